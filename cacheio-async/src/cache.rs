@@ -1,0 +1,626 @@
+//! The cache for tasks.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+
+use cacheio_core::__private::{Backend, CacheUrl, Engine, Failure, Loaded, Settings, Sharing};
+use cacheio_core::{
+    AsyncStore, CacheKey, Codec, Encode, LoadError, Options, Result, Stats, Ttl,
+    Value,
+};
+
+#[cfg(feature = "memory")]
+use crate::Memory;
+
+/// A cache for tasks, whatever stands behind it.
+///
+/// Cloning it is cheap and gives the same cache. It holds values of different types under its
+/// keys; what is asked for as another type than was stored goes through the codec.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> cacheio_async::Result<()> {
+/// use cacheio_async::{AsyncCache, Memory, Options};
+/// use std::time::Duration;
+///
+/// let cache = AsyncCache::builder().store(Memory::with_capacity(10_000)).build()?;
+/// cache.set("greeting", "hello").await?;
+/// assert_eq!(cache.get::<String>("greeting").await?.as_deref(), Some("hello"));
+///
+/// // However many tasks miss at once: one loads, the others wait for its result.
+/// let square: u64 = cache.get_or_set(("square", 7), || async { 7 * 7 }).await;
+/// assert_eq!(square, 49);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct AsyncCache {
+    engine: Arc<Engine>,
+}
+
+impl AsyncCache {
+    /// A builder; without a [`store`](AsyncCacheBuilder::store) it builds a cache in memory.
+    pub fn builder() -> AsyncCacheBuilder {
+        AsyncCacheBuilder::default()
+    }
+
+    /// The cache that a URL names: `memory://` here.
+    ///
+    /// Parameters of every URL: `namespace`, `ttl` (`"300"`, `"5m"`, `"never"`), `jitter`
+    /// (0 to 1). Of `memory://`: `capacity` (entries).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> cacheio_async::Result<()> {
+    /// let cache = cacheio_async::AsyncCache::from_url("memory://?capacity=10000&ttl=5m")?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), with what is allowed instead. The URL itself is never shown.
+    pub fn from_url(url: &str) -> Result<Self> {
+        let url = CacheUrl::parse(url)?;
+        let known: &[&str] = &[
+            #[cfg(feature = "memory")]
+            "memory://",
+        ];
+        match url.scheme() {
+            #[cfg(feature = "memory")]
+            "memory" => {
+                let (memory, settings) = Memory::__from_url(url)?;
+                Self::new(Arc::new(memory), settings)
+            }
+            _ => Err(url.unknown_scheme(known)),
+        }
+    }
+
+    fn new(store: Arc<dyn AsyncStore>, settings: Settings) -> Result<Self> {
+        let engine = Engine::new(Backend::tasks(store), settings)?;
+        Ok(Self {
+            engine: Arc::new(engine),
+        })
+    }
+
+    /// Whether [`get`](Self::get) would find a live entry. Moves no value.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// cache.set("k", 1).await?;
+    /// assert!(cache.has("k").await? && !cache.has("other").await?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    #[doc(alias = "exists")]
+    #[doc(alias = "contains_key")]
+    pub async fn has(&self, key: impl CacheKey) -> Result<bool> {
+        self.engine.has(key).await
+    }
+
+    /// The value of a live entry.
+    ///
+    /// `None` that was stored is a value: `get::<Option<T>>` gives `Some(None)`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// cache.set(("user", 42), "Ada").await?;
+    /// assert_eq!(cache.get::<String>(("user", 42)).await?.as_deref(), Some("Ada"));
+    /// assert_eq!(cache.get::<String>(("user", 43)).await?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) when what is stored cannot be read as `V`, and when the store fails.
+    pub async fn get<V: Value>(&self, key: impl CacheKey) -> Result<Option<V>> {
+        Ok(self.get_stored::<V>(key).await?.map(V::from_stored))
+    }
+
+    /// As [`get`](Self::get), without copying the value in memory: the same `Arc` to all.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// cache.set("page", String::from("<html>…")).await?;
+    /// let page = cache.get_arc::<String>("page").await?.unwrap();
+    /// # assert_eq!(*page, "<html>…");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub async fn get_arc<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V>>> {
+        Ok(self.get_stored::<V>(key).await?.map(V::shared))
+    }
+
+    #[inline]
+    async fn get_stored<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V::Stored>>> {
+        match self.engine.get_now::<V>(&key) {
+            Some(answer) => answer,
+            None => self.engine.get::<V>(key).await,
+        }
+    }
+
+    /// The values of some keys, in the order asked; one round trip a server.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// cache.set_many([("a", 1), ("b", 2)]).await?;
+    /// assert_eq!(cache.get_many::<i32>(["b", "c", "a"]).await?, [Some(2), None, Some(1)]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get), for any of the keys.
+    #[doc(alias = "multi_get")]
+    pub async fn get_many<V: Value>(&self, keys: impl IntoIterator<Item = impl CacheKey>) -> Result<Vec<Option<V>>> {
+        self.engine.get_many(keys).await
+    }
+
+    /// Replaces what is under a key: value, TTL (the cache's default) and tags (none).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// cache.set("answer", 42).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the value cannot be encoded or is too large, and when the store fails.
+    #[doc(alias = "insert")]
+    #[doc(alias = "put")]
+    pub async fn set(&self, key: impl CacheKey, value: impl Encode) -> Result<()> {
+        self.set_with(key, value, Options::new()).await
+    }
+
+    /// As [`set`](Self::set), with options; a `Duration` is a TTL.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// cache.set_with("answer", 42, Duration::from_secs(60)).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set), and [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years.
+    pub async fn set_with(&self, key: impl CacheKey, value: impl Encode, options: impl Into<Options>) -> Result<()> {
+        self.engine.set(key, value, options.into()).await
+    }
+
+    /// As [`set`](Self::set) for each of some entries; one round trip a server. Of one key that
+    /// stands twice, the later value stays.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// cache.set_many([("a", 1), ("b", 2)]).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set). Nothing is stored when a value cannot be encoded; some entries may
+    /// be when the store fails.
+    #[doc(alias = "multi_set")]
+    pub async fn set_many(&self, entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>) -> Result<()> {
+        self.set_many_with(entries, Options::new()).await
+    }
+
+    /// As [`set_many`](Self::set_many), with options for all.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_many`](Self::set_many), and [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years.
+    pub async fn set_many_with(
+        &self,
+        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>,
+        options: impl Into<Options>,
+    ) -> Result<()> {
+        self.engine.set_many(entries, options.into()).await
+    }
+
+    /// Stores only if there is no live entry; whether it did. Atomic against all other writers.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// assert!(cache.add("once", 1).await?);
+    /// assert!(!cache.add("once", 2).await?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub async fn add(&self, key: impl CacheKey, value: impl Encode) -> Result<bool> {
+        self.add_with(key, value, Options::new()).await
+    }
+
+    /// As [`add`](Self::add), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_with`](Self::set_with).
+    pub async fn add_with(&self, key: impl CacheKey, value: impl Encode, options: impl Into<Options>) -> Result<bool> {
+        self.engine.add(key, value, options.into()).await
+    }
+
+    /// Removes an entry; whether there was a live one.
+    ///
+    /// After it returns, nothing that was loaded before is read or stored any more, also when the
+    /// load is still under way.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// cache.set("k", 1).await?;
+    /// assert!(cache.delete("k").await?);
+    /// assert!(!cache.delete("k").await?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    #[doc(alias = "remove")]
+    #[doc(alias = "invalidate")]
+    pub async fn delete(&self, key: impl CacheKey) -> Result<bool> {
+        self.engine.delete(key).await
+    }
+
+    /// Removes some entries; how many live ones went. One round trip a server.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; some of the entries may be gone then.
+    #[doc(alias = "multi_delete")]
+    pub async fn delete_many(&self, keys: impl IntoIterator<Item = impl CacheKey>) -> Result<usize> {
+        self.engine.delete_many(keys).await
+    }
+
+    /// Adds to an integer, atomically; what it is then. A missing one counts from 0 and takes the
+    /// default TTL; a live one keeps its TTL.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// assert_eq!(cache.increment("visits", 1).await?, 1);
+    /// assert_eq!(cache.increment("visits", 10).await?, 11);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when the entry is no integer, [`ErrorKind::Overflow`] when it
+    /// would leave the range of `i64`, and when the store fails. Nothing is changed then.
+    #[doc(alias = "incr")]
+    pub async fn increment(&self, key: impl CacheKey, by: i64) -> Result<i64> {
+        self.increment_with(key, by, Options::new()).await
+    }
+
+    /// As [`increment`](Self::increment), with the TTL of a counter that begins now.
+    ///
+    /// # Errors
+    ///
+    /// As [`increment`](Self::increment).
+    pub async fn increment_with(&self, key: impl CacheKey, by: i64, options: impl Into<Options>) -> Result<i64> {
+        self.engine.increment(key, Some(by), options.into()).await
+    }
+
+    /// As [`increment`](Self::increment) downwards; below zero too.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// assert_eq!(cache.decrement("stock", 3).await?, -3);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`increment`](Self::increment).
+    #[doc(alias = "decr")]
+    pub async fn decrement(&self, key: impl CacheKey, by: i64) -> Result<i64> {
+        self.decrement_with(key, by, Options::new()).await
+    }
+
+    /// As [`decrement`](Self::decrement), with the TTL of a counter that begins now.
+    ///
+    /// # Errors
+    ///
+    /// As [`increment`](Self::increment).
+    pub async fn decrement_with(&self, key: impl CacheKey, by: i64, options: impl Into<Options>) -> Result<i64> {
+        self.engine.increment(key, by.checked_neg(), options.into()).await
+    }
+
+    /// Gives a live entry a new TTL; whether there was one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// cache.set("session", "…").await?;
+    /// assert!(cache.touch("session", Duration::from_secs(3600)).await?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years, and when the store fails.
+    #[doc(alias = "expire")]
+    pub async fn touch(&self, key: impl CacheKey, ttl: impl Into<Ttl>) -> Result<bool> {
+        self.engine.touch(key, ttl.into()).await
+    }
+
+    /// Empties this cache's namespace, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    #[doc(alias = "invalidate_all")]
+    pub async fn clear(&self) -> Result<()> {
+        self.engine.clear().await
+    }
+
+    /// The value of a live entry, or what `load` makes, which is then stored.
+    ///
+    /// However many tasks miss a key at once, one runs its `load`; the others wait for its
+    /// result. What is deleted or set meanwhile is not overwritten by it. A store that fails is
+    /// counted and traced, and `load` runs.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// let user: String = cache.get_or_set(("user", 42), || async { String::from("Ada") }).await;
+    /// # assert_eq!(user, "Ada");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `load` panics: in its own caller only, and one of those who wait takes over. When
+    /// `load` waits for its own key.
+    #[doc(alias = "get_with")]
+    pub async fn get_or_set<V: Value, F: Future<Output = V>>(
+        &self,
+        key: impl CacheKey,
+        load: impl FnOnce() -> F,
+    ) -> V {
+        self.get_or_set_with(key, Options::new(), load).await
+    }
+
+    /// As [`get_or_set`](Self::get_or_set), with options for what is stored.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_set`](Self::get_or_set).
+    pub async fn get_or_set_with<V: Value, F: Future<Output = V>>(
+        &self,
+        key: impl CacheKey,
+        options: impl Into<Options>,
+        load: impl FnOnce() -> F,
+    ) -> V {
+        match self.load(key, options, || async { Ok::<_, Infallible>(load().await) }).await {
+            Ok(value) => value,
+            Err(failure) => failure.panic(),
+        }
+    }
+
+    /// As [`get_or_set`](Self::get_or_set), for a `load` that may fail.
+    ///
+    /// A failed load stores nothing. All who waited for it get its one error.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// let port = cache.get_or_try_set("port", || async { "80x".parse::<u16>() }).await;
+    /// assert_eq!(port.unwrap_err().to_string(), "invalid digit found in string");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `load`, shared; [`LoadError::Reentrant`] when `load` waits for its own key.
+    ///
+    /// # Panics
+    ///
+    /// When `load` panics: in its own caller only, and one of those who wait takes over.
+    #[doc(alias = "try_get_with")]
+    pub async fn get_or_try_set<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>>>(
+        &self,
+        key: impl CacheKey,
+        load: impl FnOnce() -> F,
+    ) -> Result<V, LoadError<E>> {
+        self.get_or_try_set_with(key, Options::new(), load).await
+    }
+
+    /// As [`get_or_try_set`](Self::get_or_try_set), with options for what is stored.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use cacheio_async::Options;
+    /// use std::time::Duration;
+    ///
+    /// let options = Options::ttl(Duration::from_secs(60)).tags(["ports"]);
+    /// let port: u16 = cache.get_or_try_set_with("port", options, || async { "80".parse::<u16>() }).await?;
+    /// # assert_eq!(port, 80);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`get_or_try_set`](Self::get_or_try_set).
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_try_set`](Self::get_or_try_set).
+    pub async fn get_or_try_set_with<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>>>(
+        &self,
+        key: impl CacheKey,
+        options: impl Into<Options>,
+        load: impl FnOnce() -> F,
+    ) -> Result<V, LoadError<E>> {
+        self.load(key, options, load).await.map_err(LoadError::from)
+    }
+
+    #[inline]
+    async fn load<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>>>(
+        &self,
+        key: impl CacheKey,
+        options: impl Into<Options>,
+        load: impl FnOnce() -> F,
+    ) -> Result<V, Failure<E>> {
+        match self.engine.lookup::<V>(&key) {
+            Ok(stored) => Ok(V::from_stored(stored)),
+            Err(missed) => {
+                let loader = || async { load().await.map(Loaded::from) };
+                // On the heap, so that the futures of callers stay small: a miss can afford it.
+                Box::pin(self.engine.load(missed, &options.into(), Sharing::Shared, loader)).await
+            }
+        }
+    }
+
+    /// Makes every entry that has one of these tags a miss, at once and in O(1).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use cacheio_async::Options;
+    ///
+    /// cache.set_with(("user", 42), "Ada", Options::new().tags(["users"])).await?;
+    /// cache.invalidate_tags(["users"]).await?;
+    /// assert!(!cache.has(("user", 42)).await?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the cache is not in memory.
+    pub async fn invalidate_tags<T: Into<Cow<'static, str>>>(&self, tags: impl IntoIterator<Item = T>) -> Result<()> {
+        self.engine.invalidate_tags(tags).await
+    }
+
+    /// Asks whether the store is there: for health checks. No other call needs it.
+    ///
+    /// # Errors
+    ///
+    /// When it is not.
+    pub async fn ping(&self) -> Result<()> {
+        self.engine.ping().await
+    }
+
+    /// What the cache has done since it was built; all its clones together.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// cache.get::<u32>("missing").await?;
+    /// assert_eq!(cache.stats().misses, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// The namespace that its keys stand in; empty in memory unless told otherwise.
+    pub fn namespace(&self) -> &str {
+        self.engine.namespace()
+    }
+
+    #[doc(hidden)]
+    pub fn __engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+/// Builds a [`AsyncCache`].
+///
+/// # Defaults
+///
+/// - `store`: memory for [`Config::default_threshold`](crate::Config::default_threshold) entries
+/// - `namespace`: none in memory, `cacheio` on a server
+/// - `default_ttl`: [`Config::default_ttl`](crate::Config::default_ttl)
+/// - `jitter`: 0
+/// - `codec`: [`Json`](crate::Json)
+#[derive(Debug, Default)]
+#[must_use]
+pub struct AsyncCacheBuilder {
+    store: Option<Arc<dyn AsyncStore>>,
+    settings: Settings,
+}
+
+impl AsyncCacheBuilder {
+    /// What keeps the entries: `Memory`, or a [`Store`] of your own.
+    pub fn store(mut self, store: impl AsyncStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// What stands before every key, with a `:`. [`AsyncCache::clear`] empties just that.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.settings.set_namespace(namespace.into());
+        self
+    }
+
+    /// How long entries live that are stored without a TTL.
+    pub fn default_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.settings.set_default_ttl(ttl.into());
+        self
+    }
+
+    /// Lets entries expire earlier, each by another part of this fraction (0 to 1) of its TTL, so
+    /// that what was stored together does not expire together.
+    pub fn jitter(mut self, fraction: f64) -> Self {
+        self.settings.set_jitter(fraction);
+        self
+    }
+
+    /// How values become bytes, where they have to.
+    pub fn codec(mut self, codec: impl Codec) -> Self {
+        self.settings.set_codec(Arc::new(codec));
+        self
+    }
+
+    /// The cache.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when a setting makes no sense. No server is asked.
+    pub fn build(self) -> Result<AsyncCache> {
+        let store = match self.store {
+            Some(store) => store,
+            None => default_store()?,
+        };
+        AsyncCache::new(store, self.settings)
+    }
+}
+
+#[cfg(feature = "memory")]
+#[allow(clippy::unnecessary_wraps)]
+fn default_store() -> Result<Arc<dyn AsyncStore>> {
+    Ok(Arc::new(Memory::new()))
+}
+
+#[cfg(not(feature = "memory"))]
+fn default_store() -> Result<Arc<dyn AsyncStore>> {
+    Err(cacheio_core::Error::new(
+        cacheio_core::ErrorKind::Config,
+        "a cache needs a store: give the builder one, or turn on the feature `memory`",
+    )
+    .during(cacheio_core::Operation::Build))
+}

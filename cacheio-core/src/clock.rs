@@ -1,0 +1,192 @@
+//! What time it is.
+
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A moment on a [`Clock`]: nanoseconds since a start that only the clock knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// Before every other moment.
+    pub const MIN: Self = Self(0);
+    /// After every other moment: what never expires, expires then.
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// The moment this many nanoseconds after the clock's start.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// The moment `duration` later; [`Timestamp::MAX`] if there is none.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// How long after `earlier` this is; zero if it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// What time it is, monotonically.
+///
+/// The store asks it for expiry. [`SystemClock`] is what you want; tests take a [`ManualClock`]
+/// and expire entries without sleeping.
+pub trait Clock: Debug + Send + Sync + 'static {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+
+    /// A time that may be up to [`CLOCK_LAG`] off, for less money. Reads on memory ask this
+    /// first, and [`now`](Self::now) only for entries that are so close to their end that it
+    /// matters.
+    fn recent(&self) -> Timestamp {
+        self.now()
+    }
+}
+
+/// How far [`Clock::recent`] may be off: two ticks of the slowest kernel.
+pub const CLOCK_LAG: Duration = Duration::from_millis(20);
+
+/// The system's monotonic clock, exact to the nanosecond; its [`recent`](Clock::recent) is the
+/// kernel's coarse clock (Linux), which costs a tenth.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        system::precise()
+    }
+
+    #[inline]
+    fn recent(&self) -> Timestamp {
+        system::coarse()
+    }
+}
+
+/// The kernel's coarse clock for everything: entries may live up to a tick (1 to 10 ms) longer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CoarseClock;
+
+impl Clock for CoarseClock {
+    fn now(&self) -> Timestamp {
+        system::coarse()
+    }
+}
+
+/// A clock that stands still until it is told to go on: for tests.
+///
+/// ```
+/// use cacheio_core::{Clock, ManualClock};
+/// use std::time::Duration;
+///
+/// let clock = ManualClock::new();
+/// let start = clock.now();
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now().since(start), Duration::from_secs(60));
+/// ```
+#[derive(Debug)]
+pub struct ManualClock {
+    nanos: AtomicU64,
+}
+
+impl ManualClock {
+    /// A clock that stands at one hour after its start.
+    pub fn new() -> Self {
+        Self {
+            nanos: AtomicU64::new(3_600_000_000_000),
+        }
+    }
+
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Duration) {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.nanos.fetch_add(nanos, Ordering::SeqCst);
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.nanos.load(Ordering::SeqCst))
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+
+    fn recent(&self) -> Timestamp {
+        (**self).recent()
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod system {
+    use rustix::time::{ClockId, clock_gettime};
+
+    use super::Timestamp;
+
+    pub(super) fn precise() -> Timestamp {
+        read(ClockId::Monotonic)
+    }
+
+    #[inline]
+    pub(super) fn coarse() -> Timestamp {
+        read(ClockId::MonotonicCoarse)
+    }
+
+    #[inline]
+    fn read(clock: ClockId) -> Timestamp {
+        let time = clock_gettime(clock);
+        Timestamp((time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64)
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod system {
+    use std::time::Instant;
+
+    use once_cell::sync::Lazy;
+
+    use super::Timestamp;
+
+    static START: Lazy<Instant> = Lazy::new(Instant::now);
+
+    pub(super) fn precise() -> Timestamp {
+        Timestamp::from_nanos(1_000_000_000).after(START.elapsed())
+    }
+
+    pub(super) fn coarse() -> Timestamp {
+        precise()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_coarse_clock_is_within_its_lag() {
+        for _ in 0..1_000 {
+            let coarse = SystemClock.recent();
+            let precise = SystemClock.now();
+            assert!(coarse <= precise && precise.since(coarse) < CLOCK_LAG * 50);
+        }
+    }
+
+    #[test]
+    fn moments_saturate() {
+        assert_eq!(Timestamp::MIN.after(Duration::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp::MIN.since(Timestamp::MAX), Duration::ZERO);
+    }
+}

@@ -1,0 +1,75 @@
+//! Values as bytes.
+
+use std::fmt::Debug;
+
+use crate::error::BoxError;
+
+/// How values become bytes: for stores on servers, and in memory where another type is asked for
+/// than was stored.
+///
+/// The methods are what [`erased_serde`] makes of serde's traits, so that a codec is an object:
+/// give it to a cache with `Cache::builder().codec(…)`.
+///
+/// ```
+/// use cacheio_core::{BoxError, Codec};
+///
+/// /// JSON with line breaks.
+/// #[derive(Debug)]
+/// struct Pretty;
+///
+/// impl Codec for Pretty {
+///     fn encode(&self, value: &dyn erased_serde::Serialize) -> Result<Vec<u8>, BoxError> {
+///         Ok(serde_json::to_vec_pretty(value)?)
+///     }
+///
+///     fn decode(
+///         &self,
+///         bytes: &[u8],
+///         read: &mut dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), BoxError>,
+///     ) -> Result<(), BoxError> {
+///         let mut json = serde_json::Deserializer::from_slice(bytes);
+///         read(&mut <dyn erased_serde::Deserializer>::erase(&mut json))?;
+///         Ok(json.end()?)
+///     }
+/// }
+/// ```
+pub trait Codec: Debug + Send + Sync + 'static {
+    /// The bytes of a value.
+    ///
+    /// # Errors
+    ///
+    /// When the value has no such form.
+    fn encode(&self, value: &dyn erased_serde::Serialize) -> Result<Vec<u8>, BoxError>;
+
+    /// Hands `read` what reads `bytes`, and checks that nothing is left over. The bytes may be
+    /// anything: they come from a server.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`, and when the bytes are not of this codec.
+    fn decode(
+        &self,
+        bytes: &[u8],
+        read: &mut dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError>;
+}
+
+/// JSON in UTF-8, as `serde_json` writes it: readable by `redis-cli`, and by Python's aiocache.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json;
+
+impl Codec for Json {
+    fn encode(&self, value: &dyn erased_serde::Serialize) -> Result<Vec<u8>, BoxError> {
+        Ok(serde_json::to_vec(value)?)
+    }
+
+    fn decode(
+        &self,
+        bytes: &[u8],
+        read: &mut dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        read(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut json))?;
+        Ok(json.end()?)
+    }
+}

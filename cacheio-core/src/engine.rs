@@ -1,0 +1,694 @@
+//! The one cache behind both faces.
+//!
+//! Everything that a cache does stands here once, as `async` functions over a [`Backend`]. The
+//! face for tasks awaits them. The face for threads polls them once with [`now`]: its backend
+//! blocks inside the poll and is never pending. What can be answered at once from memory
+//! ([`Engine::lookup`] and its kin) goes past all that, in plain functions.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tracing::Instrument as _;
+
+use crate::backend::Backend;
+use crate::error::reentrant;
+use crate::flight::{Flights, Join, Lead, Outcome, Write};
+use crate::key::{Key, KeyBuffer};
+use crate::settings::{Checked, Settings};
+use crate::stats::{Count, Counters};
+use crate::sync::EventListener;
+use crate::tags::{Stamps, Tags};
+use crate::ttl::{Lifetime, lifetime};
+use crate::value::downcast;
+use crate::{
+    CacheKey, Encode, Entry, Error, ErrorKind, Form, LoadError, Meta, Object, Operation, Options,
+    Payload, Result, Stats, Ttl, Value,
+};
+
+/// Polls a future that is never pending, because whatever it waits for blocks the thread.
+///
+/// # Panics
+///
+/// When it is pending: a store for threads gave out a future that suspends.
+pub fn now<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => unreachable!("a cache for threads never suspends"),
+    }
+}
+
+/// The cache behind `Cache` and `AsyncCache`.
+#[derive(Debug)]
+pub struct Engine {
+    backend: Backend,
+    settings: Checked,
+    flights: Arc<Flights>,
+    tags: Tags,
+    counters: Counters,
+}
+
+/// What a loader made.
+#[derive(Debug)]
+pub struct Loaded<V> {
+    /// The value.
+    pub value: V,
+    /// Whether to store it.
+    pub keep: bool,
+}
+
+impl<V> From<V> for Loaded<V> {
+    fn from(value: V) -> Self {
+        Self { value, keep: true }
+    }
+}
+
+/// How a load failed.
+#[derive(Debug)]
+pub enum Failure<E> {
+    /// With an error that others may share.
+    Load(Arc<E>),
+    /// With an error that is this caller's alone.
+    Own(E),
+    /// It would have waited for itself.
+    Reentrant(Error),
+}
+
+/// What becomes of a loader's error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// All who waited get it.
+    Shared,
+    /// It is its caller's own; those who waited run their loaders.
+    Alone,
+}
+
+/// A key that missed, for the load that follows.
+#[derive(Debug)]
+pub struct Missed {
+    text: Box<str>,
+    /// Whether the miss is known, or the store has still to be read.
+    read: bool,
+}
+
+impl Engine {
+    /// Builds it on a backend.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] when a setting makes no sense.
+    pub fn new(backend: Backend, settings: Settings) -> Result<Self> {
+        let checked = || {
+            backend.check()?;
+            settings.check(backend.form() == Form::Bytes)
+        };
+        let settings = checked().map_err(|error| error.during(Operation::Build))?;
+        Ok(Self {
+            backend,
+            settings,
+            flights: Flights::new(),
+            tags: Tags::default(),
+            counters: Counters::new(),
+        })
+    }
+
+    pub fn namespace(&self) -> &str {
+        &self.settings.namespace
+    }
+
+    pub fn stats(&self) -> Stats {
+        Stats {
+            evictions: self.backend.evictions(),
+            ..self.counters.snapshot()
+        }
+    }
+
+    // What memory answers at once.
+
+    /// The value under a key, if the store answers at once.
+    #[inline]
+    pub fn get_now<V: Value>(&self, key: &impl CacheKey) -> Option<Result<Option<Arc<V::Stored>>>> {
+        let store = self.backend.immediate()?;
+        let mut buffer = KeyBuffer::new();
+        let key = self.key(&mut buffer, key);
+        Some(match store.get(&key) {
+            Ok(Some(entry)) => self.read::<V>(entry).map(Some).map_err(|error| about(error, Operation::Get, &key)),
+            Ok(None) => {
+                self.counters.add(Count::Miss);
+                Ok(None)
+            }
+            Err(error) => Err(about(error, Operation::Get, &key)),
+        })
+    }
+
+    /// The value under a key, if the store answers at once and has it; else what
+    /// [`load`](Self::load) needs.
+    ///
+    /// # Errors
+    ///
+    /// Not an error, but the miss.
+    #[inline]
+    pub fn lookup<V: Value>(&self, key: &impl CacheKey) -> Result<Arc<V::Stored>, Missed> {
+        let mut buffer = KeyBuffer::new();
+        let key = self.key(&mut buffer, key);
+        let immediate = self.backend.immediate();
+        if let Some(store) = immediate {
+            if let Some(value) = self.hit::<V>(&key, store.get(&key)) {
+                return Ok(value);
+            }
+        }
+        Err(self.missed(&key, immediate.is_some()))
+    }
+
+    #[cold]
+    fn missed(&self, key: &Key<'_>, read: bool) -> Missed {
+        if read {
+            self.counters.add(Count::Miss);
+        }
+        Missed {
+            text: key.text().into(),
+            read,
+        }
+    }
+
+    /// What was read, as a value; failures are counted, traced, and as good as a miss.
+    #[inline]
+    fn hit<V: Value>(&self, key: &Key<'_>, read: Result<Option<Entry>>) -> Option<Arc<V::Stored>> {
+        match read.and_then(|entry| entry.map(|entry| self.read::<V>(entry)).transpose()) {
+            Ok(value) => value,
+            Err(error) => {
+                self.store_failed(&about(error, Operation::Get, key));
+                None
+            }
+        }
+    }
+
+    /// An entry as the type asked for; counts the hit.
+    #[inline]
+    fn read<V: Value>(&self, entry: Entry) -> Result<Arc<V::Stored>> {
+        let value = match entry.payload {
+            Payload::Object(object) => self.object_as::<V>(object),
+            Payload::Bytes(bytes) => V::decode(&bytes, &*self.settings.codec),
+        }?;
+        self.counters.add(Count::Hit);
+        Ok(value)
+    }
+
+    /// An object as the type asked for: by way of the codec, where it is of another.
+    #[inline]
+    fn object_as<V: Value>(&self, object: Arc<dyn Object>) -> Result<Arc<V::Stored>> {
+        downcast::<V::Stored>(object).or_else(|object| self.converted::<V>(&*object))
+    }
+
+    #[cold]
+    fn converted<V: Value>(&self, object: &dyn Object) -> Result<Arc<V::Stored>> {
+        let codec = &*self.settings.codec;
+        let bytes = object.encode(codec).map_err(|error| {
+            Error::new(
+                ErrorKind::Decode,
+                format!(
+                    "what is stored is a `{}`, which cannot be read as `{}`; get_or_set and set \
+                     replace it",
+                    object.type_name(),
+                    std::any::type_name::<V>()
+                ),
+            )
+            .with_source(error)
+        })?;
+        V::decode(&bytes, codec)
+    }
+
+    // The operations.
+
+    pub async fn has(&self, key: impl CacheKey) -> Result<bool> {
+        let mut buffer = KeyBuffer::new();
+        let key = self.key(&mut buffer, &key);
+        let live = self.backend.has(&key).await;
+        live.map_err(|error| about(error, Operation::Has, &key))
+    }
+
+    pub async fn get<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V::Stored>>> {
+        let mut buffer = KeyBuffer::new();
+        let key = self.key(&mut buffer, &key);
+        let read = self.backend.get(&key).await;
+        let value = read.and_then(|entry| entry.map(|entry| self.read::<V>(entry)).transpose());
+        if let Ok(None) = value {
+            self.counters.add(Count::Miss);
+        }
+        value.map_err(|error| about(error, Operation::Get, &key))
+    }
+
+    pub async fn get_many<V: Value>(
+        &self,
+        keys: impl IntoIterator<Item = impl CacheKey>,
+    ) -> Result<Vec<Option<V>>> {
+        let texts = self.texts(keys);
+        let keys: Vec<Key<'_>> = texts.iter().map(|text| Key::new(text)).collect();
+        let entries = match keys.is_empty() {
+            true => Vec::new(),
+            false => self.backend.get_many(&keys).await.map_err(|error| error.during(Operation::GetMany))?,
+        };
+        let mut values = Vec::with_capacity(entries.len());
+        for (entry, key) in entries.into_iter().zip(&keys) {
+            values.push(match entry {
+                Some(entry) => Some(V::from_stored(
+                    self.read::<V>(entry).map_err(|error| about(error, Operation::GetMany, key))?,
+                )),
+                None => {
+                    self.counters.add(Count::Miss);
+                    None
+                }
+            });
+        }
+        Ok(values)
+    }
+
+    pub async fn set(&self, key: impl CacheKey, value: impl Encode, options: Options) -> Result<()> {
+        let mut buffer = KeyBuffer::new();
+        let key = self.key(&mut buffer, &key);
+        let prepared = self
+            .prepare(value, &options)
+            .map_err(|error| about(error, Operation::Set, &key))?;
+        let _write = self.write(key).await;
+        let set = match prepared {
+            Some((entry, ttl)) => self.backend.set(&key, entry, ttl).await,
+            None => self.backend.delete(&key).await.map(drop),
+        };
+        set.map_err(|error| about(error, Operation::Set, &key))
+    }
+
+    pub async fn set_many(
+        &self,
+        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>,
+        options: Options,
+    ) -> Result<()> {
+        let mut texts = Vec::new();
+        let mut values = Vec::new();
+        for (key, value) in entries {
+            texts.push(self.text(&key));
+            values.push(value);
+        }
+        let failed = |error: Error| error.during(Operation::SetMany);
+        let keys: Vec<Key<'_>> = texts.iter().map(|text| Key::new(text)).collect();
+        let Lifetime::Live(ttl) = self.lifetime(options.ttl).map_err(failed)? else {
+            let _writes = self.write_many(&keys).await;
+            return self.backend.delete_many(&keys).await.map(drop).map_err(failed);
+        };
+        let stamps = self.tags.stamp(&options.tags);
+        let mut prepared = Vec::with_capacity(keys.len());
+        for (key, value) in keys.iter().zip(values) {
+            let entry = self.entry(value.into_object(), &stamps);
+            prepared.push((*key, entry.map_err(|error| about(error, Operation::SetMany, key))?));
+        }
+        if prepared.is_empty() {
+            return Ok(());
+        }
+        let _writes = self.write_many(&keys).await;
+        self.backend.set_many(prepared, ttl).await.map_err(failed)
+    }
+
+    pub async fn add(&self, key: impl CacheKey, value: impl Encode, options: Options) -> Result<bool> {
+        let mut buffer = KeyBuffer::new();
+        let key = self.key(&mut buffer, &key);
+        let prepared = self
+            .prepare(value, &options)
+            .map_err(|error| about(error, Operation::Add, &key))?;
+        let _write = self.write(key).await;
+        let added = match prepared {
+            Some((entry, ttl)) => self.backend.add(&key, entry, ttl).await,
+            // Would have been added and gone at once.
+            None => self.backend.has(&key).await.map(|live| !live),
+        };
+        added.map_err(|error| about(error, Operation::Add, &key))
+    }
+
+    pub async fn delete(&self, key: impl CacheKey) -> Result<bool> {
+        let mut buffer = KeyBuffer::new();
+        let key = self.key(&mut buffer, &key);
+        let _write = self.write(key).await;
+        let deleted = self.backend.delete(&key).await;
+        deleted.map_err(|error| about(error, Operation::Delete, &key))
+    }
+
+    pub async fn delete_many(&self, keys: impl IntoIterator<Item = impl CacheKey>) -> Result<usize> {
+        let texts = self.texts(keys);
+        let keys: Vec<Key<'_>> = texts.iter().map(|text| Key::new(text)).collect();
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        let _writes = self.write_many(&keys).await;
+        let deleted = self.backend.delete_many(&keys).await;
+        deleted.map_err(|error| error.during(Operation::DeleteMany))
+    }
+
+    pub async fn increment(&self, key: impl CacheKey, by: Option<i64>, options: Options) -> Result<i64> {
+        let mut buffer = KeyBuffer::new();
+        let key = self.key(&mut buffer, &key);
+        let increment = async {
+            // The negation of a decrement that does not fit.
+            let by = by.ok_or_else(overflow)?;
+            self.untagged(&options)?;
+            let lifetime = self.lifetime(options.ttl)?;
+            let _write = self.write(key).await;
+            match lifetime {
+                Lifetime::Live(ttl) => self.backend.increment(&key, by, ttl).await,
+                Lifetime::Zero => {
+                    let count = self.backend.increment(&key, by, None).await?;
+                    self.backend.delete(&key).await?;
+                    Ok(count)
+                }
+            }
+        };
+        increment.await.map_err(|error| about(error, Operation::Increment, &key))
+    }
+
+    pub async fn touch(&self, key: impl CacheKey, ttl: Ttl) -> Result<bool> {
+        let mut buffer = KeyBuffer::new();
+        let key = self.key(&mut buffer, &key);
+        let touch = async {
+            match self.lifetime(ttl)? {
+                Lifetime::Live(ttl) => self.backend.touch(&key, ttl).await,
+                Lifetime::Zero => {
+                    let _write = self.write(key).await;
+                    self.backend.delete(&key).await
+                }
+            }
+        };
+        touch.await.map_err(|error| about(error, Operation::Touch, &key))
+    }
+
+    pub async fn clear(&self) -> Result<()> {
+        let mut writes = self.flights.write_all();
+        for publishing in writes.take_publishing() {
+            self.wait(publishing).await;
+        }
+        let cleared = self.backend.clear(&self.settings.prefix).await;
+        cleared.map_err(|error| error.during(Operation::Clear))
+    }
+
+    pub async fn invalidate_tags<T: Into<Cow<'static, str>>>(
+        &self,
+        tags: impl IntoIterator<Item = T>,
+    ) -> Result<()> {
+        let tags: Vec<_> = tags.into_iter().map(Into::into).collect();
+        self.can_tag(&tags).map_err(|error| error.during(Operation::InvalidateTags))?;
+        self.tags.invalidate(&tags);
+        Ok(())
+    }
+
+    pub async fn ping(&self) -> Result<()> {
+        self.backend.ping().await.map_err(|error| error.during(Operation::Ping))
+    }
+
+    // One load a key.
+
+    /// Loads what [`lookup`](Self::lookup) missed: the heart of `get_or_set`.
+    ///
+    /// # Errors
+    ///
+    /// When the loader fails, or would wait for itself. The store's failures are none.
+    pub async fn load<V, E, F>(
+        &self,
+        missed: Missed,
+        options: &Options,
+        sharing: Sharing,
+        loader: impl FnOnce() -> F,
+    ) -> Result<V, Failure<E>>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<Loaded<V>, E>>,
+    {
+        let key = Key::new(&missed.text);
+        let mut ended = None;
+        if !missed.read {
+            ended = Some(self.flights.ended(&key));
+            if let Some(value) = self.hit::<V>(&key, self.backend.get(&key).await) {
+                return Ok(V::from_stored(value));
+            }
+            self.counters.add(Count::Miss);
+        }
+        loop {
+            let stamps = self.tags.stamp(&options.tags);
+            match self.flights.join(&key, ended.take(), stamps) {
+                Join::Circle => return Err(Failure::Reentrant(reentrant(key.text()))),
+                Join::Lead(lead) => {
+                    if lead.must_reread() {
+                        if let Some(value) = self.hit::<V>(&key, self.backend.get(&key).await) {
+                            lead.land(|| Outcome::Value(value.clone()));
+                            return Ok(V::from_stored(value));
+                        }
+                    }
+                    return self.lead(lead, &key, options, sharing, loader).await;
+                }
+                Join::Wait(mut wait) => {
+                    self.counters.add(Count::Wait);
+                    if let Some(landed) = wait.take_listener() {
+                        self.wait(landed).await;
+                    }
+                    match wait.outcome() {
+                        Some(Outcome::Value(object)) => {
+                            // Of a type that cannot be read as this one: load it again.
+                            if let Ok(value) = self.object_as::<V>(object) {
+                                return Ok(V::from_stored(value));
+                            }
+                        }
+                        Some(Outcome::Failed(error)) => {
+                            if let Ok(error) = error.downcast::<E>() {
+                                return Err(Failure::Load(error));
+                            }
+                        }
+                        Some(Outcome::FailedAlone) => {
+                            drop(wait);
+                            return match self.run(loader).await {
+                                Ok(loaded) => Ok(loaded.value),
+                                Err(error) => Err(Failure::Own(error)),
+                            };
+                        }
+                        None => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Loads a key whatever the store has, and whatever other load is under way.
+    ///
+    /// # Errors
+    ///
+    /// When the loader fails.
+    pub async fn refresh<V, E, F>(
+        &self,
+        key: impl CacheKey,
+        options: &Options,
+        sharing: Sharing,
+        loader: impl FnOnce() -> F,
+    ) -> Result<V, Failure<E>>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<Loaded<V>, E>>,
+    {
+        let text = self.text(&key);
+        let key = Key::new(&text);
+        let lead = loop {
+            match self.flights.lead(&key, self.tags.stamp(&options.tags)) {
+                Ok(lead) => break lead,
+                Err(publishing) => self.wait(publishing).await,
+            }
+        };
+        self.lead(lead, &key, options, sharing, loader).await
+    }
+
+    async fn lead<V, E, F>(
+        &self,
+        lead: Lead,
+        key: &Key<'_>,
+        options: &Options,
+        sharing: Sharing,
+        loader: impl FnOnce() -> F,
+    ) -> Result<V, Failure<E>>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<Loaded<V>, E>>,
+    {
+        let loaded = match lead.frame().run(self.run(loader)).await {
+            Ok(loaded) => loaded,
+            Err(error) if sharing == Sharing::Alone => {
+                lead.land(|| Outcome::FailedAlone);
+                return Err(Failure::Own(error));
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                lead.land(|| Outcome::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
+                return Err(Failure::Load(error));
+            }
+        };
+        let value = loaded.value.into_stored();
+        if loaded.keep && lead.begin_publishing() {
+            if let Err(error) = self.publish(&lead, key, Arc::clone(&value) as Arc<dyn Object>, options).await {
+                self.store_failed(&about(error, Operation::Set, key));
+            }
+        }
+        lead.land(|| Outcome::Value(Arc::clone(&value) as Arc<dyn Object>));
+        Ok(V::from_stored(value))
+    }
+
+    /// Runs a loader, counted and in a span.
+    async fn run<V, E, F>(&self, loader: impl FnOnce() -> F) -> Result<Loaded<V>, E>
+    where
+        F: Future<Output = Result<Loaded<V>, E>>,
+    {
+        self.counters.add(Count::Load);
+        let span = tracing::debug_span!(target: "cacheio", "load");
+        let loaded = async { loader().await }.instrument(span).await;
+        if loaded.is_err() {
+            self.counters.add(Count::LoadError);
+        }
+        loaded
+    }
+
+    async fn publish(&self, lead: &Lead, key: &Key<'_>, value: Arc<dyn Object>, options: &Options) -> Result<()> {
+        let Lifetime::Live(ttl) = self.lifetime(options.ttl)? else {
+            return Ok(());
+        };
+        self.can_tag(&options.tags)?;
+        let entry = self.entry(value, lead.stamps())?;
+        self.backend.set(key, entry, ttl).await
+    }
+
+    // The parts.
+
+    #[inline]
+    fn key<'a>(&self, buffer: &'a mut KeyBuffer, key: &'a impl CacheKey) -> Key<'a> {
+        buffer.key(&self.settings.prefix, self.backend.key_rule(), key)
+    }
+
+    fn text(&self, key: &impl CacheKey) -> Box<str> {
+        self.key(&mut KeyBuffer::new(), key).text().into()
+    }
+
+    fn texts(&self, keys: impl IntoIterator<Item = impl CacheKey>) -> Vec<Box<str>> {
+        keys.into_iter().map(|key| self.text(&key)).collect()
+    }
+
+    fn lifetime(&self, ttl: Ttl) -> Result<Lifetime> {
+        let jitter = self.settings.jitter;
+        let random = if jitter > 0.0 { random_fraction() } else { 0.0 };
+        lifetime(ttl, self.settings.default_ttl, jitter, random)
+    }
+
+    /// What `set` and `add` hand to the store; none for a TTL of zero.
+    fn prepare(&self, value: impl Encode, options: &Options) -> Result<Option<(Entry, Option<Duration>)>> {
+        let Lifetime::Live(ttl) = self.lifetime(options.ttl)? else {
+            return Ok(None);
+        };
+        self.can_tag(&options.tags)?;
+        let stamps = self.tags.stamp(&options.tags);
+        Ok(Some((self.entry(value.into_object(), &stamps)?, ttl)))
+    }
+
+    /// A value in the form that the store keeps.
+    fn entry(&self, object: Arc<dyn Object>, stamps: &Stamps) -> Result<Entry> {
+        let mut entry = match self.backend.form() {
+            Form::Objects => Entry::object(object),
+            Form::Bytes => Entry::bytes(object.encode(&*self.settings.codec)?),
+        };
+        if !stamps.is_empty() {
+            entry.meta = Some(Arc::new(Meta { tags: stamps.clone() }));
+        }
+        Ok(entry)
+    }
+
+    fn can_tag(&self, tags: &[Cow<'static, str>]) -> Result<()> {
+        if tags.is_empty() || self.backend.form() == Form::Objects {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Unsupported, "tags need a cache in memory"))
+    }
+
+    fn untagged(&self, options: &Options) -> Result<()> {
+        if options.tags.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Unsupported, "a counter has no tags"))
+    }
+
+    /// Registers a write and waits until it may go to the store.
+    async fn write<'a>(&'a self, key: Key<'a>) -> Write<'a> {
+        let mut write = self.flights.write(key);
+        if let Some(publishing) = write.take_publishing() {
+            self.wait(publishing).await;
+        }
+        write
+    }
+
+    async fn write_many<'a>(&'a self, keys: &[Key<'a>]) -> Vec<Write<'a>> {
+        let mut writes: Vec<_> = keys.iter().map(|key| self.flights.write(*key)).collect();
+        for write in &mut writes {
+            if let Some(publishing) = write.take_publishing() {
+                self.wait(publishing).await;
+            }
+        }
+        writes
+    }
+
+    async fn wait(&self, listener: EventListener) {
+        self.backend.wait(listener).await;
+    }
+
+    #[cold]
+    fn store_failed(&self, error: &Error) {
+        self.counters.add(Count::StoreError);
+        tracing::warn!(
+            target: "cacheio",
+            kind = ?error.kind(),
+            operation = error.operation().map(tracing::field::display),
+            reason = std::error::Error::source(error).map(tracing::field::display),
+            "the store failed; the caller gets its value all the same",
+        );
+    }
+}
+
+impl<E> From<Failure<E>> for LoadError<E> {
+    fn from(failure: Failure<E>) -> Self {
+        match failure {
+            Failure::Load(error) => Self::Load(error),
+            Failure::Own(error) => Self::Load(Arc::new(error)),
+            Failure::Reentrant(error) => Self::Reentrant(error),
+        }
+    }
+}
+
+impl Failure<Infallible> {
+    /// Panics with what is wrong: a loader that cannot fail can only have waited for itself.
+    pub fn panic(self) -> ! {
+        match self {
+            Self::Load(never) => match *never {},
+            Self::Own(never) => match never {},
+            Self::Reentrant(error) => panic!("cacheio: {error}"),
+        }
+    }
+}
+
+fn about(error: Error, operation: Operation, key: &Key<'_>) -> Error {
+    error.during(operation).with_key(key.text())
+}
+
+pub(crate) fn overflow() -> Error {
+    Error::new(ErrorKind::Overflow, "the counter would leave the range of i64; it is left as it was")
+}
+
+/// A fraction from 0 to 1, from the standard library's own randomness.
+#[allow(clippy::cast_precision_loss)]
+fn random_fraction() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    let bits = RandomState::new().hash_one(0);
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
+}

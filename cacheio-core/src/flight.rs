@@ -1,0 +1,445 @@
+//! Flights: one load a key, and writes that beat loads.
+//!
+//! A *flight* is a load under way. The first caller that misses a key leads it, the others wait
+//! for its outcome. A *write* (set, delete, clear, …) is registered for as long as it lasts. Two
+//! rules make invalidation beat loads:
+//!
+//! - A write takes the flight of its key off the register, when it begins and when it ends: the
+//!   flight's outcome still goes to those who wait for it, but is not stored, and whoever comes
+//!   later starts a new one.
+//! - Storing an outcome (*publishing*) begins only while no write of the key is registered; a
+//!   write that comes meanwhile waits until the publishing is over.
+//!
+//! There is no I/O here: the engine does it between these calls, and waits on the listeners.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+use crate::sync::{AtomicU64, Event, EventListener, Mutex, MutexGuard, Ordering};
+use crate::scope::{Edge, Frame};
+use crate::tags::Stamps;
+use crate::{Key, Object};
+
+const STRIPES: usize = 64;
+
+/// The register of the loads and writes under way in one cache.
+#[derive(Debug)]
+pub(crate) struct Flights {
+    stripes: Box<[Stripe]>,
+}
+
+#[derive(Debug)]
+#[repr(align(64))]
+struct Stripe {
+    register: Mutex<Register>,
+    /// How many loads and writes have ended.
+    ended: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Register {
+    flights: HashMap<Box<str>, Arc<Flight>>,
+    /// The hash of the key of each write under way. Two keys of one hash at worst keep each
+    /// other's loads from being stored.
+    writes: Vec<u64>,
+    /// How many writes of all keys are under way.
+    clears: usize,
+}
+
+#[derive(Debug)]
+struct Flight {
+    id: u64,
+    key: Box<str>,
+    hash: u64,
+    /// What the tags' counters said before the load began.
+    stamps: Stamps,
+    landed: Event,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    waiting: usize,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Loading,
+    /// Was taken off the register: not to be stored.
+    Invalidated,
+    /// Is being stored.
+    Publishing,
+    /// Is over: with an outcome, or abandoned.
+    Landed(Option<Outcome>),
+}
+
+/// What those who waited for a load get.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// The value.
+    Value(Arc<dyn Object>),
+    /// The loader's error.
+    Failed(Arc<dyn Any + Send + Sync>),
+    /// That the loader failed, with an error that cannot be shared.
+    FailedAlone,
+}
+
+/// What becomes of a caller that missed.
+#[derive(Debug)]
+pub(crate) enum Join {
+    /// It runs its loader.
+    Lead(Lead),
+    /// It waits for the outcome of another's.
+    Wait(Wait),
+    /// It would wait for itself.
+    Circle,
+}
+
+impl Flights {
+    pub(crate) fn new() -> Arc<Self> {
+        let stripe = || Stripe {
+            register: Mutex::default(),
+            ended: AtomicU64::new(0),
+        };
+        Arc::new(Self {
+            stripes: std::iter::repeat_with(stripe).take(STRIPES).collect(),
+        })
+    }
+
+    /// How many loads and writes around this key have ended: to be asked before the store is read,
+    /// and given to [`join`](Self::join).
+    pub(crate) fn ended(&self, key: &Key<'_>) -> u64 {
+        self.stripe(key.hash()).ended.load(Ordering::SeqCst)
+    }
+
+    /// Joins the flight of a key whose reading missed, or opens one.
+    ///
+    /// `ended` is what [`ended`](Self::ended) said before the reading; if another load or write
+    /// has ended since, or it was not asked, the leader has to read again.
+    pub(crate) fn join(self: &Arc<Self>, key: &Key<'_>, ended: Option<u64>, stamps: Stamps) -> Join {
+        let stripe = self.stripe(key.hash());
+        let mut register = stripe.lock();
+        if let Some(flight) = register.flights.get(key.text()) {
+            let mut state = flight.state();
+            let joinable = flight.stamps.are_current();
+            // A flight that is being stored stays registered, stale or not, so that writes see it.
+            if joinable || matches!(state.phase, Phase::Publishing) {
+                return match Edge::wait_for(flight.id) {
+                    Err(_) => Join::Circle,
+                    Ok(edge) => {
+                        state.waiting += 1;
+                        Join::Wait(Wait {
+                            listener: Some(flight.landed.listen()),
+                            flight: Arc::clone(flight),
+                            joined: joinable,
+                            _edge: edge,
+                        })
+                    }
+                };
+            }
+            state.phase = Phase::Invalidated;
+        }
+        let reread = ended != Some(stripe.ended.load(Ordering::SeqCst));
+        Join::Lead(self.open(register, key, stamps, reread))
+    }
+
+    /// Opens a flight of a key whatever other is under way, as a write would: the other is
+    /// invalidated.
+    ///
+    /// # Errors
+    ///
+    /// What to wait for first, if the other is being stored.
+    pub(crate) fn lead(self: &Arc<Self>, key: &Key<'_>, stamps: Stamps) -> Result<Lead, EventListener> {
+        let mut register = self.stripe(key.hash()).lock();
+        match register.invalidate(key.text()) {
+            Some(publishing) => Err(publishing),
+            None => Ok(self.open(register, key, stamps, false)),
+        }
+    }
+
+    fn open(
+        self: &Arc<Self>,
+        mut register: MutexGuard<'_, Register>,
+        key: &Key<'_>,
+        stamps: Stamps,
+        reread: bool,
+    ) -> Lead {
+        let flight = Arc::new(Flight::new(key, stamps));
+        register.flights.insert(key.text().into(), Arc::clone(&flight));
+        drop(register);
+        Lead {
+            frame: Frame::new(flight.id),
+            flights: Arc::clone(self),
+            flight,
+            reread,
+            landed: false,
+        }
+    }
+
+    /// Registers a write of a key. It may go to the store when
+    /// [`publishing`](Write::take_publishing) is over.
+    pub(crate) fn write<'a>(&'a self, key: Key<'a>) -> Write<'a> {
+        let mut register = self.stripe(key.hash()).lock();
+        register.writes.push(key.hash());
+        let publishing = register.invalidate(key.text());
+        Write {
+            flights: self,
+            key,
+            publishing,
+        }
+    }
+
+    /// Registers a write of all keys.
+    pub(crate) fn write_all(&self) -> WriteAll<'_> {
+        let mut publishing = Vec::new();
+        for stripe in &self.stripes {
+            let mut register = stripe.lock();
+            register.clears += 1;
+            publishing.extend(register.invalidate_all());
+        }
+        WriteAll {
+            flights: self,
+            publishing,
+        }
+    }
+
+    fn stripe(&self, hash: u64) -> &Stripe {
+        // Memory takes its shard from other bits: a stripe's keys are spread over all shards.
+        &self.stripes[(hash >> 20) as usize % STRIPES]
+    }
+}
+
+impl Stripe {
+    fn lock(&self) -> MutexGuard<'_, Register> {
+        self.register.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Register {
+    /// Takes the flight of a key off, or says what to wait for if it is being stored.
+    fn invalidate(&mut self, key: &str) -> Option<EventListener> {
+        if self.flights.is_empty() {
+            return None;
+        }
+        let publishing = self.flights.get(key)?.invalidate();
+        if publishing.is_none() {
+            self.flights.remove(key);
+        }
+        publishing
+    }
+
+    fn invalidate_all(&mut self) -> Vec<EventListener> {
+        let mut publishing = Vec::new();
+        self.flights.retain(|_, flight| match flight.invalidate() {
+            Some(listener) => {
+                publishing.push(listener);
+                true
+            }
+            None => false,
+        });
+        publishing
+    }
+
+    fn is_written(&self, hash: u64) -> bool {
+        self.clears > 0 || self.writes.contains(&hash)
+    }
+}
+
+impl Flight {
+    fn new(key: &Key<'_>, stamps: Stamps) -> Self {
+        static IDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        Self {
+            id: IDS.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            key: key.text().into(),
+            hash: key.hash(),
+            stamps,
+            landed: Event::new(),
+            state: Mutex::new(State {
+                phase: Phase::Loading,
+                waiting: 0,
+            }),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps it from being stored, or says what to wait for if it is.
+    fn invalidate(&self) -> Option<EventListener> {
+        let mut state = self.state();
+        match state.phase {
+            Phase::Publishing => Some(self.landed.listen()),
+            Phase::Loading => {
+                state.phase = Phase::Invalidated;
+                None
+            }
+            Phase::Invalidated | Phase::Landed(_) => None,
+        }
+    }
+}
+
+/// The caller that runs the loader. Dropped before [`land`](Self::land), the flight is abandoned
+/// and one of those who wait takes over.
+#[derive(Debug)]
+pub(crate) struct Lead {
+    flights: Arc<Flights>,
+    flight: Arc<Flight>,
+    frame: Arc<Frame>,
+    reread: bool,
+    landed: bool,
+}
+
+impl Lead {
+    /// Whether the store has to be read again before loading: another flight may have landed
+    /// between the reading that missed and this one's beginning.
+    pub(crate) fn must_reread(&self) -> bool {
+        self.reread
+    }
+
+    /// Where to run the loader.
+    pub(crate) fn frame(&self) -> &Arc<Frame> {
+        &self.frame
+    }
+
+    /// What the tags' counters said before the load began.
+    pub(crate) fn stamps(&self) -> &Stamps {
+        &self.flight.stamps
+    }
+
+    /// Whether the value may be stored. If so, writes wait until the flight has landed.
+    pub(crate) fn begin_publishing(&self) -> bool {
+        let register = self.stripe().lock();
+        let mut state = self.flight.state();
+        let allowed = matches!(state.phase, Phase::Loading)
+            && !register.is_written(self.flight.hash)
+            && self.flight.stamps.are_current();
+        if allowed {
+            state.phase = Phase::Publishing;
+        }
+        allowed
+    }
+
+    /// Ends the flight; `outcome` is asked for if somebody waits for it.
+    pub(crate) fn land(mut self, outcome: impl FnOnce() -> Outcome) {
+        self.landed = true;
+        self.end(|| Some(outcome()));
+    }
+
+    fn end(&self, outcome: impl FnOnce() -> Option<Outcome>) {
+        let stripe = self.stripe();
+        let mut register = stripe.lock();
+        let key = &*self.flight.key;
+        if register.flights.get(key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+            register.flights.remove(key);
+        }
+        let mut state = self.flight.state();
+        state.phase = Phase::Landed(if state.waiting > 0 { outcome() } else { None });
+        drop(state);
+        stripe.end();
+        drop(register);
+        self.flight.landed.notify(usize::MAX);
+    }
+
+    fn stripe(&self) -> &Stripe {
+        self.flights.stripe(self.flight.hash)
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if !self.landed {
+            self.end(|| None);
+        }
+    }
+}
+
+/// A caller that waits for another's load.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    flight: Arc<Flight>,
+    listener: Option<EventListener>,
+    /// Whether the outcome is for this caller, or it only waits for the flight to be over.
+    joined: bool,
+    _edge: Option<Edge>,
+}
+
+impl Wait {
+    /// What to wait for before [`outcome`](Self::outcome) is asked; given once.
+    pub(crate) fn take_listener(&mut self) -> Option<EventListener> {
+        self.listener.take()
+    }
+
+    /// The outcome, or none if the flight was abandoned: then the caller joins again.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        match &self.flight.state().phase {
+            Phase::Landed(outcome) if self.joined => outcome.clone(),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.flight.state().waiting -= 1;
+    }
+}
+
+/// A write of a key under way.
+#[derive(Debug)]
+pub(crate) struct Write<'a> {
+    flights: &'a Flights,
+    key: Key<'a>,
+    publishing: Option<EventListener>,
+}
+
+impl Write<'_> {
+    /// What to wait for before the write goes to the store.
+    pub(crate) fn take_publishing(&mut self) -> Option<EventListener> {
+        self.publishing.take()
+    }
+}
+
+impl Drop for Write<'_> {
+    fn drop(&mut self) {
+        let stripe = self.flights.stripe(self.key.hash());
+        let mut register = stripe.lock();
+        if let Some(at) = register.writes.iter().position(|hash| *hash == self.key.hash()) {
+            register.writes.swap_remove(at);
+        }
+        // One that began during the write may have loaded what was there before it.
+        register.invalidate(self.key.text());
+        stripe.end();
+    }
+}
+
+/// A write of all keys under way.
+#[derive(Debug)]
+pub(crate) struct WriteAll<'a> {
+    flights: &'a Flights,
+    publishing: Vec<EventListener>,
+}
+
+impl WriteAll<'_> {
+    /// What to wait for before the write goes to the store.
+    pub(crate) fn take_publishing(&mut self) -> Vec<EventListener> {
+        std::mem::take(&mut self.publishing)
+    }
+}
+
+impl Drop for WriteAll<'_> {
+    fn drop(&mut self) {
+        for stripe in &self.flights.stripes {
+            let mut register = stripe.lock();
+            register.clears -= 1;
+            register.invalidate_all();
+            stripe.end();
+        }
+    }
+}

@@ -1,0 +1,39 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod backend;
+mod cacheable;
+mod clock;
+mod codec;
+mod config;
+mod engine;
+mod entry;
+mod error;
+mod flight;
+mod key;
+mod options;
+mod scope;
+mod settings;
+mod stats;
+mod store;
+mod sync;
+mod tags;
+mod ttl;
+mod url;
+mod value;
+
+pub use cacheable::{AsyncCacheable, Cacheable};
+pub use clock::{CLOCK_LAG, Clock, CoarseClock, ManualClock, SystemClock, Timestamp};
+pub use codec::{Codec, Json};
+pub use config::{Config, config, configure};
+pub use entry::{Entry, Form, Meta, Payload};
+pub use error::{BoxError, Error, ErrorKind, LoadError, Operation, Result};
+pub use key::{CacheKey, Key, KeyParts, KeyRule, KeyWriter, key_text};
+pub use options::Options;
+pub use stats::Stats;
+pub use store::{AsyncStore, BoxFuture, Store};
+pub use ttl::Ttl;
+pub use value::{Encode, Local, Object, Value};
+
+#[doc(hidden)]
+pub mod __private;

@@ -1,0 +1,138 @@
+//! Which loads are under way "around" the code that runs now, and who waits for whom.
+//!
+//! A loader that waits for its own key, directly or through the loader of another key, would wait
+//! for ever. Each load is a frame; while a loader runs (a thread) or is polled (a task), its frame
+//! is the thread's current one, so that what it asks of a cache is known to be asked on its
+//! behalf. Waits between loads are edges of a graph; an edge that would close a circle is refused.
+//! Only loaders that use a cache themselves ever touch the graph.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
+
+use once_cell::sync::Lazy;
+
+use crate::sync::thread_local;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Frame>>> = RefCell::new(None);
+}
+
+/// From a load to the loads it waits for. Never held across anything that waits.
+static GRAPH: Lazy<std::sync::Mutex<HashMap<u64, Vec<u64>>>> = Lazy::new(Default::default);
+
+/// A load under way.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    id: u64,
+    parent: Option<Arc<Frame>>,
+    _edge: Option<Edge>,
+}
+
+impl Frame {
+    /// The frame of a load that starts now; the load around it waits for it.
+    pub(crate) fn new(id: u64) -> Arc<Self> {
+        let parent = Self::current();
+        let edge = parent.as_ref().map(|parent| Edge::add(parent.id, id));
+        Arc::new(Self {
+            id,
+            parent,
+            _edge: edge,
+        })
+    }
+
+    /// The innermost load around the code that runs now.
+    pub(crate) fn current() -> Option<Arc<Self>> {
+        CURRENT.with(|current| current.borrow().clone())
+    }
+
+    /// Runs a loader in this frame.
+    pub(crate) async fn run<F: Future>(self: &Arc<Self>, loader: F) -> F::Output {
+        let mut loader = pin!(loader);
+        poll_fn(|context| {
+            let _entered = Entered::new(self);
+            loader.as_mut().poll(context)
+        })
+        .await
+    }
+
+    fn chain(&self) -> impl Iterator<Item = u64> {
+        std::iter::successors(Some(self), |frame| frame.parent.as_deref()).map(|frame| frame.id)
+    }
+}
+
+/// The wait of the load around the code that runs now, if there is one, for another load.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    from: u64,
+    to: u64,
+}
+
+impl Edge {
+    fn add(from: u64, to: u64) -> Self {
+        let mut graph = GRAPH.lock().unwrap_or_else(PoisonError::into_inner);
+        graph.entry(from).or_default().push(to);
+        Self { from, to }
+    }
+
+    /// Notes that the code that runs now waits for the load `to`.
+    ///
+    /// # Errors
+    ///
+    /// When that load waits, in the end, for a load around this code.
+    pub(crate) fn wait_for(to: u64) -> Result<Option<Self>, Circle> {
+        let Some(frame) = Frame::current() else {
+            return Ok(None);
+        };
+        let mut graph = GRAPH.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = Vec::new();
+        let mut ahead = vec![to];
+        while let Some(id) = ahead.pop() {
+            if frame.chain().any(|around| around == id) {
+                return Err(Circle);
+            }
+            if !seen.contains(&id) {
+                seen.push(id);
+                ahead.extend(graph.get(&id).into_iter().flatten());
+            }
+        }
+        graph.entry(frame.id).or_default().push(to);
+        Ok(Some(Self { from: frame.id, to }))
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        let mut graph = GRAPH.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waits) = graph.get_mut(&self.from) {
+            if let Some(at) = waits.iter().position(|to| *to == self.to) {
+                waits.swap_remove(at);
+            }
+            if waits.is_empty() {
+                graph.remove(&self.from);
+            }
+        }
+    }
+}
+
+/// Waiting would never end.
+#[derive(Debug)]
+pub(crate) struct Circle;
+
+/// While it lives, a frame is the thread's current one.
+struct Entered(Option<Arc<Frame>>);
+
+impl Entered {
+    fn new(frame: &Arc<Frame>) -> Self {
+        Self(CURRENT.with(|current| current.replace(Some(Arc::clone(frame)))))
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let around = self.0.take();
+        CURRENT.with(|current| *current.borrow_mut() = around);
+    }
+}

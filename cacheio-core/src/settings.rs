@@ -1,0 +1,127 @@
+//! What a cache is built with.
+
+use std::sync::Arc;
+
+use crate::key::namespace_prefix;
+use crate::ttl::{lifetime, parse_duration};
+use crate::url::CacheUrl;
+use crate::{Codec, Error, ErrorKind, Json, Result, Ttl, config};
+
+/// What a cache is built with, whatever stands behind it: the part that both builders share.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Settings {
+    namespace: Option<String>,
+    default_ttl: Ttl,
+    jitter: f64,
+    codec: Arc<dyn Codec>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            namespace: None,
+            default_ttl: Ttl::Default,
+            jitter: 0.0,
+            codec: Arc::new(Json),
+        }
+    }
+}
+
+/// What the parameters of every cache URL can say.
+const PARAMETERS: [&str; 3] = ["namespace", "ttl", "jitter"];
+
+impl Settings {
+    /// The longest namespace, in bytes, as it stands in keys.
+    const NAMESPACE_MAX: usize = 100;
+
+    pub fn set_namespace(&mut self, namespace: String) {
+        self.namespace = Some(namespace);
+    }
+
+    pub fn set_default_ttl(&mut self, ttl: Ttl) {
+        self.default_ttl = ttl;
+    }
+
+    pub fn set_jitter(&mut self, fraction: f64) {
+        self.jitter = fraction;
+    }
+
+    pub fn set_codec(&mut self, codec: Arc<dyn Codec>) {
+        self.codec = codec;
+    }
+
+    /// Takes the parameters that every URL has; the backend takes its own before.
+    ///
+    /// # Errors
+    ///
+    /// A parameter that is left over, or whose value is none. `own` names the backend's.
+    pub fn from_url(mut url: CacheUrl<'_>, own: &[&str]) -> Result<Self> {
+        let mut settings = Self::default();
+        if let Some(namespace) = url.take("namespace") {
+            settings.set_namespace(namespace);
+        }
+        if let Some(ttl) = url.take("ttl") {
+            settings.set_default_ttl(match ttl.as_str() {
+                "never" => Ttl::Never,
+                ttl => Ttl::After(
+                    parse_duration(ttl)
+                        .map_err(|expected| url.invalid("ttl", &format!("{expected}, or \"never\"")))?,
+                ),
+            });
+        }
+        if let Some(jitter) = url.take("jitter") {
+            let fraction = jitter.parse();
+            settings.set_jitter(fraction.map_err(|_| url.invalid("jitter", "a number from 0 to 1"))?);
+        }
+        url.finish(&[own, &PARAMETERS].concat())?;
+        Ok(settings)
+    }
+
+    /// Checks it all. `remote` says whether other programs may share the store.
+    pub(crate) fn check(self, remote: bool) -> Result<Checked> {
+        let namespace = self.namespace.unwrap_or_else(|| String::from(if remote { "cacheio" } else { "" }));
+        let prefix = namespace_prefix(&namespace);
+        if prefix.len() > Self::NAMESPACE_MAX {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("a namespace of {} bytes is too long: at most 100 fit in front of every key", prefix.len()),
+            ));
+        }
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("a jitter of {} makes no sense: it is the fraction of the TTL, from 0 to 1, by which entries expire earlier", self.jitter),
+            ));
+        }
+        let default_ttl = match self.default_ttl {
+            Ttl::Default => Ttl::After(config().default_ttl),
+            Ttl::After(ttl) if ttl.is_zero() => {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "a default TTL of zero stores nothing; Ttl::Never is for entries that never expire",
+                ));
+            }
+            ttl => ttl,
+        };
+        lifetime(default_ttl, Ttl::Never, 0.0, 0.0)?;
+        Ok(Checked {
+            namespace,
+            prefix,
+            default_ttl,
+            jitter: self.jitter,
+            codec: self.codec,
+        })
+    }
+}
+
+/// Settings that make sense.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) namespace: String,
+    /// What stands before every key.
+    pub(crate) prefix: String,
+    pub(crate) default_ttl: Ttl,
+    pub(crate) jitter: f64,
+    pub(crate) codec: Arc<dyn Codec>,
+}

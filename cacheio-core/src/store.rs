@@ -1,0 +1,472 @@
+//! What a backend is.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Result, SystemClock};
+
+/// The future that an [`AsyncStore`] answers with.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A backend for threads: what keeps the entries.
+///
+/// A store is dumb. Keys arrive complete (namespace, escaping) and legal by its
+/// [`key_rule`](Self::key_rule), values in its [`form`](Self::form), TTLs resolved; single flight,
+/// invalidation during loads, codecs and statistics are the cache's affair.
+///
+/// # Contract
+///
+/// - An entry is *live* from the `set` that returned until it is replaced, deleted, cleared,
+///   evicted, or its TTL is over. No method ever treats an entry that is not live as present.
+/// - Each call is atomic: no other call sees half of it. A call on several keys is atomic for each
+///   key, and takes one round trip a server.
+/// - `ttl` is positive; `None` means for ever.
+/// - Methods may block, but not without bound.
+/// - An entry with [`meta`](Entry::meta) whose [`is_valid`](crate::Meta::is_valid) is false is not
+///   live. Stores of [`Form::Bytes`] never get meta.
+///
+/// ```
+/// use cacheio_core::{Entry, Form, Key, Result, Store};
+/// use std::collections::HashMap;
+/// use std::sync::Mutex;
+/// use std::time::{Duration, Instant};
+///
+/// #[derive(Debug, Default)]
+/// struct Map(Mutex<HashMap<String, (Entry, Option<Instant>)>>);
+///
+/// impl Store for Map {
+///     fn form(&self) -> Form {
+///         Form::Bytes
+///     }
+///
+///     fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
+///         let map = self.0.lock().unwrap();
+///         let live = map.get(key.text()).filter(|(_, end)| end.is_none_or(|end| Instant::now() < end));
+///         Ok(live.map(|(entry, _)| entry.clone()))
+///     }
+///
+///     fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
+///         let end = ttl.map(|ttl| Instant::now() + ttl);
+///         self.0.lock().unwrap().insert(key.text().to_owned(), (entry, end));
+///         Ok(())
+///     }
+///
+///     fn delete(&self, key: &Key<'_>) -> Result<bool> {
+///         let live = self.get(key)?.is_some();
+///         self.0.lock().unwrap().remove(key.text());
+///         Ok(live)
+///     }
+///
+///     fn clear(&self, prefix: &str) -> Result<()> {
+///         self.0.lock().unwrap().retain(|key, _| !key.starts_with(prefix));
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// What is left out here ([`add`](Self::add), [`increment`](Self::increment),
+/// [`touch`](Self::touch)) needs atomicity that a store must bring itself; by default it is an
+/// error of kind [`Unsupported`](ErrorKind::Unsupported).
+pub trait Store: Debug + Send + Sync + 'static {
+    /// In which form values come and go.
+    fn form(&self) -> Form;
+
+    /// The live entry under a key.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; a missing entry is none.
+    fn get(&self, key: &Key<'_>) -> Result<Option<Entry>>;
+
+    /// Replaces what is under a key: value, meta and TTL.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; [`ErrorKind::TooLarge`] when it cannot hold the entry, in which case
+    /// the old one is gone too.
+    fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()>;
+
+    /// Removes the entry under a key; whether there was a live one.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    fn delete(&self, key: &Key<'_>) -> Result<bool>;
+
+    /// Removes all entries whose keys begin with `prefix`, and no others.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails. [`ErrorKind::Config`] from a store that others share, when the prefix
+    /// is empty: a shared server is never flushed.
+    fn clear(&self, prefix: &str) -> Result<()>;
+
+    /// Stores only if there is no live entry; whether it did. Atomic against all other writers.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    fn add(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<bool> {
+        let _ = (key, entry, ttl);
+        Err(unsupported("add"))
+    }
+
+    /// Adds to an integer, atomically; what it is then. A missing one counts from 0 and lives for
+    /// `ttl`; a live one keeps its TTL.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongType`] when the entry is no integer, [`ErrorKind::Overflow`] when it
+    /// would leave the range of `i64`, and when the store fails. Nothing is changed then.
+    fn increment(&self, key: &Key<'_>, by: i64, ttl: Option<Duration>) -> Result<i64> {
+        let _ = (key, by, ttl);
+        Err(unsupported("increment"))
+    }
+
+    /// Gives a live entry a new TTL; whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    fn touch(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
+        let _ = (key, ttl);
+        Err(unsupported("touch"))
+    }
+
+    /// Whether there is a live entry. No value moves.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    fn has(&self, key: &Key<'_>) -> Result<bool> {
+        Ok(self.get(key)?.is_some())
+    }
+
+    /// The live entries under some keys, in their order.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    fn get_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
+        keys.iter().map(|key| self.get(key)).collect()
+    }
+
+    /// Replaces what is under some keys, the later entry winning.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; some of the entries may be stored then.
+    fn set_many(&self, entries: Vec<(Key<'_>, Entry)>, ttl: Option<Duration>) -> Result<()> {
+        entries
+            .into_iter()
+            .try_for_each(|(key, entry)| self.set(&key, entry, ttl))
+    }
+
+    /// Removes the entries under some keys; how many live ones went.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; some of the entries may be gone then.
+    fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {
+        keys.iter()
+            .try_fold(0, |count, key| Ok(count + usize::from(self.delete(key)?)))
+    }
+
+    /// Asks whether the store is there.
+    ///
+    /// # Errors
+    ///
+    /// When it is not.
+    fn ping(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Which keys it takes.
+    fn key_rule(&self) -> KeyRule {
+        match self.form() {
+            Form::Objects => KeyRule::Any,
+            Form::Bytes => KeyRule::Wire { max: 250 },
+        }
+    }
+
+    /// The clock that its entries expire by; the cache goes by it too.
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(SystemClock)
+    }
+
+    /// How many live entries it has dropped to make room.
+    fn evictions(&self) -> u64 {
+        0
+    }
+
+    /// Asked once, when a cache is built on it: whether it was set up sensibly.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] when it was not.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn unsupported(operation: &str) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("this store has no atomic {operation}"),
+    )
+}
+
+/// A backend for tasks: as [`Store`], whose contract it shares, but its methods give futures.
+///
+/// The futures need no particular runtime unless the store says so. Dropping one may leave the
+/// operation done or not done, nothing in between.
+///
+/// A store that never waits implements [`Store`] and gets this trait by [`immediate_store!`]: the
+/// cache then calls it directly, and boxes no futures.
+///
+/// [`immediate_store!`]: crate::immediate_store
+pub trait AsyncStore: Debug + Send + Sync + 'static {
+    /// As [`Store::form`].
+    fn form(&self) -> Form;
+
+    /// As [`Store::get`].
+    fn get<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<Option<Entry>>>;
+
+    /// As [`Store::set`].
+    fn set<'a>(&'a self, key: &'a Key<'a>, entry: Entry, ttl: Option<Duration>) -> BoxFuture<'a, Result<()>>;
+
+    /// As [`Store::delete`].
+    fn delete<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>>;
+
+    /// As [`Store::clear`].
+    fn clear<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// As [`Store::add`].
+    fn add<'a>(&'a self, key: &'a Key<'a>, entry: Entry, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
+        let _ = (key, entry, ttl);
+        Box::pin(async { Err(unsupported("add")) })
+    }
+
+    /// As [`Store::increment`].
+    fn increment<'a>(&'a self, key: &'a Key<'a>, by: i64, ttl: Option<Duration>) -> BoxFuture<'a, Result<i64>> {
+        let _ = (key, by, ttl);
+        Box::pin(async { Err(unsupported("increment")) })
+    }
+
+    /// As [`Store::touch`].
+    fn touch<'a>(&'a self, key: &'a Key<'a>, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
+        let _ = (key, ttl);
+        Box::pin(async { Err(unsupported("touch")) })
+    }
+
+    /// As [`Store::has`].
+    fn has<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move { Ok(self.get(key).await?.is_some()) })
+    }
+
+    /// As [`Store::get_many`].
+    fn get_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
+        Box::pin(async move {
+            let mut entries = Vec::with_capacity(keys.len());
+            for key in keys {
+                entries.push(self.get(key).await?);
+            }
+            Ok(entries)
+        })
+    }
+
+    /// As [`Store::set_many`].
+    fn set_many<'a>(&'a self, entries: Vec<(Key<'a>, Entry)>, ttl: Option<Duration>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            for (key, entry) in entries {
+                self.set(&key, entry, ttl).await?;
+            }
+            Ok(())
+        })
+    }
+
+    /// As [`Store::delete_many`].
+    fn delete_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
+        Box::pin(async move {
+            let mut count = 0;
+            for key in keys {
+                count += usize::from(self.delete(key).await?);
+            }
+            Ok(count)
+        })
+    }
+
+    /// As [`Store::ping`].
+    fn ping(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// As [`Store::key_rule`].
+    fn key_rule(&self) -> KeyRule {
+        match self.form() {
+            Form::Objects => KeyRule::Any,
+            Form::Bytes => KeyRule::Wire { max: 250 },
+        }
+    }
+
+    /// As [`Store::clock`].
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(SystemClock)
+    }
+
+    /// As [`Store::evictions`].
+    fn evictions(&self) -> u64 {
+        0
+    }
+
+    /// As [`Store::check`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] when it was not set up sensibly.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The same store for threads, if it never waits for anything: the cache then calls that, and
+    /// boxes no futures.
+    fn immediate(&self) -> Option<&dyn Store> {
+        None
+    }
+}
+
+/// Implements [`AsyncStore`] for a [`Store`] that never waits: one in this process's memory.
+///
+/// ```
+/// # use cacheio_core::{Entry, Form, Key, Result, Store, immediate_store};
+/// # use std::time::Duration;
+/// #[derive(Debug)]
+/// struct Nothing;
+///
+/// impl Store for Nothing {
+///     fn form(&self) -> Form { Form::Objects }
+///     fn get(&self, _: &Key<'_>) -> Result<Option<Entry>> { Ok(None) }
+///     fn set(&self, _: &Key<'_>, _: Entry, _: Option<Duration>) -> Result<()> { Ok(()) }
+///     fn delete(&self, _: &Key<'_>) -> Result<bool> { Ok(false) }
+///     fn clear(&self, _: &str) -> Result<()> { Ok(()) }
+/// }
+///
+/// immediate_store!(Nothing);
+/// ```
+#[macro_export]
+macro_rules! immediate_store {
+    ($store:ty) => {
+        $crate::__async_store!(() $store, store => store, $crate::Store, immediate);
+    };
+}
+
+/// Writes the impls of [`AsyncStore`] that forward to something: every method, also those with a
+/// default.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __async_store {
+    (($($generics:tt)*) $store:ty, $this:ident => $target:expr, $trait:path, $call:ident) => {
+        impl<$($generics)*> $crate::AsyncStore for $store {
+            $crate::__async_store! { @methods $this => $target, $trait, $call;
+                get(key: &'a $crate::Key<'a>) -> ::std::option::Option<$crate::Entry>;
+                set(key: &'a $crate::Key<'a>, entry: $crate::Entry, ttl: ::std::option::Option<::std::time::Duration>) -> ();
+                delete(key: &'a $crate::Key<'a>) -> bool;
+                clear(prefix: &'a str) -> ();
+                add(key: &'a $crate::Key<'a>, entry: $crate::Entry, ttl: ::std::option::Option<::std::time::Duration>) -> bool;
+                increment(key: &'a $crate::Key<'a>, by: i64, ttl: ::std::option::Option<::std::time::Duration>) -> i64;
+                touch(key: &'a $crate::Key<'a>, ttl: ::std::option::Option<::std::time::Duration>) -> bool;
+                has(key: &'a $crate::Key<'a>) -> bool;
+                get_many(keys: &'a [$crate::Key<'a>]) -> ::std::vec::Vec<::std::option::Option<$crate::Entry>>;
+                set_many(entries: ::std::vec::Vec<($crate::Key<'a>, $crate::Entry)>, ttl: ::std::option::Option<::std::time::Duration>) -> ();
+                delete_many(keys: &'a [$crate::Key<'a>]) -> usize;
+            }
+
+            fn ping(&self) -> $crate::BoxFuture<'_, $crate::Result<()>> {
+                let $this = self;
+                $crate::__async_store!(@$call <_ as $trait>::ping($target))
+            }
+
+            fn form(&self) -> $crate::Form {
+                let $this = self;
+                <_ as $trait>::form($target)
+            }
+
+            fn key_rule(&self) -> $crate::KeyRule {
+                let $this = self;
+                <_ as $trait>::key_rule($target)
+            }
+
+            fn clock(&self) -> ::std::sync::Arc<dyn $crate::Clock> {
+                let $this = self;
+                <_ as $trait>::clock($target)
+            }
+
+            fn evictions(&self) -> u64 {
+                let $this = self;
+                <_ as $trait>::evictions($target)
+            }
+
+            fn check(&self) -> $crate::Result<()> {
+                let $this = self;
+                <_ as $trait>::check($target)
+            }
+
+            fn immediate(&self) -> ::std::option::Option<&dyn $crate::Store> {
+                let $this = self;
+                $crate::__async_store!(@immediate $call $target)
+            }
+        }
+    };
+    (@methods $this:ident => $target:expr, $trait:path, $call:ident;
+        $($method:ident($($arg:ident: $type:ty),*) -> $output:ty;)*
+    ) => {$(
+        fn $method<'a>(&'a self, $($arg: $type),*) -> $crate::BoxFuture<'a, $crate::Result<$output>> {
+            let $this = self;
+            $crate::__async_store!(@$call <_ as $trait>::$method($target, $($arg),*))
+        }
+    )*};
+    (@forward $($call:tt)*) => { $($call)* };
+    (@immediate immediate $target:expr) => { ::std::option::Option::Some($target) };
+    (@immediate forward $target:expr) => { $target.immediate() };
+    (@immediate $($call:tt)*) => {
+        ::std::boxed::Box::pin(::std::future::ready($($call)*))
+    };
+}
+
+macro_rules! pointers {
+    ($($pointer:ident)*) => {$(
+        __async_store!((S: AsyncStore + ?Sized) $pointer<S>, this => &**this, AsyncStore, forward);
+
+        impl<S: Store + ?Sized> Store for $pointer<S> {
+            pointers! { @methods
+                form() -> Form;
+                get(key: &Key<'_>) -> Result<Option<Entry>>;
+                set(key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()>;
+                delete(key: &Key<'_>) -> Result<bool>;
+                clear(prefix: &str) -> Result<()>;
+                add(key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<bool>;
+                increment(key: &Key<'_>, by: i64, ttl: Option<Duration>) -> Result<i64>;
+                touch(key: &Key<'_>, ttl: Option<Duration>) -> Result<bool>;
+                has(key: &Key<'_>) -> Result<bool>;
+                get_many(keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>>;
+                set_many(entries: Vec<(Key<'_>, Entry)>, ttl: Option<Duration>) -> Result<()>;
+                delete_many(keys: &[Key<'_>]) -> Result<usize>;
+                ping() -> Result<()>;
+                key_rule() -> KeyRule;
+                clock() -> Arc<dyn Clock>;
+                evictions() -> u64;
+                check() -> Result<()>;
+            }
+        }
+    )*};
+    (@methods $($method:ident($($arg:ident: $type:ty),*) -> $output:ty;)*) => {$(
+        fn $method(&self, $($arg: $type),*) -> $output {
+            (**self).$method($($arg),*)
+        }
+    )*};
+}
+
+pointers!(Arc Box);

@@ -1,0 +1,124 @@
+//! Tags: invalidating a group at once, by counters.
+//!
+//! A tag is a counter. An entry remembers what the counters of its tags said when the making of
+//! its value began; invalidating a tag is one increment, after which no older entry is valid. No
+//! clock is asked, and no list of keys is kept.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The tags of one cache.
+#[derive(Debug, Default)]
+pub(crate) struct Tags {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    counters: HashMap<Box<str>, Arc<AtomicU64>>,
+    /// The size at which counters that no entry remembers are dropped.
+    prune_at: usize,
+}
+
+impl Tags {
+    /// What the counters say now. To be taken before the value is read or made: what is taken
+    /// after would hide an invalidation in between (FusionCache #628).
+    pub(crate) fn stamp(&self, tags: &[Cow<'static, str>]) -> Stamps {
+        if tags.is_empty() {
+            return Stamps::default();
+        }
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = tags
+            .iter()
+            .map(|tag| {
+                let counter = match table.counters.get(&**tag) {
+                    Some(counter) => Arc::clone(counter),
+                    None => table.insert(tag),
+                };
+                let seen = counter.load(Ordering::Acquire);
+                Stamp { counter, seen }
+            })
+            .collect();
+        Stamps(stamps)
+    }
+
+    /// Makes every entry of these groups invalid.
+    pub(crate) fn invalidate(&self, tags: &[Cow<'static, str>]) {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        for tag in tags {
+            // A tag without a counter is one that no living entry has.
+            if let Some(counter) = table.counters.get(&**tag) {
+                counter.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+    }
+}
+
+impl Table {
+    fn insert(&mut self, tag: &str) -> Arc<AtomicU64> {
+        if self.counters.len() >= self.prune_at {
+            self.counters.retain(|_, counter| Arc::strong_count(counter) > 1);
+            self.prune_at = (self.counters.len() * 2).max(64);
+        }
+        let counter = Arc::new(AtomicU64::new(0));
+        self.counters.insert(tag.into(), Arc::clone(&counter));
+        counter
+    }
+}
+
+/// What the counters of an entry's tags said when its making began.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stamps(Vec<Stamp>);
+
+#[derive(Clone, Debug)]
+struct Stamp {
+    counter: Arc<AtomicU64>,
+    seen: u64,
+}
+
+impl Stamps {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn are_current(&self) -> bool {
+        self.0
+            .iter()
+            .all(|stamp| stamp.counter.load(Ordering::Acquire) == stamp.seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(tags: &[&'static str]) -> Vec<Cow<'static, str>> {
+        tags.iter().map(|tag| Cow::Borrowed(*tag)).collect()
+    }
+
+    #[test]
+    fn invalidating_one_tag_is_enough() {
+        let tags = Tags::default();
+        let both = tags.stamp(&names(&["a", "b"]));
+        let other = tags.stamp(&names(&["c"]));
+        assert!(both.are_current() && other.are_current());
+        tags.invalidate(&names(&["b", "unheard of"]));
+        assert!(!both.are_current());
+        assert!(other.are_current());
+        assert!(tags.stamp(&names(&["a", "b"])).are_current());
+    }
+
+    #[test]
+    fn tags_that_no_entry_has_are_forgotten() {
+        let tags = Tags::default();
+        let kept = tags.stamp(&names(&["kept"]));
+        for i in 0..10_000 {
+            tags.stamp(&[Cow::Owned(format!("tag {i}"))]);
+        }
+        assert!(tags.table.lock().unwrap().counters.len() <= 129);
+        tags.invalidate(&names(&["kept"]));
+        assert!(!kept.are_current());
+    }
+}

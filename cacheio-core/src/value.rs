@@ -1,0 +1,293 @@
+//! What can be put into a cache, and what can be taken out.
+
+use std::any::{Any, type_name};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use serde_core::Serialize;
+use serde_core::de::DeserializeOwned;
+
+use crate::{BoxError, Codec, Error, ErrorKind, Result};
+
+/// What can be put into a cache: everything `Serialize + Send + Sync + 'static`, and [`Local`].
+///
+/// A `&'static str` is stored as the `String` that it is read back as.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be put into a cache",
+    label = "neither `Serialize + Send + Sync + 'static` nor `Local<_>`",
+    note = "derive serde's `Serialize` and `Deserialize` for it, or wrap it in `Local`, which keeps it in this process"
+)]
+pub trait Encode: Send + Sync + 'static {
+    /// The value as memory keeps it.
+    #[doc(hidden)]
+    fn into_object(self) -> Arc<dyn Object>;
+}
+
+/// What can be taken out of a cache: everything `Serialize + DeserializeOwned + Clone + Send +
+/// Sync + 'static`, since any cache may stand on a server, and [`Local`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be taken out of a cache",
+    label = "neither `Serialize + DeserializeOwned + Clone + Send + Sync + 'static` nor `Local<_>`",
+    note = "derive `Clone` and serde's `Serialize` and `Deserialize` for it, or wrap it in `Local`, which keeps it in this process"
+)]
+pub trait Value: Encode + Clone {
+    /// What memory keeps.
+    #[doc(hidden)]
+    type Stored: Object;
+
+    #[doc(hidden)]
+    fn into_stored(self) -> Arc<Self::Stored>;
+
+    #[doc(hidden)]
+    fn from_stored(stored: Arc<Self::Stored>) -> Self;
+
+    #[doc(hidden)]
+    fn shared(stored: Arc<Self::Stored>) -> Arc<Self>;
+
+    #[doc(hidden)]
+    fn decode(bytes: &[u8], codec: &dyn Codec) -> Result<Arc<Self::Stored>>;
+}
+
+/// A value as memory keeps it: itself, and how it becomes something else.
+pub trait Object: Any + Send + Sync {
+    /// Its bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Encode`] when it has no such form, [`ErrorKind::Unsupported`] for what is
+    /// [`Local`].
+    fn encode(&self, codec: &dyn Codec) -> Result<Vec<u8>>;
+
+    /// The integer that it is, if it is one that fits.
+    fn integer(&self) -> Option<i64>;
+
+    /// The name of its type, for messages.
+    fn type_name(&self) -> &'static str;
+
+    /// What was put in, for looking at it.
+    fn value(&self) -> &(dyn Any + Send + Sync);
+}
+
+impl fmt::Debug for dyn Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.type_name())
+    }
+}
+
+impl<T: Serialize + Send + Sync + 'static> Encode for T {
+    fn into_object(self) -> Arc<dyn Object> {
+        match (&self as &dyn Any).downcast_ref::<&'static str>() {
+            Some(text) => Arc::new((*text).to_owned()),
+            None => Arc::new(self),
+        }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Value for T {
+    type Stored = T;
+
+    #[inline]
+    fn into_stored(self) -> Arc<T> {
+        Arc::new(self)
+    }
+
+    #[inline]
+    fn from_stored(stored: Arc<T>) -> T {
+        Arc::unwrap_or_clone(stored)
+    }
+
+    #[inline]
+    fn shared(stored: Arc<T>) -> Arc<T> {
+        stored
+    }
+
+    fn decode(bytes: &[u8], codec: &dyn Codec) -> Result<Arc<T>> {
+        let mut value = None;
+        codec
+            .decode(bytes, &mut |deserializer| {
+                value = Some(erased_serde::deserialize::<T>(deserializer)?);
+                Ok(())
+            })
+            .map_err(|source| unreadable::<T>().with_source(source))?;
+        value.map(Arc::new).ok_or_else(unreadable::<T>)
+    }
+}
+
+fn unreadable<T>() -> Error {
+    Error::new(
+        ErrorKind::Decode,
+        format!(
+            "what is stored cannot be read as `{}`; get_or_set and set replace it",
+            type_name::<T>()
+        ),
+    )
+}
+
+impl<T: Serialize + Send + Sync + 'static> Object for T {
+    fn encode(&self, codec: &dyn Codec) -> Result<Vec<u8>> {
+        codec.encode(self).map_err(|source: BoxError| {
+            Error::new(
+                ErrorKind::Encode,
+                format!("a `{}` cannot be turned into bytes", type_name::<T>()),
+            )
+            .with_source(source)
+        })
+    }
+
+    fn integer(&self) -> Option<i64> {
+        match (self as &dyn Any).downcast_ref::<i64>() {
+            Some(integer) => Some(*integer),
+            None => serde_json::to_value(self).ok()?.as_i64(),
+        }
+    }
+
+    fn type_name(&self) -> &'static str {
+        type_name::<T>()
+    }
+
+    fn value(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+}
+
+/// The object as what it is, where it is a `T`.
+#[inline]
+pub(crate) fn downcast<T: Object>(object: Arc<dyn Object>) -> Result<Arc<T>, Arc<dyn Object>> {
+    // By way of `Any`, whose `downcast` gives nothing back of our trait: ask first.
+    if (*object).type_id() == std::any::TypeId::of::<T>() {
+        let any: Arc<dyn Any + Send + Sync> = object;
+        match any.downcast::<T>() {
+            Ok(value) => Ok(value),
+            Err(_) => unreachable!("its type was asked for"),
+        }
+    } else {
+        Err(object)
+    }
+}
+
+/// A shared value that never leaves this process: for what serde cannot express.
+///
+/// It works in every call on a cache in memory; on a server, storing it is an error of kind
+/// [`Unsupported`](ErrorKind::Unsupported). Cloning it clones an [`Arc`].
+///
+/// ```
+/// use cacheio_core::Local;
+///
+/// struct Template { /* compiled, no serde */ }
+///
+/// let template = Local::new(Template {});
+/// let same = template.clone();
+/// ```
+pub struct Local<T>(Arc<Kept<T>>);
+
+/// What a [`Local`] shares.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Kept<T>(T);
+
+impl<T> Local<T> {
+    /// Wraps a value.
+    pub fn new(value: T) -> Self {
+        Self(Arc::new(Kept(value)))
+    }
+}
+
+impl<T: Clone> Local<T> {
+    /// The value, cloned if it is shared.
+    pub fn into_inner(self) -> T {
+        match Arc::try_unwrap(self.0) {
+            Ok(kept) => kept.0,
+            Err(shared) => shared.0.clone(),
+        }
+    }
+}
+
+impl<T> Deref for Local<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0.0
+    }
+}
+
+impl<T> Clone for Local<T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> From<T> for Local<T> {
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Local<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Local").field(&**self).finish()
+    }
+}
+
+impl<T: PartialEq> PartialEq for Local<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<T: Eq> Eq for Local<T> {}
+
+impl<T: Send + Sync + 'static> Encode for Local<T> {
+    fn into_object(self) -> Arc<dyn Object> {
+        self.0
+    }
+}
+
+impl<T: Send + Sync + 'static> Value for Local<T> {
+    type Stored = Kept<T>;
+
+    #[inline]
+    fn into_stored(self) -> Arc<Kept<T>> {
+        self.0
+    }
+
+    #[inline]
+    fn from_stored(stored: Arc<Kept<T>>) -> Self {
+        Self(stored)
+    }
+
+    fn shared(stored: Arc<Kept<T>>) -> Arc<Self> {
+        Arc::new(Self(stored))
+    }
+
+    fn decode(_: &[u8], _: &dyn Codec) -> Result<Arc<Kept<T>>> {
+        Err(unreadable::<Self>())
+    }
+}
+
+impl<T: Send + Sync + 'static> Object for Kept<T> {
+    fn encode(&self, _: &dyn Codec) -> Result<Vec<u8>> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "a `Local<{}>` never leaves this process; a cache on a server needs a value that \
+                 serde can express",
+                type_name::<T>()
+            ),
+        ))
+    }
+
+    fn integer(&self) -> Option<i64> {
+        None
+    }
+
+    fn type_name(&self) -> &'static str {
+        type_name::<Local<T>>()
+    }
+
+    fn value(&self) -> &(dyn Any + Send + Sync) {
+        &self.0
+    }
+}

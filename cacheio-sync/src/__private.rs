@@ -1,0 +1,48 @@
+//! What the macros' code stands on; no part of the public interface.
+
+#![allow(missing_docs)]
+
+pub use cacheio_core::__private::*;
+
+use crate::Cache;
+
+/// The engine of what `cache = …` names.
+#[inline]
+pub fn engine(cache: &Cache) -> &Engine {
+    cache.__engine()
+}
+
+#[cfg(feature = "memory")]
+pub use own::OwnCache;
+
+#[cfg(feature = "memory")]
+mod own {
+    use std::sync::OnceLock;
+
+    use crate::{Cache, Memory};
+
+    /// A function's own cache, made on first use.
+    #[derive(Debug)]
+    pub struct OwnCache(OnceLock<Cache>);
+
+    impl OwnCache {
+        #[allow(clippy::new_without_default)]
+        pub const fn new() -> Self {
+            Self(OnceLock::new())
+        }
+
+        /// # Panics
+        ///
+        /// When the capacity is 0.
+        #[inline]
+        pub fn get(&self, capacity: impl FnOnce() -> Option<usize>) -> &Cache {
+            self.0.get_or_init(|| {
+                let memory = capacity().map_or_else(Memory::new, Memory::with_capacity);
+                match Cache::builder().store(memory).build() {
+                    Ok(cache) => cache,
+                    Err(error) => panic!("#[cached]: {error}"),
+                }
+            })
+        }
+    }
+}

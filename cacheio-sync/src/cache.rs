@@ -1,0 +1,603 @@
+//! The cache for threads.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use cacheio_core::__private::{Backend, CacheUrl, Engine, Failure, Loaded, Settings, Sharing, now};
+use cacheio_core::{
+    CacheKey, Codec, Encode, LoadError, Options, Result, Stats, Store, Ttl,
+    Value,
+};
+
+#[cfg(feature = "memory")]
+use crate::Memory;
+
+/// A cache for threads, whatever stands behind it.
+///
+/// Cloning it is cheap and gives the same cache. It holds values of different types under its
+/// keys; what is asked for as another type than was stored goes through the codec.
+///
+/// ```
+/// # fn main() -> cacheio_sync::Result<()> {
+/// use cacheio_sync::{Cache, Memory, Options};
+/// use std::time::Duration;
+///
+/// let cache = Cache::builder().store(Memory::with_capacity(10_000)).build()?;
+/// cache.set("greeting", "hello")?;
+/// assert_eq!(cache.get::<String>("greeting")?.as_deref(), Some("hello"));
+///
+/// // However many threads miss at once: one loads, the others wait for its result.
+/// let square: u64 = cache.get_or_set(("square", 7), || 7 * 7);
+/// assert_eq!(square, 49);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Cache {
+    engine: Arc<Engine>,
+}
+
+impl Cache {
+    /// A builder; without a [`store`](CacheBuilder::store) it builds a cache in memory.
+    pub fn builder() -> CacheBuilder {
+        CacheBuilder::default()
+    }
+
+    /// The cache that a URL names: `memory://` here.
+    ///
+    /// Parameters of every URL: `namespace`, `ttl` (`"300"`, `"5m"`, `"never"`), `jitter`
+    /// (0 to 1). Of `memory://`: `capacity` (entries).
+    ///
+    /// ```
+    /// # fn main() -> cacheio_sync::Result<()> {
+    /// let cache = cacheio_sync::Cache::from_url("memory://?capacity=10000&ttl=5m")?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), with what is allowed instead. The URL itself is never shown.
+    pub fn from_url(url: &str) -> Result<Self> {
+        let url = CacheUrl::parse(url)?;
+        let known: &[&str] = &[
+            #[cfg(feature = "memory")]
+            "memory://",
+        ];
+        match url.scheme() {
+            #[cfg(feature = "memory")]
+            "memory" => {
+                let (memory, settings) = Memory::__from_url(url)?;
+                Self::new(Arc::new(memory), settings)
+            }
+            _ => Err(url.unknown_scheme(known)),
+        }
+    }
+
+    fn new(store: Arc<dyn Store>, settings: Settings) -> Result<Self> {
+        let engine = Engine::new(Backend::threads(store), settings)?;
+        Ok(Self {
+            engine: Arc::new(engine),
+        })
+    }
+
+    /// Whether [`get`](Self::get) would find a live entry. Moves no value.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// cache.set("k", 1)?;
+    /// assert!(cache.has("k")? && !cache.has("other")?);
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    #[doc(alias = "exists")]
+    #[doc(alias = "contains_key")]
+    pub fn has(&self, key: impl CacheKey) -> Result<bool> {
+        now(self.engine.has(key))
+    }
+
+    /// The value of a live entry.
+    ///
+    /// `None` that was stored is a value: `get::<Option<T>>` gives `Some(None)`.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// cache.set(("user", 42), "Ada")?;
+    /// assert_eq!(cache.get::<String>(("user", 42))?.as_deref(), Some("Ada"));
+    /// assert_eq!(cache.get::<String>(("user", 43))?, None);
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) when what is stored cannot be read as `V`, and when the store fails.
+    pub fn get<V: Value>(&self, key: impl CacheKey) -> Result<Option<V>> {
+        Ok(self.get_stored::<V>(key)?.map(V::from_stored))
+    }
+
+    /// As [`get`](Self::get), without copying the value in memory: the same `Arc` to all.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// cache.set("page", String::from("<html>…"))?;
+    /// let page = cache.get_arc::<String>("page")?.unwrap();
+    /// # assert_eq!(*page, "<html>…");
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn get_arc<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V>>> {
+        Ok(self.get_stored::<V>(key)?.map(V::shared))
+    }
+
+    #[inline]
+    fn get_stored<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V::Stored>>> {
+        match self.engine.get_now::<V>(&key) {
+            Some(answer) => answer,
+            None => now(self.engine.get::<V>(key)),
+        }
+    }
+
+    /// The values of some keys, in the order asked; one round trip a server.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// cache.set_many([("a", 1), ("b", 2)])?;
+    /// assert_eq!(cache.get_many::<i32>(["b", "c", "a"])?, [Some(2), None, Some(1)]);
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get), for any of the keys.
+    #[doc(alias = "multi_get")]
+    pub fn get_many<V: Value>(&self, keys: impl IntoIterator<Item = impl CacheKey>) -> Result<Vec<Option<V>>> {
+        now(self.engine.get_many(keys))
+    }
+
+    /// Replaces what is under a key: value, TTL (the cache's default) and tags (none).
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// cache.set("answer", 42)?;
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the value cannot be encoded or is too large, and when the store fails.
+    #[doc(alias = "insert")]
+    #[doc(alias = "put")]
+    pub fn set(&self, key: impl CacheKey, value: impl Encode) -> Result<()> {
+        self.set_with(key, value, Options::new())
+    }
+
+    /// As [`set`](Self::set), with options; a `Duration` is a TTL.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// cache.set_with("answer", 42, Duration::from_secs(60))?;
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set), and [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years.
+    pub fn set_with(&self, key: impl CacheKey, value: impl Encode, options: impl Into<Options>) -> Result<()> {
+        now(self.engine.set(key, value, options.into()))
+    }
+
+    /// As [`set`](Self::set) for each of some entries; one round trip a server. Of one key that
+    /// stands twice, the later value stays.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// cache.set_many([("a", 1), ("b", 2)])?;
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set). Nothing is stored when a value cannot be encoded; some entries may
+    /// be when the store fails.
+    #[doc(alias = "multi_set")]
+    pub fn set_many(&self, entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>) -> Result<()> {
+        self.set_many_with(entries, Options::new())
+    }
+
+    /// As [`set_many`](Self::set_many), with options for all.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_many`](Self::set_many), and [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years.
+    pub fn set_many_with(
+        &self,
+        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>,
+        options: impl Into<Options>,
+    ) -> Result<()> {
+        now(self.engine.set_many(entries, options.into()))
+    }
+
+    /// Stores only if there is no live entry; whether it did. Atomic against all other writers.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// assert!(cache.add("once", 1)?);
+    /// assert!(!cache.add("once", 2)?);
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn add(&self, key: impl CacheKey, value: impl Encode) -> Result<bool> {
+        self.add_with(key, value, Options::new())
+    }
+
+    /// As [`add`](Self::add), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_with`](Self::set_with).
+    pub fn add_with(&self, key: impl CacheKey, value: impl Encode, options: impl Into<Options>) -> Result<bool> {
+        now(self.engine.add(key, value, options.into()))
+    }
+
+    /// Removes an entry; whether there was a live one.
+    ///
+    /// After it returns, nothing that was loaded before is read or stored any more, also when the
+    /// load is still under way.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// cache.set("k", 1)?;
+    /// assert!(cache.delete("k")?);
+    /// assert!(!cache.delete("k")?);
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    #[doc(alias = "remove")]
+    #[doc(alias = "invalidate")]
+    pub fn delete(&self, key: impl CacheKey) -> Result<bool> {
+        now(self.engine.delete(key))
+    }
+
+    /// Removes some entries; how many live ones went. One round trip a server.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; some of the entries may be gone then.
+    #[doc(alias = "multi_delete")]
+    pub fn delete_many(&self, keys: impl IntoIterator<Item = impl CacheKey>) -> Result<usize> {
+        now(self.engine.delete_many(keys))
+    }
+
+    /// Adds to an integer, atomically; what it is then. A missing one counts from 0 and takes the
+    /// default TTL; a live one keeps its TTL.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// assert_eq!(cache.increment("visits", 1)?, 1);
+    /// assert_eq!(cache.increment("visits", 10)?, 11);
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when the entry is no integer, [`ErrorKind::Overflow`] when it
+    /// would leave the range of `i64`, and when the store fails. Nothing is changed then.
+    #[doc(alias = "incr")]
+    pub fn increment(&self, key: impl CacheKey, by: i64) -> Result<i64> {
+        self.increment_with(key, by, Options::new())
+    }
+
+    /// As [`increment`](Self::increment), with the TTL of a counter that begins now.
+    ///
+    /// # Errors
+    ///
+    /// As [`increment`](Self::increment).
+    pub fn increment_with(&self, key: impl CacheKey, by: i64, options: impl Into<Options>) -> Result<i64> {
+        now(self.engine.increment(key, Some(by), options.into()))
+    }
+
+    /// As [`increment`](Self::increment) downwards; below zero too.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// assert_eq!(cache.decrement("stock", 3)?, -3);
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`increment`](Self::increment).
+    #[doc(alias = "decr")]
+    pub fn decrement(&self, key: impl CacheKey, by: i64) -> Result<i64> {
+        self.decrement_with(key, by, Options::new())
+    }
+
+    /// As [`decrement`](Self::decrement), with the TTL of a counter that begins now.
+    ///
+    /// # Errors
+    ///
+    /// As [`increment`](Self::increment).
+    pub fn decrement_with(&self, key: impl CacheKey, by: i64, options: impl Into<Options>) -> Result<i64> {
+        now(self.engine.increment(key, by.checked_neg(), options.into()))
+    }
+
+    /// Gives a live entry a new TTL; whether there was one.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// cache.set("session", "…")?;
+    /// assert!(cache.touch("session", Duration::from_secs(3600))?);
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years, and when the store fails.
+    #[doc(alias = "expire")]
+    pub fn touch(&self, key: impl CacheKey, ttl: impl Into<Ttl>) -> Result<bool> {
+        now(self.engine.touch(key, ttl.into()))
+    }
+
+    /// Empties this cache's namespace, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    #[doc(alias = "invalidate_all")]
+    pub fn clear(&self) -> Result<()> {
+        now(self.engine.clear())
+    }
+
+    /// The value of a live entry, or what `load` makes, which is then stored.
+    ///
+    /// However many threads miss a key at once, one runs its `load`; the others wait for its
+    /// result. What is deleted or set meanwhile is not overwritten by it. A store that fails is
+    /// counted and traced, and `load` runs.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// let user: String = cache.get_or_set(("user", 42), || String::from("Ada"));
+    /// # assert_eq!(user, "Ada");
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `load` panics: in its own caller only, and one of those who wait takes over. When
+    /// `load` waits for its own key.
+    #[doc(alias = "get_with")]
+    pub fn get_or_set<V: Value>(&self, key: impl CacheKey, load: impl FnOnce() -> V) -> V {
+        self.get_or_set_with(key, Options::new(), load)
+    }
+
+    /// As [`get_or_set`](Self::get_or_set), with options for what is stored.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_set`](Self::get_or_set).
+    pub fn get_or_set_with<V: Value>(
+        &self,
+        key: impl CacheKey,
+        options: impl Into<Options>,
+        load: impl FnOnce() -> V,
+    ) -> V {
+        match self.load(key, options, || Ok::<_, Infallible>(load())) {
+            Ok(value) => value,
+            Err(failure) => failure.panic(),
+        }
+    }
+
+    /// As [`get_or_set`](Self::get_or_set), for a `load` that may fail.
+    ///
+    /// A failed load stores nothing. All who waited for it get its one error.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// let port = cache.get_or_try_set("port", || "80x".parse::<u16>());
+    /// assert_eq!(port.unwrap_err().to_string(), "invalid digit found in string");
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `load`, shared; [`LoadError::Reentrant`] when `load` waits for its own key.
+    ///
+    /// # Panics
+    ///
+    /// When `load` panics: in its own caller only, and one of those who wait takes over.
+    #[doc(alias = "try_get_with")]
+    pub fn get_or_try_set<V: Value, E: Send + Sync + 'static>(
+        &self,
+        key: impl CacheKey,
+        load: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, LoadError<E>> {
+        self.get_or_try_set_with(key, Options::new(), load)
+    }
+
+    /// As [`get_or_try_set`](Self::get_or_try_set), with options for what is stored.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// use cacheio_sync::Options;
+    /// use std::time::Duration;
+    ///
+    /// let options = Options::ttl(Duration::from_secs(60)).tags(["ports"]);
+    /// let port: u16 = cache.get_or_try_set_with("port", options, || "80".parse::<u16>())?;
+    /// # assert_eq!(port, 80);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`get_or_try_set`](Self::get_or_try_set).
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_try_set`](Self::get_or_try_set).
+    pub fn get_or_try_set_with<V: Value, E: Send + Sync + 'static>(
+        &self,
+        key: impl CacheKey,
+        options: impl Into<Options>,
+        load: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, LoadError<E>> {
+        self.load(key, options, load).map_err(LoadError::from)
+    }
+
+    #[inline]
+    fn load<V: Value, E: Send + Sync + 'static>(
+        &self,
+        key: impl CacheKey,
+        options: impl Into<Options>,
+        load: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, Failure<E>> {
+        match self.engine.lookup::<V>(&key) {
+            Ok(stored) => Ok(V::from_stored(stored)),
+            Err(missed) => {
+                let loader = || async { load().map(Loaded::from) };
+                now(self.engine.load(missed, &options.into(), Sharing::Shared, loader))
+            }
+        }
+    }
+
+    /// Makes every entry that has one of these tags a miss, at once and in O(1).
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// use cacheio_sync::Options;
+    ///
+    /// cache.set_with(("user", 42), "Ada", Options::new().tags(["users"]))?;
+    /// cache.invalidate_tags(["users"])?;
+    /// assert!(!cache.has(("user", 42))?);
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the cache is not in memory.
+    pub fn invalidate_tags<T: Into<Cow<'static, str>>>(&self, tags: impl IntoIterator<Item = T>) -> Result<()> {
+        now(self.engine.invalidate_tags(tags))
+    }
+
+    /// Asks whether the store is there: for health checks. No other call needs it.
+    ///
+    /// # Errors
+    ///
+    /// When it is not.
+    pub fn ping(&self) -> Result<()> {
+        now(self.engine.ping())
+    }
+
+    /// What the cache has done since it was built; all its clones together.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// cache.get::<u32>("missing")?;
+    /// assert_eq!(cache.stats().misses, 1);
+    /// # cacheio_sync::Result::Ok(())
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// The namespace that its keys stand in; empty in memory unless told otherwise.
+    pub fn namespace(&self) -> &str {
+        self.engine.namespace()
+    }
+
+    #[doc(hidden)]
+    pub fn __engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+/// Builds a [`Cache`].
+///
+/// # Defaults
+///
+/// - `store`: memory for [`Config::default_threshold`](crate::Config::default_threshold) entries
+/// - `namespace`: none in memory, `cacheio` on a server
+/// - `default_ttl`: [`Config::default_ttl`](crate::Config::default_ttl)
+/// - `jitter`: 0
+/// - `codec`: [`Json`](crate::Json)
+#[derive(Debug, Default)]
+#[must_use]
+pub struct CacheBuilder {
+    store: Option<Arc<dyn Store>>,
+    settings: Settings,
+}
+
+impl CacheBuilder {
+    /// What keeps the entries: `Memory`, or a [`Store`] of your own.
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// What stands before every key, with a `:`. [`Cache::clear`] empties just that.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.settings.set_namespace(namespace.into());
+        self
+    }
+
+    /// How long entries live that are stored without a TTL.
+    pub fn default_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.settings.set_default_ttl(ttl.into());
+        self
+    }
+
+    /// Lets entries expire earlier, each by another part of this fraction (0 to 1) of its TTL, so
+    /// that what was stored together does not expire together.
+    pub fn jitter(mut self, fraction: f64) -> Self {
+        self.settings.set_jitter(fraction);
+        self
+    }
+
+    /// How values become bytes, where they have to.
+    pub fn codec(mut self, codec: impl Codec) -> Self {
+        self.settings.set_codec(Arc::new(codec));
+        self
+    }
+
+    /// The cache.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when a setting makes no sense. No server is asked.
+    pub fn build(self) -> Result<Cache> {
+        let store = match self.store {
+            Some(store) => store,
+            None => default_store()?,
+        };
+        Cache::new(store, self.settings)
+    }
+}
+
+#[cfg(feature = "memory")]
+#[allow(clippy::unnecessary_wraps)]
+fn default_store() -> Result<Arc<dyn Store>> {
+    Ok(Arc::new(Memory::new()))
+}
+
+#[cfg(not(feature = "memory"))]
+fn default_store() -> Result<Arc<dyn Store>> {
+    Err(cacheio_core::Error::new(
+        cacheio_core::ErrorKind::Config,
+        "a cache needs a store: give the builder one, or turn on the feature `memory`",
+    )
+    .during(cacheio_core::Operation::Build))
+}

@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod cache;
+#[cfg(feature = "memory")]
+mod factory;
+#[cfg(feature = "memory")]
+mod memory;
+
+pub use cache::{Cache, CacheBuilder};
+#[doc(inline)]
+pub use cacheio_core::{
+    BoxError, CLOCK_LAG, CacheKey, Cacheable, Clock, CoarseClock, Codec, Config, Encode, Entry,
+    Error, ErrorKind, Form, Json, Key, KeyParts, KeyRule, KeyWriter, LoadError, Local, ManualClock,
+    Meta, Object, Operation, Options, Payload, Result, Stats, Store, SystemClock, Timestamp, Ttl,
+    Value, config, configure, key_text,
+};
+#[cfg(feature = "macros")]
+#[doc(inline)]
+pub use cacheio_macros::{CacheKey, Cacheable, cached};
+#[cfg(feature = "memory")]
+pub use factory::CacheFactory;
+#[cfg(feature = "memory")]
+pub use memory::{Memory, MemoryBuilder};
+
+#[doc(hidden)]
+pub mod __private;

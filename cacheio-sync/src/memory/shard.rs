@@ -1,0 +1,335 @@
+//! One shard: what is in it, and when it is swept.
+
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use cacheio_core::{Entry, Key, Meta, Object, Timestamp};
+use quick_cache::unsync::Cache;
+use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
+
+/// A part of the entries.
+pub(super) struct Shard {
+    cache: Cache<StoredKey, Slot, ByWeight, KeyHash, Removal>,
+    /// When the next entry expires; earlier, if that one is gone.
+    next_expiry: Timestamp,
+    writes_since_sweep: usize,
+}
+
+impl Shard {
+    pub(super) fn new(capacity: u64) -> Self {
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(usize::try_from(capacity).unwrap_or(usize::MAX).min(1 << 20))
+            .weight_capacity(capacity)
+            .shards(1)
+            .build();
+        let options = match options {
+            Ok(options) => options,
+            Err(error) => unreachable!("both capacities are given: {error}"),
+        };
+        Self {
+            cache: Cache::with_options(options, ByWeight, KeyHash, Removal),
+            next_expiry: Timestamp::MAX,
+            writes_since_sweep: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        self.cache.weight()
+    }
+
+    pub(super) fn capacity(&self) -> u64 {
+        self.cache.capacity()
+    }
+
+    /// What is under a key, live or not; counts as a use.
+    #[inline]
+    pub(super) fn get(&self, key: &Key<'_>) -> Option<&Slot> {
+        self.cache.get(&Lookup(*key))
+    }
+
+    /// What is under a key, live or not.
+    pub(super) fn peek(&self, key: &Key<'_>) -> Option<&Slot> {
+        self.cache.peek(&Lookup(*key))
+    }
+
+    /// Puts an entry in; whether it could be held. If not, what was there is gone too.
+    pub(super) fn insert(&mut self, key: &Key<'_>, slot: Slot, now: Timestamp, displaced: &mut Displaced) -> bool {
+        self.writes_since_sweep += 1;
+        if self.next_expiry <= now && self.writes_since_sweep > self.cache.len() / 4 {
+            self.sweep(now, displaced);
+        }
+        self.next_expiry = self.next_expiry.min(slot.expires());
+        displaced.inserting = Some((StoredKey::new(key.text()), now));
+        self.cache.insert_with_lifecycle(StoredKey::new(key.text()), slot, displaced);
+        // Refused for its weight, it would have been handed over as displaced itself.
+        displaced.inserting = None;
+        self.cache.contains_key(&Lookup(*key))
+    }
+
+    /// Takes an entry out; whether it was live.
+    pub(super) fn remove(&mut self, key: &Key<'_>, now: Timestamp, displaced: &mut Displaced) -> bool {
+        let Some((_, slot)) = self.cache.remove(&Lookup(*key)) else {
+            return false;
+        };
+        let live = slot.is_live(now);
+        displaced.keep(slot);
+        live
+    }
+
+    /// Gives a live entry another end; whether there was one.
+    pub(super) fn touch(&mut self, key: &Key<'_>, expires: Timestamp, now: Timestamp) -> bool {
+        match self.cache.peek_mut(&Lookup(*key)) {
+            Some(mut slot) if slot.is_live(now) => slot.expire_at(expires),
+            _ => return false,
+        }
+        self.next_expiry = self.next_expiry.min(expires);
+        true
+    }
+
+    /// Takes out what is not live any more.
+    pub(super) fn sweep(&mut self, now: Timestamp, displaced: &mut Displaced) {
+        let next_expiry = Cell::new(Timestamp::MAX);
+        self.retain(displaced, |_, slot| {
+            let live = slot.is_live(now);
+            if live {
+                next_expiry.set(next_expiry.get().min(slot.expires()));
+            }
+            live
+        });
+        self.next_expiry = next_expiry.get();
+        self.writes_since_sweep = 0;
+    }
+
+    /// Takes out the keys that begin with `prefix`.
+    pub(super) fn clear(&mut self, prefix: &str, displaced: &mut Displaced) {
+        if prefix.is_empty() {
+            displaced.slots.extend(self.cache.drain().map(|(_, slot)| slot));
+            self.next_expiry = Timestamp::MAX;
+        } else {
+            self.retain(displaced, |key, _| !key.bytes().starts_with(prefix.as_bytes()));
+        }
+    }
+
+    fn retain(&mut self, displaced: &mut Displaced, keep: impl Fn(&StoredKey, &Slot) -> bool) {
+        // `retain` drops what it removes; a share of each value outlives that.
+        let removed = RefCell::new(&mut displaced.slots);
+        self.cache.retain(|key, slot| {
+            let kept = keep(key, slot);
+            if !kept {
+                removed.borrow_mut().push(slot.clone());
+            }
+            kept
+        });
+    }
+}
+
+/// What is kept under a key.
+#[derive(Clone)]
+pub(super) struct Slot {
+    /// Until then it is served without another look.
+    fresh_until: Timestamp,
+    object: Arc<dyn Object>,
+    /// What needs another look; most entries have none, and end when they cease to be fresh.
+    special: Option<Box<Special>>,
+    weight: u64,
+}
+
+#[derive(Clone)]
+struct Special {
+    meta: Arc<Meta>,
+    expires: Timestamp,
+}
+
+impl Slot {
+    pub(super) fn new(object: Arc<dyn Object>, meta: Option<Arc<Meta>>, expires: Timestamp, weight: u64) -> Self {
+        Self {
+            fresh_until: meta.as_ref().map_or(expires, |meta| expires.min(meta.attend_at())),
+            object,
+            special: meta.map(|meta| Box::new(Special { meta, expires })),
+            weight,
+        }
+    }
+
+    fn expire_at(&mut self, expires: Timestamp) {
+        self.fresh_until = match &mut self.special {
+            None => expires,
+            Some(special) => {
+                special.expires = expires;
+                expires.min(special.meta.attend_at())
+            }
+        };
+    }
+
+    #[inline]
+    pub(super) fn is_fresh_at(&self, time: Timestamp) -> bool {
+        time < self.fresh_until
+    }
+
+    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        match &self.special {
+            None => now < self.fresh_until,
+            Some(special) => now < special.expires && special.meta.is_valid(),
+        }
+    }
+
+    pub(super) fn expires(&self) -> Timestamp {
+        self.special.as_ref().map_or(self.fresh_until, |special| special.expires)
+    }
+
+    pub(super) fn object(&self) -> &dyn Object {
+        &*self.object
+    }
+
+    pub(super) fn meta(&self) -> Option<Arc<Meta>> {
+        self.special.as_ref().map(|special| Arc::clone(&special.meta))
+    }
+
+    #[inline]
+    pub(super) fn entry(&self) -> Entry {
+        Entry::object(Arc::clone(&self.object))
+    }
+}
+
+/// A key as it is kept: in place, where it is short.
+#[derive(Clone)]
+pub(super) enum StoredKey {
+    Short { len: u8, bytes: [u8; StoredKey::SHORT] },
+    Long(Box<[u8]>),
+}
+
+impl StoredKey {
+    /// What fits beside the length and the tag in three words.
+    const SHORT: usize = 22;
+
+    fn new(text: &str) -> Self {
+        let text = text.as_bytes();
+        match u8::try_from(text.len()) {
+            Ok(len) if text.len() <= Self::SHORT => {
+                let mut bytes = [0; Self::SHORT];
+                bytes[..text.len()].copy_from_slice(text);
+                Self::Short { len, bytes }
+            }
+            _ => Self::Long(text.into()),
+        }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { len, bytes } => &bytes[..usize::from(*len)],
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for StoredKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for StoredKey {}
+
+impl Hash for StoredKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(Key::hash_of(self.bytes()));
+    }
+}
+
+/// A key to be found.
+struct Lookup<'a>(Key<'a>);
+
+impl Hash for Lookup<'_> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash());
+    }
+}
+
+impl Equivalent<StoredKey> for Lookup<'_> {
+    #[inline]
+    fn equivalent(&self, key: &StoredKey) -> bool {
+        self.0.text().as_bytes() == key.bytes()
+    }
+}
+
+/// Takes the hash that a key brings along.
+#[derive(Clone, Copy)]
+struct KeyHash;
+
+impl BuildHasher for KeyHash {
+    type Hasher = Brought;
+
+    #[inline]
+    fn build_hasher(&self) -> Brought {
+        Brought(0)
+    }
+}
+
+struct Brought(u64);
+
+impl Hasher for Brought {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("keys bring their hash as one u64");
+    }
+
+    #[inline]
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// What the weigher said when the entry came. It is kept, since a value that weighed differently
+/// later would upset quick_cache's sums.
+#[derive(Clone, Copy)]
+struct ByWeight;
+
+impl Weighter<StoredKey, Slot> for ByWeight {
+    #[inline]
+    fn weight(&self, _: &StoredKey, slot: &Slot) -> u64 {
+        slot.weight
+    }
+}
+
+/// Collects what falls out.
+#[derive(Clone, Copy)]
+struct Removal;
+
+impl Lifecycle<StoredKey, Slot> for Removal {
+    type RequestState = Displaced;
+
+    fn on_evict(&self, displaced: &mut Displaced, key: StoredKey, slot: Slot) {
+        if let Some((inserting, now)) = &displaced.inserting {
+            if *inserting != key && slot.is_live(*now) {
+                displaced.evicted += 1;
+            }
+        }
+        displaced.slots.push(slot);
+    }
+}
+
+/// What fell out of a shard, until its lock is free.
+#[derive(Default)]
+pub(super) struct Displaced {
+    slots: Vec<Slot>,
+    /// The key for which room is made, and when.
+    inserting: Option<(StoredKey, Timestamp)>,
+    /// How many live entries were evicted.
+    pub(super) evicted: u64,
+}
+
+impl Displaced {
+    pub(super) fn keep(&mut self, slot: Slot) {
+        self.slots.push(slot);
+    }
+}
