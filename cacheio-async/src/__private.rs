@@ -4,7 +4,7 @@
 
 pub use cacheio_core::__private::*;
 
-use crate::AsyncCache;
+pub use crate::AsyncCache;
 
 /// The engine of what `cache = …` names.
 #[inline]
@@ -17,18 +17,36 @@ pub use own::OwnAsyncCache;
 
 #[cfg(feature = "memory")]
 mod own {
-    use std::sync::OnceLock;
+    use std::collections::HashMap;
+    use std::sync::{Mutex, OnceLock, PoisonError};
 
     use crate::{AsyncCache, Memory};
 
     /// A function's own cache, made on first use.
     #[derive(Debug)]
-    pub struct OwnAsyncCache(OnceLock<AsyncCache>);
+    pub struct OwnAsyncCache {
+        cache: OnceLock<AsyncCache>,
+        name: Option<&'static str>,
+    }
+
+    /// The caches that a function shares with its companions. Each of them looks here once.
+    static SHARED: Mutex<Option<HashMap<&'static str, AsyncCache>>> = Mutex::new(None);
 
     impl OwnAsyncCache {
         #[allow(clippy::new_without_default)]
         pub const fn new() -> Self {
-            Self(OnceLock::new())
+            Self {
+                cache: OnceLock::new(),
+                name: None,
+            }
+        }
+
+        /// The same cache wherever the name is the same.
+        pub const fn shared(name: &'static str) -> Self {
+            Self {
+                cache: OnceLock::new(),
+                name: Some(name),
+            }
         }
 
         /// # Panics
@@ -36,13 +54,25 @@ mod own {
         /// When the capacity is 0.
         #[inline]
         pub fn get(&self, capacity: impl FnOnce() -> Option<usize>) -> &AsyncCache {
-            self.0.get_or_init(|| {
-                let memory = capacity().map_or_else(Memory::new, Memory::with_capacity);
-                match AsyncCache::builder().store(memory).build() {
-                    Ok(cache) => cache,
-                    Err(error) => panic!("#[cached]: {error}"),
+            self.cache.get_or_init(|| match self.name {
+                None => build(capacity()),
+                Some(name) => {
+                    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+                    let caches = shared.get_or_insert_default();
+                    caches
+                        .entry(name)
+                        .or_insert_with(|| build(capacity()))
+                        .clone()
                 }
             })
+        }
+    }
+
+    fn build(capacity: Option<usize>) -> AsyncCache {
+        let memory = capacity.map_or_else(Memory::new, Memory::with_capacity);
+        match AsyncCache::builder().store(memory).build() {
+            Ok(cache) => cache,
+            Err(error) => panic!("#[cached]: {error}"),
         }
     }
 }

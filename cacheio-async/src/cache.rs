@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use cacheio_core::__private::{Backend, CacheUrl, Engine, Failure, Loaded, Settings, Sharing};
 use cacheio_core::{
-    AsyncStore, CacheKey, Codec, Encode, LoadError, Options, Result, Stats, Ttl,
-    Value,
+    AsyncStore, CacheKey, Codec, Encode, LoadError, Options, Result, Stats, Ttl, Value,
 };
 
 #[cfg(feature = "memory")]
@@ -140,8 +139,8 @@ impl AsyncCache {
 
     #[inline]
     async fn get_stored<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V::Stored>>> {
-        match self.engine.get_now::<V>(&key) {
-            Some(answer) => answer,
+        match self.engine.get_plain::<V>(&key) {
+            Some(value) => Ok(Some(value)),
             None => self.engine.get::<V>(key).await,
         }
     }
@@ -160,7 +159,10 @@ impl AsyncCache {
     ///
     /// As [`get`](Self::get), for any of the keys.
     #[doc(alias = "multi_get")]
-    pub async fn get_many<V: Value>(&self, keys: impl IntoIterator<Item = impl CacheKey>) -> Result<Vec<Option<V>>> {
+    pub async fn get_many<V: Value>(
+        &self,
+        keys: impl IntoIterator<Item = impl CacheKey>,
+    ) -> Result<Vec<Option<V>>> {
         self.engine.get_many(keys).await
     }
 
@@ -196,7 +198,12 @@ impl AsyncCache {
     /// # Errors
     ///
     /// As [`set`](Self::set), and [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years.
-    pub async fn set_with(&self, key: impl CacheKey, value: impl Encode, options: impl Into<Options>) -> Result<()> {
+    pub async fn set_with(
+        &self,
+        key: impl CacheKey,
+        value: impl Encode,
+        options: impl Into<Options>,
+    ) -> Result<()> {
         self.engine.set(key, value, options.into()).await
     }
 
@@ -215,7 +222,10 @@ impl AsyncCache {
     /// As [`set`](Self::set). Nothing is stored when a value cannot be encoded; some entries may
     /// be when the store fails.
     #[doc(alias = "multi_set")]
-    pub async fn set_many(&self, entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>) -> Result<()> {
+    pub async fn set_many(
+        &self,
+        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>,
+    ) -> Result<()> {
         self.set_many_with(entries, Options::new()).await
     }
 
@@ -254,7 +264,12 @@ impl AsyncCache {
     /// # Errors
     ///
     /// As [`set_with`](Self::set_with).
-    pub async fn add_with(&self, key: impl CacheKey, value: impl Encode, options: impl Into<Options>) -> Result<bool> {
+    pub async fn add_with(
+        &self,
+        key: impl CacheKey,
+        value: impl Encode,
+        options: impl Into<Options>,
+    ) -> Result<bool> {
         self.engine.add(key, value, options.into()).await
     }
 
@@ -287,7 +302,10 @@ impl AsyncCache {
     ///
     /// When the store fails; some of the entries may be gone then.
     #[doc(alias = "multi_delete")]
-    pub async fn delete_many(&self, keys: impl IntoIterator<Item = impl CacheKey>) -> Result<usize> {
+    pub async fn delete_many(
+        &self,
+        keys: impl IntoIterator<Item = impl CacheKey>,
+    ) -> Result<usize> {
         self.engine.delete_many(keys).await
     }
 
@@ -316,7 +334,12 @@ impl AsyncCache {
     /// # Errors
     ///
     /// As [`increment`](Self::increment).
-    pub async fn increment_with(&self, key: impl CacheKey, by: i64, options: impl Into<Options>) -> Result<i64> {
+    pub async fn increment_with(
+        &self,
+        key: impl CacheKey,
+        by: i64,
+        options: impl Into<Options>,
+    ) -> Result<i64> {
         self.engine.increment(key, Some(by), options.into()).await
     }
 
@@ -342,8 +365,15 @@ impl AsyncCache {
     /// # Errors
     ///
     /// As [`increment`](Self::increment).
-    pub async fn decrement_with(&self, key: impl CacheKey, by: i64, options: impl Into<Options>) -> Result<i64> {
-        self.engine.increment(key, by.checked_neg(), options.into()).await
+    pub async fn decrement_with(
+        &self,
+        key: impl CacheKey,
+        by: i64,
+        options: impl Into<Options>,
+    ) -> Result<i64> {
+        self.engine
+            .increment(key, by.checked_neg(), options.into())
+            .await
     }
 
     /// Gives a live entry a new TTL; whether there was one.
@@ -414,7 +444,10 @@ impl AsyncCache {
         options: impl Into<Options>,
         load: impl FnOnce() -> F,
     ) -> V {
-        match self.load(key, options, || async { Ok::<_, Infallible>(load().await) }).await {
+        match self
+            .load(key, options, || async { Ok::<_, Infallible>(load().await) })
+            .await
+        {
             Ok(value) => value,
             Err(failure) => failure.panic(),
         }
@@ -440,7 +473,11 @@ impl AsyncCache {
     ///
     /// When `load` panics: in its own caller only, and one of those who wait takes over.
     #[doc(alias = "try_get_with")]
-    pub async fn get_or_try_set<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>>>(
+    pub async fn get_or_try_set<
+        V: Value,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<V, E>>,
+    >(
         &self,
         key: impl CacheKey,
         load: impl FnOnce() -> F,
@@ -469,7 +506,11 @@ impl AsyncCache {
     /// # Panics
     ///
     /// As [`get_or_try_set`](Self::get_or_try_set).
-    pub async fn get_or_try_set_with<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>>>(
+    pub async fn get_or_try_set_with<
+        V: Value,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<V, E>>,
+    >(
         &self,
         key: impl CacheKey,
         options: impl Into<Options>,
@@ -485,12 +526,17 @@ impl AsyncCache {
         options: impl Into<Options>,
         load: impl FnOnce() -> F,
     ) -> Result<V, Failure<E>> {
-        match self.engine.lookup::<V>(&key) {
-            Ok(stored) => Ok(V::from_stored(stored)),
-            Err(missed) => {
+        match self.engine.get_plain::<V>(&key) {
+            Some(value) => Ok(V::from_stored(value)),
+            None => {
+                let missed = self.engine.missed(&key);
                 let loader = || async { load().await.map(Loaded::from) };
                 // On the heap, so that the futures of callers stay small: a miss can afford it.
-                Box::pin(self.engine.load(missed, &options.into(), Sharing::Shared, loader)).await
+                Box::pin(
+                    self.engine
+                        .load(missed, &options.into(), Sharing::Shared, loader),
+                )
+                .await
             }
         }
     }
@@ -511,7 +557,10 @@ impl AsyncCache {
     /// # Errors
     ///
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the cache is not in memory.
-    pub async fn invalidate_tags<T: Into<Cow<'static, str>>>(&self, tags: impl IntoIterator<Item = T>) -> Result<()> {
+    pub async fn invalidate_tags<T: Into<Cow<'static, str>>>(
+        &self,
+        tags: impl IntoIterator<Item = T>,
+    ) -> Result<()> {
         self.engine.invalidate_tags(tags).await
     }
 

@@ -2,19 +2,20 @@
 
 #![allow(missing_docs, missing_debug_implementations)]
 
+use std::borrow::Cow;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::{CacheKey, KeyWriter, Local, Value};
+use crate::{Local, Value};
 
 pub use crate::backend::Backend;
 pub use crate::engine::{Engine, Failure, Loaded, Missed, Sharing, now};
 pub use crate::settings::Settings;
 pub use crate::ttl::parse_duration;
 pub use crate::url::CacheUrl;
-pub use crate::{AsyncCacheable, Cacheable, Options, Ttl};
+pub use crate::{AsyncCacheable, CacheKey, Cacheable, KeyWriter, Options, Result, Ttl, key_text};
 pub use std::any::type_name_of_val;
 pub use std::time::Duration;
 
@@ -182,7 +183,7 @@ impl<F: Fn(&mut KeyWriter<'_>)> CacheKey for KeyFn<F> {
 
 /// The key of a function of one string: not copied, where nothing stands before it.
 pub struct TextKey<'a> {
-    pub prefix: &'static str,
+    pub prefix: &'a str,
     pub text: &'a str,
 }
 
@@ -192,7 +193,7 @@ impl CacheKey for TextKey<'_> {
             key.text(self.text);
         } else {
             key.tuple(|parts| {
-                parts.part(self.prefix).part(self.text);
+                parts.part(&FunctionName(self.prefix)).part(self.text);
             });
         }
     }
@@ -200,6 +201,20 @@ impl CacheKey for TextKey<'_> {
     #[inline]
     fn as_key_text(&self) -> Option<&str> {
         self.prefix.is_empty().then_some(self.text)
+    }
+}
+
+/// The name of a function as part of a key: `.` stands for `::`, which would have to be escaped.
+pub struct FunctionName<'a>(pub &'a str);
+
+impl CacheKey for FunctionName<'_> {
+    fn write_key(&self, key: &mut KeyWriter<'_>) {
+        for (at, segment) in self.0.split("::").enumerate() {
+            if at > 0 {
+                key.text(".");
+            }
+            key.text(segment);
+        }
     }
 }
 
@@ -231,17 +246,53 @@ impl<T: std::fmt::Display + ?Sized> WriteDisplay for &Placeholder<'_, T> {
 /// The name of a function, of the closure that stands in it: with its module, its type and all
 /// type arguments around it.
 pub fn function_name<F>(probe: &F) -> &'static str {
-    let name = type_name_of_val(probe);
-    let end = name.find("::{{closure}}").unwrap_or(name.len());
-    &name[..end]
+    let mut name = type_name_of_val(probe);
+    // Only at the end: a function may itself stand in a closure. An `async` one has two levels.
+    while let Some(outer) = name.strip_suffix("::{{closure}}") {
+        name = outer;
+    }
+    name
 }
 
 /// What stands before the arguments in a key of a function's own cache: nothing for a function
-/// that exists once (`plain` is the length of its name), its name where generics make several.
+/// that exists once (`plain` is the probe's name there), its name where generics make several.
 /// All of it is known when the program is compiled.
 #[inline]
-pub fn own_prefix<F>(probe: &F, plain: usize) -> &'static str {
-    if type_name_of_val(probe).len() == plain { "" } else { function_name(probe) }
+pub fn own_prefix<F>(probe: &F, plain: &str) -> &'static str {
+    // By the text, not by its length: `<u8 as Trait>` may be as long as the module's path.
+    if type_name_of_val(probe) == plain {
+        ""
+    } else {
+        function_name(probe)
+    }
+}
+
+/// The prefix of `function`, as its `companion` (`function_key`, …) finds its own.
+pub fn companion_prefix(
+    prefix: &'static str,
+    companion: &str,
+    function: &str,
+) -> Cow<'static, str> {
+    let ends = |at: &usize| {
+        matches!(
+            prefix.as_bytes().get(at + companion.len()),
+            None | Some(b'<')
+        )
+    };
+    // Type arguments of the function stand behind its name; those of its type before.
+    let at = prefix
+        .match_indices(companion)
+        .map(|(at, _)| at)
+        .filter(ends);
+    match at.filter(|at| prefix[..*at].ends_with("::")).last() {
+        Some(at) => format!(
+            "{}{function}{}",
+            &prefix[..at],
+            &prefix[at + companion.len()..]
+        )
+        .into(),
+        None => prefix.into(),
+    }
 }
 
 /// A function's value, if it is there at once.
@@ -256,9 +307,10 @@ pub fn lookup<S: Shape, K: Keeping<S::Value>>(
     _: &K,
     key: &impl CacheKey,
 ) -> Result<S::Output, Missed> {
-    engine
-        .lookup::<K::Kept>(key)
-        .map(|stored| S::value(K::give_stored(stored)))
+    match engine.get_plain::<K::Kept>(key) {
+        Some(stored) => Ok(S::value(K::give_stored(stored))),
+        None => Err(engine.missed(key)),
+    }
 }
 
 /// A function's value, by its body.
@@ -270,7 +322,11 @@ pub async fn load<S: Shape, K: Keeping<S::Value>, F: Future<Output = S::Output>>
     call: Call<S::Error, impl FnOnce(&S::Value) -> bool>,
     body: impl FnOnce() -> F,
 ) -> S::Output {
-    let Call { options, share, keep } = call;
+    let Call {
+        options,
+        share,
+        keep,
+    } = call;
     let loader = || loader::<S, K, F>(keep, body);
     let loaded = engine.load(missed, &options, share.sharing(), loader).await;
     output::<S, K>(loaded, &share)
@@ -285,7 +341,11 @@ pub async fn refresh<S: Shape, K: Keeping<S::Value>, F: Future<Output = S::Outpu
     call: Call<S::Error, impl FnOnce(&S::Value) -> bool>,
     body: impl FnOnce() -> F,
 ) -> S::Output {
-    let Call { options, share, keep } = call;
+    let Call {
+        options,
+        share,
+        keep,
+    } = call;
     let loader = || loader::<S, K, F>(keep, body);
     let loaded = engine.refresh(key, &options, share.sharing(), loader).await;
     output::<S, K>(loaded, &share)
@@ -297,6 +357,48 @@ pub struct Call<E, P> {
     pub share: Share<E>,
     /// Whether to store a value.
     pub keep: P,
+}
+
+// Which values to store.
+
+pub fn keep_all<S: Shape>(_: &S) -> impl FnOnce(&S::Value) -> bool + use<S> {
+    |_| true
+}
+
+pub fn keep_some<S: Shape<Value: Optional>>(_: &S) -> impl FnOnce(&S::Value) -> bool + use<S> {
+    |value| value.is_some()
+}
+
+pub fn keep_if<S: Shape, P: FnOnce(&S::Value) -> bool>(_: &S, keep: P) -> P {
+    keep
+}
+
+pub fn keep_some_if<S: Shape<Value: Optional>, P: FnOnce(&S::Value) -> bool>(
+    _: &S,
+    keep: P,
+) -> impl FnOnce(&S::Value) -> bool + use<S, P> {
+    |value| value.is_some() && keep(value)
+}
+
+/// A value that may be none.
+#[diagnostic::on_unimplemented(
+    message = "`cache_none` is for functions that return an `Option<T>` or a `Result<Option<T>, E>`",
+    label = "this is no `Option`",
+    note = "to leave out other values, write `cache_if = |value| …`"
+)]
+pub trait Optional {
+    fn is_some(&self) -> bool;
+}
+
+impl<T> Optional for Option<T> {
+    fn is_some(&self) -> bool {
+        self.is_some()
+    }
+}
+
+/// A function's body as the future that [`load`] takes.
+pub fn at_once<R>(body: impl FnOnce() -> R) -> impl FnOnce() -> Ready<R> {
+    || ready(body())
 }
 
 async fn loader<S: Shape, K: Keeping<S::Value>, F: Future<Output = S::Output>>(
@@ -333,5 +435,41 @@ impl<E> Share<E> {
             Some(_) => Sharing::Shared,
             None => Sharing::Alone,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_companion_has_the_prefix_of_its_function() {
+        let prefix = |name| companion_prefix(name, "find_key", "find");
+        assert_eq!(prefix("app::find_key"), "app::find");
+        assert_eq!(prefix("app::find_key<u8>"), "app::find<u8>");
+        assert_eq!(
+            prefix("app::find_key::Users<app::find_keys>::find_key"),
+            "app::find_key::Users<app::find_keys>::find"
+        );
+        assert_eq!(prefix(""), "");
+    }
+
+    #[test]
+    fn a_function_in_a_closure_has_its_own_name() {
+        fn probe() -> &'static str {
+            let outer = || {
+                fn inner() -> &'static str {
+                    let probe = || ();
+                    function_name(&probe)
+                }
+                inner()
+            };
+            outer()
+        }
+        assert!(
+            probe().ends_with("probe::{{closure}}::inner"),
+            "{}",
+            probe()
+        );
     }
 }

@@ -90,7 +90,9 @@ pub fn configure(change: impl FnOnce(&mut Config)) -> Result<()> {
     let mut current = CONFIG.lock().unwrap_or_else(PoisonError::into_inner);
     let mut config = Config::clone(&current);
     change(&mut config);
-    config.check().map_err(|error| error.during(Operation::Build))?;
+    config
+        .check()
+        .map_err(|error| error.during(Operation::Build))?;
     *current = Arc::new(config);
     Ok(())
 }

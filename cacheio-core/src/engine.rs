@@ -3,7 +3,10 @@
 //! Everything that a cache does stands here once, as `async` functions over a [`Backend`]. The
 //! face for tasks awaits them. The face for threads polls them once with [`now`]: its backend
 //! blocks inside the poll and is never pending. What can be answered at once from memory
-//! ([`Engine::lookup`] and its kin) goes past all that, in plain functions.
+//! ([`Engine::get_plain`]) goes past all that, in a plain function.
+
+// Reached by the crates on top alone, where each method is documented.
+#![allow(missing_docs)]
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -88,13 +91,9 @@ pub enum Sharing {
     Alone,
 }
 
-/// A key that missed, for the load that follows.
+/// A key that was no plain hit, for the load that follows.
 #[derive(Debug)]
-pub struct Missed {
-    text: Box<str>,
-    /// Whether the miss is known, or the store has still to be read.
-    read: bool,
-}
+pub struct Missed(Box<str>);
 
 impl Engine {
     /// Builds it on a backend.
@@ -130,54 +129,24 @@ impl Engine {
 
     // What memory answers at once.
 
-    /// The value under a key, if the store answers at once.
+    /// The value under a key, if it is a plain hit in memory; none says nothing.
     #[inline]
-    pub fn get_now<V: Value>(&self, key: &impl CacheKey) -> Option<Result<Option<Arc<V::Stored>>>> {
+    pub fn get_plain<V: Value>(&self, key: &impl CacheKey) -> Option<Arc<V::Stored>> {
         let store = self.backend.immediate()?;
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, key);
-        Some(match store.get(&key) {
-            Ok(Some(entry)) => self.read::<V>(entry).map(Some).map_err(|error| about(error, Operation::Get, &key)),
-            Ok(None) => {
-                self.counters.add(Count::Miss);
-                Ok(None)
-            }
-            Err(error) => Err(about(error, Operation::Get, &key)),
-        })
+        let value = downcast(store.get_plain(&key)?)?;
+        self.counters.add(Count::Hit);
+        Some(value)
     }
 
-    /// The value under a key, if the store answers at once and has it; else what
-    /// [`load`](Self::load) needs.
-    ///
-    /// # Errors
-    ///
-    /// Not an error, but the miss.
-    #[inline]
-    pub fn lookup<V: Value>(&self, key: &impl CacheKey) -> Result<Arc<V::Stored>, Missed> {
-        let mut buffer = KeyBuffer::new();
-        let key = self.key(&mut buffer, key);
-        let immediate = self.backend.immediate();
-        if let Some(store) = immediate {
-            if let Some(value) = self.hit::<V>(&key, store.get(&key)) {
-                return Ok(value);
-            }
-        }
-        Err(self.missed(&key, immediate.is_some()))
-    }
-
+    /// What [`load`](Self::load) needs for a key that is no plain hit.
     #[cold]
-    fn missed(&self, key: &Key<'_>, read: bool) -> Missed {
-        if read {
-            self.counters.add(Count::Miss);
-        }
-        Missed {
-            text: key.text().into(),
-            read,
-        }
+    pub fn missed(&self, key: &impl CacheKey) -> Missed {
+        Missed(self.text(key))
     }
 
     /// What was read, as a value; failures are counted, traced, and as good as a miss.
-    #[inline]
     fn hit<V: Value>(&self, key: &Key<'_>, read: Result<Option<Entry>>) -> Option<Arc<V::Stored>> {
         match read.and_then(|entry| entry.map(|entry| self.read::<V>(entry)).transpose()) {
             Ok(value) => value,
@@ -189,10 +158,9 @@ impl Engine {
     }
 
     /// An entry as the type asked for; counts the hit.
-    #[inline]
     fn read<V: Value>(&self, entry: Entry) -> Result<Arc<V::Stored>> {
         let value = match entry.payload {
-            Payload::Object(object) => self.object_as::<V>(object),
+            Payload::Object(object) => self.object_as::<V>(&object),
             Payload::Bytes(bytes) => V::decode(&bytes, &*self.settings.codec),
         }?;
         self.counters.add(Count::Hit);
@@ -200,13 +168,10 @@ impl Engine {
     }
 
     /// An object as the type asked for: by way of the codec, where it is of another.
-    #[inline]
-    fn object_as<V: Value>(&self, object: Arc<dyn Object>) -> Result<Arc<V::Stored>> {
-        downcast::<V::Stored>(object).or_else(|object| self.converted::<V>(&*object))
-    }
-
-    #[cold]
-    fn converted<V: Value>(&self, object: &dyn Object) -> Result<Arc<V::Stored>> {
+    fn object_as<V: Value>(&self, object: &Arc<dyn Object>) -> Result<Arc<V::Stored>> {
+        if let Some(value) = downcast(Arc::clone(object)) {
+            return Ok(value);
+        }
         let codec = &*self.settings.codec;
         let bytes = object.encode(codec).map_err(|error| {
             Error::new(
@@ -214,7 +179,7 @@ impl Engine {
                 format!(
                     "what is stored is a `{}`, which cannot be read as `{}`; get_or_set and set \
                      replace it",
-                    object.type_name(),
+                    Object::type_name(&**object),
                     std::any::type_name::<V>()
                 ),
             )
@@ -251,13 +216,18 @@ impl Engine {
         let keys: Vec<Key<'_>> = texts.iter().map(|text| Key::new(text)).collect();
         let entries = match keys.is_empty() {
             true => Vec::new(),
-            false => self.backend.get_many(&keys).await.map_err(|error| error.during(Operation::GetMany))?,
+            false => self
+                .backend
+                .get_many(&keys)
+                .await
+                .map_err(|error| error.during(Operation::GetMany))?,
         };
         let mut values = Vec::with_capacity(entries.len());
         for (entry, key) in entries.into_iter().zip(&keys) {
             values.push(match entry {
                 Some(entry) => Some(V::from_stored(
-                    self.read::<V>(entry).map_err(|error| about(error, Operation::GetMany, key))?,
+                    self.read::<V>(entry)
+                        .map_err(|error| about(error, Operation::GetMany, key))?,
                 )),
                 None => {
                     self.counters.add(Count::Miss);
@@ -268,7 +238,12 @@ impl Engine {
         Ok(values)
     }
 
-    pub async fn set(&self, key: impl CacheKey, value: impl Encode, options: Options) -> Result<()> {
+    pub async fn set(
+        &self,
+        key: impl CacheKey,
+        value: impl Encode,
+        options: Options,
+    ) -> Result<()> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let prepared = self
@@ -297,13 +272,21 @@ impl Engine {
         let keys: Vec<Key<'_>> = texts.iter().map(|text| Key::new(text)).collect();
         let Lifetime::Live(ttl) = self.lifetime(options.ttl).map_err(failed)? else {
             let _writes = self.write_many(&keys).await;
-            return self.backend.delete_many(&keys).await.map(drop).map_err(failed);
+            return self
+                .backend
+                .delete_many(&keys)
+                .await
+                .map(drop)
+                .map_err(failed);
         };
         let stamps = self.tags.stamp(&options.tags);
         let mut prepared = Vec::with_capacity(keys.len());
         for (key, value) in keys.iter().zip(values) {
             let entry = self.entry(value.into_object(), &stamps);
-            prepared.push((*key, entry.map_err(|error| about(error, Operation::SetMany, key))?));
+            prepared.push((
+                *key,
+                entry.map_err(|error| about(error, Operation::SetMany, key))?,
+            ));
         }
         if prepared.is_empty() {
             return Ok(());
@@ -312,7 +295,12 @@ impl Engine {
         self.backend.set_many(prepared, ttl).await.map_err(failed)
     }
 
-    pub async fn add(&self, key: impl CacheKey, value: impl Encode, options: Options) -> Result<bool> {
+    pub async fn add(
+        &self,
+        key: impl CacheKey,
+        value: impl Encode,
+        options: Options,
+    ) -> Result<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let prepared = self
@@ -335,7 +323,10 @@ impl Engine {
         deleted.map_err(|error| about(error, Operation::Delete, &key))
     }
 
-    pub async fn delete_many(&self, keys: impl IntoIterator<Item = impl CacheKey>) -> Result<usize> {
+    pub async fn delete_many(
+        &self,
+        keys: impl IntoIterator<Item = impl CacheKey>,
+    ) -> Result<usize> {
         let texts = self.texts(keys);
         let keys: Vec<Key<'_>> = texts.iter().map(|text| Key::new(text)).collect();
         if keys.is_empty() {
@@ -346,7 +337,12 @@ impl Engine {
         deleted.map_err(|error| error.during(Operation::DeleteMany))
     }
 
-    pub async fn increment(&self, key: impl CacheKey, by: Option<i64>, options: Options) -> Result<i64> {
+    pub async fn increment(
+        &self,
+        key: impl CacheKey,
+        by: Option<i64>,
+        options: Options,
+    ) -> Result<i64> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let increment = async {
@@ -364,7 +360,9 @@ impl Engine {
                 }
             }
         };
-        increment.await.map_err(|error| about(error, Operation::Increment, &key))
+        increment
+            .await
+            .map_err(|error| about(error, Operation::Increment, &key))
     }
 
     pub async fn touch(&self, key: impl CacheKey, ttl: Ttl) -> Result<bool> {
@@ -379,7 +377,9 @@ impl Engine {
                 }
             }
         };
-        touch.await.map_err(|error| about(error, Operation::Touch, &key))
+        touch
+            .await
+            .map_err(|error| about(error, Operation::Touch, &key))
     }
 
     pub async fn clear(&self) -> Result<()> {
@@ -396,18 +396,22 @@ impl Engine {
         tags: impl IntoIterator<Item = T>,
     ) -> Result<()> {
         let tags: Vec<_> = tags.into_iter().map(Into::into).collect();
-        self.can_tag(&tags).map_err(|error| error.during(Operation::InvalidateTags))?;
+        self.can_tag(&tags)
+            .map_err(|error| error.during(Operation::InvalidateTags))?;
         self.tags.invalidate(&tags);
         Ok(())
     }
 
     pub async fn ping(&self) -> Result<()> {
-        self.backend.ping().await.map_err(|error| error.during(Operation::Ping))
+        self.backend
+            .ping()
+            .await
+            .map_err(|error| error.during(Operation::Ping))
     }
 
     // One load a key.
 
-    /// Loads what [`lookup`](Self::lookup) missed: the heart of `get_or_set`.
+    /// Gets a value or loads it: the heart of `get_or_set`, after [`get_plain`](Self::get_plain).
     ///
     /// # Errors
     ///
@@ -424,25 +428,22 @@ impl Engine {
         E: Send + Sync + 'static,
         F: Future<Output = Result<Loaded<V>, E>>,
     {
-        let key = Key::new(&missed.text);
-        let mut ended = None;
-        if !missed.read {
-            ended = Some(self.flights.ended(&key));
-            if let Some(value) = self.hit::<V>(&key, self.backend.get(&key).await) {
-                return Ok(V::from_stored(value));
-            }
-            self.counters.add(Count::Miss);
+        let key = Key::new(&missed.0);
+        let mut ended = Some(self.flights.ended(&key));
+        if let Some(value) = self.hit::<V>(&key, self.backend.get(&key).await) {
+            return Ok(V::from_stored(value));
         }
+        self.counters.add(Count::Miss);
         loop {
             let stamps = self.tags.stamp(&options.tags);
             match self.flights.join(&key, ended.take(), stamps) {
                 Join::Circle => return Err(Failure::Reentrant(reentrant(key.text()))),
                 Join::Lead(lead) => {
-                    if lead.must_reread() {
-                        if let Some(value) = self.hit::<V>(&key, self.backend.get(&key).await) {
-                            lead.land(|| Outcome::Value(value.clone()));
-                            return Ok(V::from_stored(value));
-                        }
+                    if lead.must_reread()
+                        && let Some(value) = self.hit::<V>(&key, self.backend.get(&key).await)
+                    {
+                        lead.land(|| Outcome::Value(value.clone()));
+                        return Ok(V::from_stored(value));
                     }
                     return self.lead(lead, &key, options, sharing, loader).await;
                 }
@@ -454,7 +455,7 @@ impl Engine {
                     match wait.outcome() {
                         Some(Outcome::Value(object)) => {
                             // Of a type that cannot be read as this one: load it again.
-                            if let Ok(value) = self.object_as::<V>(object) {
+                            if let Ok(value) = self.object_as::<V>(&object) {
                                 return Ok(V::from_stored(value));
                             }
                         }
@@ -531,10 +532,13 @@ impl Engine {
             }
         };
         let value = loaded.value.into_stored();
-        if loaded.keep && lead.begin_publishing() {
-            if let Err(error) = self.publish(&lead, key, Arc::clone(&value) as Arc<dyn Object>, options).await {
-                self.store_failed(&about(error, Operation::Set, key));
-            }
+        if loaded.keep
+            && lead.begin_publishing()
+            && let Err(error) = self
+                .publish(&lead, key, Arc::clone(&value) as Arc<dyn Object>, options)
+                .await
+        {
+            self.store_failed(&about(error, Operation::Set, key));
         }
         lead.land(|| Outcome::Value(Arc::clone(&value) as Arc<dyn Object>));
         Ok(V::from_stored(value))
@@ -554,7 +558,13 @@ impl Engine {
         loaded
     }
 
-    async fn publish(&self, lead: &Lead, key: &Key<'_>, value: Arc<dyn Object>, options: &Options) -> Result<()> {
+    async fn publish(
+        &self,
+        lead: &Lead,
+        key: &Key<'_>,
+        value: Arc<dyn Object>,
+        options: &Options,
+    ) -> Result<()> {
         let Lifetime::Live(ttl) = self.lifetime(options.ttl)? else {
             return Ok(());
         };
@@ -585,7 +595,11 @@ impl Engine {
     }
 
     /// What `set` and `add` hand to the store; none for a TTL of zero.
-    fn prepare(&self, value: impl Encode, options: &Options) -> Result<Option<(Entry, Option<Duration>)>> {
+    fn prepare(
+        &self,
+        value: impl Encode,
+        options: &Options,
+    ) -> Result<Option<(Entry, Option<Duration>)>> {
         let Lifetime::Live(ttl) = self.lifetime(options.ttl)? else {
             return Ok(None);
         };
@@ -601,7 +615,9 @@ impl Engine {
             Form::Bytes => Entry::bytes(object.encode(&*self.settings.codec)?),
         };
         if !stamps.is_empty() {
-            entry.meta = Some(Arc::new(Meta { tags: stamps.clone() }));
+            entry.meta = Some(Arc::new(Meta {
+                tags: stamps.clone(),
+            }));
         }
         Ok(entry)
     }
@@ -610,7 +626,10 @@ impl Engine {
         if tags.is_empty() || self.backend.form() == Form::Objects {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Unsupported, "tags need a cache in memory"))
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "tags need a cache in memory",
+        ))
     }
 
     fn untagged(&self, options: &Options) -> Result<()> {
@@ -682,7 +701,10 @@ fn about(error: Error, operation: Operation, key: &Key<'_>) -> Error {
 }
 
 pub(crate) fn overflow() -> Error {
-    Error::new(ErrorKind::Overflow, "the counter would leave the range of i64; it is left as it was")
+    Error::new(
+        ErrorKind::Overflow,
+        "the counter would leave the range of i64; it is left as it was",
+    )
 }
 
 /// A fraction from 0 to 1, from the standard library's own randomness.

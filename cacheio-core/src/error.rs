@@ -60,10 +60,12 @@ impl Error {
     /// The key it is about; the first one said stays. Long keys are cut.
     #[must_use]
     pub fn with_key(mut self, key: &str) -> Self {
-        self.0.key.get_or_insert_with(|| match key.char_indices().nth(KEY_SHOWN) {
-            Some((end, _)) => format!("{}… ({} bytes)", &key[..end], key.len()).into(),
-            None => key.into(),
-        });
+        self.0
+            .key
+            .get_or_insert_with(|| match key.char_indices().nth(KEY_SHOWN) {
+                Some((end, _)) => format!("{}… ({} bytes)", &key[..end], key.len()).into(),
+                None => key.into(),
+            });
         self
     }
 

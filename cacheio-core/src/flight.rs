@@ -16,8 +16,8 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
-use crate::sync::{AtomicU64, Event, EventListener, Mutex, MutexGuard, Ordering};
 use crate::scope::{Edge, Frame};
+use crate::sync::{AtomicU64, Event, EventListener, Mutex, MutexGuard, Ordering};
 use crate::tags::Stamps;
 use crate::{Key, Object};
 
@@ -118,9 +118,14 @@ impl Flights {
     ///
     /// `ended` is what [`ended`](Self::ended) said before the reading; if another load or write
     /// has ended since, or it was not asked, the leader has to read again.
-    pub(crate) fn join(self: &Arc<Self>, key: &Key<'_>, ended: Option<u64>, stamps: Stamps) -> Join {
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        ended: Option<u64>,
+        stamps: Stamps,
+    ) -> Join {
         let stripe = self.stripe(key.hash());
-        let mut register = stripe.lock();
+        let register = stripe.lock();
         if let Some(flight) = register.flights.get(key.text()) {
             let mut state = flight.state();
             let joinable = flight.stamps.are_current();
@@ -151,7 +156,11 @@ impl Flights {
     /// # Errors
     ///
     /// What to wait for first, if the other is being stored.
-    pub(crate) fn lead(self: &Arc<Self>, key: &Key<'_>, stamps: Stamps) -> Result<Lead, EventListener> {
+    pub(crate) fn lead(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        stamps: Stamps,
+    ) -> Result<Lead, EventListener> {
         let mut register = self.stripe(key.hash()).lock();
         match register.invalidate(key.text()) {
             Some(publishing) => Err(publishing),
@@ -167,7 +176,9 @@ impl Flights {
         reread: bool,
     ) -> Lead {
         let flight = Arc::new(Flight::new(key, stamps));
-        register.flights.insert(key.text().into(), Arc::clone(&flight));
+        register
+            .flights
+            .insert(key.text().into(), Arc::clone(&flight));
         drop(register);
         Lead {
             frame: Frame::new(flight.id),
@@ -336,7 +347,11 @@ impl Lead {
         let stripe = self.stripe();
         let mut register = stripe.lock();
         let key = &*self.flight.key;
-        if register.flights.get(key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+        if register
+            .flights
+            .get(key)
+            .is_some_and(|flight| Arc::ptr_eq(flight, &self.flight))
+        {
             register.flights.remove(key);
         }
         let mut state = self.flight.state();
@@ -410,7 +425,11 @@ impl Drop for Write<'_> {
     fn drop(&mut self) {
         let stripe = self.flights.stripe(self.key.hash());
         let mut register = stripe.lock();
-        if let Some(at) = register.writes.iter().position(|hash| *hash == self.key.hash()) {
+        if let Some(at) = register
+            .writes
+            .iter()
+            .position(|hash| *hash == self.key.hash())
+        {
             register.writes.swap_remove(at);
         }
         // One that began during the write may have loaded what was there before it.

@@ -264,11 +264,17 @@ impl KeyBuffer {
 
     /// The key as stores get it.
     #[inline]
-    pub(crate) fn key<'a>(&'a mut self, prefix: &str, rule: KeyRule, key: &'a impl CacheKey) -> Key<'a> {
-        if prefix.is_empty() && rule == KeyRule::Any {
-            if let Some(text) = key.as_key_text() {
-                return Key::new(text);
-            }
+    pub(crate) fn key<'a>(
+        &'a mut self,
+        prefix: &str,
+        rule: KeyRule,
+        key: &'a impl CacheKey,
+    ) -> Key<'a> {
+        if prefix.is_empty()
+            && rule == KeyRule::Any
+            && let Some(text) = key.as_key_text()
+        {
+            return Key::new(text);
         }
         self.compose(prefix, rule, key);
         Key::new(&self.0)
@@ -529,7 +535,10 @@ mod tests {
         assert_eq!(key_text(true), "true");
         assert_eq!(key_text('ß'), "ß");
         assert_eq!(key_text(("user", 42_u64)), "user:42");
-        assert_eq!(key_text((Some("x"), None::<u8>, "%none")), "x:%none:%25none");
+        assert_eq!(
+            key_text((Some("x"), None::<u8>, "%none")),
+            "x:%none:%25none"
+        );
         assert_eq!(key_text((("a", "b"), "c")), "(a:b):c");
         assert_eq!(key_text(("(a:b)", "c")), "%28a%3Ab%29:c");
         assert_eq!(key_text((vec!["a", "b"], ())), "[a:b]:()");

@@ -17,7 +17,7 @@ use once_cell::sync::Lazy;
 use crate::sync::thread_local;
 
 thread_local! {
-    static CURRENT: RefCell<Option<Arc<Frame>>> = RefCell::new(None);
+    static CURRENT: RefCell<Option<Arc<Frame>>> = const { RefCell::new(None) };
 }
 
 /// From a load to the loads it waits for. Never held across anything that waits.

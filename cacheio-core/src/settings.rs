@@ -1,5 +1,8 @@
 //! What a cache is built with.
 
+// Reached by the crates on top alone, whose builders document each setting.
+#![allow(missing_docs)]
+
 use std::sync::Arc;
 
 use crate::key::namespace_prefix;
@@ -64,15 +67,15 @@ impl Settings {
         if let Some(ttl) = url.take("ttl") {
             settings.set_default_ttl(match ttl.as_str() {
                 "never" => Ttl::Never,
-                ttl => Ttl::After(
-                    parse_duration(ttl)
-                        .map_err(|expected| url.invalid("ttl", &format!("{expected}, or \"never\"")))?,
-                ),
+                ttl => Ttl::After(parse_duration(ttl).map_err(|expected| {
+                    url.invalid("ttl", &format!("{expected}, or \"never\""))
+                })?),
             });
         }
         if let Some(jitter) = url.take("jitter") {
             let fraction = jitter.parse();
-            settings.set_jitter(fraction.map_err(|_| url.invalid("jitter", "a number from 0 to 1"))?);
+            settings
+                .set_jitter(fraction.map_err(|_| url.invalid("jitter", "a number from 0 to 1"))?);
         }
         url.finish(&[own, &PARAMETERS].concat())?;
         Ok(settings)
@@ -80,18 +83,26 @@ impl Settings {
 
     /// Checks it all. `remote` says whether other programs may share the store.
     pub(crate) fn check(self, remote: bool) -> Result<Checked> {
-        let namespace = self.namespace.unwrap_or_else(|| String::from(if remote { "cacheio" } else { "" }));
+        let namespace = self
+            .namespace
+            .unwrap_or_else(|| String::from(if remote { "cacheio" } else { "" }));
         let prefix = namespace_prefix(&namespace);
         if prefix.len() > Self::NAMESPACE_MAX {
             return Err(Error::new(
                 ErrorKind::Config,
-                format!("a namespace of {} bytes is too long: at most 100 fit in front of every key", prefix.len()),
+                format!(
+                    "a namespace of {} bytes is too long: at most 100 fit in front of every key",
+                    prefix.len()
+                ),
             ));
         }
         if !(0.0..=1.0).contains(&self.jitter) {
             return Err(Error::new(
                 ErrorKind::Config,
-                format!("a jitter of {} makes no sense: it is the fraction of the TTL, from 0 to 1, by which entries expire earlier", self.jitter),
+                format!(
+                    "a jitter of {} makes no sense: it is the fraction of the TTL, from 0 to 1, by which entries expire earlier",
+                    self.jitter
+                ),
             ));
         }
         let default_ttl = match self.default_ttl {

@@ -1,18 +1,19 @@
 //! What a cache has done so far.
 
-use std::cell::Cell;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::lane::LANES;
 
 /// What a cache has done since it was built: a snapshot.
 ///
-/// Counting is always on; a hit pays one addition on a line that threads seldom share.
+/// Counting is always on; a hit pays one addition to a number that only its thread writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Look-ups that found a live entry.
     pub hits: u64,
-    /// Look-ups that did not.
+    /// Look-ups that did not; those who then waited for another's load are among them.
     pub misses: u64,
     /// Hits that served an entry past its TTL.
     pub stale_hits: u64,
@@ -26,6 +27,23 @@ pub struct Stats {
     pub evictions: u64,
     /// Operations on the store that failed while the caller got a value all the same.
     pub store_errors: u64,
+}
+
+impl serde_core::Serialize for Stats {
+    /// As a struct of its fields, for pages and logs.
+    fn serialize<S: serde_core::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde_core::ser::SerializeStruct as _;
+        let mut fields = serializer.serialize_struct("Stats", 8)?;
+        fields.serialize_field("hits", &self.hits)?;
+        fields.serialize_field("misses", &self.misses)?;
+        fields.serialize_field("stale_hits", &self.stale_hits)?;
+        fields.serialize_field("loads", &self.loads)?;
+        fields.serialize_field("load_errors", &self.load_errors)?;
+        fields.serialize_field("waits", &self.waits)?;
+        fields.serialize_field("evictions", &self.evictions)?;
+        fields.serialize_field("store_errors", &self.store_errors)?;
+        fields.end()
+    }
 }
 
 impl Stats {
@@ -51,35 +69,39 @@ pub(crate) enum Count {
 }
 
 const COUNTS: usize = 6;
-const STRIPES: usize = 16;
 
-/// Counters, spread so that threads seldom write to the same cache line.
-pub(crate) struct Counters([Stripe; STRIPES]);
+/// Counters, spread so that no two threads write to the same ones.
+///
+/// Each of the first [`LANES`] threads alive has a lane of its own in every cache, where counting
+/// is a load and a store: a locked addition would be a fifth of a hit. Further threads share the
+/// last lane, by locked additions.
+pub(crate) struct Counters([Lane; LANES + 1]);
 
-#[repr(align(128))]
+#[repr(align(64))]
 #[derive(Default)]
-struct Stripe([AtomicU64; COUNTS]);
+struct Lane([AtomicU64; COUNTS]);
 
 impl Counters {
     pub(crate) fn new() -> Self {
-        Self(std::array::from_fn(|_| Stripe::default()))
+        Self(std::array::from_fn(|_| Lane::default()))
     }
 
     #[inline]
     pub(crate) fn add(&self, count: Count) {
-        self.add_many(count, 1);
-    }
-
-    #[inline]
-    pub(crate) fn add_many(&self, count: Count, times: u64) {
-        self.0[stripe()].0[count as usize].fetch_add(times, Ordering::Relaxed);
+        let lane = lane::current();
+        let counter = &self.0[lane].0[count as usize];
+        if lane < LANES {
+            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        } else {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
         let sum = |count: Count| {
             self.0
                 .iter()
-                .map(|stripe| stripe.0[count as usize].load(Ordering::Relaxed))
+                .map(|lane| lane.0[count as usize].load(Ordering::Relaxed))
                 .sum()
         };
         Stats {
@@ -101,17 +123,80 @@ impl fmt::Debug for Counters {
     }
 }
 
-/// The stripe of this thread.
-#[inline]
-fn stripe() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
+/// Which lane is whose.
+mod lane {
+    use std::cell::Cell;
+    use std::sync::{Mutex, PoisonError};
+
+    /// How many threads have a lane of their own.
+    pub(super) const LANES: usize = 64;
+
+    const NONE_YET: usize = usize::MAX;
+
+    /// The lanes that no thread has, as bits.
+    static FREE: Mutex<u64> = Mutex::new(u64::MAX);
+
     thread_local! {
-        static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
+        static LANE: Cell<usize> = const { Cell::new(NONE_YET) };
+        static CLAIM: Claim = Claim::new();
     }
-    STRIPE.with(|stripe| {
-        if stripe.get() == usize::MAX {
-            stripe.set(THREADS.fetch_add(1, Ordering::Relaxed));
+
+    /// The lane of this thread; [`LANES`] if it shares the last one.
+    #[inline]
+    pub(super) fn current() -> usize {
+        match LANE.get() {
+            NONE_YET => claim(),
+            lane => lane,
         }
-        stripe.get() % STRIPES
-    })
+    }
+
+    #[cold]
+    fn claim() -> usize {
+        // While a thread ends, what its other destructors count goes to the shared lane.
+        let lane = CLAIM.try_with(|claim| claim.0).unwrap_or(LANES);
+        LANE.set(lane);
+        lane
+    }
+
+    /// A thread's right to its lane.
+    struct Claim(usize);
+
+    impl Claim {
+        fn new() -> Self {
+            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+            let lane = free.trailing_zeros() as usize;
+            if lane < LANES {
+                *free &= !(1 << lane);
+            }
+            Self(lane)
+        }
+    }
+
+    impl Drop for Claim {
+        fn drop(&mut self) {
+            LANE.set(LANES);
+            if self.0 < LANES {
+                *FREE.lock().unwrap_or_else(PoisonError::into_inner) |= 1 << self.0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn no_count_is_lost_with_more_threads_than_lanes() {
+        let counters = Counters::new();
+        for _ in 0..3 {
+            thread::scope(|scope| {
+                for _ in 0..LANES + 20 {
+                    scope.spawn(|| (0..1_000).for_each(|_| counters.add(Count::Hit)));
+                }
+            });
+        }
+        assert_eq!(counters.snapshot().hits, 3 * 1_000 * (LANES as u64 + 20));
+    }
 }

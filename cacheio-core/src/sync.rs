@@ -1,10 +1,10 @@
 //! What the flights are built on: the standard library and event-listener, or, under
 //! `--cfg shuttle`, what the model checker watches.
 
-#[cfg(not(shuttle))]
-pub(crate) use self::real::*;
 #[cfg(shuttle)]
 pub(crate) use self::model::*;
+#[cfg(not(shuttle))]
+pub(crate) use self::real::*;
 
 #[cfg(not(shuttle))]
 mod real {

@@ -24,7 +24,7 @@ struct Table {
 
 impl Tags {
     /// What the counters say now. To be taken before the value is read or made: what is taken
-    /// after would hide an invalidation in between (FusionCache #628).
+    /// after would hide an invalidation in between (`FusionCache` #628).
     pub(crate) fn stamp(&self, tags: &[Cow<'static, str>]) -> Stamps {
         if tags.is_empty() {
             return Stamps::default();
@@ -59,7 +59,8 @@ impl Tags {
 impl Table {
     fn insert(&mut self, tag: &str) -> Arc<AtomicU64> {
         if self.counters.len() >= self.prune_at {
-            self.counters.retain(|_, counter| Arc::strong_count(counter) > 1);
+            self.counters
+                .retain(|_, counter| Arc::strong_count(counter) > 1);
             self.prune_at = (self.counters.len() * 2).max(64);
         }
         let counter = Arc::new(AtomicU64::new(0));

@@ -62,7 +62,9 @@ pub(crate) fn lifetime(ttl: Ttl, default: Ttl, jitter: f64, random: f64) -> Resu
         return Ok(Lifetime::Zero);
     }
     let spread = after.mul_f64(1.0 - jitter * random);
-    Ok(Lifetime::Live(Some(spread.max(Duration::from_millis(1).min(after)))))
+    Ok(Lifetime::Live(Some(
+        spread.max(Duration::from_millis(1).min(after)),
+    )))
 }
 
 /// A duration as people write it: `"500ms"`, `"30s"`, `"5m"`, `"2h"`, `"1d"`, or a bare number of
@@ -109,14 +111,26 @@ mod tests {
 
     #[test]
     fn default_takes_the_caches_own() {
-        assert_eq!(lifetime(Ttl::Default, Ttl::After(MIN), 0.0, 0.5).unwrap(), Lifetime::Live(Some(MIN)));
-        assert_eq!(lifetime(Ttl::Default, Ttl::Never, 0.0, 0.5).unwrap(), Lifetime::Live(None));
-        assert_eq!(lifetime(Ttl::Never, Ttl::After(MIN), 0.0, 0.5).unwrap(), Lifetime::Live(None));
+        assert_eq!(
+            lifetime(Ttl::Default, Ttl::After(MIN), 0.0, 0.5).unwrap(),
+            Lifetime::Live(Some(MIN))
+        );
+        assert_eq!(
+            lifetime(Ttl::Default, Ttl::Never, 0.0, 0.5).unwrap(),
+            Lifetime::Live(None)
+        );
+        assert_eq!(
+            lifetime(Ttl::Never, Ttl::After(MIN), 0.0, 0.5).unwrap(),
+            Lifetime::Live(None)
+        );
     }
 
     #[test]
     fn zero_stores_nothing() {
-        assert_eq!(lifetime(Duration::ZERO.into(), Ttl::Never, 0.5, 1.0).unwrap(), Lifetime::Zero);
+        assert_eq!(
+            lifetime(Duration::ZERO.into(), Ttl::Never, 0.5, 1.0).unwrap(),
+            Lifetime::Zero
+        );
     }
 
     #[test]
@@ -133,7 +147,10 @@ mod tests {
         assert_eq!(at(0.0), Lifetime::Live(Some(MIN)));
         assert_eq!(at(1.0), Lifetime::Live(Some(Duration::from_secs(54))));
         let tiny = Duration::from_nanos(1);
-        assert_eq!(lifetime(tiny.into(), Ttl::Never, 1.0, 1.0).unwrap(), Lifetime::Live(Some(tiny)));
+        assert_eq!(
+            lifetime(tiny.into(), Ttl::Never, 1.0, 1.0).unwrap(),
+            Lifetime::Live(Some(tiny))
+        );
     }
 
     #[test]

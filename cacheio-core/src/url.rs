@@ -20,19 +20,24 @@ impl<'a> CacheUrl<'a> {
     ///
     /// When it is none, or a parameter stands twice.
     pub fn parse(url: &'a str) -> Result<Self> {
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| {
-            config("this is no URL: a cache's begins like \"memory://\"")
-        })?;
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or_else(|| config("this is no URL: a cache's begins like \"memory://\""))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let mut parameters: Vec<(String, String)> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = percent_decode(name).ok_or_else(|| config("the name of a parameter is not valid percent-encoding"))?;
+            let name = percent_decode(name)
+                .ok_or_else(|| config("the name of a parameter is not valid percent-encoding"))?;
             let value = percent_decode(value).ok_or_else(|| {
-                config(format!("the value of the parameter `{name}` is not valid percent-encoding"))
+                config(format!(
+                    "the value of the parameter `{name}` is not valid percent-encoding"
+                ))
             })?;
             if parameters.iter().any(|(other, _)| *other == name) {
-                return Err(config(format!("the parameter `{name}` stands twice in the URL")));
+                return Err(config(format!(
+                    "the parameter `{name}` stands twice in the URL"
+                )));
             }
             parameters.push((name, value));
         }
@@ -55,13 +60,19 @@ impl<'a> CacheUrl<'a> {
 
     /// Takes a parameter out.
     pub fn take(&mut self, name: &str) -> Option<String> {
-        let at = self.parameters.iter().position(|(other, _)| other == name)?;
+        let at = self
+            .parameters
+            .iter()
+            .position(|(other, _)| other == name)?;
         Some(self.parameters.remove(at).1)
     }
 
     /// The error for a parameter whose value is not what it should be.
     pub fn invalid(&self, name: &str, expected: &str) -> Error {
-        config(format!("the parameter `{name}` of a {}:// URL must be {expected}", self.scheme))
+        config(format!(
+            "the parameter `{name}` of a {}:// URL must be {expected}",
+            self.scheme
+        ))
     }
 
     /// The error for a scheme that is none of those `known`.
@@ -88,7 +99,9 @@ impl<'a> CacheUrl<'a> {
 
 impl std::fmt::Debug for CacheUrl<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CacheUrl").field("scheme", &self.scheme).finish_non_exhaustive()
+        f.debug_struct("CacheUrl")
+            .field("scheme", &self.scheme)
+            .finish_non_exhaustive()
     }
 }
 
@@ -133,7 +146,10 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert!(message("secret").contains("no URL"));
-        assert!(message("x://user:secret@host?tll=5").contains("no parameter `tll`; there are ttl, namespace"));
+        assert!(
+            message("x://user:secret@host?tll=5")
+                .contains("no parameter `tll`; there are ttl, namespace")
+        );
         assert!(message("x://?a=1&a=secret").contains("twice"));
         assert!(message("x://?a=%zz").contains("percent-encoding"));
         for url in ["secret", "x://user:secret@host?tll=5", "x://?a=1&a=secret"] {

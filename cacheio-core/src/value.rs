@@ -153,17 +153,9 @@ impl<T: Serialize + Send + Sync + 'static> Object for T {
 
 /// The object as what it is, where it is a `T`.
 #[inline]
-pub(crate) fn downcast<T: Object>(object: Arc<dyn Object>) -> Result<Arc<T>, Arc<dyn Object>> {
-    // By way of `Any`, whose `downcast` gives nothing back of our trait: ask first.
-    if (*object).type_id() == std::any::TypeId::of::<T>() {
-        let any: Arc<dyn Any + Send + Sync> = object;
-        match any.downcast::<T>() {
-            Ok(value) => Ok(value),
-            Err(_) => unreachable!("its type was asked for"),
-        }
-    } else {
-        Err(object)
-    }
+pub(crate) fn downcast<T: Object>(object: Arc<dyn Object>) -> Option<Arc<T>> {
+    let any: Arc<dyn Any + Send + Sync> = object;
+    any.downcast().ok()
 }
 
 /// A shared value that never leaves this process: for what serde cannot express.

@@ -4,7 +4,7 @@
 
 pub use cacheio_core::__private::*;
 
-use crate::Cache;
+pub use crate::Cache;
 
 /// The engine of what `cache = …` names.
 #[inline]
@@ -17,18 +17,36 @@ pub use own::OwnCache;
 
 #[cfg(feature = "memory")]
 mod own {
-    use std::sync::OnceLock;
+    use std::collections::HashMap;
+    use std::sync::{Mutex, OnceLock, PoisonError};
 
     use crate::{Cache, Memory};
 
     /// A function's own cache, made on first use.
     #[derive(Debug)]
-    pub struct OwnCache(OnceLock<Cache>);
+    pub struct OwnCache {
+        cache: OnceLock<Cache>,
+        name: Option<&'static str>,
+    }
+
+    /// The caches that a function shares with its companions. Each of them looks here once.
+    static SHARED: Mutex<Option<HashMap<&'static str, Cache>>> = Mutex::new(None);
 
     impl OwnCache {
         #[allow(clippy::new_without_default)]
         pub const fn new() -> Self {
-            Self(OnceLock::new())
+            Self {
+                cache: OnceLock::new(),
+                name: None,
+            }
+        }
+
+        /// The same cache wherever the name is the same.
+        pub const fn shared(name: &'static str) -> Self {
+            Self {
+                cache: OnceLock::new(),
+                name: Some(name),
+            }
         }
 
         /// # Panics
@@ -36,13 +54,25 @@ mod own {
         /// When the capacity is 0.
         #[inline]
         pub fn get(&self, capacity: impl FnOnce() -> Option<usize>) -> &Cache {
-            self.0.get_or_init(|| {
-                let memory = capacity().map_or_else(Memory::new, Memory::with_capacity);
-                match Cache::builder().store(memory).build() {
-                    Ok(cache) => cache,
-                    Err(error) => panic!("#[cached]: {error}"),
+            self.cache.get_or_init(|| match self.name {
+                None => build(capacity()),
+                Some(name) => {
+                    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+                    let caches = shared.get_or_insert_default();
+                    caches
+                        .entry(name)
+                        .or_insert_with(|| build(capacity()))
+                        .clone()
                 }
             })
+        }
+    }
+
+    fn build(capacity: Option<usize>) -> Cache {
+        let memory = capacity.map_or_else(Memory::new, Memory::with_capacity);
+        match Cache::builder().store(memory).build() {
+            Ok(cache) => cache,
+            Err(error) => panic!("#[cached]: {error}"),
         }
     }
 }

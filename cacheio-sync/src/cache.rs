@@ -5,10 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use cacheio_core::__private::{Backend, CacheUrl, Engine, Failure, Loaded, Settings, Sharing, now};
-use cacheio_core::{
-    CacheKey, Codec, Encode, LoadError, Options, Result, Stats, Store, Ttl,
-    Value,
-};
+use cacheio_core::{CacheKey, Codec, Encode, LoadError, Options, Result, Stats, Store, Ttl, Value};
 
 #[cfg(feature = "memory")]
 use crate::Memory;
@@ -136,8 +133,8 @@ impl Cache {
 
     #[inline]
     fn get_stored<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V::Stored>>> {
-        match self.engine.get_now::<V>(&key) {
-            Some(answer) => answer,
+        match self.engine.get_plain::<V>(&key) {
+            Some(value) => Ok(Some(value)),
             None => now(self.engine.get::<V>(key)),
         }
     }
@@ -155,7 +152,10 @@ impl Cache {
     ///
     /// As [`get`](Self::get), for any of the keys.
     #[doc(alias = "multi_get")]
-    pub fn get_many<V: Value>(&self, keys: impl IntoIterator<Item = impl CacheKey>) -> Result<Vec<Option<V>>> {
+    pub fn get_many<V: Value>(
+        &self,
+        keys: impl IntoIterator<Item = impl CacheKey>,
+    ) -> Result<Vec<Option<V>>> {
         now(self.engine.get_many(keys))
     }
 
@@ -189,7 +189,12 @@ impl Cache {
     /// # Errors
     ///
     /// As [`set`](Self::set), and [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years.
-    pub fn set_with(&self, key: impl CacheKey, value: impl Encode, options: impl Into<Options>) -> Result<()> {
+    pub fn set_with(
+        &self,
+        key: impl CacheKey,
+        value: impl Encode,
+        options: impl Into<Options>,
+    ) -> Result<()> {
         now(self.engine.set(key, value, options.into()))
     }
 
@@ -207,7 +212,10 @@ impl Cache {
     /// As [`set`](Self::set). Nothing is stored when a value cannot be encoded; some entries may
     /// be when the store fails.
     #[doc(alias = "multi_set")]
-    pub fn set_many(&self, entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>) -> Result<()> {
+    pub fn set_many(
+        &self,
+        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>,
+    ) -> Result<()> {
         self.set_many_with(entries, Options::new())
     }
 
@@ -245,7 +253,12 @@ impl Cache {
     /// # Errors
     ///
     /// As [`set_with`](Self::set_with).
-    pub fn add_with(&self, key: impl CacheKey, value: impl Encode, options: impl Into<Options>) -> Result<bool> {
+    pub fn add_with(
+        &self,
+        key: impl CacheKey,
+        value: impl Encode,
+        options: impl Into<Options>,
+    ) -> Result<bool> {
         now(self.engine.add(key, value, options.into()))
     }
 
@@ -305,7 +318,12 @@ impl Cache {
     /// # Errors
     ///
     /// As [`increment`](Self::increment).
-    pub fn increment_with(&self, key: impl CacheKey, by: i64, options: impl Into<Options>) -> Result<i64> {
+    pub fn increment_with(
+        &self,
+        key: impl CacheKey,
+        by: i64,
+        options: impl Into<Options>,
+    ) -> Result<i64> {
         now(self.engine.increment(key, Some(by), options.into()))
     }
 
@@ -330,7 +348,12 @@ impl Cache {
     /// # Errors
     ///
     /// As [`increment`](Self::increment).
-    pub fn decrement_with(&self, key: impl CacheKey, by: i64, options: impl Into<Options>) -> Result<i64> {
+    pub fn decrement_with(
+        &self,
+        key: impl CacheKey,
+        by: i64,
+        options: impl Into<Options>,
+    ) -> Result<i64> {
         now(self.engine.increment(key, by.checked_neg(), options.into()))
     }
 
@@ -465,11 +488,14 @@ impl Cache {
         options: impl Into<Options>,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, Failure<E>> {
-        match self.engine.lookup::<V>(&key) {
-            Ok(stored) => Ok(V::from_stored(stored)),
-            Err(missed) => {
+        match self.engine.get_plain::<V>(&key) {
+            Some(value) => Ok(V::from_stored(value)),
+            None => {
+                let missed = self.engine.missed(&key);
                 let loader = || async { load().map(Loaded::from) };
-                now(self.engine.load(missed, &options.into(), Sharing::Shared, loader))
+                now(self
+                    .engine
+                    .load(missed, &options.into(), Sharing::Shared, loader))
             }
         }
     }
@@ -489,7 +515,10 @@ impl Cache {
     /// # Errors
     ///
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the cache is not in memory.
-    pub fn invalidate_tags<T: Into<Cow<'static, str>>>(&self, tags: impl IntoIterator<Item = T>) -> Result<()> {
+    pub fn invalidate_tags<T: Into<Cow<'static, str>>>(
+        &self,
+        tags: impl IntoIterator<Item = T>,
+    ) -> Result<()> {
         now(self.engine.invalidate_tags(tags))
     }
 

@@ -1,6 +1,6 @@
-//! A store in this process's memory, over quick_cache.
+//! A store in this process's memory, over `quick_cache`.
 //!
-//! quick_cache decides what to evict; the expiry is ours, and so are the shards: each is one of
+//! `quick_cache` decides what to evict; the expiry is ours, and so are the shards: each is one of
 //! its single-threaded caches behind a lock of our own. A hit is then one lock held for reading,
 //! a change is atomic because it holds the lock for writing, and sweeping out what has expired
 //! stops one shard at a time.
@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use cacheio_core::__private::{CacheUrl, Settings};
 use cacheio_core::{
-    CLOCK_LAG, Clock, Entry, Error, ErrorKind, Form, Key, Object, Payload, Result, Store, SystemClock,
-    Timestamp, config, immediate_store,
+    CLOCK_LAG, Clock, Entry, Error, ErrorKind, Form, Key, Object, Payload, Result, Store,
+    SystemClock, Timestamp, config, immediate_store,
 };
 
 use self::shard::{Displaced, Shard, Slot};
@@ -25,7 +25,7 @@ use self::shard::{Displaced, Shard, Slot};
 pub(crate) type Weigher = Arc<dyn Fn(&str, &(dyn Any + Send + Sync)) -> u64 + Send + Sync>;
 
 /// A store in this process's memory: at most so many entries, each with a TTL exact to the
-/// millisecond, evicted by quick_cache's scan-resistant policy (Clock-PRO, close to S3-FIFO).
+/// millisecond, evicted by `quick_cache`'s scan-resistant policy (Clock-PRO, close to S3-FIFO).
 ///
 /// Values are kept as they are: no codec, no copy. Entries that have expired make room: a write
 /// that finds any due sweeps them out of its shard, at most once every quarter of a shard's
@@ -99,7 +99,9 @@ impl Memory {
         }
         let memory = match url.take("capacity") {
             Some(capacity) => Self::with_capacity(
-                capacity.parse().map_err(|_| url.invalid("capacity", "a number of entries"))?,
+                capacity
+                    .parse()
+                    .map_err(|_| url.invalid("capacity", "a number of entries"))?,
             ),
             None => Self::new(),
         };
@@ -114,21 +116,35 @@ impl Memory {
 
     /// Changes a shard. What falls out of it is dropped when its lock is free again: dropping a
     /// user's value may run any code.
-    fn change<T>(&self, shard: &RwLock<Shard>, change: impl FnOnce(&mut Shard, &mut Displaced) -> T) -> T {
+    fn change<T>(
+        &self,
+        shard: &RwLock<Shard>,
+        change: impl FnOnce(&mut Shard, &mut Displaced) -> T,
+    ) -> T {
         let mut displaced = Displaced::default();
         let result = change(
             &mut shard.write().unwrap_or_else(PoisonError::into_inner),
             &mut displaced,
         );
         if displaced.evicted > 0 {
-            self.evictions.fetch_add(displaced.evicted, Ordering::Relaxed);
+            self.evictions
+                .fetch_add(displaced.evicted, Ordering::Relaxed);
         }
         result
     }
 
-    fn slot(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>, now: Timestamp) -> Result<Slot> {
+    fn slot(
+        &self,
+        key: &Key<'_>,
+        entry: Entry,
+        ttl: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Slot> {
         let Payload::Object(object) = entry.payload else {
-            return Err(Error::new(ErrorKind::Unsupported, "memory keeps values, not bytes"));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "memory keeps values, not bytes",
+            ));
         };
         let weight = match &self.weigher {
             Some(weigher) => weigher(key.text(), object.value()).max(1),
@@ -138,7 +154,14 @@ impl Memory {
         Ok(Slot::new(object, entry.meta, expires, weight))
     }
 
-    fn insert(&self, key: &Key<'_>, slot: Slot, now: Timestamp, shard: &mut Shard, displaced: &mut Displaced) -> Result<()> {
+    fn insert(
+        &self,
+        key: &Key<'_>,
+        slot: Slot,
+        now: Timestamp,
+        shard: &mut Shard,
+        displaced: &mut Displaced,
+    ) -> Result<()> {
         if shard.insert(key, slot, now, displaced) {
             return Ok(());
         }
@@ -176,26 +199,32 @@ impl Store for Memory {
 
     #[inline]
     fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
-        let recent = self.clock.recent().after(CLOCK_LAG);
         let shard = read(self.shard(key));
-        let Some(slot) = shard.get(key) else {
-            return Ok(None);
-        };
-        if slot.is_fresh_at(recent) || slot.is_live(self.clock.now()) {
-            return Ok(Some(slot.entry()));
-        }
-        Ok(None)
+        let live = shard.get(key).filter(|slot| slot.is_live(self.clock.now()));
+        Ok(live.map(Slot::entry))
+    }
+
+    #[inline]
+    fn get_plain(&self, key: &Key<'_>) -> Option<Arc<dyn Object>> {
+        // Entries that end within the lag, by either clock, take the long way.
+        let shard = read(self.shard(key));
+        let slot = shard.get(key)?;
+        slot.plain_until(self.clock.recent().after(CLOCK_LAG))
     }
 
     fn has(&self, key: &Key<'_>) -> Result<bool> {
-        let now = self.clock.now();
-        Ok(read(self.shard(key)).peek(key).is_some_and(|slot| slot.is_live(now)))
+        let shard = read(self.shard(key));
+        Ok(shard
+            .peek(key)
+            .is_some_and(|slot| slot.is_live(self.clock.now())))
     }
 
     fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
         let now = self.clock.now();
         let slot = self.slot(key, entry, ttl, now)?;
-        self.change(self.shard(key), |shard, displaced| self.insert(key, slot, now, shard, displaced))
+        self.change(self.shard(key), |shard, displaced| {
+            self.insert(key, slot, now, shard, displaced)
+        })
     }
 
     fn add(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<bool> {
@@ -213,7 +242,9 @@ impl Store for Memory {
 
     fn delete(&self, key: &Key<'_>) -> Result<bool> {
         let now = self.clock.now();
-        Ok(self.change(self.shard(key), |shard, displaced| shard.remove(key, now, displaced)))
+        Ok(self.change(self.shard(key), |shard, displaced| {
+            shard.remove(key, now, displaced)
+        }))
     }
 
     fn increment(&self, key: &Key<'_>, by: i64, ttl: Option<Duration>) -> Result<i64> {
@@ -226,7 +257,10 @@ impl Store for Memory {
                     let count = slot.object().integer().ok_or_else(|| {
                         Error::new(
                             ErrorKind::WrongType,
-                            format!("what is stored is a `{}`, not an integer of 64 bits", slot.object().type_name()),
+                            format!(
+                                "what is stored is a `{}`, not an integer of 64 bits",
+                                slot.object().type_name()
+                            ),
                         )
                     })?;
                     let count = count.checked_add(by).ok_or_else(|| {
@@ -235,7 +269,7 @@ impl Store for Memory {
                             "the counter would leave the range of i64; it is left as it was",
                         )
                     })?;
-                    (count, slot.expires(), slot.meta())
+                    (count, slot.expires(), slot.meta().cloned())
                 }
             };
             let object: Arc<dyn Object> = Arc::new(count);
@@ -243,7 +277,13 @@ impl Store for Memory {
                 Some(weigher) => weigher(key.text(), object.value()).max(1),
                 None => 1,
             };
-            self.insert(key, Slot::new(object, meta, expires, weight), now, shard, displaced)?;
+            self.insert(
+                key,
+                Slot::new(object, meta, expires, weight),
+                now,
+                shard,
+                displaced,
+            )?;
             Ok(count)
         })
     }
@@ -345,10 +385,14 @@ impl MemoryBuilder {
 
     /// The memory. Whether the settings make sense is checked when a cache is built on it.
     pub fn build(self) -> Memory {
-        let capacity = self.capacity.unwrap_or_else(|| config().default_threshold as u64);
+        let capacity = self
+            .capacity
+            .unwrap_or_else(|| config().default_threshold as u64);
         let wanted = match self.weigher {
             Some(_) => WEIGHED_SHARDS,
-            None => std::thread::available_parallelism().map_or(4, |threads| threads.get() as u64) * 4,
+            None => {
+                std::thread::available_parallelism().map_or(4, |threads| threads.get() as u64) * 4
+            }
         };
         let mut count = wanted.next_power_of_two();
         while count > 1 && capacity / count < SHARD_MIN {

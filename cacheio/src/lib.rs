@@ -1,4 +1,4 @@
-#![doc = include_str!("../../README.md")]
+#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(any(feature = "sync", feature = "async"))]
@@ -7,12 +7,16 @@ mod factory;
 #[cfg(feature = "async")]
 #[doc(inline)]
 pub use cacheio_async::{AsyncCache, AsyncCacheBuilder};
+#[cfg(all(feature = "async", not(feature = "sync")))]
+#[doc(inline)]
+pub use cacheio_async::{Memory, MemoryBuilder};
 #[doc(inline)]
 pub use cacheio_core::{
-    AsyncCacheable, AsyncStore, BoxError, BoxFuture, CLOCK_LAG, CacheKey, Cacheable, Clock, CoarseClock,
-    Codec, Config, Encode, Entry, Error, ErrorKind, Form, Json, Key, KeyParts, KeyRule, KeyWriter,
-    LoadError, Local, ManualClock, Meta, Object, Operation, Options, Payload, Result, Stats, Store,
-    SystemClock, Timestamp, Ttl, Value, config, configure, immediate_store, key_text,
+    AsyncCacheable, AsyncStore, BoxError, BoxFuture, CLOCK_LAG, CacheKey, Cacheable, Clock,
+    CoarseClock, Codec, Config, Encode, Entry, Error, ErrorKind, Form, Json, Key, KeyParts,
+    KeyRule, KeyWriter, LoadError, Local, ManualClock, Meta, Object, Operation, Options, Payload,
+    Result, Stats, Store, SystemClock, Timestamp, Ttl, Value, config, configure, immediate_store,
+    key_text,
 };
 #[cfg(feature = "macros")]
 #[doc(inline)]
@@ -20,9 +24,6 @@ pub use cacheio_macros::{AsyncCacheable, CacheKey, Cacheable, async_cached, cach
 #[cfg(feature = "sync")]
 #[doc(inline)]
 pub use cacheio_sync::{Cache, CacheBuilder, Memory, MemoryBuilder};
-#[cfg(all(feature = "async", not(feature = "sync")))]
-#[doc(inline)]
-pub use cacheio_async::{Memory, MemoryBuilder};
 #[cfg(any(feature = "sync", feature = "async"))]
 pub use factory::CacheFactory;
 

@@ -58,21 +58,34 @@ impl Shard {
     }
 
     /// Puts an entry in; whether it could be held. If not, what was there is gone too.
-    pub(super) fn insert(&mut self, key: &Key<'_>, slot: Slot, now: Timestamp, displaced: &mut Displaced) -> bool {
+    pub(super) fn insert(
+        &mut self,
+        key: &Key<'_>,
+        slot: Slot,
+        now: Timestamp,
+        displaced: &mut Displaced,
+    ) -> bool {
         self.writes_since_sweep += 1;
         if self.next_expiry <= now && self.writes_since_sweep > self.cache.len() / 4 {
             self.sweep(now, displaced);
         }
         self.next_expiry = self.next_expiry.min(slot.expires());
-        displaced.inserting = Some((StoredKey::new(key.text()), now));
-        self.cache.insert_with_lifecycle(StoredKey::new(key.text()), slot, displaced);
-        // Refused for its weight, it would have been handed over as displaced itself.
+        displaced.inserting = Some((key.hash(), now));
+        let is_heavy = slot.weight() > 1;
+        self.cache
+            .insert_with_lifecycle(StoredKey::new(key.text()), slot, displaced);
         displaced.inserting = None;
-        self.cache.contains_key(&Lookup(*key))
+        // Only what weighs too much for its shard is refused.
+        !is_heavy || self.cache.contains_key(&Lookup(*key))
     }
 
     /// Takes an entry out; whether it was live.
-    pub(super) fn remove(&mut self, key: &Key<'_>, now: Timestamp, displaced: &mut Displaced) -> bool {
+    pub(super) fn remove(
+        &mut self,
+        key: &Key<'_>,
+        now: Timestamp,
+        displaced: &mut Displaced,
+    ) -> bool {
         let Some((_, slot)) = self.cache.remove(&Lookup(*key)) else {
             return false;
         };
@@ -108,10 +121,14 @@ impl Shard {
     /// Takes out the keys that begin with `prefix`.
     pub(super) fn clear(&mut self, prefix: &str, displaced: &mut Displaced) {
         if prefix.is_empty() {
-            displaced.slots.extend(self.cache.drain().map(|(_, slot)| slot));
+            displaced
+                .slots
+                .extend(self.cache.drain().map(|(_, slot)| slot));
             self.next_expiry = Timestamp::MAX;
         } else {
-            self.retain(displaced, |key, _| !key.bytes().starts_with(prefix.as_bytes()));
+            self.retain(displaced, |key, _| {
+                !key.bytes().starts_with(prefix.as_bytes())
+            });
         }
     }
 
@@ -128,68 +145,84 @@ impl Shard {
     }
 }
 
-/// What is kept under a key.
+/// What is kept under a key. Kept small: what a hit costs is the cache lines that it touches.
 #[derive(Clone)]
 pub(super) struct Slot {
     /// Until then it is served without another look.
     fresh_until: Timestamp,
     object: Arc<dyn Object>,
-    /// What needs another look; most entries have none, and end when they cease to be fresh.
+    /// What most entries have not; they weigh 1, and end when they cease to be fresh.
     special: Option<Box<Special>>,
-    weight: u64,
 }
 
 #[derive(Clone)]
 struct Special {
-    meta: Arc<Meta>,
+    meta: Option<Arc<Meta>>,
     expires: Timestamp,
+    weight: u64,
 }
 
 impl Slot {
-    pub(super) fn new(object: Arc<dyn Object>, meta: Option<Arc<Meta>>, expires: Timestamp, weight: u64) -> Self {
-        Self {
-            fresh_until: meta.as_ref().map_or(expires, |meta| expires.min(meta.attend_at())),
+    pub(super) fn new(
+        object: Arc<dyn Object>,
+        meta: Option<Arc<Meta>>,
+        expires: Timestamp,
+        weight: u64,
+    ) -> Self {
+        let is_special = meta.is_some() || weight != 1;
+        let mut slot = Self {
+            fresh_until: expires,
             object,
-            special: meta.map(|meta| Box::new(Special { meta, expires })),
-            weight,
-        }
+            special: is_special.then(|| {
+                Box::new(Special {
+                    meta,
+                    expires,
+                    weight,
+                })
+            }),
+        };
+        slot.expire_at(expires);
+        slot
     }
 
     fn expire_at(&mut self, expires: Timestamp) {
-        self.fresh_until = match &mut self.special {
-            None => expires,
-            Some(special) => {
-                special.expires = expires;
-                expires.min(special.meta.attend_at())
+        self.fresh_until = expires;
+        if let Some(special) = &mut self.special {
+            special.expires = expires;
+            if let Some(meta) = &special.meta {
+                self.fresh_until = expires.min(meta.attend_at());
             }
-        };
-    }
-
-    #[inline]
-    pub(super) fn is_fresh_at(&self, time: Timestamp) -> bool {
-        time < self.fresh_until
-    }
-
-    pub(super) fn is_live(&self, now: Timestamp) -> bool {
-        match &self.special {
-            None => now < self.fresh_until,
-            Some(special) => now < special.expires && special.meta.is_valid(),
         }
     }
 
+    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        now < self.expires() && self.meta().is_none_or(|meta| meta.is_valid())
+    }
+
     pub(super) fn expires(&self) -> Timestamp {
-        self.special.as_ref().map_or(self.fresh_until, |special| special.expires)
+        self.special
+            .as_ref()
+            .map_or(self.fresh_until, |special| special.expires)
+    }
+
+    fn weight(&self) -> u64 {
+        self.special.as_ref().map_or(1, |special| special.weight)
     }
 
     pub(super) fn object(&self) -> &dyn Object {
         &*self.object
     }
 
-    pub(super) fn meta(&self) -> Option<Arc<Meta>> {
-        self.special.as_ref().map(|special| Arc::clone(&special.meta))
+    pub(super) fn meta(&self) -> Option<&Arc<Meta>> {
+        self.special.as_ref()?.meta.as_ref()
     }
 
+    /// The value, if it is served at `time` without another look.
     #[inline]
+    pub(super) fn plain_until(&self, time: Timestamp) -> Option<Arc<dyn Object>> {
+        (time < self.fresh_until).then(|| Arc::clone(&self.object))
+    }
+
     pub(super) fn entry(&self) -> Entry {
         Entry::object(Arc::clone(&self.object))
     }
@@ -198,7 +231,10 @@ impl Slot {
 /// A key as it is kept: in place, where it is short.
 #[derive(Clone)]
 pub(super) enum StoredKey {
-    Short { len: u8, bytes: [u8; StoredKey::SHORT] },
+    Short {
+        len: u8,
+        bytes: [u8; StoredKey::SHORT],
+    },
     Long(Box<[u8]>),
 }
 
@@ -290,14 +326,14 @@ impl Hasher for Brought {
 }
 
 /// What the weigher said when the entry came. It is kept, since a value that weighed differently
-/// later would upset quick_cache's sums.
+/// later would upset `quick_cache`'s sums.
 #[derive(Clone, Copy)]
 struct ByWeight;
 
 impl Weighter<StoredKey, Slot> for ByWeight {
     #[inline]
     fn weight(&self, _: &StoredKey, slot: &Slot) -> u64 {
-        slot.weight
+        slot.weight()
     }
 }
 
@@ -309,10 +345,11 @@ impl Lifecycle<StoredKey, Slot> for Removal {
     type RequestState = Displaced;
 
     fn on_evict(&self, displaced: &mut Displaced, key: StoredKey, slot: Slot) {
-        if let Some((inserting, now)) = &displaced.inserting {
-            if *inserting != key && slot.is_live(*now) {
-                displaced.evicted += 1;
-            }
+        if let Some((inserting, now)) = &displaced.inserting
+            && *inserting != Key::hash_of(key.bytes())
+            && slot.is_live(*now)
+        {
+            displaced.evicted += 1;
         }
         displaced.slots.push(slot);
     }
@@ -322,8 +359,8 @@ impl Lifecycle<StoredKey, Slot> for Removal {
 #[derive(Default)]
 pub(super) struct Displaced {
     slots: Vec<Slot>,
-    /// The key for which room is made, and when.
-    inserting: Option<(StoredKey, Timestamp)>,
+    /// The hash of the key for which room is made, and when.
+    inserting: Option<(u64, Timestamp)>,
     /// How many live entries were evicted.
     pub(super) evicted: u64,
 }

@@ -1,0 +1,94 @@
+//! The operations one by one, by a standard harness: `cargo bench --bench memory`.
+
+use cacheio_benches::{
+    CacheioAsync, CacheioSync, MiniMoka, MokaFuture, MokaSync, RawQuickCache, Subject, Workload,
+    macros,
+};
+use divan::Bencher;
+use divan::counter::ItemsCount;
+
+fn main() {
+    divan::main();
+}
+
+const KEYS: [u32; 2] = [10_000, 100_000];
+
+fn filled<S: Subject>(keys: u32) -> (S, Workload) {
+    let workload = Workload::new(keys);
+    let subject = S::new(u64::from(keys) * 2);
+    subject.set(workload.keys.iter().map(String::as_str));
+    (subject, workload)
+}
+
+#[divan::bench(
+    types = [RawQuickCache, CacheioSync, CacheioAsync, MokaSync, MokaFuture, MiniMoka],
+    args = KEYS, threads = [1, 2], sample_count = 20,
+)]
+fn hit<S: Subject>(bencher: Bencher<'_, '_>, keys: u32) {
+    let (subject, workload) = filled::<S>(keys);
+    bencher
+        .counter(ItemsCount::new(Workload::ACCESSES))
+        .bench(|| subject.get(workload.accesses(&workload.keys, 0)));
+}
+
+#[divan::bench(
+    types = [RawQuickCache, CacheioSync, CacheioAsync, MokaSync, MokaFuture, MiniMoka],
+    args = KEYS, threads = [1, 2], sample_count = 20,
+)]
+fn get_or_set_hit<S: Subject>(bencher: Bencher<'_, '_>, keys: u32) {
+    let (subject, workload) = filled::<S>(keys);
+    bencher
+        .counter(ItemsCount::new(Workload::ACCESSES))
+        .bench(|| subject.get_or_set(workload.accesses(&workload.keys, 0)));
+}
+
+#[divan::bench(
+    types = [RawQuickCache, CacheioSync, CacheioAsync, MokaSync, MokaFuture, MiniMoka],
+    args = KEYS, threads = [1, 2], sample_count = 20,
+)]
+fn miss<S: Subject>(bencher: Bencher<'_, '_>, keys: u32) {
+    let (subject, workload) = filled::<S>(keys);
+    bencher
+        .counter(ItemsCount::new(Workload::ACCESSES))
+        .bench(|| subject.get(workload.accesses(&workload.absent, 0)));
+}
+
+#[divan::bench(
+    types = [RawQuickCache, CacheioSync, CacheioAsync, MokaSync, MokaFuture, MiniMoka],
+    args = KEYS, threads = [1, 2], sample_count = 20,
+)]
+fn set<S: Subject>(bencher: Bencher<'_, '_>, keys: u32) {
+    let (subject, workload) = filled::<S>(keys);
+    bencher
+        .counter(ItemsCount::new(Workload::ACCESSES))
+        .bench(|| subject.set(workload.accesses(&workload.keys, 0)));
+}
+
+#[divan::bench(args = KEYS, threads = [1, 2], sample_count = 20)]
+fn macro_hit_cacheio(bencher: Bencher<'_, '_>, keys: u32) {
+    macro_hit(bencher, keys, macros::cacheio);
+}
+
+#[divan::bench(args = KEYS, threads = [1, 2], sample_count = 20)]
+fn macro_hit_concurrent_cached(bencher: Bencher<'_, '_>, keys: u32) {
+    macro_hit(bencher, keys, macros::concurrent_cached);
+}
+
+#[divan::bench(args = KEYS, threads = [1, 2], sample_count = 20)]
+fn macro_hit_cached(bencher: Bencher<'_, '_>, keys: u32) {
+    macro_hit(bencher, keys, macros::cached);
+}
+
+fn macro_hit<T>(bencher: Bencher<'_, '_>, keys: u32, function: impl Fn(&str) -> T + Sync) {
+    let workload = Workload::new(keys);
+    for key in &workload.keys {
+        function(key);
+    }
+    bencher
+        .counter(ItemsCount::new(Workload::ACCESSES))
+        .bench(|| {
+            for key in workload.accesses(&workload.keys, 0) {
+                divan::black_box(function(key));
+            }
+        });
+}

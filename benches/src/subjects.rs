@@ -1,0 +1,300 @@
+//! What is measured.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cacheio::{AsyncCache, Cache, Memory};
+use tokio::runtime::Runtime;
+
+const TTL: Duration = Duration::from_secs(300);
+
+/// A cache under test. Values are `Arc<u64>`, or shared as such.
+///
+/// The methods that make a pass over many keys are the cache's own loop, so that an async one
+/// enters its runtime once a pass.
+pub trait Subject: Sync {
+    /// As the tables call it.
+    const NAME: &'static str;
+
+    /// An empty cache for so many entries, with a TTL where there is one.
+    fn new(capacity: u64) -> Self;
+
+    /// Stores a value under each key.
+    fn set<'a>(&self, keys: impl Iterator<Item = &'a str>);
+
+    /// Looks each key up; how many were there.
+    fn get<'a>(&self, keys: impl Iterator<Item = &'a str>) -> usize;
+
+    /// Looks each key up, with a loader for what is missing; the sum of the values.
+    fn get_or_set<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64;
+}
+
+/// The engine itself: no TTL, no types, no statistics.
+pub struct RawQuickCache(quick_cache::sync::Cache<Arc<str>, Arc<u64>>);
+
+impl Subject for RawQuickCache {
+    const NAME: &'static str = "quick_cache, raw";
+
+    fn new(capacity: u64) -> Self {
+        Self(quick_cache::sync::Cache::new(
+            usize::try_from(capacity).expect("64 bits"),
+        ))
+    }
+
+    fn set<'a>(&self, keys: impl Iterator<Item = &'a str>) {
+        for key in keys {
+            self.0.insert(key.into(), Arc::new(1));
+        }
+    }
+
+    fn get<'a>(&self, keys: impl Iterator<Item = &'a str>) -> usize {
+        keys.filter(|key| self.0.get(*key).is_some()).count()
+    }
+
+    fn get_or_set<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
+        // `get_or_insert_with` wants keys that can be borrowed as owned ones: not `Arc<str>`.
+        keys.map(|key| match self.0.get(key) {
+            Some(value) => *value,
+            None => {
+                self.0.insert(key.into(), Arc::new(1));
+                1
+            }
+        })
+        .sum()
+    }
+}
+
+/// cacheio for threads.
+pub struct CacheioSync(Cache);
+
+impl Subject for CacheioSync {
+    const NAME: &'static str = "cacheio, sync";
+
+    fn new(capacity: u64) -> Self {
+        let memory = Memory::builder().capacity(capacity).build();
+        Self(
+            Cache::builder()
+                .store(memory)
+                .default_ttl(TTL)
+                .build()
+                .expect("valid settings"),
+        )
+    }
+
+    fn set<'a>(&self, keys: impl Iterator<Item = &'a str>) {
+        for key in keys {
+            self.0.set(key, 1_u64).expect("memory does not fail");
+        }
+    }
+
+    fn get<'a>(&self, keys: impl Iterator<Item = &'a str>) -> usize {
+        keys.filter(|key| matches!(self.0.get_arc::<u64>(key), Ok(Some(_))))
+            .count()
+    }
+
+    fn get_or_set<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
+        keys.map(|key| self.0.get_or_set(key, || 1_u64)).sum()
+    }
+}
+
+/// cacheio for tasks.
+pub struct CacheioAsync(AsyncCache);
+
+impl Subject for CacheioAsync {
+    const NAME: &'static str = "cacheio, async";
+
+    fn new(capacity: u64) -> Self {
+        let memory = Memory::builder().capacity(capacity).build();
+        Self(
+            AsyncCache::builder()
+                .store(memory)
+                .default_ttl(TTL)
+                .build()
+                .expect("valid settings"),
+        )
+    }
+
+    fn set<'a>(&self, keys: impl Iterator<Item = &'a str>) {
+        runtime().block_on(async {
+            for key in keys {
+                self.0.set(key, 1_u64).await.expect("memory does not fail");
+            }
+        });
+    }
+
+    fn get<'a>(&self, keys: impl Iterator<Item = &'a str>) -> usize {
+        runtime().block_on(async {
+            let mut hits = 0;
+            for key in keys {
+                hits += usize::from(matches!(self.0.get_arc::<u64>(key).await, Ok(Some(_))));
+            }
+            hits
+        })
+    }
+
+    fn get_or_set<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
+        runtime().block_on(async {
+            let mut sum = 0;
+            for key in keys {
+                sum += self.0.get_or_set(key, || async { 1_u64 }).await;
+            }
+            sum
+        })
+    }
+}
+
+/// moka for threads.
+pub struct MokaSync(moka::sync::Cache<String, Arc<u64>>);
+
+impl Subject for MokaSync {
+    const NAME: &'static str = "moka, sync";
+
+    fn new(capacity: u64) -> Self {
+        Self(
+            moka::sync::Cache::builder()
+                .max_capacity(capacity)
+                .time_to_live(TTL)
+                .build(),
+        )
+    }
+
+    fn set<'a>(&self, keys: impl Iterator<Item = &'a str>) {
+        for key in keys {
+            self.0.insert(key.to_owned(), Arc::new(1));
+        }
+    }
+
+    fn get<'a>(&self, keys: impl Iterator<Item = &'a str>) -> usize {
+        keys.filter(|key| self.0.get(*key).is_some()).count()
+    }
+
+    fn get_or_set<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
+        keys.map(|key| *self.0.get_with_by_ref(key, || Arc::new(1)))
+            .sum()
+    }
+}
+
+/// moka for tasks.
+pub struct MokaFuture(moka::future::Cache<String, Arc<u64>>);
+
+impl Subject for MokaFuture {
+    const NAME: &'static str = "moka, future";
+
+    fn new(capacity: u64) -> Self {
+        Self(
+            moka::future::Cache::builder()
+                .max_capacity(capacity)
+                .time_to_live(TTL)
+                .build(),
+        )
+    }
+
+    fn set<'a>(&self, keys: impl Iterator<Item = &'a str>) {
+        runtime().block_on(async {
+            for key in keys {
+                self.0.insert(key.to_owned(), Arc::new(1)).await;
+            }
+        });
+    }
+
+    fn get<'a>(&self, keys: impl Iterator<Item = &'a str>) -> usize {
+        runtime().block_on(async {
+            let mut hits = 0;
+            for key in keys {
+                hits += usize::from(self.0.get(key).await.is_some());
+            }
+            hits
+        })
+    }
+
+    fn get_or_set<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
+        runtime().block_on(async {
+            let mut sum = 0;
+            for key in keys {
+                sum += *self.0.get_with_by_ref(key, async { Arc::new(1) }).await;
+            }
+            sum
+        })
+    }
+}
+
+/// mini-moka for threads.
+pub struct MiniMoka(mini_moka::sync::Cache<String, Arc<u64>>);
+
+impl Subject for MiniMoka {
+    const NAME: &'static str = "mini-moka";
+
+    fn new(capacity: u64) -> Self {
+        Self(
+            mini_moka::sync::Cache::builder()
+                .max_capacity(capacity)
+                .time_to_live(TTL)
+                .build(),
+        )
+    }
+
+    fn set<'a>(&self, keys: impl Iterator<Item = &'a str>) {
+        for key in keys {
+            self.0.insert(key.to_owned(), Arc::new(1));
+        }
+    }
+
+    fn get<'a>(&self, keys: impl Iterator<Item = &'a str>) -> usize {
+        keys.filter(|key| self.0.get(&(*key).to_owned()).is_some())
+            .count()
+    }
+
+    fn get_or_set<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
+        keys.map(|key| match self.0.get(&key.to_owned()) {
+            Some(value) => *value,
+            None => {
+                self.0.insert(key.to_owned(), Arc::new(1));
+                1
+            }
+        })
+        .sum()
+    }
+}
+
+/// A runtime for each thread, as a server's worker has one.
+fn runtime() -> &'static Runtime {
+    thread_local! {
+        static RUNTIME: &'static Runtime = Box::leak(Box::new(
+            tokio::runtime::Builder::new_current_thread().build().expect("a runtime"),
+        ));
+    }
+    RUNTIME.with(|runtime| *runtime)
+}
+
+/// Decorated functions of one `&str` argument, with memory for 200,000 entries and a TTL.
+pub mod macros {
+    use std::sync::Arc;
+
+    /// cacheio's.
+    #[cacheio::cached(ttl = 300, capacity = 200_000)]
+    pub fn cacheio(name: &str) -> Arc<u64> {
+        Arc::new(name.len() as u64)
+    }
+
+    /// The one of `cached` with sharded locks.
+    #[cached::macros::concurrent_cached(
+        max_size = 200_000,
+        ttl_secs = 300,
+        key = "String",
+        convert = r#"{ name.to_owned() }"#
+    )]
+    pub fn concurrent_cached(name: &str) -> Arc<u64> {
+        Arc::new(name.len() as u64)
+    }
+
+    /// The one of `cached` with one lock.
+    #[cached::macros::cached(
+        max_size = 200_000,
+        ttl_secs = 300,
+        key = "String",
+        convert = r#"{ name.to_owned() }"#
+    )]
+    pub fn cached(name: &str) -> Arc<u64> {
+        Arc::new(name.len() as u64)
+    }
+}

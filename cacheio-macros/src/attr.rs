@@ -1,0 +1,197 @@
+//! The arguments of `#[cached]`.
+
+use proc_macro2::Span;
+use syn::ext::IdentExt as _;
+use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
+use syn::{Error, Expr, ExprLit, Ident, Lit, LitBool, LitStr, Path, Result, Token, parenthesized};
+
+const KNOWN: &str = "`key`, `ttl`, `tags`, `cache`, `capacity`, `skip`, `cache_none`, `cache_if`, \
+                     `companions` and `crate`";
+
+/// What stands in the parentheses of `#[cached(…)]`.
+#[derive(Default)]
+pub(crate) struct Args {
+    pub(crate) key: Option<KeyArg>,
+    pub(crate) ttl: Option<TtlArg>,
+    pub(crate) tags: Option<Expr>,
+    pub(crate) cache: Option<Expr>,
+    pub(crate) capacity: Option<(Ident, Expr)>,
+    pub(crate) skip: Vec<Ident>,
+    /// `cache_none = false`, where it stands.
+    pub(crate) skip_none: Option<Span>,
+    pub(crate) cache_if: Option<Expr>,
+    pub(crate) companions: Option<Span>,
+    pub(crate) path: Option<Path>,
+}
+
+pub(crate) enum KeyArg {
+    Template(LitStr),
+    Expression(Expr),
+}
+
+pub(crate) enum TtlArg {
+    Seconds(u64),
+    Text(LitStr),
+    Expression(Expr),
+}
+
+impl Parse for Args {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let mut args = Self::default();
+        let mut seen: Vec<Ident> = Vec::new();
+        while !input.is_empty() {
+            let name = argument_name(input)?;
+            if seen.contains(&name) {
+                return Err(Error::new(name.span(), format!("`{name}` stands here twice")));
+            }
+            args.parse_argument(&name, input)?;
+            seen.push(name);
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        args.check(&seen)?;
+        Ok(args)
+    }
+}
+
+fn argument_name(input: ParseStream<'_>) -> Result<Ident> {
+    if input.peek(LitStr) {
+        return Err(input.error("for a key, write `key = \"…\"`"));
+    }
+    input
+        .call(Ident::parse_any)
+        .map_err(|error| Error::new(error.span(), format!("expected an argument: {KNOWN}")))
+}
+
+impl Args {
+    fn parse_argument(&mut self, name: &Ident, input: ParseStream<'_>) -> Result<()> {
+        match name.to_string().as_str() {
+            "key" => self.key = Some(KeyArg::from(value::<Expr>(name, "\"user:{id}\"", input)?)),
+            "ttl" => self.ttl = Some(TtlArg::new(value(name, "60", input)?)?),
+            "tags" => self.tags = Some(value(name, "[\"users\"]", input)?),
+            "cache" => self.cache = Some(value(name, "self.users", input)?),
+            "capacity" => self.capacity = Some((name.clone(), capacity(value(name, "1000", input)?)?)),
+            "cache_if" => self.cache_if = Some(value(name, "|value| …", input)?),
+            "skip" => {
+                if !input.peek(syn::token::Paren) {
+                    let message = "name the arguments that do not count: `skip(request_id)`";
+                    return Err(Error::new(name.span(), message));
+                }
+                let names;
+                parenthesized!(names in input);
+                let names = Punctuated::<Ident, Token![,]>::parse_terminated_with(&names, Ident::parse_any)?;
+                self.skip.extend(names);
+            }
+            "cache_none" => {
+                let value: Expr = value(name, "false", input)?;
+                match literal(&value) {
+                    Some(Lit::Bool(LitBool { value: true, .. })) => {}
+                    Some(Lit::Bool(LitBool { value: false, .. })) => self.skip_none = Some(name.span()),
+                    _ => return Err(Error::new_spanned(value, "write `cache_none = false`")),
+                }
+            }
+            "companions" => {
+                if input.peek(Token![=]) {
+                    return Err(input.error("`companions` stands alone, without a value"));
+                }
+                self.companions = Some(name.span());
+            }
+            "crate" => self.path = Some(crate_path(name, input)?),
+            _ => {
+                let message = format!("there is no argument `{name}`; there are {KNOWN}");
+                return Err(Error::new(name.span(), message));
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, seen: &[Ident]) -> Result<()> {
+        let at = |name: &str| seen.iter().find(|seen| *seen == name);
+        if let (Some(_), Some(skip)) = (at("key"), at("skip")) {
+            let message = "`skip` is for the key of all arguments: what `key` does not name does not count";
+            return Err(Error::new(skip.span(), message));
+        }
+        if let (Some(_), Some(capacity)) = (at("cache"), at("capacity")) {
+            let message = "the cache that `cache` names has its own capacity: say it where that is built";
+            return Err(Error::new(capacity.span(), message));
+        }
+        Ok(())
+    }
+}
+
+fn value<T: Parse>(name: &Ident, example: &str, input: ParseStream<'_>) -> Result<T> {
+    if !input.peek(Token![=]) {
+        let message = format!("`{name}` needs a value: `{name} = {example}`");
+        return Err(Error::new(name.span(), message));
+    }
+    input.parse::<Token![=]>()?;
+    if input.is_empty() || input.peek(Token![,]) {
+        let message = format!("`{name}` needs a value: `{name} = {example}`");
+        return Err(Error::new(name.span(), message));
+    }
+    input.parse()
+}
+
+/// `crate = path` or `crate = "path"`.
+pub(crate) fn crate_path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
+    const EXAMPLE: &str = "my_reexport::cacheio";
+    if !input.peek(Token![=]) {
+        return value(name, EXAMPLE, input);
+    }
+    input.parse::<Token![=]>()?;
+    if input.peek(LitStr) {
+        input.parse::<LitStr>()?.parse_with(Path::parse_mod_style)
+    } else {
+        input.call(Path::parse_mod_style)
+    }
+    .map_err(|error| Error::new(error.span(), format!("expected a path: `crate = {EXAMPLE}`")))
+}
+
+impl From<Expr> for KeyArg {
+    fn from(value: Expr) -> Self {
+        match literal(&value) {
+            Some(Lit::Str(template)) => Self::Template(template.clone()),
+            _ => Self::Expression(value),
+        }
+    }
+}
+
+impl TtlArg {
+    fn new(value: Expr) -> Result<Self> {
+        const EXPECTED: &str =
+            "a TTL is a whole number of seconds, a text such as \"500ms\" or \"5m\", or a `Duration`";
+        match literal(&value) {
+            Some(Lit::Int(seconds)) => match seconds.base10_parse() {
+                Ok(number) if seconds.suffix().is_empty() => Ok(Self::Seconds(number)),
+                _ => Err(Error::new(seconds.span(), EXPECTED)),
+            },
+            Some(Lit::Str(text)) => Ok(Self::Text(text.clone())),
+            Some(other) => Err(Error::new(other.span(), EXPECTED)),
+            None => match &value {
+                Expr::Unary(unary) if literal(&unary.expr).is_some() => Err(Error::new_spanned(unary, EXPECTED)),
+                _ => Ok(Self::Expression(value)),
+            },
+        }
+    }
+}
+
+fn capacity(value: Expr) -> Result<Expr> {
+    if let Some(Lit::Int(entries)) = literal(&value)
+        && entries.base10_parse::<u64>().is_ok_and(|entries| entries == 0)
+    {
+        let message = "a cache of capacity 0 would store nothing: write at least 1, or drop `#[cached]`";
+        return Err(Error::new(entries.span(), message));
+    }
+    Ok(value)
+}
+
+/// The literal that an expression is, also where a macro passed it on.
+fn literal(value: &Expr) -> Option<&Lit> {
+    match value {
+        Expr::Lit(ExprLit { lit, .. }) => Some(lit),
+        Expr::Group(group) => literal(&group.expr),
+        _ => None,
+    }
+}

@@ -1,0 +1,206 @@
+//! `find_key`, `find_invalidate` and `find_refresh`.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens as _, quote};
+use syn::punctuated::Punctuated;
+use syn::{
+    Attribute, Error, FnArg, GenericParam, Generics, Ident, Pat, Result, Signature, Token, Type,
+    WherePredicate, parse_quote,
+};
+
+use crate::expand::Plan;
+use crate::function::{Kind, named_in};
+use crate::key::{Key, KeyCode, companion_name};
+
+impl Plan {
+    pub(crate) fn companions(&self) -> Result<TokenStream> {
+        let Some(span) = self.args.companions else {
+            return Ok(TokenStream::new());
+        };
+        if let Kind::Boxed(_) = self.function.kind {
+            let message = "under `#[async_trait]` there can be no companions: put the cached function outside of the trait";
+            return Err(Error::new(span, message));
+        }
+        let key = self.key_companion()?;
+        let invalidate = self.invalidate_companion()?;
+        let refresh = self.refresh_companion()?;
+        Ok(quote!(#key #invalidate #refresh))
+    }
+
+    fn key_companion(&self) -> Result<TokenStream> {
+        let private = &self.private;
+        let vis = &self.function.vis;
+        let name = companion_name(&self.function.sig.ident, "key");
+        let attrs = self.attrs(&format!(
+            "The key of the entry that `{}` keeps for these arguments, without the namespace of its cache.",
+            self.function.sig.ident
+        ));
+        let mut sig = self.signature(&name, false)?;
+        sig.asyncness = None;
+        let KeyCode { setup, key } = self.key_code(&name, false)?;
+        Ok(quote! {
+            #attrs
+            #[must_use]
+            #vis #sig -> ::std::string::String {
+                #setup
+                #private::key_text(#key)
+            }
+        })
+    }
+
+    fn invalidate_companion(&self) -> Result<TokenStream> {
+        let private = &self.private;
+        let face = self.face;
+        let vis = &self.function.vis;
+        let name = companion_name(&self.function.sig.ident, "invalidate");
+        let attrs = self.attrs(&format!(
+            "Deletes the entry that `{}` keeps for these arguments; whether there was one.\n\n# Errors\n\n\
+             When the store fails.",
+            self.function.sig.ident
+        ));
+        let is_async = self.function.is_async();
+        let sig = self.signature(&name, true)?;
+        let KeyCode { setup, key } = self.key_code(&name, is_async)?;
+        let cache = self.cache();
+        let held = self.held();
+        let engine = face.ident(face.engine);
+        let by_reference = if self.is_own() { quote!() } else { quote!(&) };
+        let delete = quote!(#private::#engine(#by_reference __cacheio_cache).delete(__cacheio_key));
+        let delete = match is_async {
+            true => quote!(#delete.await),
+            false => quote!(#private::now(#delete)),
+        };
+        Ok(quote! {
+            #attrs
+            #vis #sig -> #private::Result<bool> {
+                let (__cacheio_key, __cacheio_cache) = {
+                    #cache
+                    #setup
+                    (#private::key_text(#key), #held)
+                };
+                #delete
+            }
+        })
+    }
+
+    fn refresh_companion(&self) -> Result<TokenStream> {
+        let vis = &self.function.vis;
+        let name = companion_name(&self.function.sig.ident, "refresh");
+        let attrs = self.attrs(&format!(
+            "Runs the body of `{}` for these arguments, whatever is in the cache, and replaces the entry.",
+            self.function.sig.ident
+        ));
+        let mut sig = self.function.sig.clone();
+        sig.ident = name.clone();
+        let refresh = self.refresh(&name)?;
+        Ok(quote! {
+            #attrs
+            #vis #sig {
+                #refresh
+            }
+        })
+    }
+
+    fn attrs(&self, doc: &str) -> TokenStream {
+        let cfgs = self.function.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
+        // Warnings about the body stand at the function; not every companion need be called.
+        quote! {
+            #(#cfgs)*
+            #[doc = #doc]
+            #[allow(dead_code, unused, clippy::all, clippy::pedantic)]
+        }
+    }
+
+    /// The signature of a companion that takes only what counts, without what it returns.
+    fn signature(&self, name: &Ident, with_cache: bool) -> Result<Signature> {
+        let mut sig = self.function.sig.clone();
+        sig.ident = name.clone();
+        sig.output = syn::ReturnType::Default;
+        let mut arguments = self.function.arguments.iter();
+        let mut inputs = Punctuated::<FnArg, Token![,]>::new();
+        for input in sig.inputs {
+            let mut typed = match input {
+                FnArg::Receiver(receiver) => {
+                    inputs.push(FnArg::Receiver(shared(receiver)));
+                    continue;
+                }
+                FnArg::Typed(typed) => typed,
+            };
+            let Some(argument) = arguments.next() else {
+                continue;
+            };
+            let in_cache = |cache| argument.names.iter().any(|name| named_in(cache, name));
+            if self.key.uses(argument) || with_cache && self.args.cache.as_ref().is_some_and(in_cache) {
+                if let Pat::Ident(name) = &mut *typed.pat {
+                    name.mutability = None;
+                }
+                inputs.push(FnArg::Typed(typed));
+            } else if matches!(self.key, Key::Arguments { .. }) && has_impl_trait(&argument.ty) {
+                return Err(Error::new_spanned(
+                    &argument.ty,
+                    "the companions leave out what is skipped, but its type belongs to the key: give it a name, \
+                     as in `fn find<T: Trait>(context: T)`",
+                ));
+            }
+        }
+        sig.inputs = inputs;
+        self.prune(&mut sig.generics, &sig.inputs, with_cache);
+        Ok(sig)
+    }
+
+    /// Leaves out the type parameters that nothing says any more.
+    fn prune(&self, generics: &mut Generics, inputs: &Punctuated<FnArg, Token![,]>, with_cache: bool) {
+        let names: Vec<Ident> = generics.params.iter().filter_map(parameter).cloned().collect();
+        let mut kept: Vec<&Ident> = Vec::new();
+        let says = |name: &Ident| {
+            let in_cache = |cache| named_in(cache, name);
+            named_in(inputs, name)
+                || self.key.names(name)
+                || with_cache && self.args.cache.as_ref().is_some_and(in_cache)
+        };
+        kept.extend(names.iter().filter(|name| says(name)));
+        // What is kept may be bounded by others.
+        while let Some(more) = names.iter().find(|name| {
+            let bounds = |param: &&GenericParam| parameter(param).is_some_and(|param| kept.contains(&param));
+            !kept.contains(name) && generics.params.iter().filter(bounds).any(|param| named_in(param, name))
+        }) {
+            kept.push(more);
+        }
+        let gone: Vec<&Ident> = names.iter().filter(|name| !kept.contains(name)).collect();
+        let names_gone = |predicate: &WherePredicate| gone.iter().any(|name| named_in(predicate, name));
+        let params = std::mem::take(&mut generics.params).into_iter();
+        generics.params = params
+            .filter(|param| parameter(param).is_none_or(|name| !gone.contains(&name)))
+            .collect();
+        if let Some(clause) = &mut generics.where_clause {
+            let predicates = std::mem::take(&mut clause.predicates).into_iter();
+            clause.predicates = predicates.filter(|predicate| !names_gone(predicate)).collect();
+        }
+    }
+}
+
+fn parameter(param: &GenericParam) -> Option<&Ident> {
+    match param {
+        GenericParam::Type(param) => Some(&param.ident),
+        GenericParam::Const(param) => Some(&param.ident),
+        GenericParam::Lifetime(_) => None,
+    }
+}
+
+/// The receiver of what only looks: `&self`, unless its type is written out.
+fn shared(receiver: syn::Receiver) -> syn::Receiver {
+    if receiver.colon_token.is_some() {
+        return syn::Receiver { mutability: None, ..receiver };
+    }
+    let attrs: Vec<Attribute> = receiver.attrs;
+    let this = receiver.self_token;
+    match receiver.reference {
+        Some((_, Some(lifetime))) => parse_quote!(#(#attrs)* &#lifetime #this),
+        _ => parse_quote!(#(#attrs)* &#this),
+    }
+}
+
+fn has_impl_trait(ty: &Type) -> bool {
+    let mut tokens = ty.to_token_stream().into_iter();
+    tokens.any(|token| matches!(token, proc_macro2::TokenTree::Ident(ident) if ident == "impl"))
+}

@@ -1,0 +1,205 @@
+//! `#[derive(CacheKey)]`.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt as _;
+use syn::spanned::Spanned as _;
+use syn::visit::{self, Visit};
+use syn::{
+    Attribute, Data, DeriveInput, Error, Fields, Generics, Ident, LitStr, Member, Result, Type,
+    TypePath, WherePredicate, parse_quote,
+};
+
+use crate::path::KEYS;
+
+pub(crate) fn cache_key(input: TokenStream) -> TokenStream {
+    syn::parse2(input)
+        .and_then(|input| expand(&input))
+        .unwrap_or_else(Error::into_compile_error)
+}
+
+fn expand(input: &DeriveInput) -> Result<TokenStream> {
+    let private = super::private(&input.attrs, KEYS)?;
+    let prefix = prefix(&input.attrs)?;
+    let name = input.ident.unraw().to_string();
+    let mut types = Vec::new();
+    let arms = match &input.data {
+        Data::Struct(data) => {
+            let case = Case::new(&data.fields)?;
+            types.extend(case.types());
+            if let ([(_, member, _)], None, Fields::Unnamed(_), 1) =
+                (case.counting.as_slice(), &prefix, &data.fields, data.fields.len())
+            {
+                let clause = bounds(&input.generics, &types, &private);
+                return Ok(transparent(input, &private, member, &clause));
+            }
+            case.arm(&quote!(Self), prefix.as_ref(), (!case.has_parts()).then_some(name))
+        }
+        Data::Enum(data) => {
+            let mut arms = TokenStream::new();
+            for variant in &data.variants {
+                let case = Case::new(&variant.fields)?;
+                types.extend(case.types());
+                let (ident, name) = (&variant.ident, variant.ident.unraw().to_string());
+                arms.extend(case.arm(&quote!(Self::#ident), prefix.as_ref(), Some(name)));
+            }
+            if data.variants.is_empty() {
+                arms.extend(quote!(_ => {}));
+            }
+            arms
+        }
+        Data::Union(_) => {
+            let message = "a union cannot be a key: derive `CacheKey` for a struct or an enum";
+            return Err(Error::new(input.ident.span(), message));
+        }
+    };
+    let clause = bounds(&input.generics, &types, &private);
+    Ok(implementation(input, &private, &clause, &quote! {
+        fn write_key(&self, __cacheio_key: &mut #private::KeyWriter<'_>) {
+            match self {
+                #arms
+            }
+        }
+    }))
+}
+
+/// A struct or a variant.
+struct Case<'a> {
+    /// The fields that count: what they are bound to, their names, their types.
+    counting: Vec<(Ident, Member, &'a Type)>,
+}
+
+impl<'a> Case<'a> {
+    fn new(fields: &'a Fields) -> Result<Self> {
+        let mut counting = Vec::new();
+        for (at, (member, field)) in fields.members().zip(fields).enumerate() {
+            if !is_skipped(&field.attrs)? {
+                counting.push((format_ident!("__cacheio_{at}"), member, &field.ty));
+            }
+        }
+        Ok(Self { counting })
+    }
+
+    fn has_parts(&self) -> bool {
+        !self.counting.is_empty()
+    }
+
+    fn types(&self) -> impl Iterator<Item = &'a Type> {
+        self.counting.iter().map(|(_, _, ty)| *ty)
+    }
+
+    fn arm(&self, path: &TokenStream, prefix: Option<&LitStr>, name: Option<String>) -> TokenStream {
+        let bindings = self.counting.iter().map(|(name, member, _)| quote!(#member: #name));
+        let parts = self.counting.iter().map(|(name, _, ty)| {
+            // What is no key is shown at the field's type.
+            let mut name = name.clone();
+            name.set_span(ty.span().resolved_at(name.span()));
+            quote_spanned!(ty.span()=> __cacheio_parts.part(#name);)
+        });
+        let fixed: Vec<TokenStream> = prefix.map(|prefix| quote!(#prefix)).into_iter().chain(name.map(|name| quote!(#name))).collect();
+        let write = match (fixed.as_slice(), self.counting.as_slice()) {
+            ([only], []) => quote!(__cacheio_key.text(#only);),
+            _ => quote! {
+                __cacheio_key.tuple(|__cacheio_parts| {
+                    #(__cacheio_parts.part(#fixed);)*
+                    #(#parts)*
+                });
+            },
+        };
+        quote! {
+            #path { #(#bindings,)* .. } => { #write }
+        }
+    }
+}
+
+/// A struct with one unnamed field: written like that field.
+fn transparent(input: &DeriveInput, private: &TokenStream, member: &Member, clause: &TokenStream) -> TokenStream {
+    implementation(input, private, clause, &quote! {
+        fn write_key(&self, __cacheio_key: &mut #private::KeyWriter<'_>) {
+            #private::CacheKey::write_key(&self.#member, __cacheio_key);
+        }
+
+        #[inline]
+        fn as_key_text(&self) -> ::core::option::Option<&str> {
+            #private::CacheKey::as_key_text(&self.#member)
+        }
+    })
+}
+
+fn implementation(
+    input: &DeriveInput,
+    private: &TokenStream,
+    clause: &TokenStream,
+    methods: &TokenStream,
+) -> TokenStream {
+    let ident = &input.ident;
+    let (generics, arguments, _) = input.generics.split_for_impl();
+    quote! {
+        #[automatically_derived]
+        impl #generics #private::CacheKey for #ident #arguments #clause {
+            #methods
+        }
+    }
+}
+
+/// The `where` clause, in which type parameters that count are keys, as are their associated types.
+fn bounds(generics: &Generics, types: &[&Type], private: &TokenStream) -> TokenStream {
+    struct Used<'a> {
+        generics: &'a Generics,
+        found: Vec<TypePath>,
+    }
+    impl Visit<'_> for Used<'_> {
+        fn visit_type_path(&mut self, path: &TypePath) {
+            let first = path.path.segments.first().map(|first| &first.ident);
+            let is_parameter = |param: &syn::TypeParam| Some(&param.ident) == first;
+            if path.qself.is_none() && self.generics.type_params().any(is_parameter) {
+                self.found.push(path.clone());
+            }
+            visit::visit_type_path(self, path);
+        }
+    }
+    let mut used = Used {
+        generics,
+        found: Vec::new(),
+    };
+    for ty in types {
+        used.visit_type(ty);
+    }
+    let own = generics.where_clause.iter().flat_map(|clause| clause.predicates.iter().cloned());
+    let found = used.found.iter().map(|path| -> WherePredicate { parse_quote!(#path: #private::CacheKey) });
+    let predicates: Vec<WherePredicate> = own.chain(found).collect();
+    match predicates.is_empty() {
+        true => TokenStream::new(),
+        false => quote!(where #(#predicates),*),
+    }
+}
+
+/// `#[cache_key(prefix = "…")]` on the type.
+fn prefix(attrs: &[Attribute]) -> Result<Option<LitStr>> {
+    let mut prefix = None;
+    for attr in attrs.iter().filter(|attr| attr.path().is_ident("cache_key")) {
+        attr.parse_nested_meta(|meta| {
+            if !meta.path.is_ident("prefix") {
+                return Err(meta.error("on a type there is only `#[cache_key(prefix = \"…\")]`"));
+            }
+            prefix = Some(meta.value()?.parse()?);
+            Ok(())
+        })?;
+    }
+    Ok(prefix)
+}
+
+/// `#[cache_key(skip)]` on a field.
+fn is_skipped(attrs: &[Attribute]) -> Result<bool> {
+    let mut skipped = false;
+    for attr in attrs.iter().filter(|attr| attr.path().is_ident("cache_key")) {
+        attr.parse_nested_meta(|meta| {
+            if !meta.path.is_ident("skip") {
+                return Err(meta.error("on a field there is only `#[cache_key(skip)]`"));
+            }
+            skipped = true;
+            Ok(())
+        })?;
+    }
+    Ok(skipped)
+}

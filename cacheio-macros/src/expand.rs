@@ -1,0 +1,321 @@
+//! `#[cached]`, as code: one way for threads and tasks.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned as _;
+use syn::{Error, Expr, Ident, Result, ReturnType};
+
+use crate::attr::{Args, TtlArg};
+use crate::function::{Function, Kind};
+use crate::key::{Key, KeyCode};
+use crate::path::{self, Face, private};
+
+static EXPANSIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// Which of the two attributes it is.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Name {
+    Cached,
+    AsyncCached,
+}
+
+/// All that is known before code is generated.
+pub(crate) struct Plan {
+    pub(crate) function: Function,
+    pub(crate) args: Args,
+    pub(crate) key: Key,
+    pub(crate) private: TokenStream,
+    pub(crate) face: &'static Face,
+    /// Which of the expansions in its crate it is.
+    number: usize,
+}
+
+/// The code of an attribute; after an error the function as it was, so that nothing else seems
+/// to be wrong.
+pub(crate) fn expand(args: TokenStream, item: &TokenStream, name: Name) -> TokenStream {
+    let expanded = Plan::new(args, item.clone(), name).and_then(|plan| plan.expand());
+    expanded.unwrap_or_else(|error| {
+        let error = error.into_compile_error();
+        quote!(#item #error)
+    })
+}
+
+impl Plan {
+    fn new(args: TokenStream, item: TokenStream, name: Name) -> Result<Self> {
+        let mut function = Function::parse(item)?;
+        let mut args: Args = syn::parse2(args)?;
+        if name == Name::AsyncCached && !function.is_async() {
+            let message = "this function is not `async`: use `#[cached]`";
+            return Err(Error::new(function.sig.fn_token.span, message));
+        }
+        let names = |name: &Ident| function.arguments.iter().any(|argument| argument.whole.as_ref() == Some(name));
+        if let Some(unknown) = args.skip.iter().find(|name| !names(name)) {
+            let message = match unknown == "self" {
+                true => "`self` does not count unless `key` says so: it need not be skipped".into(),
+                false => format!("no argument is named `{unknown}`: {}", function.listed()),
+            };
+            return Err(Error::new(unknown.span(), message));
+        }
+        if let (Some((capacity, _)), Some(_)) = (&args.capacity, function.receiver()) {
+            let message = "a method uses the cache of its type: say the capacity where that is built";
+            return Err(Error::new(capacity.span(), message));
+        }
+        let face = if function.is_async() { &path::TASKS } else { &path::THREADS };
+        let private = private(args.path.as_ref(), face.crates)?;
+        let key = Key::new(args.key.take(), std::mem::take(&mut args.skip))?;
+        if matches!(key, Key::Arguments { .. }) {
+            function.name_arguments();
+        }
+        Ok(Self {
+            function,
+            args,
+            key,
+            private,
+            face,
+            number: EXPANSIONS.fetch_add(1, Ordering::Relaxed),
+        })
+    }
+
+    fn expand(&self) -> Result<TokenStream> {
+        let Function { attrs, vis, sig, .. } = &self.function;
+        let call = self.call()?;
+        let companions = self.companions()?;
+        Ok(quote! {
+            #(#attrs)*
+            #vis #sig {
+                #call
+            }
+            #companions
+        })
+    }
+
+    /// Whether the function has a cache of its own.
+    pub(crate) fn is_own(&self) -> bool {
+        self.args.cache.is_none() && self.function.receiver().is_none()
+    }
+
+    /// The body of the function.
+    fn call(&self) -> Result<TokenStream> {
+        let Self { private, face, .. } = self;
+        let is_async = self.function.is_async();
+        let KeyCode { setup, key } = self.key_code(&self.function.sig.ident, is_async)?;
+        let shape = self.shape();
+        let cache = self.cache();
+        let engine = face.ident(face.engine);
+        // What cannot be a value is shown where the function says what it returns.
+        let lookup = quote_spanned!(self.function.output.span()=> #private::lookup);
+        let held = self.held();
+        let load = self.awaited(&quote!(#private::load), &quote!(__cacheio_missed));
+        Ok(self.in_block(&quote! {
+            #shape
+            let (__cacheio_missed, __cacheio_cache) = {
+                #cache
+                #setup
+                let __cacheio_found =
+                    #lookup(#private::#engine(__cacheio_cache), &__cacheio_shape, &__cacheio_keeping, #key);
+                match __cacheio_found {
+                    ::core::result::Result::Ok(__cacheio_hit) => return __cacheio_hit,
+                    // The body may do with the arguments what it likes: nothing borrows from them.
+                    ::core::result::Result::Err(__cacheio_missed) => (__cacheio_missed, #held),
+                }
+            };
+            #load
+        }))
+    }
+
+    /// The body of a function that runs the original's in any case.
+    pub(crate) fn refresh(&self, inside: &Ident) -> Result<TokenStream> {
+        let Self { private, .. } = self;
+        let KeyCode { setup, key } = self.key_code(inside, self.function.is_async())?;
+        let shape = self.shape();
+        let cache = self.cache();
+        let held = self.held();
+        let refresh = self.awaited(&quote!(#private::refresh), &quote!(__cacheio_key));
+        Ok(self.in_block(&quote! {
+            #shape
+            let (__cacheio_key, __cacheio_cache) = {
+                #cache
+                #setup
+                (#private::key_text(#key), #held)
+            };
+            #refresh
+        }))
+    }
+
+    /// What a function is, and how it keeps its values.
+    fn shape(&self) -> TokenStream {
+        let private = &self.private;
+        let output = &self.function.output;
+        let keeping = if self.is_own() { quote!(InProcess) } else { quote!(AsValue) };
+        quote! {
+            let __cacheio_shape = {
+                #[allow(unused_imports)]
+                use #private::{FallibleShape as _, PlainShape as _};
+                (&#private::Returns::<#output>::new()).shape()
+            };
+            let __cacheio_keeping = #private::#keeping;
+        }
+    }
+
+    /// `__cacheio_cache`: a reference to the cache.
+    pub(crate) fn cache(&self) -> TokenStream {
+        let Self { private, face, .. } = self;
+        let cache = face.ident(face.cache);
+        let named = match (&self.args.cache, self.function.receiver()) {
+            (Some(named), _) => quote_spanned!(named.span()=> &(#named)),
+            (None, Some(receiver)) => {
+                let cacheable = face.ident(face.cacheable);
+                let this = receiver.self_token;
+                quote!(<Self as #private::#cacheable>::cache(&#this))
+            }
+            (None, None) => return self.own_cache(),
+        };
+        quote!(let __cacheio_cache: &#private::#cache = #named;)
+    }
+
+    fn own_cache(&self) -> TokenStream {
+        let Self { private, face, .. } = self;
+        let own = face.ident(face.own_cache);
+        let capacity = match &self.args.capacity {
+            Some((_, capacity)) => quote!(::core::option::Option::Some(#capacity)),
+            None => quote!(::core::option::Option::None),
+        };
+        let new = match self.args.companions {
+            Some(_) => {
+                let unique = self.number;
+                let name = self.function.sig.ident.to_string();
+                quote!(shared(::core::concat!(::core::module_path!(), "::", #name, " ", #unique)))
+            }
+            None => quote!(new()),
+        };
+        quote! {
+            static __CACHEIO_CACHE: #private::#own = #private::#own::#new;
+            let __cacheio_cache = __CACHEIO_CACHE.get(|| #capacity);
+        }
+    }
+
+    /// The cache for as long as the body runs.
+    pub(crate) fn held(&self) -> TokenStream {
+        let Self { private, face, .. } = self;
+        let cache = face.ident(face.cache);
+        match self.is_own() {
+            true => quote!(__cacheio_cache),
+            false => quote!(#private::#cache::clone(__cacheio_cache)),
+        }
+    }
+
+    /// Runs the body by `load` or `refresh`, to the end.
+    fn awaited(&self, run: &TokenStream, what: &TokenStream) -> TokenStream {
+        let Self { private, face, .. } = self;
+        let engine = face.ident(face.engine);
+        let cache = if self.is_own() { quote!(__cacheio_cache) } else { quote!(&__cacheio_cache) };
+        let options = self.options();
+        let keep = self.keep();
+        let Function { output, body, .. } = &self.function;
+        let body = match (&self.function.kind, &self.function.sig.output) {
+            (Kind::Sync, ReturnType::Default) => quote!(#private::at_once(move || #body)),
+            (Kind::Sync, _) => quote!(#private::at_once(move || -> #output #body)),
+            // `#[async_trait]` did already what follows.
+            (Kind::Boxed(_), _) | (Kind::Async, ReturnType::Default) => quote!(move || async move #body),
+            // An `async` block cannot say what it returns, nor does an `async` closure coerce to it.
+            (Kind::Async, _) => quote! {
+                move || async move {
+                    if let ::core::option::Option::Some(__cacheio_output) = ::core::option::Option::None::<#output> {
+                        #[allow(unreachable_code)]
+                        return __cacheio_output;
+                    }
+                    let __cacheio_output: #output = #body;
+                    #[allow(unreachable_code)]
+                    __cacheio_output
+                }
+            },
+        };
+        let call = quote! {
+            #run(
+                #private::#engine(#cache),
+                &__cacheio_shape,
+                &__cacheio_keeping,
+                #what,
+                __cacheio_call,
+                #body,
+            )
+        };
+        let call = match self.function.is_async() {
+            // On the heap, so that the future of a hit stays small.
+            true => quote!(::std::boxed::Box::pin(#call).await),
+            false => quote!(#private::now(#call)),
+        };
+        quote! {
+            let __cacheio_call = #private::Call {
+                options: #options,
+                share: {
+                    #[allow(unused_imports)]
+                    use #private::{ShareCloned as _, ShareNothing as _};
+                    (&__cacheio_shape).share()
+                },
+                keep: #keep,
+            };
+            #call
+        }
+    }
+
+    fn options(&self) -> TokenStream {
+        let private = &self.private;
+        let options = match &self.args.ttl {
+            None => quote!(#private::Options::new()),
+            Some(TtlArg::Seconds(seconds)) => {
+                quote!(#private::Options::ttl(#private::Duration::from_secs(#seconds)))
+            }
+            // In a constant, so that it is checked when the program is, also in what is generic.
+            Some(TtlArg::Text(text)) => quote_spanned! {text.span()=>
+                #private::Options::ttl({
+                    const __CACHEIO_TTL: #private::Duration = match #private::parse_duration(#text) {
+                        ::core::result::Result::Ok(ttl) => ttl,
+                        ::core::result::Result::Err(wrong) => ::core::panic!("{}", wrong),
+                    };
+                    __CACHEIO_TTL
+                })
+            },
+            Some(TtlArg::Expression(ttl)) => quote_spanned!(ttl.span()=> #private::Options::ttl(#ttl)),
+        };
+        match &self.args.tags {
+            None => options,
+            // One by one, since they may be of different types.
+            Some(Expr::Array(tags)) => {
+                let tags = tags.elems.iter();
+                quote!(#options #(.tags([#tags]))*)
+            }
+            Some(tags) => quote!(#options.tags(#tags)),
+        }
+    }
+
+    fn keep(&self) -> TokenStream {
+        let private = &self.private;
+        match (self.args.skip_none, &self.args.cache_if) {
+            (None, None) => quote!(#private::keep_all(&__cacheio_shape)),
+            (Some(span), None) => quote_spanned!(span=> #private::keep_some(&__cacheio_shape)),
+            (None, Some(keep)) => {
+                quote_spanned!(keep.span()=> #private::keep_if(&__cacheio_shape, #keep))
+            }
+            (Some(span), Some(keep)) => {
+                quote_spanned!(span=> #private::keep_some_if(&__cacheio_shape, #keep))
+            }
+        }
+    }
+
+    /// Puts statements where the body stood.
+    fn in_block(&self, statements: &TokenStream) -> TokenStream {
+        match &self.function.kind {
+            Kind::Sync | Kind::Async => statements.clone(),
+            Kind::Boxed(pin) => quote!(#pin(async move { #statements })),
+        }
+    }
+}
+
+impl Face {
+    pub(crate) fn ident(&self, name: &str) -> Ident {
+        Ident::new(name, proc_macro2::Span::call_site())
+    }
+}

@@ -1,0 +1,158 @@
+//! The products in SQLite.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// How long a query takes at least: the table that is too large, the join that nobody indexed.
+const SLOW: Duration = Duration::from_millis(150);
+
+const SEED: [(&str, u32); 8] = [
+    ("Espresso machine", 64_900),
+    ("Coffee grinder", 18_900),
+    ("Gooseneck kettle", 7_900),
+    ("Pour-over dripper", 2_400),
+    ("Milk pitcher", 1_900),
+    ("Kitchen scale", 3_500),
+    ("Paper filters", 650),
+    ("House blend, 1 kg", 2_200),
+];
+
+/// Something that is sold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Product {
+    /// What it is found by.
+    pub id: u32,
+    /// What it is called.
+    pub name: String,
+    /// What it costs, in cents.
+    pub price: u32,
+}
+
+/// The products, in a database in memory. Cloning it gives the same database.
+#[derive(Clone, Debug)]
+pub struct Database {
+    connection: Arc<Mutex<Connection>>,
+    queries: Arc<AtomicU64>,
+}
+
+impl Database {
+    /// A database with a few products in it.
+    ///
+    /// # Errors
+    ///
+    /// When SQLite fails.
+    pub fn open() -> Result<Self> {
+        let connection = Connection::open_in_memory()?;
+        connection.execute_batch(
+            "CREATE TABLE products (id INTEGER PRIMARY KEY, name TEXT NOT NULL, price INTEGER NOT NULL)",
+        )?;
+        for (name, price) in SEED {
+            connection.execute(
+                "INSERT INTO products (name, price) VALUES (?1, ?2)",
+                params![name, price],
+            )?;
+        }
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+            queries: Arc::new(AtomicU64::new(0)),
+        })
+    }
+
+    /// How many slow queries it has run.
+    pub fn queries(&self) -> u64 {
+        self.queries.load(Ordering::Relaxed)
+    }
+
+    /// All products.
+    ///
+    /// # Errors
+    ///
+    /// When SQLite fails.
+    pub async fn list(&self) -> Result<Vec<Product>> {
+        self.query(|connection| {
+            let mut statement =
+                connection.prepare("SELECT id, name, price FROM products ORDER BY id")?;
+            Ok(statement
+                .query_map([], product)?
+                .collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// One product.
+    ///
+    /// # Errors
+    ///
+    /// When there is none with this id, and when SQLite fails.
+    pub async fn find(&self, id: u32) -> Result<Product> {
+        self.query(move |connection| {
+            connection
+                .query_row(
+                    "SELECT id, name, price FROM products WHERE id = ?1",
+                    [id],
+                    product,
+                )
+                .optional()?
+                .ok_or(Error::NoSuchProduct(id))
+        })
+        .await
+    }
+
+    /// Gives a product another name.
+    ///
+    /// # Errors
+    ///
+    /// When there is none with this id, and when SQLite fails.
+    pub async fn rename(&self, id: u32, name: String) -> Result<()> {
+        self.run(move |connection| {
+            match connection.execute(
+                "UPDATE products SET name = ?2 WHERE id = ?1",
+                params![id, name],
+            )? {
+                0 => Err(Error::NoSuchProduct(id)),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// Runs a slow query.
+    async fn query<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.queries.fetch_add(1, Ordering::Relaxed);
+        self.run(|connection| {
+            thread::sleep(SLOW);
+            work(connection)
+        })
+        .await
+    }
+
+    /// SQLite blocks: it runs on a thread that may.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let connection = Arc::clone(&self.connection);
+        let work = move || work(&connection.lock().unwrap_or_else(PoisonError::into_inner));
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(Error::internal)?
+    }
+}
+
+fn product(row: &Row<'_>) -> rusqlite::Result<Product> {
+    Ok(Product {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        price: row.get(2)?,
+    })
+}

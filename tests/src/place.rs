@@ -1,0 +1,188 @@
+//! Where a line of the contract plays: a cache on a store, and the time that it goes by.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cacheio_async::AsyncCache;
+use cacheio_core::{AsyncStore, Clock, Error, Form, ManualClock, Result, Store, SystemClock, Ttl};
+use cacheio_sync::Cache;
+
+use crate::face::{Face, Tasks, Threads};
+use crate::stores::{Breaker, Failing};
+
+/// The time that a store goes by.
+#[derive(Clone, Debug)]
+pub enum Time {
+    /// It passes when the test says so.
+    Manual(Arc<ManualClock>),
+    /// It passes by itself; TTLs are waited for.
+    System,
+}
+
+impl Time {
+    /// Time that stands still.
+    pub fn manual() -> Self {
+        Self::Manual(Arc::new(ManualClock::new()))
+    }
+
+    /// Time that passes by itself.
+    pub fn system() -> Self {
+        Self::System
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        match self {
+            Self::Manual(clock) => Arc::clone(clock) as Arc<dyn Clock>,
+            Self::System => Arc::new(SystemClock),
+        }
+    }
+}
+
+/// What a cache is built with.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// The namespace, if not the default one.
+    pub namespace: Option<&'static str>,
+    /// The default TTL, if not the configured one.
+    pub default_ttl: Option<Ttl>,
+    /// The jitter.
+    pub jitter: f64,
+}
+
+type Make<T> = Arc<dyn Fn() -> T + Send + Sync>;
+type With<A, T> = Arc<dyn Fn(A) -> T + Send + Sync>;
+
+/// What a line of the contract is given.
+#[derive(Clone)]
+pub struct Place<F> {
+    /// A cache, empty and with the default settings.
+    pub cache: F,
+    /// In which form its store keeps values.
+    pub form: Form,
+    time: Time,
+    open: With<Setup, Result<F>>,
+    sharing: With<Vec<Setup>, Vec<F>>,
+    breakable: Make<(F, Arc<Breaker>)>,
+}
+
+impl<F> fmt::Debug for Place<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").field("form", &self.form).finish_non_exhaustive()
+    }
+}
+
+macro_rules! worlds {
+    ($($face:ident($cache:ident over $store:ident);)*) => {$(
+        impl Place<$face> {
+            /// A place on a kind of store.
+            pub fn new<S: $store>(time: Time, row: fn(&Time) -> S) -> Self {
+                let build = |store: Arc<dyn $store>, setup: Setup| {
+                    let mut builder = $cache::builder().store(store).jitter(setup.jitter);
+                    if let Some(namespace) = setup.namespace {
+                        builder = builder.namespace(namespace);
+                    }
+                    if let Some(ttl) = setup.default_ttl {
+                        builder = builder.default_ttl(ttl);
+                    }
+                    builder.build().map($face)
+                };
+                let make = { let time = time.clone(); move || row(&time) };
+                let first = make();
+                Self {
+                    form: first.form(),
+                    // Not behind our `Arc`: the store as a user hands it over.
+                    cache: built($cache::builder().store(first).build().map($face)),
+                    open: { let make = make.clone(); Arc::new(move |setup| build(Arc::new(make()), setup)) },
+                    sharing: {
+                        let make = make.clone();
+                        Arc::new(move |setups| {
+                            let store: Arc<dyn $store> = Arc::new(make());
+                            setups.into_iter().map(|setup| built(build(Arc::clone(&store), setup))).collect()
+                        })
+                    },
+                    breakable: Arc::new(move || {
+                        let (store, breaker) = Failing::new(make());
+                        (built(build(Arc::new(store), Setup::default())), breaker)
+                    }),
+                    time,
+                }
+            }
+        }
+    )*};
+}
+
+worlds! {
+    Threads(Cache over Store);
+    Tasks(AsyncCache over AsyncStore);
+}
+
+fn built<T>(cache: Result<T, Error>) -> T {
+    match cache {
+        Ok(cache) => cache,
+        Err(error) => panic!("the cache cannot be built: {error}"),
+    }
+}
+
+impl<F: Face> Place<F> {
+    /// A cache on a store of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the settings make no sense.
+    pub fn open(&self, setup: Setup) -> Result<F> {
+        (self.open)(setup)
+    }
+
+    /// Caches of these namespaces, on one store.
+    pub fn sharing<const N: usize>(&self, namespaces: [&'static str; N]) -> [F; N] {
+        let setup = |namespace| Setup {
+            namespace: Some(namespace),
+            ..Setup::default()
+        };
+        match (self.sharing)(namespaces.into_iter().map(setup).collect()).try_into() {
+            Ok(caches) => caches,
+            Err(_) => unreachable!("one cache a namespace"),
+        }
+    }
+
+    /// A cache on a store that fails on demand.
+    pub fn breakable(&self) -> (F, Arc<Breaker>) {
+        (self.breakable)()
+    }
+
+    /// Whether values are kept themselves, in this process.
+    pub fn keeps_objects(&self) -> bool {
+        self.form == Form::Objects
+    }
+
+    /// A TTL that can be waited for.
+    pub fn ttl(&self) -> Duration {
+        match self.time {
+            Time::Manual(_) => Duration::from_secs(100),
+            // Long enough for a busy machine to look before it is over.
+            Time::System => Duration::from_millis(300),
+        }
+    }
+
+    /// Lets a TTL pass.
+    pub fn expire(&self, ttl: Duration) {
+        match &self.time {
+            Time::Manual(clock) => clock.advance(ttl),
+            Time::System => std::thread::sleep(ttl + Duration::from_millis(5)),
+        }
+    }
+
+    /// Lets a TTL pass but for a millisecond, if time can be stopped so exactly: then looks.
+    pub async fn shortly_before<L: Future<Output = ()>>(&self, ttl: Duration, look: impl FnOnce() -> L) {
+        match &self.time {
+            Time::Manual(clock) => {
+                clock.advance(ttl - Duration::from_millis(1));
+                look().await;
+                clock.advance(Duration::from_millis(1));
+            }
+            Time::System => self.expire(ttl),
+        }
+    }
+}

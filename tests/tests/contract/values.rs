@@ -1,0 +1,249 @@
+//! What is stored is what is read.
+
+use std::collections::{BTreeMap, HashMap};
+
+use cacheio_core::{Local, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct User {
+    id: u64,
+    name: String,
+    tags: Vec<String>,
+}
+
+fn ada() -> User {
+    User {
+        id: 42,
+        name: "Ada".into(),
+        tags: vec!["x".into(), String::new()],
+    }
+}
+
+pub(crate) async fn a_missing_key_is_none<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    assert_eq!(cache.get::<String>("k").await.unwrap(), None);
+    assert!(cache.get_arc::<String>("k").await.unwrap().is_none());
+    assert!(!cache.has("k").await.unwrap());
+    assert!(!cache.delete("k").await.unwrap());
+}
+
+pub(crate) async fn what_was_set_is_read_as_it_was<F: Face>(place: Place<F>) {
+    async fn round_trip<F: Face, V: Value + PartialEq + std::fmt::Debug>(cache: &F, value: V) {
+        cache.set("k", value.clone()).await.unwrap();
+        assert_eq!(cache.get::<V>("k").await.unwrap(), Some(value.clone()));
+        assert_eq!(cache.get_arc::<V>("k").await.unwrap().as_deref(), Some(&value));
+        assert_eq!(cache.get_many::<V>(vec!["k"]).await.unwrap(), [Some(value.clone())]);
+        cache.delete("k").await.unwrap();
+        assert_eq!(cache.get_or_set("k", || async { value.clone() }).await, value);
+        assert_eq!(cache.get::<V>("k").await.unwrap(), Some(value));
+    }
+    let cache = &place.cache;
+    round_trip(cache, true).await;
+    round_trip(cache, u64::MAX).await;
+    round_trip(cache, i64::MIN).await;
+    round_trip(cache, -0.5_f64).await;
+    round_trip(cache, f64::MAX).await;
+    round_trip(cache, 'ß').await;
+    round_trip(cache, ()).await;
+    round_trip(cache, String::new()).await;
+    round_trip(cache, String::from("7-bit, ünï, 🦀, \0, \r\n, \"quoted\"")).await;
+    round_trip(cache, (1, String::from("a"), [2.5, 3.5])).await;
+    round_trip(cache, vec![0_u8, 255, 128]).await;
+    round_trip(cache, BTreeMap::from([(String::from("a"), vec![1]), (String::new(), vec![])])).await;
+    round_trip(cache, Some(String::from("x"))).await;
+    round_trip(cache, Ok::<u8, String>(1)).await;
+    round_trip(cache, ada()).await;
+    round_trip(cache, "x".repeat(1_000_000)).await;
+}
+
+pub(crate) async fn none_is_a_value<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    cache.set("k", None::<u32>).await.unwrap();
+    assert_eq!(cache.get::<Option<u32>>("k").await.unwrap(), Some(None));
+    assert!(cache.has("k").await.unwrap());
+    assert!(!cache.add("k", 1).await.unwrap());
+    assert!(cache.delete("k").await.unwrap());
+    assert_eq!(cache.get::<Option<u32>>("k").await.unwrap(), None);
+}
+
+pub(crate) async fn set_replaces_the_value<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    cache.set("k", 1).await.unwrap();
+    cache.set("k", "two").await.unwrap();
+    assert_eq!(cache.get::<String>("k").await.unwrap().as_deref(), Some("two"));
+}
+
+pub(crate) async fn has_says_what_get_would_find<F: Face>(place: Place<F>) {
+    let cache = place.cache.clone();
+    cache.set_with("k", 1, place.ttl()).await.unwrap();
+    assert!(cache.has("k").await.unwrap());
+    place.expire(place.ttl());
+    assert!(!cache.has("k").await.unwrap());
+    assert_eq!(cache.get::<i32>("k").await.unwrap(), None);
+}
+
+pub(crate) async fn get_arc_shares_the_value_on_memory<F: Face>(place: Place<F>) {
+    let cache = place.cache.clone();
+    cache.set("k", ada()).await.unwrap();
+    let one = cache.get_arc::<User>("k").await.unwrap().unwrap();
+    let two = cache.get_arc::<User>("k").await.unwrap().unwrap();
+    assert_eq!((&*one, &*two), (&ada(), &ada()));
+    assert_eq!(Arc::ptr_eq(&one, &two), place.keeps_objects());
+}
+
+pub(crate) async fn a_str_is_read_as_a_string<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    cache.set("k", "7-bit &str").await.unwrap();
+    assert_eq!(cache.get::<String>("k").await.unwrap().as_deref(), Some("7-bit &str"));
+    let loaded: String = cache.get_or_set("k", || async { unreachable!("it is there") }).await;
+    assert_eq!(loaded, "7-bit &str");
+}
+
+pub(crate) async fn an_integer_is_read_as_a_wider_one<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    cache.set("k", 200_u8).await.unwrap();
+    assert_eq!(cache.get::<i64>("k").await.unwrap(), Some(200));
+    assert_eq!(cache.get::<u128>("k").await.unwrap(), Some(200));
+    assert_eq!(cache.get::<f64>("k").await.unwrap(), Some(200.0));
+    assert_eq!(cache.get::<Option<u64>>("k").await.unwrap(), Some(Some(200)));
+    let loaded: u64 = cache.get_or_set("k", || async { unreachable!("it is there") }).await;
+    assert_eq!(loaded, 200);
+}
+
+pub(crate) async fn a_struct_is_read_as_another_that_fits<F: Face>(place: Place<F>) {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Name {
+        name: String,
+    }
+    let cache = place.cache;
+    cache.set("k", ada()).await.unwrap();
+    let name = Name { name: "Ada".into() };
+    assert_eq!(cache.get::<Name>("k").await.unwrap(), Some(name.clone()));
+    assert_eq!(*cache.get_arc::<Name>("k").await.unwrap().unwrap(), name);
+    assert_eq!(cache.get::<User>("k").await.unwrap(), Some(ada()));
+}
+
+pub(crate) async fn a_wrong_type_is_a_decode_error_and_changes_nothing<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    cache.set("k", "text").await.unwrap();
+    let error = cache.get::<u64>("k").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Decode);
+    assert!(error.to_string().contains("get_or_set and set replace it"), "{error}");
+    assert_eq!(cache.get_arc::<User>("k").await.unwrap_err().kind(), ErrorKind::Decode);
+    assert!(cache.has("k").await.unwrap());
+    assert_eq!(cache.get::<String>("k").await.unwrap().as_deref(), Some("text"));
+    cache.set("k", -1).await.unwrap();
+    assert_eq!(cache.get::<u64>("k").await.unwrap_err().kind(), ErrorKind::Decode);
+    cache.set("k", 256).await.unwrap();
+    assert_eq!(cache.get::<u8>("k").await.unwrap_err().kind(), ErrorKind::Decode);
+}
+
+pub(crate) async fn get_or_set_overwrites_a_wrong_type<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    cache.set("k", "text").await.unwrap();
+    assert_eq!(cache.get_or_set("k", || async { 7_u64 }).await, 7);
+    assert_eq!(cache.get::<u64>("k").await.unwrap(), Some(7));
+    cache.set("k", "text").await.unwrap();
+    let failed = cache.get_or_try_set("k", || async { Err::<u64, _>("no") }).await;
+    assert_eq!(failed.unwrap_err().load_error(), Some(&"no"));
+    assert_eq!(cache.get::<String>("k").await.unwrap().as_deref(), Some("text"));
+}
+
+pub(crate) async fn delete_says_whether_there_was_a_live_entry<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    cache.set("k", 1).await.unwrap();
+    cache.set("other", 2).await.unwrap();
+    assert!(cache.delete("k").await.unwrap());
+    assert!(!cache.delete("k").await.unwrap());
+    assert_eq!(cache.get::<i32>("k").await.unwrap(), None);
+    assert_eq!(cache.get::<i32>("other").await.unwrap(), Some(2));
+}
+
+pub(crate) async fn what_never_leaves_the_process_works_on_memory_only<F: Face>(place: Place<F>) {
+    #[derive(Debug, PartialEq)]
+    struct NoSerde(u8);
+    let cache = place.cache.clone();
+    let set = cache.set("k", Local::new(NoSerde(1))).await;
+    let added = cache.add("added", Local::new(NoSerde(2))).await;
+    let loaded: Local<NoSerde> = cache.get_or_set("loaded", || async { Local::new(NoSerde(3)) }).await;
+    assert_eq!(*loaded, NoSerde(3));
+    if place.keeps_objects() {
+        set.unwrap();
+        assert!(added.unwrap());
+        assert_eq!(*cache.get::<Local<NoSerde>>("k").await.unwrap().unwrap(), NoSerde(1));
+        assert_eq!(**cache.get_arc::<Local<NoSerde>>("k").await.unwrap().unwrap(), NoSerde(1));
+        let many = cache.get_many::<Local<NoSerde>>(vec!["k", "added", "loaded", "missing"]).await.unwrap();
+        let many: Vec<_> = many.iter().map(|value| value.as_ref().map(|value| value.0)).collect();
+        assert_eq!(many, [Some(1), Some(2), Some(3), None]);
+        assert_eq!(cache.get::<u8>("k").await.unwrap_err().kind(), ErrorKind::Decode);
+        assert_eq!(cache.increment("k", 1).await.unwrap_err().kind(), ErrorKind::WrongType);
+    } else {
+        assert_eq!(set.unwrap_err().kind(), ErrorKind::Unsupported);
+        assert_eq!(added.unwrap_err().kind(), ErrorKind::Unsupported);
+        assert!(!cache.has("k").await.unwrap() && !cache.has("loaded").await.unwrap());
+    }
+    cache.set("serde", 5).await.unwrap();
+    assert_eq!(cache.get::<Local<NoSerde>>("serde").await.unwrap_err().kind(), ErrorKind::Decode);
+}
+
+/// JSON has only text as keys of maps.
+fn not_json() -> HashMap<(u8, u8), u8> {
+    HashMap::from([((1, 2), 3)])
+}
+
+pub(crate) async fn what_cannot_be_encoded_changes_nothing<F: Face>(place: Place<F>) {
+    let cache = place.cache.clone();
+    cache.set("k", 1).await.unwrap();
+    let set = cache.set("k", not_json()).await;
+    if place.keeps_objects() {
+        set.unwrap();
+        assert_eq!(cache.get::<HashMap<(u8, u8), u8>>("k").await.unwrap(), Some(not_json()));
+    } else {
+        assert_eq!(set.unwrap_err().kind(), ErrorKind::Encode);
+        assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
+        assert_eq!(cache.add("new", not_json()).await.unwrap_err().kind(), ErrorKind::Encode);
+        assert!(!cache.has("new").await.unwrap());
+    }
+}
+
+pub(crate) async fn what_cannot_be_encoded_still_reaches_the_caller_of_get_or_set<F: Face>(place: Place<F>) {
+    let cache = place.cache.clone();
+    assert_eq!(cache.get_or_set("k", || async { not_json() }).await, not_json());
+    assert_eq!(cache.has("k").await.unwrap(), place.keeps_objects());
+    assert_eq!(cache.stats().store_errors, u64::from(!place.keeps_objects()));
+}
+
+pub(crate) async fn add_stores_only_where_nothing_is<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    assert!(cache.add("k", 1).await.unwrap());
+    assert!(!cache.add("k", 2).await.unwrap());
+    assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
+    cache.delete("k").await.unwrap();
+    assert!(cache.add("k", 3).await.unwrap());
+    assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(3));
+}
+
+pub(crate) async fn add_is_atomic<F: Face>(place: Place<F>) {
+    let adders = (0..32).map(|i| {
+        let cache = place.cache.clone();
+        F::spawn(async move { cache.add("k", i).await.unwrap().then_some(i) })
+    });
+    let winners: Vec<i32> = join_all(adders.collect()).await.into_iter().flatten().collect();
+    assert_eq!(winners.len(), 1);
+    assert_eq!(place.cache.get::<i32>("k").await.unwrap(), Some(winners[0]));
+}
+
+pub(crate) async fn a_clone_is_the_same_cache<F: Face>(place: Place<F>) {
+    let clone = place.cache.clone();
+    place.cache.set("k", 1).await.unwrap();
+    assert_eq!(clone.get::<i32>("k").await.unwrap(), Some(1));
+    assert_eq!(place.cache.stats(), clone.stats());
+    assert_eq!(place.cache.stats().hits, 1);
+}
+
+pub(crate) async fn the_store_answers_a_ping<F: Face>(place: Place<F>) {
+    place.cache.ping().await.unwrap();
+}

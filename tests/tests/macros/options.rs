@@ -1,0 +1,213 @@
+//! How long, under which tags, and what is kept at all.
+
+use crate::prelude::*;
+
+struct Timed {
+    cache: Cache,
+    clock: Arc<ManualClock>,
+    runs: Runs,
+    ttl: Duration,
+}
+
+impl Timed {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::new());
+        let memory = Memory::builder().clock(Arc::clone(&clock)).build();
+        Self {
+            cache: Cache::builder().store(memory).default_ttl(Ttl::Never).build().unwrap(),
+            clock,
+            runs: Runs::new(),
+            ttl: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Cacheable for Timed {
+    type Cache = Cache;
+
+    fn cache(&self) -> &Cache {
+        &self.cache
+    }
+}
+
+impl Timed {
+    #[cached(ttl = 60)]
+    fn seconds(&self) -> usize {
+        self.runs.count()
+    }
+
+    #[cached(ttl = "1500ms")]
+    fn text(&self) -> usize {
+        self.runs.count()
+    }
+
+    #[cached(ttl = self.ttl * factor, skip(factor))]
+    fn expression(&self, factor: u32) -> usize {
+        self.runs.count()
+    }
+
+    #[cached(ttl = Ttl::Never)]
+    fn never(&self) -> usize {
+        self.runs.count()
+    }
+
+    #[cached(ttl = self.said_ttl())]
+    fn on_a_miss(&self) -> u8 {
+        1
+    }
+
+    fn said_ttl(&self) -> Duration {
+        self.runs.count();
+        self.ttl
+    }
+
+    #[cached(tags = ["all", format!("team:{team}")])]
+    fn tagged(&self, team: u8) -> usize {
+        self.runs.count()
+    }
+
+    #[cached(ttl = 60, tags = self.tags(), key = "tagged")]
+    fn tagged_by_expression(&self) -> usize {
+        self.runs.count()
+    }
+
+    fn tags(&self) -> Vec<String> {
+        vec![format!("ttl:{}", self.ttl.as_secs())]
+    }
+
+    #[cached(cache_none = false)]
+    fn some(&self, n: Option<u8>) -> Option<u8> {
+        self.runs.count();
+        n
+    }
+
+    #[cached(cache_none = true)]
+    fn any(&self, n: Option<u8>) -> Option<u8> {
+        self.runs.count();
+        n
+    }
+
+    #[cached(cache_none = false)]
+    fn some_of_ok(&self, n: Option<u8>) -> anyhow::Result<Option<u8>> {
+        self.runs.count();
+        Ok(n)
+    }
+
+    #[cached(cache_if = |n| *n > limit, skip(limit))]
+    fn above(&self, n: u8, limit: u8) -> u8 {
+        self.runs.count();
+        n
+    }
+
+    #[cached(cache_if = is_even)]
+    fn even_ok(&self, n: u8) -> Result<u8, String> {
+        self.runs.count();
+        Ok(n)
+    }
+
+    #[cached(cache_none = false, cache_if = |list| list.as_ref().is_some_and(|list| !list.is_empty()))]
+    fn both(&self, list: Option<Vec<u8>>) -> Option<Vec<u8>> {
+        self.runs.count();
+        list
+    }
+}
+
+fn is_even(n: &u8) -> bool {
+    n.is_multiple_of(2)
+}
+
+/// Whether a second call, some time after the first, runs the body again.
+fn runs_again(timed: &Timed, after: Duration, call: impl Fn(&Timed) -> usize) -> bool {
+    let first = call(timed);
+    timed.clock.advance(after);
+    call(timed) != first
+}
+
+#[test]
+fn ttl_in_seconds() {
+    assert!(!runs_again(&Timed::new(), Duration::from_secs(59), Timed::seconds));
+    assert!(runs_again(&Timed::new(), Duration::from_secs(61), Timed::seconds));
+}
+
+#[test]
+fn ttl_as_text() {
+    assert!(!runs_again(&Timed::new(), Duration::from_millis(1400), Timed::text));
+    assert!(runs_again(&Timed::new(), Duration::from_millis(1600), Timed::text));
+}
+
+#[test]
+fn ttl_as_expression() {
+    assert!(!runs_again(&Timed::new(), Duration::from_secs(59), |timed| timed.expression(3)));
+    assert!(runs_again(&Timed::new(), Duration::from_secs(61), |timed| timed.expression(3)));
+    assert!(!runs_again(&Timed::new(), Duration::from_secs(1 << 30), Timed::never));
+}
+
+#[test]
+fn ttl_is_evaluated_on_a_miss_only() {
+    let timed = Timed::new();
+    timed.on_a_miss();
+    timed.on_a_miss();
+    assert_eq!(timed.runs.get(), 1);
+}
+
+#[test]
+fn tags_of_different_types() {
+    let timed = Timed::new();
+    assert_eq!((timed.tagged(1), timed.tagged(2)), (1, 2));
+    timed.cache.invalidate_tags(["team:1"]).unwrap();
+    assert_eq!((timed.tagged(1), timed.tagged(2)), (3, 2));
+    timed.cache.invalidate_tags(["all"]).unwrap();
+    assert_eq!((timed.tagged(1), timed.tagged(2)), (4, 5));
+}
+
+#[test]
+fn tags_as_expression() {
+    let timed = Timed::new();
+    assert_eq!((timed.tagged_by_expression(), timed.tagged_by_expression()), (1, 1));
+    timed.cache.invalidate_tags(["ttl:20"]).unwrap();
+    assert_eq!(timed.tagged_by_expression(), 2);
+}
+
+#[test]
+fn none_is_a_value_like_any_other() {
+    let timed = Timed::new();
+    assert_eq!((timed.any(None), timed.any(None)), (None, None));
+    assert_eq!(timed.runs.get(), 1);
+}
+
+#[test]
+fn none_is_not_stored_where_one_says_so() {
+    let timed = Timed::new();
+    assert_eq!((timed.some(None), timed.some(None)), (None, None));
+    assert_eq!(timed.runs.get(), 2);
+    assert_eq!((timed.some(Some(1)), timed.some(Some(1))), (Some(1), Some(1)));
+    assert_eq!(timed.runs.get(), 3);
+    timed.some_of_ok(None).unwrap();
+    timed.some_of_ok(None).unwrap();
+    assert_eq!(timed.runs.get(), 5);
+    timed.some_of_ok(Some(1)).unwrap();
+    timed.some_of_ok(Some(1)).unwrap();
+    assert_eq!(timed.runs.get(), 6);
+}
+
+#[test]
+fn cache_if_decides() {
+    let timed = Timed::new();
+    for n in [1, 1, 9, 9] {
+        assert_eq!(timed.above(n, 5), n);
+    }
+    assert_eq!(timed.runs.get(), 3);
+    for n in [1, 1, 2, 2] {
+        assert_eq!(timed.even_ok(n), Ok(n));
+    }
+    assert_eq!(timed.runs.get(), 6);
+}
+
+#[test]
+fn cache_none_and_cache_if_must_both_hold() {
+    let timed = Timed::new();
+    for list in [None, None, Some(vec![]), Some(vec![]), Some(vec![1]), Some(vec![1])] {
+        assert_eq!(timed.both(list.clone()), list);
+    }
+    assert_eq!(timed.runs.get(), 5);
+}

@@ -1,0 +1,98 @@
+//! Results and their errors.
+
+use crate::prelude::*;
+
+type Outcome<T> = Result<T, NoClone>;
+
+#[derive(Debug, PartialEq)]
+struct NoClone(usize);
+
+#[test]
+fn error_under_an_alias_is_not_cached() {
+    static RUNS: Runs = Runs::new();
+    #[cached]
+    fn fails_once(n: u8) -> Outcome<u8> {
+        match RUNS.count() {
+            1 => Err(NoClone(1)),
+            _ => Ok(n),
+        }
+    }
+    assert_eq!(fails_once(7), Err(NoClone(1)));
+    assert_eq!(fails_once(7), Ok(7));
+    assert_eq!(fails_once(7), Ok(7));
+    assert_eq!(RUNS.get(), 2);
+}
+
+/// Holds the leader until all others wait for it, as the cache's statistics say.
+fn together<T: Send>(cache: &Cache, call: impl Fn() -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(&call)).collect();
+        let _ = cache;
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn until_waiting(cache: &Cache, waiting: u64) {
+    while cache.stats().waits < waiting {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn error_that_is_not_clone() {
+    let service = Service::new();
+    #[cached(cache = service.cache, key = "k")]
+    fn fail(service: &Service) -> Outcome<u8> {
+        let run = service.runs.count();
+        until_waiting(&service.cache, 3);
+        Err(NoClone(run))
+    }
+    let mut errors: Vec<usize> = together(&service.cache, || fail(&service).unwrap_err().0);
+    errors.sort_unstable();
+    assert_eq!(errors, [1, 2, 3, 4], "each has an error of its own");
+}
+
+#[test]
+fn error_that_is_clone_is_shared() {
+    let service = Service::new();
+    #[cached(cache = service.cache, key = "k")]
+    fn fail(service: &Service) -> Result<u8, usize> {
+        let run = service.runs.count();
+        until_waiting(&service.cache, 3);
+        Err(run)
+    }
+    assert_eq!(together(&service.cache, || fail(&service)), [Err(1); 4]);
+    assert_eq!(service.runs.get(), 1);
+}
+
+#[test]
+fn one_load_for_all() {
+    let service = Service::new();
+    #[cached(cache = service.cache, key = "k")]
+    fn load(service: &Service) -> usize {
+        until_waiting(&service.cache, 3);
+        service.runs.count()
+    }
+    assert_eq!(together(&service.cache, || load(&service)), [1; 4]);
+}
+
+#[test]
+fn errors_of_all_kinds() {
+    #[cached]
+    fn anyhow(fail: bool) -> anyhow::Result<u8> {
+        anyhow::ensure!(!fail, "no");
+        Ok(1)
+    }
+    #[cached]
+    fn boxed(fail: bool) -> Result<u8, Box<dyn std::error::Error + Send + Sync>> {
+        if fail { Err("no".into()) } else { Ok(1) }
+    }
+    #[cached]
+    fn io(fail: bool) -> std::io::Result<u8> {
+        if fail { Err(std::io::Error::other("no")) } else { Ok(1) }
+    }
+    assert_eq!(anyhow(true).unwrap_err().to_string(), "no");
+    assert_eq!(boxed(true).unwrap_err().to_string(), "no");
+    assert_eq!(io(true).unwrap_err().to_string(), "no");
+    assert_eq!((anyhow(false).unwrap(), boxed(false).unwrap(), io(false).unwrap()), (1, 1, 1));
+}

@@ -1,0 +1,273 @@
+//! Flights under a model checker: the whole cache on memory, in both worlds, in thousands of
+//! interleavings that shuttle chooses, at random and by PCT.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg shuttle" cargo test -p cacheio-tests --release --test shuttle --target-dir target/shuttle
+//! ```
+//!
+//! Under `--cfg shuttle`, cacheio-core's `sync.rs` swaps its locks and events for those that shuttle
+//! watches. The scenarios stand once, in `scenarios.rs`; the two worlds differ in what the macros
+//! `wait!`, `load!`, `go!` and `end!` mean. A deadlock is a failure; a failure prints its schedule,
+//! which `shuttle::replay` plays again.
+
+#![cfg(shuttle)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use cacheio_core::{
+    AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, LoadError, ManualClock, Options, Result, Store,
+};
+use cacheio_sync::Memory;
+
+const RANDOM: usize = 10_000;
+const PCT: usize = 2_000;
+/// How many preemptions PCT places.
+const DEPTH: usize = 3;
+
+/// Checks a scenario.
+fn check(scenario: impl Fn() + Send + Sync + 'static) {
+    let scenario = Arc::new(scenario);
+    let again = Arc::clone(&scenario);
+    shuttle::check_random(move || scenario(), RANDOM);
+    shuttle::check_pct(move || again(), PCT, DEPTH);
+}
+
+/// Memory between whose operations, and before and after, others run: as a server's would.
+#[derive(Debug)]
+struct Watched(Memory);
+
+fn memory() -> Memory {
+    Memory::builder().capacity(8).clock(ManualClock::new()).build()
+}
+
+/// Whether this run is on memory as it is, or on [`Watched`] memory.
+fn plain() -> bool {
+    use shuttle::rand::Rng as _;
+    shuttle::rand::thread_rng().gen_bool(0.3)
+}
+
+macro_rules! watched {
+    ($($name:ident($($arg:ident: $type:ty | $async_type:ty),*) -> $output:ty;)*) => {
+        impl Store for Watched {
+            $(fn $name(&self, $($arg: $type),*) -> Result<$output> {
+                shuttle::thread::yield_now();
+                let result = self.0.$name($($arg),*);
+                shuttle::thread::yield_now();
+                result
+            })*
+
+            fn form(&self) -> Form {
+                Form::Objects
+            }
+
+            fn key_rule(&self) -> KeyRule {
+                Store::key_rule(&self.0)
+            }
+
+            fn clock(&self) -> Arc<dyn Clock> {
+                Store::clock(&self.0)
+            }
+        }
+
+        impl AsyncStore for Watched {
+            $(fn $name<'a>(&'a self, $($arg: $async_type),*) -> BoxFuture<'a, Result<$output>> {
+                Box::pin(async move {
+                    shuttle::future::yield_now().await;
+                    let result = Store::$name(&self.0, $($arg),*);
+                    shuttle::future::yield_now().await;
+                    result
+                })
+            })*
+
+            fn form(&self) -> Form {
+                Form::Objects
+            }
+
+            fn key_rule(&self) -> KeyRule {
+                Store::key_rule(&self.0)
+            }
+
+            fn clock(&self) -> Arc<dyn Clock> {
+                Store::clock(&self.0)
+            }
+        }
+    };
+}
+
+watched! {
+    get(key: &Key<'_> | &'a Key<'a>) -> Option<Entry>;
+    has(key: &Key<'_> | &'a Key<'a>) -> bool;
+    set(key: &Key<'_> | &'a Key<'a>, entry: Entry | Entry, ttl: Option<Duration> | Option<Duration>) -> ();
+    add(key: &Key<'_> | &'a Key<'a>, entry: Entry | Entry, ttl: Option<Duration> | Option<Duration>) -> bool;
+    delete(key: &Key<'_> | &'a Key<'a>) -> bool;
+    increment(key: &Key<'_> | &'a Key<'a>, by: i64 | i64, ttl: Option<Duration> | Option<Duration>) -> i64;
+    touch(key: &Key<'_> | &'a Key<'a>, ttl: Option<Duration> | Option<Duration>) -> bool;
+    clear(prefix: &str | &'a str) -> ();
+}
+
+/// What is true, and how often it was asked for.
+#[derive(Clone, Debug, Default)]
+struct Truth {
+    value: Arc<AtomicU64>,
+    loads: Arc<AtomicUsize>,
+}
+
+impl Truth {
+    fn load(&self) -> u64 {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        self.value.load(Ordering::SeqCst)
+    }
+
+    fn becomes(&self, value: u64) {
+        self.value.store(value, Ordering::SeqCst);
+    }
+
+    fn loads(&self) -> usize {
+        self.loads.load(Ordering::SeqCst)
+    }
+}
+
+/// A panic that does not go by the panic hook, which would print each time.
+fn panic_quietly() -> ! {
+    std::panic::resume_unwind(Box::new("quiet"))
+}
+
+mod threads {
+    use super::*;
+    use cacheio_sync::Cache;
+
+    fn open() -> Cache {
+        let builder = Cache::builder();
+        let builder = if plain() { builder.store(memory()) } else { builder.store(Watched(memory())) };
+        builder.build().unwrap()
+    }
+
+    macro_rules! wait { ($operation:expr) => { $operation }; }
+    macro_rules! load { ($body:block) => { || $body }; }
+    macro_rules! go { ($body:block) => { shuttle::thread::spawn(move || $body) }; }
+    macro_rules! end { ($running:expr) => { $running.join().unwrap() }; }
+    macro_rules! pause { () => { shuttle::thread::yield_now() }; }
+    macro_rules! scenario {
+        ($name:ident, $cache:ident, $body:block) => {
+            #[test]
+            fn $name() {
+                check(|| {
+                    let $cache = open();
+                    $body
+                });
+            }
+        };
+    }
+
+    /// What a load gives, or none if it panics.
+    macro_rules! caught {
+        ($load:expr) => { std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| $load)).ok() };
+    }
+
+    include!("scenarios.rs");
+}
+
+mod tasks {
+    use super::*;
+    use cacheio_async::AsyncCache;
+    use std::future::{Future, poll_fn};
+    use std::pin::pin;
+    use std::task::Poll;
+
+    fn open() -> AsyncCache {
+        let builder = AsyncCache::builder();
+        let builder = if plain() { builder.store(memory()) } else { builder.store(Watched(memory())) };
+        builder.build().unwrap()
+    }
+
+    macro_rules! wait { ($operation:expr) => { $operation.await }; }
+    macro_rules! load { ($body:block) => { || async { $body } }; }
+    macro_rules! go { ($body:block) => { shuttle::future::spawn(async move { $body }) }; }
+    macro_rules! end { ($running:expr) => { $running.await.unwrap() }; }
+    macro_rules! pause { () => { shuttle::future::yield_now().await }; }
+    macro_rules! scenario {
+        ($name:ident, $cache:ident, $body:block) => {
+            #[test]
+            fn $name() {
+                check(|| {
+                    let $cache = open();
+                    shuttle::future::block_on(async move { $body })
+                });
+            }
+        };
+    }
+
+    macro_rules! caught { ($load:expr) => { catch(async { $load }).await }; }
+
+    async fn catch<T>(future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            let poll = std::panic::AssertUnwindSafe(|| future.as_mut().poll(context));
+            match std::panic::catch_unwind(poll) {
+                Ok(poll) => poll.map(Some),
+                Err(_) => Poll::Ready(None),
+            }
+        })
+        .await
+    }
+
+    include!("scenarios.rs");
+
+    /// Polls a future so often, then drops it.
+    async fn dropped_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = Box::pin(future);
+        let mut left = polls;
+        poll_fn(|context| {
+            if left == 0 {
+                return Poll::Ready(None);
+            }
+            left -= 1;
+            context.waker().wake_by_ref();
+            future.as_mut().poll(context).map(Some)
+        })
+        .await
+    }
+
+    scenario!(a_leader_that_is_dropped_is_replaced, cache, {
+        use shuttle::rand::Rng as _;
+        let polls = shuttle::rand::thread_rng().gen_range(0..8);
+        let dropped = {
+            let cache = cache.clone();
+            go!({
+                let load = load!({ pause!(); 1_u64 });
+                dropped_after(polls, cache.get_or_set("k", load)).await
+            })
+        };
+        let waiters: Vec<_> = (0..2)
+            .map(|_| {
+                let cache = cache.clone();
+                go!({ wait!(cache.get_or_set("k", load!({ pause!(); 2_u64 }))) })
+            })
+            .collect();
+        end!(dropped);
+        for waiter in waiters {
+            assert!(matches!(end!(waiter), 1 | 2));
+        }
+        assert!(cache.get::<u64>("k").await.unwrap().is_some());
+    });
+
+    scenario!(a_writer_that_is_dropped_harms_nobody, cache, {
+        use shuttle::rand::Rng as _;
+        let polls = shuttle::rand::thread_rng().gen_range(0..5);
+        let writer = {
+            let cache = cache.clone();
+            go!({ dropped_after(polls, cache.delete("k")).await })
+        };
+        let loader = {
+            let cache = cache.clone();
+            go!({ wait!(cache.get_or_set("k", load!({ pause!(); 1_u64 }))) })
+        };
+        end!(writer);
+        assert_eq!(end!(loader), 1);
+        cache.delete("k").await.unwrap();
+        assert_eq!(cache.get_or_set("k", || async { 2_u64 }).await, 2);
+        assert_eq!(cache.get::<u64>("k").await.unwrap(), Some(2));
+    });
+}

@@ -1,0 +1,205 @@
+// The scenarios, for both worlds: see main.rs.
+
+scenario!(a_cold_key_is_loaded_once, cache, {
+    let truth = Truth::default();
+    let callers: Vec<_> = (0..3)
+        .map(|_| {
+            let (cache, truth) = (cache.clone(), truth.clone());
+            go!({ wait!(cache.get_or_set("k", load!({ pause!(); truth.load() }))) })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(end!(caller), 0);
+    }
+    assert_eq!(truth.loads(), 1);
+});
+
+scenario!(a_failure_is_shared_by_all_who_waited, cache, {
+    let truth = Truth::default();
+    let callers: Vec<_> = (0..3)
+        .map(|_| {
+            let (cache, truth) = (cache.clone(), truth.clone());
+            go!({
+                let load = load!({ pause!(); Err::<u64, usize>(truth.loads.fetch_add(1, Ordering::SeqCst)) });
+                match wait!(cache.get_or_try_set("k", load)) {
+                    Err(LoadError::Load(error)) => *error,
+                    other => panic!("{other:?}"),
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        assert!(end!(caller) < truth.loads());
+    }
+    assert_eq!(wait!(cache.get::<u64>("k")).unwrap(), None);
+});
+
+/// Two loaders, and a writer that makes what they load obsolete, twice.
+macro_rules! invalidation {
+    ($name:ident, $invalidating:ident => $invalidate:expr) => {
+        scenario!($name, cache, {
+            let truth = Truth::default();
+            let loaders: Vec<_> = (0..2)
+                .map(|_| {
+                    let (cache, truth) = (cache.clone(), truth.clone());
+                    go!({
+                        let load = load!({
+                            let value = truth.load();
+                            pause!();
+                            value
+                        });
+                        wait!(cache.get_or_set_with("k", Options::new().tags(["t"]), load));
+                    })
+                })
+                .collect();
+            let $invalidating = cache.clone();
+            for now in 1..=2 {
+                truth.becomes(now);
+                $invalidate;
+                let seen = wait!(cache.get::<u64>("k")).unwrap();
+                assert!(seen.is_none_or(|seen| seen == now), "{seen:?} was loaded before {now}");
+                if now == 1 {
+                    pause!();
+                } else {
+                    let seen = wait!(cache.get_or_set("k", load!({ truth.load() })));
+                    assert_eq!(seen, now);
+                }
+            }
+            for loader in loaders {
+                end!(loader);
+            }
+            assert_eq!(wait!(cache.get::<u64>("k")).unwrap(), Some(2));
+        });
+    };
+}
+
+invalidation!(delete_during_load_is_not_overwritten, cache => wait!(cache.delete("k")).unwrap());
+invalidation!(delete_many_during_load_is_not_overwritten, cache => wait!(cache.delete_many(["k", "other"])).unwrap());
+invalidation!(clear_during_load_is_not_overwritten, cache => wait!(cache.clear()).unwrap());
+invalidation!(tag_invalidation_during_load_is_not_overwritten, cache => wait!(cache.invalidate_tags(["t"])).unwrap());
+invalidation!(touch_to_zero_during_load_is_not_overwritten, cache => wait!(cache.touch("k", Duration::ZERO)).unwrap());
+invalidation!(set_to_zero_ttl_during_load_is_not_overwritten, cache => wait!(cache.set_with("k", 9, Duration::ZERO)).unwrap());
+
+scenario!(set_during_load_stays, cache, {
+    let loaders: Vec<_> = (0..2)
+        .map(|_| {
+            let cache = cache.clone();
+            go!({ wait!(cache.get_or_set("k", load!({ pause!(); 1_u64 }))) })
+        })
+        .collect();
+    wait!(cache.set("k", 2_u64)).unwrap();
+    assert_eq!(wait!(cache.get::<u64>("k")).unwrap(), Some(2));
+    for loader in loaders {
+        assert!(matches!(end!(loader), 1 | 2));
+    }
+    assert_eq!(wait!(cache.get::<u64>("k")).unwrap(), Some(2));
+});
+
+scenario!(add_during_load_stays, cache, {
+    let loader = {
+        let cache = cache.clone();
+        go!({ wait!(cache.get_or_set("k", load!({ pause!(); 1_u64 }))) })
+    };
+    let added = wait!(cache.add("k", 2_u64)).unwrap();
+    let expected = if added { 2 } else { 1 };
+    assert_eq!(wait!(cache.get::<u64>("k")).unwrap(), Some(expected));
+    end!(loader);
+    assert_eq!(wait!(cache.get::<u64>("k")).unwrap(), Some(expected));
+});
+
+scenario!(increment_during_load_stays, cache, {
+    let loader = {
+        let cache = cache.clone();
+        go!({ wait!(cache.get_or_set("k", load!({ pause!(); 1_i64 }))) })
+    };
+    let count = wait!(cache.increment("k", 10)).unwrap();
+    assert!(matches!(count, 10 | 11));
+    end!(loader);
+    assert_eq!(wait!(cache.get::<i64>("k")).unwrap(), Some(count));
+});
+
+scenario!(a_leader_that_panics_is_replaced, cache, {
+    let panicking = {
+        let cache = cache.clone();
+        go!({ caught!(wait!(cache.get_or_set::<u64, _>("k", load!({ pause!(); panic_quietly() })))) })
+    };
+    let waiters: Vec<_> = (0..2)
+        .map(|_| {
+            let cache = cache.clone();
+            go!({ wait!(cache.get_or_set("k", load!({ pause!(); 2_u64 }))) })
+        })
+        .collect();
+    assert!(matches!(end!(panicking), None | Some(2)));
+    for waiter in waiters {
+        assert_eq!(end!(waiter), 2);
+    }
+    assert_eq!(wait!(cache.get::<u64>("k")).unwrap(), Some(2));
+});
+
+scenario!(a_circle_of_two_loaders_is_broken_in_one_of_them, cache, {
+    let ask = |own: &'static str, other: &'static str| {
+        let cache = cache.clone();
+        go!({
+            let inner = cache.clone();
+            let load = load!({
+                pause!();
+                let other = wait!(inner.get_or_try_set(other, load!({ Ok::<u64, ()>(0) })));
+                Ok::<u64, ()>(match other {
+                    Ok(_) => 0,
+                    Err(LoadError::Reentrant(_)) => 1,
+                    Err(error) => panic!("{error:?}"),
+                })
+            });
+            wait!(cache.get_or_try_set(own, load)).unwrap()
+        })
+    };
+    let (a, b) = (ask("a", "b"), ask("b", "a"));
+    assert!(end!(a) + end!(b) <= 1);
+    assert!(wait!(cache.has("a")).unwrap() && wait!(cache.has("b")).unwrap());
+});
+
+scenario!(a_load_that_is_invalidated_while_another_waits_for_it_in_a_loader, cache, {
+    let outer = {
+        let cache = cache.clone();
+        go!({
+            let inner = cache.clone();
+            wait!(cache.get_or_set("outer", load!({ wait!(inner.get_or_set("k", load!({ 1_u64 }))) })))
+        })
+    };
+    let loader = {
+        let cache = cache.clone();
+        go!({ wait!(cache.get_or_set("k", load!({ pause!(); 1_u64 }))) })
+    };
+    wait!(cache.delete("k")).unwrap();
+    assert_eq!((end!(outer), end!(loader)), (1, 1));
+});
+
+scenario!(a_circle_of_three_loaders_is_broken, cache, {
+    let ask = |own: u64, other: u64| {
+        let cache = cache.clone();
+        go!({
+            let inner = cache.clone();
+            let load = load!({ Ok::<u64, ()>(wait!(inner.get_or_try_set(other, load!({ Ok::<u64, ()>(0) }))).unwrap_or(1)) });
+            wait!(cache.get_or_try_set(own, load)).unwrap()
+        })
+    };
+    let running = [ask(0, 1), ask(1, 2), ask(2, 0)];
+    for one in running {
+        assert!(end!(one) <= 1);
+    }
+});
+
+scenario!(concurrent_writes_of_one_key_do_not_lose_each_other, cache, {
+    let counting: Vec<_> = (0..2)
+        .map(|_| {
+            let cache = cache.clone();
+            go!({ wait!(cache.increment("k", 1)).unwrap() })
+        })
+        .collect();
+    let seen = wait!(cache.get_or_set("k", load!({ 0_i64 })));
+    assert!((0..=2).contains(&seen));
+    for one in counting {
+        end!(one);
+    }
+    assert_eq!(wait!(cache.get::<i64>("k")).unwrap(), Some(2));
+});

@@ -1,0 +1,114 @@
+//! The arguments of `#[cached]`.
+
+use cacheio::cached;
+
+#[cached("user:{n}")]
+fn text_alone(n: u8) -> u8 {
+    n
+}
+
+#[cached(60)]
+fn number_alone(n: u8) -> u8 {
+    n
+}
+
+#[cached(max_size = 10)]
+fn unknown(n: u8) -> u8 {
+    n
+}
+
+#[cached(ttl = 1, ttl = 2)]
+fn twice(n: u8) -> u8 {
+    n
+}
+
+#[cached(key)]
+fn no_value(n: u8) -> u8 {
+    n
+}
+
+#[cached(ttl = , key = "{n}")]
+fn empty_value(n: u8) -> u8 {
+    n
+}
+
+#[cached(ttl = 1.5)]
+fn fractional_ttl(n: u8) -> u8 {
+    n
+}
+
+#[cached(ttl = -5)]
+fn negative_ttl(n: u8) -> u8 {
+    n
+}
+
+#[cached(ttl = 60u64)]
+fn ttl_with_suffix(n: u8) -> u8 {
+    n
+}
+
+#[cached(capacity = 0)]
+fn no_capacity(n: u8) -> u8 {
+    n
+}
+
+#[cached(cache = CACHE, capacity = 10)]
+fn capacity_of_another_cache(n: u8) -> u8 {
+    n
+}
+
+#[cached(cache_none = no)]
+fn no_bool(n: u8) -> Option<u8> {
+    Some(n)
+}
+
+#[cached(companions = true)]
+fn companions_with_value(n: u8) -> u8 {
+    n
+}
+
+#[cached(skip = n)]
+fn skip_without_parentheses(n: u8) -> u8 {
+    n
+}
+
+#[cached(skip(m, n))]
+fn unknown_skip(n: u8, o: u8) -> u8 {
+    n + o
+}
+
+#[cached(skip(m))]
+fn unknown_skip_without_arguments() -> u8 {
+    1
+}
+
+#[cached(key = "{n}", skip(o))]
+fn skip_with_key(n: u8, o: u8) -> u8 {
+    n + o
+}
+
+#[cached(crate = 5)]
+fn no_path(n: u8) -> u8 {
+    n
+}
+
+#[cached(crate)]
+fn path_without_value(n: u8) -> u8 {
+    n
+}
+
+struct Service;
+
+impl Service {
+    #[cached(capacity = 10)]
+    fn capacity_of_a_method(&self, n: u8) -> u8 {
+        n
+    }
+
+    #[cached(skip(self))]
+    fn skipped_self(&self, n: u8) -> u8 {
+        n
+    }
+}
+
+fn main() {}

@@ -1,0 +1,51 @@
+//! The derives.
+
+use cacheio::{AsyncCacheable, Cache, CacheKey, Cacheable};
+
+#[derive(Cacheable)]
+struct NoField {
+    users: Cache,
+}
+
+#[derive(AsyncCacheable)]
+struct Unmarked(Cache);
+
+#[derive(Cacheable)]
+struct TwoMarked {
+    #[cache]
+    one: Cache,
+    #[cache]
+    two: Cache,
+}
+
+#[derive(Cacheable)]
+struct MarkedWithValue {
+    #[cache(yes)]
+    one: Cache,
+}
+
+#[derive(Cacheable)]
+enum Enum {
+    A(Cache),
+}
+
+#[derive(Cacheable)]
+#[cacheio(path = cacheio)]
+struct UnknownOption {
+    cache: Cache,
+}
+
+#[derive(CacheKey)]
+union Union {
+    a: u8,
+    b: u8,
+}
+
+#[derive(CacheKey)]
+#[cache_key(name = "x")]
+struct UnknownKeyOption(u8);
+
+#[derive(CacheKey)]
+struct UnknownFieldOption(#[cache_key(ignore)] u8);
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! Durations as text are checked when the program is compiled.
+
+use cacheio::cached;
+
+#[cached(ttl = "5 minutes")]
+fn text(n: u8) -> u8 {
+    n
+}
+
+#[cached(ttl = "m")]
+fn generic<T: cacheio::CacheKey>(n: T) -> u8 {
+    drop(n);
+    1
+}
+
+fn main() {}

@@ -1,0 +1,94 @@
+//! Types that are missing something.
+
+use cacheio::{AsyncCache, AsyncCacheable, Cache, CacheKey, Cacheable, cached};
+
+struct Context;
+
+#[cached]
+fn no_key(id: u64, context: &Context) -> u64 {
+    let _ = context;
+    id
+}
+
+#[cached(key = context)]
+fn no_key_by_expression(context: &Context) -> u64 {
+    let _ = context;
+    1
+}
+
+#[cached(key = "{context}")]
+fn no_key_in_template(context: &Context) -> u64 {
+    let _ = context;
+    1
+}
+
+#[derive(CacheKey)]
+struct NoKeyInside {
+    context: Context,
+}
+
+impl Context {
+    #[cached]
+    fn no_cache(&self, id: u64) -> u64 {
+        id
+    }
+
+    #[cached]
+    async fn no_async_cache(&self, id: u64) -> u64 {
+        id
+    }
+}
+
+#[derive(Cacheable)]
+struct WrongField {
+    cache: AsyncCache,
+}
+
+#[derive(Cacheable, AsyncCacheable)]
+struct Service {
+    cache: Cache,
+    #[async_cache]
+    tasks: AsyncCache,
+}
+
+impl Service {
+    #[cached(cache = self.tasks)]
+    fn wrong_cache(&self, id: u64) -> u64 {
+        id
+    }
+
+    #[cached]
+    fn no_value(&self, id: u64) -> Context {
+        let _ = id;
+        Context
+    }
+
+    #[cached]
+    async fn no_value_for_tasks(&self, id: u64) -> Result<Context, String> {
+        let _ = id;
+        Ok(Context)
+    }
+
+    #[cached(cache_none = false)]
+    fn no_option(&self, id: u64) -> u64 {
+        id
+    }
+
+    #[cached(ttl = 60 + 1)]
+    fn no_ttl(&self, id: u64) -> u64 {
+        id
+    }
+}
+
+#[cached]
+fn no_clone(id: u64) -> Context {
+    let _ = id;
+    Context
+}
+
+#[cached]
+fn wrong_body(id: u64) -> u64 {
+    "text"
+}
+
+fn main() {}
