@@ -231,6 +231,15 @@ impl AsyncCache {
 
     /// As [`set_many`](Self::set_many), with options for all.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// cache.set_many_with([("a", 1), ("b", 2)], Duration::from_secs(60)).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`set_many`](Self::set_many), and [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years.
@@ -260,6 +269,15 @@ impl AsyncCache {
     }
 
     /// As [`add`](Self::add), with options.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// assert!(cache.add_with("lock", "me", Duration::from_secs(10)).await?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -298,6 +316,14 @@ impl AsyncCache {
 
     /// Removes some entries; how many live ones went. One round trip a server.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// cache.set_many([("a", 1), ("b", 2)]).await?;
+    /// assert_eq!(cache.delete_many(["a", "b", "c"]).await?, 2);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// When the store fails; some of the entries may be gone then.
@@ -331,6 +357,17 @@ impl AsyncCache {
 
     /// As [`increment`](Self::increment), with the TTL of a counter that begins now.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// // At most 100 a minute.
+    /// let calls = cache.increment_with(("calls", "10.0.0.1"), 1, Duration::from_secs(60)).await?;
+    /// assert!(calls <= 100);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`increment`](Self::increment).
@@ -361,6 +398,15 @@ impl AsyncCache {
     }
 
     /// As [`decrement`](Self::decrement), with the TTL of a counter that begins now.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// assert_eq!(cache.decrement_with("tickets", 1, Duration::from_secs(60)).await?, -1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -398,6 +444,15 @@ impl AsyncCache {
 
     /// Empties this cache's namespace, and nothing else.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// cache.set("k", 1).await?;
+    /// cache.clear().await?;
+    /// assert!(!cache.has("k").await?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// When the store fails.
@@ -434,6 +489,15 @@ impl AsyncCache {
     }
 
     /// As [`get_or_set`](Self::get_or_set), with options for what is stored.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// let rate: u32 = cache.get_or_set_with(("rate", "EUR"), Duration::from_secs(60), || async { 108 }).await;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Panics
     ///
@@ -566,6 +630,13 @@ impl AsyncCache {
 
     /// Asks whether the store is there: for health checks. No other call needs it.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// cache.ping().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// When it is not.
@@ -587,6 +658,13 @@ impl AsyncCache {
     }
 
     /// The namespace that its keys stand in; empty in memory unless told otherwise.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// assert_eq!(cache.namespace(), "");
+    /// # Ok(()) }
+    /// ```
     pub fn namespace(&self) -> &str {
         self.engine.namespace()
     }
@@ -606,6 +684,18 @@ impl AsyncCache {
 /// - `default_ttl`: [`Config::default_ttl`](crate::Config::default_ttl)
 /// - `jitter`: 0
 /// - `codec`: [`Json`](crate::Json)
+///
+/// ```
+/// use cacheio_async::{AsyncCache, Memory, Ttl};
+///
+/// let cache = AsyncCache::builder()
+///     .store(Memory::with_capacity(10_000))
+///     .namespace("shop")
+///     .default_ttl(Ttl::Never)
+///     .jitter(0.1)
+///     .build()?;
+/// # Ok::<(), cacheio_async::Error>(())
+/// ```
 #[derive(Debug, Default)]
 #[must_use]
 pub struct AsyncCacheBuilder {
@@ -614,7 +704,7 @@ pub struct AsyncCacheBuilder {
 }
 
 impl AsyncCacheBuilder {
-    /// What keeps the entries: `Memory`, or a [`Store`] of your own.
+    /// What keeps the entries: `Memory`, or an [`AsyncStore`] of your own.
     pub fn store(mut self, store: impl AsyncStore) -> Self {
         self.store = Some(Arc::new(store));
         self

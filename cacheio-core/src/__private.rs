@@ -211,15 +211,20 @@ impl CacheKey for FunctionName<'_> {
     fn write_key(&self, key: &mut KeyWriter<'_>) {
         for (at, segment) in self.0.split("::").enumerate() {
             if at > 0 {
-                key.text(".");
+                key.literal(".");
             }
-            key.text(segment);
+            // As good as always: only type arguments have what must be escaped.
+            if segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+                key.literal(segment);
+            } else {
+                key.text(segment);
+            }
         }
     }
 }
 
 // A placeholder in a template is a `CacheKey`, or else what `Display` makes of it. To be called as
-// `(&Placeholder(&value)).write(&mut key.placeholder(…))`, with both traits in scope.
+// `(&Placeholder(&value)).write(&mut key.placeholder(…))`, with the three traits in scope.
 
 pub struct Placeholder<'a, T: ?Sized>(pub &'a T);
 
@@ -240,6 +245,22 @@ pub trait WriteDisplay {
 impl<T: std::fmt::Display + ?Sized> WriteDisplay for &Placeholder<'_, T> {
     fn write(&self, key: &mut KeyWriter<'_>) {
         key.display(self.0);
+    }
+}
+
+/// What is neither: for the message of [`CacheKey`], since a method that is not found has none.
+pub trait WriteNeither<T: ?Sized> {
+    fn write(self, key: &mut KeyWriter<'_>)
+    where
+        T: CacheKey;
+}
+
+impl<T: ?Sized> WriteNeither<T> for Placeholder<'_, T> {
+    fn write(self, key: &mut KeyWriter<'_>)
+    where
+        T: CacheKey,
+    {
+        self.0.write_key(key);
     }
 }
 

@@ -43,7 +43,10 @@ impl Parse for Args {
         while !input.is_empty() {
             let name = argument_name(input)?;
             if seen.contains(&name) {
-                return Err(Error::new(name.span(), format!("`{name}` stands here twice")));
+                return Err(Error::new(
+                    name.span(),
+                    format!("`{name}` stands here twice"),
+                ));
             }
             args.parse_argument(&name, input)?;
             seen.push(name);
@@ -72,7 +75,9 @@ impl Args {
             "ttl" => self.ttl = Some(TtlArg::new(value(name, "60", input)?)?),
             "tags" => self.tags = Some(value(name, "[\"users\"]", input)?),
             "cache" => self.cache = Some(value(name, "self.users", input)?),
-            "capacity" => self.capacity = Some((name.clone(), capacity(value(name, "1000", input)?)?)),
+            "capacity" => {
+                self.capacity = Some((name.clone(), capacity(value(name, "1000", input)?)?));
+            }
             "cache_if" => self.cache_if = Some(value(name, "|value| …", input)?),
             "skip" => {
                 if !input.peek(syn::token::Paren) {
@@ -81,14 +86,19 @@ impl Args {
                 }
                 let names;
                 parenthesized!(names in input);
-                let names = Punctuated::<Ident, Token![,]>::parse_terminated_with(&names, Ident::parse_any)?;
+                let names = Punctuated::<Ident, Token![,]>::parse_terminated_with(
+                    &names,
+                    Ident::parse_any,
+                )?;
                 self.skip.extend(names);
             }
             "cache_none" => {
                 let value: Expr = value(name, "false", input)?;
                 match literal(&value) {
                     Some(Lit::Bool(LitBool { value: true, .. })) => {}
-                    Some(Lit::Bool(LitBool { value: false, .. })) => self.skip_none = Some(name.span()),
+                    Some(Lit::Bool(LitBool { value: false, .. })) => {
+                        self.skip_none = Some(name.span());
+                    }
                     _ => return Err(Error::new_spanned(value, "write `cache_none = false`")),
                 }
             }
@@ -110,11 +120,13 @@ impl Args {
     fn check(&self, seen: &[Ident]) -> Result<()> {
         let at = |name: &str| seen.iter().find(|seen| *seen == name);
         if let (Some(_), Some(skip)) = (at("key"), at("skip")) {
-            let message = "`skip` is for the key of all arguments: what `key` does not name does not count";
+            let message =
+                "`skip` is for the key of all arguments: what `key` does not name does not count";
             return Err(Error::new(skip.span(), message));
         }
         if let (Some(_), Some(capacity)) = (at("cache"), at("capacity")) {
-            let message = "the cache that `cache` names has its own capacity: say it where that is built";
+            let message =
+                "the cache that `cache` names has its own capacity: say it where that is built";
             return Err(Error::new(capacity.span(), message));
         }
         Ok(())
@@ -146,7 +158,12 @@ pub(crate) fn crate_path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
     } else {
         input.call(Path::parse_mod_style)
     }
-    .map_err(|error| Error::new(error.span(), format!("expected a path: `crate = {EXAMPLE}`")))
+    .map_err(|error| {
+        Error::new(
+            error.span(),
+            format!("expected a path: `crate = {EXAMPLE}`"),
+        )
+    })
 }
 
 impl From<Expr> for KeyArg {
@@ -160,8 +177,7 @@ impl From<Expr> for KeyArg {
 
 impl TtlArg {
     fn new(value: Expr) -> Result<Self> {
-        const EXPECTED: &str =
-            "a TTL is a whole number of seconds, a text such as \"500ms\" or \"5m\", or a `Duration`";
+        const EXPECTED: &str = "a TTL is a whole number of seconds, a text such as \"500ms\" or \"5m\", or a `Duration`";
         match literal(&value) {
             Some(Lit::Int(seconds)) => match seconds.base10_parse() {
                 Ok(number) if seconds.suffix().is_empty() => Ok(Self::Seconds(number)),
@@ -170,7 +186,9 @@ impl TtlArg {
             Some(Lit::Str(text)) => Ok(Self::Text(text.clone())),
             Some(other) => Err(Error::new(other.span(), EXPECTED)),
             None => match &value {
-                Expr::Unary(unary) if literal(&unary.expr).is_some() => Err(Error::new_spanned(unary, EXPECTED)),
+                Expr::Unary(unary) if literal(&unary.expr).is_some() => {
+                    Err(Error::new_spanned(unary, EXPECTED))
+                }
                 _ => Ok(Self::Expression(value)),
             },
         }
@@ -179,9 +197,12 @@ impl TtlArg {
 
 fn capacity(value: Expr) -> Result<Expr> {
     if let Some(Lit::Int(entries)) = literal(&value)
-        && entries.base10_parse::<u64>().is_ok_and(|entries| entries == 0)
+        && entries
+            .base10_parse::<u64>()
+            .is_ok_and(|entries| entries == 0)
     {
-        let message = "a cache of capacity 0 would store nothing: write at least 1, or drop `#[cached]`";
+        let message =
+            "a cache of capacity 0 would store nothing: write at least 1, or drop `#[cached]`";
         return Err(Error::new(entries.span(), message));
     }
     Ok(value)

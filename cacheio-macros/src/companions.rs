@@ -102,12 +102,16 @@ impl Plan {
     }
 
     fn attrs(&self, doc: &str) -> TokenStream {
-        let cfgs = self.function.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
+        let cfgs = self
+            .function
+            .attrs
+            .iter()
+            .filter(|attr| attr.path().is_ident("cfg"));
         // Warnings about the body stand at the function; not every companion need be called.
         quote! {
             #(#cfgs)*
             #[doc = #doc]
-            #[allow(dead_code, unused, clippy::all, clippy::pedantic)]
+            #[allow(dead_code, unused, clippy::all, clippy::pedantic, clippy::nursery)]
         }
     }
 
@@ -130,7 +134,9 @@ impl Plan {
                 continue;
             };
             let in_cache = |cache| argument.names.iter().any(|name| named_in(cache, name));
-            if self.key.uses(argument) || with_cache && self.args.cache.as_ref().is_some_and(in_cache) {
+            if self.key.uses(argument)
+                || with_cache && self.args.cache.as_ref().is_some_and(in_cache)
+            {
                 if let Pat::Ident(name) = &mut *typed.pat {
                     name.mutability = None;
                 }
@@ -149,8 +155,18 @@ impl Plan {
     }
 
     /// Leaves out the type parameters that nothing says any more.
-    fn prune(&self, generics: &mut Generics, inputs: &Punctuated<FnArg, Token![,]>, with_cache: bool) {
-        let names: Vec<Ident> = generics.params.iter().filter_map(parameter).cloned().collect();
+    fn prune(
+        &self,
+        generics: &mut Generics,
+        inputs: &Punctuated<FnArg, Token![,]>,
+        with_cache: bool,
+    ) {
+        let names: Vec<Ident> = generics
+            .params
+            .iter()
+            .filter_map(parameter)
+            .cloned()
+            .collect();
         let mut kept: Vec<&Ident> = Vec::new();
         let says = |name: &Ident| {
             let in_cache = |cache| named_in(cache, name);
@@ -161,20 +177,29 @@ impl Plan {
         kept.extend(names.iter().filter(|name| says(name)));
         // What is kept may be bounded by others.
         while let Some(more) = names.iter().find(|name| {
-            let bounds = |param: &&GenericParam| parameter(param).is_some_and(|param| kept.contains(&param));
-            !kept.contains(name) && generics.params.iter().filter(bounds).any(|param| named_in(param, name))
+            let bounds =
+                |param: &&GenericParam| parameter(param).is_some_and(|param| kept.contains(&param));
+            !kept.contains(name)
+                && generics
+                    .params
+                    .iter()
+                    .filter(bounds)
+                    .any(|param| named_in(param, name))
         }) {
             kept.push(more);
         }
         let gone: Vec<&Ident> = names.iter().filter(|name| !kept.contains(name)).collect();
-        let names_gone = |predicate: &WherePredicate| gone.iter().any(|name| named_in(predicate, name));
+        let names_gone =
+            |predicate: &WherePredicate| gone.iter().any(|name| named_in(predicate, name));
         let params = std::mem::take(&mut generics.params).into_iter();
         generics.params = params
             .filter(|param| parameter(param).is_none_or(|name| !gone.contains(&name)))
             .collect();
         if let Some(clause) = &mut generics.where_clause {
             let predicates = std::mem::take(&mut clause.predicates).into_iter();
-            clause.predicates = predicates.filter(|predicate| !names_gone(predicate)).collect();
+            clause.predicates = predicates
+                .filter(|predicate| !names_gone(predicate))
+                .collect();
         }
     }
 }
@@ -190,7 +215,10 @@ fn parameter(param: &GenericParam) -> Option<&Ident> {
 /// The receiver of what only looks: `&self`, unless its type is written out.
 fn shared(receiver: syn::Receiver) -> syn::Receiver {
     if receiver.colon_token.is_some() {
-        return syn::Receiver { mutability: None, ..receiver };
+        return syn::Receiver {
+            mutability: None,
+            ..receiver
+        };
     }
     let attrs: Vec<Attribute> = receiver.attrs;
     let this = receiver.self_token;

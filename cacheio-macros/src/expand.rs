@@ -10,7 +10,7 @@ use syn::{Error, Expr, Ident, Result, ReturnType};
 use crate::attr::{Args, TtlArg};
 use crate::function::{Function, Kind};
 use crate::key::{Key, KeyCode};
-use crate::path::{self, Face, private};
+use crate::path::{self, Face, private, respanned, shown_at};
 
 static EXPANSIONS: AtomicUsize = AtomicUsize::new(0);
 
@@ -50,7 +50,12 @@ impl Plan {
             let message = "this function is not `async`: use `#[cached]`";
             return Err(Error::new(function.sig.fn_token.span, message));
         }
-        let names = |name: &Ident| function.arguments.iter().any(|argument| argument.whole.as_ref() == Some(name));
+        let names = |name: &Ident| {
+            function
+                .arguments
+                .iter()
+                .any(|argument| argument.whole.as_ref() == Some(name))
+        };
         if let Some(unknown) = args.skip.iter().find(|name| !names(name)) {
             let message = match unknown == "self" {
                 true => "`self` does not count unless `key` says so: it need not be skipped".into(),
@@ -59,10 +64,15 @@ impl Plan {
             return Err(Error::new(unknown.span(), message));
         }
         if let (Some((capacity, _)), Some(_)) = (&args.capacity, function.receiver()) {
-            let message = "a method uses the cache of its type: say the capacity where that is built";
+            let message =
+                "a method uses the cache of its type: say the capacity where that is built";
             return Err(Error::new(capacity.span(), message));
         }
-        let face = if function.is_async() { &path::TASKS } else { &path::THREADS };
+        let face = if function.is_async() {
+            &path::TASKS
+        } else {
+            &path::THREADS
+        };
         let private = private(args.path.as_ref(), face.crates)?;
         let key = Key::new(args.key.take(), std::mem::take(&mut args.skip))?;
         if matches!(key, Key::Arguments { .. }) {
@@ -79,7 +89,9 @@ impl Plan {
     }
 
     fn expand(&self) -> Result<TokenStream> {
-        let Function { attrs, vis, sig, .. } = &self.function;
+        let Function {
+            attrs, vis, sig, ..
+        } = &self.function;
         let call = self.call()?;
         let companions = self.companions()?;
         Ok(quote! {
@@ -105,7 +117,9 @@ impl Plan {
         let cache = self.cache();
         let engine = face.ident(face.engine);
         // What cannot be a value is shown where the function says what it returns.
-        let lookup = quote_spanned!(self.function.output.span()=> #private::lookup);
+        let span = shown_at(self.function.output.span());
+        let here = respanned(private, span);
+        let lookup = quote_spanned!(span=> #here::lookup);
         let held = self.held();
         let load = self.awaited(&quote!(#private::load), &quote!(__cacheio_missed));
         Ok(self.in_block(&quote! {
@@ -148,7 +162,11 @@ impl Plan {
     fn shape(&self) -> TokenStream {
         let private = &self.private;
         let output = &self.function.output;
-        let keeping = if self.is_own() { quote!(InProcess) } else { quote!(AsValue) };
+        let keeping = if self.is_own() {
+            quote!(InProcess)
+        } else {
+            quote!(AsValue)
+        };
         quote! {
             let __cacheio_shape = {
                 #[allow(unused_imports)]
@@ -186,7 +204,9 @@ impl Plan {
             Some(_) => {
                 let unique = self.number;
                 let name = self.function.sig.ident.to_string();
-                quote!(shared(::core::concat!(::core::module_path!(), "::", #name, " ", #unique)))
+                quote!(shared(
+                    ::core::concat!(::core::module_path!(), "::", #name, " ", #unique)
+                ))
             }
             None => quote!(new()),
         };
@@ -210,7 +230,11 @@ impl Plan {
     fn awaited(&self, run: &TokenStream, what: &TokenStream) -> TokenStream {
         let Self { private, face, .. } = self;
         let engine = face.ident(face.engine);
-        let cache = if self.is_own() { quote!(__cacheio_cache) } else { quote!(&__cacheio_cache) };
+        let cache = if self.is_own() {
+            quote!(__cacheio_cache)
+        } else {
+            quote!(&__cacheio_cache)
+        };
         let options = self.options();
         let keep = self.keep();
         let Function { output, body, .. } = &self.function;
@@ -218,7 +242,9 @@ impl Plan {
             (Kind::Sync, ReturnType::Default) => quote!(#private::at_once(move || #body)),
             (Kind::Sync, _) => quote!(#private::at_once(move || -> #output #body)),
             // `#[async_trait]` did already what follows.
-            (Kind::Boxed(_), _) | (Kind::Async, ReturnType::Default) => quote!(move || async move #body),
+            (Kind::Boxed(_), _) | (Kind::Async, ReturnType::Default) => {
+                quote!(move || async move #body)
+            }
             // An `async` block cannot say what it returns, nor does an `async` closure coerce to it.
             (Kind::Async, _) => quote! {
                 move || async move {
@@ -278,7 +304,9 @@ impl Plan {
                     __CACHEIO_TTL
                 })
             },
-            Some(TtlArg::Expression(ttl)) => quote_spanned!(ttl.span()=> #private::Options::ttl(#ttl)),
+            Some(TtlArg::Expression(ttl)) => {
+                quote_spanned!(shown_at(ttl.span())=> #private::Options::ttl(#ttl))
+            }
         };
         match &self.args.tags {
             None => options,
@@ -295,12 +323,14 @@ impl Plan {
         let private = &self.private;
         match (self.args.skip_none, &self.args.cache_if) {
             (None, None) => quote!(#private::keep_all(&__cacheio_shape)),
-            (Some(span), None) => quote_spanned!(span=> #private::keep_some(&__cacheio_shape)),
+            (Some(span), None) => {
+                quote_spanned!(shown_at(span)=> #private::keep_some(&__cacheio_shape))
+            }
             (None, Some(keep)) => {
-                quote_spanned!(keep.span()=> #private::keep_if(&__cacheio_shape, #keep))
+                quote_spanned!(shown_at(keep.span())=> #private::keep_if(&__cacheio_shape, #keep))
             }
             (Some(span), Some(keep)) => {
-                quote_spanned!(span=> #private::keep_some_if(&__cacheio_shape, #keep))
+                quote_spanned!(shown_at(span)=> #private::keep_some_if(&__cacheio_shape, #keep))
             }
         }
     }

@@ -6,8 +6,8 @@ use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 use syn::{
     AttrStyle, Attribute, Block, Error, Expr, FnArg, GenericArgument, Ident, ItemFn, Pat,
-    PathArguments, PathSegment, Receiver, Result, ReturnType, Signature, Stmt, Type, TypeParamBound,
-    Visibility, parse_quote,
+    PathArguments, PathSegment, Receiver, Result, ReturnType, Signature, Stmt, Type,
+    TypeParamBound, Visibility, parse_quote,
 };
 
 /// The function, and of it what the key, the body and the companions need.
@@ -44,7 +44,12 @@ impl Function {
     pub(crate) fn parse(item: TokenStream) -> Result<Self> {
         let span = item.span();
         let function: ItemFn = syn::parse2(item).map_err(|error| refused(span, &error))?;
-        let ItemFn { mut attrs, vis, sig, block } = function;
+        let ItemFn {
+            mut attrs,
+            vis,
+            sig,
+            block,
+        } = function;
         check(&sig)?;
         for attr in &mut attrs {
             attr.style = AttrStyle::Outer;
@@ -140,10 +145,15 @@ impl Argument {
         let mut names = Names(Vec::new());
         names.visit_pat(&argument.pat);
         let whole = match &*argument.pat {
-            Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => Some(name.ident.clone()),
+            Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => {
+                Some(name.ident.clone())
+            }
             _ => None,
         };
-        let cfgs = argument.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
+        let cfgs = argument
+            .attrs
+            .iter()
+            .filter(|attr| attr.path().is_ident("cfg"));
         Self {
             names: names.0,
             whole,
@@ -156,20 +166,35 @@ impl Argument {
 fn refused(span: Span, error: &Error) -> Error {
     let text = error.to_string();
     if text.contains("expected curly braces") || text.contains("expected `{`") {
-        return Error::new(error.span(), "a method without a body cannot be cached: put `#[cached]` where it is implemented");
+        return Error::new(
+            error.span(),
+            "a method without a body cannot be cached: put `#[cached]` where it is implemented",
+        );
     }
-    Error::new(span, "`#[cached]` stands on a function or a method; of an `impl`, on the methods in it")
+    Error::new(
+        span,
+        "`#[cached]` stands on a function or a method; of an `impl`, on the methods in it",
+    )
 }
 
 fn check(sig: &Signature) -> Result<()> {
     if let Some(token) = &sig.constness {
-        return Err(Error::new(token.span, "a `const fn` cannot be cached: drop `const`, or `#[cached]`"));
+        return Err(Error::new(
+            token.span,
+            "a `const fn` cannot be cached: drop `const`, or `#[cached]`",
+        ));
     }
     if let Some(token) = &sig.unsafety {
-        return Err(Error::new(token.span, "an `unsafe fn` cannot be cached: cache a safe function that calls it"));
+        return Err(Error::new(
+            token.span,
+            "an `unsafe fn` cannot be cached: cache a safe function that calls it",
+        ));
     }
     match &sig.variadic {
-        Some(variadic) => Err(Error::new(variadic.span(), "a variadic function cannot be cached")),
+        Some(variadic) => Err(Error::new(
+            variadic.span(),
+            "a variadic function cannot be cached",
+        )),
         None => Ok(()),
     }
 }
@@ -187,7 +212,8 @@ fn check_output(output: &Type) -> Result<()> {
     impl Visit<'_> for Borrows {
         fn visit_type_impl_trait(&mut self, ty: &syn::TypeImplTrait) {
             let message = "`impl Trait` cannot be cached: name the type that the function returns";
-            self.0.get_or_insert_with(|| Error::new(ty.impl_token.span, message));
+            self.0
+                .get_or_insert_with(|| Error::new(ty.impl_token.span, message));
         }
         fn visit_type_reference(&mut self, ty: &syn::TypeReference) {
             if ty.lifetime.is_none() {
@@ -200,9 +226,18 @@ fn check_output(output: &Type) -> Result<()> {
                 self.refuse(lifetime.span());
             }
         }
-        // The lifetimes in the types of functions are their own.
+        // The lifetimes in the types of functions, and those of `for<'a>`, are their own.
+        fn visit_trait_bound(&mut self, bound: &syn::TraitBound) {
+            if bound.lifetimes.is_none() {
+                visit::visit_trait_bound(self, bound);
+            }
+        }
         fn visit_type_bare_fn(&mut self, _: &syn::TypeBareFn) {}
-        fn visit_parenthesized_generic_arguments(&mut self, _: &syn::ParenthesizedGenericArguments) {}
+        fn visit_parenthesized_generic_arguments(
+            &mut self,
+            _: &syn::ParenthesizedGenericArguments,
+        ) {
+        }
     }
     let mut borrows = Borrows(None);
     borrows.visit_type(output);
@@ -237,7 +272,11 @@ fn boxed_output(ty: &Type) -> Option<Type> {
     let TypeParamBound::Trait(future) = future.bounds.first()? else {
         return None;
     };
-    let future = future.path.segments.last().filter(|last| last.ident == "Future")?;
+    let future = future
+        .path
+        .segments
+        .last()
+        .filter(|last| last.ident == "Future")?;
     let PathArguments::AngleBracketed(arguments) = &future.arguments else {
         return None;
     };
@@ -249,14 +288,19 @@ fn boxed_output(ty: &Type) -> Option<Type> {
 
 fn is_future(ty: &Type) -> bool {
     let names_future = |bound: &TypeParamBound| match bound {
-        TypeParamBound::Trait(bound) => bound.path.segments.last().is_some_and(|last| last.ident == "Future"),
+        TypeParamBound::Trait(bound) => bound
+            .path
+            .segments
+            .last()
+            .is_some_and(|last| last.ident == "Future"),
         _ => false,
     };
     match bare(ty) {
         Type::ImplTrait(ty) => ty.bounds.iter().any(names_future),
         _ => {
             boxed_output(ty).is_some()
-                || last_segment(ty).is_some_and(|last| last.ident == "BoxFuture" || last.ident == "LocalBoxFuture")
+                || last_segment(ty)
+                    .is_some_and(|last| last.ident == "BoxFuture" || last.ident == "LocalBoxFuture")
         }
     }
 }
@@ -287,7 +331,7 @@ fn bare(ty: &Type) -> &Type {
 }
 
 /// Whether tokens name this, also in a string: `format!("{name}")`.
-pub(crate) fn mentions(tokens: &TokenStream, name: &Ident) -> bool {
+fn mentions(tokens: &TokenStream, name: &Ident) -> bool {
     use proc_macro2::TokenTree;
     tokens.clone().into_iter().any(|token| match token {
         TokenTree::Ident(ident) => ident == *name,

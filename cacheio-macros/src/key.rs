@@ -8,7 +8,8 @@ use syn::{Error, Expr, Ident, LitStr, Member, Result};
 
 use crate::attr::KeyArg;
 use crate::expand::Plan;
-use crate::function::{Argument, is_text, mentions, named_in};
+use crate::function::{Argument, is_text, named_in};
+use crate::path::{respanned, shown_at};
 use crate::template::{Piece, Placeholder, Template};
 
 /// Where the key comes from.
@@ -16,7 +17,9 @@ pub(crate) enum Key {
     Template(Template, Span),
     Expression(Expr),
     /// All arguments but the skipped ones.
-    Arguments { skipped: Vec<Ident> },
+    Arguments {
+        skipped: Vec<Ident>,
+    },
 }
 
 /// The code of a key, in a function of a certain name.
@@ -30,7 +33,9 @@ pub(crate) struct KeyCode {
 impl Key {
     pub(crate) fn new(key: Option<KeyArg>, skipped: Vec<Ident>) -> Result<Self> {
         Ok(match key {
-            Some(KeyArg::Template(text)) => Self::Template(Template::parse(&text)?, LitStr::span(&text)),
+            Some(KeyArg::Template(text)) => {
+                Self::Template(Template::parse(&text)?, LitStr::span(&text))
+            }
             Some(KeyArg::Expression(expression)) => Self::Expression(expression),
             None => Self::Arguments { skipped },
         })
@@ -43,7 +48,8 @@ impl Key {
             Self::Template(template, _) => names.any(|name| {
                 template.placeholders().any(|placeholder| {
                     let spec = placeholder.spec.as_ref();
-                    *name == placeholder.name || spec.is_some_and(|spec| spec.contains(&name.to_string()))
+                    *name == placeholder.name
+                        || spec.is_some_and(|spec| spec.contains(&name.to_string()))
                 })
             }),
             Self::Expression(expression) => names.any(|name| named_in(expression, name)),
@@ -55,7 +61,7 @@ impl Key {
     pub(crate) fn names(&self, name: &Ident) -> bool {
         match self {
             Self::Template(..) => false,
-            Self::Expression(expression) => mentions(&quote!(#expression), name),
+            Self::Expression(expression) => named_in(expression, name),
             Self::Arguments { .. } => true,
         }
     }
@@ -72,11 +78,18 @@ impl Plan {
                 let key = quote! {
                     &#private::KeyFn(|__cacheio_key: &mut #private::KeyWriter<'_>| { #pieces })
                 };
-                Ok(KeyCode { setup: TokenStream::new(), key })
+                Ok(KeyCode {
+                    setup: TokenStream::new(),
+                    key,
+                })
             }
             Key::Expression(expression) => {
                 let key = by_reference(expression);
-                Ok(KeyCode { setup: TokenStream::new(), key: quote!(&#key) })
+                let key = quote_spanned!(expression.span()=> &#key);
+                Ok(KeyCode {
+                    setup: TokenStream::new(),
+                    key,
+                })
             }
             Key::Arguments { .. } => Ok(KeyCode {
                 setup: self.prefix(inside, is_async),
@@ -92,6 +105,7 @@ impl Plan {
             Piece::Placeholder(placeholder) => placeholder,
         };
         let value = self.value(placeholder, span)?;
+        let at = shown_at(span);
         let terminator = match placeholder.terminator {
             Some(c) => quote!(::core::option::Option::Some(#c)),
             None => quote!(::core::option::Option::None),
@@ -99,15 +113,18 @@ impl Plan {
         Ok(match &placeholder.spec {
             Some(spec) => {
                 let format = LitStr::new(&format!("{{:{spec}}}"), span);
-                quote_spanned! {span=>
+                quote_spanned! {at=>
                     __cacheio_key.placeholder(#terminator).display(::core::format_args!(#format, #value));
                 }
             }
-            None => quote_spanned! {span=> {
-                #[allow(unused_imports)]
-                use #private::{WriteDisplay as _, WriteKey as _};
-                (&#private::Placeholder(&#value)).write(&mut __cacheio_key.placeholder(#terminator));
-            }},
+            None => {
+                let here = respanned(private, at);
+                quote_spanned! {at=> {
+                    #[allow(unused_imports)]
+                    use #private::{WriteDisplay as _, WriteKey as _, WriteNeither as _};
+                    (&#here::Placeholder(&#value)).write(&mut __cacheio_key.placeholder(#terminator));
+                }}
+            }
         })
     }
 
@@ -116,12 +133,20 @@ impl Plan {
         let Placeholder { name, fields, .. } = placeholder;
         let root = if name == "self" {
             let Some(receiver) = self.function.receiver() else {
-                return Err(Error::new(span, "there is no `self` here: the function has no receiver"));
+                return Err(Error::new(
+                    span,
+                    "there is no `self` here: the function has no receiver",
+                ));
             };
             Ident::new("self", span.resolved_at(receiver.self_token.span))
         } else {
-            let mut names = self.function.arguments.iter().flat_map(|argument| &argument.names);
-            let Some(found) = names.find(|known| known.unraw() == name.trim_start_matches("r#")) else {
+            let mut names = self
+                .function
+                .arguments
+                .iter()
+                .flat_map(|argument| &argument.names);
+            let Some(found) = names.find(|known| known.unraw() == name.trim_start_matches("r#"))
+            else {
                 let message = format!("no argument is named `{name}`: {}", self.function.listed());
                 return Err(Error::new(span, message));
             };
@@ -137,7 +162,9 @@ impl Plan {
                     field.into()
                 }
                 Err(_) => syn::Index {
-                    index: field.parse().map_err(|_| Error::new(span, format!("no field `{field}`")))?,
+                    index: field
+                        .parse()
+                        .map_err(|_| Error::new(span, format!("no field `{field}`")))?,
                     span,
                 }
                 .into(),
@@ -154,7 +181,11 @@ impl Plan {
         let probe = quote!(let __cacheio_probe = || (););
         let prefix = if self.is_own() {
             // An `async fn` is a closure itself, in the name of what stands in it.
-            let levels = if is_async { "::{{closure}}::{{closure}}" } else { "::{{closure}}" };
+            let levels = if is_async {
+                "::{{closure}}::{{closure}}"
+            } else {
+                "::{{closure}}"
+            };
             let (plain_name, levels) = (inside.unraw().to_string(), levels);
             quote! {
                 #private::own_prefix(

@@ -62,3 +62,32 @@ pub(crate) fn private(named: Option<&Path>, crates: &[&str]) -> Result<TokenStre
         )),
     }
 }
+
+/// Where errors are to be shown, for names that are the macro's own: what a user wrote may come
+/// from yet another macro, in which those names would not be known.
+pub(crate) fn shown_at(span: Span) -> Span {
+    Span::call_site().located_at(span)
+}
+
+/// The same path, for errors that are to be shown elsewhere than at the macro.
+pub(crate) fn respanned(path: &TokenStream, span: Span) -> TokenStream {
+    let tokens = path.clone().into_iter().map(|mut token| {
+        token.set_span(span.resolved_at(token.span()));
+        token
+    });
+    tokens.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_crate_is_named() {
+        let error = private(None, TASKS.crates).unwrap_err().to_string();
+        assert!(
+            error.contains("`cargo add cacheio`") && error.contains("`crate = path`"),
+            "{error}"
+        );
+    }
+}

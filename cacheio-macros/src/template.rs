@@ -82,12 +82,17 @@ fn placeholder(inside: &str) -> Result<Placeholder, String> {
     let name = segments.next().unwrap_or_default();
     let fields: Vec<String> = segments.collect();
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err(format!("`{{{inside}}}` names no argument: write its name, as in `{{user_id}}`"));
+        return Err(format!(
+            "`{{{inside}}}` names no argument: write its name, as in `{{user_id}}`"
+        ));
     }
     let is_name = |name: &str| syn::parse_str::<Ident>(name).is_ok();
     let is_field = |field: &String| is_name(field) || field.parse::<u32>().is_ok();
     let named = name == "self" && !fields.is_empty() || is_name(&name);
-    if !named || !fields.iter().all(is_field) || spec.as_ref().is_some_and(|spec| spec.starts_with(':')) {
+    if !named
+        || !fields.iter().all(is_field)
+        || spec.as_ref().is_some_and(|spec| spec.starts_with(':'))
+    {
         return Err(format!(
             "`{{{inside}}}` is neither an argument nor a field of one, as in `{{request.id}}` or \
              `{{self.tenant}}`; for more write an expression: `key = (…)`"
@@ -103,7 +108,10 @@ fn placeholder(inside: &str) -> Result<Placeholder, String> {
 
 /// Says of every placeholder what ends it, so that different values never make the same key.
 fn terminate(pieces: &mut [Piece]) -> Result<(), String> {
-    let Some(last) = pieces.iter().rposition(|piece| matches!(piece, Piece::Placeholder(_))) else {
+    let Some(last) = pieces
+        .iter()
+        .rposition(|piece| matches!(piece, Piece::Placeholder(_)))
+    else {
         return Ok(());
     };
     for at in 0..last {
@@ -116,7 +124,10 @@ fn terminate(pieces: &mut [Piece]) -> Result<(), String> {
         };
         // Values are escaped where they contain it; a number cannot do without its digits, nor an
         // escape without its `%`.
-        if first.terminator.is_none_or(|c| c.is_alphanumeric() || c == '%') {
+        if first
+            .terminator
+            .is_none_or(|c| c.is_alphanumeric() || c == '%')
+        {
             let next = match next {
                 Piece::Literal(literal) => literal.clone(),
                 Piece::Placeholder(next) => format!("{{{}}}", next.name),
@@ -153,7 +164,10 @@ mod tests {
         let pieces = |text| Template::of(text).map(|template| template.pieces).unwrap();
         assert_eq!(pieces(""), []);
         assert_eq!(pieces("all"), [literal("all")]);
-        assert_eq!(pieces("{{{a}}}"), [literal("{"), named("a", &[], None, None), literal("}")]);
+        assert_eq!(
+            pieces("{{{a}}}"),
+            [literal("{"), named("a", &[], None, None), literal("}")]
+        );
         assert_eq!(
             pieces("u:{self.tenant.0}-{id:05}:x"),
             [
@@ -168,7 +182,9 @@ mod tests {
 
     #[test]
     fn what_is_no_template() {
-        for text in ["{", "}", "{}", "{0}", "{a", "a}", "{self}", "{a.b()}", "{a::b}", "{a b}", "{a.}"] {
+        for text in [
+            "{", "}", "{}", "{0}", "{a", "a}", "{self}", "{a.b()}", "{a::b}", "{a b}", "{a.}",
+        ] {
             assert!(Template::of(text).is_err(), "{text}");
         }
     }

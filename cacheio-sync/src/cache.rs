@@ -83,7 +83,7 @@ impl Cache {
     /// # let cache = cacheio_sync::Cache::builder().build()?;
     /// cache.set("k", 1)?;
     /// assert!(cache.has("k")? && !cache.has("other")?);
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl Cache {
     /// cache.set(("user", 42), "Ada")?;
     /// assert_eq!(cache.get::<String>(("user", 42))?.as_deref(), Some("Ada"));
     /// assert_eq!(cache.get::<String>(("user", 43))?, None);
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Cache {
     /// cache.set("page", String::from("<html>…"))?;
     /// let page = cache.get_arc::<String>("page")?.unwrap();
     /// # assert_eq!(*page, "<html>…");
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Errors
@@ -145,7 +145,7 @@ impl Cache {
     /// # let cache = cacheio_sync::Cache::builder().build()?;
     /// cache.set_many([("a", 1), ("b", 2)])?;
     /// assert_eq!(cache.get_many::<i32>(["b", "c", "a"])?, [Some(2), None, Some(1)]);
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Errors
@@ -164,7 +164,7 @@ impl Cache {
     /// ```
     /// # let cache = cacheio_sync::Cache::builder().build()?;
     /// cache.set("answer", 42)?;
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Errors
@@ -183,7 +183,7 @@ impl Cache {
     /// use std::time::Duration;
     ///
     /// cache.set_with("answer", 42, Duration::from_secs(60))?;
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Errors
@@ -204,7 +204,7 @@ impl Cache {
     /// ```
     /// # let cache = cacheio_sync::Cache::builder().build()?;
     /// cache.set_many([("a", 1), ("b", 2)])?;
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Errors
@@ -220,6 +220,14 @@ impl Cache {
     }
 
     /// As [`set_many`](Self::set_many), with options for all.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// cache.set_many_with([("a", 1), ("b", 2)], Duration::from_secs(60))?;
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -238,7 +246,7 @@ impl Cache {
     /// # let cache = cacheio_sync::Cache::builder().build()?;
     /// assert!(cache.add("once", 1)?);
     /// assert!(!cache.add("once", 2)?);
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Errors
@@ -249,6 +257,14 @@ impl Cache {
     }
 
     /// As [`add`](Self::add), with options.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// assert!(cache.add_with("lock", "me", Duration::from_secs(10))?);
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -272,7 +288,7 @@ impl Cache {
     /// cache.set("k", 1)?;
     /// assert!(cache.delete("k")?);
     /// assert!(!cache.delete("k")?);
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Errors
@@ -285,6 +301,13 @@ impl Cache {
     }
 
     /// Removes some entries; how many live ones went. One round trip a server.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// cache.set_many([("a", 1), ("b", 2)])?;
+    /// assert_eq!(cache.delete_many(["a", "b", "c"])?, 2);
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -301,7 +324,7 @@ impl Cache {
     /// # let cache = cacheio_sync::Cache::builder().build()?;
     /// assert_eq!(cache.increment("visits", 1)?, 1);
     /// assert_eq!(cache.increment("visits", 10)?, 11);
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Errors
@@ -314,6 +337,16 @@ impl Cache {
     }
 
     /// As [`increment`](Self::increment), with the TTL of a counter that begins now.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// // At most 100 a minute.
+    /// let calls = cache.increment_with(("calls", "10.0.0.1"), 1, Duration::from_secs(60))?;
+    /// assert!(calls <= 100);
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -332,7 +365,7 @@ impl Cache {
     /// ```
     /// # let cache = cacheio_sync::Cache::builder().build()?;
     /// assert_eq!(cache.decrement("stock", 3)?, -3);
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Errors
@@ -344,6 +377,14 @@ impl Cache {
     }
 
     /// As [`decrement`](Self::decrement), with the TTL of a counter that begins now.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// assert_eq!(cache.decrement_with("tickets", 1, Duration::from_secs(60))?, -1);
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -365,7 +406,7 @@ impl Cache {
     ///
     /// cache.set("session", "…")?;
     /// assert!(cache.touch("session", Duration::from_secs(3600))?);
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Errors
@@ -377,6 +418,14 @@ impl Cache {
     }
 
     /// Empties this cache's namespace, and nothing else.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// cache.set("k", 1)?;
+    /// cache.clear()?;
+    /// assert!(!cache.has("k")?);
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -396,7 +445,7 @@ impl Cache {
     /// # let cache = cacheio_sync::Cache::builder().build()?;
     /// let user: String = cache.get_or_set(("user", 42), || String::from("Ada"));
     /// # assert_eq!(user, "Ada");
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Panics
@@ -409,6 +458,14 @@ impl Cache {
     }
 
     /// As [`get_or_set`](Self::get_or_set), with options for what is stored.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// let rate: u32 = cache.get_or_set_with(("rate", "EUR"), Duration::from_secs(60), || 108);
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
     ///
     /// # Panics
     ///
@@ -433,7 +490,7 @@ impl Cache {
     /// # let cache = cacheio_sync::Cache::builder().build()?;
     /// let port = cache.get_or_try_set("port", || "80x".parse::<u16>());
     /// assert_eq!(port.unwrap_err().to_string(), "invalid digit found in string");
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Errors
@@ -509,7 +566,7 @@ impl Cache {
     /// cache.set_with(("user", 42), "Ada", Options::new().tags(["users"]))?;
     /// cache.invalidate_tags(["users"])?;
     /// assert!(!cache.has(("user", 42))?);
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     ///
     /// # Errors
@@ -524,6 +581,12 @@ impl Cache {
 
     /// Asks whether the store is there: for health checks. No other call needs it.
     ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// cache.ping()?;
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// When it is not.
@@ -537,13 +600,19 @@ impl Cache {
     /// # let cache = cacheio_sync::Cache::builder().build()?;
     /// cache.get::<u32>("missing")?;
     /// assert_eq!(cache.stats().misses, 1);
-    /// # cacheio_sync::Result::Ok(())
+    /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     pub fn stats(&self) -> Stats {
         self.engine.stats()
     }
 
     /// The namespace that its keys stand in; empty in memory unless told otherwise.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// assert_eq!(cache.namespace(), "");
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
     pub fn namespace(&self) -> &str {
         self.engine.namespace()
     }
@@ -563,6 +632,18 @@ impl Cache {
 /// - `default_ttl`: [`Config::default_ttl`](crate::Config::default_ttl)
 /// - `jitter`: 0
 /// - `codec`: [`Json`](crate::Json)
+///
+/// ```
+/// use cacheio_sync::{Cache, Memory, Ttl};
+///
+/// let cache = Cache::builder()
+///     .store(Memory::with_capacity(10_000))
+///     .namespace("shop")
+///     .default_ttl(Ttl::Never)
+///     .jitter(0.1)
+///     .build()?;
+/// # Ok::<(), cacheio_sync::Error>(())
+/// ```
 #[derive(Debug, Default)]
 #[must_use]
 pub struct CacheBuilder {

@@ -1,7 +1,7 @@
 //! `#[derive(CacheKey)]`.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote, quote_spanned};
+use quote::{format_ident, quote};
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
@@ -27,13 +27,20 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
         Data::Struct(data) => {
             let case = Case::new(&data.fields)?;
             types.extend(case.types());
-            if let ([(_, member, _)], None, Fields::Unnamed(_), 1) =
-                (case.counting.as_slice(), &prefix, &data.fields, data.fields.len())
-            {
+            if let ([(_, member, _)], None, Fields::Unnamed(_), 1) = (
+                case.counting.as_slice(),
+                &prefix,
+                &data.fields,
+                data.fields.len(),
+            ) {
                 let clause = bounds(&input.generics, &types, &private);
                 return Ok(transparent(input, &private, member, &clause));
             }
-            case.arm(&quote!(Self), prefix.as_ref(), (!case.has_parts()).then_some(name))
+            case.arm(
+                &quote!(Self),
+                prefix.as_ref(),
+                (!case.has_parts()).then_some(name),
+            )
         }
         Data::Enum(data) => {
             let mut arms = TokenStream::new();
@@ -54,13 +61,18 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
         }
     };
     let clause = bounds(&input.generics, &types, &private);
-    Ok(implementation(input, &private, &clause, &quote! {
-        fn write_key(&self, __cacheio_key: &mut #private::KeyWriter<'_>) {
-            match self {
-                #arms
+    Ok(implementation(
+        input,
+        &private,
+        &clause,
+        &quote! {
+            fn write_key(&self, __cacheio_key: &mut #private::KeyWriter<'_>) {
+                match self {
+                    #arms
+                }
             }
-        }
-    }))
+        },
+    ))
 }
 
 /// A struct or a variant.
@@ -88,15 +100,27 @@ impl<'a> Case<'a> {
         self.counting.iter().map(|(_, _, ty)| *ty)
     }
 
-    fn arm(&self, path: &TokenStream, prefix: Option<&LitStr>, name: Option<String>) -> TokenStream {
-        let bindings = self.counting.iter().map(|(name, member, _)| quote!(#member: #name));
+    fn arm(
+        &self,
+        path: &TokenStream,
+        prefix: Option<&LitStr>,
+        name: Option<String>,
+    ) -> TokenStream {
+        let bindings = self
+            .counting
+            .iter()
+            .map(|(name, member, _)| quote!(#member: #name));
         let parts = self.counting.iter().map(|(name, _, ty)| {
             // What is no key is shown at the field's type.
-            let mut name = name.clone();
-            name.set_span(ty.span().resolved_at(name.span()));
-            quote_spanned!(ty.span()=> __cacheio_parts.part(#name);)
+            let mut part = name.clone();
+            part.set_span(ty.span().resolved_at(name.span()));
+            quote!(__cacheio_parts.part(#part);)
         });
-        let fixed: Vec<TokenStream> = prefix.map(|prefix| quote!(#prefix)).into_iter().chain(name.map(|name| quote!(#name))).collect();
+        let fixed: Vec<TokenStream> = prefix
+            .map(|prefix| quote!(#prefix))
+            .into_iter()
+            .chain(name.map(|name| quote!(#name)))
+            .collect();
         let write = match (fixed.as_slice(), self.counting.as_slice()) {
             ([only], []) => quote!(__cacheio_key.text(#only);),
             _ => quote! {
@@ -113,17 +137,27 @@ impl<'a> Case<'a> {
 }
 
 /// A struct with one unnamed field: written like that field.
-fn transparent(input: &DeriveInput, private: &TokenStream, member: &Member, clause: &TokenStream) -> TokenStream {
-    implementation(input, private, clause, &quote! {
-        fn write_key(&self, __cacheio_key: &mut #private::KeyWriter<'_>) {
-            #private::CacheKey::write_key(&self.#member, __cacheio_key);
-        }
+fn transparent(
+    input: &DeriveInput,
+    private: &TokenStream,
+    member: &Member,
+    clause: &TokenStream,
+) -> TokenStream {
+    implementation(
+        input,
+        private,
+        clause,
+        &quote! {
+            fn write_key(&self, __cacheio_key: &mut #private::KeyWriter<'_>) {
+                #private::CacheKey::write_key(&self.#member, __cacheio_key);
+            }
 
-        #[inline]
-        fn as_key_text(&self) -> ::core::option::Option<&str> {
-            #private::CacheKey::as_key_text(&self.#member)
-        }
-    })
+            #[inline]
+            fn as_key_text(&self) -> ::core::option::Option<&str> {
+                #private::CacheKey::as_key_text(&self.#member)
+            }
+        },
+    )
 }
 
 fn implementation(
@@ -165,8 +199,14 @@ fn bounds(generics: &Generics, types: &[&Type], private: &TokenStream) -> TokenS
     for ty in types {
         used.visit_type(ty);
     }
-    let own = generics.where_clause.iter().flat_map(|clause| clause.predicates.iter().cloned());
-    let found = used.found.iter().map(|path| -> WherePredicate { parse_quote!(#path: #private::CacheKey) });
+    let own = generics
+        .where_clause
+        .iter()
+        .flat_map(|clause| clause.predicates.iter().cloned());
+    let found = used
+        .found
+        .iter()
+        .map(|path| -> WherePredicate { parse_quote!(#path: #private::CacheKey) });
     let predicates: Vec<WherePredicate> = own.chain(found).collect();
     match predicates.is_empty() {
         true => TokenStream::new(),
@@ -177,7 +217,10 @@ fn bounds(generics: &Generics, types: &[&Type], private: &TokenStream) -> TokenS
 /// `#[cache_key(prefix = "…")]` on the type.
 fn prefix(attrs: &[Attribute]) -> Result<Option<LitStr>> {
     let mut prefix = None;
-    for attr in attrs.iter().filter(|attr| attr.path().is_ident("cache_key")) {
+    for attr in attrs
+        .iter()
+        .filter(|attr| attr.path().is_ident("cache_key"))
+    {
         attr.parse_nested_meta(|meta| {
             if !meta.path.is_ident("prefix") {
                 return Err(meta.error("on a type there is only `#[cache_key(prefix = \"…\")]`"));
@@ -192,7 +235,10 @@ fn prefix(attrs: &[Attribute]) -> Result<Option<LitStr>> {
 /// `#[cache_key(skip)]` on a field.
 fn is_skipped(attrs: &[Attribute]) -> Result<bool> {
     let mut skipped = false;
-    for attr in attrs.iter().filter(|attr| attr.path().is_ident("cache_key")) {
+    for attr in attrs
+        .iter()
+        .filter(|attr| attr.path().is_ident("cache_key"))
+    {
         attr.parse_nested_meta(|meta| {
             if !meta.path.is_ident("skip") {
                 return Err(meta.error("on a field there is only `#[cache_key(skip)]`"));

@@ -5,7 +5,7 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Attribute, Data, DeriveInput, Error, Field, Fields, Member, Meta, Result};
 
-use crate::path::Face;
+use crate::path::{Face, shown_at};
 
 pub(crate) fn cacheable(input: TokenStream, face: &'static Face) -> TokenStream {
     syn::parse2(input)
@@ -21,7 +21,7 @@ fn expand(input: &DeriveInput, face: &'static Face) -> Result<TokenStream> {
     let (cacheable, cache) = (face.ident(face.cacheable), face.ident(face.cache));
     let ty = &field.ty;
     // A field of a wrong type is shown here, not at each method.
-    let check = quote_spanned!(ty.span()=> let _: &#private::#cache = &self.#member;);
+    let check = quote_spanned!(shown_at(ty.span())=> let _: &#private::#cache = &self.#member;);
     Ok(quote! {
         #[automatically_derived]
         impl #generics #private::#cacheable for #ident #arguments #clause {
@@ -54,7 +54,9 @@ fn cache_field<'a>(input: &'a DeriveInput, face: &Face) -> Result<(Member, &'a F
             [] => {}
             [(_, member, field)] => return Ok(((*member).clone(), field)),
             [_, (second, ..), ..] => {
-                let message = format!("another field is marked `#[{mark}]` already: mark the one that methods use");
+                let message = format!(
+                    "another field is marked `#[{mark}]` already: mark the one that methods use"
+                );
                 return Err(Error::new(second.span(), message));
             }
         }
@@ -70,7 +72,9 @@ fn missing(fields: &Fields, span: Span, face: &Face) -> Error {
     let (cache, mark) = (face.cache, face.marks[0]);
     let message = match fields {
         Fields::Unnamed(_) => format!("no field is marked: write `#[{mark}]` before the `{cache}`"),
-        _ => format!("no field holds the cache: add `cache: {cache}`, or mark another with `#[{mark}]`"),
+        _ => format!(
+            "no field holds the cache: add `cache: {cache}`, or mark another with `#[{mark}]`"
+        ),
     };
     Error::new(span, message)
 }
