@@ -5,8 +5,6 @@
 //! is the ratio of their medians. `cargo bench --bench ratios`; a number after `--` sets the
 //! rounds.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::thread;
@@ -16,29 +14,6 @@ use cacheio_benches::{
     CacheioAsync, CacheioSync, MiniMoka, MokaFuture, MokaSync, RawQuickCache, Subject, Workload,
     macros,
 };
-
-/// Counts the allocations of each thread.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-#[allow(unsafe_code, reason = "an allocator cannot be written without")]
-// SAFETY: everything is forwarded to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// One pass over the accesses of a workload, of one thread; the thread's number.
 type Pass<'a> = Box<dyn Fn(usize) + Sync + 'a>;
@@ -142,10 +117,9 @@ fn macro_table(workload: &Workload, threads: usize, rounds: usize) {
 impl<'a> Contestant<'a> {
     fn new(name: &'static str, pass: Pass<'a>) -> Self {
         pass(0);
-        let before = ALLOCATIONS.get();
-        pass(0);
+        let counted = allocation_counter::measure(|| pass(0)).count_total;
         #[allow(clippy::cast_precision_loss)]
-        let allocations = (ALLOCATIONS.get() - before) as f64 / Workload::ACCESSES as f64;
+        let allocations = counted as f64 / Workload::ACCESSES as f64;
         Self {
             name,
             pass,

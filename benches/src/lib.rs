@@ -1,6 +1,9 @@
 //! What the benchmarks measure: the same workloads on cacheio, on the engine it stands on, and on
 //! its peers.
 
+// The peers' caches are seldom printed.
+#![allow(missing_debug_implementations)]
+
 mod subjects;
 mod workload;
 

@@ -214,7 +214,10 @@ impl CacheKey for FunctionName<'_> {
                 key.literal(".");
             }
             // As good as always: only type arguments have what must be escaped.
-            if segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            if segment
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            {
                 key.literal(segment);
             } else {
                 key.text(segment);

@@ -270,7 +270,11 @@ impl Engine {
         }
         let failed = |error: Error| error.during(Operation::SetMany);
         let keys: Vec<Key<'_>> = texts.iter().map(|text| Key::new(text)).collect();
-        let Lifetime::Live(ttl) = self.lifetime(options.ttl).map_err(failed)? else {
+        let lifetime = self.lifetime(options.ttl).map_err(failed)?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let Lifetime::Live(ttl) = lifetime else {
             let _writes = self.write_many(&keys).await;
             return self
                 .backend
@@ -279,6 +283,7 @@ impl Engine {
                 .map(drop)
                 .map_err(failed);
         };
+        self.can_tag(&options.tags).map_err(failed)?;
         let stamps = self.tags.stamp(&options.tags);
         let mut prepared = Vec::with_capacity(keys.len());
         for (key, value) in keys.iter().zip(values) {
@@ -287,9 +292,6 @@ impl Engine {
                 *key,
                 entry.map_err(|error| about(error, Operation::SetMany, key))?,
             ));
-        }
-        if prepared.is_empty() {
-            return Ok(());
         }
         let _writes = self.write_many(&keys).await;
         self.backend.set_many(prepared, ttl).await.map_err(failed)

@@ -66,6 +66,9 @@ pub fn key_text(key: impl CacheKey) -> String {
     text
 }
 
+/// What is escaped in the parts of a tuple.
+const SPECIAL: [char; 6] = ['%', ':', '(', ')', '[', ']'];
+
 /// Takes the text of a key, escaping what stands inside a tuple.
 #[derive(Debug)]
 pub struct KeyWriter<'a> {
@@ -86,17 +89,23 @@ impl<'a> KeyWriter<'a> {
 
     /// Writes text.
     pub fn text(&mut self, text: &str) {
-        if !self.nested {
+        if !self.nested || self.is_clean(text) {
             self.out.push_str(text);
             return;
         }
-        let mut rest = text;
-        while let Some((at, special)) = rest.char_indices().find(|(_, c)| self.must_escape(*c)) {
-            self.out.push_str(&rest[..at]);
-            escape(self.out, special);
-            rest = &rest[at + special.len_utf8()..];
+        for c in text.chars() {
+            if SPECIAL.contains(&c) || Some(c) == self.terminator {
+                escape(self.out, c);
+            } else {
+                self.out.push(c);
+            }
         }
-        self.out.push_str(rest);
+    }
+
+    /// Whether there is nothing to escape.
+    fn is_clean(&self, text: &str) -> bool {
+        let special = |byte: u8| matches!(byte, b'%' | b':' | b'(' | b')' | b'[' | b']');
+        !text.bytes().any(special) && self.terminator.is_none_or(|end| !text.contains(end))
     }
 
     /// Writes an integer.
@@ -148,7 +157,7 @@ impl<'a> KeyWriter<'a> {
         KeyWriter {
             out: self.out,
             nested: true,
-            terminator,
+            terminator: terminator.filter(|end| !SPECIAL.contains(end)),
         }
     }
 
@@ -164,10 +173,6 @@ impl<'a> KeyWriter<'a> {
             key: self.placeholder(terminator),
             first: true,
         });
-    }
-
-    fn must_escape(&self, c: char) -> bool {
-        matches!(c, '%' | ':' | '(' | ')' | '[' | ']') || Some(c) == self.terminator
     }
 }
 

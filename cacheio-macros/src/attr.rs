@@ -180,6 +180,10 @@ impl TtlArg {
         const EXPECTED: &str = "a TTL is a whole number of seconds, a text such as \"500ms\" or \"5m\", or a `Duration`";
         match literal(&value) {
             Some(Lit::Int(seconds)) => match seconds.base10_parse() {
+                Ok(0) => Err(Error::new(
+                    seconds.span(),
+                    "a TTL of 0 stores nothing: leave it out for the cache's default",
+                )),
                 Ok(number) if seconds.suffix().is_empty() => Ok(Self::Seconds(number)),
                 _ => Err(Error::new(seconds.span(), EXPECTED)),
             },

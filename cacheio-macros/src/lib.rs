@@ -23,7 +23,7 @@ use proc_macro::TokenStream;
 ///
 /// impl UserService {
 ///     #[cached(key = "user:{user_id}", ttl = 60)]
-///     fn fetch_user(&self, user_id: u64, request_id: &str) -> User { … }
+///     fn fetch_user(&self, user_id: u64, request_id: &str) -> User { todo!() }
 /// }
 ///
 /// #[cached(ttl = "5m", capacity = 1000)]
@@ -86,7 +86,7 @@ pub fn cached(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// impl UserService {
 ///     #[async_cached(key = "user:{user_id}", ttl = "1m")]
-///     async fn fetch_user(&self, user_id: u64, request_id: &str) -> Result<User, DbError> { … }
+///     async fn fetch_user(&self, user_id: u64, request_id: &str) -> Result<User, DbError> { todo!() }
 /// }
 /// ```
 #[proc_macro_attribute]

@@ -31,6 +31,7 @@ pub use factory::CacheFactory;
 pub mod __private {
     #[cfg(feature = "async")]
     pub use cacheio_async::__private::*;
+    #[cfg(not(any(feature = "sync", feature = "async")))]
     pub use cacheio_core::__private::*;
     #[cfg(feature = "sync")]
     pub use cacheio_sync::__private::*;

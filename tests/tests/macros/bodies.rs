@@ -52,7 +52,10 @@ fn body_returns_early() {
         }
         "plus"
     }
-    assert_eq!((sign(-1), sign(0), sign(1), sign(-1)), ("minus", "zero", "plus", "minus"));
+    assert_eq!(
+        (sign(-1), sign(0), sign(1), sign(-1)),
+        ("minus", "zero", "plus", "minus")
+    );
 }
 
 #[test]
@@ -111,7 +114,13 @@ impl CacheKey for Point {
 fn patterns() {
     static RUNS: Runs = Runs::new();
     #[cached]
-    fn sum((a, b): (i32, i32), Point { x, y }: Point, _: u8, mut n: i32, [first, ..]: [i32; 3]) -> i32 {
+    fn sum(
+        (a, b): (i32, i32),
+        Point { x, y }: Point,
+        _: u8,
+        mut n: i32,
+        [first, ..]: [i32; 3],
+    ) -> i32 {
         RUNS.count();
         n += a + b + x + y + first;
         n
@@ -178,4 +187,74 @@ fn a_key_that_is_asked_for_by_its_own_body_panics_instead_of_hanging() {
     let panic = std::thread::spawn(|| circle(1)).join().unwrap_err();
     let message = panic.downcast_ref::<String>().unwrap();
     assert!(message.starts_with("cacheio: "), "{message}");
+}
+
+#[test]
+fn functions_that_a_macro_writes() {
+    #[derive(Cacheable)]
+    struct Written {
+        cache: Cache,
+        tenant: &'static str,
+    }
+    macro_rules! service {
+        ($find:ident, $key:literal, $ttl:expr, $argument:ident, $body:expr) => {
+            impl Written {
+                #[cached(key = $key, ttl = $ttl, companions)]
+                fn $find(&self, $argument: u32) -> u32 {
+                    $body
+                }
+            }
+        };
+        ($($name:ident)*) => {$(
+            #[cached(key = "{id}", companions)]
+            fn $name(id: u32) -> &'static str {
+                let _ = id;
+                stringify!($name)
+            }
+        )*};
+    }
+    service!(
+        written,
+        "{self.tenant}:{id}",
+        Duration::from_secs(60),
+        id,
+        id + 1
+    );
+    service!(one two);
+    let service = Written {
+        cache: CacheFactory::memory_cache(),
+        tenant: "shop",
+    };
+    assert_eq!(service.written(1), 2);
+    assert_eq!(service.written_key(1), "shop:1");
+    assert!(service.written_invalidate(1).unwrap());
+    assert_eq!((one(1), two(1), one_refresh(1)), ("one", "two", "one"));
+    assert_eq!(
+        (one(1), two(1)),
+        ("one", "two"),
+        "each has a cache of its own"
+    );
+}
+
+#[test]
+fn arguments_that_are_configured_away() {
+    #[cached]
+    fn some(a: u8, #[cfg(any())] b: Missing, #[cfg(test)] c: u8) -> u8 {
+        a + c
+    }
+    assert_eq!((some(1, 2), some(1, 3)), (3, 4));
+}
+
+#[test]
+fn values_with_lifetimes_of_their_own() {
+    type Length = Arc<dyn for<'a> Fn(&'a str) -> usize + Send + Sync>;
+    #[cached]
+    fn aliased(n: usize) -> Length {
+        Arc::new(move |text| text.len() + n)
+    }
+    #[cached]
+    fn written(n: usize) -> Arc<dyn for<'a> Fn(&'a str) -> usize + Send + Sync> {
+        Arc::new(move |text| text.len() + n)
+    }
+    assert_eq!((aliased(1)("ab"), written(2)("ab")), (3, 4));
 }

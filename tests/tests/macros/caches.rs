@@ -64,7 +64,10 @@ fn caches_behind_whatever_gives_one() {
     holder.temporary(3);
     pointed(&plain, 4);
     moved(plain.clone(), 5);
-    assert_eq!(plain.get_many::<u8>([1, 2, 3, 4, 5]).unwrap(), [1, 2, 3, 4, 5].map(Some));
+    assert_eq!(
+        plain.get_many::<u8>([1, 2, 3, 4, 5]).unwrap(),
+        [1, 2, 3, 4, 5].map(Some)
+    );
 }
 
 #[test]

@@ -14,7 +14,12 @@ impl Service {
     }
 
     #[async_cached(key = (user_id, kind.0), companions)]
-    async fn fetch_task(&self, user_id: u64, kind: (u8, u8), request_id: &str) -> anyhow::Result<String> {
+    async fn fetch_task(
+        &self,
+        user_id: u64,
+        kind: (u8, u8),
+        request_id: &str,
+    ) -> anyhow::Result<String> {
         anyhow::ensure!(request_id != "fail", "failed");
         Ok(format!("{request_id} {}", self.runs.count()))
     }
@@ -57,7 +62,10 @@ async fn companions_of_tasks() {
     let service = Service::new();
     assert_eq!(service.fetch_task_key(7, (1, 2)), "7:1");
     assert_eq!(service.fetch_task(7, (1, 2), "a").await.unwrap(), "a 1");
-    assert_eq!(service.fetch_task_refresh(7, (1, 2), "b").await.unwrap(), "b 2");
+    assert_eq!(
+        service.fetch_task_refresh(7, (1, 2), "b").await.unwrap(),
+        "b 2"
+    );
     assert!(service.fetch_task_refresh(7, (1, 2), "fail").await.is_err());
     assert_eq!(service.fetch_task(7, (1, 3), "c").await.unwrap(), "b 2");
     assert!(service.fetch_task_invalidate(7, (1, 2)).await.unwrap());
@@ -92,7 +100,10 @@ impl<T: Default + std::fmt::Debug> Typed<T> {
 #[test]
 fn companions_of_generic_types() {
     let _ = Typed(0).0;
-    assert_eq!((Typed::<u8>::shown(1), Typed::<bool>::shown(1)), ("1 0".into(), "1 false".into()));
+    assert_eq!(
+        (Typed::<u8>::shown(1), Typed::<bool>::shown(1)),
+        ("1 0".into(), "1 false".into())
+    );
     assert!(Typed::<u8>::shown_key(1).ends_with("Typed<u8>.shown:1"));
     assert!(Typed::<u8>::shown_invalidate(1).unwrap());
     assert!(!Typed::<u8>::shown_invalidate(1).unwrap());
@@ -102,9 +113,9 @@ fn companions_of_generic_types() {
 #[tokio::test]
 async fn companions_take_the_cache_where_it_is_an_argument() {
     #[cached(cache = state.tasks, key = "{id}", companions)]
-    async fn load<D: std::fmt::Display>(state: Arc<Service>, id: u8, shown: D) -> String
+    async fn load<D>(state: Arc<Service>, id: u8, shown: D) -> String
     where
-        D: Send,
+        D: std::fmt::Display + Send,
     {
         drop(state);
         format!("{id} {shown}")

@@ -27,7 +27,10 @@ struct Unit;
 enum Kind<T: Iterator<Item = u8>, const N: usize> {
     Plain,
     Tuple(u8, T::Item),
-    Named { a: [u8; N], r#type: Option<&'static str> },
+    Named {
+        a: [u8; N],
+        r#type: Option<&'static str>,
+    },
     #[allow(clippy::zero_sized_map_values)]
     Skipped(#[cache_key(skip)] Vec<T>),
 }
@@ -66,7 +69,7 @@ fn keys_of_enums() {
 fn derived_keys_as_arguments() {
     #[cached(key = "{id}/{unit}")]
     fn by_id(id: &Id, unit: Unit) -> u64 {
-        drop(unit);
+        let Unit = unit;
         id.0
     }
     #[cached]
@@ -170,4 +173,32 @@ async fn fields_that_hold_the_cache_for_tasks() {
     for cache in caches {
         assert!(cache.has("k").await.unwrap());
     }
+}
+
+#[test]
+fn types_that_a_macro_writes() {
+    macro_rules! types {
+        ($name:ident, $cache:ty, $key:ident, $field:ty) => {
+            #[derive(Cacheable)]
+            struct $name {
+                cache: $cache,
+            }
+
+            #[derive(CacheKey)]
+            struct $key {
+                field: $field,
+                other: u8,
+            }
+        };
+    }
+    types!(Written, Cache, Key, u8);
+    let written = Written {
+        cache: CacheFactory::memory_cache(),
+    };
+    assert!(
+        !Cacheable::cache(&written)
+            .has(Key { field: 1, other: 2 })
+            .unwrap()
+    );
+    assert_eq!(key_text(Key { field: 1, other: 2 }), "1:2");
 }

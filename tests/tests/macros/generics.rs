@@ -33,9 +33,18 @@ fn generic_instances_do_not_share() {
     fn of_argument(shown: impl Display + CacheKey) -> String {
         format!("{} {shown}", std::any::type_name_of_val(&shown))
     }
-    assert_eq!((of_type::<u8>(), of_type::<String>(), of_type::<u8>()), ("0".into(), "\"\"".into(), "0".into()));
-    assert_eq!((of_const::<2>(3), of_const::<3>(3), of_const::<2>(3)), (6, 9, 6));
-    assert_eq!((of_argument(1_u8), of_argument(1_u16)), ("u8 1".into(), "u16 1".into()));
+    assert_eq!(
+        (of_type::<u8>(), of_type::<String>(), of_type::<u8>()),
+        ("0".into(), "\"\"".into(), "0".into())
+    );
+    assert_eq!(
+        (of_const::<2>(3), of_const::<3>(3), of_const::<2>(3)),
+        (6, 9, 6)
+    );
+    assert_eq!(
+        (of_argument(1_u8), of_argument(1_u16)),
+        ("u8 1".into(), "u16 1".into())
+    );
     assert_eq!(Typed::<u8>::associated(1), "1 0");
     assert_eq!(Typed::<bool>::associated(1), "1 false");
     assert_eq!(Typed::<u8>::associated(1), "1 0");
@@ -47,24 +56,40 @@ async fn generic_instances_of_tasks_do_not_share() {
     async fn of_type<T: Default + Debug>(n: u8) -> String {
         format!("{n} {:?}", T::default())
     }
-    assert_eq!((of_type::<u8>(1).await, of_type::<bool>(1).await), ("1 0".into(), "1 false".into()));
+    assert_eq!(
+        (of_type::<u8>(1).await, of_type::<bool>(1).await),
+        ("1 0".into(), "1 false".into())
+    );
     assert_eq!(Typed::<u8>::associated_task(1).await, "1 0");
     assert_eq!(Typed::<bool>::associated_task(1).await, "1 false");
 }
 
-trait Named {
-    fn name() -> String;
-}
+/// In this module, `<u8 as macros::Lab>` is as long as the path of a plain function.
+mod a {
+    use super::*;
 
-// Of one length: a prefix that went by length took one for the other.
-impl Named for u16 {
-    #[cached]
-    fn name() -> String {
-        "u16".into()
+    impl<T: Debug> crate::Lab for T {
+        #[cached]
+        fn type_name() -> String {
+            std::any::type_name::<T>().into()
+        }
     }
 }
 
-trait Sized2: Debug + Default {
+#[test]
+fn names_of_the_length_of_a_plain_one_do_not_share() {
+    use crate::Lab;
+    assert_eq!(
+        "<u8 as macros::Lab>".len(),
+        concat!(module_path!(), "::a").len()
+    );
+    assert_eq!(
+        (<u8 as Lab>::type_name(), <i8 as Lab>::type_name()),
+        ("u8".into(), "i8".into())
+    );
+}
+
+trait Shown: Debug + Default {
     #[cached]
     fn shown() -> String {
         format!("{:?}", Self::default())
@@ -77,13 +102,15 @@ struct One;
 #[derive(Debug, Default)]
 struct Two;
 
-impl Sized2 for One {}
-impl Sized2 for Two {}
+impl Shown for One {}
+impl Shown for Two {}
 
 #[test]
 fn instances_of_a_default_method_do_not_share() {
-    assert_eq!((One::shown(), Two::shown(), One::shown()), ("One".into(), "Two".into(), "One".into()));
-    assert_eq!(u16::name(), "u16");
+    assert_eq!(
+        (One::shown(), Two::shown(), One::shown()),
+        ("One".into(), "Two".into(), "One".into())
+    );
 }
 
 #[test]
@@ -94,7 +121,9 @@ fn lifetimes_and_where_clauses() {
         T: AsRef<str> + CacheKey,
     {
         let all = [a, b].into_iter().chain(rest.iter().map(AsRef::as_ref));
-        all.max_by_key(|text| text.len()).unwrap_or_default().to_owned()
+        all.max_by_key(|text| text.len())
+            .unwrap_or_default()
+            .to_owned()
     }
     assert_eq!(longest("a", "bbb", &["cc"]), "bbb");
     assert_eq!(longest("a", "bbb", &[String::from("cccc")]), "cccc");

@@ -72,7 +72,10 @@ fn third_call_with_another_request_id_is_a_hit() {
     assert_eq!(service.by_template(42, "a"), "42 a 1");
     assert_eq!(service.by_template(42, "b"), "42 a 1");
     assert_eq!(service.by_template(43, "b"), "43 b 2");
-    assert_eq!(service.cache.get::<String>("user:42").unwrap().as_deref(), Some("42 a 1"));
+    assert_eq!(
+        service.cache.get::<String>("user:42").unwrap().as_deref(),
+        Some("42 a 1")
+    );
 }
 
 #[test]
@@ -155,6 +158,16 @@ fn a_placeholder_is_a_key_or_else_displayed() {
 }
 
 #[test]
+fn a_format_may_name_another_argument() {
+    #[cached(key = "{n:>width$}", companions)]
+    fn wide(n: u8, width: usize, _rest: u8) -> usize {
+        usize::from(n) + width
+    }
+    assert_eq!(wide_key(7, 3), "  7");
+    assert_eq!(wide(7, 3, 0), 10);
+}
+
+#[test]
 fn a_template_without_arguments_is_a_constant() {
     let service = Service::new();
     #[cached(key = "all", cache = service.cache)]
@@ -192,6 +205,7 @@ fn skipped_arguments_do_not_count() {
 fn argument_types() {
     static RUNS: Runs = Runs::new();
     #[cached]
+    #[allow(clippy::too_many_arguments)]
     fn many(
         text: &str,
         owned: String,
@@ -205,7 +219,18 @@ fn argument_types() {
         drop((text, owned, reference, numbers, maybe, cow, array, tuple));
         RUNS.count()
     }
-    let call = |text, maybe| many(text, "o".into(), &"r".into(), &[1], maybe, "c".into(), [1, 2], (true, 'x'));
+    let call = |text, maybe| {
+        many(
+            text,
+            "o".into(),
+            &"r".into(),
+            &[1],
+            maybe,
+            "c".into(),
+            [1, 2],
+            (true, 'x'),
+        )
+    };
     assert_eq!(call("a", None), 1);
     assert_eq!(call("a", Some(1)), 2);
     assert_eq!(call("b", Some(1)), 3);
@@ -222,9 +247,19 @@ fn one_text_is_the_key_itself() {
     fn by_string(text: String) -> String {
         text
     }
-    assert_eq!((by_text("a"), by_text("b"), by_text("a")), ("A".into(), "B".into(), "A".into()));
-    assert_eq!((by_string("a".into()), by_string("b".into())), ("a".into(), "b".into()));
-    assert!(by_text_key("x:y").ends_with(".by_text:x%3Ay"), "{}", by_text_key("x:y"));
+    assert_eq!(
+        (by_text("a"), by_text("b"), by_text("a")),
+        ("A".into(), "B".into(), "A".into())
+    );
+    assert_eq!(
+        (by_string("a".into()), by_string("b".into())),
+        ("a".into(), "b".into())
+    );
+    assert!(
+        by_text_key("x:y").ends_with(".by_text:x%3Ay"),
+        "{}",
+        by_text_key("x:y")
+    );
 }
 
 #[cached(companions)]
@@ -262,8 +297,21 @@ async fn nothing_stands_before_the_key_of_a_plain_task() {
 #[test]
 fn names_of_arguments_are_free() {
     #[cached]
-    fn names(key: u8, cache: u8, engine: u8, missed: u8, parts: u8, w: u8, e: u8, value: u8) -> u32 {
-        [key, cache, engine, missed, parts, w, e, value].into_iter().map(u32::from).sum()
+    #[allow(clippy::too_many_arguments)]
+    fn names(
+        key: u8,
+        cache: u8,
+        engine: u8,
+        missed: u8,
+        parts: u8,
+        w: u8,
+        e: u8,
+        value: u8,
+    ) -> u32 {
+        [key, cache, engine, missed, parts, w, e, value]
+            .into_iter()
+            .map(u32::from)
+            .sum()
     }
     #[cached(key = "{key}:{r#type}:{parts}")]
     fn in_template(key: u8, r#type: u8, parts: u8) -> u8 {

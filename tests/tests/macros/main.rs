@@ -13,6 +13,11 @@ mod results;
 mod tasks;
 mod traits;
 
+/// For the test of names that are as long as others.
+trait Lab {
+    fn type_name() -> String;
+}
+
 /// What the tests use.
 mod prelude {
     pub(crate) use std::sync::Arc;
@@ -20,8 +25,8 @@ mod prelude {
     pub(crate) use std::time::Duration;
 
     pub(crate) use cacheio::{
-        AsyncCache, AsyncCacheable, Cache, CacheFactory, CacheKey, Cacheable, ManualClock, Memory, Ttl,
-        async_cached, cached, key_text,
+        AsyncCache, AsyncCacheable, Cache, CacheFactory, CacheKey, Cacheable, ManualClock, Memory,
+        Ttl, async_cached, cached, key_text,
     };
 
     /// How often a body ran.

@@ -14,7 +14,11 @@ impl Timed {
         let clock = Arc::new(ManualClock::new());
         let memory = Memory::builder().clock(Arc::clone(&clock)).build();
         Self {
-            cache: Cache::builder().store(memory).default_ttl(Ttl::Never).build().unwrap(),
+            cache: Cache::builder()
+                .store(memory)
+                .default_ttl(Ttl::Never)
+                .build()
+                .unwrap(),
             clock,
             runs: Runs::new(),
             ttl: Duration::from_secs(20),
@@ -125,21 +129,49 @@ fn runs_again(timed: &Timed, after: Duration, call: impl Fn(&Timed) -> usize) ->
 
 #[test]
 fn ttl_in_seconds() {
-    assert!(!runs_again(&Timed::new(), Duration::from_secs(59), Timed::seconds));
-    assert!(runs_again(&Timed::new(), Duration::from_secs(61), Timed::seconds));
+    assert!(!runs_again(
+        &Timed::new(),
+        Duration::from_secs(59),
+        Timed::seconds
+    ));
+    assert!(runs_again(
+        &Timed::new(),
+        Duration::from_secs(61),
+        Timed::seconds
+    ));
 }
 
 #[test]
 fn ttl_as_text() {
-    assert!(!runs_again(&Timed::new(), Duration::from_millis(1400), Timed::text));
-    assert!(runs_again(&Timed::new(), Duration::from_millis(1600), Timed::text));
+    assert!(!runs_again(
+        &Timed::new(),
+        Duration::from_millis(1400),
+        Timed::text
+    ));
+    assert!(runs_again(
+        &Timed::new(),
+        Duration::from_millis(1600),
+        Timed::text
+    ));
 }
 
 #[test]
 fn ttl_as_expression() {
-    assert!(!runs_again(&Timed::new(), Duration::from_secs(59), |timed| timed.expression(3)));
-    assert!(runs_again(&Timed::new(), Duration::from_secs(61), |timed| timed.expression(3)));
-    assert!(!runs_again(&Timed::new(), Duration::from_secs(1 << 30), Timed::never));
+    assert!(!runs_again(
+        &Timed::new(),
+        Duration::from_secs(59),
+        |timed| timed.expression(3)
+    ));
+    assert!(runs_again(
+        &Timed::new(),
+        Duration::from_secs(61),
+        |timed| timed.expression(3)
+    ));
+    assert!(!runs_again(
+        &Timed::new(),
+        Duration::from_secs(1 << 30),
+        Timed::never
+    ));
 }
 
 #[test]
@@ -163,7 +195,10 @@ fn tags_of_different_types() {
 #[test]
 fn tags_as_expression() {
     let timed = Timed::new();
-    assert_eq!((timed.tagged_by_expression(), timed.tagged_by_expression()), (1, 1));
+    assert_eq!(
+        (timed.tagged_by_expression(), timed.tagged_by_expression()),
+        (1, 1)
+    );
     timed.cache.invalidate_tags(["ttl:20"]).unwrap();
     assert_eq!(timed.tagged_by_expression(), 2);
 }
@@ -180,7 +215,10 @@ fn none_is_not_stored_where_one_says_so() {
     let timed = Timed::new();
     assert_eq!((timed.some(None), timed.some(None)), (None, None));
     assert_eq!(timed.runs.get(), 2);
-    assert_eq!((timed.some(Some(1)), timed.some(Some(1))), (Some(1), Some(1)));
+    assert_eq!(
+        (timed.some(Some(1)), timed.some(Some(1))),
+        (Some(1), Some(1))
+    );
     assert_eq!(timed.runs.get(), 3);
     timed.some_of_ok(None).unwrap();
     timed.some_of_ok(None).unwrap();
@@ -206,7 +244,14 @@ fn cache_if_decides() {
 #[test]
 fn cache_none_and_cache_if_must_both_hold() {
     let timed = Timed::new();
-    for list in [None, None, Some(vec![]), Some(vec![]), Some(vec![1]), Some(vec![1])] {
+    for list in [
+        None,
+        None,
+        Some(vec![]),
+        Some(vec![]),
+        Some(vec![1]),
+        Some(vec![1]),
+    ] {
         assert_eq!(timed.both(list.clone()), list);
     }
     assert_eq!(timed.runs.get(), 5);

@@ -28,7 +28,10 @@ fn together<T: Send>(cache: &Cache, call: impl Fn() -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(&call)).collect();
         let _ = cache;
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     })
 }
 
@@ -89,10 +92,21 @@ fn errors_of_all_kinds() {
     }
     #[cached]
     fn io(fail: bool) -> std::io::Result<u8> {
-        if fail { Err(std::io::Error::other("no")) } else { Ok(1) }
+        if fail {
+            Err(std::io::Error::other("no"))
+        } else {
+            Ok(1)
+        }
     }
     assert_eq!(anyhow(true).unwrap_err().to_string(), "no");
     assert_eq!(boxed(true).unwrap_err().to_string(), "no");
     assert_eq!(io(true).unwrap_err().to_string(), "no");
-    assert_eq!((anyhow(false).unwrap(), boxed(false).unwrap(), io(false).unwrap()), (1, 1, 1));
+    assert_eq!(
+        (
+            anyhow(false).unwrap(),
+            boxed(false).unwrap(),
+            io(false).unwrap()
+        ),
+        (1, 1, 1)
+    );
 }

@@ -82,7 +82,10 @@ async fn own_cache_body_and_result() {
     }
     assert_eq!(RUNS.get(), 2);
     for _ in 0..2 {
-        assert_eq!(plain("a".into(), "2".into()).await.unwrap(), Plain("a".into()));
+        assert_eq!(
+            plain("a".into(), "2".into()).await.unwrap(),
+            Plain("a".into())
+        );
     }
     assert_eq!(RUNS.get(), 3);
     for _ in 0..2 {
@@ -109,7 +112,11 @@ async fn recursion() {
     #[cached]
     async fn fib(n: u64) -> u64 {
         RUNS.count();
-        if n < 2 { n } else { Box::pin(fib(n - 1)).await + Box::pin(fib(n - 2)).await }
+        if n < 2 {
+            n
+        } else {
+            Box::pin(fib(n - 1)).await + Box::pin(fib(n - 2)).await
+        }
     }
     assert_eq!(fib(20).await, 6765);
     assert_eq!(RUNS.get(), 21);

@@ -47,23 +47,39 @@ fn default_trait_method() {
 
 #[async_trait::async_trait]
 trait Store {
-    async fn load(&self, id: u32, names: &[String], owned: String) -> Result<String, std::num::ParseIntError>;
+    async fn load(
+        &self,
+        id: u32,
+        names: &[String],
+        owned: String,
+    ) -> Result<String, std::num::ParseIntError>;
     async fn bump(&mut self, mut n: usize) -> usize;
     async fn unit(&self, (a, b): (u8, u8), _: u8);
 
-    async fn defaulted(&self, n: u8) -> u8;
+    async fn made(n: u8) -> String
+    where
+        Self: Sized;
 }
 
 #[async_trait::async_trait]
 impl Store for Service {
     #[async_cached(key = "{self.tenant}:{id}", ttl = "1m")]
-    async fn load(&self, id: u32, names: &[String], owned: String) -> Result<String, std::num::ParseIntError> {
+    async fn load(
+        &self,
+        id: u32,
+        names: &[String],
+        owned: String,
+    ) -> Result<String, std::num::ParseIntError> {
         tokio::task::yield_now().await;
         let parsed: u32 = owned.parse()?;
         if parsed > 100 {
             return Ok("early".into());
         }
-        Ok(format!("{id} {} {parsed} {}", names.join(","), self.runs.count()))
+        Ok(format!(
+            "{id} {} {parsed} {}",
+            names.join(","),
+            self.runs.count()
+        ))
     }
 
     #[cached]
@@ -80,8 +96,8 @@ impl Store for Service {
     }
 
     #[cached]
-    async fn defaulted(&self, n: u8) -> u8 {
-        n
+    async fn made(n: u8) -> String {
+        n.to_string()
     }
 }
 
@@ -89,7 +105,10 @@ impl Store for Service {
 async fn async_trait_method() {
     let mut service = Service::new();
     assert!(service.load(1, &[], "x".into()).await.is_err());
-    assert_eq!(service.load(1, &["a".into()], "5".into()).await.unwrap(), "1 a 5 1");
+    assert_eq!(
+        service.load(1, &["a".into()], "5".into()).await.unwrap(),
+        "1 a 5 1"
+    );
     assert_eq!(service.load(1, &[], "9".into()).await.unwrap(), "1 a 5 1");
     assert_eq!(service.load(2, &[], "101".into()).await.unwrap(), "early");
     assert!(service.tasks.has("shop:1").await.unwrap());
@@ -102,7 +121,7 @@ async fn async_trait_method() {
     service.unit((1, 2), 4).await;
     service.unit((1, 3), 4).await;
     assert_eq!(service.runs.get(), 5);
-    assert_eq!(service.defaulted(1).await, 1);
+    assert_eq!(<Service as Store>::made(1).await, "1");
 }
 
 #[async_trait::async_trait]

@@ -111,4 +111,7 @@ impl Service {
     }
 }
 
+#[cached(ttl = 0)]
+fn ttl_of_zero() {}
+
 fn main() {}

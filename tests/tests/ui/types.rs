@@ -57,18 +57,6 @@ impl Service {
         id
     }
 
-    #[cached]
-    fn no_value(&self, id: u64) -> Context {
-        let _ = id;
-        Context
-    }
-
-    #[cached]
-    async fn no_value_for_tasks(&self, id: u64) -> Result<Context, String> {
-        let _ = id;
-        Ok(Context)
-    }
-
     #[cached(cache_none = false)]
     fn no_option(&self, id: u64) -> u64 {
         id

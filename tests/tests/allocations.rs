@@ -1,0 +1,110 @@
+//! A hit on memory allocates nothing. A binary of its own: its allocator counts, by thread.
+
+#![cfg(not(shuttle))]
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use cacheio_async::AsyncCache;
+use cacheio_core::Local;
+use cacheio_sync::Cache;
+
+/// How often the second of two runs allocates.
+fn allocations<T>(run: impl Fn() -> T) -> u64 {
+    drop(run());
+    let mut result = None;
+    let counted = allocation_counter::measure(|| result = Some(run()));
+    drop(result);
+    counted.count_total
+}
+
+/// Polls a future that is ready at once, where it stands.
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("a hit on memory suspends"),
+    }
+}
+
+const LONG: &str = "a key that is too long to be kept in place, and is looked up all the same";
+
+fn values() -> Vec<(&'static str, String)> {
+    vec![("text", "x".repeat(1_000)), (LONG, "y".repeat(1_000))]
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| Box::new(1)), 1);
+    assert_eq!(allocations(|| 1), 0);
+}
+
+#[test]
+fn a_hit_allocates_nothing_in_threads() {
+    for namespace in ["", "shop"] {
+        let cache = Cache::builder().namespace(namespace).build().unwrap();
+        cache.set_many(values()).unwrap();
+        cache.set(("user", 42), String::from("Ada")).unwrap();
+        cache.set("number", 7_u64).unwrap();
+        cache.set("local", Local::new(String::from("kept"))).unwrap();
+        let owned = String::from("text");
+        let hits = [
+            ("get_arc", allocations(|| cache.get_arc::<String>("text").unwrap().unwrap())),
+            ("get_arc, long key", allocations(|| cache.get_arc::<String>(LONG).unwrap().unwrap())),
+            ("get_arc, &String", allocations(|| cache.get_arc::<String>(&owned).unwrap().unwrap())),
+            ("get_arc, tuple", allocations(|| cache.get_arc::<String>(("user", 42)).unwrap().unwrap())),
+            ("get", allocations(|| cache.get::<u64>("number").unwrap().unwrap())),
+            ("get, local", allocations(|| cache.get::<Local<String>>("local").unwrap().unwrap())),
+            ("has", allocations(|| assert!(cache.has("text").unwrap()))),
+            ("has, tuple", allocations(|| assert!(cache.has(("user", 42)).unwrap()))),
+            ("get_or_set", allocations(|| cache.get_or_set("number", || 0_u64))),
+            ("get_or_try_set", allocations(|| cache.get_or_try_set("number", || Err::<u64, ()>(())).unwrap())),
+            ("a miss of get", allocations(|| assert!(cache.get::<u64>("missing").unwrap().is_none()))),
+            ("a miss of has", allocations(|| assert!(!cache.has(("user", 43)).unwrap()))),
+            ("a clone", allocations(|| cache.clone())),
+            ("stats", allocations(|| cache.stats().hits)),
+        ];
+        for (hit, allocations) in hits {
+            assert_eq!(allocations, 0, "{hit}, namespace `{namespace}`");
+        }
+    }
+}
+
+#[test]
+fn a_hit_allocates_nothing_in_tasks() {
+    for namespace in ["", "shop"] {
+        let cache = AsyncCache::builder().namespace(namespace).build().unwrap();
+        ready(cache.set_many(values())).unwrap();
+        ready(cache.set(("user", 42), String::from("Ada"))).unwrap();
+        ready(cache.set("number", 7_u64)).unwrap();
+        ready(cache.set("local", Local::new(String::from("kept")))).unwrap();
+        let hits = [
+            ("get_arc", allocations(|| ready(cache.get_arc::<String>("text")).unwrap().unwrap())),
+            ("get_arc, long key", allocations(|| ready(cache.get_arc::<String>(LONG)).unwrap().unwrap())),
+            ("get_arc, tuple", allocations(|| ready(cache.get_arc::<String>(("user", 42))).unwrap().unwrap())),
+            ("get", allocations(|| ready(cache.get::<u64>("number")).unwrap().unwrap())),
+            ("get, local", allocations(|| ready(cache.get::<Local<String>>("local")).unwrap().unwrap())),
+            ("has", allocations(|| assert!(ready(cache.has("text")).unwrap()))),
+            ("has, tuple", allocations(|| assert!(ready(cache.has(("user", 42))).unwrap()))),
+            ("get_or_set", allocations(|| ready(cache.get_or_set("number", || async { 0_u64 })))),
+            (
+                "get_or_try_set",
+                allocations(|| ready(cache.get_or_try_set("number", || async { Err::<u64, ()>(()) })).unwrap()),
+            ),
+            ("a miss of get", allocations(|| assert!(ready(cache.get::<u64>("missing")).unwrap().is_none()))),
+            ("a clone", allocations(|| cache.clone())),
+        ];
+        for (hit, allocations) in hits {
+            assert_eq!(allocations, 0, "{hit}, namespace `{namespace}`");
+        }
+    }
+}
+
+#[test]
+fn get_arc_copies_nothing() {
+    let cache = Cache::builder().build().unwrap();
+    cache.set("k", vec![0_u8; 1 << 20]).unwrap();
+    let one = cache.get_arc::<Vec<u8>>("k").unwrap().unwrap();
+    let two = cache.get_arc::<Vec<u8>>("k").unwrap().unwrap();
+    assert!(Arc::ptr_eq(&one, &two));
+}

@@ -1,0 +1,80 @@
+//! The global defaults. A binary of its own, and one test: they are global.
+
+#![cfg(not(shuttle))]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cacheio_core::{ErrorKind, ManualClock, config, configure};
+use cacheio_sync::{Cache, Memory};
+
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+fn memory(clock: &Arc<ManualClock>) -> Memory {
+    Memory::builder().clock(Arc::clone(clock)).build()
+}
+
+fn entries(cache: &Cache) -> usize {
+    for key in 0..10_000 {
+        cache.set(key, key).unwrap();
+    }
+    cache.get_many::<i32>(0..10_000).unwrap().into_iter().flatten().count()
+}
+
+#[test]
+fn a_cache_takes_the_defaults_when_it_is_built() {
+    assert_eq!((config().default_ttl, config().default_threshold), (Duration::from_secs(300), 500));
+    let clock = Arc::new(ManualClock::new());
+    let before = Cache::builder().store(memory(&clock)).build().unwrap();
+    assert!((400..=500).contains(&entries(&before)));
+
+    configure(|c| {
+        c.default_ttl = TEN_MINUTES;
+        c.default_threshold = 100;
+    })
+    .unwrap();
+    assert_eq!((config().default_ttl, config().default_threshold), (TEN_MINUTES, 100));
+    let after = Cache::builder().store(memory(&clock)).build().unwrap();
+    assert_eq!(entries(&after), 100);
+    assert!(entries(&before) >= 400, "what is built is built");
+
+    before.set("k", 1).unwrap();
+    after.set("k", 1).unwrap();
+    clock.advance(Duration::from_secs(300));
+    assert!(!before.has("k").unwrap() && after.has("k").unwrap());
+    clock.advance(Duration::from_secs(300));
+    assert!(!after.has("k").unwrap());
+
+    refused_settings_change_nothing();
+    a_change_that_panics_changes_nothing();
+}
+
+fn refused_settings_change_nothing() {
+    let before = config();
+    let refused = [
+        configure(|c| c.default_ttl = Duration::ZERO),
+        configure(|c| c.default_ttl = Duration::MAX),
+        configure(|c| {
+            c.default_ttl = Duration::from_secs(1);
+            c.default_threshold = 0;
+        }),
+    ];
+    for refused in refused {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(config(), before);
+    }
+}
+
+fn a_change_that_panics_changes_nothing() {
+    let before = config();
+    let change = || {
+        configure(|c| {
+            c.default_threshold = 7;
+            panic!("while configuring")
+        })
+    };
+    assert!(std::panic::catch_unwind(change).is_err());
+    assert_eq!(config(), before);
+    configure(|c| c.default_threshold = 8).unwrap();
+    assert_eq!(config().default_threshold, 8);
+}

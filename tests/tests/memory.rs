@@ -1,0 +1,354 @@
+//! What memory promises beyond the contract: its capacity, and what becomes of what falls out.
+
+#![cfg(not(shuttle))]
+
+use std::any::Any;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cacheio_async::AsyncCache;
+use cacheio_core::{ErrorKind, Local, ManualClock, Options, Store, Ttl};
+use cacheio_sync::{Cache, CacheFactory, Memory};
+use cacheio_tests::face::{Face, Tasks, Threads};
+use cacheio_tests::watchdog::guarded;
+
+const TTL: Duration = Duration::from_secs(100);
+
+fn on(memory: &Arc<Memory>) -> Cache {
+    Cache::builder().store(Arc::clone(memory)).default_ttl(Ttl::Never).build().unwrap()
+}
+
+fn both(memory: &Arc<Memory>) -> (Threads, Tasks) {
+    let tasks = AsyncCache::builder().store(Arc::clone(memory)).default_ttl(Ttl::Never);
+    (Threads(on(memory)), Tasks(tasks.build().unwrap()))
+}
+
+fn capacity(entries: usize) -> Arc<Memory> {
+    Arc::new(Memory::with_capacity(entries))
+}
+
+/// A weigher for strings: their length.
+fn length(_: &str, value: &(dyn Any + Send + Sync)) -> u64 {
+    value.downcast_ref::<String>().map_or(1, |text| text.len() as u64)
+}
+
+fn weighed(capacity: u64) -> Arc<Memory> {
+    Arc::new(Memory::builder().capacity(capacity).weigher(length).build())
+}
+
+async fn never_more_than<F: Face>(cache: F, memory: &Memory, capacity: usize) {
+    for key in 0..capacity * 2 + 10 {
+        cache.set(key, key).await.unwrap();
+        assert!(memory.len() <= capacity, "{} entries in memory for {capacity}", memory.len());
+    }
+    cache.set_many((0..capacity * 2).map(|key| (("many", key), key)).collect()).await.unwrap();
+    for key in 0..capacity {
+        cache.add(("added", key), key).await.unwrap();
+        cache.get_or_set(("loaded", key), || async { key }).await;
+        cache.increment(("counted", key), 1).await.unwrap();
+        assert!(memory.len() <= capacity);
+    }
+    assert!(memory.len() * 10 >= capacity * 6, "{} of {capacity} are used", memory.len());
+}
+
+#[test]
+fn memory_never_holds_more_than_its_capacity() {
+    guarded(|| {
+        for entries in (1..=40).chain((41..=2_000).step_by(97)).chain([255, 256, 257, 511, 512, 513, 1_023, 1_024, 2_000]) {
+            let memory = capacity(entries);
+            Threads::run(never_more_than(both(&memory).0, &memory, entries));
+        }
+    });
+}
+
+#[test]
+fn asynchronous_memory_never_holds_more_than_its_capacity() {
+    guarded(|| {
+        for entries in (1..=20).chain((21..=2_000).step_by(197)) {
+            let memory = capacity(entries);
+            Tasks::run(never_more_than(both(&memory).1, &memory, entries));
+        }
+    });
+}
+
+#[test]
+fn concurrent_writers_never_exceed_the_capacity() {
+    guarded(|| {
+        let memory = capacity(300);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (cache, memory) = (on(&memory), &memory);
+                scope.spawn(move || {
+                    for key in 0..2_000 {
+                        cache.set((thread, key), key).unwrap();
+                        assert!(memory.len() <= 300);
+                    }
+                });
+            }
+        });
+    });
+}
+
+#[test]
+fn memory_never_weighs_more_than_its_capacity() {
+    for capacity in [1, 7, 100, 1_000, 10_000, 1 << 20] {
+        let memory = weighed(capacity);
+        let cache = on(&memory);
+        for key in 0..3_000_u64 {
+            let weight = usize::try_from(key * 7919 % (capacity / 4 + 1)).unwrap();
+            let _ = cache.set(key, "x".repeat(weight.min(20_000)));
+            assert!(memory.weight() <= capacity, "{} of {capacity}", memory.weight());
+        }
+        assert!(memory.len() > 0);
+    }
+}
+
+#[test]
+fn a_small_memory_is_filled_to_the_last_entry() {
+    for entries in 1..=255 {
+        let memory = capacity(entries);
+        let cache = on(&memory);
+        for key in 0..entries {
+            cache.set(key, key).unwrap();
+        }
+        assert_eq!((memory.len(), cache.stats().evictions), (entries, 0));
+        let keys: Vec<_> = (0..entries).collect();
+        assert!(cache.get_many::<usize>(keys).unwrap().iter().all(Option::is_some));
+    }
+}
+
+#[test]
+fn the_default_capacity_is_500() {
+    let cache = CacheFactory::memory_cache();
+    for key in 0..2_000 {
+        cache.set(key, key).unwrap();
+    }
+    let live = cache.get_many::<i32>(0..2_000).unwrap().into_iter().flatten().count();
+    assert!((400..=500).contains(&live), "{live}");
+}
+
+#[test]
+fn a_capacity_of_zero_is_refused() {
+    let error = Cache::builder().store(Memory::with_capacity(0)).build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("capacity of 0"), "{error}");
+    let error = AsyncCache::builder().store(Memory::with_capacity(0)).build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+}
+
+#[test]
+fn what_is_too_heavy_is_refused_and_the_old_value_is_gone() {
+    let memory = weighed(100);
+    let cache = on(&memory);
+    cache.set("k", String::from("light")).unwrap();
+    cache.set("other", String::from("stays")).unwrap();
+    let error = cache.set("k", "x".repeat(101)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert!(error.to_string().contains("100"), "{error}");
+    assert!(!cache.has("k").unwrap());
+    assert!(cache.has("other").unwrap());
+    assert_eq!(cache.add("k", "x".repeat(101)).unwrap_err().kind(), ErrorKind::TooLarge);
+    let loaded: String = cache.get_or_set("k", || "x".repeat(101));
+    assert_eq!((loaded.len(), cache.stats().store_errors, cache.has("k").unwrap()), (101, 1, false));
+    cache.set("k", "x".repeat(50)).unwrap();
+    assert!(cache.has("k").unwrap());
+}
+
+#[test]
+fn the_weigher_is_asked_once_a_store() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&asked);
+    let memory = Memory::builder().capacity(1_000).weigher(move |key, value| {
+        counting.fetch_add(1, Ordering::SeqCst);
+        assert!(key == "ns:k" && (value.is::<u64>() || value.is::<i64>()));
+        1
+    });
+    let cache = Cache::builder().store(memory.build()).namespace("ns").build().unwrap();
+    let mut times = 0;
+    let mut more = |more: usize| {
+        times += more;
+        assert_eq!(asked.load(Ordering::SeqCst), times);
+    };
+    cache.set("k", 1_u64).unwrap();
+    more(1);
+    cache.set("k", 2_u64).unwrap();
+    more(1);
+    cache.get::<u64>("k").unwrap();
+    cache.get::<String>("k").unwrap_err();
+    cache.has("k").unwrap();
+    cache.touch("k", TTL).unwrap();
+    more(0);
+    cache.increment("k", 1).unwrap();
+    more(1);
+    cache.delete("k").unwrap();
+    cache.get_or_set("k", || 3_u64);
+    more(1);
+    cache.set_many([("k", 4_u64)]).unwrap();
+    more(1);
+    cache.clear().unwrap();
+    more(0);
+}
+
+#[test]
+fn expired_entries_hold_no_room() {
+    for entries in [1, 2, 10, 100, 255, 256, 1_000] {
+        let clock = Arc::new(ManualClock::new());
+        let memory = Arc::new(Memory::builder().capacity(entries as u64).clock(Arc::clone(&clock)).build());
+        let cache = on(&memory);
+        for round in 0..5 {
+            for key in 0..entries * 2 {
+                cache.set_with((round, key), key, TTL).unwrap();
+            }
+            clock.advance(TTL);
+            // Shards that share their capacity unevenly are filled to a half.
+            let new = if entries < 256 { entries } else { entries / 2 };
+            let evictions = cache.stats().evictions;
+            for key in 0..new {
+                cache.set_with(("new", round, key), key, TTL).unwrap();
+            }
+            let live = (0..new).filter(|key| cache.has(("new", round, key)).unwrap()).count();
+            assert_eq!((live, cache.stats().evictions - evictions), (new, 0), "of capacity {entries}");
+            clock.advance(TTL);
+        }
+    }
+}
+
+#[test]
+fn purge_expired_sweeps_out_what_has_expired_and_nothing_else() {
+    let clock = Arc::new(ManualClock::new());
+    let memory = Arc::new(Memory::builder().capacity(1_000).clock(Arc::clone(&clock)).build());
+    let cache = on(&memory);
+    for key in 0..100 {
+        cache.set_with(("short", key), key, TTL).unwrap();
+        cache.set(("long", key), key).unwrap();
+        cache.set_with(("tagged", key), key, Options::new().tags(["t"])).unwrap();
+    }
+    clock.advance(TTL);
+    assert_eq!(memory.len(), 300);
+    memory.purge_expired();
+    assert_eq!(memory.len(), 200);
+    cache.invalidate_tags(["t"]).unwrap();
+    memory.purge_expired();
+    assert_eq!((memory.len(), memory.weight(), cache.stats().evictions), (100, 100, 0));
+    assert!((0..100).all(|key| cache.has(("long", key)).unwrap()));
+    cache.clear().unwrap();
+    assert!(memory.is_empty());
+}
+
+#[test]
+fn evictions_of_live_entries_are_counted() {
+    let memory = capacity(10);
+    let cache = on(&memory);
+    for key in 0..25 {
+        cache.set(key, key).unwrap();
+    }
+    assert_eq!(cache.stats().evictions, 15);
+    // Neither replacing nor deleting is evicting.
+    let live: Vec<_> = (0..25).filter(|key| cache.has(key).unwrap()).collect();
+    for key in &live {
+        cache.set(key, 0).unwrap();
+    }
+    cache.delete_many(live).unwrap();
+    assert_eq!(cache.stats().evictions, 15);
+}
+
+/// A value that uses the cache when it is dropped, as a connection or a guard might.
+#[derive(Clone)]
+struct Curious(Arc<Mutex<Vec<u64>>>, Cache);
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        let seen = self.1.increment("dropped", 1);
+        self.1.delete("absent").unwrap();
+        self.1.has(0).unwrap();
+        self.0.lock().unwrap().push(seen.unwrap().cast_unsigned());
+    }
+}
+
+#[test]
+fn values_are_dropped_outside_of_all_locks() {
+    guarded(|| {
+        let clock = Arc::new(ManualClock::new());
+        let memory = Arc::new(Memory::builder().capacity(20).clock(Arc::clone(&clock)).build());
+        let drops = Arc::default();
+        let cache = on(&memory);
+        let value = || Local::new(Curious(Arc::clone(&drops), cache.clone()));
+        let count = || drops.lock().unwrap().len();
+        cache.set(0, value()).unwrap();
+        cache.set(0, value()).unwrap();
+        assert_eq!(count(), 1, "replaced");
+        cache.delete(0).unwrap();
+        assert_eq!(count(), 2, "deleted");
+        cache.set(0, value()).unwrap();
+        assert!(!cache.add(0, value()).unwrap());
+        assert_eq!(count(), 3, "not added");
+        cache.clear().unwrap();
+        assert_eq!(count(), 4, "cleared");
+        cache.set_with(1, value(), TTL).unwrap();
+        clock.advance(TTL);
+        memory.purge_expired();
+        assert_eq!(count(), 5, "swept out");
+        for key in 0..100 {
+            cache.set(key, value()).unwrap();
+        }
+        assert!(count() >= 84, "evicted");
+        cache.set_with(200, value(), Duration::ZERO).unwrap();
+        let loaded: Local<Curious> = cache.get_or_set(300, value);
+        cache.delete(300).unwrap();
+        drop(loaded);
+        cache.clear().unwrap();
+        assert_eq!(count(), 107);
+        // Whatever dies with the cache has it no more: let it go without asking.
+        drop(cache);
+    });
+}
+
+#[test]
+fn a_panicking_weigher_leaves_memory_usable() {
+    let memory = Memory::builder().capacity(10).weigher(|key, _| {
+        assert_ne!(key, "bad", "the weigher panics");
+        1
+    });
+    let cache = Cache::builder().store(memory.build()).build().unwrap();
+    let clone = cache.clone();
+    std::thread::spawn(move || clone.set("bad", 1)).join().unwrap_err();
+    let clone = cache.clone();
+    std::thread::spawn(move || clone.increment("bad", 1)).join().unwrap_err();
+    let clone = cache.clone();
+    std::thread::spawn(move || clone.get_or_set("bad", || 1)).join().unwrap_err();
+    guarded(move || {
+        assert!(!cache.has("bad").unwrap());
+        cache.set("good", 1).unwrap();
+        assert_eq!(cache.get_or_set("good", || 2), 1);
+        assert_eq!(cache.increment("good", 1).unwrap(), 2);
+    });
+}
+
+#[test]
+fn one_memory_serves_both_worlds() {
+    let memory = capacity(10);
+    let (threads, tasks) = both(&memory);
+    Tasks::run(async move {
+        threads.set("k", "v").await.unwrap();
+        assert_eq!(tasks.get::<String>("k").await.unwrap().as_deref(), Some("v"));
+        tasks.delete("k").await.unwrap();
+        assert!(!threads.has("k").await.unwrap());
+    });
+    assert!(Store::check(&*memory).is_ok());
+}
+
+#[test]
+fn a_scan_does_not_wash_out_what_is_used() {
+    let memory = capacity(100);
+    let cache = on(&memory);
+    for key in 0..50 {
+        cache.set(("hot", key), key).unwrap();
+    }
+    for scanned in 0..5_000 {
+        cache.get::<i32>(("hot", scanned % 50)).unwrap();
+        cache.set(("scan", scanned), scanned).unwrap();
+    }
+    let hot = (0..50).filter(|key| cache.has(("hot", *key)).unwrap()).count();
+    assert!(hot >= 45, "{hot} of 50 are left");
+}

@@ -1,0 +1,245 @@
+//! What is counted, exactly, and what is traced.
+
+#![cfg(not(shuttle))]
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cacheio_core::{Stats, Store};
+use cacheio_sync::Memory;
+use cacheio_tests::face::{Face, Tasks, Threads, join_all};
+use cacheio_tests::place::{Place, Time};
+use cacheio_tests::stage::Stage;
+use cacheio_tests::{stores, watchdog};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// Runs a test in both worlds, on memory and on bytes.
+macro_rules! everywhere {
+    ($($name:ident)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn threads_on_memory() {
+                watchdog::guarded(|| Threads::run(super::super::$name(Place::<Threads>::new(Time::manual(), stores::memory))));
+            }
+
+            #[test]
+            fn threads_on_bytes() {
+                watchdog::guarded(|| Threads::run(super::super::$name(Place::<Threads>::new(Time::manual(), stores::bytes))));
+            }
+
+            #[test]
+            fn tasks_on_memory() {
+                watchdog::guarded(|| Tasks::run(super::super::$name(Place::<Tasks>::new(Time::manual(), stores::memory))));
+            }
+
+            #[test]
+            fn tasks_on_bytes() {
+                watchdog::guarded(|| Tasks::run(super::super::$name(Place::<Tasks>::new(Time::manual(), stores::yielding_bytes))));
+            }
+        }
+    )*};
+}
+
+mod everywhere {
+    use super::*;
+
+    everywhere! {
+        a_new_cache_has_done_nothing
+        hits_and_misses
+        loads_and_their_errors
+        waits
+        writes_are_no_look_ups
+        an_expired_entry_is_a_miss
+        clones_count_together
+        caches_on_one_store_count_apart
+        a_store_failure_is_traced_without_the_key
+    }
+}
+
+#[track_caller]
+fn counts(stats: Stats, hits: u64, misses: u64, loads: u64, load_errors: u64, waits: u64, store_errors: u64) {
+    let counted = [stats.hits, stats.misses, stats.loads, stats.load_errors, stats.waits, stats.store_errors];
+    assert_eq!(counted, [hits, misses, loads, load_errors, waits, store_errors], "{stats:?}");
+    assert_eq!((stats.stale_hits, stats.evictions), (0, 0));
+}
+
+async fn a_new_cache_has_done_nothing<F: Face>(place: Place<F>) {
+    assert_eq!(place.cache.stats(), Stats::default());
+    assert!(place.cache.stats().hit_ratio().abs() < f64::EPSILON);
+}
+
+async fn hits_and_misses<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    cache.set_many(vec![("a", 1), ("b", 2)]).await.unwrap();
+    cache.get::<i32>("a").await.unwrap();
+    counts(cache.stats(), 1, 0, 0, 0, 0, 0);
+    cache.get::<i32>("missing").await.unwrap();
+    counts(cache.stats(), 1, 1, 0, 0, 0, 0);
+    cache.get_arc::<i32>("a").await.unwrap();
+    cache.get_arc::<i32>("missing").await.unwrap();
+    counts(cache.stats(), 2, 2, 0, 0, 0, 0);
+    cache.get_many::<i32>(vec!["a", "missing", "b", "b"]).await.unwrap();
+    counts(cache.stats(), 5, 3, 0, 0, 0, 0);
+    assert!((cache.stats().hit_ratio() - 0.625).abs() < f64::EPSILON);
+}
+
+async fn loads_and_their_errors<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    cache.get_or_set("k", || async { 1 }).await;
+    counts(cache.stats(), 0, 1, 1, 0, 0, 0);
+    cache.get_or_set("k", || async { 1 }).await;
+    counts(cache.stats(), 1, 1, 1, 0, 0, 0);
+    cache.get_or_try_set("failing", || async { Err::<i32, _>("no") }).await.unwrap_err();
+    counts(cache.stats(), 1, 2, 2, 1, 0, 0);
+    cache.get_or_try_set("failing", || async { Ok::<_, ()>(1) }).await.unwrap();
+    counts(cache.stats(), 1, 3, 3, 1, 0, 0);
+    cache.get_or_set_with("unkept", Duration::ZERO, || async { 1 }).await;
+    counts(cache.stats(), 1, 4, 4, 1, 0, 0);
+}
+
+async fn waits<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    let stage = Stage::new();
+    let callers = (0..10).map(|i| {
+        let (cache, load) = (cache.clone(), stage.loader(i));
+        F::spawn(async move { cache.get_or_set("k", load).await })
+    });
+    let callers = callers.collect();
+    cache.until(|cache| cache.stats().waits == 9).await;
+    counts(cache.stats(), 0, 10, 1, 0, 9, 0);
+    stage.end();
+    join_all(callers).await;
+    counts(cache.stats(), 0, 10, 1, 0, 9, 0);
+}
+
+async fn writes_are_no_look_ups<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    cache.set("k", 1).await.unwrap();
+    cache.add("k", 2).await.unwrap();
+    cache.increment("k", 1).await.unwrap();
+    cache.touch("k", place_ttl()).await.unwrap();
+    cache.has("k").await.unwrap();
+    cache.has("missing").await.unwrap();
+    cache.delete("k").await.unwrap();
+    cache.delete("k").await.unwrap();
+    cache.clear().await.unwrap();
+    cache.ping().await.unwrap();
+    counts(cache.stats(), 0, 0, 0, 0, 0, 0);
+}
+
+fn place_ttl() -> Duration {
+    Duration::from_secs(100)
+}
+
+async fn an_expired_entry_is_a_miss<F: Face>(place: Place<F>) {
+    let cache = &place.cache;
+    cache.set_with("k", 1, place.ttl()).await.unwrap();
+    cache.get::<i32>("k").await.unwrap();
+    place.expire(place.ttl());
+    cache.get::<i32>("k").await.unwrap();
+    counts(cache.stats(), 1, 1, 0, 0, 0, 0);
+}
+
+async fn clones_count_together<F: Face>(place: Place<F>) {
+    let clone = place.cache.clone();
+    clone.get::<i32>("k").await.unwrap();
+    place.cache.get::<i32>("k").await.unwrap();
+    counts(clone.stats(), 0, 2, 0, 0, 0, 0);
+    assert_eq!(clone.stats(), place.cache.stats());
+}
+
+async fn caches_on_one_store_count_apart<F: Face>(place: Place<F>) {
+    let [a, b] = place.sharing(["a", "b"]);
+    a.get::<i32>("k").await.unwrap();
+    counts(a.stats(), 0, 1, 0, 0, 0, 0);
+    counts(b.stats(), 0, 0, 0, 0, 0, 0);
+}
+
+/// What was traced, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<(Level, String, String)>>>);
+
+impl Subscriber for Log {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        let mut fields = Text(attributes.metadata().name().to_owned());
+        attributes.record(&mut fields);
+        self.note(attributes.metadata(), fields);
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Text(String::new());
+        event.record(&mut fields);
+        self.note(event.metadata(), fields);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+impl Log {
+    fn note(&self, metadata: &Metadata<'_>, text: Text) {
+        let entry = (*metadata.level(), metadata.target().to_owned(), text.0);
+        self.0.lock().unwrap().push(entry);
+    }
+}
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.push_str(&format!(" {field}={value:?}"));
+    }
+}
+
+async fn a_store_failure_is_traced_without_the_key<F: Face>(place: Place<F>) {
+    let (cache, breaker) = place.breakable();
+    cache.set("words", "no number").await.unwrap();
+    breaker.all_fail(true);
+    let log = Log::default();
+    {
+        // Of this thread: both faces run their test on the thread that calls.
+        let _log = tracing::subscriber::set_default(log.clone());
+        cache.get_or_set("secret key", || async { 1 }).await;
+        breaker.all_fail(false);
+        cache.get_or_set("words", || async { 1 }).await;
+    }
+    let log = log.0.lock().unwrap();
+    let warnings: Vec<_> = log.iter().filter(|(level, target, _)| *level == Level::WARN && target == "cacheio").collect();
+    assert!(warnings.len() >= 3, "a reading, a writing, a decoding: {log:?}");
+    assert!(warnings.iter().any(|(_, _, text)| text.contains("Unavailable") && text.contains("get")), "{log:?}");
+    assert!(warnings.iter().any(|(_, _, text)| text.contains("Unavailable") && text.contains("set")), "{log:?}");
+    assert!(warnings.iter().any(|(_, _, text)| text.contains("it was unplugged")), "{log:?}");
+    assert!(warnings.iter().any(|(_, _, text)| text.contains("Decode")), "{log:?}");
+    for (level, _, text) in log.iter().filter(|(level, ..)| *level < Level::TRACE) {
+        assert!(!text.contains("secret key") && !text.contains("words"), "{level}: {text}");
+    }
+}
+
+#[test]
+fn evictions_are_the_stores() {
+    let memory = Arc::new(Memory::with_capacity(3));
+    let place = |_: &Time| Memory::with_capacity(3);
+    Threads::run(async move {
+        let cache = Place::<Threads>::new(Time::manual(), place).cache;
+        for key in 0..10 {
+            cache.set(key, key).await.unwrap();
+        }
+        assert_eq!(cache.stats().evictions, 7);
+    });
+    assert_eq!(Store::evictions(&*memory), 0);
+}

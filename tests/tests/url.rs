@@ -1,0 +1,128 @@
+//! Caches named by a URL, in both worlds.
+
+#![cfg(not(shuttle))]
+
+use cacheio_async::AsyncCache;
+use cacheio_core::{Error, ErrorKind};
+use cacheio_sync::Cache;
+use cacheio_tests::face::block_on;
+
+/// The cache that a URL names; in both worlds it is as good, or as bad.
+fn open(url: &str) -> Result<(Cache, AsyncCache), Error> {
+    match (Cache::from_url(url), AsyncCache::from_url(url)) {
+        (Ok(threads), Ok(tasks)) => {
+            assert_eq!(threads.namespace(), tasks.namespace());
+            Ok((threads, tasks))
+        }
+        (Err(threads), Err(tasks)) => {
+            assert_eq!((threads.kind(), threads.to_string()), (tasks.kind(), tasks.to_string()));
+            Err(threads)
+        }
+        (threads, tasks) => panic!("the worlds differ over {url}: {threads:?} and {tasks:?}"),
+    }
+}
+
+fn refused(url: &str) -> String {
+    let error = open(url).expect_err(url);
+    assert_eq!(error.kind(), ErrorKind::Config, "{url}");
+    let (message, debug) = (error.to_string(), format!("{error:?}"));
+    assert!(!message.contains("secret") && !debug.contains("secret"), "{url} shows: {message}");
+    message
+}
+
+#[test]
+fn a_url_makes_a_cache_in_memory() {
+    for url in [
+        "memory://",
+        "memory://?",
+        "memory://?capacity=10",
+        "memory://?ttl=300",
+        "memory://?ttl=500ms",
+        "memory://?ttl=5m&capacity=10&namespace=shop&jitter=0.1",
+        "memory://?ttl=never&",
+    ] {
+        let (threads, tasks) = open(url).expect(url);
+        threads.set("k", 1).unwrap();
+        assert_eq!(threads.get::<i32>("k").unwrap(), Some(1));
+        block_on(async {
+            tasks.set("k", 1).await.unwrap();
+            assert_eq!(tasks.get::<i32>("k").await.unwrap(), Some(1));
+        });
+    }
+}
+
+#[test]
+fn a_url_says_capacity_and_namespace() {
+    let (threads, tasks) = open("memory://?capacity=10&namespace=my%20shop%26co").unwrap();
+    assert_eq!(threads.namespace(), "my shop&co");
+    for key in 0..100 {
+        threads.set(key, key).unwrap();
+        block_on(tasks.set(key, key)).unwrap();
+    }
+    assert_eq!(threads.get_many::<i32>(0..100).unwrap().into_iter().flatten().count(), 10);
+    assert_eq!(block_on(tasks.get_many::<i32>(0..100)).unwrap().into_iter().flatten().count(), 10);
+}
+
+#[test]
+fn an_unknown_scheme_says_which_there_are() {
+    for url in ["postgres://user:secret@host/db", "MEMCACHED-X://secret", "://secret"] {
+        assert!(refused(url).contains("memory://"), "{}", refused(url));
+    }
+}
+
+#[test]
+fn what_is_no_url_says_how_one_begins() {
+    for url in ["", "memory", "memory:", "memory:/", "secret"] {
+        assert!(refused(url).contains("memory://"), "{}", refused(url));
+    }
+}
+
+#[test]
+fn an_unknown_parameter_says_which_there_are() {
+    for url in ["memory://?tll=5", "memory://?capacity=5&Capacity=secret", "memory://?password=secret", "memory://?=secret"] {
+        let message = refused(url);
+        for parameter in ["capacity", "namespace", "ttl", "jitter"] {
+            assert!(message.contains(parameter), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_value_that_is_none_says_what_is_one() {
+    for (url, expected) in [
+        ("memory://?capacity=0", "capacity of 0"),
+        ("memory://?capacity=x", "number of entries"),
+        ("memory://?capacity=-1", "number of entries"),
+        ("memory://?capacity=", "number of entries"),
+        ("memory://?capacity", "number of entries"),
+        ("memory://?capacity=99999999999999999999999", "number of entries"),
+        ("memory://?ttl=bad", "\"5m\""),
+        ("memory://?ttl=", "\"never\""),
+        ("memory://?ttl=-5", "\"30s\""),
+        ("memory://?ttl=1.5s", "\"500ms\""),
+        ("memory://?ttl=0", "zero"),
+        ("memory://?ttl=99999999999", "290 years"),
+        ("memory://?jitter=x", "from 0 to 1"),
+        ("memory://?jitter=2", "from 0 to 1"),
+        ("memory://?jitter=nan", "from 0 to 1"),
+        ("memory://?namespace=%zz", "percent-encoding"),
+        ("memory://?%zz=secret", "percent-encoding"),
+    ] {
+        let message = refused(url);
+        assert!(message.contains(expected), "{url}: {message}");
+    }
+    assert!(refused(&format!("memory://?namespace={}", "n".repeat(101))).contains("100"));
+}
+
+#[test]
+fn a_parameter_that_stands_twice_is_refused() {
+    assert!(refused("memory://?ttl=1&ttl=2").contains("twice"));
+    assert!(refused("memory://?capacity=secret&capacity=secret").contains("`capacity`"));
+}
+
+#[test]
+fn memory_has_no_host() {
+    for url in ["memory://localhost", "memory://user:secret@host?capacity=1", "memory:///path"] {
+        assert!(refused(url).contains("memory://?capacity=10000"), "{}", refused(url));
+    }
+}
