@@ -11,7 +11,8 @@ use std::sync::Arc;
 use crate::{Local, Value};
 
 pub use crate::backend::Backend;
-pub use crate::engine::{Engine, Failure, Loaded, Missed, Sharing, now};
+pub use crate::engine::{Coordination, Engine, Failure, Loaded, Missed, Sharing, now};
+pub use crate::error::overflow;
 pub use crate::settings::Settings;
 pub use crate::ttl::parse_duration;
 pub use crate::url::CacheUrl;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::Coordination;
 use crate::sync::{EventListener, Listener};
 use crate::{AsyncStore, Entry, Form, Key, KeyRule, Result, Store};
 
@@ -94,6 +95,13 @@ impl Backend {
         match &self.store {
             AnyStore::Direct(store) => store.evictions(),
             AnyStore::Immediate(store) | AnyStore::Suspending(store) => store.evictions(),
+        }
+    }
+
+    pub(crate) fn coordination(&self) -> Option<Arc<Coordination>> {
+        match &self.store {
+            AnyStore::Direct(store) => store.coordination(),
+            AnyStore::Immediate(store) | AnyStore::Suspending(store) => store.coordination(),
         }
     }
 

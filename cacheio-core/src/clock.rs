@@ -48,8 +48,9 @@ pub trait Clock: Debug + Send + Sync + 'static {
     }
 }
 
-/// How far [`Clock::recent`] may be off: two ticks of the slowest kernel.
-pub const CLOCK_LAG: Duration = Duration::from_millis(20);
+/// How far [`Clock::recent`] may be off: ten ticks of the slowest kernel, since a virtual machine
+/// may miss some. What is closer to its end is judged by [`Clock::now`].
+pub const CLOCK_LAG: Duration = Duration::from_millis(100);
 
 /// The system's monotonic clock, exact to the nanosecond; its [`recent`](Clock::recent) is the
 /// kernel's coarse clock (Linux), which costs a tenth.
@@ -180,7 +181,7 @@ mod tests {
         for _ in 0..1_000 {
             let coarse = SystemClock.recent();
             let precise = SystemClock.now();
-            assert!(coarse <= precise && precise.since(coarse) < CLOCK_LAG * 50);
+            assert!(coarse <= precise && precise.since(coarse) < CLOCK_LAG * 10);
         }
     }
 

@@ -20,8 +20,8 @@ use std::time::Duration;
 use tracing::Instrument as _;
 
 use crate::backend::Backend;
-use crate::error::reentrant;
-use crate::flight::{Flights, Join, Lead, Outcome, Write};
+use crate::error::{overflow, reentrant};
+use crate::flight::{Flights, Join, Lead, Outcome, Write, Writes};
 use crate::key::{Key, KeyBuffer};
 use crate::settings::{Checked, Settings};
 use crate::stats::{Count, Counters};
@@ -51,9 +51,16 @@ pub fn now<F: Future>(future: F) -> F::Output {
 pub struct Engine {
     backend: Backend,
     settings: Checked,
-    flights: Arc<Flights>,
-    tags: Tags,
+    coordination: Arc<Coordination>,
     counters: Counters,
+}
+
+/// What the caches on one store have to agree on. A store that several caches of a process can
+/// share keeps it for them.
+#[derive(Debug, Default)]
+pub struct Coordination {
+    flights: Flights,
+    tags: Tags,
 }
 
 /// What a loader made.
@@ -70,6 +77,9 @@ impl<V> From<V> for Loaded<V> {
         Self { value, keep: true }
     }
 }
+
+/// An entry, and for how long it is stored.
+type Prepared = (Entry, Option<Duration>);
 
 /// How a load failed.
 #[derive(Debug)]
@@ -104,14 +114,13 @@ impl Engine {
     pub fn new(backend: Backend, settings: Settings) -> Result<Self> {
         let checked = || {
             backend.check()?;
-            settings.check(backend.form() == Form::Bytes)
+            settings.check(backend.form() == Form::Bytes, backend.key_rule())
         };
         let settings = checked().map_err(|error| error.during(Operation::Build))?;
         Ok(Self {
+            coordination: backend.coordination().unwrap_or_default(),
             backend,
             settings,
-            flights: Flights::new(),
-            tags: Tags::default(),
             counters: Counters::new(),
         })
     }
@@ -157,14 +166,19 @@ impl Engine {
         }
     }
 
-    /// An entry as the type asked for; counts the hit.
+    /// An entry as the type asked for.
     fn read<V: Value>(&self, entry: Entry) -> Result<Arc<V::Stored>> {
-        let value = match entry.payload {
+        match entry.payload {
             Payload::Object(object) => self.object_as::<V>(&object),
             Payload::Bytes(bytes) => V::decode(&bytes, &*self.settings.codec),
-        }?;
-        self.counters.add(Count::Hit);
-        Ok(value)
+        }
+    }
+
+    fn count_lookup<T>(&self, found: Option<&T>) {
+        self.counters.add(match found {
+            Some(_) => Count::Hit,
+            None => Count::Miss,
+        });
     }
 
     /// An object as the type asked for: by way of the codec, where it is of another.
@@ -202,8 +216,8 @@ impl Engine {
         let key = self.key(&mut buffer, &key);
         let read = self.backend.get(&key).await;
         let value = read.and_then(|entry| entry.map(|entry| self.read::<V>(entry)).transpose());
-        if let Ok(None) = value {
-            self.counters.add(Count::Miss);
+        if let Ok(value) = &value {
+            self.count_lookup(value.as_ref());
         }
         value.map_err(|error| about(error, Operation::Get, &key))
     }
@@ -224,16 +238,10 @@ impl Engine {
         };
         let mut values = Vec::with_capacity(entries.len());
         for (entry, key) in entries.into_iter().zip(&keys) {
-            values.push(match entry {
-                Some(entry) => Some(V::from_stored(
-                    self.read::<V>(entry)
-                        .map_err(|error| about(error, Operation::GetMany, key))?,
-                )),
-                None => {
-                    self.counters.add(Count::Miss);
-                    None
-                }
-            });
+            let value = entry.map(|entry| self.read::<V>(entry)).transpose();
+            let value = value.map_err(|error| about(error, Operation::GetMany, key))?;
+            self.count_lookup(value.as_ref());
+            values.push(value.map(V::from_stored));
         }
         Ok(values)
     }
@@ -247,7 +255,7 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let prepared = self
-            .prepare(value, &options)
+            .prepare(value.into_object(), &options, &self.stamp(&options))
             .map_err(|error| about(error, Operation::Set, &key))?;
         let _write = self.write(key).await;
         let set = match prepared {
@@ -284,7 +292,7 @@ impl Engine {
                 .map_err(failed);
         };
         self.can_tag(&options.tags).map_err(failed)?;
-        let stamps = self.tags.stamp(&options.tags);
+        let stamps = self.stamp(&options);
         let mut prepared = Vec::with_capacity(keys.len());
         for (key, value) in keys.iter().zip(values) {
             let entry = self.entry(value.into_object(), &stamps);
@@ -306,7 +314,7 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let prepared = self
-            .prepare(value, &options)
+            .prepare(value.into_object(), &options, &self.stamp(&options))
             .map_err(|error| about(error, Operation::Add, &key))?;
         let _write = self.write(key).await;
         let added = match prepared {
@@ -351,16 +359,14 @@ impl Engine {
             // The negation of a decrement that does not fit.
             let by = by.ok_or_else(overflow)?;
             self.untagged(&options)?;
-            let lifetime = self.lifetime(options.ttl)?;
+            let Lifetime::Live(ttl) = self.lifetime(options.ttl)? else {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "a counter with a TTL of zero would be gone at once",
+                ));
+            };
             let _write = self.write(key).await;
-            match lifetime {
-                Lifetime::Live(ttl) => self.backend.increment(&key, by, ttl).await,
-                Lifetime::Zero => {
-                    let count = self.backend.increment(&key, by, None).await?;
-                    self.backend.delete(&key).await?;
-                    Ok(count)
-                }
-            }
+            self.backend.increment(&key, by, ttl).await
         };
         increment
             .await
@@ -385,7 +391,7 @@ impl Engine {
     }
 
     pub async fn clear(&self) -> Result<()> {
-        let mut writes = self.flights.write_all();
+        let mut writes = self.flights().write_all();
         for publishing in writes.take_publishing() {
             self.wait(publishing).await;
         }
@@ -400,7 +406,9 @@ impl Engine {
         let tags: Vec<_> = tags.into_iter().map(Into::into).collect();
         self.can_tag(&tags)
             .map_err(|error| error.during(Operation::InvalidateTags))?;
-        self.tags.invalidate(&tags);
+        self.coordination
+            .tags
+            .invalidate(&self.settings.prefix, &tags);
         Ok(())
     }
 
@@ -431,14 +439,15 @@ impl Engine {
         F: Future<Output = Result<Loaded<V>, E>>,
     {
         let key = Key::new(&missed.0);
-        let mut ended = Some(self.flights.ended(&key));
-        if let Some(value) = self.hit::<V>(&key, self.backend.get(&key).await) {
+        let mut ended = Some(self.flights().ended(&key));
+        let found = self.hit::<V>(&key, self.backend.get(&key).await);
+        self.count_lookup(found.as_ref());
+        if let Some(value) = found {
             return Ok(V::from_stored(value));
         }
-        self.counters.add(Count::Miss);
         loop {
-            let stamps = self.tags.stamp(&options.tags);
-            match self.flights.join(&key, ended.take(), stamps) {
+            let stamps = self.stamp(options);
+            match self.flights().join(&key, ended.take(), stamps) {
                 Join::Circle => return Err(Failure::Reentrant(reentrant(key.text()))),
                 Join::Lead(lead) => {
                     if lead.must_reread()
@@ -461,12 +470,12 @@ impl Engine {
                                 return Ok(V::from_stored(value));
                             }
                         }
-                        Some(Outcome::Failed(error)) => {
+                        Some(Outcome::Failed(error)) if sharing == Sharing::Shared => {
                             if let Ok(error) = error.downcast::<E>() {
                                 return Err(Failure::Load(error));
                             }
                         }
-                        Some(Outcome::FailedAlone) => {
+                        Some(Outcome::Failed(_) | Outcome::FailedAlone) => {
                             drop(wait);
                             return match self.run(loader).await {
                                 Ok(loaded) => Ok(loaded.value),
@@ -500,7 +509,7 @@ impl Engine {
         let text = self.text(&key);
         let key = Key::new(&text);
         let lead = loop {
-            match self.flights.lead(&key, self.tags.stamp(&options.tags)) {
+            match self.flights().lead(&key, self.stamp(options)) {
                 Ok(lead) => break lead,
                 Err(publishing) => self.wait(publishing).await,
             }
@@ -534,15 +543,20 @@ impl Engine {
             }
         };
         let value = loaded.value.into_stored();
-        if loaded.keep
-            && lead.begin_publishing()
-            && let Err(error) = self
-                .publish(&lead, key, Arc::clone(&value) as Arc<dyn Object>, options)
-                .await
-        {
+        let object = Arc::clone(&value) as Arc<dyn Object>;
+        // Encoding is done before anyone is kept waiting by the publishing.
+        let prepared = match loaded.keep {
+            true => self.prepare(object, options, lead.stamps()),
+            false => Ok(None),
+        };
+        let published = match prepared {
+            Ok(prepared) => self.publish(&lead, key, prepared).await,
+            Err(error) => Err(error),
+        };
+        lead.land(|| Outcome::Value(Arc::clone(&value) as Arc<dyn Object>));
+        if let Err(error) = published {
             self.store_failed(&about(error, Operation::Set, key));
         }
-        lead.land(|| Outcome::Value(Arc::clone(&value) as Arc<dyn Object>));
         Ok(V::from_stored(value))
     }
 
@@ -560,22 +574,37 @@ impl Engine {
         loaded
     }
 
-    async fn publish(
-        &self,
-        lead: &Lead,
-        key: &Key<'_>,
-        value: Arc<dyn Object>,
-        options: &Options,
-    ) -> Result<()> {
-        let Lifetime::Live(ttl) = self.lifetime(options.ttl)? else {
+    /// Stores what was loaded, unless a write came between.
+    async fn publish(&self, lead: &Lead, key: &Key<'_>, prepared: Option<Prepared>) -> Result<()> {
+        let is_needed = prepared.is_some() || lead.replaces();
+        if !is_needed || !lead.begin_publishing() {
             return Ok(());
+        }
+        let publish = async {
+            match prepared {
+                Some((entry, ttl)) => self.backend.set(key, entry, ttl).await,
+                None => self.backend.delete(key).await.map(drop),
+            }
         };
-        self.can_tag(&options.tags)?;
-        let entry = self.entry(value, lead.stamps())?;
-        self.backend.set(key, entry, ttl).await
+        lead.frame().run(publish).await
     }
 
     // The parts.
+
+    fn flights(&self) -> &Flights {
+        &self.coordination.flights
+    }
+
+    /// What the counters of the tags say now; in a cache that can have none, nothing.
+    fn stamp(&self, options: &Options) -> Stamps {
+        match self.backend.form() {
+            Form::Objects => self
+                .coordination
+                .tags
+                .stamp(&self.settings.prefix, &options.tags),
+            Form::Bytes => Stamps::default(),
+        }
+    }
 
     #[inline]
     fn key<'a>(&self, buffer: &'a mut KeyBuffer, key: &'a impl CacheKey) -> Key<'a> {
@@ -596,18 +625,18 @@ impl Engine {
         lifetime(ttl, self.settings.default_ttl, jitter, random)
     }
 
-    /// What `set` and `add` hand to the store; none for a TTL of zero.
+    /// What the store gets; none for a TTL of zero.
     fn prepare(
         &self,
-        value: impl Encode,
+        object: Arc<dyn Object>,
         options: &Options,
-    ) -> Result<Option<(Entry, Option<Duration>)>> {
+        stamps: &Stamps,
+    ) -> Result<Option<Prepared>> {
         let Lifetime::Live(ttl) = self.lifetime(options.ttl)? else {
             return Ok(None);
         };
         self.can_tag(&options.tags)?;
-        let stamps = self.tags.stamp(&options.tags);
-        Ok(Some((self.entry(value.into_object(), &stamps)?, ttl)))
+        Ok(Some((self.entry(object, stamps)?, ttl)))
     }
 
     /// A value in the form that the store keeps.
@@ -643,16 +672,16 @@ impl Engine {
 
     /// Registers a write and waits until it may go to the store.
     async fn write<'a>(&'a self, key: Key<'a>) -> Write<'a> {
-        let mut write = self.flights.write(key);
+        let mut write = self.flights().write(key);
         if let Some(publishing) = write.take_publishing() {
             self.wait(publishing).await;
         }
         write
     }
 
-    async fn write_many<'a>(&'a self, keys: &[Key<'a>]) -> Vec<Write<'a>> {
-        let mut writes: Vec<_> = keys.iter().map(|key| self.flights.write(*key)).collect();
-        for write in &mut writes {
+    async fn write_many<'a>(&'a self, keys: &[Key<'a>]) -> Writes<'a> {
+        let mut writes = Writes(keys.iter().map(|key| self.flights().write(*key)).collect());
+        for write in &mut writes.0 {
             if let Some(publishing) = write.take_publishing() {
                 self.wait(publishing).await;
             }
@@ -700,13 +729,6 @@ impl Failure<Infallible> {
 
 fn about(error: Error, operation: Operation, key: &Key<'_>) -> Error {
     error.during(operation).with_key(key.text())
-}
-
-pub(crate) fn overflow() -> Error {
-    Error::new(
-        ErrorKind::Overflow,
-        "the counter would leave the range of i64; it is left as it was",
-    )
 }
 
 /// A fraction from 0 to 1, from the standard library's own randomness.

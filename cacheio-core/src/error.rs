@@ -294,3 +294,11 @@ pub(crate) fn reentrant(key: &str) -> Error {
     .during(Operation::Load)
     .with_key(key)
 }
+
+/// The one wording of "this counter is full".
+pub fn overflow() -> Error {
+    Error::new(
+        ErrorKind::Overflow,
+        "the counter would leave the range of i64; it is left as it was",
+    )
+}

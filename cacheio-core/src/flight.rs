@@ -26,7 +26,19 @@ const STRIPES: usize = 64;
 /// The register of the loads and writes under way in one cache.
 #[derive(Debug)]
 pub(crate) struct Flights {
-    stripes: Box<[Stripe]>,
+    stripes: Arc<[Stripe]>,
+}
+
+impl Default for Flights {
+    fn default() -> Self {
+        let stripe = || Stripe {
+            register: Mutex::default(),
+            ended: AtomicU64::new(0),
+        };
+        Self {
+            stripes: std::iter::repeat_with(stripe).take(STRIPES).collect(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -98,16 +110,6 @@ pub(crate) enum Join {
 }
 
 impl Flights {
-    pub(crate) fn new() -> Arc<Self> {
-        let stripe = || Stripe {
-            register: Mutex::default(),
-            ended: AtomicU64::new(0),
-        };
-        Arc::new(Self {
-            stripes: std::iter::repeat_with(stripe).take(STRIPES).collect(),
-        })
-    }
-
     /// How many loads and writes around this key have ended: to be asked before the store is read,
     /// and given to [`join`](Self::join).
     pub(crate) fn ended(&self, key: &Key<'_>) -> u64 {
@@ -118,12 +120,7 @@ impl Flights {
     ///
     /// `ended` is what [`ended`](Self::ended) said before the reading; if another load or write
     /// has ended since, or it was not asked, the leader has to read again.
-    pub(crate) fn join(
-        self: &Arc<Self>,
-        key: &Key<'_>,
-        ended: Option<u64>,
-        stamps: Stamps,
-    ) -> Join {
+    pub(crate) fn join(&self, key: &Key<'_>, ended: Option<u64>, stamps: Stamps) -> Join {
         let stripe = self.stripe(key.hash());
         let register = stripe.lock();
         if let Some(flight) = register.flights.get(key.text()) {
@@ -147,7 +144,7 @@ impl Flights {
             state.phase = Phase::Invalidated;
         }
         let reread = ended != Some(stripe.ended.load(Ordering::SeqCst));
-        Join::Lead(self.open(register, key, stamps, reread))
+        Join::Lead(self.open(register, key, stamps, reread, false))
     }
 
     /// Opens a flight of a key whatever other is under way, as a write would: the other is
@@ -156,35 +153,34 @@ impl Flights {
     /// # Errors
     ///
     /// What to wait for first, if the other is being stored.
-    pub(crate) fn lead(
-        self: &Arc<Self>,
-        key: &Key<'_>,
-        stamps: Stamps,
-    ) -> Result<Lead, EventListener> {
+    pub(crate) fn lead(&self, key: &Key<'_>, stamps: Stamps) -> Result<Lead, EventListener> {
         let mut register = self.stripe(key.hash()).lock();
         match register.invalidate(key.text()) {
             Some(publishing) => Err(publishing),
-            None => Ok(self.open(register, key, stamps, false)),
+            None => Ok(self.open(register, key, stamps, false, true)),
         }
     }
 
     fn open(
-        self: &Arc<Self>,
+        &self,
         mut register: MutexGuard<'_, Register>,
         key: &Key<'_>,
         stamps: Stamps,
         reread: bool,
+        replaces: bool,
     ) -> Lead {
         let flight = Arc::new(Flight::new(key, stamps));
+        let frame = Frame::new(flight.id);
         register
             .flights
             .insert(key.text().into(), Arc::clone(&flight));
         drop(register);
         Lead {
-            frame: Frame::new(flight.id),
-            flights: Arc::clone(self),
+            frame,
+            stripes: Arc::clone(&self.stripes),
             flight,
             reread,
+            replaces,
             landed: false,
         }
     }
@@ -205,7 +201,7 @@ impl Flights {
     /// Registers a write of all keys.
     pub(crate) fn write_all(&self) -> WriteAll<'_> {
         let mut publishing = Vec::new();
-        for stripe in &self.stripes {
+        for stripe in &*self.stripes {
             let mut register = stripe.lock();
             register.clears += 1;
             publishing.extend(register.invalidate_all());
@@ -217,9 +213,13 @@ impl Flights {
     }
 
     fn stripe(&self, hash: u64) -> &Stripe {
-        // Memory takes its shard from other bits: a stripe's keys are spread over all shards.
-        &self.stripes[(hash >> 20) as usize % STRIPES]
+        stripe(&self.stripes, hash)
     }
+}
+
+fn stripe(stripes: &[Stripe], hash: u64) -> &Stripe {
+    // Memory takes its shard from other bits: a stripe's keys are spread over all shards.
+    &stripes[(hash >> 20) as usize % STRIPES]
 }
 
 impl Stripe {
@@ -286,6 +286,9 @@ impl Flight {
     fn invalidate(&self) -> Option<EventListener> {
         let mut state = self.state();
         match state.phase {
+            // What storing it runs (`Drop` of a value that falls out) may write: it would wait for
+            // itself. Its write goes to the store after the value.
+            Phase::Publishing if Frame::is_around(self.id) => None,
             Phase::Publishing => Some(self.landed.listen()),
             Phase::Loading => {
                 state.phase = Phase::Invalidated;
@@ -300,10 +303,11 @@ impl Flight {
 /// and one of those who wait takes over.
 #[derive(Debug)]
 pub(crate) struct Lead {
-    flights: Arc<Flights>,
+    stripes: Arc<[Stripe]>,
     flight: Arc<Flight>,
     frame: Arc<Frame>,
     reread: bool,
+    replaces: bool,
     landed: bool,
 }
 
@@ -312,6 +316,11 @@ impl Lead {
     /// between the reading that missed and this one's beginning.
     pub(crate) fn must_reread(&self) -> bool {
         self.reread
+    }
+
+    /// Whether what is in the store has to go, also when the value is not stored.
+    pub(crate) fn replaces(&self) -> bool {
+        self.replaces
     }
 
     /// Where to run the loader.
@@ -363,7 +372,7 @@ impl Lead {
     }
 
     fn stripe(&self) -> &Stripe {
-        self.flights.stripe(self.flight.hash)
+        stripe(&self.stripes, self.flight.hash)
     }
 }
 
@@ -428,13 +437,24 @@ impl Drop for Write<'_> {
         if let Some(at) = register
             .writes
             .iter()
-            .position(|hash| *hash == self.key.hash())
+            .rposition(|hash| *hash == self.key.hash())
         {
             register.writes.swap_remove(at);
         }
         // One that began during the write may have loaded what was there before it.
         register.invalidate(self.key.text());
         stripe.end();
+    }
+}
+
+/// Writes of several keys under way.
+#[derive(Debug)]
+pub(crate) struct Writes<'a>(pub(crate) Vec<Write<'a>>);
+
+impl Drop for Writes<'_> {
+    fn drop(&mut self) {
+        // The last one first: it is found at the end of its register.
+        while self.0.pop().is_some() {}
     }
 }
 
@@ -454,7 +474,7 @@ impl WriteAll<'_> {
 
 impl Drop for WriteAll<'_> {
     fn drop(&mut self) {
-        for stripe in &self.flights.stripes {
+        for stripe in &*self.flights.stripes {
             let mut register = stripe.lock();
             register.clears -= 1;
             register.invalidate_all();

@@ -129,20 +129,37 @@ impl<'a> KeyWriter<'a> {
     /// Writes several parts, joined by `:`; inside another tuple they stand in parentheses.
     pub fn tuple(&mut self, write: impl FnOnce(&mut KeyParts<'_>)) {
         if self.nested {
-            self.list('(', ')', write);
+            self.out.push('(');
+            self.parts(write);
+            self.out.push(')');
         } else {
-            self.list_bare(write);
+            self.parts(write);
         }
     }
 
     /// Writes several parts, joined by `:`, in brackets.
     pub fn slice(&mut self, write: impl FnOnce(&mut KeyParts<'_>)) {
-        self.list('[', ']', write);
+        self.out.push('[');
+        if !self.parts(write) {
+            // Not what one empty part is, nor what any text can be: its `%` are escaped.
+            self.out.push('%');
+        }
+        self.out.push(']');
     }
 
-    /// Writes what stands for "no value": it differs from every other part.
-    pub fn none(&mut self) {
-        self.out.push_str("%none");
+    /// Writes what may be missing.
+    pub fn option(&mut self, some: Option<&(impl CacheKey + ?Sized)>) {
+        let Some(some) = some else {
+            self.out.push_str("%none");
+            return;
+        };
+        let start = self.out.len();
+        some.write_key(&mut self.placeholder(self.terminator));
+        let written = &self.out[start..];
+        // An option in an option. Text never looks so: its `%` are escaped.
+        if written.starts_with("%none") || written.starts_with("%some") {
+            self.out.insert_str(start, "%some");
+        }
     }
 
     /// Writes what a template says between its placeholders.
@@ -161,18 +178,15 @@ impl<'a> KeyWriter<'a> {
         }
     }
 
-    fn list(&mut self, open: char, close: char, write: impl FnOnce(&mut KeyParts<'_>)) {
-        self.out.push(open);
-        self.list_bare(write);
-        self.out.push(close);
-    }
-
-    fn list_bare(&mut self, write: impl FnOnce(&mut KeyParts<'_>)) {
+    /// Writes parts; whether there were any.
+    fn parts(&mut self, write: impl FnOnce(&mut KeyParts<'_>)) -> bool {
         let terminator = self.terminator;
-        write(&mut KeyParts {
+        let mut parts = KeyParts {
             key: self.placeholder(terminator),
             first: true,
-        });
+        };
+        write(&mut parts);
+        !parts.first
     }
 }
 
@@ -286,7 +300,8 @@ impl KeyBuffer {
     }
 
     fn compose(&mut self, prefix: &str, rule: KeyRule, key: &impl CacheKey) {
-        self.0 = SCRATCH.take();
+        // While the thread ends there is no scratch any more.
+        self.0 = SCRATCH.try_with(Cell::take).unwrap_or_default();
         self.0.clear();
         self.0.push_str(prefix);
         key.write_key(&mut KeyWriter::new(&mut self.0));
@@ -300,7 +315,6 @@ impl Drop for KeyBuffer {
     #[inline]
     fn drop(&mut self) {
         if self.0.capacity() > 0 && self.0.capacity() <= SCRATCH_KEPT {
-            // No scratch while the thread ends: the text is simply dropped.
             let _ = SCRATCH.try_with(|scratch| scratch.set(std::mem::take(&mut self.0)));
         }
     }
@@ -324,6 +338,14 @@ pub enum KeyRule {
 
 impl KeyRule {
     const DIGEST: usize = 40;
+
+    /// Whether keys that begin with `prefix` do so still when they were replaced.
+    pub(crate) fn keeps(self, prefix: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Wire { max } => prefix.len() + 1 + Self::DIGEST <= max,
+        }
+    }
 
     /// The text that stands for `text` on this store.
     ///
@@ -468,10 +490,7 @@ impl CacheKey for bool {
 
 impl<K: CacheKey> CacheKey for Option<K> {
     fn write_key(&self, key: &mut KeyWriter<'_>) {
-        match self {
-            Some(some) => some.write_key(key),
-            None => key.none(),
-        }
+        key.option(self.as_ref());
     }
 }
 
@@ -499,7 +518,7 @@ impl<K: CacheKey> CacheKey for Vec<K> {
 
 impl CacheKey for () {
     fn write_key(&self, key: &mut KeyWriter<'_>) {
-        key.literal("()");
+        key.literal("%unit");
     }
 }
 
@@ -546,7 +565,7 @@ mod tests {
         );
         assert_eq!(key_text((("a", "b"), "c")), "(a:b):c");
         assert_eq!(key_text(("(a:b)", "c")), "%28a%3Ab%29:c");
-        assert_eq!(key_text((vec!["a", "b"], ())), "[a:b]:()");
+        assert_eq!(key_text((vec!["a", "b"], ())), "[a:b]:%unit");
         assert_eq!(key_text(IpAddr::from([127, 0, 0, 1])), "127.0.0.1");
         assert_eq!(key_text((Ipv6Addr::LOCALHOST,)), "%3A%3A1");
     }

@@ -45,10 +45,16 @@ impl Frame {
 
     /// The innermost load around the code that runs now.
     pub(crate) fn current() -> Option<Arc<Self>> {
-        CURRENT.with(|current| current.borrow().clone())
+        // While the thread ends, nothing is around it any more.
+        CURRENT.try_with(|current| current.borrow().clone()).ok()?
     }
 
-    /// Runs a loader in this frame.
+    /// Whether the code that runs now is run by this load.
+    pub(crate) fn is_around(id: u64) -> bool {
+        Self::current().is_some_and(|frame| frame.chain().any(|around| around == id))
+    }
+
+    /// Runs a loader in this frame, or what follows it.
     pub(crate) async fn run<F: Future>(self: &Arc<Self>, loader: F) -> F::Output {
         let mut loader = pin!(loader);
         poll_fn(|context| {
@@ -126,13 +132,14 @@ struct Entered(Option<Arc<Frame>>);
 
 impl Entered {
     fn new(frame: &Arc<Frame>) -> Self {
-        Self(CURRENT.with(|current| current.replace(Some(Arc::clone(frame)))))
+        let entered = CURRENT.try_with(|current| current.replace(Some(Arc::clone(frame))));
+        Self(entered.unwrap_or_default())
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         let around = self.0.take();
-        CURRENT.with(|current| *current.borrow_mut() = around);
+        let _ = CURRENT.try_with(|current| current.replace(around));
     }
 }

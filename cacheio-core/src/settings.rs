@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::key::namespace_prefix;
 use crate::ttl::{lifetime, parse_duration};
 use crate::url::CacheUrl;
-use crate::{Codec, Error, ErrorKind, Json, Result, Ttl, config};
+use crate::{Codec, Error, ErrorKind, Json, KeyRule, Result, Ttl, config};
 
 /// What a cache is built with, whatever stands behind it: the part that both builders share.
 #[doc(hidden)]
@@ -82,7 +82,7 @@ impl Settings {
     }
 
     /// Checks it all. `remote` says whether other programs may share the store.
-    pub(crate) fn check(self, remote: bool) -> Result<Checked> {
+    pub(crate) fn check(self, remote: bool, rule: KeyRule) -> Result<Checked> {
         let namespace = self
             .namespace
             .unwrap_or_else(|| String::from(if remote { "cacheio" } else { "" }));
@@ -94,6 +94,12 @@ impl Settings {
                     "a namespace of {} bytes is too long: at most 100 fit in front of every key",
                     prefix.len()
                 ),
+            ));
+        }
+        if !rule.keeps(&prefix) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the store's keys are too short for this namespace",
             ));
         }
         if !(0.0..=1.0).contains(&self.jitter) {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::Coordination;
 use crate::{Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Result, SystemClock};
 
 /// The future that an [`AsyncStore`] answers with.
@@ -211,6 +212,12 @@ pub trait Store: Debug + Send + Sync + 'static {
         0
     }
 
+    /// What the caches of this process have to agree on, if several can share this store.
+    #[doc(hidden)]
+    fn coordination(&self) -> Option<Arc<Coordination>> {
+        None
+    }
+
     /// Asked once, when a cache is built on it: whether it was set up sensibly.
     ///
     /// # Errors
@@ -350,6 +357,12 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
         0
     }
 
+    /// What the caches of this process have to agree on, if several can share this store.
+    #[doc(hidden)]
+    fn coordination(&self) -> Option<Arc<Coordination>> {
+        None
+    }
+
     /// As [`Store::check`].
     ///
     /// # Errors
@@ -438,6 +451,11 @@ macro_rules! __async_store {
                 <_ as $trait>::evictions($target)
             }
 
+            fn coordination(&self) -> ::std::option::Option<::std::sync::Arc<$crate::__private::Coordination>> {
+                let $this = self;
+                <_ as $trait>::coordination($target)
+            }
+
             fn check(&self) -> $crate::Result<()> {
                 let $this = self;
                 <_ as $trait>::check($target)
@@ -489,6 +507,7 @@ macro_rules! pointers {
                 key_rule() -> KeyRule;
                 clock() -> Arc<dyn Clock>;
                 evictions() -> u64;
+                coordination() -> Option<Arc<Coordination>>;
                 check() -> Result<()>;
             }
         }

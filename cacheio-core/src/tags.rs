@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The tags of one cache.
+/// The tags of the caches on one store.
 #[derive(Debug, Default)]
 pub(crate) struct Tags {
     table: Mutex<Table>,
@@ -25,7 +25,7 @@ struct Table {
 impl Tags {
     /// What the counters say now. To be taken before the value is read or made: what is taken
     /// after would hide an invalidation in between (`FusionCache` #628).
-    pub(crate) fn stamp(&self, tags: &[Cow<'static, str>]) -> Stamps {
+    pub(crate) fn stamp(&self, prefix: &str, tags: &[Cow<'static, str>]) -> Stamps {
         if tags.is_empty() {
             return Stamps::default();
         }
@@ -33,9 +33,10 @@ impl Tags {
         let stamps = tags
             .iter()
             .map(|tag| {
-                let counter = match table.counters.get(&**tag) {
+                let name = name(prefix, tag);
+                let counter = match table.counters.get(&*name) {
                     Some(counter) => Arc::clone(counter),
-                    None => table.insert(tag),
+                    None => table.insert(&name),
                 };
                 let seen = counter.load(Ordering::Acquire);
                 Stamp { counter, seen }
@@ -45,14 +46,22 @@ impl Tags {
     }
 
     /// Makes every entry of these groups invalid.
-    pub(crate) fn invalidate(&self, tags: &[Cow<'static, str>]) {
+    pub(crate) fn invalidate(&self, prefix: &str, tags: &[Cow<'static, str>]) {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         for tag in tags {
             // A tag without a counter is one that no living entry has.
-            if let Some(counter) = table.counters.get(&**tag) {
+            if let Some(counter) = table.counters.get(&*name(prefix, tag)) {
                 counter.fetch_add(1, Ordering::AcqRel);
             }
         }
+    }
+}
+
+/// The name of a tag among those of all namespaces.
+fn name<'a>(prefix: &str, tag: &'a str) -> Cow<'a, str> {
+    match prefix {
+        "" => Cow::Borrowed(tag),
+        prefix => Cow::Owned(format!("{prefix}{tag}")),
     }
 }
 
@@ -102,24 +111,24 @@ mod tests {
     #[test]
     fn invalidating_one_tag_is_enough() {
         let tags = Tags::default();
-        let both = tags.stamp(&names(&["a", "b"]));
-        let other = tags.stamp(&names(&["c"]));
+        let both = tags.stamp("", &names(&["a", "b"]));
+        let other = tags.stamp("", &names(&["c"]));
         assert!(both.are_current() && other.are_current());
-        tags.invalidate(&names(&["b", "unheard of"]));
+        tags.invalidate("", &names(&["b", "unheard of"]));
         assert!(!both.are_current());
         assert!(other.are_current());
-        assert!(tags.stamp(&names(&["a", "b"])).are_current());
+        assert!(tags.stamp("", &names(&["a", "b"])).are_current());
     }
 
     #[test]
     fn tags_that_no_entry_has_are_forgotten() {
         let tags = Tags::default();
-        let kept = tags.stamp(&names(&["kept"]));
+        let kept = tags.stamp("", &names(&["kept"]));
         for i in 0..10_000 {
-            tags.stamp(&[Cow::Owned(format!("tag {i}"))]);
+            tags.stamp("", &[Cow::Owned(format!("tag {i}"))]);
         }
         assert!(tags.table.lock().unwrap().counters.len() <= 129);
-        tags.invalidate(&names(&["kept"]));
+        tags.invalidate("", &names(&["kept"]));
         assert!(!kept.are_current());
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use cacheio_core::__private::{CacheUrl, Settings};
+use cacheio_core::__private::{CacheUrl, Coordination, Settings, overflow};
 use cacheio_core::{
     CLOCK_LAG, Clock, Entry, Error, ErrorKind, Form, Key, Object, Payload, Result, Store,
     SystemClock, Timestamp, config, immediate_store,
@@ -47,6 +47,8 @@ pub struct Memory {
     weigher: Option<Weigher>,
     capacity: u64,
     evictions: AtomicU64,
+    /// Of the caches on this memory: they invalidate each other's loads.
+    coordination: Arc<Coordination>,
 }
 
 impl Memory {
@@ -133,6 +135,13 @@ impl Memory {
         result
     }
 
+    fn weight_of(&self, key: &Key<'_>, object: &dyn Object) -> u64 {
+        match &self.weigher {
+            Some(weigher) => weigher(key.text(), object.value()).max(1),
+            None => 1,
+        }
+    }
+
     fn slot(
         &self,
         key: &Key<'_>,
@@ -146,10 +155,7 @@ impl Memory {
                 "memory keeps values, not bytes",
             ));
         };
-        let weight = match &self.weigher {
-            Some(weigher) => weigher(key.text(), object.value()).max(1),
-            None => 1,
-        };
+        let weight = self.weight_of(key, &*object);
         let expires = ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl));
         Ok(Slot::new(object, entry.meta, expires, weight))
     }
@@ -174,6 +180,20 @@ impl Memory {
             ),
         ))
     }
+}
+
+/// An integer and what is added to it.
+fn incremented(object: &dyn Object, by: i64) -> Result<i64> {
+    let integer = object.integer().ok_or_else(|| {
+        Error::new(
+            ErrorKind::WrongType,
+            format!(
+                "what is stored is a `{}`, not an integer of 64 bits",
+                object.type_name()
+            ),
+        )
+    })?;
+    integer.checked_add(by).ok_or_else(overflow)
 }
 
 #[inline]
@@ -248,44 +268,39 @@ impl Store for Memory {
     }
 
     fn increment(&self, key: &Key<'_>, by: i64, ttl: Option<Duration>) -> Result<i64> {
-        let now = self.clock.now();
-        self.change(self.shard(key), |shard, displaced| {
-            let live = shard.peek(key).filter(|slot| slot.is_live(now));
-            let (count, expires, meta) = match live {
-                None => (by, ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl)), None),
-                Some(slot) => {
-                    let count = slot.object().integer().ok_or_else(|| {
-                        Error::new(
-                            ErrorKind::WrongType,
-                            format!(
-                                "what is stored is a `{}`, not an integer of 64 bits",
-                                slot.object().type_name()
-                            ),
-                        )
-                    })?;
-                    let count = count.checked_add(by).ok_or_else(|| {
-                        Error::new(
-                            ErrorKind::Overflow,
-                            "the counter would leave the range of i64; it is left as it was",
-                        )
-                    })?;
-                    (count, slot.expires(), slot.meta().cloned())
-                }
+        let shard = self.shard(key);
+        loop {
+            // What a value is as an integer, its type says, and what it weighs, the weigher: both
+            // are users' code, to be run while no lock is held.
+            let now = self.clock.now();
+            let seen = read(shard)
+                .peek(key)
+                .filter(|slot| slot.is_live(now))
+                .map(|slot| Arc::clone(slot.object()));
+            let count = match &seen {
+                None => by,
+                Some(object) => incremented(&**object, by)?,
             };
             let object: Arc<dyn Object> = Arc::new(count);
-            let weight = match &self.weigher {
-                Some(weigher) => weigher(key.text(), object.value()).max(1),
-                None => 1,
-            };
-            self.insert(
-                key,
-                Slot::new(object, meta, expires, weight),
-                now,
-                shard,
-                displaced,
-            )?;
-            Ok(count)
-        })
+            let weight = self.weight_of(key, &*object);
+            let done = self.change(shard, |shard, displaced| {
+                let live = shard.peek(key).filter(|slot| slot.is_live(now));
+                let (meta, expires) = match (live, &seen) {
+                    (None, None) => (None, ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl))),
+                    (Some(slot), Some(seen)) if Arc::ptr_eq(slot.object(), seen) => {
+                        (slot.meta().cloned(), slot.expires())
+                    }
+                    // Another write came between.
+                    _ => return Ok(false),
+                };
+                let slot = Slot::new(object, meta, expires, weight);
+                self.insert(key, slot, now, shard, displaced)?;
+                Ok(true)
+            });
+            if done? {
+                return Ok(count);
+            }
+        }
     }
 
     fn touch(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
@@ -307,6 +322,10 @@ impl Store for Memory {
 
     fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Relaxed)
+    }
+
+    fn coordination(&self) -> Option<Arc<Coordination>> {
+        Some(Arc::clone(&self.coordination))
     }
 
     fn check(&self) -> Result<()> {
@@ -342,6 +361,10 @@ const SHARD_MIN: u64 = 128;
 /// Into how many shards memory by weight is split: an entry may weigh a little less than this
 /// part of the whole.
 const WEIGHED_SHARDS: u64 = 4;
+
+/// About how many entries a shard by weight holds, as far as it is known: how many evicted keys it
+/// remembers hangs on that.
+const WEIGHED_ENTRIES: usize = 4096;
 
 impl MemoryBuilder {
     /// How many entries it holds, or, with a [`weigher`](Self::weigher), how much they weigh
@@ -402,7 +425,11 @@ impl MemoryBuilder {
             .map(|index| {
                 // The first ones take what does not divide: together they hold just the capacity.
                 let capacity = capacity / count + u64::from(index < capacity % count);
-                RwLock::new(Shard::new(capacity))
+                let entries = match self.weigher {
+                    Some(_) => WEIGHED_ENTRIES,
+                    None => usize::try_from(capacity).unwrap_or(usize::MAX),
+                };
+                RwLock::new(Shard::new(capacity, entries))
             })
             .collect();
         Memory {
@@ -411,6 +438,7 @@ impl MemoryBuilder {
             weigher: self.weigher,
             capacity,
             evictions: AtomicU64::new(0),
+            coordination: Arc::default(),
         }
     }
 }

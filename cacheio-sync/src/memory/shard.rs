@@ -17,9 +17,11 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(capacity: u64) -> Self {
+    /// A shard for so much weight, and about so many entries: half as many keys are remembered
+    /// after their entries were evicted.
+    pub(super) fn new(capacity: u64, entries: usize) -> Self {
         let options = OptionsBuilder::new()
-            .estimated_items_capacity(usize::try_from(capacity).unwrap_or(usize::MAX).min(1 << 20))
+            .estimated_items_capacity(entries)
             .weight_capacity(capacity)
             .shards(1)
             .build();
@@ -70,13 +72,40 @@ impl Shard {
             self.sweep(now, displaced);
         }
         self.next_expiry = self.next_expiry.min(slot.expires());
-        displaced.inserting = Some((key.hash(), now));
-        let is_heavy = slot.weight() > 1;
+        let Some(bounced) = self.offer(key, slot, now, displaced) else {
+            return true;
+        };
+        // quick_cache makes room for what replaces another only after it is in, and may then pick
+        // just that. For what is new it makes room before.
+        if let Some((_, old)) = self.cache.remove(&Lookup(*key)) {
+            displaced.keep(old);
+        }
+        match self.offer(key, bounced, now, displaced) {
+            None => true,
+            Some(too_heavy) => {
+                displaced.keep(too_heavy);
+                false
+            }
+        }
+    }
+
+    /// Hands an entry to `quick_cache`; gives it back if it did not stay.
+    fn offer(
+        &mut self,
+        key: &Key<'_>,
+        slot: Slot,
+        now: Timestamp,
+        displaced: &mut Displaced,
+    ) -> Option<Slot> {
+        displaced.offered = Some(Offered {
+            key: key.hash(),
+            object: slot.address(),
+            now,
+        });
         self.cache
             .insert_with_lifecycle(StoredKey::new(key.text()), slot, displaced);
-        displaced.inserting = None;
-        // Only what weighs too much for its shard is refused.
-        !is_heavy || self.cache.contains_key(&Lookup(*key))
+        displaced.offered = None;
+        displaced.bounced.take()
     }
 
     /// Takes an entry out; whether it was live.
@@ -209,8 +238,13 @@ impl Slot {
         self.special.as_ref().map_or(1, |special| special.weight)
     }
 
-    pub(super) fn object(&self) -> &dyn Object {
-        &*self.object
+    pub(super) fn object(&self) -> &Arc<dyn Object> {
+        &self.object
+    }
+
+    /// Where the value is: tells values apart.
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.object).cast::<()>() as usize
     }
 
     pub(super) fn meta(&self) -> Option<&Arc<Meta>> {
@@ -345,11 +379,15 @@ impl Lifecycle<StoredKey, Slot> for Removal {
     type RequestState = Displaced;
 
     fn on_evict(&self, displaced: &mut Displaced, key: StoredKey, slot: Slot) {
-        if let Some((inserting, now)) = &displaced.inserting
-            && *inserting != Key::hash_of(key.bytes())
-            && slot.is_live(*now)
-        {
-            displaced.evicted += 1;
+        if let Some(offered) = &displaced.offered {
+            let same_key = offered.key == Key::hash_of(key.bytes());
+            if same_key && offered.object == slot.address() {
+                displaced.bounced = Some(slot);
+                return;
+            }
+            if !same_key && slot.is_live(offered.now) {
+                displaced.evicted += 1;
+            }
         }
         displaced.slots.push(slot);
     }
@@ -359,10 +397,19 @@ impl Lifecycle<StoredKey, Slot> for Removal {
 #[derive(Default)]
 pub(super) struct Displaced {
     slots: Vec<Slot>,
-    /// The hash of the key for which room is made, and when.
-    inserting: Option<(u64, Timestamp)>,
+    offered: Option<Offered>,
+    /// What was offered and did not stay.
+    bounced: Option<Slot>,
     /// How many live entries were evicted.
     pub(super) evicted: u64,
+}
+
+/// What is being put in.
+struct Offered {
+    /// The hash of its key.
+    key: u64,
+    object: usize,
+    now: Timestamp,
 }
 
 impl Displaced {
