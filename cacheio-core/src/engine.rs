@@ -391,7 +391,7 @@ impl Engine {
     }
 
     pub async fn clear(&self) -> Result<()> {
-        let mut writes = self.flights().write_all();
+        let mut writes = self.flights().write_all(&self.settings.prefix);
         for publishing in writes.take_publishing() {
             self.wait(publishing).await;
         }

@@ -21,7 +21,8 @@ use crate::sync::{AtomicU64, Event, EventListener, Mutex, MutexGuard, Ordering};
 use crate::tags::Stamps;
 use crate::{Key, Object};
 
-const STRIPES: usize = 64;
+// Few under the model checker: `clear` passes by all, and each is a step.
+const STRIPES: usize = if cfg!(shuttle) { 2 } else { 64 };
 
 /// The register of the loads and writes under way in one cache.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ struct Register {
     /// The hash of the key of each write under way. Two keys of one hash at worst keep each
     /// other's loads from being stored.
     writes: Vec<u64>,
-    /// How many writes of all keys are under way.
-    clears: usize,
+    /// The prefix of the keys of each write of a whole namespace under way.
+    clears: Vec<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -198,16 +199,18 @@ impl Flights {
         }
     }
 
-    /// Registers a write of all keys.
-    pub(crate) fn write_all(&self) -> WriteAll<'_> {
+    /// Registers a write of all keys that begin with `prefix`.
+    pub(crate) fn write_all(&self, prefix: &str) -> WriteAll<'_> {
+        let prefix: Arc<str> = prefix.into();
         let mut publishing = Vec::new();
         for stripe in &*self.stripes {
             let mut register = stripe.lock();
-            register.clears += 1;
-            publishing.extend(register.invalidate_all());
+            register.clears.push(Arc::clone(&prefix));
+            publishing.extend(register.invalidate_all(&prefix));
         }
         WriteAll {
             flights: self,
+            prefix,
             publishing,
         }
     }
@@ -245,20 +248,26 @@ impl Register {
         publishing
     }
 
-    fn invalidate_all(&mut self) -> Vec<EventListener> {
+    fn invalidate_all(&mut self, prefix: &str) -> Vec<EventListener> {
         let mut publishing = Vec::new();
-        self.flights.retain(|_, flight| match flight.invalidate() {
-            Some(listener) => {
-                publishing.push(listener);
-                true
+        self.flights.retain(|key, flight| {
+            if !key.starts_with(prefix) {
+                return true;
             }
-            None => false,
+            let listener = flight.invalidate();
+            let is_kept = listener.is_some();
+            publishing.extend(listener);
+            is_kept
         });
         publishing
     }
 
-    fn is_written(&self, hash: u64) -> bool {
-        self.clears > 0 || self.writes.contains(&hash)
+    fn is_written(&self, flight: &Flight) -> bool {
+        self.writes.contains(&flight.hash)
+            || self
+                .clears
+                .iter()
+                .any(|prefix| flight.key.starts_with(&**prefix))
     }
 }
 
@@ -338,7 +347,7 @@ impl Lead {
         let register = self.stripe().lock();
         let mut state = self.flight.state();
         let allowed = matches!(state.phase, Phase::Loading)
-            && !register.is_written(self.flight.hash)
+            && !register.is_written(&self.flight)
             && self.flight.stamps.are_current();
         if allowed {
             state.phase = Phase::Publishing;
@@ -458,10 +467,11 @@ impl Drop for Writes<'_> {
     }
 }
 
-/// A write of all keys under way.
+/// A write of a whole namespace under way.
 #[derive(Debug)]
 pub(crate) struct WriteAll<'a> {
     flights: &'a Flights,
+    prefix: Arc<str>,
     publishing: Vec<EventListener>,
 }
 
@@ -476,8 +486,14 @@ impl Drop for WriteAll<'_> {
     fn drop(&mut self) {
         for stripe in &*self.flights.stripes {
             let mut register = stripe.lock();
-            register.clears -= 1;
-            register.invalidate_all();
+            let clears = &mut register.clears;
+            if let Some(at) = clears
+                .iter()
+                .position(|other| Arc::ptr_eq(other, &self.prefix))
+            {
+                clears.swap_remove(at);
+            }
+            register.invalidate_all(&self.prefix);
             stripe.end();
         }
     }

@@ -1,4 +1,5 @@
-//! A hit on memory allocates nothing. A binary of its own: its allocator counts, by thread.
+//! A hit on memory allocates nothing, and what was evicted is let go. A binary of its own: its
+//! allocator counts, by thread.
 
 #![cfg(not(shuttle))]
 use std::future::Future;
@@ -8,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use cacheio_async::AsyncCache;
 use cacheio_core::Local;
-use cacheio_sync::Cache;
+use cacheio_sync::{Cache, Memory};
 
 /// How often the second of two runs allocates.
 fn allocations<T>(run: impl Fn() -> T) -> u64 {
@@ -107,4 +108,20 @@ fn get_arc_copies_nothing() {
     let one = cache.get_arc::<Vec<u8>>("k").unwrap().unwrap();
     let two = cache.get_arc::<Vec<u8>>("k").unwrap().unwrap();
     assert!(Arc::ptr_eq(&one, &two));
+}
+
+/// Of what was evicted, so many keys are remembered; no more, however light entries are for the
+/// capacity that their weigher measures.
+#[test]
+fn memory_by_weight_remembers_only_so_many_evicted_keys() {
+    let memory = Memory::builder().capacity(64 << 20).weigher(|_, _| 64 << 10);
+    let cache = Cache::builder().store(memory.build()).build().unwrap();
+    let fill = |keys: std::ops::Range<u64>| {
+        for key in keys {
+            cache.set(key, key).unwrap();
+        }
+    };
+    fill(0..50_000);
+    let more = allocation_counter::measure(|| fill(50_000..300_000));
+    assert!(more.bytes_current < 256 << 10, "{} bytes more", more.bytes_current);
 }

@@ -2,7 +2,12 @@
 
 #![cfg(not(shuttle))]
 
-use cacheio_core::{CacheKey, KeyRule, key_text};
+use std::time::Duration;
+
+use cacheio_async::AsyncCache;
+use cacheio_core::{CacheKey, Entry, ErrorKind, Form, Key, KeyRule, Operation, Result, Store, key_text};
+use cacheio_sync::Cache;
+use cacheio_tests::stores::Yielding;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -99,27 +104,117 @@ proptest! {
     }
 }
 
+/// Different values of one type, each alone and as a part.
+#[track_caller]
+fn all_differ<K: CacheKey>(keys: &[K]) {
+    for (i, one) in keys.iter().enumerate() {
+        for two in &keys[i + 1..] {
+            assert_ne!(key_text(one), key_text(two));
+            assert_ne!(key_text((one, 1)), key_text((two, 1)));
+            assert_ne!(key_text((1, (one, 1))), key_text((1, (two, 1))));
+            assert_ne!(key_text([one]), key_text([two]));
+            assert_ne!(key_text(Some(one)), key_text(Some(two)));
+        }
+    }
+}
+
 #[test]
 fn an_option_of_an_option_tells_its_nones_apart() {
-    assert_ne!(key_text((None::<Option<u8>>, 1)), key_text((Some(None::<u8>), 1)));
+    all_differ(&[None, Some(None), Some(Some(None)), Some(Some(Some(1)))]);
+    all_differ(&[None, Some(None), Some(Some("%none")), Some(Some("%some")), Some(Some("%some%none")), Some(Some(""))]);
+    all_differ(&[vec![], vec![None], vec![Some(None)], vec![None, None], vec![Some(Some(1))]]);
 }
 
 #[test]
 fn an_empty_list_is_no_list_of_an_empty_text() {
-    assert_ne!(key_text(Vec::<String>::new()), key_text(vec![String::new()]));
-    assert_ne!(key_text((Vec::<String>::new(), 1)), key_text((vec![String::new()], 1)));
+    all_differ(&[vec![], vec![""], vec!["", ""], vec!["%"], vec!["%25"]]);
+    all_differ(&[vec![], vec![vec![]], vec![vec![""]], vec![vec![], vec![]], vec![vec!["%"]], vec![vec!["[%]"]]]);
+    all_differ(&[None, Some(vec![]), Some(vec![""]), Some(vec!["%none"])]);
 }
 
 #[test]
 fn no_value_is_no_text() {
-    assert_ne!(key_text(None::<&str>), key_text(Some("%none")));
-    assert_ne!(key_text((None::<&str>, 1)), key_text((Some("%none"), 1)));
-    assert_ne!(key_text((None::<&str>, 1)), key_text((Some("none"), 1)));
+    all_differ(&[None, Some("%none"), Some("none"), Some("%25none"), Some("")]);
+    all_differ(&[None, Some(("%none",)), Some(("none",)), Some(("",))]);
+}
+
+#[test]
+fn a_text_that_may_be_missing_is_written_like_a_part() {
+    assert_eq!(key_text(Some("a:b")), "a%3Ab");
+    assert_eq!(key_text((Some("a:b"), 1)), "a%3Ab:1");
+    assert_eq!(key_text(Some(("a", "b"))), "(a:b)");
+    assert_eq!(key_text(Some(7)), "7");
+    assert_eq!(key_text("a:b"), "a:b");
+}
+
+#[test]
+fn nothing_is_written_as_something() {
+    assert_eq!(key_text(()), "%unit");
+    assert_eq!(key_text(((),)), "%unit");
+    assert_eq!(key_text(("a", ())), "a:%unit");
+    assert_eq!(key_text([(); 0]), "[%]");
+    assert_eq!(key_text(None::<()>), "%none");
+    all_differ(&[vec![], vec![()], vec![(), ()]]);
+    all_differ(&[vec![], vec![((),)], vec![((),), ((),)]]);
+    all_differ(&[None, Some(())]);
+    all_differ(&[None, Some(((),))]);
 }
 
 #[test]
 fn what_is_legal_stays_as_it_is() {
     for text in ["user:42", "a", "%3A", "#", "ünï:🦀", &"x".repeat(250)] {
         assert_eq!(WIRE.legal(text), text);
+    }
+}
+
+/// A store whose keys are as short as keys may be. No entry ever gets there.
+#[derive(Debug)]
+struct ShortKeys;
+
+impl Store for ShortKeys {
+    fn form(&self) -> Form {
+        Form::Bytes
+    }
+
+    fn key_rule(&self) -> KeyRule {
+        KeyRule::Wire { max: 64 }
+    }
+
+    fn get(&self, _: &Key<'_>) -> Result<Option<Entry>> {
+        Ok(None)
+    }
+
+    fn set(&self, _: &Key<'_>, _: Entry, _: Option<Duration>) -> Result<()> {
+        Ok(())
+    }
+
+    fn delete(&self, _: &Key<'_>) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn clear(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What stands before every key must still be there where a key is replaced: `clear` finds it by
+/// that. Of 64 bytes, 41 are the replacement's, and one joins the namespace.
+#[test]
+fn a_namespace_too_long_for_the_stores_keys_is_refused() {
+    let build = |namespace: &str| {
+        let threads = Cache::builder().store(ShortKeys).namespace(namespace).build();
+        let tasks = AsyncCache::builder().store(Yielding(ShortKeys)).namespace(namespace).build();
+        [threads.map(drop), tasks.map(drop)]
+    };
+    let escaped = format!("{}:", "n".repeat(20));
+    for namespace in ["n".repeat(50), "n".repeat(23), escaped] {
+        for refused in build(&namespace) {
+            let error = refused.unwrap_err();
+            assert_eq!((error.kind(), error.operation()), (ErrorKind::Config, Some(Operation::Build)));
+            assert!(error.to_string().contains("namespace"), "{error}");
+        }
+    }
+    for built in build(&"n".repeat(22)) {
+        built.unwrap();
     }
 }

@@ -155,6 +155,59 @@ fn what_is_too_heavy_is_refused_and_the_old_value_is_gone() {
     assert!(cache.has("k").unwrap());
 }
 
+/// Numbers without a pattern, the same in every run (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % end
+    }
+}
+
+/// What is new is not evicted by itself: not where it replaces another, and not where all others
+/// were used more.
+#[test]
+fn what_was_set_is_there() {
+    for entries in [1, 2, 3, 5, 10, 30, 100, 1_000] {
+        let cache = on(&capacity(entries));
+        let mut random = Random(42);
+        for value in 0..20_000_u64 {
+            let key = random.below(entries as u64 * 3);
+            if random.below(2) == 0 {
+                cache.set(key, value).unwrap();
+                assert_eq!(cache.get::<u64>(key).unwrap(), Some(value), "{value} of capacity {entries}");
+            } else {
+                cache.get::<u64>(key).unwrap();
+            }
+        }
+    }
+}
+
+/// An entry may weigh 97 % of its shard, whatever else is there.
+#[test]
+fn what_fits_is_never_too_large() {
+    for (capacity, shards, keys) in [(10, 1, 20), (20, 1, 20), (100, 1, 20), (400, 2, 20), (4 << 20, 4, 200)] {
+        let weigher = |_: &str, value: &(dyn Any + Send + Sync)| *value.downcast_ref::<u64>().unwrap();
+        let memory = Arc::new(Memory::builder().capacity(capacity).weigher(weigher).build());
+        let cache = on(&memory);
+        let mut random = Random(7);
+        for _ in 0..20_000 {
+            let key = random.below(keys);
+            if random.below(2) == 0 {
+                let weight = 1 + random.below(capacity / shards * 97 / 100);
+                cache.set(key, weight).unwrap();
+                assert_eq!(cache.get::<u64>(key).unwrap(), Some(weight));
+                assert!(memory.weight() <= capacity);
+            } else {
+                cache.get::<u64>(key).unwrap();
+            }
+        }
+    }
+}
+
 #[test]
 fn the_weigher_is_asked_once_a_store() {
     let asked = Arc::new(AtomicUsize::new(0));

@@ -53,6 +53,7 @@ mod everywhere {
         hits_and_misses
         loads_and_their_errors
         waits
+        one_lookup_is_counted_once
         writes_are_no_look_ups
         an_expired_entry_is_a_miss
         clones_count_together
@@ -115,6 +116,31 @@ async fn waits<F: Face>(place: Place<F>) {
     stage.end();
     join_all(callers).await;
     counts(cache.stats(), 0, 10, 1, 0, 9, 0);
+}
+
+/// Whoever takes over from a loader that panicked looks once more: it has been counted before.
+async fn one_lookup_is_counted_once<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    let stage = Stage::new();
+    let leader = {
+        let (cache, inner, stage) = (cache.clone(), cache.clone(), stage.clone());
+        let load = || async move {
+            stage.play().await;
+            inner.set("k", 5).await.unwrap();
+            panic!("after it has stored a value")
+        };
+        F::spawn(async move { cache.get_or_set::<i32, _>("k", load).await })
+    };
+    stage.begun().await;
+    let waiter = {
+        let cache = cache.clone();
+        F::spawn(async move { cache.get_or_set("k", || async { 7 }).await })
+    };
+    cache.until(|cache| cache.stats().waits == 1).await;
+    stage.end();
+    assert!(leader.outcome().await.is_err());
+    assert_eq!(waiter.join().await, 5);
+    counts(cache.stats(), 0, 2, 1, 0, 1, 0);
 }
 
 async fn writes_are_no_look_ups<F: Face>(place: Place<F>) {

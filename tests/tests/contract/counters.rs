@@ -72,11 +72,24 @@ pub(crate) async fn an_expired_counter_begins_anew<F: Face>(place: Place<F>) {
     assert_eq!(cache.increment("k", 1).await.unwrap(), 2, "its TTL is the default one, not the old");
 }
 
-pub(crate) async fn a_new_counter_with_a_ttl_of_zero_is_not_stored<F: Face>(place: Place<F>) {
-    let cache = place.cache;
-    assert_eq!(cache.increment_with("k", 5, Duration::ZERO).await.unwrap(), 5);
-    assert!(!cache.has("k").await.unwrap());
-    assert_eq!(cache.increment_with("k", 5, Duration::ZERO).await.unwrap(), 5);
+/// A counter that would be gone at once counts nothing.
+pub(crate) async fn a_ttl_of_zero_is_refused_and_changes_nothing<F: Face>(place: Place<F>) {
+    let cache = &place.cache;
+    cache.set_with("old", 10, place.ttl()).await.unwrap();
+    let refused = [
+        cache.increment_with("new", 5, Duration::ZERO).await.unwrap_err(),
+        cache.decrement_with("new", 5, Duration::ZERO).await.unwrap_err(),
+        cache.increment_with("old", 1, Duration::ZERO).await.unwrap_err(),
+        cache.decrement_with("old", 1, Duration::ZERO).await.unwrap_err(),
+    ];
+    for error in refused {
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("TTL of zero"), "{error}");
+    }
+    assert!(!cache.has("new").await.unwrap());
+    assert_eq!(cache.get::<i64>("old").await.unwrap(), Some(10));
+    place.expire(place.ttl());
+    assert!(!cache.has("old").await.unwrap(), "its TTL is left too");
 }
 
 pub(crate) async fn any_stored_integer_counts<F: Face>(place: Place<F>) {

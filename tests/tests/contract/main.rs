@@ -109,7 +109,7 @@ macro_rules! each_line {
                 a_new_counter_takes_the_default_ttl
                 a_new_counter_takes_the_ttl_it_is_given
                 an_expired_counter_begins_anew
-                a_new_counter_with_a_ttl_of_zero_is_not_stored
+                a_ttl_of_zero_is_refused_and_changes_nothing
                 any_stored_integer_counts
                 a_counter_is_read_as_any_integer_that_fits
                 what_is_no_integer_is_refused_and_unchanged

@@ -56,6 +56,27 @@ fn error_that_is_not_clone() {
 }
 
 #[test]
+fn error_that_is_not_clone_of_a_load_without_the_macro() {
+    let service = Service::new();
+    #[cached(cache = service.cache, key = "k")]
+    fn fail(service: &Service) -> Outcome<u8> {
+        Err(NoClone(service.runs.count()))
+    }
+    std::thread::scope(|scope| {
+        let mut waiter = None;
+        let load = || {
+            waiter = Some(scope.spawn(|| fail(&service)));
+            until_waiting(&service.cache, 1);
+            Err::<u8, _>(NoClone(0))
+        };
+        let error = service.cache.get_or_try_set("k", load).unwrap_err();
+        // The error is shared as long as it is held; the waiter runs its own body all the same.
+        assert_eq!(waiter.unwrap().join().unwrap(), Err(NoClone(1)));
+        assert_eq!(error.into_load_error().unwrap(), NoClone(0));
+    });
+}
+
+#[test]
 fn error_that_is_clone_is_shared() {
     let service = Service::new();
     #[cached(cache = service.cache, key = "k")]

@@ -197,6 +197,29 @@ scenario!(a_circle_of_three_loaders_is_broken, cache, {
     }
 });
 
+/// One asks for "c" in "b" in "a", the other for "a" in "c": the circle is closed through a load that
+/// another loader runs itself.
+scenario!(a_circle_through_a_nested_load_is_broken, cache, {
+    let nested = {
+        let cache = cache.clone();
+        go!({
+            let (inner, innermost) = (cache.clone(), cache.clone());
+            let c = load!({ Ok::<u64, ()>(wait!(innermost.get_or_try_set("c", load!({ Ok::<u64, ()>(0) }))).unwrap_or(1)) });
+            let b = load!({ Ok::<u64, ()>(wait!(inner.get_or_try_set("b", c)).unwrap_or(1)) });
+            wait!(cache.get_or_try_set("a", b)).unwrap()
+        })
+    };
+    let back = {
+        let cache = cache.clone();
+        go!({
+            let inner = cache.clone();
+            let a = load!({ Ok::<u64, ()>(wait!(inner.get_or_try_set("a", load!({ Ok::<u64, ()>(0) }))).unwrap_or(1)) });
+            wait!(cache.get_or_try_set("c", a)).unwrap()
+        })
+    };
+    assert!(end!(nested) + end!(back) <= 2);
+});
+
 scenario!(concurrent_writes_of_one_key_do_not_lose_each_other, cache, {
     let counting: Vec<_> = (0..2)
         .map(|_| {

@@ -1,0 +1,182 @@
+//! Values that use their cache while they are dropped or serialized: no lock and no flight is held
+//! while a user's code runs.
+
+#![cfg(not(shuttle))]
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cacheio_async::AsyncCache;
+use cacheio_core::{Local, ManualClock};
+use cacheio_sync::{Cache, Memory};
+use cacheio_tests::face::{Face, Tasks, Threads};
+use cacheio_tests::place::Time;
+use cacheio_tests::stores;
+use cacheio_tests::watchdog::guarded;
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Serialize, Serializer};
+
+/// A cache of either world, and what a value uses while it is dropped: one for threads, on the
+/// same memory.
+struct Shop<F> {
+    cache: F,
+    threads: Cache,
+    clock: Arc<ManualClock>,
+}
+
+fn shop<F>(capacity: u64, cache: impl FnOnce(Arc<Memory>) -> F) -> Shop<F> {
+    let clock = Arc::new(ManualClock::new());
+    let memory = Memory::builder().capacity(capacity).clock(Arc::clone(&clock));
+    let memory = Arc::new(memory.build());
+    Shop {
+        threads: threads(Arc::clone(&memory)),
+        cache: cache(memory),
+        clock,
+    }
+}
+
+fn threads(memory: Arc<Memory>) -> Cache {
+    Cache::builder().store(memory).build().unwrap()
+}
+
+fn tasks(memory: Arc<Memory>) -> AsyncCache {
+    AsyncCache::builder().store(memory).build().unwrap()
+}
+
+/// Runs a test in both worlds, on memory for so many entries.
+macro_rules! both_worlds {
+    ($($name:ident($capacity:literal))*) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn threads() {
+                guarded(|| Threads::run(super::$name(shop($capacity, |memory| Threads(super::threads(memory))))));
+            }
+
+            #[test]
+            fn tasks() {
+                guarded(|| Tasks::run(super::$name(shop($capacity, |memory| Tasks(super::tasks(memory))))));
+            }
+        }
+    )*};
+}
+
+both_worlds! {
+    what_a_load_evicts_may_clear_the_cache_in_its_drop(1)
+    what_a_load_evicts_may_delete_the_loaded_key_in_its_drop(1)
+    what_a_load_replaces_may_delete_its_own_key_in_its_drop(100)
+    what_set_evicts_may_use_the_cache_in_its_drop(1)
+    a_value_may_read_the_cache_while_increment_serializes_it(10)
+}
+
+type Dropped = Box<dyn FnOnce() + Send + Sync>;
+
+/// A value that does something when it is dropped, as a connection or a guard might.
+struct OnDrop(Option<Dropped>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        if let Some(dropped) = self.0.take() {
+            dropped();
+        }
+    }
+}
+
+fn on_drop(dropped: impl FnOnce() + Send + Sync + 'static) -> Local<OnDrop> {
+    Local::new(OnDrop(Some(Box::new(dropped))))
+}
+
+async fn what_a_load_evicts_may_clear_the_cache_in_its_drop<F: Face>(shop: Shop<F>) {
+    let threads = shop.threads;
+    let old = on_drop(move || threads.clear().unwrap());
+    shop.cache.set("old", old).await.unwrap();
+    assert_eq!(shop.cache.get_or_set("new", || async { 1 }).await, 1);
+    assert!(!shop.cache.has("old").await.unwrap());
+}
+
+async fn what_a_load_evicts_may_delete_the_loaded_key_in_its_drop<F: Face>(shop: Shop<F>) {
+    let threads = shop.threads;
+    let old = on_drop(move || assert!(!threads.delete("new").unwrap()));
+    shop.cache.set("old", old).await.unwrap();
+    assert_eq!(shop.cache.get_or_set("new", || async { 1 }).await, 1);
+    assert!(!shop.cache.has("old").await.unwrap());
+}
+
+async fn what_a_load_replaces_may_delete_its_own_key_in_its_drop<F: Face>(shop: Shop<F>) {
+    let ttl = Duration::from_secs(1);
+    let threads = shop.threads;
+    let old = on_drop(move || assert!(!threads.delete("k").unwrap()));
+    shop.cache.set_with("k", old, ttl).await.unwrap();
+    shop.clock.advance(ttl);
+    let nothing = || async { Local::new(OnDrop(None)) };
+    let new = shop.cache.get_or_set("k", nothing).await;
+    assert!(new.0.is_none());
+}
+
+async fn what_set_evicts_may_use_the_cache_in_its_drop<F: Face>(shop: Shop<F>) {
+    let threads = shop.threads;
+    let old = on_drop(move || {
+        threads.clear().unwrap();
+        threads.set("old", 3).unwrap();
+        assert_eq!(threads.get_or_set("loaded", || 1), 1);
+    });
+    shop.cache.set("old", old).await.unwrap();
+    shop.cache.set("new", 2).await.unwrap();
+    assert_eq!(shop.cache.get::<i32>("loaded").await.unwrap(), Some(1));
+}
+
+/// A number that stands elsewhere in the cache.
+#[derive(Clone)]
+struct Reference(Cache);
+
+impl Serialize for Reference {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.get::<i32>("number").unwrap().serialize(serializer)
+    }
+}
+
+async fn a_value_may_read_the_cache_while_increment_serializes_it<F: Face>(shop: Shop<F>) {
+    shop.cache.set("number", 41).await.unwrap();
+    shop.cache.set("k", Reference(shop.threads)).await.unwrap();
+    assert_eq!(shop.cache.increment("k", 1).await.unwrap(), 42);
+    assert_eq!(shop.cache.get::<i32>("number").await.unwrap(), Some(41));
+}
+
+/// A value that deletes the key it is stored under, while it is encoded.
+#[derive(Clone, Deserialize)]
+struct Deletes {
+    #[serde(skip)]
+    cache: Option<Cache>,
+}
+
+impl fmt::Debug for Deletes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Deletes")
+    }
+}
+
+impl Serialize for Deletes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(cache) = &self.cache {
+            cache.delete("k").unwrap();
+        }
+        serializer.serialize_struct("Deletes", 0)?.end()
+    }
+}
+
+#[test]
+fn a_loaded_value_may_delete_its_own_key_while_it_is_encoded() {
+    guarded(|| {
+        let store = stores::bytes(&Time::manual());
+        let cache = Cache::builder().store(store).build().unwrap();
+        let value = || Deletes {
+            cache: Some(cache.clone()),
+        };
+        assert!(cache.get_or_set("k", value).cache.is_some());
+        // The deletion came before the value was there: whether it was stored is left open.
+        cache.set("k", value()).unwrap();
+        assert!(cache.has("k").unwrap());
+    });
+}

@@ -1,0 +1,158 @@
+//! Many at once: what was loaded before an invalidation returned is never read after it.
+
+#![cfg(not(shuttle))]
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use cacheio_core::{Clock, Entry, Form, Key, Options, Result, Store};
+use cacheio_tests::face::{Face, Tasks, Threads, join_all};
+use cacheio_tests::place::{Place, Time};
+use cacheio_tests::stores::{self, Bytes};
+use cacheio_tests::watchdog::guarded;
+
+/// How long each runs: two seconds in all.
+const TIME: Duration = Duration::from_millis(140);
+
+/// Runs an invalidation in a world, on a store.
+macro_rules! stress {
+    ($($name:ident: $world:ident on $store:path: { $($invalidation:ident)* })*) => {$(
+        mod $name {
+            use super::*;
+
+            $(
+                #[test]
+                fn $invalidation() {
+                    guarded(|| {
+                        let place = Place::<$world>::new(Time::manual(), $store);
+                        $world::run(race(place.cache, super::$invalidation));
+                    });
+                }
+            )*
+        }
+    )*};
+}
+
+stress! {
+    threads_on_memory: Threads on stores::memory: { delete clear delete_many invalidate_tags }
+    threads_on_bytes: Threads on yielding_bytes: { delete clear delete_many }
+    tasks_on_memory: Tasks on stores::memory: { delete clear delete_many invalidate_tags }
+    tasks_on_bytes: Tasks on stores::yielding_bytes: { delete clear delete_many }
+}
+
+async fn delete<F: Face>(cache: F) {
+    cache.delete("k").await.unwrap();
+}
+
+async fn clear<F: Face>(cache: F) {
+    cache.clear().await.unwrap();
+}
+
+async fn delete_many<F: Face>(cache: F) {
+    cache.delete_many(vec!["other", "k", "k"]).await.unwrap();
+}
+
+async fn invalidate_tags<F: Face>(cache: F) {
+    cache.invalidate_tags(vec![String::from("t")]).await.unwrap();
+}
+
+/// The truth, as a number that grows, and what is promised of it.
+#[derive(Debug, Default)]
+struct Truth {
+    now: AtomicU64,
+    /// What it was when the last invalidation that has returned began: nothing older is read.
+    floor: AtomicU64,
+}
+
+async fn race<F: Face, I>(cache: F, invalidate: fn(F) -> I)
+where
+    I: Future<Output = ()> + Send + 'static,
+{
+    let truth = Arc::new(Truth::default());
+    let end = Instant::now() + TIME;
+    let writers = (0..2).map(|_| {
+        let (cache, truth) = (cache.clone(), Arc::clone(&truth));
+        F::spawn(async move {
+            while Instant::now() < end {
+                let new = truth.now.fetch_add(1, Ordering::SeqCst) + 1;
+                invalidate(cache.clone()).await;
+                truth.floor.fetch_max(new, Ordering::SeqCst);
+                F::pause().await;
+            }
+        })
+    });
+    let readers = (0..4).map(|_| {
+        let (cache, truth) = (cache.clone(), Arc::clone(&truth));
+        F::spawn(read(cache, truth, end))
+    });
+    join_all(writers.chain(readers).collect()).await;
+    assert!(truth.floor.load(Ordering::SeqCst) > 0);
+}
+
+async fn read<F: Face>(cache: F, truth: Arc<Truth>, end: Instant) {
+    let in_memory = cache.namespace().is_empty();
+    let mut rounds = 0_u64;
+    while Instant::now() < end {
+        rounds += 1;
+        // Stores of bytes know no tags.
+        let options = if in_memory { Options::new().tags(["t"]) } else { Options::new() };
+        let load = || async {
+            let value = truth.now.load(Ordering::SeqCst);
+            if rounds.is_multiple_of(5) {
+                F::pause().await;
+            }
+            value
+        };
+        let floor = truth.floor.load(Ordering::SeqCst);
+        let loaded = cache.get_or_set_with("k", options, load).await;
+        assert!(loaded >= floor, "get_or_set: {loaded} is older than {floor}");
+        let floor = truth.floor.load(Ordering::SeqCst);
+        if let Some(read) = cache.get::<u64>("k").await.unwrap() {
+            assert!(read >= floor, "get: {read} is older than {floor}");
+        }
+    }
+    assert!(rounds > 0);
+}
+
+/// Bytes that give way to other threads before and after all they do, as a server takes its time.
+#[derive(Debug)]
+struct Slow(Bytes);
+
+fn yielding_bytes(time: &Time) -> Slow {
+    Slow(stores::bytes(time))
+}
+
+fn slowly<T>(operation: impl FnOnce() -> T) -> T {
+    std::thread::yield_now();
+    let result = operation();
+    std::thread::yield_now();
+    result
+}
+
+impl Store for Slow {
+    fn form(&self) -> Form {
+        Store::form(&self.0)
+    }
+
+    fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
+        slowly(|| self.0.get(key))
+    }
+
+    fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
+        slowly(|| self.0.set(key, entry, ttl))
+    }
+
+    fn delete(&self, key: &Key<'_>) -> Result<bool> {
+        slowly(|| self.0.delete(key))
+    }
+
+    fn clear(&self, prefix: &str) -> Result<()> {
+        slowly(|| self.0.clear(prefix))
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Store::clock(&self.0)
+    }
+}
