@@ -211,7 +211,9 @@ impl fmt::Display for Operation {
 /// Why `get_or_try_set` has no value: the loader failed, or it could not run.
 ///
 /// The loader's error `E` is shared by all callers that waited for the one load. It prints as `E`
-/// does, and is a [`std::error::Error`] whenever `E` is `Debug + Display`: `anyhow::Error` is.
+/// does with `{:#}` (an `anyhow::Error` with its causes), and is a [`std::error::Error`] whenever `E`
+/// is `Debug + Display`, as `anyhow::Error` is. The causes of `E` are those of
+/// [`load_error`](Self::load_error): an error over any such `E` has no `source` itself.
 ///
 /// ```
 /// use cacheio_core::LoadError;
@@ -275,7 +277,8 @@ impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
 impl<E: fmt::Display> fmt::Display for LoadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Load(error) => fmt::Display::fmt(error, f),
+            // There is no `source` over every `E`: `{:#}` is how `anyhow` shows its causes.
+            Self::Load(error) => write!(f, "{error:#}"),
             Self::Reentrant(error) => fmt::Display::fmt(error, f),
         }
     }

@@ -36,8 +36,10 @@ use proc_macro::TokenStream;
 /// # What is stored
 ///
 /// The value; of a `Result`, under any alias, only what is `Ok`. Those who waited for a load that
-/// fails get its error if that is `Clone`; else each runs the body itself. In a cache that may stand
-/// on a server, values are `Serialize + DeserializeOwned + Clone + Send + Sync + 'static`; in the own
+/// fails get its error if that is `Clone`; else each runs the body itself. Many errors of libraries
+/// are not `Clone` (`anyhow::Error`, `std::io::Error`): where a failing origin must not be asked by
+/// every waiter, let the function return `Arc<E>`, or an error of yours around one. In a cache that
+/// may stand on a server, values are `Serialize + DeserializeOwned + Clone + Send + Sync + 'static`; in the own
 /// cache of a function they need no serde.
 ///
 /// # Arguments

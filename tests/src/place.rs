@@ -69,7 +69,9 @@ pub struct Place<F> {
 
 impl<F> fmt::Debug for Place<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place").field("form", &self.form).finish_non_exhaustive()
+        f.debug_struct("Place")
+            .field("form", &self.form)
+            .finish_non_exhaustive()
     }
 }
 
@@ -175,7 +177,11 @@ impl<F: Face> Place<F> {
     }
 
     /// Lets a TTL pass but for a millisecond, if time can be stopped so exactly: then looks.
-    pub async fn shortly_before<L: Future<Output = ()>>(&self, ttl: Duration, look: impl FnOnce() -> L) {
+    pub async fn shortly_before<L: Future<Output = ()>>(
+        &self,
+        ttl: Duration,
+        look: impl FnOnce() -> L,
+    ) {
         match &self.time {
             Time::Manual(clock) => {
                 clock.advance(ttl - Duration::from_millis(1));

@@ -9,7 +9,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use cacheio_core::{
-    AsyncStore, BoxFuture, Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Payload, Result, Store, Timestamp,
+    AsyncStore, BoxFuture, Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Payload, Result,
+    Store, Timestamp,
 };
 use cacheio_sync::Memory;
 
@@ -17,13 +18,18 @@ use crate::place::Time;
 
 /// Memory with room for all that a line stores.
 pub fn memory(time: &Time) -> Memory {
-    Memory::builder().capacity(10_000).clock(time.clock()).build()
+    Memory::builder()
+        .capacity(10_000)
+        .clock(time.clock())
+        .build()
 }
 
 /// Memory that weighs.
 pub fn weighed(time: &Time) -> Memory {
     let memory = Memory::builder().capacity(64 << 20).clock(time.clock());
-    memory.weigher(|key, value| (key.len() + size_of_val(value)) as u64).build()
+    memory
+        .weigher(|key, value| (key.len() + size_of_val(value)) as u64)
+        .build()
 }
 
 /// Memory behind a shared pointer to something unknown.
@@ -81,14 +87,25 @@ impl Bytes {
     }
 
     fn expires(&self, ttl: Option<Duration>) -> Timestamp {
-        assert_ne!(ttl, Some(Duration::ZERO), "stores are never given a TTL of zero");
+        assert_ne!(
+            ttl,
+            Some(Duration::ZERO),
+            "stores are never given a TTL of zero"
+        );
         ttl.map_or(Timestamp::MAX, |ttl| self.clock.now().after(ttl))
     }
 
     fn checked<'a>(key: &Key<'a>) -> &'a str {
         let key = key.text();
-        assert!((1..=250).contains(&key.len()), "a key that no server holds: {} bytes", key.len());
-        assert!(key.bytes().all(|byte| byte > b' ' && byte != 0x7F), "a key that no server holds: {key:?}");
+        assert!(
+            (1..=250).contains(&key.len()),
+            "a key that no server holds: {} bytes",
+            key.len()
+        );
+        assert!(
+            key.bytes().all(|byte| byte > b' ' && byte != 0x7F),
+            "a key that no server holds: {key:?}"
+        );
         key
     }
 }
@@ -107,12 +124,16 @@ impl Store for Bytes {
     }
 
     fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
-        Ok(self.live().get(Self::checked(key)).map(|(bytes, _)| Entry::bytes(bytes.clone())))
+        Ok(self
+            .live()
+            .get(Self::checked(key))
+            .map(|(bytes, _)| Entry::bytes(bytes.clone())))
     }
 
     fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
         let expires = self.expires(ttl);
-        self.live().insert(Self::checked(key).to_owned(), (into_bytes(entry), expires));
+        self.live()
+            .insert(Self::checked(key).to_owned(), (into_bytes(entry), expires));
         Ok(())
     }
 
@@ -147,11 +168,21 @@ impl Store for Bytes {
         let (bytes, _) = entries
             .entry(Self::checked(key).to_owned())
             .or_insert_with(|| (b"0".to_vec(), expires));
-        let count = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok());
-        let count = count.ok_or_else(|| Error::new(ErrorKind::WrongType, "what is stored is no integer of 64 bits"))?;
-        let count = count
-            .checked_add(by)
-            .ok_or_else(|| Error::new(ErrorKind::Overflow, "the counter would leave the range of i64"))?;
+        let count = std::str::from_utf8(bytes)
+            .ok()
+            .and_then(|text| text.parse::<i64>().ok());
+        let count = count.ok_or_else(|| {
+            Error::new(
+                ErrorKind::WrongType,
+                "what is stored is no integer of 64 bits",
+            )
+        })?;
+        let count = count.checked_add(by).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Overflow,
+                "the counter would leave the range of i64",
+            )
+        })?;
         *bytes = count.to_string().into_bytes();
         Ok(count)
     }
@@ -230,7 +261,10 @@ impl Breaker {
 
     fn check(broken: &AtomicBool) -> Result<()> {
         if broken.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Unavailable, "the server cannot be reached").with_source("it was unplugged"));
+            return Err(
+                Error::new(ErrorKind::Unavailable, "the server cannot be reached")
+                    .with_source("it was unplugged"),
+            );
         }
         Ok(())
     }

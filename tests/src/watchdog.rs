@@ -20,7 +20,9 @@ pub fn guarded<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> 
         result
     });
     match end.recv_timeout(LIMIT) {
-        Err(RecvTimeoutError::Timeout) => panic!("the test hangs: it has not ended after {LIMIT:?}"),
+        Err(RecvTimeoutError::Timeout) => {
+            panic!("the test hangs: it has not ended after {LIMIT:?}")
+        }
         Ok(()) | Err(RecvTimeoutError::Disconnected) => match thread.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),

@@ -47,21 +47,60 @@ fn a_hit_allocates_nothing_in_threads() {
         cache.set_many(values()).unwrap();
         cache.set(("user", 42), String::from("Ada")).unwrap();
         cache.set("number", 7_u64).unwrap();
-        cache.set("local", Local::new(String::from("kept"))).unwrap();
+        cache
+            .set("local", Local::new(String::from("kept")))
+            .unwrap();
         let owned = String::from("text");
         let hits = [
-            ("get_arc", allocations(|| cache.get_arc::<String>("text").unwrap().unwrap())),
-            ("get_arc, long key", allocations(|| cache.get_arc::<String>(LONG).unwrap().unwrap())),
-            ("get_arc, &String", allocations(|| cache.get_arc::<String>(&owned).unwrap().unwrap())),
-            ("get_arc, tuple", allocations(|| cache.get_arc::<String>(("user", 42)).unwrap().unwrap())),
-            ("get", allocations(|| cache.get::<u64>("number").unwrap().unwrap())),
-            ("get, local", allocations(|| cache.get::<Local<String>>("local").unwrap().unwrap())),
+            (
+                "get_arc",
+                allocations(|| cache.get_arc::<String>("text").unwrap().unwrap()),
+            ),
+            (
+                "get_arc, long key",
+                allocations(|| cache.get_arc::<String>(LONG).unwrap().unwrap()),
+            ),
+            (
+                "get_arc, &String",
+                allocations(|| cache.get_arc::<String>(&owned).unwrap().unwrap()),
+            ),
+            (
+                "get_arc, tuple",
+                allocations(|| cache.get_arc::<String>(("user", 42)).unwrap().unwrap()),
+            ),
+            (
+                "get",
+                allocations(|| cache.get::<u64>("number").unwrap().unwrap()),
+            ),
+            (
+                "get, local",
+                allocations(|| cache.get::<Local<String>>("local").unwrap().unwrap()),
+            ),
             ("has", allocations(|| assert!(cache.has("text").unwrap()))),
-            ("has, tuple", allocations(|| assert!(cache.has(("user", 42)).unwrap()))),
-            ("get_or_set", allocations(|| cache.get_or_set("number", || 0_u64))),
-            ("get_or_try_set", allocations(|| cache.get_or_try_set("number", || Err::<u64, ()>(())).unwrap())),
-            ("a miss of get", allocations(|| assert!(cache.get::<u64>("missing").unwrap().is_none()))),
-            ("a miss of has", allocations(|| assert!(!cache.has(("user", 43)).unwrap()))),
+            (
+                "has, tuple",
+                allocations(|| assert!(cache.has(("user", 42)).unwrap())),
+            ),
+            (
+                "get_or_set",
+                allocations(|| cache.get_or_set("number", || 0_u64)),
+            ),
+            (
+                "get_or_try_set",
+                allocations(|| {
+                    cache
+                        .get_or_try_set("number", || Err::<u64, ()>(()))
+                        .unwrap()
+                }),
+            ),
+            (
+                "a miss of get",
+                allocations(|| assert!(cache.get::<u64>("missing").unwrap().is_none())),
+            ),
+            (
+                "a miss of has",
+                allocations(|| assert!(!cache.has(("user", 43)).unwrap())),
+            ),
             ("a clone", allocations(|| cache.clone())),
             ("stats", allocations(|| cache.stats().hits)),
         ];
@@ -80,19 +119,52 @@ fn a_hit_allocates_nothing_in_tasks() {
         ready(cache.set("number", 7_u64)).unwrap();
         ready(cache.set("local", Local::new(String::from("kept")))).unwrap();
         let hits = [
-            ("get_arc", allocations(|| ready(cache.get_arc::<String>("text")).unwrap().unwrap())),
-            ("get_arc, long key", allocations(|| ready(cache.get_arc::<String>(LONG)).unwrap().unwrap())),
-            ("get_arc, tuple", allocations(|| ready(cache.get_arc::<String>(("user", 42))).unwrap().unwrap())),
-            ("get", allocations(|| ready(cache.get::<u64>("number")).unwrap().unwrap())),
-            ("get, local", allocations(|| ready(cache.get::<Local<String>>("local")).unwrap().unwrap())),
-            ("has", allocations(|| assert!(ready(cache.has("text")).unwrap()))),
-            ("has, tuple", allocations(|| assert!(ready(cache.has(("user", 42))).unwrap()))),
-            ("get_or_set", allocations(|| ready(cache.get_or_set("number", || async { 0_u64 })))),
+            (
+                "get_arc",
+                allocations(|| ready(cache.get_arc::<String>("text")).unwrap().unwrap()),
+            ),
+            (
+                "get_arc, long key",
+                allocations(|| ready(cache.get_arc::<String>(LONG)).unwrap().unwrap()),
+            ),
+            (
+                "get_arc, tuple",
+                allocations(|| {
+                    ready(cache.get_arc::<String>(("user", 42)))
+                        .unwrap()
+                        .unwrap()
+                }),
+            ),
+            (
+                "get",
+                allocations(|| ready(cache.get::<u64>("number")).unwrap().unwrap()),
+            ),
+            (
+                "get, local",
+                allocations(|| ready(cache.get::<Local<String>>("local")).unwrap().unwrap()),
+            ),
+            (
+                "has",
+                allocations(|| assert!(ready(cache.has("text")).unwrap())),
+            ),
+            (
+                "has, tuple",
+                allocations(|| assert!(ready(cache.has(("user", 42))).unwrap())),
+            ),
+            (
+                "get_or_set",
+                allocations(|| ready(cache.get_or_set("number", || async { 0_u64 }))),
+            ),
             (
                 "get_or_try_set",
-                allocations(|| ready(cache.get_or_try_set("number", || async { Err::<u64, ()>(()) })).unwrap()),
+                allocations(|| {
+                    ready(cache.get_or_try_set("number", || async { Err::<u64, ()>(()) })).unwrap()
+                }),
             ),
-            ("a miss of get", allocations(|| assert!(ready(cache.get::<u64>("missing")).unwrap().is_none()))),
+            (
+                "a miss of get",
+                allocations(|| assert!(ready(cache.get::<u64>("missing")).unwrap().is_none())),
+            ),
             ("a clone", allocations(|| cache.clone())),
         ];
         for (hit, allocations) in hits {
@@ -114,7 +186,9 @@ fn get_arc_copies_nothing() {
 /// capacity that their weigher measures.
 #[test]
 fn memory_by_weight_remembers_only_so_many_evicted_keys() {
-    let memory = Memory::builder().capacity(64 << 20).weigher(|_, _| 64 << 10);
+    let memory = Memory::builder()
+        .capacity(64 << 20)
+        .weigher(|_, _| 64 << 10);
     let cache = Cache::builder().store(memory.build()).build().unwrap();
     let fill = |keys: std::ops::Range<u64>| {
         for key in keys {
@@ -123,5 +197,9 @@ fn memory_by_weight_remembers_only_so_many_evicted_keys() {
     };
     fill(0..50_000);
     let more = allocation_counter::measure(|| fill(50_000..300_000));
-    assert!(more.bytes_current < 256 << 10, "{} bytes more", more.bytes_current);
+    assert!(
+        more.bytes_current < 256 << 10,
+        "{} bytes more",
+        more.bytes_current
+    );
 }

@@ -18,12 +18,20 @@ fn entries(cache: &Cache) -> usize {
     for key in 0..10_000 {
         cache.set(key, key).unwrap();
     }
-    cache.get_many::<i32>(0..10_000).unwrap().into_iter().flatten().count()
+    cache
+        .get_many::<i32>(0..10_000)
+        .unwrap()
+        .into_iter()
+        .flatten()
+        .count()
 }
 
 #[test]
 fn a_cache_takes_the_defaults_when_it_is_built() {
-    assert_eq!((config().default_ttl, config().default_threshold), (Duration::from_secs(300), 500));
+    assert_eq!(
+        (config().default_ttl, config().default_threshold),
+        (Duration::from_secs(300), 500)
+    );
     let clock = Arc::new(ManualClock::new());
     let before = Cache::builder().store(memory(&clock)).build().unwrap();
     assert!((400..=500).contains(&entries(&before)));
@@ -33,7 +41,10 @@ fn a_cache_takes_the_defaults_when_it_is_built() {
         c.default_threshold = 100;
     })
     .unwrap();
-    assert_eq!((config().default_ttl, config().default_threshold), (TEN_MINUTES, 100));
+    assert_eq!(
+        (config().default_ttl, config().default_threshold),
+        (TEN_MINUTES, 100)
+    );
     let after = Cache::builder().store(memory(&clock)).build().unwrap();
     assert_eq!(entries(&after), 100);
     assert!(entries(&before) >= 400, "what is built is built");

@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use cacheio_core::{Error, ErrorKind, LoadError, Operation, Options};
 use cacheio_sync::{Cache, Memory};
+use cacheio_tests::face::Threads;
 use cacheio_tests::place::{Place, Time};
 use cacheio_tests::stores;
-use cacheio_tests::face::Threads;
 
 fn memory() -> Cache {
-    Cache::builder().store(Memory::with_capacity(10)).build().unwrap()
+    Cache::builder()
+        .store(Memory::with_capacity(10))
+        .build()
+        .unwrap()
 }
 
 fn bytes() -> Cache {
@@ -23,12 +26,21 @@ fn bytes() -> Cache {
 fn reads_well(error: &Error, kind: ErrorKind, begins: &str, contains: &str) {
     let text = error.to_string();
     assert_eq!(error.kind(), kind, "{text}");
-    assert!(text.starts_with(begins), "`{text}` does not begin with `{begins}`");
-    assert!(text.contains(contains), "`{text}` does not contain `{contains}`");
+    assert!(
+        text.starts_with(begins),
+        "`{text}` does not begin with `{begins}`"
+    );
+    assert!(
+        text.contains(contains),
+        "`{text}` does not contain `{contains}`"
+    );
     assert!(!text.contains('\n') && !text.ends_with('.'), "{text}");
     let mut source = error.source();
     while let Some(cause) = source {
-        assert!(!text.contains(&cause.to_string()), "`{text}` repeats its source `{cause}`");
+        assert!(
+            !text.contains(&cause.to_string()),
+            "`{text}` repeats its source `{cause}`"
+        );
         source = cause.source();
     }
     let debug = format!("{error:?}");
@@ -40,23 +52,87 @@ fn errors_say_what_happened_and_what_to_do() {
     let cache = memory();
     cache.set("text", "no number").unwrap();
     cache.set("max", i64::MAX).unwrap();
-    reads_well(&cache.get::<u64>("text").unwrap_err(), ErrorKind::Decode, "get `text`: ", "get_or_set and set replace it");
-    reads_well(&cache.get_many::<u64>(["text"]).unwrap_err(), ErrorKind::Decode, "get_many `text`: ", "u64");
-    reads_well(&bytes().set("k", f64::NAN).and_then(|()| bytes().get::<u8>("k")).map(drop).err().unwrap_or_else(wrong), ErrorKind::Decode, "get", "u8");
-    reads_well(&cache.increment("text", 1).unwrap_err(), ErrorKind::WrongType, "increment `text`: ", "String");
-    reads_well(&cache.increment("max", 1).unwrap_err(), ErrorKind::Overflow, "increment `max`: ", "left as it was");
-    reads_well(&cache.set_with("k", 1, std::time::Duration::MAX).unwrap_err(), ErrorKind::Config, "set `k`: ", "Ttl::Never");
+    reads_well(
+        &cache.get::<u64>("text").unwrap_err(),
+        ErrorKind::Decode,
+        "get `text`: ",
+        "get_or_set and set replace it",
+    );
+    reads_well(
+        &cache.get_many::<u64>(["text"]).unwrap_err(),
+        ErrorKind::Decode,
+        "get_many `text`: ",
+        "u64",
+    );
+    reads_well(
+        &bytes()
+            .set("k", f64::NAN)
+            .and_then(|()| bytes().get::<u8>("k"))
+            .map(drop)
+            .err()
+            .unwrap_or_else(wrong),
+        ErrorKind::Decode,
+        "get",
+        "u8",
+    );
+    reads_well(
+        &cache.increment("text", 1).unwrap_err(),
+        ErrorKind::WrongType,
+        "increment `text`: ",
+        "String",
+    );
+    reads_well(
+        &cache.increment("max", 1).unwrap_err(),
+        ErrorKind::Overflow,
+        "increment `max`: ",
+        "left as it was",
+    );
+    reads_well(
+        &cache
+            .set_with("k", 1, std::time::Duration::MAX)
+            .unwrap_err(),
+        ErrorKind::Config,
+        "set `k`: ",
+        "Ttl::Never",
+    );
     let unencodable = std::collections::HashMap::from([((1, 2), 3)]);
-    reads_well(&bytes().set("k", unencodable).unwrap_err(), ErrorKind::Encode, "set `cacheio:k`: ", "cannot be turned into bytes");
-    let tagged = bytes().set_with("k", 1, Options::new().tags(["t"])).unwrap_err();
-    reads_well(&tagged, ErrorKind::Unsupported, "set `cacheio:k`: ", "tags need a cache in memory");
+    reads_well(
+        &bytes().set("k", unencodable).unwrap_err(),
+        ErrorKind::Encode,
+        "set `cacheio:k`: ",
+        "cannot be turned into bytes",
+    );
+    let tagged = bytes()
+        .set_with("k", 1, Options::new().tags(["t"]))
+        .unwrap_err();
+    reads_well(
+        &tagged,
+        ErrorKind::Unsupported,
+        "set `cacheio:k`: ",
+        "tags need a cache in memory",
+    );
     let local = bytes().set("k", cacheio_core::Local::new(1)).unwrap_err();
-    reads_well(&local, ErrorKind::Unsupported, "set `cacheio:k`: ", "never leaves this process");
-    reads_well(&bytes().invalidate_tags(["t"]).unwrap_err(), ErrorKind::Unsupported, "invalidate_tags: ", "memory");
+    reads_well(
+        &local,
+        ErrorKind::Unsupported,
+        "set `cacheio:k`: ",
+        "never leaves this process",
+    );
+    reads_well(
+        &bytes().invalidate_tags(["t"]).unwrap_err(),
+        ErrorKind::Unsupported,
+        "invalidate_tags: ",
+        "memory",
+    );
     let refused = Cache::builder().jitter(2.0).build().unwrap_err();
     reads_well(&refused, ErrorKind::Config, "build: ", "from 0 to 1");
     let heavy = Memory::builder().capacity(1).weigher(|_, _| 2).build();
-    let heavy = Cache::builder().store(heavy).build().unwrap().set("k", 1).unwrap_err();
+    let heavy = Cache::builder()
+        .store(heavy)
+        .build()
+        .unwrap()
+        .set("k", 1)
+        .unwrap_err();
     reads_well(&heavy, ErrorKind::TooLarge, "set `k`: ", "capacity of 1");
 }
 
@@ -72,10 +148,18 @@ fn a_store_failure_has_its_cause_as_source() {
     let (cache, breaker) = Place::<Threads>::new(Time::manual(), stores::memory).breakable();
     breaker.all_fail(true);
     let error = cache.0.get::<u8>("k").unwrap_err();
-    reads_well(&error, ErrorKind::Unavailable, "get `k`: ", "cannot be reached");
+    reads_well(
+        &error,
+        ErrorKind::Unavailable,
+        "get `k`: ",
+        "cannot be reached",
+    );
     assert_eq!(error.source().unwrap().to_string(), "it was unplugged");
     let chain = format!("{:#}", anyhow::Error::from(error));
-    assert_eq!(chain, "get `k`: the server cannot be reached: it was unplugged");
+    assert_eq!(
+        chain,
+        "get `k`: the server cannot be reached: it was unplugged"
+    );
 }
 
 #[test]
@@ -83,9 +167,19 @@ fn a_reentrant_error_names_the_key() {
     let cache = memory();
     let error = cache.get_or_try_set("k", || cache.get_or_try_set("k", || Ok::<u8, String>(1)));
     let error = error.unwrap_err().into_load_error().unwrap();
-    assert!(matches!(&error, LoadError::Reentrant(error) if error.key() == Some("k")), "{error:?}");
-    let LoadError::Reentrant(inner) = &error else { unreachable!() };
-    reads_well(inner, ErrorKind::Reentrant, "load `k`: ", "without asking the cache for it");
+    assert!(
+        matches!(&error, LoadError::Reentrant(error) if error.key() == Some("k")),
+        "{error:?}"
+    );
+    let LoadError::Reentrant(inner) = &error else {
+        unreachable!()
+    };
+    reads_well(
+        inner,
+        ErrorKind::Reentrant,
+        "load `k`: ",
+        "without asking the cache for it",
+    );
     assert_eq!(error.to_string(), inner.to_string());
     let copy = error.clone();
     assert_eq!(copy.to_string(), error.to_string());
@@ -96,16 +190,26 @@ fn a_reentrant_error_names_the_key() {
 #[test]
 fn a_long_key_is_cut_at_a_character() {
     let cache = memory();
-    for key in ["ü".repeat(1_000_000), "x".repeat(121), format!("{}🦀🦀", "x".repeat(119))] {
+    for key in [
+        "ü".repeat(1_000_000),
+        "x".repeat(121),
+        format!("{}🦀🦀", "x".repeat(119)),
+    ] {
         cache.set(&key, "text").unwrap();
         let error = cache.get::<u64>(&key).unwrap_err();
         let shown = error.key().unwrap();
-        assert!(shown.len() < 300 && shown.contains(&format!("({} bytes)", key.len())), "{shown}");
+        assert!(
+            shown.len() < 300 && shown.contains(&format!("({} bytes)", key.len())),
+            "{shown}"
+        );
         assert!(error.to_string().len() < 600);
     }
     let fits = "x".repeat(120);
     cache.set(&fits, "text").unwrap();
-    assert_eq!(cache.get::<u64>(&fits).unwrap_err().key(), Some(fits.as_str()));
+    assert_eq!(
+        cache.get::<u64>(&fits).unwrap_err().key(),
+        Some(fits.as_str())
+    );
 }
 
 #[test]
@@ -130,7 +234,10 @@ fn the_first_operation_and_key_said_stay() {
         .with_key("a")
         .with_key("b");
     assert_eq!(error.to_string(), "set_many `a`: no");
-    assert_eq!((error.operation(), error.key()), (Some(Operation::SetMany), Some("a")));
+    assert_eq!(
+        (error.operation(), error.key()),
+        (Some(Operation::SetMany), Some("a"))
+    );
 }
 
 #[test]
@@ -153,8 +260,14 @@ fn a_load_error_is_its_loaders() {
 #[test]
 fn a_load_error_keeps_the_chain_of_causes() {
     let cause = std::io::Error::other("connection refused");
-    let error: LoadError<anyhow::Error> =
-        memory().get_or_try_set("k", || Err::<u8, _>(anyhow::Error::from(cause).context("loading user 42"))).unwrap_err();
+    let error: LoadError<anyhow::Error> = memory()
+        .get_or_try_set("k", || {
+            Err::<u8, _>(anyhow::Error::from(cause).context("loading user 42"))
+        })
+        .unwrap_err();
     let chain = format!("{:#}", anyhow::Error::from(error));
-    assert!(chain.contains("loading user 42") && chain.contains("connection refused"), "{chain}");
+    assert!(
+        chain.contains("loading user 42") && chain.contains("connection refused"),
+        "{chain}"
+    );
 }

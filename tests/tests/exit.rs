@@ -12,7 +12,9 @@ use cacheio_tests::watchdog::guarded;
 #[test]
 fn a_plain_key_is_looked_up_while_the_thread_ends() {
     in_a_child("a_plain_key_is_looked_up_while_the_thread_ends", || {
-        while_a_thread_ends(&cache(), |cache| assert_eq!(cache.get("there").unwrap(), Some(1)));
+        while_a_thread_ends(&cache(), |cache| {
+            assert_eq!(cache.get("there").unwrap(), Some(1));
+        });
     });
 }
 
@@ -29,22 +31,27 @@ fn a_composed_key_is_looked_up_while_the_thread_ends() {
 fn a_load_while_the_thread_ends_is_stored() {
     in_a_child("a_load_while_the_thread_ends_is_stored", || {
         let cache = cache();
-        while_a_thread_ends(&cache, |cache| assert_eq!(cache.get_or_set("loaded", || 2), 2));
+        while_a_thread_ends(&cache, |cache| {
+            assert_eq!(cache.get_or_set("loaded", || 2), 2);
+        });
         assert_eq!(cache.get("loaded").unwrap(), Some(2));
     });
 }
 
 #[test]
 fn a_panic_in_a_load_while_the_thread_ends_frees_its_key() {
-    in_a_child("a_panic_in_a_load_while_the_thread_ends_frees_its_key", || {
-        let cache = cache();
-        while_a_thread_ends(&cache, |cache| {
-            let load = || -> i32 { panic!("the loader panics") };
-            let loaded = std::panic::AssertUnwindSafe(|| cache.get_or_set("loaded", load));
-            assert!(std::panic::catch_unwind(loaded).is_err());
-        });
-        assert_eq!(cache.get_or_set("loaded", || 3), 3);
-    });
+    in_a_child(
+        "a_panic_in_a_load_while_the_thread_ends_frees_its_key",
+        || {
+            let cache = cache();
+            while_a_thread_ends(&cache, |cache| {
+                let load = || -> i32 { panic!("the loader panics") };
+                let loaded = std::panic::AssertUnwindSafe(|| cache.get_or_set("loaded", load));
+                assert!(std::panic::catch_unwind(loaded).is_err());
+            });
+            assert_eq!(cache.get_or_set("loaded", || 3), 3);
+        },
+    );
 }
 
 /// Runs the body of `test` in a process of its own: a destructor that panics at the end of a thread
@@ -56,15 +63,26 @@ fn in_a_child(test: &str, body: fn()) {
         return;
     }
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", test, "--nocapture"]).env(CHILD, test);
+    child
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, test);
     let ended = child.output().unwrap();
-    let (said, complained) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    let (said, complained) = (
+        String::from_utf8_lossy(&ended.stdout),
+        String::from_utf8_lossy(&ended.stderr),
+    );
     assert!(ended.status.success(), "{}\n{complained}", ended.status);
-    assert!(said.contains("1 passed"), "no test is called {test:?}: {said}");
+    assert!(
+        said.contains("1 passed"),
+        "no test is called {test:?}: {said}"
+    );
 }
 
 fn cache() -> Cache {
-    let cache = Cache::builder().store(Memory::with_capacity(10)).build().unwrap();
+    let cache = Cache::builder()
+        .store(Memory::with_capacity(10))
+        .build()
+        .unwrap();
     cache.set("there", 1).unwrap();
     cache.set(("there", 1), 1).unwrap();
     cache

@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use cacheio_async::AsyncCache;
-use cacheio_core::{CacheKey, Entry, ErrorKind, Form, Key, KeyRule, Operation, Result, Store, key_text};
+use cacheio_core::{
+    CacheKey, Entry, ErrorKind, Form, Key, KeyRule, Operation, Result, Store, key_text,
+};
 use cacheio_sync::Cache;
 use cacheio_tests::stores::Yielding;
 use proptest::collection::vec;
@@ -27,8 +29,17 @@ fn nasty() -> impl Strategy<Value = String> {
     prop_oneof![4 => part.clone(), 1 => (part.clone(), part).prop_map(|(a, b)| a + &b)]
 }
 
-fn differ<K: CacheKey + PartialEq + std::fmt::Debug>(one: &K, two: &K) -> Result<(), TestCaseError> {
-    prop_assert_eq!(one == two, key_text(one) == key_text(two), "{:?} and {:?}", key_text(one), key_text(two));
+fn differ<K: CacheKey + PartialEq + std::fmt::Debug>(
+    one: &K,
+    two: &K,
+) -> Result<(), TestCaseError> {
+    prop_assert_eq!(
+        one == two,
+        key_text(one) == key_text(two),
+        "{:?} and {:?}",
+        key_text(one),
+        key_text(two)
+    );
     // Inside of another tuple too.
     prop_assert_eq!(one == two, key_text((1, one, 2)) == key_text((1, two, 2)));
     Ok(())
@@ -121,14 +132,34 @@ fn all_differ<K: CacheKey>(keys: &[K]) {
 #[test]
 fn an_option_of_an_option_tells_its_nones_apart() {
     all_differ(&[None, Some(None), Some(Some(None)), Some(Some(Some(1)))]);
-    all_differ(&[None, Some(None), Some(Some("%none")), Some(Some("%some")), Some(Some("%some%none")), Some(Some(""))]);
-    all_differ(&[vec![], vec![None], vec![Some(None)], vec![None, None], vec![Some(Some(1))]]);
+    all_differ(&[
+        None,
+        Some(None),
+        Some(Some("%none")),
+        Some(Some("%some")),
+        Some(Some("%some%none")),
+        Some(Some("")),
+    ]);
+    all_differ(&[
+        vec![],
+        vec![None],
+        vec![Some(None)],
+        vec![None, None],
+        vec![Some(Some(1))],
+    ]);
 }
 
 #[test]
 fn an_empty_list_is_no_list_of_an_empty_text() {
     all_differ(&[vec![], vec![""], vec!["", ""], vec!["%"], vec!["%25"]]);
-    all_differ(&[vec![], vec![vec![]], vec![vec![""]], vec![vec![], vec![]], vec![vec!["%"]], vec![vec!["[%]"]]]);
+    all_differ(&[
+        vec![],
+        vec![vec![]],
+        vec![vec![""]],
+        vec![vec![], vec![]],
+        vec![vec!["%"]],
+        vec![vec!["[%]"]],
+    ]);
     all_differ(&[None, Some(vec![]), Some(vec![""]), Some(vec!["%none"])]);
 }
 
@@ -202,15 +233,24 @@ impl Store for ShortKeys {
 #[test]
 fn a_namespace_too_long_for_the_stores_keys_is_refused() {
     let build = |namespace: &str| {
-        let threads = Cache::builder().store(ShortKeys).namespace(namespace).build();
-        let tasks = AsyncCache::builder().store(Yielding(ShortKeys)).namespace(namespace).build();
+        let threads = Cache::builder()
+            .store(ShortKeys)
+            .namespace(namespace)
+            .build();
+        let tasks = AsyncCache::builder()
+            .store(Yielding(ShortKeys))
+            .namespace(namespace)
+            .build();
         [threads.map(drop), tasks.map(drop)]
     };
     let escaped = format!("{}:", "n".repeat(20));
     for namespace in ["n".repeat(50), "n".repeat(23), escaped] {
         for refused in build(&namespace) {
             let error = refused.unwrap_err();
-            assert_eq!((error.kind(), error.operation()), (ErrorKind::Config, Some(Operation::Build)));
+            assert_eq!(
+                (error.kind(), error.operation()),
+                (ErrorKind::Config, Some(Operation::Build))
+            );
             assert!(error.to_string().contains("namespace"), "{error}");
         }
     }

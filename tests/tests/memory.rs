@@ -16,11 +16,17 @@ use cacheio_tests::watchdog::guarded;
 const TTL: Duration = Duration::from_secs(100);
 
 fn on(memory: &Arc<Memory>) -> Cache {
-    Cache::builder().store(Arc::clone(memory)).default_ttl(Ttl::Never).build().unwrap()
+    Cache::builder()
+        .store(Arc::clone(memory))
+        .default_ttl(Ttl::Never)
+        .build()
+        .unwrap()
 }
 
 fn both(memory: &Arc<Memory>) -> (Threads, Tasks) {
-    let tasks = AsyncCache::builder().store(Arc::clone(memory)).default_ttl(Ttl::Never);
+    let tasks = AsyncCache::builder()
+        .store(Arc::clone(memory))
+        .default_ttl(Ttl::Never);
     (Threads(on(memory)), Tasks(tasks.build().unwrap()))
 }
 
@@ -30,7 +36,9 @@ fn capacity(entries: usize) -> Arc<Memory> {
 
 /// A weigher for strings: their length.
 fn length(_: &str, value: &(dyn Any + Send + Sync)) -> u64 {
-    value.downcast_ref::<String>().map_or(1, |text| text.len() as u64)
+    value
+        .downcast_ref::<String>()
+        .map_or(1, |text| text.len() as u64)
 }
 
 fn weighed(capacity: u64) -> Arc<Memory> {
@@ -40,22 +48,36 @@ fn weighed(capacity: u64) -> Arc<Memory> {
 async fn never_more_than<F: Face>(cache: F, memory: &Memory, capacity: usize) {
     for key in 0..capacity * 2 + 10 {
         cache.set(key, key).await.unwrap();
-        assert!(memory.len() <= capacity, "{} entries in memory for {capacity}", memory.len());
+        assert!(
+            memory.len() <= capacity,
+            "{} entries in memory for {capacity}",
+            memory.len()
+        );
     }
-    cache.set_many((0..capacity * 2).map(|key| (("many", key), key)).collect()).await.unwrap();
+    cache
+        .set_many((0..capacity * 2).map(|key| (("many", key), key)).collect())
+        .await
+        .unwrap();
     for key in 0..capacity {
         cache.add(("added", key), key).await.unwrap();
         cache.get_or_set(("loaded", key), || async { key }).await;
         cache.increment(("counted", key), 1).await.unwrap();
         assert!(memory.len() <= capacity);
     }
-    assert!(memory.len() * 10 >= capacity * 6, "{} of {capacity} are used", memory.len());
+    assert!(
+        memory.len() * 10 >= capacity * 6,
+        "{} of {capacity} are used",
+        memory.len()
+    );
 }
 
 #[test]
 fn memory_never_holds_more_than_its_capacity() {
     guarded(|| {
-        for entries in (1..=40).chain((41..=2_000).step_by(97)).chain([255, 256, 257, 511, 512, 513, 1_023, 1_024, 2_000]) {
+        for entries in (1..=40)
+            .chain((41..=2_000).step_by(97))
+            .chain([255, 256, 257, 511, 512, 513, 1_023, 1_024, 2_000])
+        {
             let memory = capacity(entries);
             Threads::run(never_more_than(both(&memory).0, &memory, entries));
         }
@@ -98,9 +120,13 @@ fn memory_never_weighs_more_than_its_capacity() {
         for key in 0..3_000_u64 {
             let weight = usize::try_from(key * 7919 % (capacity / 4 + 1)).unwrap();
             let _ = cache.set(key, "x".repeat(weight.min(20_000)));
-            assert!(memory.weight() <= capacity, "{} of {capacity}", memory.weight());
+            assert!(
+                memory.weight() <= capacity,
+                "{} of {capacity}",
+                memory.weight()
+            );
         }
-        assert!(memory.len() > 0);
+        assert!(!memory.is_empty());
     }
 }
 
@@ -114,7 +140,13 @@ fn a_small_memory_is_filled_to_the_last_entry() {
         }
         assert_eq!((memory.len(), cache.stats().evictions), (entries, 0));
         let keys: Vec<_> = (0..entries).collect();
-        assert!(cache.get_many::<usize>(keys).unwrap().iter().all(Option::is_some));
+        assert!(
+            cache
+                .get_many::<usize>(keys)
+                .unwrap()
+                .iter()
+                .all(Option::is_some)
+        );
     }
 }
 
@@ -124,16 +156,27 @@ fn the_default_capacity_is_500() {
     for key in 0..2_000 {
         cache.set(key, key).unwrap();
     }
-    let live = cache.get_many::<i32>(0..2_000).unwrap().into_iter().flatten().count();
+    let live = cache
+        .get_many::<i32>(0..2_000)
+        .unwrap()
+        .into_iter()
+        .flatten()
+        .count();
     assert!((400..=500).contains(&live), "{live}");
 }
 
 #[test]
 fn a_capacity_of_zero_is_refused() {
-    let error = Cache::builder().store(Memory::with_capacity(0)).build().unwrap_err();
+    let error = Cache::builder()
+        .store(Memory::with_capacity(0))
+        .build()
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("capacity of 0"), "{error}");
-    let error = AsyncCache::builder().store(Memory::with_capacity(0)).build().unwrap_err();
+    let error = AsyncCache::builder()
+        .store(Memory::with_capacity(0))
+        .build()
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
 }
 
@@ -148,9 +191,19 @@ fn what_is_too_heavy_is_refused_and_the_old_value_is_gone() {
     assert!(error.to_string().contains("100"), "{error}");
     assert!(!cache.has("k").unwrap());
     assert!(cache.has("other").unwrap());
-    assert_eq!(cache.add("k", "x".repeat(101)).unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!(
+        cache.add("k", "x".repeat(101)).unwrap_err().kind(),
+        ErrorKind::TooLarge
+    );
     let loaded: String = cache.get_or_set("k", || "x".repeat(101));
-    assert_eq!((loaded.len(), cache.stats().store_errors, cache.has("k").unwrap()), (101, 1, false));
+    assert_eq!(
+        (
+            loaded.len(),
+            cache.stats().store_errors,
+            cache.has("k").unwrap()
+        ),
+        (101, 1, false)
+    );
     cache.set("k", "x".repeat(50)).unwrap();
     assert!(cache.has("k").unwrap());
 }
@@ -178,7 +231,8 @@ fn what_was_set_is_there() {
             let key = random.below(entries as u64 * 3);
             if random.below(2) == 0 {
                 cache.set(key, value).unwrap();
-                assert_eq!(cache.get::<u64>(key).unwrap(), Some(value), "{value} of capacity {entries}");
+                // No `get`, which would count as a use.
+                assert!(cache.has(key).unwrap(), "{value} of capacity {entries}");
             } else {
                 cache.get::<u64>(key).unwrap();
             }
@@ -189,9 +243,21 @@ fn what_was_set_is_there() {
 /// An entry may weigh 97 % of its shard, whatever else is there.
 #[test]
 fn what_fits_is_never_too_large() {
-    for (capacity, shards, keys) in [(10, 1, 20), (20, 1, 20), (100, 1, 20), (400, 2, 20), (4 << 20, 4, 200)] {
-        let weigher = |_: &str, value: &(dyn Any + Send + Sync)| *value.downcast_ref::<u64>().unwrap();
-        let memory = Arc::new(Memory::builder().capacity(capacity).weigher(weigher).build());
+    for (capacity, shards, keys) in [
+        (10, 1, 20),
+        (20, 1, 20),
+        (100, 1, 20),
+        (400, 2, 20),
+        (4 << 20, 4, 200),
+    ] {
+        let weigher =
+            |_: &str, value: &(dyn Any + Send + Sync)| *value.downcast_ref::<u64>().unwrap();
+        let memory = Arc::new(
+            Memory::builder()
+                .capacity(capacity)
+                .weigher(weigher)
+                .build(),
+        );
         let cache = on(&memory);
         let mut random = Random(7);
         for _ in 0..20_000 {
@@ -199,7 +265,7 @@ fn what_fits_is_never_too_large() {
             if random.below(2) == 0 {
                 let weight = 1 + random.below(capacity / shards * 97 / 100);
                 cache.set(key, weight).unwrap();
-                assert_eq!(cache.get::<u64>(key).unwrap(), Some(weight));
+                assert!(cache.has(key).unwrap());
                 assert!(memory.weight() <= capacity);
             } else {
                 cache.get::<u64>(key).unwrap();
@@ -212,12 +278,18 @@ fn what_fits_is_never_too_large() {
 fn the_weigher_is_asked_once_a_store() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counting = Arc::clone(&asked);
-    let memory = Memory::builder().capacity(1_000).weigher(move |key, value| {
-        counting.fetch_add(1, Ordering::SeqCst);
-        assert!(key == "ns:k" && (value.is::<u64>() || value.is::<i64>()));
-        1
-    });
-    let cache = Cache::builder().store(memory.build()).namespace("ns").build().unwrap();
+    let memory = Memory::builder()
+        .capacity(1_000)
+        .weigher(move |key, value| {
+            counting.fetch_add(1, Ordering::SeqCst);
+            assert!(key == "ns:k" && (value.is::<u64>() || value.is::<i64>()));
+            1
+        });
+    let cache = Cache::builder()
+        .store(memory.build())
+        .namespace("ns")
+        .build()
+        .unwrap();
     let mut times = 0;
     let mut more = |more: usize| {
         times += more;
@@ -247,7 +319,12 @@ fn the_weigher_is_asked_once_a_store() {
 fn expired_entries_hold_no_room() {
     for entries in [1, 2, 10, 100, 255, 256, 1_000] {
         let clock = Arc::new(ManualClock::new());
-        let memory = Arc::new(Memory::builder().capacity(entries as u64).clock(Arc::clone(&clock)).build());
+        let memory = Arc::new(
+            Memory::builder()
+                .capacity(entries as u64)
+                .clock(Arc::clone(&clock))
+                .build(),
+        );
         let cache = on(&memory);
         for round in 0..5 {
             for key in 0..entries * 2 {
@@ -260,8 +337,14 @@ fn expired_entries_hold_no_room() {
             for key in 0..new {
                 cache.set_with(("new", round, key), key, TTL).unwrap();
             }
-            let live = (0..new).filter(|key| cache.has(("new", round, key)).unwrap()).count();
-            assert_eq!((live, cache.stats().evictions - evictions), (new, 0), "of capacity {entries}");
+            let live = (0..new)
+                .filter(|key| cache.has(("new", round, key)).unwrap())
+                .count();
+            assert_eq!(
+                (live, cache.stats().evictions - evictions),
+                (new, 0),
+                "of capacity {entries}"
+            );
             clock.advance(TTL);
         }
     }
@@ -270,12 +353,19 @@ fn expired_entries_hold_no_room() {
 #[test]
 fn purge_expired_sweeps_out_what_has_expired_and_nothing_else() {
     let clock = Arc::new(ManualClock::new());
-    let memory = Arc::new(Memory::builder().capacity(1_000).clock(Arc::clone(&clock)).build());
+    let memory = Arc::new(
+        Memory::builder()
+            .capacity(1_000)
+            .clock(Arc::clone(&clock))
+            .build(),
+    );
     let cache = on(&memory);
     for key in 0..100 {
         cache.set_with(("short", key), key, TTL).unwrap();
         cache.set(("long", key), key).unwrap();
-        cache.set_with(("tagged", key), key, Options::new().tags(["t"])).unwrap();
+        cache
+            .set_with(("tagged", key), key, Options::new().tags(["t"]))
+            .unwrap();
     }
     clock.advance(TTL);
     assert_eq!(memory.len(), 300);
@@ -283,7 +373,10 @@ fn purge_expired_sweeps_out_what_has_expired_and_nothing_else() {
     assert_eq!(memory.len(), 200);
     cache.invalidate_tags(["t"]).unwrap();
     memory.purge_expired();
-    assert_eq!((memory.len(), memory.weight(), cache.stats().evictions), (100, 100, 0));
+    assert_eq!(
+        (memory.len(), memory.weight(), cache.stats().evictions),
+        (100, 100, 0)
+    );
     assert!((0..100).all(|key| cache.has(("long", key)).unwrap()));
     cache.clear().unwrap();
     assert!(memory.is_empty());
@@ -323,7 +416,12 @@ impl Drop for Curious {
 fn values_are_dropped_outside_of_all_locks() {
     guarded(|| {
         let clock = Arc::new(ManualClock::new());
-        let memory = Arc::new(Memory::builder().capacity(20).clock(Arc::clone(&clock)).build());
+        let memory = Arc::new(
+            Memory::builder()
+                .capacity(20)
+                .clock(Arc::clone(&clock))
+                .build(),
+        );
         let drops = Arc::default();
         let cache = on(&memory);
         let value = || Local::new(Curious(Arc::clone(&drops), cache.clone()));
@@ -365,11 +463,17 @@ fn a_panicking_weigher_leaves_memory_usable() {
     });
     let cache = Cache::builder().store(memory.build()).build().unwrap();
     let clone = cache.clone();
-    std::thread::spawn(move || clone.set("bad", 1)).join().unwrap_err();
+    std::thread::spawn(move || clone.set("bad", 1))
+        .join()
+        .unwrap_err();
     let clone = cache.clone();
-    std::thread::spawn(move || clone.increment("bad", 1)).join().unwrap_err();
+    std::thread::spawn(move || clone.increment("bad", 1))
+        .join()
+        .unwrap_err();
     let clone = cache.clone();
-    std::thread::spawn(move || clone.get_or_set("bad", || 1)).join().unwrap_err();
+    std::thread::spawn(move || clone.get_or_set("bad", || 1))
+        .join()
+        .unwrap_err();
     guarded(move || {
         assert!(!cache.has("bad").unwrap());
         cache.set("good", 1).unwrap();
@@ -384,7 +488,10 @@ fn one_memory_serves_both_worlds() {
     let (threads, tasks) = both(&memory);
     Tasks::run(async move {
         threads.set("k", "v").await.unwrap();
-        assert_eq!(tasks.get::<String>("k").await.unwrap().as_deref(), Some("v"));
+        assert_eq!(
+            tasks.get::<String>("k").await.unwrap().as_deref(),
+            Some("v")
+        );
         tasks.delete("k").await.unwrap();
         assert!(!threads.has("k").await.unwrap());
     });
@@ -402,6 +509,8 @@ fn a_scan_does_not_wash_out_what_is_used() {
         cache.get::<i32>(("hot", scanned % 50)).unwrap();
         cache.set(("scan", scanned), scanned).unwrap();
     }
-    let hot = (0..50).filter(|key| cache.has(("hot", *key)).unwrap()).count();
+    let hot = (0..50)
+        .filter(|key| cache.has(("hot", *key)).unwrap())
+        .count();
     assert!(hot >= 45, "{hot} of 50 are left");
 }

@@ -17,7 +17,10 @@ use tokio::runtime::{Builder, Runtime};
 fn caches() -> [AsyncCache; 2] {
     [
         AsyncCache::builder().store(Memory::new()).build().unwrap(),
-        AsyncCache::builder().store(stores::yielding_bytes(&Time::manual())).build().unwrap(),
+        AsyncCache::builder()
+            .store(stores::yielding_bytes(&Time::manual()))
+            .build()
+            .unwrap(),
     ]
 }
 
@@ -26,7 +29,10 @@ fn current_thread() -> Runtime {
 }
 
 fn multi_thread() -> Runtime {
-    Builder::new_multi_thread().worker_threads(2).build().unwrap()
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap()
 }
 
 /// Something of everything, with somebody who waits for another's load.
@@ -65,7 +71,11 @@ fn a_runtime_of_one_thread() {
 fn a_runtime_of_many_threads() {
     guarded(|| {
         for cache in caches() {
-            multi_thread().block_on(async move { tokio::spawn(async move { a_day_in_the_life(&cache).await }).await }).unwrap();
+            multi_thread()
+                .block_on(async move {
+                    tokio::spawn(async move { a_day_in_the_life(&cache).await }).await
+                })
+                .unwrap();
         }
     });
 }
@@ -87,12 +97,18 @@ fn a_cache_survives_the_runtime_that_it_began_in() {
             let first = multi_thread();
             first.block_on(a_day_in_the_life(&cache));
             // A load is under way when its runtime is dropped.
-            let leader = { let (cache, load) = (cache.clone(), stage.loader(-1)); async move { cache.get_or_set("hung", load).await } };
+            let leader = {
+                let (cache, load) = (cache.clone(), stage.loader(-1));
+                async move { cache.get_or_set("hung", load).await }
+            };
             first.spawn(leader);
             first.block_on(stage.begun());
             let second = multi_thread();
             let waits = cache.stats().waits;
-            let waiter = { let cache = cache.clone(); async move { cache.get_or_set("hung", || async { 2 }).await } };
+            let waiter = {
+                let cache = cache.clone();
+                async move { cache.get_or_set("hung", || async { 2 }).await }
+            };
             let waiter = second.spawn(waiter);
             while cache.stats().waits == waits {
                 std::thread::yield_now();
@@ -158,9 +174,17 @@ fn every_future_can_be_sent() {
     drop(sendable(cache.touch("k", ttl)));
     drop(sendable(cache.clear()));
     drop(sendable(cache.get_or_set("k", || async { 1 })));
-    drop(sendable(cache.get_or_set_with("k", Options::new().tags(["t"]), || async { 1 })));
-    drop(sendable(cache.get_or_try_set("k", || async { Ok::<_, String>(1) })));
-    drop(sendable(cache.get_or_try_set_with("k", ttl, || async { Ok::<_, String>(1) })));
+    drop(sendable(cache.get_or_set_with(
+        "k",
+        Options::new().tags(["t"]),
+        || async { 1 },
+    )));
+    drop(sendable(
+        cache.get_or_try_set("k", || async { Ok::<_, String>(1) }),
+    ));
+    drop(sendable(cache.get_or_try_set_with("k", ttl, || async {
+        Ok::<_, String>(1)
+    })));
     drop(sendable(cache.invalidate_tags(["t"])));
     drop(sendable(cache.ping()));
     fn is_shared<T: Clone + Send + Sync + 'static>() {}

@@ -63,9 +63,28 @@ mod everywhere {
 }
 
 #[track_caller]
-fn counts(stats: Stats, hits: u64, misses: u64, loads: u64, load_errors: u64, waits: u64, store_errors: u64) {
-    let counted = [stats.hits, stats.misses, stats.loads, stats.load_errors, stats.waits, stats.store_errors];
-    assert_eq!(counted, [hits, misses, loads, load_errors, waits, store_errors], "{stats:?}");
+fn counts(
+    stats: Stats,
+    hits: u64,
+    misses: u64,
+    loads: u64,
+    load_errors: u64,
+    waits: u64,
+    store_errors: u64,
+) {
+    let counted = [
+        stats.hits,
+        stats.misses,
+        stats.loads,
+        stats.load_errors,
+        stats.waits,
+        stats.store_errors,
+    ];
+    assert_eq!(
+        counted,
+        [hits, misses, loads, load_errors, waits, store_errors],
+        "{stats:?}"
+    );
     assert_eq!((stats.stale_hits, stats.evictions), (0, 0));
 }
 
@@ -84,7 +103,10 @@ async fn hits_and_misses<F: Face>(place: Place<F>) {
     cache.get_arc::<i32>("a").await.unwrap();
     cache.get_arc::<i32>("missing").await.unwrap();
     counts(cache.stats(), 2, 2, 0, 0, 0, 0);
-    cache.get_many::<i32>(vec!["a", "missing", "b", "b"]).await.unwrap();
+    cache
+        .get_many::<i32>(vec!["a", "missing", "b", "b"])
+        .await
+        .unwrap();
     counts(cache.stats(), 5, 3, 0, 0, 0, 0);
     assert!((cache.stats().hit_ratio() - 0.625).abs() < f64::EPSILON);
 }
@@ -95,11 +117,19 @@ async fn loads_and_their_errors<F: Face>(place: Place<F>) {
     counts(cache.stats(), 0, 1, 1, 0, 0, 0);
     cache.get_or_set("k", || async { 1 }).await;
     counts(cache.stats(), 1, 1, 1, 0, 0, 0);
-    cache.get_or_try_set("failing", || async { Err::<i32, _>("no") }).await.unwrap_err();
+    cache
+        .get_or_try_set("failing", || async { Err::<i32, _>("no") })
+        .await
+        .unwrap_err();
     counts(cache.stats(), 1, 2, 2, 1, 0, 0);
-    cache.get_or_try_set("failing", || async { Ok::<_, ()>(1) }).await.unwrap();
+    cache
+        .get_or_try_set("failing", || async { Ok::<_, ()>(1) })
+        .await
+        .unwrap();
     counts(cache.stats(), 1, 3, 3, 1, 0, 0);
-    cache.get_or_set_with("unkept", Duration::ZERO, || async { 1 }).await;
+    cache
+        .get_or_set_with("unkept", Duration::ZERO, || async { 1 })
+        .await;
     counts(cache.stats(), 1, 4, 4, 1, 0, 0);
 }
 
@@ -245,14 +275,41 @@ async fn a_store_failure_is_traced_without_the_key<F: Face>(place: Place<F>) {
         cache.get_or_set("words", || async { 1 }).await;
     }
     let log = log.0.lock().unwrap();
-    let warnings: Vec<_> = log.iter().filter(|(level, target, _)| *level == Level::WARN && target == "cacheio").collect();
-    assert!(warnings.len() >= 3, "a reading, a writing, a decoding: {log:?}");
-    assert!(warnings.iter().any(|(_, _, text)| text.contains("Unavailable") && text.contains("get")), "{log:?}");
-    assert!(warnings.iter().any(|(_, _, text)| text.contains("Unavailable") && text.contains("set")), "{log:?}");
-    assert!(warnings.iter().any(|(_, _, text)| text.contains("it was unplugged")), "{log:?}");
-    assert!(warnings.iter().any(|(_, _, text)| text.contains("Decode")), "{log:?}");
+    let warnings: Vec<_> = log
+        .iter()
+        .filter(|(level, target, _)| *level == Level::WARN && target == "cacheio")
+        .collect();
+    assert!(
+        warnings.len() >= 3,
+        "a reading, a writing, a decoding: {log:?}"
+    );
+    assert!(
+        warnings
+            .iter()
+            .any(|(_, _, text)| text.contains("Unavailable") && text.contains("get")),
+        "{log:?}"
+    );
+    assert!(
+        warnings
+            .iter()
+            .any(|(_, _, text)| text.contains("Unavailable") && text.contains("set")),
+        "{log:?}"
+    );
+    assert!(
+        warnings
+            .iter()
+            .any(|(_, _, text)| text.contains("it was unplugged")),
+        "{log:?}"
+    );
+    assert!(
+        warnings.iter().any(|(_, _, text)| text.contains("Decode")),
+        "{log:?}"
+    );
     for (level, _, text) in log.iter().filter(|(level, ..)| *level < Level::TRACE) {
-        assert!(!text.contains("secret key") && !text.contains("words"), "{level}: {text}");
+        assert!(
+            !text.contains("secret key") && !text.contains("words"),
+            "{level}: {text}"
+        );
     }
 }
 

@@ -55,7 +55,10 @@ async fn delete_many<F: Face>(cache: F) {
 }
 
 async fn invalidate_tags<F: Face>(cache: F) {
-    cache.invalidate_tags(vec![String::from("t")]).await.unwrap();
+    cache
+        .invalidate_tags(vec![String::from("t")])
+        .await
+        .unwrap();
 }
 
 /// The truth, as a number that grows, and what is promised of it.
@@ -97,7 +100,11 @@ async fn read<F: Face>(cache: F, truth: Arc<Truth>, end: Instant) {
     while Instant::now() < end {
         rounds += 1;
         // Stores of bytes know no tags.
-        let options = if in_memory { Options::new().tags(["t"]) } else { Options::new() };
+        let options = if in_memory {
+            Options::new().tags(["t"])
+        } else {
+            Options::new()
+        };
         let load = || async {
             let value = truth.now.load(Ordering::SeqCst);
             if rounds.is_multiple_of(5) {
@@ -107,7 +114,10 @@ async fn read<F: Face>(cache: F, truth: Arc<Truth>, end: Instant) {
         };
         let floor = truth.floor.load(Ordering::SeqCst);
         let loaded = cache.get_or_set_with("k", options, load).await;
-        assert!(loaded >= floor, "get_or_set: {loaded} is older than {floor}");
+        assert!(
+            loaded >= floor,
+            "get_or_set: {loaded} is older than {floor}"
+        );
         let floor = truth.floor.load(Ordering::SeqCst);
         if let Some(read) = cache.get::<u64>("k").await.unwrap() {
             assert!(read >= floor, "get: {read} is older than {floor}");

@@ -15,7 +15,10 @@ fn open(url: &str) -> Result<(Cache, AsyncCache), Error> {
             Ok((threads, tasks))
         }
         (Err(threads), Err(tasks)) => {
-            assert_eq!((threads.kind(), threads.to_string()), (tasks.kind(), tasks.to_string()));
+            assert_eq!(
+                (threads.kind(), threads.to_string()),
+                (tasks.kind(), tasks.to_string())
+            );
             Err(threads)
         }
         (threads, tasks) => panic!("the worlds differ over {url}: {threads:?} and {tasks:?}"),
@@ -26,7 +29,10 @@ fn refused(url: &str) -> String {
     let error = open(url).expect_err(url);
     assert_eq!(error.kind(), ErrorKind::Config, "{url}");
     let (message, debug) = (error.to_string(), format!("{error:?}"));
-    assert!(!message.contains("secret") && !debug.contains("secret"), "{url} shows: {message}");
+    assert!(
+        !message.contains("secret") && !debug.contains("secret"),
+        "{url} shows: {message}"
+    );
     message
 }
 
@@ -59,13 +65,32 @@ fn a_url_says_capacity_and_namespace() {
         threads.set(key, key).unwrap();
         block_on(tasks.set(key, key)).unwrap();
     }
-    assert_eq!(threads.get_many::<i32>(0..100).unwrap().into_iter().flatten().count(), 10);
-    assert_eq!(block_on(tasks.get_many::<i32>(0..100)).unwrap().into_iter().flatten().count(), 10);
+    assert_eq!(
+        threads
+            .get_many::<i32>(0..100)
+            .unwrap()
+            .into_iter()
+            .flatten()
+            .count(),
+        10
+    );
+    assert_eq!(
+        block_on(tasks.get_many::<i32>(0..100))
+            .unwrap()
+            .into_iter()
+            .flatten()
+            .count(),
+        10
+    );
 }
 
 #[test]
 fn an_unknown_scheme_says_which_there_are() {
-    for url in ["postgres://user:secret@host/db", "MEMCACHED-X://secret", "://secret"] {
+    for url in [
+        "postgres://user:secret@host/db",
+        "MEMCACHED-X://secret",
+        "://secret",
+    ] {
         assert!(refused(url).contains("memory://"), "{}", refused(url));
     }
 }
@@ -79,7 +104,12 @@ fn what_is_no_url_says_how_one_begins() {
 
 #[test]
 fn an_unknown_parameter_says_which_there_are() {
-    for url in ["memory://?tll=5", "memory://?capacity=5&Capacity=secret", "memory://?password=secret", "memory://?=secret"] {
+    for url in [
+        "memory://?tll=5",
+        "memory://?capacity=5&Capacity=secret",
+        "memory://?password=secret",
+        "memory://?=secret",
+    ] {
         let message = refused(url);
         for parameter in ["capacity", "namespace", "ttl", "jitter"] {
             assert!(message.contains(parameter), "{message}");
@@ -95,7 +125,10 @@ fn a_value_that_is_none_says_what_is_one() {
         ("memory://?capacity=-1", "number of entries"),
         ("memory://?capacity=", "number of entries"),
         ("memory://?capacity", "number of entries"),
-        ("memory://?capacity=99999999999999999999999", "number of entries"),
+        (
+            "memory://?capacity=99999999999999999999999",
+            "number of entries",
+        ),
         ("memory://?ttl=bad", "\"5m\""),
         ("memory://?ttl=", "\"never\""),
         ("memory://?ttl=-5", "\"30s\""),
@@ -122,7 +155,15 @@ fn a_parameter_that_stands_twice_is_refused() {
 
 #[test]
 fn memory_has_no_host() {
-    for url in ["memory://localhost", "memory://user:secret@host?capacity=1", "memory:///path"] {
-        assert!(refused(url).contains("memory://?capacity=10000"), "{}", refused(url));
+    for url in [
+        "memory://localhost",
+        "memory://user:secret@host?capacity=1",
+        "memory:///path",
+    ] {
+        assert!(
+            refused(url).contains("memory://?capacity=10000"),
+            "{}",
+            refused(url)
+        );
     }
 }

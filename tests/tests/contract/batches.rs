@@ -7,14 +7,20 @@ use crate::prelude::*;
 pub(crate) async fn get_many_keeps_the_order_and_duplicates<F: Face>(place: Place<F>) {
     let cache = place.cache;
     cache.set_many(vec![("a", 1), ("b", 2)]).await.unwrap();
-    let values = cache.get_many::<i32>(vec!["b", "missing", "a", "b", "b"]).await.unwrap();
+    let values = cache
+        .get_many::<i32>(vec!["b", "missing", "a", "b", "b"])
+        .await
+        .unwrap();
     assert_eq!(values, [Some(2), None, Some(1), Some(2), Some(2)]);
 }
 
 pub(crate) async fn get_many_tells_none_from_missing<F: Face>(place: Place<F>) {
     let cache = place.cache;
     cache.set("none", None::<u8>).await.unwrap();
-    let values = cache.get_many::<Option<u8>>(vec!["missing", "none"]).await.unwrap();
+    let values = cache
+        .get_many::<Option<u8>>(vec!["missing", "none"])
+        .await
+        .unwrap();
     assert_eq!(values, [None, Some(None)]);
 }
 
@@ -22,7 +28,10 @@ pub(crate) async fn get_many_of_a_wrong_type_names_the_key<F: Face>(place: Place
     let cache = place.cache;
     cache.set("number", 1).await.unwrap();
     cache.set("words", "not a number").await.unwrap();
-    let error = cache.get_many::<i32>(vec!["number", "words"]).await.unwrap_err();
+    let error = cache
+        .get_many::<i32>(vec!["number", "words"])
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Decode);
     assert!(error.key().unwrap().ends_with("words"), "{error}");
 }
@@ -33,21 +42,34 @@ pub(crate) async fn empty_batches_do_nothing<F: Face>(place: Place<F>) {
     breaker.all_fail(true);
     assert_eq!(cache.get_many::<i32>(Vec::<&str>::new()).await.unwrap(), []);
     cache.set_many(Vec::<(&str, i32)>::new()).await.unwrap();
-    cache.set_many_with(Vec::<(&str, i32)>::new(), Duration::ZERO).await.unwrap();
+    cache
+        .set_many_with(Vec::<(&str, i32)>::new(), Duration::ZERO)
+        .await
+        .unwrap();
     assert_eq!(cache.delete_many(Vec::<&str>::new()).await.unwrap(), 0);
 }
 
 pub(crate) async fn set_many_replaces_and_the_later_duplicate_stays<F: Face>(place: Place<F>) {
     let cache = place.cache;
     cache.set("a", 0).await.unwrap();
-    cache.set_many(vec![("a", 1), ("b", 2), ("a", 3)]).await.unwrap();
-    assert_eq!(cache.get_many::<i32>(vec!["a", "b"]).await.unwrap(), [Some(3), Some(2)]);
+    cache
+        .set_many(vec![("a", 1), ("b", 2), ("a", 3)])
+        .await
+        .unwrap();
+    assert_eq!(
+        cache.get_many::<i32>(vec!["a", "b"]).await.unwrap(),
+        [Some(3), Some(2)]
+    );
 }
 
-pub(crate) async fn set_many_stores_nothing_if_one_value_cannot_be_encoded<F: Face>(place: Place<F>) {
+pub(crate) async fn set_many_stores_nothing_if_one_value_cannot_be_encoded<F: Face>(
+    place: Place<F>,
+) {
     let cache = place.cache.clone();
     let bad = HashMap::from([((1, 2), 3)]);
-    let set = cache.set_many(vec![("good", HashMap::new()), ("bad", bad)]).await;
+    let set = cache
+        .set_many(vec![("good", HashMap::new()), ("bad", bad)])
+        .await;
     if place.keeps_objects() {
         set.unwrap();
         return;
@@ -60,8 +82,17 @@ pub(crate) async fn set_many_stores_nothing_if_one_value_cannot_be_encoded<F: Fa
 
 pub(crate) async fn delete_many_counts_live_entries_once<F: Face>(place: Place<F>) {
     let cache = place.cache;
-    cache.set_many(vec![("a", Some(1)), ("b", None), ("c", Some(3))]).await.unwrap();
-    assert_eq!(cache.delete_many(vec!["a", "missing", "b", "a"]).await.unwrap(), 2);
+    cache
+        .set_many(vec![("a", Some(1)), ("b", None), ("c", Some(3))])
+        .await
+        .unwrap();
+    assert_eq!(
+        cache
+            .delete_many(vec!["a", "missing", "b", "a"])
+            .await
+            .unwrap(),
+        2
+    );
     assert_eq!(cache.delete_many(vec!["a", "b"]).await.unwrap(), 0);
     assert!(cache.has("c").await.unwrap());
 }
@@ -77,7 +108,10 @@ pub(crate) async fn delete_many_does_not_count_expired_entries<F: Face>(place: P
 pub(crate) async fn a_batch_of_a_thousand<F: Face>(place: Place<F>) {
     let cache = place.cache;
     let keys: Vec<_> = (0..1_000).map(|i| ("key", i)).collect();
-    cache.set_many(keys.iter().map(|key| (*key, key.1)).collect()).await.unwrap();
+    cache
+        .set_many(keys.iter().map(|key| (*key, key.1)).collect())
+        .await
+        .unwrap();
     let values = cache.get_many::<i32>(keys.clone()).await.unwrap();
     assert_eq!(values, (0..1_000).map(Some).collect::<Vec<_>>());
     assert_eq!(cache.delete_many(keys).await.unwrap(), 1_000);

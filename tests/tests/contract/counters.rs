@@ -33,22 +33,35 @@ pub(crate) async fn a_counter_keeps_its_ttl<F: Face>(place: Place<F>) {
     cache.increment("k", 1).await.unwrap();
     cache.decrement("k", 1).await.unwrap();
     cache.increment_with("k", 1, Ttl::Never).await.unwrap();
-    cache.increment_with("k", 1, place.ttl() * 50).await.unwrap();
-    cache.increment_with("for ever", 1, place.ttl()).await.unwrap();
+    cache
+        .increment_with("k", 1, place.ttl() * 50)
+        .await
+        .unwrap();
+    cache
+        .increment_with("for ever", 1, place.ttl())
+        .await
+        .unwrap();
     place
-        .shortly_before(place.ttl(), || async { assert_eq!(cache.get::<i64>("k").await.unwrap(), Some(3)) })
+        .shortly_before(place.ttl(), || async {
+            assert_eq!(cache.get::<i64>("k").await.unwrap(), Some(3));
+        })
         .await;
     assert_eq!(cache.get::<i64>("k").await.unwrap(), None);
     assert_eq!(cache.get::<i64>("for ever").await.unwrap(), Some(2));
 }
 
 pub(crate) async fn a_new_counter_takes_the_default_ttl<F: Face>(place: Place<F>) {
-    let setup = Setup { default_ttl: Some(place.ttl().into()), ..Setup::default() };
+    let setup = Setup {
+        default_ttl: Some(place.ttl().into()),
+        ..Setup::default()
+    };
     let cache = &place.open(setup).unwrap();
     cache.increment("up", 1).await.unwrap();
     cache.decrement("down", 1).await.unwrap();
     place
-        .shortly_before(place.ttl(), || async { assert!(cache.has("up").await.unwrap() && cache.has("down").await.unwrap()) })
+        .shortly_before(place.ttl(), || async {
+            assert!(cache.has("up").await.unwrap() && cache.has("down").await.unwrap());
+        })
         .await;
     assert!(!cache.has("up").await.unwrap() && !cache.has("down").await.unwrap());
 }
@@ -57,7 +70,10 @@ pub(crate) async fn a_new_counter_takes_the_ttl_it_is_given<F: Face>(place: Plac
     let cache = &place.cache;
     cache.increment_with("up", 1, place.ttl()).await.unwrap();
     cache.decrement_with("down", 1, place.ttl()).await.unwrap();
-    cache.increment_with("for ever", 1, Ttl::Never).await.unwrap();
+    cache
+        .increment_with("for ever", 1, Ttl::Never)
+        .await
+        .unwrap();
     place.expire(place.ttl());
     assert!(!cache.has("up").await.unwrap() && !cache.has("down").await.unwrap());
     assert!(cache.has("for ever").await.unwrap());
@@ -69,7 +85,11 @@ pub(crate) async fn an_expired_counter_begins_anew<F: Face>(place: Place<F>) {
     place.expire(place.ttl());
     assert_eq!(cache.increment("k", 1).await.unwrap(), 1);
     place.expire(place.ttl());
-    assert_eq!(cache.increment("k", 1).await.unwrap(), 2, "its TTL is the default one, not the old");
+    assert_eq!(
+        cache.increment("k", 1).await.unwrap(),
+        2,
+        "its TTL is the default one, not the old"
+    );
 }
 
 /// A counter that would be gone at once counts nothing.
@@ -77,10 +97,22 @@ pub(crate) async fn a_ttl_of_zero_is_refused_and_changes_nothing<F: Face>(place:
     let cache = &place.cache;
     cache.set_with("old", 10, place.ttl()).await.unwrap();
     let refused = [
-        cache.increment_with("new", 5, Duration::ZERO).await.unwrap_err(),
-        cache.decrement_with("new", 5, Duration::ZERO).await.unwrap_err(),
-        cache.increment_with("old", 1, Duration::ZERO).await.unwrap_err(),
-        cache.decrement_with("old", 1, Duration::ZERO).await.unwrap_err(),
+        cache
+            .increment_with("new", 5, Duration::ZERO)
+            .await
+            .unwrap_err(),
+        cache
+            .decrement_with("new", 5, Duration::ZERO)
+            .await
+            .unwrap_err(),
+        cache
+            .increment_with("old", 1, Duration::ZERO)
+            .await
+            .unwrap_err(),
+        cache
+            .decrement_with("old", 1, Duration::ZERO)
+            .await
+            .unwrap_err(),
     ];
     for error in refused {
         assert_eq!(error.kind(), ErrorKind::Config);
@@ -112,7 +144,10 @@ pub(crate) async fn a_counter_is_read_as_any_integer_that_fits<F: Face>(place: P
     assert_eq!(cache.get::<u8>("k").await.unwrap(), Some(9));
     cache.decrement("k", 10).await.unwrap();
     assert_eq!(cache.get::<i64>("k").await.unwrap(), Some(-1));
-    assert_eq!(cache.get::<u64>("k").await.unwrap_err().kind(), ErrorKind::Decode);
+    assert_eq!(
+        cache.get::<u64>("k").await.unwrap_err().kind(),
+        ErrorKind::Decode
+    );
 }
 
 pub(crate) async fn what_is_no_integer_is_refused_and_unchanged<F: Face>(place: Place<F>) {
@@ -124,10 +159,21 @@ pub(crate) async fn what_is_no_integer_is_refused_and_unchanged<F: Face>(place: 
     cache.set("list", vec![5]).await.unwrap();
     cache.set("too large", u64::MAX).await.unwrap();
     for key in ["text", "float", "none", "true", "list", "too large"] {
-        assert_eq!(cache.increment(key, 1).await.unwrap_err().kind(), ErrorKind::WrongType, "{key}");
-        assert_eq!(cache.decrement(key, 1).await.unwrap_err().kind(), ErrorKind::WrongType, "{key}");
+        assert_eq!(
+            cache.increment(key, 1).await.unwrap_err().kind(),
+            ErrorKind::WrongType,
+            "{key}"
+        );
+        assert_eq!(
+            cache.decrement(key, 1).await.unwrap_err().kind(),
+            ErrorKind::WrongType,
+            "{key}"
+        );
     }
-    assert_eq!(cache.get::<String>("text").await.unwrap().as_deref(), Some("5"));
+    assert_eq!(
+        cache.get::<String>("text").await.unwrap().as_deref(),
+        Some("5")
+    );
     assert_eq!(cache.get::<f64>("float").await.unwrap(), Some(5.5));
     assert_eq!(cache.get::<Option<i64>>("none").await.unwrap(), Some(None));
     assert_eq!(cache.get::<bool>("true").await.unwrap(), Some(true));
@@ -137,18 +183,36 @@ pub(crate) async fn what_is_no_integer_is_refused_and_unchanged<F: Face>(place: 
 
 pub(crate) async fn overflow_is_refused_and_changes_nothing<F: Face>(place: Place<F>) {
     let cache = &place.cache;
-    cache.set_with("max", i64::MAX - 1, place.ttl()).await.unwrap();
+    cache
+        .set_with("max", i64::MAX - 1, place.ttl())
+        .await
+        .unwrap();
     cache.set("min", i64::MIN + 1).await.unwrap();
-    assert_eq!(cache.increment("max", 2).await.unwrap_err().kind(), ErrorKind::Overflow);
-    assert_eq!(cache.decrement("min", 2).await.unwrap_err().kind(), ErrorKind::Overflow);
+    assert_eq!(
+        cache.increment("max", 2).await.unwrap_err().kind(),
+        ErrorKind::Overflow
+    );
+    assert_eq!(
+        cache.decrement("min", 2).await.unwrap_err().kind(),
+        ErrorKind::Overflow
+    );
     assert_eq!(cache.increment("max", 1).await.unwrap(), i64::MAX);
     assert_eq!(cache.decrement("min", 1).await.unwrap(), i64::MIN);
-    assert_eq!(cache.increment("max", i64::MAX).await.unwrap_err().kind(), ErrorKind::Overflow);
-    assert_eq!(cache.increment("min", i64::MIN).await.unwrap_err().kind(), ErrorKind::Overflow);
+    assert_eq!(
+        cache.increment("max", i64::MAX).await.unwrap_err().kind(),
+        ErrorKind::Overflow
+    );
+    assert_eq!(
+        cache.increment("min", i64::MIN).await.unwrap_err().kind(),
+        ErrorKind::Overflow
+    );
     assert_eq!(cache.get::<i64>("max").await.unwrap(), Some(i64::MAX));
     assert_eq!(cache.get::<i64>("min").await.unwrap(), Some(i64::MIN));
     place.expire(place.ttl());
-    assert!(!cache.has("max").await.unwrap(), "nothing is changed: the TTL neither");
+    assert!(
+        !cache.has("max").await.unwrap(),
+        "nothing is changed: the TTL neither"
+    );
 }
 
 pub(crate) async fn the_smallest_integer_counts_but_cannot_be_subtracted<F: Face>(place: Place<F>) {
@@ -185,14 +249,20 @@ pub(crate) async fn no_update_is_lost<F: Face>(place: Place<F>) {
 
 pub(crate) async fn a_counter_has_no_tags<F: Face>(place: Place<F>) {
     let cache = place.cache;
-    let error = cache.increment_with("k", 1, Options::new().tags(["t"])).await.unwrap_err();
+    let error = cache
+        .increment_with("k", 1, Options::new().tags(["t"]))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(!cache.has("k").await.unwrap());
 }
 
 pub(crate) async fn a_ttl_that_is_too_long_makes_no_counter<F: Face>(place: Place<F>) {
     let cache = place.cache;
-    let error = cache.increment_with("k", 1, Duration::MAX).await.unwrap_err();
+    let error = cache
+        .increment_with("k", 1, Duration::MAX)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(!cache.has("k").await.unwrap());
 }

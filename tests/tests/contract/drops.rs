@@ -12,7 +12,10 @@ use crate::prelude::*;
 fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     for _ in 0..times {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if let Poll::Ready(output) = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
             return Some(output);
         }
     }
@@ -20,7 +23,9 @@ fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
 }
 
 /// Race D.
-pub(crate) async fn a_leader_that_is_aborted_is_replaced_by_one_of_100_waiters(place: Place<Tasks>) {
+pub(crate) async fn a_leader_that_is_aborted_is_replaced_by_one_of_100_waiters(
+    place: Place<Tasks>,
+) {
     let cache = place.cache;
     let stage = Stage::new();
     let leader = {
@@ -77,19 +82,32 @@ pub(crate) async fn a_leader_that_is_dropped_at_any_await_harms_nobody(place: Pl
         };
         let mut leader = Box::pin(cache.get_or_set(("waited", polls), load));
         for _ in 0..polls {
-            assert!(leader.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            assert!(
+                leader
+                    .as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()))
+                    .is_pending()
+            );
         }
         let mut waiter = pin!(cache.get_or_set(("waited", polls), || async { 2 }));
-        let early = (0..polls).find_map(|_| match waiter.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(value) => Some(value),
-            Poll::Pending => None,
+        let early = (0..polls).find_map(|_| {
+            match waiter
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+            {
+                Poll::Ready(value) => Some(value),
+                Poll::Pending => None,
+            }
         });
         drop(leader);
         let value = match early {
             Some(value) => value,
             None => waiter.await,
         };
-        assert_eq!(cache.get::<i32>(("waited", polls)).await.unwrap(), Some(value));
+        assert_eq!(
+            cache.get::<i32>(("waited", polls)).await.unwrap(),
+            Some(value)
+        );
     }
 }
 
@@ -99,7 +117,10 @@ pub(crate) async fn a_writer_that_is_dropped_at_any_await_harms_nobody(place: Pl
         let key = ("k", polls);
         cache.set(key, 1).await.unwrap();
         polled(polls, cache.set(key, 2));
-        assert!(matches!(cache.get::<i32>(key).await.unwrap(), Some(1 | 2)), "done or not done");
+        assert!(
+            matches!(cache.get::<i32>(key).await.unwrap(), Some(1 | 2)),
+            "done or not done"
+        );
         polled(polls, cache.delete(key));
         polled(polls, cache.set_many(vec![(key, 4), (("other", polls), 4)]));
         polled(polls, cache.delete_many(vec![key, ("other", polls)]));
@@ -139,7 +160,10 @@ pub(crate) async fn a_waiter_that_is_dropped_harms_nobody(place: Place<Tasks>) {
 pub(crate) async fn a_load_that_times_out_frees_its_key(place: Place<Tasks>) {
     let cache = &place.cache;
     let stage = Stage::new();
-    let hung = tokio::time::timeout(Duration::from_millis(20), cache.get_or_set("k", stage.loader(1)));
+    let hung = tokio::time::timeout(
+        Duration::from_millis(20),
+        cache.get_or_set("k", stage.loader(1)),
+    );
     hung.await.unwrap_err();
     assert_eq!(cache.get_or_set("k", || async { 2 }).await, 2);
 }
@@ -150,14 +174,26 @@ pub(crate) async fn the_aborted_leader_of_a_nested_load_frees_both_keys(place: P
     let leader = {
         let (cache, inner, load) = (cache.clone(), cache.clone(), stage.loader(1));
         Tasks::spawn(async move {
-            cache.get_or_set("outer", || async move { inner.get_or_set("inner", load).await }).await
+            cache
+                .get_or_set(
+                    "outer",
+                    || async move { inner.get_or_set("inner", load).await },
+                )
+                .await
         })
     };
     stage.begun().await;
     leader.abort.as_ref().unwrap().abort();
     assert!(leader.outcome().await.is_err());
     let inner = cache.clone();
-    let outer = cache.get_or_set("outer", || async move { inner.get_or_set("inner", || async { 2 }).await }).await;
+    let outer = cache
+        .get_or_set("outer", || async move {
+            inner.get_or_set("inner", || async { 2 }).await
+        })
+        .await;
     assert_eq!(outer, 2);
-    assert_eq!(cache.get_many::<i32>(vec!["outer", "inner"]).await.unwrap(), [Some(2), Some(2)]);
+    assert_eq!(
+        cache.get_many::<i32>(vec!["outer", "inner"]).await.unwrap(),
+        [Some(2), Some(2)]
+    );
 }

@@ -7,12 +7,20 @@ pub(crate) async fn get_or_set_survives_a_store_that_fails<F: Face>(place: Place
     breaker.all_fail(true);
     let stage = Stage::open();
     assert_eq!(cache.get_or_set("k", stage.loader(1)).await, 1);
-    assert_eq!(cache.get_or_try_set("k", stage.loader(Ok::<_, ()>(2))).await.unwrap(), 2);
+    assert_eq!(
+        cache
+            .get_or_try_set("k", stage.loader(Ok::<_, ()>(2)))
+            .await
+            .unwrap(),
+        2
+    );
     assert_eq!(stage.runs(), 2, "nothing was stored");
     assert!(cache.stats().store_errors > 0);
 }
 
-pub(crate) async fn a_store_that_cannot_be_read_still_loads_one_at_a_time<F: Face>(place: Place<F>) {
+pub(crate) async fn a_store_that_cannot_be_read_still_loads_one_at_a_time<F: Face>(
+    place: Place<F>,
+) {
     let (cache, breaker) = place.breakable();
     breaker.all_fail(true);
     let stage = Stage::new();
@@ -59,20 +67,36 @@ pub(crate) async fn operations_report_a_store_that_fails<F: Face>(place: Place<F
         cache.ping().await.unwrap_err(),
     ];
     let names = [
-        "has", "get", "get", "get_many", "set", "set_many", "add", "delete", "delete_many", "increment", "increment",
-        "touch", "clear", "ping",
+        "has",
+        "get",
+        "get",
+        "get_many",
+        "set",
+        "set_many",
+        "add",
+        "delete",
+        "delete_many",
+        "increment",
+        "increment",
+        "touch",
+        "clear",
+        "ping",
     ];
     for (error, name) in errors.iter().zip(names) {
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert_eq!(error.operation().unwrap().to_string(), name);
         assert!(std::error::Error::source(error).is_some(), "{error}");
     }
-    assert_eq!(cache.stats().store_errors, 0, "who gets the error needs no counter");
+    assert_eq!(
+        cache.stats().store_errors,
+        0,
+        "who gets the error needs no counter"
+    );
     breaker.all_fail(false);
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
 }
 
-/// A lock leaked by a write that throws: FusionCache #646.
+/// A lock leaked by a write that throws: `FusionCache` #646.
 pub(crate) async fn a_failed_write_ends_like_any_other<F: Face>(place: Place<F>) {
     let (cache, breaker) = place.breakable();
     breaker.all_fail(true);
@@ -83,7 +107,11 @@ pub(crate) async fn a_failed_write_ends_like_any_other<F: Face>(place: Place<F>)
     cache.get_or_set("k", || async { 2 }).await;
     breaker.all_fail(false);
     assert_eq!(cache.get_or_set("k", || async { 3 }).await, 3);
-    assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(3), "no write is registered for ever");
+    assert_eq!(
+        cache.get::<i32>("k").await.unwrap(),
+        Some(3),
+        "no write is registered for ever"
+    );
 }
 
 pub(crate) async fn a_store_that_recovers_is_used_again<F: Face>(place: Place<F>) {
@@ -101,7 +129,11 @@ pub(crate) async fn store_errors_are_counted_once_each<F: Face>(place: Place<F>)
     breaker.all_fail(true);
     cache.get_or_set("k", || async { 1 }).await;
     let stats = cache.stats();
-    assert_eq!((stats.store_errors, stats.loads, stats.misses), (2, 1, 1), "one reading, one writing");
+    assert_eq!(
+        (stats.store_errors, stats.loads, stats.misses),
+        (2, 1, 1),
+        "one reading, one writing"
+    );
 }
 
 pub(crate) async fn a_wrong_type_is_counted_once<F: Face>(place: Place<F>) {
@@ -109,12 +141,18 @@ pub(crate) async fn a_wrong_type_is_counted_once<F: Face>(place: Place<F>) {
     cache.set("k", "text").await.unwrap();
     cache.get_or_set("k", || async { 1 }).await;
     let stats = cache.stats();
-    assert_eq!((stats.store_errors, stats.loads, stats.misses, stats.hits), (1, 1, 1, 0));
+    assert_eq!(
+        (stats.store_errors, stats.loads, stats.misses, stats.hits),
+        (1, 1, 1, 0)
+    );
 }
 
 pub(crate) async fn a_loader_error_comes_through_a_store_that_fails<F: Face>(place: Place<F>) {
     let (cache, breaker) = place.breakable();
     breaker.all_fail(true);
-    let error = cache.get_or_try_set("k", || async { Err::<i32, _>("no") }).await.unwrap_err();
+    let error = cache
+        .get_or_try_set("k", || async { Err::<i32, _>("no") })
+        .await
+        .unwrap_err();
     assert_eq!(error.load_error(), Some(&"no"));
 }

@@ -9,7 +9,11 @@ trait Invalidate<F>: AsyncFnOnce(F) {}
 impl<F, I: AsyncFnOnce(F)> Invalidate<F> for I {}
 
 /// Runs `invalidate` while "k" is loaded as 1, with somebody waiting; what is there afterwards.
-async fn during_a_load<F: Face>(place: &Place<F>, options: Options, invalidate: impl Invalidate<F>) -> Option<i64> {
+async fn during_a_load<F: Face>(
+    place: &Place<F>,
+    options: Options,
+    invalidate: impl Invalidate<F>,
+) -> Option<i64> {
     let cache = &place.cache;
     let stage = Stage::new();
     let load = |options: Options| {
@@ -23,12 +27,19 @@ async fn during_a_load<F: Face>(place: &Place<F>, options: Options, invalidate: 
     invalidate(cache.clone()).await;
     let before = cache.get::<i64>("k").await.unwrap();
     stage.end();
-    assert_eq!((leader.join().await, waiter.join().await), (1, 1), "those who waited get what was loaded");
+    assert_eq!(
+        (leader.join().await, waiter.join().await),
+        (1, 1),
+        "those who waited get what was loaded"
+    );
     let after = cache.get::<i64>("k").await.unwrap();
     assert_eq!(before, after, "the load is not stored");
     assert_eq!(stage.runs(), 1);
     // And the key is as good as new.
-    assert_eq!(cache.get_or_set("k", || async { 3 }).await, after.unwrap_or(3));
+    assert_eq!(
+        cache.get_or_set("k", || async { 3 }).await,
+        after.unwrap_or(3)
+    );
     after
 }
 
@@ -48,13 +59,23 @@ pub(crate) async fn delete_many_during_load_is_not_overwritten<F: Face>(place: P
 }
 
 pub(crate) async fn clear_during_load_is_not_overwritten<F: Face>(place: Place<F>) {
-    let after = during_a_load(&place, Options::new(), async |cache: F| cache.clear().await.unwrap());
+    let after = during_a_load(&place, Options::new(), async |cache: F| {
+        cache.clear().await.unwrap();
+    });
     assert_eq!(after.await, None);
 }
 
 pub(crate) async fn tag_invalidation_during_load_is_not_overwritten<F: Face>(place: Place<F>) {
     if !place.keeps_objects() {
-        assert_eq!(place.cache.invalidate_tags(vec!["t"]).await.unwrap_err().kind(), ErrorKind::Unsupported);
+        assert_eq!(
+            place
+                .cache
+                .invalidate_tags(vec!["t"])
+                .await
+                .unwrap_err()
+                .kind(),
+            ErrorKind::Unsupported
+        );
         return;
     }
     let after = during_a_load(&place, Options::new().tags(["t"]), async |cache: F| {
@@ -79,7 +100,9 @@ pub(crate) async fn set_with_zero_ttl_during_load_is_not_overwritten<F: Face>(pl
 
 /// Race F.
 pub(crate) async fn set_during_load_stays<F: Face>(place: Place<F>) {
-    let after = during_a_load(&place, Options::new(), async |cache: F| cache.set("k", 2).await.unwrap());
+    let after = during_a_load(&place, Options::new(), async |cache: F| {
+        cache.set("k", 2).await.unwrap();
+    });
     assert_eq!(after.await, Some(2));
 }
 
@@ -91,7 +114,9 @@ pub(crate) async fn set_many_during_load_stays<F: Face>(place: Place<F>) {
 }
 
 pub(crate) async fn add_during_load_stays<F: Face>(place: Place<F>) {
-    let after = during_a_load(&place, Options::new(), async |cache: F| assert!(cache.add("k", 2).await.unwrap()));
+    let after = during_a_load(&place, Options::new(), async |cache: F| {
+        assert!(cache.add("k", 2).await.unwrap());
+    });
     assert_eq!(after.await, Some(2));
 }
 
@@ -173,7 +198,9 @@ pub(crate) async fn another_namespaces_clear_leaves_a_load_alone<F: Face>(place:
 
 /// After `delete` returns, no read returns what was loaded before it: under load, with the truth
 /// counting up. (Most libraries fail this.)
-pub(crate) async fn deleting_while_loading_never_leaves_what_was_loaded_before<F: Face>(place: Place<F>) {
+pub(crate) async fn deleting_while_loading_never_leaves_what_was_loaded_before<F: Face>(
+    place: Place<F>,
+) {
     let truth = Arc::new(AtomicU64::new(0));
     let readers = (0..3).map(|_| {
         let (cache, truth) = (place.cache.clone(), Arc::clone(&truth));
@@ -203,7 +230,10 @@ pub(crate) async fn deleting_while_loading_never_leaves_what_was_loaded_before<F
         } else {
             Some(place.cache.get_or_set("k", load).await)
         };
-        assert!(seen.is_none_or(|seen| seen == now), "{seen:?} was loaded before the delete of {now}");
+        assert!(
+            seen.is_none_or(|seen| seen == now),
+            "{seen:?} was loaded before the delete of {now}"
+        );
     }
     join_all(readers).await;
 }

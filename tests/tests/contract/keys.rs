@@ -10,23 +10,73 @@ use crate::prelude::*;
 fn nasty() -> Vec<String> {
     let long = "x".repeat(300);
     let mut keys: Vec<String> = [
-        "", " ", "  ", "a b", "a_b", "a  b", "a b ", " a b", "a\tb", "a\nb", "a\r\nb", "a\0b", "a\x7Fb", "\x01",
-        "nokey\r\nset pwn 0 0 5\r\nOWNED", "nokey\r\nflush_all", "a:b", "a%3Ab", "a%3ab", "%", "%none", "()", "[]", "a#b",
-        "#", "ä", "a\u{308}", "🦀", "\u{A0}", "\u{2028}", "\u{202E}", "*", "?", "user:*", "{tag}", "cacheio:a", ":",
-        "::", "Key", "key", "KEY",
+        "",
+        " ",
+        "  ",
+        "a b",
+        "a_b",
+        "a  b",
+        "a b ",
+        " a b",
+        "a\tb",
+        "a\nb",
+        "a\r\nb",
+        "a\0b",
+        "a\x7Fb",
+        "\x01",
+        "nokey\r\nset pwn 0 0 5\r\nOWNED",
+        "nokey\r\nflush_all",
+        "a:b",
+        "a%3Ab",
+        "a%3ab",
+        "%",
+        "%none",
+        "()",
+        "[]",
+        "a#b",
+        "#",
+        "ä",
+        "a\u{308}",
+        "🦀",
+        "\u{A0}",
+        "\u{2028}",
+        "\u{202E}",
+        "*",
+        "?",
+        "user:*",
+        "{tag}",
+        "cacheio:a",
+        ":",
+        "::",
+        "Key",
+        "key",
+        "KEY",
     ]
     .map(String::from)
     .into();
-    keys.extend([long.clone(), format!("{long}y"), format!("{long} "), "ä".repeat(150), "🦀".repeat(100)]);
+    keys.extend([
+        long.clone(),
+        format!("{long}y"),
+        format!("{long} "),
+        "ä".repeat(150),
+        "🦀".repeat(100),
+    ]);
     keys.extend((240..=260).map(|len| "k".repeat(len)));
-    keys.extend([format!("{}a", "m".repeat(1 << 20)), format!("{}b", "m".repeat(1 << 20))]);
+    keys.extend([
+        format!("{}a", "m".repeat(1 << 20)),
+        format!("{}b", "m".repeat(1 << 20)),
+    ]);
     keys
 }
 
 pub(crate) async fn nasty_keys_are_distinct_and_round_trip<F: Face>(place: Place<F>) {
     let cache = place.cache;
     for (i, key) in nasty().iter().enumerate() {
-        assert!(cache.add(key, i).await.unwrap(), "{:?} is another's", &key[..key.len().min(300)]);
+        assert!(
+            cache.add(key, i).await.unwrap(),
+            "{:?} is another's",
+            &key[..key.len().min(300)]
+        );
     }
     for (i, key) in nasty().iter().enumerate() {
         assert_eq!(cache.get::<usize>(key).await.unwrap(), Some(i));
@@ -35,7 +85,15 @@ pub(crate) async fn nasty_keys_are_distinct_and_round_trip<F: Face>(place: Place
 
 pub(crate) async fn nasty_keys_in_batches<F: Face>(place: Place<F>) {
     let cache = place.cache;
-    cache.set_many(nasty().into_iter().zip(0..).collect::<Vec<(String, usize)>>()).await.unwrap();
+    cache
+        .set_many(
+            nasty()
+                .into_iter()
+                .zip(0..)
+                .collect::<Vec<(String, usize)>>(),
+        )
+        .await
+        .unwrap();
     let values = cache.get_many::<usize>(nasty()).await.unwrap();
     assert_eq!(values, (0..nasty().len()).map(Some).collect::<Vec<_>>());
     assert_eq!(cache.delete_many(nasty()).await.unwrap(), nasty().len());
@@ -81,14 +139,33 @@ pub(crate) async fn different_tuples_are_different_keys<F: Face>(place: Place<F>
 pub(crate) async fn a_tuple_is_its_parts_joined<F: Face>(place: Place<F>) {
     let cache = place.cache;
     cache.set(("user", 42), "Ada").await.unwrap();
-    assert_eq!(cache.get::<String>("user:42").await.unwrap().as_deref(), Some("Ada"));
-    assert_eq!(cache.get::<String>(("user", "42")).await.unwrap().as_deref(), Some("Ada"));
+    assert_eq!(
+        cache.get::<String>("user:42").await.unwrap().as_deref(),
+        Some("Ada")
+    );
+    assert_eq!(
+        cache
+            .get::<String>(("user", "42"))
+            .await
+            .unwrap()
+            .as_deref(),
+        Some("Ada")
+    );
 }
 
 pub(crate) async fn all_that_can_be_a_key<F: Face>(place: Place<F>) {
     let cache = place.cache;
     let uuid = uuid::Uuid::from_u128(7);
-    let parts = ("text", String::from("text"), -1_i8, u128::MAX, true, 'ß', uuid, Some(1));
+    let parts = (
+        "text",
+        String::from("text"),
+        -1_i8,
+        u128::MAX,
+        true,
+        'ß',
+        uuid,
+        Some(1),
+    );
     cache.set(parts.clone(), 1).await.unwrap();
     assert!(cache.delete(&parts).await.unwrap());
     cache.set(i128::MIN, 1).await.unwrap();
@@ -101,11 +178,24 @@ pub(crate) async fn all_that_can_be_a_key<F: Face>(place: Place<F>) {
     cache.set(Box::new("boxed"), 8).await.unwrap();
     cache.set(Arc::new(("shared", 1)), 9).await.unwrap();
     let texts: HashSet<String> = [
-        key_text(i128::MIN), key_text(false), key_text('ß'), key_text(uuid), key_text([1, 2]), key_text(["a"]),
-        key_text(()), key_text("boxed"), key_text(("shared", 1)),
+        key_text(i128::MIN),
+        key_text(false),
+        key_text('ß'),
+        key_text(uuid),
+        key_text([1, 2]),
+        key_text(["a"]),
+        key_text(()),
+        key_text("boxed"),
+        key_text(("shared", 1)),
     ]
     .into();
-    assert_eq!(cache.delete_many(texts.into_iter().collect()).await.unwrap(), 9);
+    assert_eq!(
+        cache
+            .delete_many(texts.into_iter().collect())
+            .await
+            .unwrap(),
+        9
+    );
 }
 
 /// Nobody can name another's key by naming what it is replaced by.
@@ -115,7 +205,9 @@ pub(crate) async fn a_key_that_looks_like_a_replaced_one_is_another_key<F: Face>
         "" => String::new(),
         namespace => format!("{namespace}:"),
     };
-    let replaced = KeyRule::Wire { max: 250 }.legal(&format!("{prefix}a b")).into_owned();
+    let replaced = KeyRule::Wire { max: 250 }
+        .legal(&format!("{prefix}a b"))
+        .into_owned();
     let forged = replaced.strip_prefix(&prefix).unwrap();
     cache.set("a b", 1).await.unwrap();
     assert!(cache.add(forged, 2).await.unwrap());

@@ -9,7 +9,13 @@ pub(crate) async fn get_or_set_runs_its_loader_once<F: Face>(place: Place<F>) {
     let stage = Stage::open();
     assert_eq!(cache.get_or_set("k", stage.loader(1)).await, 1);
     assert_eq!(cache.get_or_set("k", stage.loader(2)).await, 1);
-    assert_eq!(cache.get_or_try_set("k", stage.loader(Err::<i32, ()>(()))).await.unwrap(), 1);
+    assert_eq!(
+        cache
+            .get_or_try_set("k", stage.loader(Err::<i32, ()>(())))
+            .await
+            .unwrap(),
+        1
+    );
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
     assert_eq!(stage.runs(), 1);
 }
@@ -55,7 +61,10 @@ pub(crate) async fn different_keys_load_at_the_same_time<F: Face>(place: Place<F
                 .await
         })
     });
-    assert_eq!(join_all(callers.collect()).await, (0..50).collect::<Vec<_>>());
+    assert_eq!(
+        join_all(callers.collect()).await,
+        (0..50).collect::<Vec<_>>()
+    );
 }
 
 /// Race B.
@@ -63,16 +72,22 @@ pub(crate) async fn one_failure_reaches_1000_callers_as_one_error<F: Face>(place
     let cache = place.cache;
     let stage = Stage::new();
     let callers = (0..1_000).map(|i| {
-        let (cache, load) = (cache.clone(), stage.loader(Err::<i32, String>(format!("error of caller {i}"))));
+        let (cache, load) = (
+            cache.clone(),
+            stage.loader(Err::<i32, String>(format!("error of caller {i}"))),
+        );
         F::spawn(async move { cache.get_or_try_set("k", load).await })
     });
     let callers = callers.collect();
     cache.until(|cache| cache.stats().waits == 999).await;
     stage.end();
-    let mut errors = join_all(callers).await.into_iter().map(|result| match result {
-        Err(LoadError::Load(error)) => error,
-        other => panic!("{other:?}"),
-    });
+    let mut errors = join_all(callers)
+        .await
+        .into_iter()
+        .map(|result| match result {
+            Err(LoadError::Load(error)) => error,
+            other => panic!("{other:?}"),
+        });
     let first = errors.next().unwrap();
     assert!(errors.all(|error| Arc::ptr_eq(&first, &error)));
     assert_eq!(stage.runs(), 1);
@@ -84,12 +99,21 @@ pub(crate) async fn a_failed_load_stores_nothing<F: Face>(place: Place<F>) {
     let cache = place.cache;
     let stage = Stage::open();
     for runs in 1..=3 {
-        let error = cache.get_or_try_set("k", stage.loader(Err::<i32, _>("no"))).await.unwrap_err();
+        let error = cache
+            .get_or_try_set("k", stage.loader(Err::<i32, _>("no")))
+            .await
+            .unwrap_err();
         assert_eq!(error.load_error(), Some(&"no"));
         assert!(!cache.has("k").await.unwrap());
         assert_eq!(stage.runs(), runs);
     }
-    assert_eq!(cache.get_or_try_set("k", stage.loader(Ok::<_, &str>(4))).await.unwrap(), 4);
+    assert_eq!(
+        cache
+            .get_or_try_set("k", stage.loader(Ok::<_, &str>(4)))
+            .await
+            .unwrap(),
+        4
+    );
 }
 
 pub(crate) async fn a_failure_leaves_what_came_meanwhile<F: Face>(place: Place<F>) {
@@ -112,7 +136,10 @@ struct NoClone(u8);
 
 pub(crate) async fn the_sole_owner_gets_the_error_by_value<F: Face>(place: Place<F>) {
     let cache = place.cache;
-    let error = cache.get_or_try_set("k", || async { Err::<i32, _>(NoClone(7)) }).await.unwrap_err();
+    let error = cache
+        .get_or_try_set("k", || async { Err::<i32, _>(NoClone(7)) })
+        .await
+        .unwrap_err();
     assert_eq!(error.into_load_error().unwrap(), NoClone(7));
 }
 
@@ -139,7 +166,11 @@ pub(crate) async fn an_anyhow_error_can_fail_a_load<F: Face>(place: Place<F>) {
     let error = cache.get_or_try_set("k", load).await.unwrap_err();
     assert_eq!(error.to_string(), "the database is gone");
     let error: &dyn std::error::Error = &error;
-    assert!(error.source().is_none_or(|source| source.to_string() != error.to_string()));
+    assert!(
+        error
+            .source()
+            .is_none_or(|source| source.to_string() != error.to_string())
+    );
 }
 
 pub(crate) async fn a_load_error_goes_through_the_question_mark<F: Face>(place: Place<F>) {
@@ -153,11 +184,23 @@ pub(crate) async fn a_load_error_goes_through_the_question_mark<F: Face>(place: 
     }
     let error = fails(&place.cache).await.unwrap_err();
     assert_eq!(error.to_string(), "invalid digit found in string");
-    assert!(error.downcast_ref::<LoadError<std::num::ParseIntError>>().is_some());
-    assert_eq!(fails_with_anyhow(&place.cache).await.unwrap_err().to_string(), "gone");
+    assert!(
+        error
+            .downcast_ref::<LoadError<std::num::ParseIntError>>()
+            .is_some()
+    );
+    assert_eq!(
+        fails_with_anyhow(&place.cache)
+            .await
+            .unwrap_err()
+            .to_string(),
+        "gone"
+    );
 }
 
-pub(crate) async fn a_waiter_that_asks_for_another_type_gets_it_converted<F: Face>(place: Place<F>) {
+pub(crate) async fn a_waiter_that_asks_for_another_type_gets_it_converted<F: Face>(
+    place: Place<F>,
+) {
     let cache = place.cache;
     let stage = Stage::new();
     let leader = {
@@ -171,7 +214,10 @@ pub(crate) async fn a_waiter_that_asks_for_another_type_gets_it_converted<F: Fac
     };
     cache.until(|cache| cache.stats().waits == 1).await;
     stage.end();
-    assert_eq!((leader.join().await, waiter.join().await, stage.runs()), (200, 200, 1));
+    assert_eq!(
+        (leader.join().await, waiter.join().await, stage.runs()),
+        (200, 200, 1)
+    );
 }
 
 pub(crate) async fn a_waiter_whose_type_does_not_fit_loads_for_itself<F: Face>(place: Place<F>) {
@@ -188,7 +234,14 @@ pub(crate) async fn a_waiter_whose_type_does_not_fit_loads_for_itself<F: Face>(p
     };
     cache.until(|cache| cache.stats().waits == 1).await;
     stage.end();
-    assert_eq!((leader.join().await.as_str(), waiter.join().await, stage.runs()), ("text", 7, 2));
+    assert_eq!(
+        (
+            leader.join().await.as_str(),
+            waiter.join().await,
+            stage.runs()
+        ),
+        ("text", 7, 2)
+    );
     assert_eq!(cache.get::<u64>("k").await.unwrap(), Some(7));
 }
 
@@ -222,8 +275,16 @@ pub(crate) async fn a_waiter_with_another_error_type_loads_for_itself<F: Face>(p
 pub(crate) async fn none_that_was_loaded_is_a_hit<F: Face>(place: Place<F>) {
     let cache = place.cache;
     let stage = Stage::open();
-    assert_eq!(cache.get_or_set("k", stage.loader(None::<String>)).await, None);
-    assert_eq!(cache.get_or_set("k", stage.loader(Some(String::new()))).await, None);
+    assert_eq!(
+        cache.get_or_set("k", stage.loader(None::<String>)).await,
+        None
+    );
+    assert_eq!(
+        cache
+            .get_or_set("k", stage.loader(Some(String::new())))
+            .await,
+        None
+    );
     assert_eq!(stage.runs(), 1);
 }
 

@@ -28,7 +28,7 @@ mod prelude {
     pub(crate) use cacheio_core::{ErrorKind, LoadError, Options, Ttl};
     pub(crate) use cacheio_tests::face::{Face, Tasks, join_all};
     pub(crate) use cacheio_tests::place::{Place, Setup};
-    pub(crate) use cacheio_tests::stage::{Gate, Stage};
+    pub(crate) use cacheio_tests::stage::Stage;
 }
 
 /// Every line of the contract, for one store.

@@ -21,17 +21,36 @@ pub(crate) async fn clear_empties_one_namespace_and_nothing_else<F: Face>(place:
     let [a, ab, a_b] = place.sharing(["a", "ab", "a:b"]);
     let long = "x".repeat(300);
     for cache in [&a, &ab, &a_b] {
-        cache.set_many(vec![("k", 1), ("b:k", 2), ("with space", 3), (&long, 4), ("", 5)]).await.unwrap();
+        cache
+            .set_many(vec![
+                ("k", 1),
+                ("b:k", 2),
+                ("with space", 3),
+                (&long, 4),
+                ("", 5),
+            ])
+            .await
+            .unwrap();
     }
     let count = |cache: F| {
         let long = long.clone();
         async move {
-            let values = cache.get_many::<i32>(vec!["k", "b:k", "with space", &long, ""]).await.unwrap();
+            let values = cache
+                .get_many::<i32>(vec!["k", "b:k", "with space", &long, ""])
+                .await
+                .unwrap();
             values.into_iter().flatten().count()
         }
     };
     a.clear().await.unwrap();
-    assert_eq!((count(a.clone()).await, count(ab.clone()).await, count(a_b.clone()).await), (0, 5, 5));
+    assert_eq!(
+        (
+            count(a.clone()).await,
+            count(ab.clone()).await,
+            count(a_b.clone()).await
+        ),
+        (0, 5, 5)
+    );
     a_b.clear().await.unwrap();
     assert_eq!((count(ab.clone()).await, count(a_b).await), (5, 0));
     a.set("k", 6).await.unwrap();
@@ -41,15 +60,23 @@ pub(crate) async fn clear_empties_one_namespace_and_nothing_else<F: Face>(place:
 
 pub(crate) async fn clear_empties_the_default_namespace<F: Face>(place: Place<F>) {
     let cache = place.cache;
-    cache.set_many(vec![("a", 1), ("b c", 2), ("", 3)]).await.unwrap();
+    cache
+        .set_many(vec![("a", 1), ("b c", 2), ("", 3)])
+        .await
+        .unwrap();
     cache.clear().await.unwrap();
-    assert_eq!(cache.get_many::<i32>(vec!["a", "b c", ""]).await.unwrap(), [None, None, None]);
+    assert_eq!(
+        cache.get_many::<i32>(vec!["a", "b c", ""]).await.unwrap(),
+        [None, None, None]
+    );
     cache.clear().await.unwrap();
     assert!(cache.add("a", 1).await.unwrap());
 }
 
 pub(crate) async fn clear_leaves_namespaces_with_strange_names<F: Face>(place: Place<F>) {
-    let caches = place.sharing(["*", "a b", "a_b", "a\r\nb", "a%20b", "?", "[a]", "a#", "ü", "a\\"]);
+    let caches = place.sharing([
+        "*", "a b", "a_b", "a\r\nb", "a%20b", "?", "[a]", "a#", "ü", "a\\",
+    ]);
     for cache in &caches {
         cache.set("k", 1).await.unwrap();
     }
@@ -57,20 +84,34 @@ pub(crate) async fn clear_leaves_namespaces_with_strange_names<F: Face>(place: P
         cache.clear().await.unwrap();
         assert!(!cache.has("k").await.unwrap());
         for other in &caches[cleared + 1..] {
-            assert!(other.has("k").await.unwrap(), "{:?} cleared {:?}", cache.namespace(), other.namespace());
+            assert!(
+                other.has("k").await.unwrap(),
+                "{:?} cleared {:?}",
+                cache.namespace(),
+                other.namespace()
+            );
         }
     }
 }
 
 pub(crate) async fn the_default_namespace<F: Face>(place: Place<F>) {
-    assert_eq!(place.cache.namespace(), if place.keeps_objects() { "" } else { "cacheio" });
+    assert_eq!(
+        place.cache.namespace(),
+        if place.keeps_objects() { "" } else { "cacheio" }
+    );
     let [named] = place.sharing(["shop"]);
     assert_eq!(named.namespace(), "shop");
 }
 
 pub(crate) async fn a_namespace_that_is_too_long_is_refused<F: Face>(place: Place<F>) {
-    let refused = place.open(Setup { namespace: Some(Box::leak("n".repeat(101).into_boxed_str())), ..Setup::default() });
-    assert_eq!(refused.err().map(|error| error.kind()), Some(ErrorKind::Config));
+    let refused = place.open(Setup {
+        namespace: Some(Box::leak("n".repeat(101).into_boxed_str())),
+        ..Setup::default()
+    });
+    assert_eq!(
+        refused.err().map(|error| error.kind()),
+        Some(ErrorKind::Config)
+    );
 }
 
 pub(crate) async fn an_empty_namespace_is_never_a_flush_of_a_server<F: Face>(place: Place<F>) {

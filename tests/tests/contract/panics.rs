@@ -89,7 +89,11 @@ pub(crate) async fn a_panic_in_a_nested_load_frees_both_keys<F: Face>(place: Pla
         let cache = cache.clone();
         F::spawn(async move {
             let inner = cache.clone();
-            let load = || async move { inner.get_or_set::<i32, _>("inner", || async { panic!("inner") }).await };
+            let load = || async move {
+                inner
+                    .get_or_set::<i32, _>("inner", || async { panic!("inner") })
+                    .await
+            };
             cache.get_or_set("outer", load).await
         })
     };

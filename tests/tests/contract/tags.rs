@@ -14,7 +14,10 @@ async fn supported<F: Face>(place: &Place<F>) -> bool {
     let cache = &place.cache;
     let refused = [
         cache.set_with("tagged", 1, tags(&["t"])).await.unwrap_err(),
-        cache.set_many_with(vec![("tagged", 1)], tags(&["t"])).await.unwrap_err(),
+        cache
+            .set_many_with(vec![("tagged", 1)], tags(&["t"]))
+            .await
+            .unwrap_err(),
         cache.add_with("tagged", 1, tags(&["t"])).await.unwrap_err(),
         cache.invalidate_tags(vec!["t"]).await.unwrap_err(),
     ];
@@ -39,12 +42,22 @@ pub(crate) async fn invalidate_tags_makes_all_of_a_group_a_miss<F: Face>(place: 
     assert!(!cache.has("a").await.unwrap());
     assert_eq!(cache.get::<i32>("b").await.unwrap(), None);
     assert!(cache.get_arc::<i32>("b").await.unwrap().is_none());
-    assert_eq!(cache.get_many::<i32>(vec!["a", "b", "other", "untagged"]).await.unwrap(), [None, None, Some(1), Some(1)]);
+    assert_eq!(
+        cache
+            .get_many::<i32>(vec!["a", "b", "other", "untagged"])
+            .await
+            .unwrap(),
+        [None, None, Some(1), Some(1)]
+    );
     assert!(!cache.touch("a", Ttl::Never).await.unwrap());
     assert!(!cache.delete("a").await.unwrap());
     assert_eq!(cache.increment("b", 1).await.unwrap(), 1, "a new counter");
     cache.set_with("a", 2, tags(&["t"])).await.unwrap();
-    assert_eq!(cache.get::<i32>("a").await.unwrap(), Some(2), "what comes later is valid");
+    assert_eq!(
+        cache.get::<i32>("a").await.unwrap(),
+        Some(2),
+        "what comes later is valid"
+    );
 }
 
 pub(crate) async fn set_replaces_the_tags<F: Face>(place: Place<F>) {
@@ -67,7 +80,10 @@ pub(crate) async fn set_many_tags_all<F: Face>(place: Place<F>) {
         return;
     }
     let cache = &place.cache;
-    cache.set_many_with(vec![("a", 1), ("b", 2)], tags(&["t"])).await.unwrap();
+    cache
+        .set_many_with(vec![("a", 1), ("b", 2)], tags(&["t"]))
+        .await
+        .unwrap();
     assert!(cache.has("a").await.unwrap() && cache.has("b").await.unwrap());
     cache.invalidate_tags(vec!["t"]).await.unwrap();
     assert!(!cache.has("a").await.unwrap() && !cache.has("b").await.unwrap());
@@ -87,16 +103,31 @@ pub(crate) async fn add_takes_the_place_of_what_a_tag_invalidated<F: Face>(place
 
 pub(crate) async fn get_or_set_tags_what_it_stores<F: Face>(place: Place<F>) {
     let cache = &place.cache;
-    assert_eq!(cache.get_or_set_with("k", tags(&["t"]), || async { 1 }).await, 1);
+    assert_eq!(
+        cache
+            .get_or_set_with("k", tags(&["t"]), || async { 1 })
+            .await,
+        1
+    );
     if !supported(&place).await {
         // The cache never breaks the call: what cannot be stored is counted.
         assert!(!cache.has("k").await.unwrap());
         assert_eq!(cache.stats().store_errors, 1);
         return;
     }
-    assert_eq!(cache.get_or_set_with("k", tags(&["t"]), || async { 2 }).await, 1);
+    assert_eq!(
+        cache
+            .get_or_set_with("k", tags(&["t"]), || async { 2 })
+            .await,
+        1
+    );
     cache.invalidate_tags(vec!["t"]).await.unwrap();
-    assert_eq!(cache.get_or_set_with("k", tags(&["t"]), || async { 3 }).await, 3);
+    assert_eq!(
+        cache
+            .get_or_set_with("k", tags(&["t"]), || async { 3 })
+            .await,
+        3
+    );
 }
 
 pub(crate) async fn touch_keeps_the_tags<F: Face>(place: Place<F>) {
@@ -119,7 +150,10 @@ pub(crate) async fn one_of_several_tags_is_enough<F: Face>(place: Place<F>) {
         return;
     }
     let cache = &place.cache;
-    cache.set_with("k", 1, tags(&["t", "u", "v"])).await.unwrap();
+    cache
+        .set_with("k", 1, tags(&["t", "u", "v"]))
+        .await
+        .unwrap();
     cache.invalidate_tags(vec!["v", "w"]).await.unwrap();
     assert!(!cache.has("k").await.unwrap());
 }

@@ -18,10 +18,14 @@ async fn is_gone<F: Face>(cache: &F, key: &'static str) {
     assert!(!live(cache, key).await, "`{key}` is still there");
 }
 
-pub(crate) async fn an_entry_lives_until_its_ttl_is_over_to_the_millisecond<F: Face>(place: Place<F>) {
+pub(crate) async fn an_entry_lives_until_its_ttl_is_over_to_the_millisecond<F: Face>(
+    place: Place<F>,
+) {
     let cache = &place.cache;
     cache.set_with("k", 1, place.ttl()).await.unwrap();
-    place.shortly_before(place.ttl(), || is_live(cache, "k")).await;
+    place
+        .shortly_before(place.ttl(), || is_live(cache, "k"))
+        .await;
     is_gone(cache, "k").await;
     let tiny = Duration::from_millis(1);
     cache.set_with("tiny", 1, tiny).await.unwrap();
@@ -30,7 +34,12 @@ pub(crate) async fn an_entry_lives_until_its_ttl_is_over_to_the_millisecond<F: F
 }
 
 pub(crate) async fn an_entry_without_a_ttl_lives_for_the_default_one<F: Face>(place: Place<F>) {
-    let cache = &place.open(Setup { default_ttl: Some(place.ttl().into()), ..Setup::default() }).unwrap();
+    let cache = &place
+        .open(Setup {
+            default_ttl: Some(place.ttl().into()),
+            ..Setup::default()
+        })
+        .unwrap();
     cache.set("set", 1).await.unwrap();
     cache.set_with("default", 1, Ttl::Default).await.unwrap();
     cache.set_many(vec![("set_many", 1)]).await.unwrap();
@@ -64,19 +73,31 @@ pub(crate) async fn the_default_ttl_is_300_seconds<F: Face>(place: Place<F>) {
     }
     let cache = &place.cache;
     cache.set("k", 1).await.unwrap();
-    place.shortly_before(five_minutes, || is_live(cache, "k")).await;
+    place
+        .shortly_before(five_minutes, || is_live(cache, "k"))
+        .await;
     is_gone(cache, "k").await;
 }
 
 pub(crate) async fn never_outlives_the_default_ttl<F: Face>(place: Place<F>) {
-    let cache = &place.open(Setup { default_ttl: Some(place.ttl().into()), ..Setup::default() }).unwrap();
+    let cache = &place
+        .open(Setup {
+            default_ttl: Some(place.ttl().into()),
+            ..Setup::default()
+        })
+        .unwrap();
     cache.set_with("k", 1, Ttl::Never).await.unwrap();
     place.expire(place.ttl() * 2);
     is_live(cache, "k").await;
 }
 
 pub(crate) async fn a_default_ttl_of_never<F: Face>(place: Place<F>) {
-    let cache = &place.open(Setup { default_ttl: Some(Ttl::Never), ..Setup::default() }).unwrap();
+    let cache = &place
+        .open(Setup {
+            default_ttl: Some(Ttl::Never),
+            ..Setup::default()
+        })
+        .unwrap();
     cache.set("k", 1).await.unwrap();
     cache.set_with("short", 1, place.ttl()).await.unwrap();
     place.expire(place.ttl());
@@ -86,8 +107,14 @@ pub(crate) async fn a_default_ttl_of_never<F: Face>(place: Place<F>) {
 
 pub(crate) async fn a_default_ttl_of_zero_is_refused<F: Face>(place: Place<F>) {
     for ttl in [Duration::ZERO, TOO_LONG] {
-        let refused = place.open(Setup { default_ttl: Some(ttl.into()), ..Setup::default() });
-        assert_eq!(refused.err().map(|error| error.kind()), Some(ErrorKind::Config));
+        let refused = place.open(Setup {
+            default_ttl: Some(ttl.into()),
+            ..Setup::default()
+        });
+        assert_eq!(
+            refused.err().map(|error| error.kind()),
+            Some(ErrorKind::Config)
+        );
     }
 }
 
@@ -98,7 +125,10 @@ pub(crate) async fn set_replaces_the_ttl<F: Face>(place: Place<F>) {
     }
     cache.set_with("set", 2, place.ttl() * 50).await.unwrap();
     cache.set("default", 2).await.unwrap();
-    cache.set_many_with(vec![("set_many", 2)], Ttl::Never).await.unwrap();
+    cache
+        .set_many_with(vec![("set_many", 2)], Ttl::Never)
+        .await
+        .unwrap();
     cache.set_with("shorter", 1, Ttl::Never).await.unwrap();
     cache.set_with("shorter", 2, place.ttl()).await.unwrap();
     place.expire(place.ttl());
@@ -110,7 +140,10 @@ pub(crate) async fn set_replaces_the_ttl<F: Face>(place: Place<F>) {
 
 pub(crate) async fn set_many_gives_all_their_ttl<F: Face>(place: Place<F>) {
     let cache = &place.cache;
-    cache.set_many_with(vec![("a", 1), ("b", 2)], place.ttl()).await.unwrap();
+    cache
+        .set_many_with(vec![("a", 1), ("b", 2)], place.ttl())
+        .await
+        .unwrap();
     place
         .shortly_before(place.ttl(), || async {
             is_live(cache, "a").await;
@@ -121,16 +154,27 @@ pub(crate) async fn set_many_gives_all_their_ttl<F: Face>(place: Place<F>) {
     is_gone(cache, "b").await;
 }
 
-pub(crate) async fn a_ttl_of_zero_stores_nothing_and_removes_what_was_there<F: Face>(place: Place<F>) {
+pub(crate) async fn a_ttl_of_zero_stores_nothing_and_removes_what_was_there<F: Face>(
+    place: Place<F>,
+) {
     let cache = &place.cache;
     cache.set_with("new", 1, Duration::ZERO).await.unwrap();
     is_gone(cache, "new").await;
     cache.set("old", 1).await.unwrap();
     cache.set_with("old", 2, Duration::ZERO).await.unwrap();
     is_gone(cache, "old").await;
-    cache.set_many(vec![("a", 1), ("b", 1), ("c", 1)]).await.unwrap();
-    cache.set_many_with(vec![("a", 2), ("b", 2), ("d", 2)], Duration::ZERO).await.unwrap();
-    let left = cache.get_many::<i32>(vec!["a", "b", "c", "d"]).await.unwrap();
+    cache
+        .set_many(vec![("a", 1), ("b", 1), ("c", 1)])
+        .await
+        .unwrap();
+    cache
+        .set_many_with(vec![("a", 2), ("b", 2), ("d", 2)], Duration::ZERO)
+        .await
+        .unwrap();
+    let left = cache
+        .get_many::<i32>(vec!["a", "b", "c", "d"])
+        .await
+        .unwrap();
     assert_eq!(left, [None, None, Some(1), None]);
 }
 
@@ -149,7 +193,9 @@ pub(crate) async fn touch_gives_a_live_entry_a_new_ttl<F: Face>(place: Place<F>)
     cache.set_with("shorter", 1, Ttl::Never).await.unwrap();
     assert!(cache.touch("longer", place.ttl() * 3).await.unwrap());
     assert!(cache.touch("shorter", place.ttl()).await.unwrap());
-    place.shortly_before(place.ttl(), || is_live(cache, "shorter")).await;
+    place
+        .shortly_before(place.ttl(), || is_live(cache, "shorter"))
+        .await;
     is_gone(cache, "shorter").await;
     is_live(cache, "longer").await;
     place.expire(place.ttl() * 2);
@@ -189,7 +235,10 @@ pub(crate) async fn touch_leaves_the_value<F: Face>(place: Place<F>) {
     let cache = place.cache;
     cache.set("k", "value").await.unwrap();
     assert!(cache.touch("k", Ttl::Never).await.unwrap());
-    assert_eq!(cache.get::<String>("k").await.unwrap().as_deref(), Some("value"));
+    assert_eq!(
+        cache.get::<String>("k").await.unwrap().as_deref(),
+        Some("value")
+    );
 }
 
 pub(crate) async fn delete_of_an_expired_entry_is_false<F: Face>(place: Place<F>) {
@@ -209,9 +258,16 @@ pub(crate) async fn add_takes_the_place_of_an_expired_entry<F: Face>(place: Plac
 
 pub(crate) async fn what_get_or_set_stores_has_its_ttl<F: Face>(place: Place<F>) {
     let cache = &place.cache;
-    cache.get_or_set_with("k", place.ttl(), || async { 1 }).await;
-    cache.get_or_try_set_with("tried", place.ttl(), || async { Ok::<_, ()>(1) }).await.unwrap();
-    cache.get_or_set_with("never", Ttl::Never, || async { 1 }).await;
+    cache
+        .get_or_set_with("k", place.ttl(), || async { 1 })
+        .await;
+    cache
+        .get_or_try_set_with("tried", place.ttl(), || async { Ok::<_, ()>(1) })
+        .await
+        .unwrap();
+    cache
+        .get_or_set_with("never", Ttl::Never, || async { 1 })
+        .await;
     place
         .shortly_before(place.ttl(), || async {
             is_live(cache, "k").await;
@@ -226,17 +282,27 @@ pub(crate) async fn what_get_or_set_stores_has_its_ttl<F: Face>(place: Place<F>)
 
 pub(crate) async fn get_or_set_with_a_ttl_of_zero_stores_nothing<F: Face>(place: Place<F>) {
     let cache = &place.cache;
-    assert_eq!(cache.get_or_set_with("k", Duration::ZERO, || async { 1 }).await, 1);
+    assert_eq!(
+        cache
+            .get_or_set_with("k", Duration::ZERO, || async { 1 })
+            .await,
+        1
+    );
     is_gone(cache, "k").await;
     assert_eq!(cache.stats().store_errors, 0);
 }
 
-pub(crate) async fn a_ttl_that_is_too_long_is_refused_and_changes_nothing<F: Face>(place: Place<F>) {
+pub(crate) async fn a_ttl_that_is_too_long_is_refused_and_changes_nothing<F: Face>(
+    place: Place<F>,
+) {
     let cache = &place.cache;
     cache.set("k", 1).await.unwrap();
     let refused = [
         cache.set_with("k", 2, TOO_LONG).await.unwrap_err(),
-        cache.set_many_with(vec![("k", 2)], TOO_LONG).await.unwrap_err(),
+        cache
+            .set_many_with(vec![("k", 2)], TOO_LONG)
+            .await
+            .unwrap_err(),
         cache.add_with("new", 2, TOO_LONG).await.unwrap_err(),
         cache.increment_with("k", 2, TOO_LONG).await.unwrap_err(),
         cache.touch("k", TOO_LONG).await.unwrap_err(),
@@ -247,7 +313,10 @@ pub(crate) async fn a_ttl_that_is_too_long_is_refused_and_changes_nothing<F: Fac
     }
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
     is_gone(cache, "new").await;
-    assert_eq!(cache.get_or_set_with("new", TOO_LONG, || async { 3 }).await, 3);
+    assert_eq!(
+        cache.get_or_set_with("new", TOO_LONG, || async { 3 }).await,
+        3
+    );
     is_gone(cache, "new").await;
 }
 
@@ -259,17 +328,32 @@ pub(crate) async fn the_longest_ttl_is_taken<F: Face>(place: Place<F>) {
 }
 
 pub(crate) async fn jitter_only_shortens<F: Face>(place: Place<F>) {
-    let cache = &place.open(Setup { jitter: 0.5, ..Setup::default() }).unwrap();
+    let cache = &place
+        .open(Setup {
+            jitter: 0.5,
+            ..Setup::default()
+        })
+        .unwrap();
     let count = |cache: F| async move {
         let keys: Vec<i32> = (0..200).collect();
-        cache.get_many::<i32>(keys).await.unwrap().into_iter().flatten().count()
+        cache
+            .get_many::<i32>(keys)
+            .await
+            .unwrap()
+            .into_iter()
+            .flatten()
+            .count()
     };
     let ttl = place.ttl() * 2;
     for key in 0..200 {
         cache.set_with(key, key, ttl).await.unwrap();
     }
     // Half of the TTL is over: nothing is gone yet. Three quarters: some.
-    place.shortly_before(ttl / 2, || async { assert_eq!(count(cache.clone()).await, 200) }).await;
+    place
+        .shortly_before(ttl / 2, || async {
+            assert_eq!(count(cache.clone()).await, 200);
+        })
+        .await;
     place
         .shortly_before(ttl / 4, || async {
             let left = count(cache.clone()).await;
@@ -279,7 +363,13 @@ pub(crate) async fn jitter_only_shortens<F: Face>(place: Place<F>) {
     place.expire(ttl / 4);
     assert_eq!(count(cache.clone()).await, 0);
     for fraction in [-0.1, 1.1, f64::NAN] {
-        let refused = place.open(Setup { jitter: fraction, ..Setup::default() });
-        assert_eq!(refused.err().map(|error| error.kind()), Some(ErrorKind::Config));
+        let refused = place.open(Setup {
+            jitter: fraction,
+            ..Setup::default()
+        });
+        assert_eq!(
+            refused.err().map(|error| error.kind()),
+            Some(ErrorKind::Config)
+        );
     }
 }

@@ -34,10 +34,19 @@ pub(crate) async fn what_was_set_is_read_as_it_was<F: Face>(place: Place<F>) {
     async fn round_trip<F: Face, V: Value + PartialEq + std::fmt::Debug>(cache: &F, value: V) {
         cache.set("k", value.clone()).await.unwrap();
         assert_eq!(cache.get::<V>("k").await.unwrap(), Some(value.clone()));
-        assert_eq!(cache.get_arc::<V>("k").await.unwrap().as_deref(), Some(&value));
-        assert_eq!(cache.get_many::<V>(vec!["k"]).await.unwrap(), [Some(value.clone())]);
+        assert_eq!(
+            cache.get_arc::<V>("k").await.unwrap().as_deref(),
+            Some(&value)
+        );
+        assert_eq!(
+            cache.get_many::<V>(vec!["k"]).await.unwrap(),
+            [Some(value.clone())]
+        );
         cache.delete("k").await.unwrap();
-        assert_eq!(cache.get_or_set("k", || async { value.clone() }).await, value);
+        assert_eq!(
+            cache.get_or_set("k", || async { value.clone() }).await,
+            value
+        );
         assert_eq!(cache.get::<V>("k").await.unwrap(), Some(value));
     }
     let cache = &place.cache;
@@ -52,7 +61,11 @@ pub(crate) async fn what_was_set_is_read_as_it_was<F: Face>(place: Place<F>) {
     round_trip(cache, String::from("7-bit, ünï, 🦀, \0, \r\n, \"quoted\"")).await;
     round_trip(cache, (1, String::from("a"), [2.5, 3.5])).await;
     round_trip(cache, vec![0_u8, 255, 128]).await;
-    round_trip(cache, BTreeMap::from([(String::from("a"), vec![1]), (String::new(), vec![])])).await;
+    round_trip(
+        cache,
+        BTreeMap::from([(String::from("a"), vec![1]), (String::new(), vec![])]),
+    )
+    .await;
     round_trip(cache, Some(String::from("x"))).await;
     round_trip(cache, Ok::<u8, String>(1)).await;
     round_trip(cache, ada()).await;
@@ -73,7 +86,10 @@ pub(crate) async fn set_replaces_the_value<F: Face>(place: Place<F>) {
     let cache = place.cache;
     cache.set("k", 1).await.unwrap();
     cache.set("k", "two").await.unwrap();
-    assert_eq!(cache.get::<String>("k").await.unwrap().as_deref(), Some("two"));
+    assert_eq!(
+        cache.get::<String>("k").await.unwrap().as_deref(),
+        Some("two")
+    );
 }
 
 pub(crate) async fn has_says_what_get_would_find<F: Face>(place: Place<F>) {
@@ -97,8 +113,13 @@ pub(crate) async fn get_arc_shares_the_value_on_memory<F: Face>(place: Place<F>)
 pub(crate) async fn a_str_is_read_as_a_string<F: Face>(place: Place<F>) {
     let cache = place.cache;
     cache.set("k", "7-bit &str").await.unwrap();
-    assert_eq!(cache.get::<String>("k").await.unwrap().as_deref(), Some("7-bit &str"));
-    let loaded: String = cache.get_or_set("k", || async { unreachable!("it is there") }).await;
+    assert_eq!(
+        cache.get::<String>("k").await.unwrap().as_deref(),
+        Some("7-bit &str")
+    );
+    let loaded: String = cache
+        .get_or_set("k", || async { unreachable!("it is there") })
+        .await;
     assert_eq!(loaded, "7-bit &str");
 }
 
@@ -108,8 +129,13 @@ pub(crate) async fn an_integer_is_read_as_a_wider_one<F: Face>(place: Place<F>) 
     assert_eq!(cache.get::<i64>("k").await.unwrap(), Some(200));
     assert_eq!(cache.get::<u128>("k").await.unwrap(), Some(200));
     assert_eq!(cache.get::<f64>("k").await.unwrap(), Some(200.0));
-    assert_eq!(cache.get::<Option<u64>>("k").await.unwrap(), Some(Some(200)));
-    let loaded: u64 = cache.get_or_set("k", || async { unreachable!("it is there") }).await;
+    assert_eq!(
+        cache.get::<Option<u64>>("k").await.unwrap(),
+        Some(Some(200))
+    );
+    let loaded: u64 = cache
+        .get_or_set("k", || async { unreachable!("it is there") })
+        .await;
     assert_eq!(loaded, 200);
 }
 
@@ -131,14 +157,29 @@ pub(crate) async fn a_wrong_type_is_a_decode_error_and_changes_nothing<F: Face>(
     cache.set("k", "text").await.unwrap();
     let error = cache.get::<u64>("k").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Decode);
-    assert!(error.to_string().contains("get_or_set and set replace it"), "{error}");
-    assert_eq!(cache.get_arc::<User>("k").await.unwrap_err().kind(), ErrorKind::Decode);
+    assert!(
+        error.to_string().contains("get_or_set and set replace it"),
+        "{error}"
+    );
+    assert_eq!(
+        cache.get_arc::<User>("k").await.unwrap_err().kind(),
+        ErrorKind::Decode
+    );
     assert!(cache.has("k").await.unwrap());
-    assert_eq!(cache.get::<String>("k").await.unwrap().as_deref(), Some("text"));
+    assert_eq!(
+        cache.get::<String>("k").await.unwrap().as_deref(),
+        Some("text")
+    );
     cache.set("k", -1).await.unwrap();
-    assert_eq!(cache.get::<u64>("k").await.unwrap_err().kind(), ErrorKind::Decode);
+    assert_eq!(
+        cache.get::<u64>("k").await.unwrap_err().kind(),
+        ErrorKind::Decode
+    );
     cache.set("k", 256).await.unwrap();
-    assert_eq!(cache.get::<u8>("k").await.unwrap_err().kind(), ErrorKind::Decode);
+    assert_eq!(
+        cache.get::<u8>("k").await.unwrap_err().kind(),
+        ErrorKind::Decode
+    );
 }
 
 pub(crate) async fn get_or_set_overwrites_a_wrong_type<F: Face>(place: Place<F>) {
@@ -147,9 +188,14 @@ pub(crate) async fn get_or_set_overwrites_a_wrong_type<F: Face>(place: Place<F>)
     assert_eq!(cache.get_or_set("k", || async { 7_u64 }).await, 7);
     assert_eq!(cache.get::<u64>("k").await.unwrap(), Some(7));
     cache.set("k", "text").await.unwrap();
-    let failed = cache.get_or_try_set("k", || async { Err::<u64, _>("no") }).await;
+    let failed = cache
+        .get_or_try_set("k", || async { Err::<u64, _>("no") })
+        .await;
     assert_eq!(failed.unwrap_err().load_error(), Some(&"no"));
-    assert_eq!(cache.get::<String>("k").await.unwrap().as_deref(), Some("text"));
+    assert_eq!(
+        cache.get::<String>("k").await.unwrap().as_deref(),
+        Some("text")
+    );
 }
 
 pub(crate) async fn delete_says_whether_there_was_a_live_entry<F: Face>(place: Place<F>) {
@@ -168,25 +214,52 @@ pub(crate) async fn what_never_leaves_the_process_works_on_memory_only<F: Face>(
     let cache = place.cache.clone();
     let set = cache.set("k", Local::new(NoSerde(1))).await;
     let added = cache.add("added", Local::new(NoSerde(2))).await;
-    let loaded: Local<NoSerde> = cache.get_or_set("loaded", || async { Local::new(NoSerde(3)) }).await;
+    let loaded: Local<NoSerde> = cache
+        .get_or_set("loaded", || async { Local::new(NoSerde(3)) })
+        .await;
     assert_eq!(*loaded, NoSerde(3));
     if place.keeps_objects() {
         set.unwrap();
         assert!(added.unwrap());
-        assert_eq!(*cache.get::<Local<NoSerde>>("k").await.unwrap().unwrap(), NoSerde(1));
-        assert_eq!(**cache.get_arc::<Local<NoSerde>>("k").await.unwrap().unwrap(), NoSerde(1));
-        let many = cache.get_many::<Local<NoSerde>>(vec!["k", "added", "loaded", "missing"]).await.unwrap();
-        let many: Vec<_> = many.iter().map(|value| value.as_ref().map(|value| value.0)).collect();
+        assert_eq!(
+            *cache.get::<Local<NoSerde>>("k").await.unwrap().unwrap(),
+            NoSerde(1)
+        );
+        assert_eq!(
+            **cache.get_arc::<Local<NoSerde>>("k").await.unwrap().unwrap(),
+            NoSerde(1)
+        );
+        let many = cache
+            .get_many::<Local<NoSerde>>(vec!["k", "added", "loaded", "missing"])
+            .await
+            .unwrap();
+        let many: Vec<_> = many
+            .iter()
+            .map(|value| value.as_ref().map(|value| value.0))
+            .collect();
         assert_eq!(many, [Some(1), Some(2), Some(3), None]);
-        assert_eq!(cache.get::<u8>("k").await.unwrap_err().kind(), ErrorKind::Decode);
-        assert_eq!(cache.increment("k", 1).await.unwrap_err().kind(), ErrorKind::WrongType);
+        assert_eq!(
+            cache.get::<u8>("k").await.unwrap_err().kind(),
+            ErrorKind::Decode
+        );
+        assert_eq!(
+            cache.increment("k", 1).await.unwrap_err().kind(),
+            ErrorKind::WrongType
+        );
     } else {
         assert_eq!(set.unwrap_err().kind(), ErrorKind::Unsupported);
         assert_eq!(added.unwrap_err().kind(), ErrorKind::Unsupported);
         assert!(!cache.has("k").await.unwrap() && !cache.has("loaded").await.unwrap());
     }
     cache.set("serde", 5).await.unwrap();
-    assert_eq!(cache.get::<Local<NoSerde>>("serde").await.unwrap_err().kind(), ErrorKind::Decode);
+    assert_eq!(
+        cache
+            .get::<Local<NoSerde>>("serde")
+            .await
+            .unwrap_err()
+            .kind(),
+        ErrorKind::Decode
+    );
 }
 
 /// JSON has only text as keys of maps.
@@ -200,20 +273,34 @@ pub(crate) async fn what_cannot_be_encoded_changes_nothing<F: Face>(place: Place
     let set = cache.set("k", not_json()).await;
     if place.keeps_objects() {
         set.unwrap();
-        assert_eq!(cache.get::<HashMap<(u8, u8), u8>>("k").await.unwrap(), Some(not_json()));
+        assert_eq!(
+            cache.get::<HashMap<(u8, u8), u8>>("k").await.unwrap(),
+            Some(not_json())
+        );
     } else {
         assert_eq!(set.unwrap_err().kind(), ErrorKind::Encode);
         assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
-        assert_eq!(cache.add("new", not_json()).await.unwrap_err().kind(), ErrorKind::Encode);
+        assert_eq!(
+            cache.add("new", not_json()).await.unwrap_err().kind(),
+            ErrorKind::Encode
+        );
         assert!(!cache.has("new").await.unwrap());
     }
 }
 
-pub(crate) async fn what_cannot_be_encoded_still_reaches_the_caller_of_get_or_set<F: Face>(place: Place<F>) {
+pub(crate) async fn what_cannot_be_encoded_still_reaches_the_caller_of_get_or_set<F: Face>(
+    place: Place<F>,
+) {
     let cache = place.cache.clone();
-    assert_eq!(cache.get_or_set("k", || async { not_json() }).await, not_json());
+    assert_eq!(
+        cache.get_or_set("k", || async { not_json() }).await,
+        not_json()
+    );
     assert_eq!(cache.has("k").await.unwrap(), place.keeps_objects());
-    assert_eq!(cache.stats().store_errors, u64::from(!place.keeps_objects()));
+    assert_eq!(
+        cache.stats().store_errors,
+        u64::from(!place.keeps_objects())
+    );
 }
 
 pub(crate) async fn add_stores_only_where_nothing_is<F: Face>(place: Place<F>) {
@@ -231,7 +318,11 @@ pub(crate) async fn add_is_atomic<F: Face>(place: Place<F>) {
         let cache = place.cache.clone();
         F::spawn(async move { cache.add("k", i).await.unwrap().then_some(i) })
     });
-    let winners: Vec<i32> = join_all(adders.collect()).await.into_iter().flatten().collect();
+    let winners: Vec<i32> = join_all(adders.collect())
+        .await
+        .into_iter()
+        .flatten()
+        .collect();
     assert_eq!(winners.len(), 1);
     assert_eq!(place.cache.get::<i32>("k").await.unwrap(), Some(winners[0]));
 }

@@ -21,7 +21,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cacheio_core::{
-    AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, LoadError, ManualClock, Options, Result, Store,
+    AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, LoadError, ManualClock, Options,
+    Result, Store,
 };
 use cacheio_sync::Memory;
 
@@ -43,7 +44,10 @@ fn check(scenario: impl Fn() + Send + Sync + 'static) {
 struct Watched(Memory);
 
 fn memory() -> Memory {
-    Memory::builder().capacity(8).clock(ManualClock::new()).build()
+    Memory::builder()
+        .capacity(8)
+        .clock(ManualClock::new())
+        .build()
 }
 
 /// Whether this run is on memory as it is, or on [`Watched`] memory.
@@ -139,15 +143,39 @@ mod threads {
 
     fn open() -> Cache {
         let builder = Cache::builder();
-        let builder = if plain() { builder.store(memory()) } else { builder.store(Watched(memory())) };
+        let builder = if plain() {
+            builder.store(memory())
+        } else {
+            builder.store(Watched(memory()))
+        };
         builder.build().unwrap()
     }
 
-    macro_rules! wait { ($operation:expr) => { $operation }; }
-    macro_rules! load { ($body:block) => { || $body }; }
-    macro_rules! go { ($body:block) => { shuttle::thread::spawn(move || $body) }; }
-    macro_rules! end { ($running:expr) => { $running.join().unwrap() }; }
-    macro_rules! pause { () => { shuttle::thread::yield_now() }; }
+    macro_rules! wait {
+        ($operation:expr) => {
+            $operation
+        };
+    }
+    macro_rules! load {
+        ($body:block) => {
+            || $body
+        };
+    }
+    macro_rules! go {
+        ($body:block) => {
+            shuttle::thread::spawn(move || $body)
+        };
+    }
+    macro_rules! end {
+        ($running:expr) => {
+            $running.join().unwrap()
+        };
+    }
+    macro_rules! pause {
+        () => {
+            shuttle::thread::yield_now()
+        };
+    }
     macro_rules! scenario {
         ($name:ident, $cache:ident, $body:block) => {
             #[test]
@@ -172,15 +200,39 @@ mod tasks {
 
     fn open() -> AsyncCache {
         let builder = AsyncCache::builder();
-        let builder = if plain() { builder.store(memory()) } else { builder.store(Watched(memory())) };
+        let builder = if plain() {
+            builder.store(memory())
+        } else {
+            builder.store(Watched(memory()))
+        };
         builder.build().unwrap()
     }
 
-    macro_rules! wait { ($operation:expr) => { $operation.await }; }
-    macro_rules! load { ($body:block) => { || async { $body } }; }
-    macro_rules! go { ($body:block) => { shuttle::future::spawn(async move { $body }) }; }
-    macro_rules! end { ($running:expr) => { $running.await.unwrap() }; }
-    macro_rules! pause { () => { shuttle::future::yield_now().await }; }
+    macro_rules! wait {
+        ($operation:expr) => {
+            $operation.await
+        };
+    }
+    macro_rules! load {
+        ($body:block) => {
+            || async { $body }
+        };
+    }
+    macro_rules! go {
+        ($body:block) => {
+            shuttle::future::spawn(async move { $body })
+        };
+    }
+    macro_rules! end {
+        ($running:expr) => {
+            $running.await.unwrap()
+        };
+    }
+    macro_rules! pause {
+        () => {
+            shuttle::future::yield_now().await
+        };
+    }
     macro_rules! scenario {
         ($name:ident, $cache:ident, $body:block) => {
             #[test]
@@ -216,14 +268,25 @@ mod tasks {
         let dropped = {
             let cache = cache.clone();
             go!({
-                let load = load!({ pause!(); 1_u64 });
+                let load = load!({
+                    pause!();
+                    1_u64
+                });
                 dropped_after(polls, cache.get_or_set("k", load)).await
             })
         };
         let waiters: Vec<_> = (0..2)
             .map(|_| {
                 let cache = cache.clone();
-                go!({ wait!(cache.get_or_set("k", load!({ pause!(); 2_u64 }))) })
+                go!({
+                    wait!(cache.get_or_set(
+                        "k",
+                        load!({
+                            pause!();
+                            2_u64
+                        })
+                    ))
+                })
             })
             .collect();
         end!(dropped);
@@ -242,7 +305,15 @@ mod tasks {
         };
         let loader = {
             let cache = cache.clone();
-            go!({ wait!(cache.get_or_set("k", load!({ pause!(); 1_u64 }))) })
+            go!({
+                wait!(cache.get_or_set(
+                    "k",
+                    load!({
+                        pause!();
+                        1_u64
+                    })
+                ))
+            })
         };
         end!(writer);
         assert_eq!(end!(loader), 1);
