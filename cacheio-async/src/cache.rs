@@ -348,7 +348,7 @@ impl AsyncCache {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when the entry is no integer, [`ErrorKind::Overflow`] when it
+    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when the entry is no integer, [`ErrorKind::Overflow`](crate::ErrorKind::Overflow) when it
     /// would leave the range of `i64`, and when the store fails. Nothing is changed then.
     #[doc(alias = "incr")]
     pub async fn increment(&self, key: impl CacheKey, by: i64) -> Result<i64> {
