@@ -2,6 +2,7 @@
 
 #![cfg(not(shuttle))]
 
+mod allocations;
 mod bodies;
 mod caches;
 mod companions;

@@ -195,7 +195,6 @@ mod tasks {
     use super::*;
     use cacheio_async::AsyncCache;
     use std::future::{Future, poll_fn};
-    use std::pin::pin;
     use std::task::Poll;
 
     fn open() -> AsyncCache {

@@ -197,8 +197,8 @@ scenario!(a_circle_of_three_loaders_is_broken, cache, {
     }
 });
 
-/// One asks for "c" in "b" in "a", the other for "a" in "c": the circle is closed through a load that
-/// another loader runs itself.
+// One asks for "c" in "b" in "a", the other for "a" in "c": the circle is closed through a load that
+// another loader runs itself.
 scenario!(a_circle_through_a_nested_load_is_broken, cache, {
     let nested = {
         let cache = cache.clone();
