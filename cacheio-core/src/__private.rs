@@ -13,6 +13,7 @@ use crate::{Local, Value};
 pub use crate::backend::Backend;
 pub use crate::engine::{Coordination, Engine, Failure, Loaded, Missed, Sharing, now};
 pub use crate::error::overflow;
+pub use crate::own::{InMemory, Own};
 pub use crate::settings::Settings;
 pub use crate::ttl::parse_duration;
 pub use crate::url::CacheUrl;

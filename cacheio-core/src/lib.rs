@@ -12,6 +12,7 @@ mod error;
 mod flight;
 mod key;
 mod options;
+mod own;
 mod scope;
 mod settings;
 mod stats;
