@@ -348,14 +348,10 @@ pub async fn load<S: Shape, K: Keeping<S::Value>, F: Future<Output = S::Output>>
     call: Call<S::Error, impl FnOnce(&S::Value) -> bool>,
     body: impl FnOnce() -> F,
 ) -> S::Output {
-    let Call {
-        options,
-        share,
-        keep,
-    } = call;
-    let loader = || loader::<S, K, F>(keep, body);
-    let loaded = engine.load(missed, &options, share.sharing(), loader).await;
-    output::<S, K>(loaded, &share)
+    let sharing = call.share.sharing();
+    let loader = || loader::<S, K, F>(call.keep, body);
+    let loaded = engine.load(missed, &call.options, sharing, loader).await;
+    output::<S, K>(loaded, &call.share)
 }
 
 /// A function's value, by its body, whatever the cache has.
@@ -367,14 +363,10 @@ pub async fn refresh<S: Shape, K: Keeping<S::Value>, F: Future<Output = S::Outpu
     call: Call<S::Error, impl FnOnce(&S::Value) -> bool>,
     body: impl FnOnce() -> F,
 ) -> S::Output {
-    let Call {
-        options,
-        share,
-        keep,
-    } = call;
-    let loader = || loader::<S, K, F>(keep, body);
-    let loaded = engine.refresh(key, &options, share.sharing(), loader).await;
-    output::<S, K>(loaded, &share)
+    let sharing = call.share.sharing();
+    let loader = || loader::<S, K, F>(call.keep, body);
+    let loaded = engine.refresh(key, &call.options, sharing, loader).await;
+    output::<S, K>(loaded, &call.share)
 }
 
 /// What a miss needs, beyond the body.

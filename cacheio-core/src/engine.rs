@@ -157,7 +157,7 @@ impl Engine {
 
     /// What was read, as a value; failures are counted, traced, and as good as a miss.
     fn hit<V: Value>(&self, key: &Key<'_>, read: Result<Option<Entry>>) -> Option<Arc<V::Stored>> {
-        match read.and_then(|entry| entry.map(|entry| self.read::<V>(entry)).transpose()) {
+        match read.and_then(|entry| self.read::<V>(entry)) {
             Ok(value) => value,
             Err(error) => {
                 self.store_failed(&about(error, Operation::Get, key));
@@ -166,12 +166,13 @@ impl Engine {
         }
     }
 
-    /// An entry as the type asked for.
-    fn read<V: Value>(&self, entry: Entry) -> Result<Arc<V::Stored>> {
-        match entry.payload {
+    /// An entry, if there is one, as the type asked for.
+    fn read<V: Value>(&self, entry: Option<Entry>) -> Result<Option<Arc<V::Stored>>> {
+        let value = entry.map(|entry| match entry.payload {
             Payload::Object(object) => self.object_as::<V>(&object),
             Payload::Bytes(bytes) => V::decode(&bytes, &*self.settings.codec),
-        }
+        });
+        value.transpose()
     }
 
     fn count_lookup<T>(&self, found: Option<&T>) {
@@ -215,7 +216,7 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let read = self.backend.get(&key).await;
-        let value = read.and_then(|entry| entry.map(|entry| self.read::<V>(entry)).transpose());
+        let value = read.and_then(|entry| self.read::<V>(entry));
         if let Ok(value) = &value {
             self.count_lookup(value.as_ref());
         }
@@ -228,17 +229,14 @@ impl Engine {
     ) -> Result<Vec<Option<V>>> {
         let texts = self.texts(keys);
         let keys: Vec<Key<'_>> = texts.iter().map(|text| Key::new(text)).collect();
-        let entries = match keys.is_empty() {
-            true => Vec::new(),
-            false => self
-                .backend
-                .get_many(&keys)
-                .await
-                .map_err(|error| error.during(Operation::GetMany))?,
-        };
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let entries = self.backend.get_many(&keys).await;
+        let entries = entries.map_err(|error| error.during(Operation::GetMany))?;
         let mut values = Vec::with_capacity(entries.len());
         for (entry, key) in entries.into_iter().zip(&keys) {
-            let value = entry.map(|entry| self.read::<V>(entry)).transpose();
+            let value = self.read::<V>(entry);
             let value = value.map_err(|error| about(error, Operation::GetMany, key))?;
             self.count_lookup(value.as_ref());
             values.push(value.map(V::from_stored));

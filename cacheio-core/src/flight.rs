@@ -24,7 +24,7 @@ use crate::{Key, Object};
 // Few under the model checker: `clear` passes by all, and each is a step.
 const STRIPES: usize = if cfg!(shuttle) { 2 } else { 64 };
 
-/// The register of the loads and writes under way in one cache.
+/// The register of the loads and writes under way in the caches on one store.
 #[derive(Debug)]
 pub(crate) struct Flights {
     stripes: Arc<[Stripe]>,

@@ -156,7 +156,7 @@ impl Memory {
             ));
         };
         let weight = self.weight_of(key, &*object);
-        let expires = ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl));
+        let expires = expiry(now, ttl);
         Ok(Slot::new(object, entry.meta, expires, weight))
     }
 
@@ -180,6 +180,11 @@ impl Memory {
             ),
         ))
     }
+}
+
+/// When what is stored now expires.
+fn expiry(now: Timestamp, ttl: Option<Duration>) -> Timestamp {
+    ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl))
 }
 
 /// An integer and what is added to it.
@@ -286,7 +291,7 @@ impl Store for Memory {
             let done = self.change(shard, |shard, displaced| {
                 let live = shard.peek(key).filter(|slot| slot.is_live(now));
                 let (meta, expires) = match (live, &seen) {
-                    (None, None) => (None, ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl))),
+                    (None, None) => (None, expiry(now, ttl)),
                     (Some(slot), Some(seen)) if Arc::ptr_eq(slot.object(), seen) => {
                         (slot.meta().cloned(), slot.expires())
                     }
@@ -305,7 +310,7 @@ impl Store for Memory {
 
     fn touch(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
         let now = self.clock.now();
-        let expires = ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl));
+        let expires = expiry(now, ttl);
         Ok(self.change(self.shard(key), |shard, _| shard.touch(key, expires, now)))
     }
 

@@ -2,7 +2,6 @@
 
 #![cfg(not(shuttle))]
 
-mod allocations;
 mod bodies;
 mod caches;
 mod companions;
