@@ -27,11 +27,12 @@ use crate::settings::{Checked, Settings};
 use crate::stats::{Count, Counters};
 use crate::sync::EventListener;
 use crate::tags::{Stamps, Tags};
-use crate::ttl::{Lifetime, lifetime};
+use crate::ttl::{Lifetime, lifetime, random_fraction};
 use crate::value::downcast;
+use crate::wire::{self, Body};
 use crate::{
-    CacheKey, Encode, Entry, Error, ErrorKind, Form, LoadError, Meta, Object, Operation, Options,
-    Payload, Result, Stats, Ttl, Value,
+    CacheKey, Encode, Entry, Error, ErrorKind, Form, Json, LoadError, Meta, Object, Operation,
+    Options, Payload, Result, Stats, Ttl, Value,
 };
 
 /// Polls a future that is never pending, because whatever it waits for blocks the thread.
@@ -170,7 +171,10 @@ impl Engine {
     fn read<V: Value>(&self, entry: Option<Entry>) -> Result<Option<Arc<V::Stored>>> {
         let value = entry.map(|entry| match entry.payload {
             Payload::Object(object) => self.object_as::<V>(&object),
-            Payload::Bytes(bytes) => V::decode(&bytes, &*self.settings.codec),
+            Payload::Bytes(bytes) => match wire::open(&bytes)? {
+                Body::Integer(digits) => V::decode(digits, &Json),
+                Body::Encoded(encoded) => V::decode(encoded, &*self.settings.codec),
+            },
         });
         value.transpose()
     }
@@ -641,7 +645,10 @@ impl Engine {
     fn entry(&self, object: Arc<dyn Object>, stamps: &Stamps) -> Result<Entry> {
         let mut entry = match self.backend.form() {
             Form::Objects => Entry::object(object),
-            Form::Bytes => Entry::bytes(object.encode(&*self.settings.codec)?),
+            Form::Bytes => Entry::bytes(match object.digits() {
+                Some(digits) => digits.into_bytes(),
+                None => wire::seal(object.encode(&*self.settings.codec)?),
+            }),
         };
         if !stamps.is_empty() {
             entry.meta = Some(Arc::new(Meta {
@@ -727,12 +734,4 @@ impl Failure<Infallible> {
 
 fn about(error: Error, operation: Operation, key: &Key<'_>) -> Error {
     error.during(operation).with_key(key.text())
-}
-
-/// A fraction from 0 to 1, from the standard library's own randomness.
-#[allow(clippy::cast_precision_loss)]
-fn random_fraction() -> f64 {
-    use std::hash::{BuildHasher, RandomState};
-    let bits = RandomState::new().hash_one(0);
-    (bits >> 11) as f64 / (1_u64 << 53) as f64
 }

@@ -3,9 +3,11 @@
 
 mod backend;
 mod cacheable;
+mod circuit;
 mod clock;
 mod codec;
 mod config;
+mod digits;
 mod engine;
 mod entry;
 mod error;
@@ -22,6 +24,7 @@ mod tags;
 mod ttl;
 mod url;
 mod value;
+mod wire;
 
 pub use cacheable::{AsyncCacheable, Cacheable};
 pub use clock::{CLOCK_LAG, Clock, CoarseClock, ManualClock, SystemClock, Timestamp};

@@ -103,6 +103,14 @@ pub const fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
+/// A fraction from 0 to 1, from the standard library's own randomness.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn random_fraction() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    let bits = RandomState::new().hash_one(0);
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

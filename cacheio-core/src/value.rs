@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 
+use crate::digits::digits;
 use crate::{BoxError, Codec, Error, ErrorKind, Result};
 
 /// What can be put into a cache: everything `Serialize + Send + Sync + 'static`, and [`Local`].
@@ -59,8 +60,8 @@ pub trait Object: Any + Send + Sync {
     /// [`Local`].
     fn encode(&self, codec: &dyn Codec) -> Result<Vec<u8>>;
 
-    /// The integer that it is, if it is one that fits.
-    fn integer(&self) -> Option<i64>;
+    /// The digits of the integer that it is, if it is one.
+    fn digits(&self) -> Option<String>;
 
     /// The name of its type, for messages.
     fn type_name(&self) -> &'static str;
@@ -135,11 +136,8 @@ impl<T: Serialize + Send + Sync + 'static> Object for T {
         })
     }
 
-    fn integer(&self) -> Option<i64> {
-        match (self as &dyn Any).downcast_ref::<i64>() {
-            Some(integer) => Some(*integer),
-            None => serde_json::to_value(self).ok()?.as_i64(),
-        }
+    fn digits(&self) -> Option<String> {
+        digits(self)
     }
 
     fn type_name(&self) -> &'static str {
@@ -271,7 +269,7 @@ impl<T: Send + Sync + 'static> Object for Kept<T> {
         ))
     }
 
-    fn integer(&self) -> Option<i64> {
+    fn digits(&self) -> Option<String> {
         None
     }
 

@@ -189,7 +189,11 @@ fn expiry(now: Timestamp, ttl: Option<Duration>) -> Timestamp {
 
 /// An integer and what is added to it.
 fn incremented(object: &dyn Object, by: i64) -> Result<i64> {
-    let integer = object.integer().ok_or_else(|| {
+    let integer = match object.value().downcast_ref::<i64>() {
+        Some(integer) => Some(*integer),
+        None => object.digits().and_then(|digits| digits.parse().ok()),
+    };
+    let integer = integer.ok_or_else(|| {
         Error::new(
             ErrorKind::WrongType,
             format!(

@@ -1,0 +1,146 @@
+//! How an entry looks on a server.
+//!
+//! What stands under a key is one of three:
+//!
+//! 1. **An integer** in ASCII: `-`, digits, and any spaces after them (memcached leaves some behind
+//!    when it decrements). It is read as JSON, whatever the codec: so counters count under every
+//!    codec, and integers are readable for everybody.
+//! 2. **A header and a body**, if the first byte is `C1`:
+//!
+//!    | bytes | what |
+//!    | --- | --- |
+//!    | 1 | `C1`: no UTF-8 text and no MessagePack begins so |
+//!    | 1 | `01`: the version of this layout |
+//!    | 2 | the length of the fields, little-endian |
+//!    | … | the fields, each `id` (1 byte), `length` (1 byte), and its bytes; unknown ids are skipped |
+//!    | … | what the codec made of the value |
+//!
+//! 3. **What the codec made of the value**, and nothing else: with JSON what other programs read
+//!    and write too.
+//!
+//! What a codec writes that only looks like 1 or 2 gets a header without fields.
+
+use crate::{Error, ErrorKind};
+
+const MARK: u8 = 0xC1;
+const VERSION: u8 = 1;
+
+/// A body, and how to read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Body<'a> {
+    /// An integer in ASCII.
+    Integer(&'a [u8]),
+    /// What the codec made of the value.
+    Encoded(&'a [u8]),
+}
+
+/// The bytes to store for what a codec made of a value that is no integer.
+pub(crate) fn seal(encoded: Vec<u8>) -> Vec<u8> {
+    if encoded.first() != Some(&MARK) && !is_integer(&encoded) {
+        return encoded;
+    }
+    let mut bytes = Vec::with_capacity(4 + encoded.len());
+    bytes.extend([MARK, VERSION, 0, 0]);
+    bytes.extend(encoded);
+    bytes
+}
+
+/// Takes stored bytes apart. They may be anything.
+pub(crate) fn open(bytes: &[u8]) -> Result<Body<'_>, Error> {
+    if is_integer(bytes) {
+        return Ok(Body::Integer(bytes));
+    }
+    let Some((&MARK, rest)) = bytes.split_first() else {
+        return Ok(Body::Encoded(bytes));
+    };
+    let (version, rest) = rest.split_first().ok_or_else(truncated)?;
+    if *version != VERSION {
+        return Err(Error::new(
+            ErrorKind::Decode,
+            "what is stored has a header of another version of cacheio; get_or_set and set replace it",
+        ));
+    }
+    let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(truncated)?;
+    let length = usize::from(u16::from_le_bytes(*length));
+    let (mut fields, body) = rest.split_at_checked(length).ok_or_else(truncated)?;
+    while let Some(([_id, length], rest)) = fields.split_first_chunk::<2>() {
+        fields = rest.get(usize::from(*length)..).ok_or_else(truncated)?;
+    }
+    match fields {
+        [] => Ok(Body::Encoded(body)),
+        _ => Err(truncated()),
+    }
+}
+
+fn truncated() -> Error {
+    Error::new(
+        ErrorKind::Decode,
+        "what is stored has a header that is cut off; get_or_set and set replace it",
+    )
+}
+
+/// Whether a codec's bytes would be taken for an integer.
+fn is_integer(bytes: &[u8]) -> bool {
+    let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    let digits = digits.trim_ascii_end();
+    digits.first().is_some_and(u8::is_ascii_digit) && digits.iter().all(u8::is_ascii_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_neither_integer_nor_header_stands_as_it_is() {
+        for encoded in [
+            &b"{\"a\":1}"[..],
+            b"",
+            b"-",
+            b"1.5",
+            b"\"7\"",
+            b"\x00\x01",
+            b"12a",
+            b" 1",
+        ] {
+            assert_eq!(seal(encoded.to_vec()), encoded);
+            assert_eq!(open(encoded).unwrap(), Body::Encoded(encoded));
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_an_integer_or_a_header_gets_one() {
+        for encoded in [&b"5"[..], b"-17", b"5  ", b"\xC1", b"\xC1\x01\x00\x00"] {
+            let sealed = seal(encoded.to_vec());
+            assert_eq!(sealed, [b"\xC1\x01\x00\x00", encoded].concat());
+            assert_eq!(open(&sealed).unwrap(), Body::Encoded(encoded));
+        }
+    }
+
+    #[test]
+    fn an_integer_is_read_with_what_memcached_leaves_behind_it() {
+        for integer in [&b"5"[..], b"-17", b"9 ", b"9999999999999999999999"] {
+            assert_eq!(open(integer).unwrap(), Body::Integer(integer));
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_skipped() {
+        let bytes = b"\xC1\x01\x06\x00\x63\x02ab\x64\x00{}";
+        assert_eq!(open(bytes).unwrap(), Body::Encoded(b"{}"));
+    }
+
+    #[test]
+    fn a_header_that_is_cut_off_is_an_error() {
+        let whole = b"\xC1\x01\x04\x00\x63\x02ab";
+        for end in 1..whole.len() {
+            assert_eq!(open(&whole[..end]).unwrap_err().kind(), ErrorKind::Decode);
+        }
+        for wrong in [
+            &b"\xC1\x02\x00\x00{}"[..],
+            b"\xC1\x01\x01\x00\x63{}",
+            b"\xC1\x01\x02\x00\x63\x01{}",
+        ] {
+            assert_eq!(open(wrong).unwrap_err().kind(), ErrorKind::Decode);
+        }
+    }
+}
