@@ -605,6 +605,168 @@ impl AsyncCache {
         }
     }
 
+    /// Gets the values of many keys, and loads all that are missing at once.
+    ///
+    /// The answers stand in the order of the keys; there is none where `load` gave none. One
+    /// reading of the store (a round trip a server), one `load` of all keys that miss, one
+    /// writing; a key that another task is loading already, alone or in a batch, is waited for
+    /// and not loaded again. `load` is run once more only for keys whose loads by others came to
+    /// nothing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// cache.set(("user", 1), "Ada").await?;
+    /// let users: Vec<Option<String>> = cache.get_or_set_many(
+    ///     [("user", 1), ("user", 2), ("user", 3)],
+    ///     // One query for all that are missing: here 2 and 3, of which only 2 exists.
+    ///     |missing| async {
+    ///         missing.into_iter().filter(|key| key.1 < 3).map(|key| (key, String::from("Eve")))
+    ///     },
+    /// ).await;
+    /// assert_eq!(users, [Some("Ada".into()), Some("Eve".into()), None]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_set`](Self::get_or_set).
+    pub async fn get_or_set_many<K, V, L, F>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        load: impl FnMut(Vec<K>) -> F,
+    ) -> Vec<Option<V>>
+    where
+        K: CacheKey,
+        V: Value,
+        L: IntoIterator<Item = (K, V)>,
+        F: Future<Output = L>,
+    {
+        self.get_or_set_many_with(keys, Options::new(), load).await
+    }
+
+    /// As [`get_or_set_many`](Self::get_or_set_many), with options for what is stored.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// let rates: Vec<Option<u32>> = cache.get_or_set_many_with(
+    ///     ["EUR", "USD"],
+    ///     Duration::from_secs(60),
+    ///     |missing| async { missing.into_iter().map(|currency| (currency, 108)).collect::<Vec<_>>() },
+    /// ).await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_set`](Self::get_or_set).
+    pub async fn get_or_set_many_with<K, V, L, F>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        options: impl Into<Options>,
+        mut load: impl FnMut(Vec<K>) -> F,
+    ) -> Vec<Option<V>>
+    where
+        K: CacheKey,
+        V: Value,
+        L: IntoIterator<Item = (K, V)>,
+        F: Future<Output = L>,
+    {
+        let load = |missing| {
+            let loading = load(missing);
+            async { Ok::<_, Infallible>(loading.await) }
+        };
+        Box::pin(self.engine.load_many(keys, &options.into(), load))
+            .await
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(|failure| failure.panic()))
+            .collect()
+    }
+
+    /// As [`get_or_set_many`](Self::get_or_set_many), for a `load` that may fail.
+    ///
+    /// What was found stays found: the error is the answer for those keys alone that were to be
+    /// loaded. Collect into a `Result` to have all or nothing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// cache.set("a", 1).await?;
+    /// let answers = cache.get_or_try_set_many(["a", "b"], |missing| async move {
+    ///     Err::<Vec<(&str, i32)>, String>(format!("cannot load {missing:?}"))
+    /// }).await;
+    /// assert_eq!(answers[0].as_ref().unwrap(), &Some(1));
+    /// assert_eq!(answers[1].as_ref().unwrap_err().to_string(), r#"cannot load ["b"]"#);
+    ///
+    /// let all: Result<Vec<Option<i32>>, _> = answers.into_iter().collect();
+    /// assert!(all.is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `load` panics: in its own caller only, and others take over.
+    pub async fn get_or_try_set_many<K, V, E, L, F>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        load: impl FnMut(Vec<K>) -> F,
+    ) -> Vec<Result<Option<V>, LoadError<E>>>
+    where
+        K: CacheKey,
+        V: Value,
+        E: Send + Sync + 'static,
+        L: IntoIterator<Item = (K, V)>,
+        F: Future<Output = Result<L, E>>,
+    {
+        self.get_or_try_set_many_with(keys, Options::new(), load)
+            .await
+    }
+
+    /// As [`get_or_try_set_many`](Self::get_or_try_set_many), with options for what is stored.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// let ports: Vec<Option<u16>> = cache
+    ///     .get_or_try_set_many_with(["80", "443"], Duration::from_secs(60), |missing| async {
+    ///         let parse = |text: &'static str| text.parse::<u16>().map(|port| (text, port));
+    ///         missing.into_iter().map(parse).collect::<Result<Vec<_>, _>>()
+    ///     })
+    ///     .await
+    ///     .into_iter()
+    ///     .collect::<Result<_, _>>()?;
+    /// assert_eq!(ports, [Some(80), Some(443)]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_try_set_many`](Self::get_or_try_set_many).
+    pub async fn get_or_try_set_many_with<K, V, E, L, F>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        options: impl Into<Options>,
+        load: impl FnMut(Vec<K>) -> F,
+    ) -> Vec<Result<Option<V>, LoadError<E>>>
+    where
+        K: CacheKey,
+        V: Value,
+        E: Send + Sync + 'static,
+        L: IntoIterator<Item = (K, V)>,
+        F: Future<Output = Result<L, E>>,
+    {
+        Box::pin(self.engine.load_many(keys, &options.into(), load))
+            .await
+            .into_iter()
+            .map(|answer| answer.map_err(LoadError::from))
+            .collect()
+    }
+
     /// Makes every entry that has one of these tags a miss, at once and in O(1).
     ///
     /// ```

@@ -8,6 +8,8 @@
 // Reached by the crates on top alone, where each method is documented.
 #![allow(missing_docs)]
 
+mod many;
+
 use std::any::Any;
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -449,7 +451,7 @@ impl Engine {
         }
         loop {
             let stamps = self.stamp(options);
-            match self.flights().join(&key, ended.take(), stamps) {
+            match self.flights().join(&key, ended.take(), stamps, None) {
                 Join::Circle => return Err(Failure::Reentrant(reentrant(key.text()))),
                 Join::Lead(lead) => {
                     if lead.must_reread()
@@ -563,9 +565,9 @@ impl Engine {
     }
 
     /// Runs a loader, counted and in a span.
-    async fn run<V, E, F>(&self, loader: impl FnOnce() -> F) -> Result<Loaded<V>, E>
+    async fn run<T, E, F>(&self, loader: impl FnOnce() -> F) -> Result<T, E>
     where
-        F: Future<Output = Result<Loaded<V>, E>>,
+        F: Future<Output = Result<T, E>>,
     {
         self.counters.add(Count::Load);
         let span = tracing::debug_span!(target: "cacheio", "load");

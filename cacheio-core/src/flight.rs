@@ -62,6 +62,7 @@ struct Register {
 
 #[derive(Debug)]
 struct Flight {
+    /// That of its load's frame; the flights of a batch share one.
     id: u64,
     key: Box<str>,
     hash: u64,
@@ -120,8 +121,15 @@ impl Flights {
     /// Joins the flight of a key whose reading missed, or opens one.
     ///
     /// `ended` is what [`ended`](Self::ended) said before the reading; if another load or write
-    /// has ended since, or it was not asked, the leader has to read again.
-    pub(crate) fn join(&self, key: &Key<'_>, ended: Option<u64>, stamps: Stamps) -> Join {
+    /// has ended since, or it was not asked, the leader has to read again. `frame` is that of the
+    /// batch which the flight is to be part of.
+    pub(crate) fn join(
+        &self,
+        key: &Key<'_>,
+        ended: Option<u64>,
+        stamps: Stamps,
+        frame: Option<&Arc<Frame>>,
+    ) -> Join {
         let stripe = self.stripe(key.hash());
         let register = stripe.lock();
         if let Some(flight) = register.flights.get(key.text()) {
@@ -145,7 +153,8 @@ impl Flights {
             state.phase = Phase::Invalidated;
         }
         let reread = ended != Some(stripe.ended.load(Ordering::SeqCst));
-        Join::Lead(self.open(register, key, stamps, reread, false))
+        let frame = frame.map_or_else(Frame::new, Arc::clone);
+        Join::Lead(self.open(register, key, stamps, frame, reread, false))
     }
 
     /// Opens a flight of a key whatever other is under way, as a write would: the other is
@@ -158,7 +167,7 @@ impl Flights {
         let mut register = self.stripe(key.hash()).lock();
         match register.invalidate(key.text()) {
             Some(publishing) => Err(publishing),
-            None => Ok(self.open(register, key, stamps, false, true)),
+            None => Ok(self.open(register, key, stamps, Frame::new(), false, true)),
         }
     }
 
@@ -167,11 +176,11 @@ impl Flights {
         mut register: MutexGuard<'_, Register>,
         key: &Key<'_>,
         stamps: Stamps,
+        frame: Arc<Frame>,
         reread: bool,
         replaces: bool,
     ) -> Lead {
-        let flight = Arc::new(Flight::new(key, stamps));
-        let frame = Frame::new(flight.id);
+        let flight = Arc::new(Flight::new(frame.id(), key, stamps));
         register
             .flights
             .insert(key.text().into(), Arc::clone(&flight));
@@ -272,10 +281,9 @@ impl Register {
 }
 
 impl Flight {
-    fn new(key: &Key<'_>, stamps: Stamps) -> Self {
-        static IDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    fn new(id: u64, key: &Key<'_>, stamps: Stamps) -> Self {
         Self {
-            id: IDS.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            id,
             key: key.text().into(),
             hash: key.hash(),
             stamps,

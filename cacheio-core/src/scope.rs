@@ -33,7 +33,9 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// The frame of a load that starts now; the load around it waits for it.
-    pub(crate) fn new(id: u64) -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
+        static IDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let id = IDS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let parent = Self::current();
         let edge = parent.as_ref().map(|parent| Edge::add(parent.id, id));
         Arc::new(Self {
@@ -41,6 +43,11 @@ impl Frame {
             parent,
             _edge: edge,
         })
+    }
+
+    /// What the flights of this load are known by.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     /// The innermost load around the code that runs now.

@@ -4,6 +4,8 @@
 mod cache;
 #[cfg(feature = "memory")]
 mod factory;
+#[cfg(feature = "memcached")]
+mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
 
@@ -20,6 +22,8 @@ pub use cacheio_core::{
 pub use cacheio_macros::{CacheKey, Cacheable, cached};
 #[cfg(feature = "memory")]
 pub use factory::CacheFactory;
+#[cfg(feature = "memcached")]
+pub use memcached::{Memcached, MemcachedBuilder};
 #[cfg(feature = "memory")]
 pub use memory::{Memory, MemoryBuilder};
 

@@ -1,7 +1,8 @@
 //! Where a line of the contract plays: a cache on a store, and the time that it goes by.
 
+use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cacheio_async::AsyncCache;
@@ -9,6 +10,7 @@ use cacheio_core::{AsyncStore, Clock, Error, Form, ManualClock, Result, Store, S
 use cacheio_sync::Cache;
 
 use crate::face::{Face, Tasks, Threads};
+use crate::servers::{self, Lease, Server};
 use crate::stores::{Breaker, Failing};
 
 /// The time that a store goes by.
@@ -17,7 +19,18 @@ pub enum Time {
     /// It passes when the test says so.
     Manual(Arc<ManualClock>),
     /// It passes by itself; TTLs are waited for.
-    System,
+    Passing(Pace),
+}
+
+/// How a store that time passes by for keeps it.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// A TTL that can be waited for, long enough for a busy machine to look before it is over.
+    ttl: Duration,
+    /// TTLs are rounded up to multiples of this.
+    tick: Duration,
+    /// How long after that an entry may still be there.
+    late: Duration,
 }
 
 impl Time {
@@ -26,17 +39,76 @@ impl Time {
         Self::Manual(Arc::new(ManualClock::new()))
     }
 
-    /// Time that passes by itself.
+    /// Time that passes by itself, and a store that goes by the same clock.
     pub fn system() -> Self {
-        Self::System
+        Self::Passing(Pace {
+            ttl: Duration::from_millis(300),
+            tick: Duration::from_millis(1),
+            late: Duration::from_millis(5),
+        })
+    }
+
+    /// That of a server which counts milliseconds.
+    pub fn milliseconds() -> Self {
+        Self::Passing(Pace {
+            ttl: Duration::from_millis(500),
+            tick: Duration::from_millis(1),
+            late: Duration::from_millis(20),
+        })
+    }
+
+    /// That of a server which counts seconds: an entry may live one longer than asked.
+    pub fn seconds() -> Self {
+        Self::Passing(Pace {
+            ttl: Duration::from_secs(1),
+            tick: Duration::from_secs(1),
+            late: Duration::from_millis(1_100),
+        })
     }
 
     /// Its clock.
     pub fn clock(&self) -> Arc<dyn Clock> {
         match self {
             Self::Manual(clock) => Arc::clone(clock) as Arc<dyn Clock>,
-            Self::System => Arc::new(SystemClock),
+            Self::Passing(_) => Arc::new(SystemClock),
         }
+    }
+}
+
+impl Pace {
+    /// When the last entry with a TTL is surely gone.
+    fn over(self, ttl: Duration) -> Duration {
+        let ticks = ttl.as_nanos().div_ceil(self.tick.as_nanos());
+        self.tick * u32::try_from(ticks).unwrap_or(u32::MAX) + self.late
+    }
+}
+
+/// What a store stands on: the time that it goes by, and a server of its own.
+#[derive(Debug)]
+pub struct Ground {
+    time: Time,
+    leases: Mutex<Vec<Box<dyn Any + Send>>>,
+}
+
+impl Ground {
+    fn new(time: Time) -> Arc<Self> {
+        Arc::new(Self {
+            time,
+            leases: Mutex::default(),
+        })
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.time.clock()
+    }
+
+    /// A server that nobody else uses until the test is over.
+    pub fn lease<S: Server>(&self) -> Arc<Lease<S>> {
+        let lease = Arc::new(servers::lease());
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        leases.push(Box::new(Arc::clone(&lease)));
+        lease
     }
 }
 
@@ -61,10 +133,11 @@ pub struct Place<F> {
     pub cache: F,
     /// In which form its store keeps values.
     pub form: Form,
-    time: Time,
     open: With<Setup, Result<F>>,
     sharing: With<Vec<Setup>, Vec<F>>,
     breakable: Make<(F, Arc<Breaker>)>,
+    // The last to go: servers outlive the caches that use them.
+    ground: Arc<Ground>,
 }
 
 impl<F> fmt::Debug for Place<F> {
@@ -79,7 +152,8 @@ macro_rules! worlds {
     ($($face:ident($cache:ident over $store:ident);)*) => {$(
         impl Place<$face> {
             /// A place on a kind of store.
-            pub fn new<S: $store>(time: Time, row: fn(&Time) -> S) -> Self {
+            pub fn new<S: $store>(time: Time, row: fn(&Ground) -> S) -> Self {
+                let ground = Ground::new(time);
                 let build = |store: Arc<dyn $store>, setup: Setup| {
                     let mut builder = $cache::builder().store(store).jitter(setup.jitter);
                     if let Some(namespace) = setup.namespace {
@@ -90,7 +164,7 @@ macro_rules! worlds {
                     }
                     builder.build().map($face)
                 };
-                let make = { let time = time.clone(); move || row(&time) };
+                let make = { let ground = Arc::clone(&ground); move || row(&ground) };
                 let first = make();
                 Self {
                     form: first.form(),
@@ -108,7 +182,7 @@ macro_rules! worlds {
                         let (store, breaker) = Failing::new(make());
                         (built(build(Arc::new(store), Setup::default())), breaker)
                     }),
-                    time,
+                    ground,
                 }
             }
         }
@@ -159,20 +233,24 @@ impl<F: Face> Place<F> {
         self.form == Form::Objects
     }
 
+    /// Whether time passes only when the test says so.
+    pub fn stops_time(&self) -> bool {
+        matches!(self.ground.time, Time::Manual(_))
+    }
+
     /// A TTL that can be waited for.
     pub fn ttl(&self) -> Duration {
-        match self.time {
+        match self.ground.time {
             Time::Manual(_) => Duration::from_secs(100),
-            // Long enough for a busy machine to look before it is over.
-            Time::System => Duration::from_millis(300),
+            Time::Passing(pace) => pace.ttl,
         }
     }
 
     /// Lets a TTL pass.
     pub fn expire(&self, ttl: Duration) {
-        match &self.time {
+        match &self.ground.time {
             Time::Manual(clock) => clock.advance(ttl),
-            Time::System => std::thread::sleep(ttl + Duration::from_millis(5)),
+            Time::Passing(pace) => std::thread::sleep(pace.over(ttl)),
         }
     }
 
@@ -182,13 +260,13 @@ impl<F: Face> Place<F> {
         ttl: Duration,
         look: impl FnOnce() -> L,
     ) {
-        match &self.time {
+        match &self.ground.time {
             Time::Manual(clock) => {
                 clock.advance(ttl - Duration::from_millis(1));
                 look().await;
                 clock.advance(Duration::from_millis(1));
             }
-            Time::System => self.expire(ttl),
+            Time::Passing(_) => self.expire(ttl),
         }
     }
 }

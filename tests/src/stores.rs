@@ -14,60 +14,60 @@ use cacheio_core::{
 };
 use cacheio_sync::Memory;
 
-use crate::place::Time;
+use crate::place::Ground;
 
 /// Memory with room for all that a line stores.
-pub fn memory(time: &Time) -> Memory {
+pub fn memory(ground: &Ground) -> Memory {
     Memory::builder()
         .capacity(10_000)
-        .clock(time.clock())
+        .clock(ground.clock())
         .build()
 }
 
 /// Memory that weighs.
-pub fn weighed(time: &Time) -> Memory {
-    let memory = Memory::builder().capacity(64 << 20).clock(time.clock());
+pub fn weighed(ground: &Ground) -> Memory {
+    let memory = Memory::builder().capacity(64 << 20).clock(ground.clock());
     memory
         .weigher(|key, value| (key.len() + size_of_val(value)) as u64)
         .build()
 }
 
 /// Memory behind a shared pointer to something unknown.
-pub fn arc_dyn(time: &Time) -> Arc<dyn Store> {
-    Arc::new(memory(time))
+pub fn arc_dyn(ground: &Ground) -> Arc<dyn Store> {
+    Arc::new(memory(ground))
 }
 
 /// Memory behind a pointer to something unknown.
-pub fn box_dyn(time: &Time) -> Box<dyn Store> {
-    Box::new(memory(time))
+pub fn box_dyn(ground: &Ground) -> Box<dyn Store> {
+    Box::new(memory(ground))
 }
 
 /// As [`arc_dyn`], for tasks.
-pub fn async_arc_dyn(time: &Time) -> Arc<dyn AsyncStore> {
-    Arc::new(memory(time))
+pub fn async_arc_dyn(ground: &Ground) -> Arc<dyn AsyncStore> {
+    Arc::new(memory(ground))
 }
 
 /// As [`box_dyn`], for tasks.
-pub fn async_box_dyn(time: &Time) -> Box<dyn AsyncStore> {
-    Box::new(memory(time))
+pub fn async_box_dyn(ground: &Ground) -> Box<dyn AsyncStore> {
+    Box::new(memory(ground))
 }
 
 /// Memory that suspends: a store of values that must be awaited.
-pub fn yielding_memory(time: &Time) -> Yielding<Memory> {
-    Yielding(memory(time))
+pub fn yielding_memory(ground: &Ground) -> Yielding<Memory> {
+    Yielding(memory(ground))
 }
 
 /// Bytes, as a server keeps them.
-pub fn bytes(time: &Time) -> Bytes {
+pub fn bytes(ground: &Ground) -> Bytes {
     Bytes {
-        clock: time.clock(),
+        clock: ground.clock(),
         entries: Mutex::default(),
     }
 }
 
 /// Bytes that must be awaited.
-pub fn yielding_bytes(time: &Time) -> Yielding<Bytes> {
-    Yielding(bytes(time))
+pub fn yielding_bytes(ground: &Ground) -> Yielding<Bytes> {
+    Yielding(bytes(ground))
 }
 
 /// A map of bytes with expiry: stands in for a server.

@@ -1,0 +1,304 @@
+//! `get_or_set_many`: one reading, one load for all that miss, and still one load a key.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use super::{Engine, Failure, about};
+use crate::error::reentrant;
+use crate::flight::{Join, Lead, Outcome, Wait};
+use crate::key::Key;
+use crate::scope::Frame;
+use crate::stats::Count;
+use crate::ttl::Lifetime;
+use crate::{CacheKey, Object, Operation, Options, Value};
+
+/// What becomes of a key: its value, none if the loader had none, or why there is none.
+type Found<V, E> = Result<Option<Arc<<V as Value>::Stored>>, Failure<E>>;
+
+/// A key that was asked for, once however often it was.
+struct Asked<'a, K, V: Value, E> {
+    /// As the caller gave it, until a loader gets it.
+    key: Option<K>,
+    at: Key<'a>,
+    /// How many loads and writes of it had ended before the store was read.
+    ended: Option<u64>,
+    found: Option<Found<V, E>>,
+}
+
+impl Engine {
+    /// Gets values or loads those that are missing, all at once.
+    ///
+    /// The loader is run again for those keys alone whose loads by others were given up.
+    pub async fn load_many<K, V, E, L, F>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        options: &Options,
+        mut loader: impl FnMut(Vec<K>) -> F,
+    ) -> Vec<Result<Option<V>, Failure<E>>>
+    where
+        K: CacheKey,
+        V: Value,
+        E: Send + Sync + 'static,
+        L: IntoIterator<Item = (K, V)>,
+        F: Future<Output = Result<L, E>>,
+    {
+        let keys: Vec<K> = keys.into_iter().collect();
+        let texts: Vec<Box<str>> = keys.iter().map(|key| self.text(key)).collect();
+        let mut places: HashMap<&str, usize> = HashMap::with_capacity(keys.len());
+        let mut order = Vec::with_capacity(keys.len());
+        let mut asked: Vec<Asked<'_, K, V, E>> = Vec::with_capacity(keys.len());
+        for (key, text) in keys.into_iter().zip(&texts) {
+            order.push(*places.entry(text).or_insert_with(|| {
+                let at = Key::new(text);
+                asked.push(Asked {
+                    key: Some(key),
+                    at,
+                    ended: Some(self.flights().ended(&at)),
+                    found: None,
+                });
+                asked.len() - 1
+            }));
+        }
+        self.read_many(&mut asked).await;
+        for place in &order {
+            let found = asked[*place].found.as_ref();
+            self.count_lookup(found);
+        }
+        loop {
+            let (led, waited) = self.board(&mut asked, options).await;
+            if !led.is_empty() {
+                self.lead_many(&mut asked, led, &places, options, &mut loader)
+                    .await;
+            }
+            let alone = self.land_many(&mut asked, waited).await;
+            if !alone.is_empty() {
+                let missing = take_keys(&mut asked, &alone);
+                let loaded = self.run(|| loader(missing)).await;
+                self.settle(&mut asked, &alone, &places, loaded);
+            }
+            if asked.iter().all(|asked| asked.found.is_some()) {
+                return answers(asked, &order);
+            }
+        }
+    }
+
+    /// Reads all; failures are as good as misses.
+    async fn read_many<K, V: Value, E>(&self, asked: &mut [Asked<'_, K, V, E>]) {
+        let keys: Vec<Key<'_>> = asked.iter().map(|asked| asked.at).collect();
+        if keys.is_empty() {
+            return;
+        }
+        match self.backend.get_many(&keys).await {
+            Ok(entries) => {
+                for (asked, entry) in asked.iter_mut().zip(entries) {
+                    let value = self.hit::<V>(&asked.at, Ok(entry));
+                    asked.found = value.map(|value| Ok(Some(value)));
+                }
+            }
+            Err(error) => self.store_failed(&error.during(Operation::GetMany)),
+        }
+    }
+
+    /// Joins the flight of each key that is still missing, or opens one.
+    async fn board<K: CacheKey, V: Value, E>(
+        &self,
+        asked: &mut [Asked<'_, K, V, E>],
+        options: &Options,
+    ) -> (Vec<(usize, Lead)>, Vec<(usize, Wait)>) {
+        let (mut led, mut waited) = (Vec::new(), Vec::new());
+        let mut frame = None;
+        for (place, asked) in asked.iter_mut().enumerate() {
+            if asked.found.is_some() {
+                continue;
+            }
+            let frame = frame.get_or_insert_with(Frame::new);
+            let (stamps, ended) = (self.stamp(options), asked.ended.take());
+            match self.flights().join(&asked.at, ended, stamps, Some(frame)) {
+                Join::Circle => {
+                    asked.found = Some(Err(Failure::Reentrant(reentrant(asked.at.text()))));
+                }
+                Join::Wait(wait) => {
+                    self.counters.add(Count::Wait);
+                    waited.push((place, wait));
+                }
+                Join::Lead(lead) => {
+                    if lead.must_reread()
+                        && let Some(value) =
+                            self.hit::<V>(&asked.at, self.backend.get(&asked.at).await)
+                    {
+                        lead.land(|| Outcome::Value(value.clone()));
+                        asked.found = Some(Ok(Some(value)));
+                    } else {
+                        led.push((place, lead));
+                    }
+                }
+            }
+        }
+        (led, waited)
+    }
+
+    /// Runs the loader for the keys that this caller leads, stores what it made, and lands them.
+    async fn lead_many<K, V, E, L, F>(
+        &self,
+        asked: &mut [Asked<'_, K, V, E>],
+        led: Vec<(usize, Lead)>,
+        places: &HashMap<&str, usize>,
+        options: &Options,
+        loader: &mut impl FnMut(Vec<K>) -> F,
+    ) where
+        K: CacheKey,
+        V: Value,
+        E: Send + Sync + 'static,
+        L: IntoIterator<Item = (K, V)>,
+        F: Future<Output = Result<L, E>>,
+    {
+        let Some((_, first)) = led.first() else {
+            return;
+        };
+        let frame = Arc::clone(first.frame());
+        let loading: Vec<usize> = led.iter().map(|(place, _)| *place).collect();
+        let missing = take_keys(asked, &loading);
+        let loaded = frame.run(self.run(|| loader(missing))).await;
+        self.settle(asked, &loading, places, loaded);
+        let mut entries = Vec::new();
+        let lifetime = self.lifetime(options.ttl);
+        let is_kept = matches!(lifetime, Ok(Lifetime::Live(_)));
+        for (place, lead) in &led {
+            let asked = &asked[*place];
+            let Some(Ok(Some(value))) = &asked.found else {
+                continue;
+            };
+            let object = Arc::clone(value) as Arc<dyn Object>;
+            let entry = self
+                .can_tag(&options.tags)
+                .and_then(|()| self.entry(object, lead.stamps()));
+            match entry {
+                Ok(entry) if is_kept && lead.begin_publishing() => {
+                    entries.push((asked.at, entry));
+                }
+                Ok(_) => {}
+                Err(error) => self.store_failed(&about(error, Operation::SetMany, &asked.at)),
+            }
+        }
+        let stored = match lifetime {
+            Ok(Lifetime::Live(ttl)) if !entries.is_empty() => {
+                frame.run(self.backend.set_many(entries, ttl)).await
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        for (place, lead) in led {
+            match &asked[place].found {
+                Some(Ok(Some(value))) => {
+                    lead.land(|| Outcome::Value(Arc::clone(value) as Arc<dyn Object>));
+                }
+                Some(Err(Failure::Load(error))) => {
+                    lead.land(|| Outcome::Failed(Arc::clone(error) as Arc<dyn Any + Send + Sync>))
+                }
+                // The loader had no value for it: whoever waits for one loads it.
+                _ => drop(lead),
+            }
+        }
+        if let Err(error) = stored {
+            self.store_failed(&error.during(Operation::SetMany));
+        }
+    }
+
+    /// Waits for the loads of others; the keys whose outcome is of no use to this caller.
+    async fn land_many<K, V: Value, E: Send + Sync + 'static>(
+        &self,
+        asked: &mut [Asked<'_, K, V, E>],
+        waited: Vec<(usize, Wait)>,
+    ) -> Vec<usize> {
+        let mut alone = Vec::new();
+        for (place, mut wait) in waited {
+            if let Some(landed) = wait.take_listener() {
+                self.wait(landed).await;
+            }
+            match wait.outcome() {
+                Some(Outcome::Value(object)) => {
+                    if let Ok(value) = self.object_as::<V>(&object) {
+                        asked[place].found = Some(Ok(Some(value)));
+                    }
+                }
+                Some(Outcome::Failed(error)) => match error.downcast::<E>() {
+                    Ok(error) => asked[place].found = Some(Err(Failure::Load(error))),
+                    Err(_) => alone.push(place),
+                },
+                Some(Outcome::FailedAlone) => alone.push(place),
+                None => {}
+            }
+        }
+        alone
+    }
+
+    /// Notes what a loader made of the keys that it was given.
+    fn settle<K: CacheKey, V: Value, E>(
+        &self,
+        asked: &mut [Asked<'_, K, V, E>],
+        given: &[usize],
+        places: &HashMap<&str, usize>,
+        loaded: Result<impl IntoIterator<Item = (K, V)>, E>,
+    ) {
+        match loaded {
+            Ok(values) => {
+                for place in given {
+                    asked[*place].found = Some(Ok(None));
+                }
+                for (key, value) in values {
+                    // What it was not asked for is none of ours.
+                    if let Some(place) = places.get(&*self.text(&key))
+                        && given.binary_search(place).is_ok()
+                    {
+                        asked[*place].found = Some(Ok(Some(value.into_stored())));
+                    }
+                }
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                for place in given {
+                    asked[*place].found = Some(Err(Failure::Load(Arc::clone(&error))));
+                }
+            }
+        }
+    }
+}
+
+/// The keys of these places, for a loader.
+fn take_keys<K, V: Value, E>(asked: &mut [Asked<'_, K, V, E>], places: &[usize]) -> Vec<K> {
+    let keys = places.iter().map(|place| asked[*place].key.take());
+    keys.flatten().collect()
+}
+
+/// What was found, in the order asked.
+fn answers<K, V: Value, E>(
+    mut asked: Vec<Asked<'_, K, V, E>>,
+    order: &[usize],
+) -> Vec<Result<Option<V>, Failure<E>>> {
+    let mut left = vec![0_usize; asked.len()];
+    for place in order {
+        left[*place] += 1;
+    }
+    let mut answers = Vec::with_capacity(order.len());
+    for place in order {
+        left[*place] -= 1;
+        let Asked { at, found, .. } = &mut asked[*place];
+        // The last one gets the value itself, so that nothing is copied where nothing is shared.
+        let found = match left[*place] {
+            0 => found.take(),
+            _ => found.as_ref().map(|found| match found {
+                Ok(value) => Ok(value.clone()),
+                Err(Failure::Load(error)) => Err(Failure::Load(Arc::clone(error))),
+                Err(_) => Err(Failure::Reentrant(reentrant(at.text()))),
+            }),
+        };
+        answers.push(match found {
+            Some(Ok(value)) => Ok(value.map(V::from_stored)),
+            Some(Err(failure)) => Err(failure),
+            None => Ok(None),
+        });
+    }
+    answers
+}

@@ -1,0 +1,122 @@
+//! A Redis Cluster.
+
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Server;
+use super::redis::{Redis, Reply};
+
+const SLOTS: u16 = 16_384;
+
+/// Three masters that share all slots between them.
+#[derive(Debug)]
+pub struct RedisCluster([Redis; 3]);
+
+impl RedisCluster {
+    /// Starts one; it is whole when this returns.
+    ///
+    /// # Panics
+    ///
+    /// When the nodes do not find each other.
+    pub fn start() -> Self {
+        let cluster = Self([(); 3].map(|()| start_node()));
+        let third = SLOTS / 3;
+        let parts = [
+            (0, third),
+            (third + 1, 2 * third),
+            (2 * third + 1, SLOTS - 1),
+        ];
+        for (node, (first, last)) in cluster.0.iter().zip(parts) {
+            ok(&node.run(&format!("CLUSTER ADDSLOTSRANGE {first} {last}")));
+        }
+        for other in &cluster.0[1..] {
+            let bus = bus_port(other);
+            ok(&cluster.0[0].run(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.port())));
+        }
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !cluster.0.iter().all(is_whole) {
+            assert!(
+                Instant::now() < deadline,
+                "the nodes of the cluster do not find each other"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+        cluster
+    }
+
+    /// The URLs of its nodes.
+    pub fn urls(&self) -> Vec<String> {
+        self.0.iter().map(Redis::url).collect()
+    }
+
+    /// Its URL, which names all nodes.
+    pub fn url(&self) -> String {
+        let [a, b, c] = [0, 1, 2].map(|i| self.node(i).address());
+        format!("redis-cluster://{a},{b},{c}")
+    }
+
+    /// One of its nodes.
+    ///
+    /// # Panics
+    ///
+    /// When there are not so many.
+    pub fn node(&self, i: usize) -> &Redis {
+        &self.0[i]
+    }
+}
+
+impl Server for RedisCluster {
+    fn start() -> Self {
+        Self::start()
+    }
+
+    fn renew(&self) -> bool {
+        self.0.iter().all(Server::renew) && self.0.iter().all(is_whole)
+    }
+
+    fn idle() -> &'static Mutex<Vec<Self>> {
+        static IDLE: Mutex<Vec<RedisCluster>> = Mutex::new(Vec::new());
+        &IDLE
+    }
+}
+
+fn start_node() -> Redis {
+    // The bus has a port of its own: the one that Redis would take, 10,000 above, may be any.
+    let bus = super::process::free_port().to_string();
+    Redis::start_with(&[
+        "--cluster-enabled",
+        "yes",
+        "--cluster-port",
+        &bus,
+        "--cluster-node-timeout",
+        "1000",
+        "--cluster-require-full-coverage",
+        "no",
+    ])
+}
+
+fn bus_port(node: &Redis) -> String {
+    match node.run("CONFIG GET cluster-port") {
+        Reply::Array(pair) => pair[1].to_string(),
+        other => panic!("no port of the bus: {other:?}"),
+    }
+}
+
+/// Whether a node knows who has which slots.
+fn is_whole(node: &Redis) -> bool {
+    let info = node.run("CLUSTER INFO");
+    let info = info.text();
+    [
+        "cluster_state:ok",
+        "cluster_slots_ok:16384",
+        "cluster_known_nodes:3",
+        "cluster_size:3",
+    ]
+    .iter()
+    .all(|line| info.contains(line))
+}
+
+fn ok(reply: &Reply) {
+    assert_eq!(reply, &Reply::Text("OK".into()));
+}

@@ -1,0 +1,220 @@
+//! A Redis.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
+
+use super::Server;
+use super::process::{Kind, Process};
+
+static KIND: Kind = Kind {
+    program: "redis-server",
+    arguments: |port, folder| {
+        let port = port.to_string();
+        let pairs = [
+            ("--port", &*port),
+            ("--bind", "127.0.0.1"),
+            ("--save", ""),
+            ("--appendonly", "no"),
+            ("--dir", folder),
+        ];
+        pairs
+            .into_iter()
+            .flat_map(|(name, value)| [name.to_owned(), value.to_owned()])
+            .collect()
+    },
+    greeting: b"INFO server\r\n",
+    is_ready: |answer, pid| {
+        // One with a password does not tell its process to strangers.
+        answer.contains(&format!("process_id:{}\r\n", pid.as_raw_nonzero()))
+            || answer.starts_with("-NOAUTH")
+    },
+};
+
+/// A Redis of the test's own.
+#[derive(Debug)]
+pub struct Redis(Process);
+
+impl Redis {
+    /// Starts one.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with more arguments.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        Self(Process::start(&KIND, arguments))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    /// The port it listens at.
+    pub fn port(&self) -> u16 {
+        self.0.port()
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.address())
+    }
+
+    /// Ends it as `kill -9` does; returns when nobody listens at the port.
+    pub fn kill(&self) {
+        self.0.kill();
+    }
+
+    /// Starts it again on its port, empty.
+    pub fn restart(&self) {
+        self.0.restart();
+    }
+
+    /// Stops it without ending it: connections stay, nothing is answered.
+    pub fn pause(&self) {
+        self.0.pause();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.0.resume();
+    }
+
+    /// Runs a command over a connection of its own; its answer.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer.
+    pub fn raw(&self, command: &[&[u8]]) -> Reply {
+        let reply = self.0.connect().and_then(|mut connection| {
+            send(&mut connection, command)?;
+            Reply::read(&mut BufReader::new(connection))
+        });
+        match reply {
+            Ok(reply) => reply,
+            Err(error) => panic!("Redis does not answer: {error}"),
+        }
+    }
+
+    /// Runs a command of words over a connection of its own; its answer.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer.
+    pub fn run(&self, command: &str) -> Reply {
+        let words: Vec<&[u8]> = command.split_whitespace().map(str::as_bytes).collect();
+        self.raw(&words)
+    }
+
+    /// Puts bytes under a key, as some other program might.
+    ///
+    /// # Panics
+    ///
+    /// When it does not take them.
+    pub fn plant(&self, key: &str, bytes: &[u8]) {
+        assert_eq!(
+            self.raw(&[b"SET", key.as_bytes(), bytes]),
+            Reply::Text("OK".into())
+        );
+    }
+}
+
+impl Server for Redis {
+    fn start() -> Self {
+        Self::start()
+    }
+
+    fn renew(&self) -> bool {
+        self.0.is_running() && {
+            // No connection, nothing that is still under way on one.
+            self.run("CLIENT KILL TYPE normal");
+            self.run("CLIENT KILL TYPE pubsub");
+            self.run("FLUSHALL SYNC") == Reply::Text("OK".into())
+        }
+    }
+
+    fn idle() -> &'static Mutex<Vec<Self>> {
+        static IDLE: Mutex<Vec<Redis>> = Mutex::new(Vec::new());
+        &IDLE
+    }
+}
+
+/// What Redis answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A status or a string.
+    Text(String),
+    /// An integer.
+    Integer(i64),
+    /// Nothing there.
+    Nil,
+    /// Several.
+    Array(Vec<Reply>),
+    /// It refuses.
+    Error(String),
+}
+
+impl Reply {
+    fn read(connection: &mut impl BufRead) -> io::Result<Self> {
+        let mut line = String::new();
+        connection.read_line(&mut line)?;
+        let line = line.trim_end();
+        let (kind, rest) = line
+            .split_at_checked(1)
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let number = || rest.parse::<i64>().map_err(io::Error::other);
+        Ok(match kind {
+            "+" => Self::Text(rest.to_owned()),
+            "-" => Self::Error(rest.to_owned()),
+            ":" => Self::Integer(number()?),
+            "$" => match usize::try_from(number()?) {
+                Err(_negative) => Self::Nil,
+                Ok(length) => {
+                    let mut bytes = vec![0; length + 2];
+                    connection.read_exact(&mut bytes)?;
+                    Self::Text(String::from_utf8_lossy(&bytes[..length]).into_owned())
+                }
+            },
+            "*" => match number()? {
+                -1 => Self::Nil,
+                count => Self::Array(
+                    (0..count)
+                        .map(|_| Self::read(connection))
+                        .collect::<io::Result<_>>()?,
+                ),
+            },
+            _ => return Err(io::Error::other(format!("no reply: {line:?}"))),
+        })
+    }
+
+    /// Its text, if it has one.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Error(text) => text,
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) | Self::Error(text) => f.write_str(text),
+            Self::Integer(number) => number.fmt(f),
+            Self::Nil => f.write_str("nil"),
+            Self::Array(replies) => f.debug_list().entries(replies).finish(),
+        }
+    }
+}
+
+fn send(connection: &mut TcpStream, command: &[&[u8]]) -> io::Result<()> {
+    let mut bytes = format!("*{}\r\n", command.len()).into_bytes();
+    for word in command {
+        bytes.extend(format!("${}\r\n", word.len()).into_bytes());
+        bytes.extend_from_slice(word);
+        bytes.extend(b"\r\n");
+    }
+    connection.write_all(&bytes)
+}
