@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
+use std::time::Duration;
 
 use cacheio_async::AsyncCache;
 use cacheio_core::{CacheKey, Encode, LoadError, Options, Result, Stats, Ttl, Value};
@@ -126,6 +127,18 @@ macro_rules! faces {
                 load: impl FnOnce() -> F + Send,
             ) -> impl Future<Output = Result<V, LoadError<E>>> + Send;
 
+            fn get_or_set_many<K: CacheKey + Send + Sync, V: Value, F: Future<Output = Vec<(K, V)>> + Send>(
+                &self,
+                keys: Vec<K>,
+                load: impl FnMut(Vec<K>) -> F + Send,
+            ) -> impl Future<Output = Vec<Option<V>>> + Send;
+
+            fn get_or_try_set_many<K: CacheKey + Send + Sync, V: Value, E: Send + Sync + 'static, F: Future<Output = Result<Vec<(K, V)>, E>> + Send>(
+                &self,
+                keys: Vec<K>,
+                load: impl FnMut(Vec<K>) -> F + Send,
+            ) -> impl Future<Output = Vec<Result<Option<V>, LoadError<E>>>> + Send;
+
             fn stats(&self) -> Stats;
             fn namespace(&self) -> &str;
 
@@ -137,6 +150,9 @@ macro_rules! faces {
 
             /// Lets others run.
             fn pause() -> impl Future<Output = ()> + Send;
+
+            /// Waits, as a loader does that asks a database.
+            fn sleep(duration: Duration) -> impl Future<Output = ()> + Send;
 
             /// Waits until something holds that others bring about.
             fn until(&self, holds: impl Fn(&Self) -> bool + Send + Sync) -> impl Future<Output = ()> + Send {
@@ -187,6 +203,22 @@ macro_rules! faces {
                 self.0.get_or_try_set(key, || block_on(load()))
             }
 
+            async fn get_or_set_many<K: CacheKey + Send + Sync, V: Value, F: Future<Output = Vec<(K, V)>> + Send>(
+                &self,
+                keys: Vec<K>,
+                mut load: impl FnMut(Vec<K>) -> F + Send,
+            ) -> Vec<Option<V>> {
+                self.0.get_or_set_many(keys, |missing| block_on(load(missing)))
+            }
+
+            async fn get_or_try_set_many<K: CacheKey + Send + Sync, V: Value, E: Send + Sync + 'static, F: Future<Output = Result<Vec<(K, V)>, E>> + Send>(
+                &self,
+                keys: Vec<K>,
+                mut load: impl FnMut(Vec<K>) -> F + Send,
+            ) -> Vec<Result<Option<V>, LoadError<E>>> {
+                self.0.get_or_try_set_many(keys, |missing| block_on(load(missing)))
+            }
+
             fn stats(&self) -> Stats {
                 self.0.stats()
             }
@@ -211,6 +243,10 @@ macro_rules! faces {
 
             async fn pause() {
                 std::thread::yield_now();
+            }
+
+            async fn sleep(duration: Duration) {
+                std::thread::sleep(duration);
             }
         }
 
@@ -253,6 +289,22 @@ macro_rules! faces {
                 self.0.get_or_try_set(key, load).await
             }
 
+            async fn get_or_set_many<K: CacheKey + Send + Sync, V: Value, F: Future<Output = Vec<(K, V)>> + Send>(
+                &self,
+                keys: Vec<K>,
+                load: impl FnMut(Vec<K>) -> F + Send,
+            ) -> Vec<Option<V>> {
+                self.0.get_or_set_many(keys, load).await
+            }
+
+            async fn get_or_try_set_many<K: CacheKey + Send + Sync, V: Value, E: Send + Sync + 'static, F: Future<Output = Result<Vec<(K, V)>, E>> + Send>(
+                &self,
+                keys: Vec<K>,
+                load: impl FnMut(Vec<K>) -> F + Send,
+            ) -> Vec<Result<Option<V>, LoadError<E>>> {
+                self.0.get_or_try_set_many(keys, load).await
+            }
+
             fn stats(&self) -> Stats {
                 self.0.stats()
             }
@@ -288,6 +340,10 @@ macro_rules! faces {
 
             async fn pause() {
                 tokio::task::yield_now().await;
+            }
+
+            async fn sleep(duration: Duration) {
+                tokio::time::sleep(duration).await;
             }
         }
     };

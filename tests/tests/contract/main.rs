@@ -6,6 +6,7 @@
 
 #![cfg(not(shuttle))]
 
+mod batch_loads;
 mod batches;
 mod circles;
 mod counters;
@@ -176,6 +177,26 @@ macro_rules! each_line {
                 a_waiter_with_another_error_type_loads_for_itself
                 none_that_was_loaded_is_a_hit
                 a_waiter_gets_a_value_that_is_not_stored
+            }
+            batch_loads: {
+                a_batch_loads_what_is_missing_at_once
+                a_batch_is_answered_in_its_order_with_duplicates
+                an_empty_batch_loads_nothing
+                what_a_batch_loaded_is_stored
+                what_the_loader_left_out_is_none_and_not_stored
+                what_the_loader_was_not_asked_for_is_ignored
+                a_failed_batch_keeps_what_was_found
+                a_batch_waits_for_a_load_of_one_of_its_keys
+                a_load_waits_for_a_batch_with_its_key
+                batches_that_overlap_load_each_key_once
+                a_hundred_batches_load_once
+                whoever_waits_for_a_key_that_was_left_out_loads_it
+                writes_during_a_batch_load_are_not_overwritten
+                a_batch_whose_loader_panics_frees_its_keys
+                a_batch_takes_over_from_a_load_that_panics
+                a_batch_that_asks_for_its_own_keys_is_refused
+                a_batch_reads_none_and_wrong_types
+                a_batch_survives_a_store_that_fails
             }
             panics: {
                 a_loader_that_panics_panics_in_its_own_caller_only
