@@ -2,7 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod cache;
-#[cfg(feature = "memory")]
+#[cfg(any(feature = "memory", feature = "memcached", feature = "redis"))]
 mod factory;
 
 pub use cache::{AsyncCache, AsyncCacheBuilder};
@@ -16,9 +16,18 @@ pub use cacheio_core::{
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use cacheio_macros::{AsyncCacheable, CacheKey, async_cached, cached};
+#[cfg(feature = "memcached")]
+#[doc(inline)]
+pub use cacheio_sync::{Memcached, MemcachedBuilder};
 #[cfg(feature = "memory")]
 pub use cacheio_sync::{Memory, MemoryBuilder};
-#[cfg(feature = "memory")]
+#[cfg(feature = "tokio")]
+#[doc(inline)]
+pub use cacheio_tokio::{BlockOn, SpawnBlocking};
+#[cfg(feature = "redis")]
+#[doc(inline)]
+pub use cacheio_tokio::{Redis, RedisBuilder};
+#[cfg(any(feature = "memory", feature = "memcached", feature = "redis"))]
 pub use factory::CacheFactory;
 
 #[doc(hidden)]

@@ -1,5 +1,29 @@
 //! Values as bytes.
 
+#[cfg(any(feature = "msgpack", feature = "postcard"))]
+mod bounded;
+#[cfg(any(feature = "zstd", feature = "lz4"))]
+mod compressed;
+#[cfg(feature = "lz4")]
+mod lz4;
+#[cfg(feature = "msgpack")]
+mod msgpack;
+mod named;
+#[cfg(feature = "postcard")]
+mod postcard;
+#[cfg(feature = "zstd")]
+mod zstd;
+
+#[cfg(any(feature = "zstd", feature = "lz4"))]
+use self::compressed::Algorithm;
+#[cfg(any(feature = "zstd", feature = "lz4"))]
+pub use self::compressed::Compressed;
+#[cfg(feature = "msgpack")]
+pub use self::msgpack::MessagePack;
+pub(crate) use self::named::codec_by_name;
+#[cfg(feature = "postcard")]
+pub use self::postcard::Postcard;
+
 use std::fmt::Debug;
 
 use crate::error::BoxError;

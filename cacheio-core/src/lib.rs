@@ -28,6 +28,12 @@ mod wire;
 
 pub use cacheable::{AsyncCacheable, Cacheable};
 pub use clock::{CLOCK_LAG, Clock, CoarseClock, ManualClock, SystemClock, Timestamp};
+#[cfg(any(feature = "zstd", feature = "lz4"))]
+pub use codec::Compressed;
+#[cfg(feature = "msgpack")]
+pub use codec::MessagePack;
+#[cfg(feature = "postcard")]
+pub use codec::Postcard;
 pub use codec::{Codec, Json};
 pub use config::{Config, config, configure};
 pub use entry::{Entry, Form, Meta, Payload};

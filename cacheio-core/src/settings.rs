@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::codec::codec_by_name;
 use crate::key::namespace_prefix;
 use crate::ttl::{lifetime, parse_duration};
 use crate::url::CacheUrl;
@@ -32,7 +33,7 @@ impl Default for Settings {
 }
 
 /// What the parameters of every cache URL can say.
-const PARAMETERS: [&str; 3] = ["namespace", "ttl", "jitter"];
+const PARAMETERS: [&str; 4] = ["namespace", "ttl", "jitter", "codec"];
 
 impl Settings {
     /// The longest namespace, in bytes, as it stands in keys.
@@ -76,6 +77,10 @@ impl Settings {
             let fraction = jitter.parse();
             settings
                 .set_jitter(fraction.map_err(|_| url.invalid("jitter", "a number from 0 to 1"))?);
+        }
+        if let Some(codec) = url.take("codec") {
+            let codec = codec_by_name(&codec);
+            settings.set_codec(codec.map_err(|expected| url.invalid("codec", &expected))?);
         }
         url.finish(&[own, &PARAMETERS].concat())?;
         Ok(settings)

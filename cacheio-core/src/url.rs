@@ -76,16 +76,45 @@ impl<'a> CacheUrl<'a> {
     }
 
     /// The error for a scheme that is none of those `known`.
-    pub fn unknown_scheme(&self, known: &[&str]) -> Error {
-        config(format!(
-            "no cache is known by `{}://`; known here are {}",
-            self.scheme,
-            known.join(", ")
-        ))
+    pub fn unknown_scheme(&self, known: &[&[&str]]) -> Error {
+        let needs = FEATURES
+            .iter()
+            .find(|(_, schemes)| schemes.contains(&self.scheme));
+        config(match needs {
+            Some((feature, _)) => format!(
+                "a cache at `{}://` needs the feature `{feature}` of cacheio, which is off",
+                self.scheme
+            ),
+            None => format!(
+                "no cache is known by `{}://`; known here are {}",
+                self.scheme,
+                listed(&known.concat())
+            ),
+        })
+    }
+
+    /// Checks that the scheme is one of those of a kind of store.
+    ///
+    /// # Errors
+    ///
+    /// When it is another.
+    pub fn expect(&self, schemes: &[&str]) -> Result<()> {
+        match schemes.contains(&self.scheme) {
+            true => Ok(()),
+            false => Err(config(format!(
+                "a URL of this cache begins with {}, not with `{}://`",
+                listed(schemes),
+                self.scheme
+            ))),
+        }
     }
 
     /// Checks that every parameter was taken; `allowed` are those there are.
-    pub(crate) fn finish(self, allowed: &[&str]) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// When one is left over.
+    pub fn finish(self, allowed: &[&str]) -> Result<()> {
         match self.parameters.first() {
             None => Ok(()),
             Some((name, _)) => Err(config(format!(
@@ -103,6 +132,36 @@ impl std::fmt::Debug for CacheUrl<'_> {
             .field("scheme", &self.scheme)
             .finish_non_exhaustive()
     }
+}
+
+/// The features that bring the stores of these schemes.
+const FEATURES: [(&str, &[&str]); 4] = [
+    ("memory", &["memory"]),
+    (
+        "memcached",
+        &["memcache", "memcache+unix", "memcache+tls", "memcached"],
+    ),
+    ("redis-cluster", &["redis-cluster", "rediss-cluster"]),
+    (
+        "redis",
+        &[
+            "redis",
+            "rediss",
+            "redis+unix",
+            "redis-sentinel",
+            "rediss-sentinel",
+            "valkey",
+            "valkeys",
+        ],
+    ),
+];
+
+fn listed(schemes: &[&str]) -> String {
+    let schemes: Vec<String> = schemes
+        .iter()
+        .map(|scheme| format!("{scheme}://"))
+        .collect();
+    schemes.join(", ")
 }
 
 fn config(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {

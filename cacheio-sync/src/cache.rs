@@ -8,8 +8,12 @@ use std::sync::Arc;
 use cacheio_core::__private::{Backend, CacheUrl, Engine, Failure, Loaded, Settings, Sharing, now};
 use cacheio_core::{CacheKey, Codec, Encode, LoadError, Options, Result, Stats, Store, Ttl, Value};
 
+#[cfg(feature = "memcached")]
+use crate::Memcached;
 #[cfg(feature = "memory")]
 use crate::Memory;
+#[cfg(feature = "redis")]
+use crate::Redis;
 
 /// A cache for threads, whatever stands behind it.
 ///
@@ -41,10 +45,23 @@ impl Cache {
         CacheBuilder::default()
     }
 
-    /// The cache that a URL names: `memory://` here.
+    /// The cache that a URL names. No server is asked: connections are made when they are needed.
+    ///
+    /// | URL | feature | parameters of its own |
+    /// | --- | --- | --- |
+    /// | `memory://` | `memory` | `capacity` (entries) |
+    /// | `memcache://[user:password@]host[:11211],…` | `memcached` | `timeout`, `pool` (connections a server) |
+    /// | `memcache:///path/to/socket` | `memcached` | the same |
+    /// | `memcache+tls://host[:11211],…` | `memcached-tls` | the same, `ca` (a file) |
+    /// | `redis://[[user]:password@]host[:6379][/db]` | `redis` | `timeout`, `connections`, `db`, `protocol` (`resp3`, `resp2`) |
+    /// | `redis+unix:///path/to/socket` | `redis` | the same |
+    /// | `rediss://…` (TLS) | `redis-tls` | the same |
+    /// | `redis-cluster://host:port,…` | `redis-cluster` | the same, but `db` |
+    /// | `redis-sentinel://host:port,…/master-name[/db]` | `redis-sentinel` | the same |
     ///
     /// Parameters of every URL: `namespace`, `ttl` (`"300"`, `"5m"`, `"never"`), `jitter`
-    /// (0 to 1). Of `memory://`: `capacity` (entries).
+    /// (0 to 1), and `codec` (`json`; `msgpack` and `postcard`; each with `+zstd` or `+lz4`; as far
+    /// as their features are on). A `timeout` (`"500ms"`, 1 s by default) bounds each operation.
     ///
     /// ```
     /// # fn main() -> cacheio_sync::Result<()> {
@@ -54,21 +71,48 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config), with what is allowed instead. The URL itself is never shown.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), with what is allowed instead. The URL itself, which may hold a
+    /// password, is never shown.
     pub fn from_url(url: &str) -> Result<Self> {
         let url = CacheUrl::parse(url)?;
-        let known: &[&str] = &[
-            #[cfg(feature = "memory")]
-            "memory://",
-        ];
         match url.scheme() {
             #[cfg(feature = "memory")]
             "memory" => {
                 let (memory, settings) = Memory::__from_url(url)?;
                 Self::new(Arc::new(memory), settings)
             }
-            _ => Err(url.unknown_scheme(known)),
+            #[cfg(feature = "memcached")]
+            scheme if Memcached::SCHEMES.contains(&scheme) => Self::on_memcached(url),
+            #[cfg(feature = "redis")]
+            scheme if Redis::SCHEMES.contains(&scheme) => Self::on_redis(url),
+            _ => Err(url.unknown_scheme(&[
+                #[cfg(feature = "memory")]
+                &["memory"],
+                #[cfg(feature = "memcached")]
+                Memcached::SCHEMES,
+                #[cfg(feature = "redis")]
+                Redis::SCHEMES,
+            ])),
         }
+    }
+
+    /// The cache on the Memcached servers that a URL names.
+    #[cfg(feature = "memcached")]
+    pub(crate) fn on_memcached(mut url: CacheUrl<'_>) -> Result<Self> {
+        url.expect(Memcached::SCHEMES)?;
+        let store = Memcached::from_cache_url(&mut url)?;
+        Self::new(
+            Arc::new(store),
+            Settings::from_url(url, Memcached::PARAMETERS)?,
+        )
+    }
+
+    /// The cache on the Redis server, or servers, that a URL names.
+    #[cfg(feature = "redis")]
+    pub(crate) fn on_redis(mut url: CacheUrl<'_>) -> Result<Self> {
+        url.expect(Redis::SCHEMES)?;
+        let store = Redis::from_cache_url(&mut url)?;
+        Self::new(Arc::new(store), Settings::from_url(url, Redis::PARAMETERS)?)
     }
 
     fn new(store: Arc<dyn Store>, settings: Settings) -> Result<Self> {

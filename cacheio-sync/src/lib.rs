@@ -2,7 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod cache;
-#[cfg(feature = "memory")]
+#[cfg(any(feature = "memory", feature = "memcached", feature = "redis"))]
 mod factory;
 #[cfg(feature = "memcached")]
 mod memcached;
@@ -20,7 +20,13 @@ pub use cacheio_core::{
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use cacheio_macros::{CacheKey, Cacheable, cached};
-#[cfg(feature = "memory")]
+#[cfg(feature = "redis")]
+#[doc(inline)]
+pub use cacheio_tokio::{Redis, RedisBuilder};
+#[cfg(feature = "tokio")]
+#[doc(inline)]
+pub use cacheio_tokio::{BlockOn, SpawnBlocking};
+#[cfg(any(feature = "memory", feature = "memcached", feature = "redis"))]
 pub use factory::CacheFactory;
 #[cfg(feature = "memcached")]
 pub use memcached::{Memcached, MemcachedBuilder};

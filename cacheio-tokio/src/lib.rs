@@ -3,7 +3,11 @@
 
 #[macro_use]
 mod block_on;
+#[cfg(feature = "redis")]
+mod redis;
 mod spawn_blocking;
 
 pub use block_on::BlockOn;
+#[cfg(feature = "redis")]
+pub use redis::{Redis, RedisBuilder};
 pub use spawn_blocking::SpawnBlocking;

@@ -7,6 +7,12 @@ mod factory;
 #[cfg(feature = "async")]
 #[doc(inline)]
 pub use cacheio_async::{AsyncCache, AsyncCacheBuilder};
+#[cfg(all(feature = "redis", feature = "async", not(feature = "sync")))]
+#[doc(inline)]
+pub use cacheio_async::{BlockOn, Redis, RedisBuilder, SpawnBlocking};
+#[cfg(all(feature = "memcached", feature = "async", not(feature = "sync")))]
+#[doc(inline)]
+pub use cacheio_async::{Memcached, MemcachedBuilder};
 #[cfg(all(feature = "async", not(feature = "sync")))]
 #[doc(inline)]
 pub use cacheio_async::{Memory, MemoryBuilder};
@@ -21,9 +27,15 @@ pub use cacheio_core::{
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use cacheio_macros::{AsyncCacheable, CacheKey, Cacheable, async_cached, cached};
+#[cfg(all(feature = "redis", feature = "sync"))]
+#[doc(inline)]
+pub use cacheio_sync::{BlockOn, Redis, RedisBuilder, SpawnBlocking};
 #[cfg(feature = "sync")]
 #[doc(inline)]
 pub use cacheio_sync::{Cache, CacheBuilder, Memory, MemoryBuilder};
+#[cfg(all(feature = "memcached", feature = "sync"))]
+#[doc(inline)]
+pub use cacheio_sync::{Memcached, MemcachedBuilder};
 #[cfg(any(feature = "sync", feature = "async"))]
 pub use factory::CacheFactory;
 

@@ -91,11 +91,12 @@ pub struct Ground {
 }
 
 impl Ground {
-    fn new(time: Time) -> Arc<Self> {
-        Arc::new(Self {
+    /// Ground where no server stands yet.
+    pub fn new(time: Time) -> Self {
+        Self {
             time,
             leases: Mutex::default(),
-        })
+        }
     }
 
     /// The clock.
@@ -153,7 +154,7 @@ macro_rules! worlds {
         impl Place<$face> {
             /// A place on a kind of store.
             pub fn new<S: $store>(time: Time, row: fn(&Ground) -> S) -> Self {
-                let ground = Ground::new(time);
+                let ground = Arc::new(Ground::new(time));
                 let build = |store: Arc<dyn $store>, setup: Setup| {
                     let mut builder = $cache::builder().store(store).jitter(setup.jitter);
                     if let Some(namespace) = setup.namespace {

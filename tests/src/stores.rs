@@ -1,4 +1,6 @@
-//! Stores to run the contract on: memory in its shapes, and stand-ins for servers.
+//! Stores to run the contract on: memory in its shapes, stand-ins for servers, and real ones.
+
+mod remote;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -14,6 +16,7 @@ use cacheio_core::{
 };
 use cacheio_sync::Memory;
 
+pub use self::remote::{redis, redis_cluster};
 use crate::place::Ground;
 
 /// Memory with room for all that a line stores.

@@ -11,7 +11,7 @@ use cacheio_async::AsyncCache;
 use cacheio_core::{Local, ManualClock};
 use cacheio_sync::{Cache, Memory};
 use cacheio_tests::face::{Face, Tasks, Threads};
-use cacheio_tests::place::Time;
+use cacheio_tests::place::{Ground, Time};
 use cacheio_tests::stores;
 use cacheio_tests::watchdog::guarded;
 use serde::ser::SerializeStruct as _;
@@ -178,7 +178,7 @@ impl Serialize for Deletes {
 #[test]
 fn a_loaded_value_may_delete_its_own_key_while_it_is_encoded() {
     guarded(|| {
-        let store = stores::bytes(&Time::manual());
+        let store = stores::bytes(&Ground::new(Time::manual()));
         let cache = Cache::builder().store(store).build().unwrap();
         let value = || Deletes {
             cache: Some(cache.clone()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cacheio_async::{AsyncCache, Memory};
 use cacheio_core::{Options, Ttl};
 use cacheio_tests::face::block_on;
-use cacheio_tests::place::Time;
+use cacheio_tests::place::{Ground, Time};
 use cacheio_tests::stage::Stage;
 use cacheio_tests::stores;
 use cacheio_tests::watchdog::guarded;
@@ -18,7 +18,7 @@ fn caches() -> [AsyncCache; 2] {
     [
         AsyncCache::builder().store(Memory::new()).build().unwrap(),
         AsyncCache::builder()
-            .store(stores::yielding_bytes(&Time::manual()))
+            .store(stores::yielding_bytes(&Ground::new(Time::manual())))
             .build()
             .unwrap(),
     ]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use cacheio_core::{Stats, Store};
 use cacheio_sync::Memory;
 use cacheio_tests::face::{Face, Tasks, Threads, join_all};
-use cacheio_tests::place::{Place, Time};
+use cacheio_tests::place::{Ground, Place, Time};
 use cacheio_tests::stage::Stage;
 use cacheio_tests::{stores, watchdog};
 use tracing::field::{Field, Visit};
@@ -316,7 +316,7 @@ async fn a_store_failure_is_traced_without_the_key<F: Face>(place: Place<F>) {
 #[test]
 fn evictions_are_the_stores() {
     let memory = Arc::new(Memory::with_capacity(3));
-    let place = |_: &Time| Memory::with_capacity(3);
+    let place = |_: &Ground| Memory::with_capacity(3);
     Threads::run(async move {
         let cache = Place::<Threads>::new(Time::manual(), place).cache;
         for key in 0..10 {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cacheio_core::{Clock, Entry, Form, Key, Options, Result, Store};
 use cacheio_tests::face::{Face, Tasks, Threads, join_all};
-use cacheio_tests::place::{Place, Time};
+use cacheio_tests::place::{Ground, Place, Time};
 use cacheio_tests::stores::{self, Bytes};
 use cacheio_tests::watchdog::guarded;
 
@@ -130,8 +130,8 @@ async fn read<F: Face>(cache: F, truth: Arc<Truth>, end: Instant) {
 #[derive(Debug)]
 struct Slow(Bytes);
 
-fn yielding_bytes(time: &Time) -> Slow {
-    Slow(stores::bytes(time))
+fn yielding_bytes(ground: &Ground) -> Slow {
+    Slow(stores::bytes(ground))
 }
 
 fn slowly<T>(operation: impl FnOnce() -> T) -> T {

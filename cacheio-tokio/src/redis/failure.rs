@@ -123,7 +123,9 @@ fn describe(error: RedisError) -> Error {
             ErrorKind::Server,
             "the Redis cluster is down, or does not serve all slots",
         ),
-        Kind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot) => (
+        Kind::Server(
+            ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot,
+        ) => (
             ErrorKind::Server,
             "this Redis is part of a cluster, and the key is not there; name the cluster \
              (redis-cluster://)",

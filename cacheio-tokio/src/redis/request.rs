@@ -132,7 +132,10 @@ pub(super) fn bytes(entry: Entry) -> Result<Vec<u8>> {
         Payload::Bytes(bytes) if bytes.len() <= LARGEST => Ok(bytes),
         Payload::Bytes(bytes) => Err(Error::new(
             ErrorKind::TooLarge,
-            format!("Redis holds values of up to 512 MiB; this one has {} bytes", bytes.len()),
+            format!(
+                "Redis holds values of up to 512 MiB; this one has {} bytes",
+                bytes.len()
+            ),
         )),
         Payload::Object(_) => Err(Error::new(
             ErrorKind::Unsupported,

@@ -1,14 +1,15 @@
 //! Where Redis is, and how a connection to it is made.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, SendError};
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, ProtocolVersion,
-    PushKind, RedisConnectionInfo, RedisError, RedisResult, Value, cmd,
+    PushInfo, PushKind, RedisConnectionInfo, RedisError, RedisResult, Value, cmd,
 };
 
 /// Where a server is.
@@ -18,19 +19,35 @@ pub(super) struct Target {
     old: AtomicBool,
 }
 
-pub(super) enum Place {
+enum Place {
     Server(Client),
     /// The master that the sentinels name.
     Sentinel {
-        sentinels: Vec<Client>,
+        sentinels: Vec<ConnectionAddr>,
         master: String,
-        tls: bool,
+        /// Of the master; of the sentinels too, if they ask for a password.
         settings: RedisConnectionInfo,
     },
 }
 
 impl Target {
-    pub(super) fn new(place: Place) -> Self {
+    pub(super) fn server(client: Client) -> Self {
+        Self::at(Place::Server(client))
+    }
+
+    pub(super) fn sentinel(
+        master: String,
+        sentinels: Vec<ConnectionAddr>,
+        settings: RedisConnectionInfo,
+    ) -> Self {
+        Self::at(Place::Sentinel {
+            sentinels,
+            master,
+            settings,
+        })
+    }
+
+    fn at(place: Place) -> Self {
         Self {
             place,
             old: AtomicBool::new(false),
@@ -52,29 +69,25 @@ impl Target {
         }
     }
 
-    /// Connects. `lost` is called when the connection is gone, where the protocol allows to say so
-    /// (RESP3); it may be called late, or not at all.
-    pub(super) async fn connect(
-        &self,
-        timeout: Duration,
-        lost: impl Fn() + Send + Sync + Clone + 'static,
-    ) -> RedisResult<MultiplexedConnection> {
+    /// Connects, asking each sentinel for no longer than its part of `timeout`.
+    pub(super) async fn connect(&self, timeout: Duration) -> RedisResult<Opened> {
         match &self.place {
-            Place::Server(client) => self.connect_to(client, lost).await,
+            Place::Server(client) => self.connect_to(client).await,
             Place::Sentinel {
                 sentinels,
                 master,
-                tls,
                 settings,
             } => {
                 let each = timeout / (sentinels.len() as u32 + 1);
-                let (host, port) = find_master(sentinels, master, each).await?;
-                let client = client(address(host, port, *tls), settings.clone())?;
-                let mut connection = self.connect_to(&client, lost).await?;
+                let place = find_master(sentinels, master, settings, each).await?;
+                let client = client(place, settings.clone())?;
+                let mut opened = self.connect_to(&client).await?;
                 // Just after a failover the sentinels may not know better themselves.
-                match cmd("ROLE").query_async(&mut connection).await? {
-                    Value::Array(role) if role.first() == Some(&Value::BulkString(b"master".into())) => {
-                        Ok(connection)
+                match cmd("ROLE").query_async(&mut opened.connection).await? {
+                    Value::Array(role)
+                        if role.first() == Some(&Value::BulkString(b"master".into())) =>
+                    {
+                        Ok(opened)
                     }
                     _ => Err(RedisError::from((
                         ErrorKind::MasterNameNotFoundBySentinel,
@@ -85,13 +98,9 @@ impl Target {
         }
     }
 
-    async fn connect_to(
-        &self,
-        client: &Client,
-        lost: impl Fn() + Send + Sync + Clone + 'static,
-    ) -> RedisResult<MultiplexedConnection> {
+    async fn connect_to(&self, client: &Client) -> RedisResult<Opened> {
         if !self.old.load(Ordering::Relaxed) {
-            match open(client.clone(), Some(lost.clone())).await {
+            match open(client.clone()).await {
                 Err(error) if error.kind() == ErrorKind::RESP3NotSupported => {
                     self.old.store(true, Ordering::Relaxed);
                 }
@@ -99,8 +108,11 @@ impl Target {
             }
         }
         let info = client.get_connection_info().clone();
-        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
-        open(Client::open(info.set_redis_settings(settings))?, Some(lost)).await
+        let settings = info
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP2);
+        open(Client::open(info.set_redis_settings(settings))?).await
     }
 }
 
@@ -114,7 +126,7 @@ impl fmt::Display for Target {
                 write!(f, "{master} of the sentinels at ")?;
                 for (at, sentinel) in sentinels.iter().enumerate() {
                     let comma = if at > 0 { ", " } else { "" };
-                    write!(f, "{comma}{}", sentinel.get_connection_info().addr())?;
+                    write!(f, "{comma}{sentinel}")?;
                 }
                 Ok(())
             }
@@ -141,72 +153,107 @@ pub(super) fn address(host: String, port: u16, tls: bool) -> ConnectionAddr {
     }
 }
 
-pub(super) fn client(address: ConnectionAddr, settings: RedisConnectionInfo) -> RedisResult<Client> {
+pub(super) fn client(
+    address: ConnectionAddr,
+    settings: RedisConnectionInfo,
+) -> RedisResult<Client> {
     let info: ConnectionInfo = redis::IntoConnectionInfo::into_connection_info(address)?;
     // Small requests must not wait for the answers to those before them.
-    let tcp = TcpSettings::default().set_nodelay(true);
+    let tcp = TcpSettings::default().set_nodelay(std::env::var("ND").is_ok());
     Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp))
 }
 
 /// Where the first sentinel that knows the master says it is.
-async fn find_master(sentinels: &[Client], master: &str, each: Duration) -> RedisResult<(String, u16)> {
+async fn find_master(
+    sentinels: &[ConnectionAddr],
+    master: &str,
+    settings: &RedisConnectionInfo,
+    each: Duration,
+) -> RedisResult<ConnectionAddr> {
     let mut failure = RedisError::from((
         ErrorKind::MasterNameNotFoundBySentinel,
         "no sentinel knows the master",
     ));
     for sentinel in sentinels {
-        match tokio::time::timeout(each, ask_sentinel(sentinel, master)).await {
-            Ok(Ok(Some(found))) => return Ok(found),
-            Ok(Ok(None)) | Err(_) => {}
+        match tokio::time::timeout(each, ask_sentinel(sentinel, master, settings)).await {
+            Ok(Ok(Some((host, port)))) => {
+                let tls = matches!(sentinel, ConnectionAddr::TcpTls { .. });
+                return Ok(address(host, port, tls));
+            }
+            Ok(Ok(None)) => {}
             Ok(Err(error)) => failure = error,
+            Err(_) => {
+                failure = RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+            }
         }
     }
     Err(failure)
 }
 
-async fn ask_sentinel(sentinel: &Client, master: &str) -> RedisResult<Option<(String, u16)>> {
-    let mut connection = open(sentinel.clone(), None::<fn()>).await?;
-    cmd("SENTINEL")
-        .arg("GET-MASTER-ADDR-BY-NAME")
-        .arg(master)
-        .query_async(&mut connection)
-        .await
+async fn ask_sentinel(
+    sentinel: &ConnectionAddr,
+    master: &str,
+    settings: &RedisConnectionInfo,
+) -> RedisResult<Option<(String, u16)>> {
+    let mut question = cmd("SENTINEL");
+    question.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
+    let open_as = RedisConnectionInfo::default();
+    let mut connection = open(client(sentinel.clone(), open_as)?).await?.connection;
+    match question.query_async(&mut connection).await {
+        Err(error) if error.code() == Some("NOAUTH") => {
+            let known = settings.clone().set_db(0);
+            let mut connection = open(client(sentinel.clone(), known)?).await?.connection;
+            question.query_async(&mut connection).await
+        }
+        answer => answer,
+    }
 }
 
-/// Opens a connection. The times are up to the caller.
-async fn open(
-    client: Client,
-    lost: Option<impl Fn() + Send + Sync + 'static>,
-) -> RedisResult<MultiplexedConnection> {
+/// A new connection.
+pub(super) struct Opened {
+    pub(super) connection: MultiplexedConnection,
+    /// Whether it is known to be lost, or the runtime that drives it to have ended. With RESP2
+    /// only the next request finds out.
+    pub(super) lost: Arc<AtomicBool>,
+}
+
+/// Opens a connection. How long that may take is up to the caller.
+async fn open(client: Client) -> RedisResult<Opened> {
     #[cfg(feature = "redis-tls")]
     provide_cryptography(client.get_connection_info().addr());
+    let lost = Arc::new(AtomicBool::new(false));
     let mut config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(None)
-        .set_pipeline_buffer_size(1024)
-        .set_write_backpressure_boundary(64 * 1024);
-    if let Some(lost) = lost
-        && client.get_connection_info().redis_settings().protocol() != ProtocolVersion::RESP2
-    {
-        let lost = Lost(lost);
-        config = config.set_push_sender(move |push: redis::PushInfo| {
+        .set_pipeline_buffer_size(std::env::var("BUF").map_or(50, |b| b.parse().unwrap_or(50)))
+        .set_write_backpressure_boundary(std::env::var("WB").map_or(8, |b| b.parse().unwrap_or(8)) * 1024);
+    if client.get_connection_info().redis_settings().protocol() != ProtocolVersion::RESP2 {
+        let watch = Watch(Arc::clone(&lost));
+        config = config.set_push_sender(move |push: PushInfo| {
             if push.kind == PushKind::Disconnection {
-                (lost.0)();
+                watch.tell();
             }
-            Ok::<_, redis::aio::SendError>(())
+            Ok::<_, SendError>(())
         });
     }
-    client
+    let connection = client
         .get_multiplexed_async_connection_with_config(&config)
-        .await
+        .await?;
+    Ok(Opened { connection, lost })
 }
 
-/// Calls it when dropped: together with the task that drives the connection, if its runtime ends.
-struct Lost<F: Fn()>(F);
+/// Held by the task that drives a connection: dropped with it, if its runtime ends.
+struct Watch(Arc<AtomicBool>);
 
-impl<F: Fn()> Drop for Lost<F> {
+impl Watch {
+    fn tell(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Watch {
     fn drop(&mut self) {
-        (self.0)();
+        self.tell();
     }
 }
 

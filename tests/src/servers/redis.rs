@@ -82,15 +82,20 @@ impl Redis {
         self.0.resume();
     }
 
-    /// Runs a command over a connection of its own; its answer.
+    /// Runs commands, one after another, over a connection of their own; the last answer.
     ///
     /// # Panics
     ///
     /// When it does not answer.
-    pub fn raw(&self, command: &[&[u8]]) -> Reply {
+    pub fn raw(&self, commands: &[&[&[u8]]]) -> Reply {
         let reply = self.0.connect().and_then(|mut connection| {
-            send(&mut connection, command)?;
-            Reply::read(&mut BufReader::new(connection))
+            let mut replies = BufReader::new(connection.try_clone()?);
+            let mut last = Reply::Nil;
+            for command in commands {
+                send(&mut connection, command)?;
+                last = Reply::read(&mut replies)?;
+            }
+            Ok(last)
         });
         match reply {
             Ok(reply) => reply,
@@ -98,14 +103,22 @@ impl Redis {
         }
     }
 
-    /// Runs a command of words over a connection of its own; its answer.
+    /// Runs a command of words; its answer.
     ///
     /// # Panics
     ///
     /// When it does not answer.
     pub fn run(&self, command: &str) -> Reply {
-        let words: Vec<&[u8]> = command.split_whitespace().map(str::as_bytes).collect();
-        self.raw(&words)
+        self.raw(&[&words(command)])
+    }
+
+    /// Runs a command of words as one who knows the password; its answer.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer.
+    pub fn run_as(&self, password: &str, command: &str) -> Reply {
+        self.raw(&[&[b"AUTH", password.as_bytes()], &words(command)])
     }
 
     /// Puts bytes under a key, as some other program might.
@@ -115,7 +128,7 @@ impl Redis {
     /// When it does not take them.
     pub fn plant(&self, key: &str, bytes: &[u8]) {
         assert_eq!(
-            self.raw(&[b"SET", key.as_bytes(), bytes]),
+            self.raw(&[&[b"SET", key.as_bytes(), bytes]]),
             Reply::Text("OK".into())
         );
     }
@@ -207,6 +220,10 @@ impl fmt::Display for Reply {
             Self::Array(replies) => f.debug_list().entries(replies).finish(),
         }
     }
+}
+
+fn words(command: &str) -> Vec<&[u8]> {
+    command.split_whitespace().map(str::as_bytes).collect()
 }
 
 fn send(connection: &mut TcpStream, command: &[&[u8]]) -> io::Result<()> {

@@ -1,0 +1,44 @@
+use rmp_serde::decode::Error as DecodeError;
+use serde_core::Deserialize;
+
+use super::Codec;
+use super::bounded::Bounded;
+use crate::error::BoxError;
+
+/// [MessagePack](https://msgpack.org), as `rmp-serde` writes it: as JSON, but smaller and faster,
+/// and binary. Structs are maps from the names of their fields, so that fields can be added and
+/// moved, and other languages can read them.
+///
+/// Values nested more than 128 deep are not read.
+///
+/// ```
+/// use cacheio_core::{Codec, MessagePack};
+///
+/// assert_eq!(MessagePack.encode(&("a", true))?, b"\x92\xA1a\xC3");
+/// # Ok::<(), cacheio_core::BoxError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MessagePack;
+
+impl Codec for MessagePack {
+    fn encode(&self, value: &dyn erased_serde::Serialize) -> Result<Vec<u8>, BoxError> {
+        let mut bytes = Vec::with_capacity(128);
+        let mut msgpack = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
+        serde_core::Serialize::serialize(value, &mut msgpack)?;
+        Ok(bytes)
+    }
+
+    fn decode(
+        &self,
+        bytes: &[u8],
+        read: &mut dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        let mut msgpack = rmp_serde::Deserializer::from_read_ref(bytes);
+        Bounded::read(&mut msgpack, bytes.len(), read)?;
+        // It does not say how far it has read; that it finds no more does.
+        match u8::deserialize(&mut msgpack) {
+            Err(DecodeError::InvalidMarkerRead(_)) => Ok(()),
+            _ => Err("bytes are left over behind the value".into()),
+        }
+    }
+}

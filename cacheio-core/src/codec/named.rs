@@ -1,0 +1,85 @@
+//! Codecs by their names, as URLs have them.
+
+use std::sync::Arc;
+
+#[cfg(any(feature = "zstd", feature = "lz4"))]
+use super::Compressed;
+use super::{Codec, Json};
+
+const FORMATS: [&str; 3] = ["json", "msgpack", "postcard"];
+const COMPRESSIONS: [&str; 2] = ["zstd", "lz4"];
+const NAMES: &str = "json, msgpack or postcard, with +zstd or +lz4 behind it to compress values";
+
+/// The codec of a name: `json`, `msgpack` or `postcard`, and `+zstd` or `+lz4` behind it.
+///
+/// # Errors
+///
+/// What it should be, to follow "must be"; where a feature is off, which.
+pub(crate) fn codec_by_name(name: &str) -> Result<Arc<dyn Codec>, String> {
+    // In a URL, a plus sign is a space.
+    let (format, compression) = match name.split_once(['+', ' ']) {
+        Some((format, compression)) => (format, Some(compression)),
+        None => (name, None),
+    };
+    let codec = format_by_name(format)?;
+    match compression {
+        None => Ok(codec),
+        Some(compression) => compressed_by_name(codec, compression),
+    }
+}
+
+fn format_by_name(name: &str) -> Result<Arc<dyn Codec>, String> {
+    match name {
+        "json" => Ok(Arc::new(Json)),
+        #[cfg(feature = "msgpack")]
+        "msgpack" => Ok(Arc::new(super::MessagePack)),
+        #[cfg(feature = "postcard")]
+        "postcard" => Ok(Arc::new(super::Postcard)),
+        name if FORMATS.contains(&name) => Err(feature_is_off(name)),
+        _ => Err(NAMES.to_owned()),
+    }
+}
+
+#[allow(
+    unused_variables,
+    clippy::needless_pass_by_value,
+    reason = "the codec, where no compression is there"
+)]
+fn compressed_by_name(codec: Arc<dyn Codec>, name: &str) -> Result<Arc<dyn Codec>, String> {
+    match name {
+        #[cfg(feature = "zstd")]
+        "zstd" => Ok(Arc::new(Compressed::over(codec, super::Algorithm::ZSTD))),
+        #[cfg(feature = "lz4")]
+        "lz4" => Ok(Arc::new(Compressed::over(codec, super::Algorithm::Lz4))),
+        name if COMPRESSIONS.contains(&name) => Err(feature_is_off(name)),
+        _ => Err(NAMES.to_owned()),
+    }
+}
+
+fn feature_is_off(name: &str) -> String {
+    format!("one that is there: `{name}` needs the feature `{name}` of cacheio")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_codec_is_there_or_says_what_to_do() {
+        for (name, there) in [
+            ("json", true),
+            ("msgpack", cfg!(feature = "msgpack")),
+            ("postcard", cfg!(feature = "postcard")),
+            ("json+zstd", cfg!(feature = "zstd")),
+            ("json lz4", cfg!(feature = "lz4")),
+        ] {
+            match codec_by_name(name) {
+                Ok(_) => assert!(there),
+                Err(expected) => assert!(!there && expected.contains("needs the feature")),
+            }
+        }
+        for name in ["", "JSON", "json+", "json+gzip", "+zstd", "json+zstd+lz4"] {
+            assert_eq!(codec_by_name(name).unwrap_err(), NAMES);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A server made of a map, a cache on it, and values to put there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cacheio_core::__private::{Backend, Engine, Settings, now};
+use cacheio_core::{Codec, Entry, Form, Key, Options, Payload, Result, Store, Value};
+use serde::{Deserialize, Serialize};
+
+/// What stands under the keys.
+#[derive(Debug, Default)]
+pub(crate) struct Server(Mutex<HashMap<String, Vec<u8>>>);
+
+impl Store for Server {
+    fn form(&self) -> Form {
+        Form::Bytes
+    }
+
+    fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
+        let bytes = self.0.lock().unwrap().get(key.text()).cloned();
+        Ok(bytes.map(Entry::bytes))
+    }
+
+    fn set(&self, key: &Key<'_>, entry: Entry, _: Option<Duration>) -> Result<()> {
+        let Payload::Bytes(bytes) = entry.payload else {
+            panic!("this store takes bytes");
+        };
+        self.0.lock().unwrap().insert(key.text().to_owned(), bytes);
+        Ok(())
+    }
+
+    fn delete(&self, key: &Key<'_>) -> Result<bool> {
+        Ok(self.0.lock().unwrap().remove(key.text()).is_some())
+    }
+
+    fn clear(&self, _: &str) -> Result<()> {
+        self.0.lock().unwrap().clear();
+        Ok(())
+    }
+}
+
+/// A cache of a single entry, whose bytes can be seen and put there.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    server: Arc<Server>,
+    cache: Engine,
+}
+
+impl Wire {
+    const KEY: &str = "key";
+
+    pub(crate) fn new(codec: Arc<dyn Codec>) -> Self {
+        let server = Arc::new(Server::default());
+        let mut settings = Settings::default();
+        settings.set_codec(codec);
+        let store: Arc<dyn Store> = server.clone();
+        Self {
+            server,
+            cache: Engine::new(Backend::threads(store), settings).unwrap(),
+        }
+    }
+
+    /// What a cache makes of a value.
+    pub(crate) fn write<V: Value>(&self, value: V) -> Vec<u8> {
+        now(self.cache.set(Self::KEY, value, Options::default())).unwrap();
+        let entries = self.server.0.lock().unwrap();
+        entries.values().next().unwrap().clone()
+    }
+
+    /// What a cache makes of bytes.
+    pub(crate) fn read<V: Value<Stored = V>>(&self, bytes: &[u8]) -> Result<Arc<V>> {
+        let mut entries = self.server.0.lock().unwrap();
+        entries.insert(format!("cacheio:{}", Self::KEY), bytes.to_vec());
+        drop(entries);
+        now(self.cache.get::<V>(Self::KEY)).map(Option::unwrap)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) id: u64,
+    pub(crate) customer: String,
+    pub(crate) paid: bool,
+    pub(crate) note: Option<String>,
+    pub(crate) items: Vec<Item>,
+    pub(crate) state: State,
+    pub(crate) labels: BTreeMap<String, i64>,
+    pub(crate) raw: Vec<u8>,
+    pub(crate) place: (f64, f32),
+    pub(crate) initial: char,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Item {
+    pub(crate) sku: String,
+    pub(crate) price: f64,
+    pub(crate) quantity: i32,
+    pub(crate) discount: Option<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum State {
+    Open,
+    Reason(String),
+    Shipped { carrier: String, days: u8 },
+    Returned(i16, Option<Box<State>>),
+}

@@ -1,0 +1,378 @@
+//! One connection to one server: made on first use, shared by all callers, replaced when it breaks.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cacheio_core::__private::{Attempt, Backoff, Circuit};
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, RedisError, RedisResult, Value, cmd};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::failure::{Failure, breaks};
+use super::reads::Reads;
+use super::request::{Commands, Request};
+use super::target::{Opened, Target};
+
+pub(super) struct Link {
+    target: Target,
+    timeout: Duration,
+    circuit: Circuit,
+    slot: Mutex<Slot>,
+    /// Held by whoever connects; when the last attempt that failed began, and why it failed.
+    connecting: tokio::sync::Mutex<Option<(Instant, RedisError)>>,
+    probing: AtomicBool,
+    pub(super) reads: Reads,
+}
+
+#[derive(Default)]
+struct Slot {
+    live: Option<Arc<Live>>,
+    /// Connections that were given up while the server may still have had unread requests of
+    /// ours: it is told to forget them before another one is used.
+    doubtful: Vec<Identity>,
+}
+
+struct Live {
+    connection: MultiplexedConnection,
+    lost: Arc<AtomicBool>,
+    identity: Option<Identity>,
+}
+
+/// What a server calls a connection: its number, which a restarted server gives again, and our
+/// address, which makes it this one.
+#[derive(Clone)]
+struct Identity {
+    id: String,
+    address: String,
+}
+
+impl Link {
+    pub(super) fn new(target: Target, timeout: Duration) -> Self {
+        Self {
+            circuit: Circuit::new(target.to_string()),
+            target,
+            timeout,
+            slot: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            probing: AtomicBool::new(false),
+            reads: Reads::default(),
+        }
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Sends a request and waits for its answer, which is no error.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        let attempt = self.enter()?;
+        let result = timeout_at(deadline, self.send(request)).await;
+        self.judge(attempt, result.ok())
+    }
+
+    /// Lets a call through, unless the server is known not to answer.
+    pub(super) fn enter(self: &Arc<Self>) -> Result<Attempt, Failure> {
+        if Handle::try_current().is_err() {
+            return Err(Failure::no_runtime());
+        }
+        self.circuit.enter().map_err(|error| {
+            // The task that probes ends with its runtime.
+            self.probe();
+            Failure::Cache(error)
+        })
+    }
+
+    /// What a call's end says about the server; no result means that its time is over.
+    pub(super) fn judge<T>(
+        self: &Arc<Self>,
+        attempt: Attempt,
+        result: Option<RedisResult<T>>,
+    ) -> Result<T, Failure> {
+        let failure = match result {
+            Some(Ok(answer)) => {
+                self.circuit.answered();
+                return Ok(answer);
+            }
+            Some(Err(error)) if !error.is_io_error() => {
+                self.circuit.answered();
+                return Err(Failure::Redis(error));
+            }
+            Some(Err(error)) => {
+                if self.circuit.failed(attempt, &error) {
+                    self.probe();
+                }
+                Failure::Redis(error)
+            }
+            None => {
+                if self.circuit.failed(attempt, "it took too long") {
+                    self.probe();
+                }
+                Failure::elapsed(self.timeout)
+            }
+        };
+        Err(failure)
+    }
+
+    /// Says that the server answered a request for several callers.
+    pub(super) fn answered(&self) {
+        self.circuit.answered();
+    }
+
+    /// Sends a request: once more on another connection, if the one there was turns out to be
+    /// broken and the request may be repeated.
+    pub(super) async fn send(&self, request: &Request) -> RedisResult<Value> {
+        let live = self.live().await?;
+        match self.send_on(&live, request).await {
+            Err(error) if breaks(&error) && request.repeatable => {}
+            result => return result,
+        }
+        let live = self.live().await?;
+        self.send_on(&live, request).await
+    }
+
+    async fn send_on(&self, live: &Arc<Live>, request: &Request) -> RedisResult<Value> {
+        let result = transmit(&live.connection, &request.commands).await;
+        if let Err(error) = &result {
+            use redis::{ErrorKind, ServerErrorKind};
+            let left = matches!(
+                error.kind(),
+                ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+            );
+            if breaks(error) || (left && self.target.moves()) {
+                self.give_up(live);
+            }
+        }
+        result
+    }
+
+    /// The connection; made now, if there is none.
+    async fn live(&self) -> RedisResult<Arc<Live>> {
+        if let Some(live) = self.current() {
+            return Ok(live);
+        }
+        let began = Instant::now();
+        let mut failed = self.connecting.lock().await;
+        if let Some(live) = self.current() {
+            return Ok(live);
+        }
+        // Those who waited share the failure of the one they waited for.
+        if let Some((at, error)) = &*failed
+            && *at >= began
+        {
+            return Err(error.clone());
+        }
+        let at = Instant::now();
+        match self.connect().await {
+            Ok(live) => {
+                *failed = None;
+                self.slot().live = Some(Arc::clone(&live));
+                Ok(live)
+            }
+            Err(error) => {
+                *failed = Some((at, error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn current(&self) -> Option<Arc<Live>> {
+        let mut slot = self.slot();
+        let live = slot.live.as_ref()?;
+        if !live.lost.load(Ordering::Acquire) {
+            return Some(Arc::clone(live));
+        }
+        let live = slot.live.take()?;
+        self.doubt(&mut slot, &live);
+        None
+    }
+
+    fn give_up(&self, live: &Arc<Live>) {
+        let mut slot = self.slot();
+        if slot
+            .live
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, live))
+        {
+            slot.live = None;
+            self.doubt(&mut slot, live);
+        }
+    }
+
+    /// Notes that requests on a connection may still be carried out. Within one machine they may
+    /// not, when it is the server that has closed it.
+    fn doubt(&self, slot: &mut Slot, live: &Live) {
+        if let Some(identity) = &live.identity
+            && (self.target.is_remote() || !live.lost.load(Ordering::Acquire))
+        {
+            slot.doubtful.push(identity.clone());
+        }
+    }
+
+    /// Makes a connection, and makes sure that nothing sent on those before it comes after it.
+    async fn connect(&self) -> RedisResult<Arc<Live>> {
+        let Opened {
+            mut connection,
+            lost,
+        } = self.target.connect(self.timeout).await?;
+        let doubtful = self.slot().doubtful.clone();
+        let mut pipeline = Pipeline::new();
+        for Identity { id, address } in &doubtful {
+            pipeline
+                .cmd("CLIENT")
+                .arg("KILL")
+                .arg("ID")
+                .arg(id)
+                .arg("ADDR")
+                .arg(address);
+        }
+        pipeline.cmd("CLIENT").arg("INFO");
+        let count = doubtful.len() + 1;
+        let mut answers = connection.send_packed_commands(&pipeline, 0, count).await?;
+        let identity = answers.pop().and_then(|info| Identity::parse(&info));
+        self.slot().doubtful.drain(..doubtful.len());
+        Ok(Arc::new(Live {
+            connection,
+            lost,
+            identity,
+        }))
+    }
+
+    /// Starts to ask the server, beside the callers, until it answers; if nobody does so yet.
+    fn probe(self: &Arc<Self>) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if self.probing.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let probing = Probing(Arc::downgrade(self));
+        let pause = self.timeout;
+        runtime.spawn(async move {
+            let mut delays = Backoff::new();
+            loop {
+                sleep(delays.next()).await;
+                // The store itself may be gone: then nobody wants to know.
+                let Some(link) = probing.0.upgrade() else {
+                    return;
+                };
+                if matches!(timeout(pause, link.revive()).await, Ok(Ok(()))) {
+                    link.circuit.close();
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Has the server answer: on the connection there is, or on a new one that replaces it.
+    ///
+    /// A server that hung answers on the old one as soon as it goes on, after all that was sent
+    /// before; only a connection that died in silence is replaced.
+    async fn revive(&self) -> RedisResult<()> {
+        let ping = Commands::One(cmd("PING"));
+        let Some(old) = self.current() else {
+            let live = self.live().await?;
+            return transmit(&live.connection, &ping).await.map(drop);
+        };
+        let answered = transmit(&old.connection, &ping);
+        tokio::pin!(answered);
+        let replacement = async {
+            let _connecting = self.connecting.lock().await;
+            let opened = self.target.connect(self.timeout).await?;
+            let mut connection = opened.connection;
+            connection.send_packed_command(&cmd("PING")).await
+        };
+        tokio::select! {
+            biased;
+            answer = &mut answered => {
+                if let Err(error) = answer {
+                    self.give_up(&old);
+                    return Err(error);
+                }
+                return Ok(());
+            }
+            fresh = replacement => { fresh?; }
+        }
+        // The server answers others. What was sent first gets a moment to be answered first.
+        match timeout(self.timeout / 10, &mut answered).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => {
+                self.give_up(&old);
+                self.live().await.map(drop)
+            }
+        }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.target.fmt(f)
+    }
+}
+
+/// Dropped when the probing ends, or its runtime: then another may begin.
+struct Probing(std::sync::Weak<Link>);
+
+impl Drop for Probing {
+    fn drop(&mut self) {
+        if let Some(link) = self.0.upgrade() {
+            link.probing.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Identity {
+    /// Out of what CLIENT INFO answers; older servers do not know it.
+    fn parse(info: &Value) -> Option<Self> {
+        let info = match info {
+            Value::BulkString(bytes) => std::str::from_utf8(bytes).ok()?,
+            Value::VerbatimString { text, .. } => text,
+            _ => return None,
+        };
+        let field = |name| {
+            info.split_ascii_whitespace()
+                .find_map(|field| field.strip_prefix(name))
+                .map(str::to_owned)
+        };
+        Some(Self {
+            id: field("id=")?,
+            address: field("addr=")?,
+        })
+    }
+}
+
+/// Sends commands on a connection and waits for their answer.
+async fn transmit(connection: &MultiplexedConnection, commands: &Commands) -> RedisResult<Value> {
+    let mut connection = connection.clone();
+    let answer = match commands {
+        Commands::One(command) => connection.send_packed_command(command).await?,
+        Commands::Many(pipeline) => Value::Array(
+            connection
+                .send_packed_commands(pipeline, 0, pipeline.len())
+                .await?,
+        ),
+        Commands::Atomic(pipeline) => connection
+            .send_packed_commands(pipeline, pipeline.len() + 1, 1)
+            .await?
+            .pop()
+            .unwrap_or(Value::Nil),
+    };
+    match answer {
+        Value::ServerError(error) => Err(error.into()),
+        answer => Ok(answer),
+    }
+}
