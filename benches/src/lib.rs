@@ -4,6 +4,7 @@
 // The peers' caches are seldom printed.
 #![allow(missing_debug_implementations)]
 
+pub mod clients;
 mod subjects;
 mod workload;
 

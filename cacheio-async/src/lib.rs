@@ -13,6 +13,15 @@ pub use cacheio_core::{
     LoadError, Local, ManualClock, Meta, Object, Operation, Options, Payload, Result, Stats, Store,
     SystemClock, Timestamp, Ttl, Value, config, configure, immediate_store, key_text,
 };
+#[cfg(any(feature = "zstd", feature = "lz4"))]
+#[doc(inline)]
+pub use cacheio_core::Compressed;
+#[cfg(feature = "msgpack")]
+#[doc(inline)]
+pub use cacheio_core::MessagePack;
+#[cfg(feature = "postcard")]
+#[doc(inline)]
+pub use cacheio_core::Postcard;
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use cacheio_macros::{AsyncCacheable, CacheKey, async_cached, cached};

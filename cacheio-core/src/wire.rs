@@ -9,7 +9,7 @@
 //!
 //!    | bytes | what |
 //!    | --- | --- |
-//!    | 1 | `C1`: no UTF-8 text and no MessagePack begins so |
+//!    | 1 | `C1`: no UTF-8 text and no `MessagePack` begins so |
 //!    | 1 | `01`: the version of this layout |
 //!    | 2 | the length of the fields, little-endian |
 //!    | … | the fields, each `id` (1 byte), `length` (1 byte), and its bytes; unknown ids are skipped |

@@ -10,6 +10,15 @@ mod memcached;
 mod memory;
 
 pub use cache::{Cache, CacheBuilder};
+#[cfg(any(feature = "zstd", feature = "lz4"))]
+#[doc(inline)]
+pub use cacheio_core::Compressed;
+#[cfg(feature = "msgpack")]
+#[doc(inline)]
+pub use cacheio_core::MessagePack;
+#[cfg(feature = "postcard")]
+#[doc(inline)]
+pub use cacheio_core::Postcard;
 #[doc(inline)]
 pub use cacheio_core::{
     BoxError, CLOCK_LAG, CacheKey, Cacheable, Clock, CoarseClock, Codec, Config, Encode, Entry,
@@ -20,12 +29,12 @@ pub use cacheio_core::{
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use cacheio_macros::{CacheKey, Cacheable, cached};
-#[cfg(feature = "redis")]
-#[doc(inline)]
-pub use cacheio_tokio::{Redis, RedisBuilder};
 #[cfg(feature = "tokio")]
 #[doc(inline)]
 pub use cacheio_tokio::{BlockOn, SpawnBlocking};
+#[cfg(feature = "redis")]
+#[doc(inline)]
+pub use cacheio_tokio::{Redis, RedisBuilder};
 #[cfg(any(feature = "memory", feature = "memcached", feature = "redis"))]
 pub use factory::CacheFactory;
 #[cfg(feature = "memcached")]

@@ -20,7 +20,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cacheio_core::__private::CacheUrl;
+use cacheio_core::__private::{CacheUrl, Coordination};
+#[cfg(feature = "tokio")]
+use cacheio_tokio::__private::Spawner;
 use memcache::exp::{MetaOp, Rendezvous, ReturnCode, Router as _};
 
 pub use builder::MemcachedBuilder;
@@ -126,9 +128,7 @@ impl Memcached {
     /// Takes its own parameters out of a URL.
     #[doc(hidden)]
     pub fn from_cache_url(url: &mut CacheUrl<'_>) -> Result<Self> {
-        if !Self::SCHEMES.contains(&url.scheme()) {
-            return Err(url.unknown_scheme(&[Self::SCHEMES]));
-        }
+        url.expect(Self::SCHEMES)?;
         url::builder(url)?.build()
     }
 }
@@ -139,7 +139,15 @@ struct Cluster {
     names: Vec<String>,
     router: Rendezvous,
     timeout: Duration,
+    coordination: Arc<Coordination>,
+    #[cfg(feature = "tokio")]
+    spawner: Spawner,
 }
+
+// For tasks, on the runtime's threads for blocking work. A call's own bound comes on top of the
+// store's: it may have to wait for a thread.
+#[cfg(feature = "tokio")]
+cacheio_tokio::__spawning_store!(() Memcached, this => this.0.spawner, this.clone());
 
 impl Cluster {
     fn deadline(&self) -> Instant {
@@ -220,24 +228,30 @@ impl Store for Memcached {
         Form::Bytes
     }
 
+    fn coordination(&self) -> Option<Arc<Coordination>> {
+        Some(Arc::clone(&self.0.coordination))
+    }
+
     fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
         let mut request = Request::with_capacity(key.text().len() + 8);
         request.command(MetaOp::Get, key.text())?.flag("v").end();
-        self.0.ask(key, Effect::Nothing, &request, |answer| match answer.code {
-            ReturnCode::Va => Some(Some(Entry::bytes(std::mem::take(&mut answer.value)))),
-            ReturnCode::En => Some(None),
-            _ => None,
-        })
+        self.0
+            .ask(key, Effect::Nothing, &request, |answer| match answer.code {
+                ReturnCode::Va => Some(Some(Entry::bytes(std::mem::take(&mut answer.value)))),
+                ReturnCode::En => Some(None),
+                _ => None,
+            })
     }
 
     fn has(&self, key: &Key<'_>) -> Result<bool> {
         let mut request = Request::with_capacity(key.text().len() + 8);
         request.command(MetaOp::Get, key.text())?.end();
-        self.0.ask(key, Effect::Nothing, &request, |answer| match answer.code {
-            ReturnCode::Hd => Some(true),
-            ReturnCode::En => Some(false),
-            _ => None,
-        })
+        self.0
+            .ask(key, Effect::Nothing, &request, |answer| match answer.code {
+                ReturnCode::Hd => Some(true),
+                ReturnCode::En => Some(false),
+                _ => None,
+            })
     }
 
     fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
@@ -257,11 +271,12 @@ impl Store for Memcached {
     fn delete(&self, key: &Key<'_>) -> Result<bool> {
         let mut request = Request::with_capacity(key.text().len() + 8);
         request.command(MetaOp::Delete, key.text())?.end();
-        self.0.ask(key, Effect::Write, &request, |answer| match answer.code {
-            ReturnCode::Hd => Some(true),
-            ReturnCode::Nf => Some(false),
-            _ => None,
-        })
+        self.0
+            .ask(key, Effect::Write, &request, |answer| match answer.code {
+                ReturnCode::Hd => Some(true),
+                ReturnCode::Nf => Some(false),
+                _ => None,
+            })
     }
 
     fn increment(&self, key: &Key<'_>, by: i64, ttl: Option<Duration>) -> Result<i64> {
@@ -272,11 +287,12 @@ impl Store for Memcached {
         let mut request = Request::with_capacity(key.text().len() + 32);
         let command = request.command(MetaOp::Get, key.text())?;
         command.number('T', expiry::exptime(ttl)).end();
-        self.0.ask(key, Effect::Write, &request, |answer| match answer.code {
-            ReturnCode::Hd => Some(true),
-            ReturnCode::En => Some(false),
-            _ => None,
-        })
+        self.0
+            .ask(key, Effect::Write, &request, |answer| match answer.code {
+                ReturnCode::Hd => Some(true),
+                ReturnCode::En => Some(false),
+                _ => None,
+            })
     }
 
     fn get_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {

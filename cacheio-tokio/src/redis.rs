@@ -4,11 +4,13 @@
 //! Each operation is one round trip, and takes no longer than its timeout.
 
 mod builder;
+mod cluster;
 mod failure;
 mod link;
 mod nodes;
 mod reads;
 mod request;
+mod slots;
 mod target;
 mod url;
 
@@ -22,7 +24,7 @@ use redis::{Client, Cmd, cmd};
 pub use self::builder::RedisBuilder;
 use self::failure::Failure;
 use self::link::Link;
-use self::nodes::{Nodes, all};
+use self::nodes::{Links, Nodes, all};
 use self::request::{
     Request, bytes, done, entry, integer, last, named, on_all, set, value, values,
 };
@@ -79,7 +81,7 @@ impl Redis {
     /// certificates of your own, for instance.
     pub fn from_client(client: Client) -> Self {
         let link = Link::new(Target::server(client), TIMEOUT);
-        Self::over(Nodes::new([link], TIMEOUT))
+        Self::over(Nodes::one(Links::new([link]), TIMEOUT))
     }
 
     /// A builder, for timeouts and more connections.

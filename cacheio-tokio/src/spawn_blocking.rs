@@ -3,10 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::Coordination;
-use cacheio_core::{
-    AsyncStore, BoxFuture, Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Result, Store,
-};
+use cacheio_core::{Error, ErrorKind, Key, Result, Store};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -51,9 +48,7 @@ const STRIPES: usize = 64;
 #[derive(Clone, Debug)]
 pub struct SpawnBlocking<S> {
     store: Arc<S>,
-    /// A write holds the stripe of its key until it is done.
-    stripes: Arc<[Arc<Mutex<()>>]>,
-    timeout: Option<Duration>,
+    spawner: Spawner,
 }
 
 impl<S: Store> SpawnBlocking<S> {
@@ -61,24 +56,81 @@ impl<S: Store> SpawnBlocking<S> {
     pub fn new(store: S) -> Self {
         Self {
             store: Arc::new(store),
+            spawner: Spawner::default(),
+        }
+    }
+
+    /// Bounds each call but `clear`, with the time that it waits for a thread. Without it a call
+    /// ends when the store's does.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.spawner.timeout = Some(timeout);
+        self
+    }
+}
+
+/// What runs a store's calls on threads that may block.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Spawner {
+    /// A write holds the stripe of its key until it is done.
+    stripes: Arc<[Arc<Mutex<()>>]>,
+    timeout: Option<Duration>,
+}
+
+impl Default for Spawner {
+    fn default() -> Self {
+        Self {
             stripes: std::iter::repeat_with(Arc::default).take(STRIPES).collect(),
             timeout: None,
         }
     }
+}
 
-    /// Bounds each call, with the time that it waits for a thread. Without it a call ends when the
-    /// store's does.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
+impl Spawner {
+    /// One that bounds each call, with the time that it waits for a thread.
+    pub fn bounded(timeout: Duration) -> Self {
+        Self {
+            timeout: Some(timeout),
+            ..Self::default()
+        }
     }
 
     /// Runs a call on a thread that may block, which holds the stripes of what it writes.
-    async fn run<T: Send + 'static>(
+    ///
+    /// # Errors
+    ///
+    /// Those of the call; that there is no runtime, or that its time is over.
+    pub async fn run<T: Send + 'static>(
         &self,
         writes: Vec<usize>,
-        call: impl FnOnce(&S) -> Result<T> + Send + 'static,
+        call: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let work = self.run_unbounded(writes, call);
+        match (self.timeout, Handle::try_current()) {
+            (Some(timeout), Ok(_)) => {
+                tokio::time::timeout(timeout, work)
+                    .await
+                    .unwrap_or_else(|_| {
+                        Err(Error::new(
+                            ErrorKind::Timeout,
+                            format!("no answer within {timeout:?}"),
+                        ))
+                    })
+            }
+            _ => work.await,
+        }
+    }
+
+    /// As [`run`](Self::run), for what takes many round trips.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call; that there is no runtime.
+    pub async fn run_unbounded<T: Send + 'static>(
+        &self,
+        writes: Vec<usize>,
+        call: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
         if Handle::try_current().is_err() {
             return Err(Error::new(
@@ -86,148 +138,182 @@ impl<S: Store> SpawnBlocking<S> {
                 "this store needs a tokio runtime: call the cache in one",
             ));
         }
-        let work = async {
-            let mut held = Vec::with_capacity(writes.len());
-            for stripe in writes {
-                held.push(Arc::clone(&self.stripes[stripe]).lock_owned().await);
-            }
-            let store = Arc::clone(&self.store);
-            let done = tokio::task::spawn_blocking(move || {
-                let result = call(&store);
-                drop::<Vec<OwnedMutexGuard<()>>>(held);
-                result
-            });
-            match done.await {
-                Ok(result) => result,
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => Err(Error::new(
-                        ErrorKind::Unavailable,
-                        "the runtime shuts down and takes no more work",
-                    )),
-                },
-            }
-        };
-        match self.timeout {
-            None => work.await,
-            Some(timeout) => tokio::time::timeout(timeout, work)
-                .await
-                .unwrap_or_else(|_| {
-                    Err(Error::new(
-                        ErrorKind::Timeout,
-                        format!("no answer within {timeout:?}"),
-                    ))
-                }),
+        let mut held = Vec::with_capacity(writes.len());
+        for stripe in writes {
+            held.push(Arc::clone(&self.stripes[stripe]).lock_owned().await);
         }
+        let done = tokio::task::spawn_blocking(move || {
+            let result = call();
+            drop::<Vec<OwnedMutexGuard<()>>>(held);
+            result
+        });
+        match done.await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "the runtime shuts down and takes no more work",
+                )),
+            },
+        }
+    }
+
+    /// The stripe of a key.
+    pub fn stripe(key: &Key<'_>) -> usize {
+        (key.hash() >> 20) as usize % STRIPES
+    }
+
+    /// The stripes of some keys, in the order in which everybody takes them.
+    pub fn stripes<'a>(keys: impl IntoIterator<Item = &'a Key<'a>>) -> Vec<usize> {
+        let mut stripes: Vec<usize> = keys.into_iter().map(Self::stripe).collect();
+        stripes.sort_unstable();
+        stripes.dedup();
+        stripes
+    }
+
+    /// The stripes of all keys.
+    pub fn all() -> Vec<usize> {
+        (0..STRIPES).collect()
     }
 }
 
-/// The stripe of a key.
-fn stripe(key: &Key<'_>) -> usize {
-    (key.hash() >> 20) as usize % STRIPES
-}
+/// Implements `AsyncStore` by running the calls of a `Store` on threads that may block.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __spawning_store {
+    (($($generics:tt)*) $type:ty, $this:ident => $spawner:expr, $store:expr) => {
+        const _: () = {
+            use ::cacheio_core::{
+                AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Result, Store,
+            };
+            use ::std::boxed::Box;
+            use ::std::option::Option;
+            use ::std::sync::Arc;
+            use ::std::time::Duration;
+            use ::std::vec::Vec;
+            use $crate::__private::Spawner;
 
-/// The stripes of some keys, in the order in which everybody takes them.
-fn stripes<'a>(keys: impl IntoIterator<Item = &'a Key<'a>>) -> Vec<usize> {
-    let mut stripes: Vec<usize> = keys.into_iter().map(stripe).collect();
-    stripes.sort_unstable();
-    stripes.dedup();
-    stripes
-}
+            fn texts<'a>(keys: impl IntoIterator<Item = &'a Key<'a>>) -> Vec<Box<str>> {
+                keys.into_iter().map(|key| key.text().into()).collect()
+            }
 
-fn texts<'a>(keys: impl IntoIterator<Item = &'a Key<'a>>) -> Vec<Box<str>> {
-    keys.into_iter().map(|key| key.text().into()).collect()
-}
+            fn keys(texts: &[Box<str>]) -> Vec<Key<'_>> {
+                texts.iter().map(|text| Key::new(text)).collect()
+            }
 
-fn keys(texts: &[Box<str>]) -> Vec<Key<'_>> {
-    texts.iter().map(|text| Key::new(text)).collect()
-}
+            #[warn(clippy::missing_trait_methods)]
+            impl<$($generics)*> AsyncStore for $type {
+                $crate::__spawning_store! { @on_one_key $this => $spawner, $store;
+                    read get() -> Option<Entry>;
+                    read has() -> bool;
+                    write set(entry: Entry, ttl: Option<Duration>) -> ();
+                    write add(entry: Entry, ttl: Option<Duration>) -> bool;
+                    write increment(by: i64, ttl: Option<Duration>) -> i64;
+                    write touch(ttl: Option<Duration>) -> bool;
+                    write delete() -> bool;
+                }
 
-/// The methods on one key; those that write hold its stripe.
-macro_rules! on_one_key {
-    ($($access:ident $method:ident($($arg:ident: $type:ty),*) -> $output:ty;)*) => {$(
-        fn $method<'a>(&'a self, key: &'a Key<'a>, $($arg: $type),*) -> BoxFuture<'a, Result<$output>> {
-            let text: Box<str> = key.text().into();
-            Box::pin(self.run(on_one_key!(@$access key), move |store| store.$method(&Key::new(&text), $($arg),*)))
+                fn get_many<'a>(
+                    &'a self,
+                    many: &'a [Key<'a>],
+                ) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
+                    let $this = self;
+                    let (store, texts) = ($store, texts(many));
+                    let call = move || Store::get_many(&store, &keys(&texts));
+                    Box::pin($spawner.run(Vec::new(), call))
+                }
+
+                fn set_many<'a>(
+                    &'a self,
+                    entries: Vec<(Key<'a>, Entry)>,
+                    ttl: Option<Duration>,
+                ) -> BoxFuture<'a, Result<()>> {
+                    let $this = self;
+                    let written = Spawner::stripes(entries.iter().map(|(key, _)| key));
+                    let texts = texts(entries.iter().map(|(key, _)| key));
+                    let entries: Vec<Entry> = entries.into_iter().map(|(_, entry)| entry).collect();
+                    let store = $store;
+                    let call = move || {
+                        let entries = keys(&texts).into_iter().zip(entries).collect();
+                        Store::set_many(&store, entries, ttl)
+                    };
+                    Box::pin($spawner.run(written, call))
+                }
+
+                fn delete_many<'a>(&'a self, many: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
+                    let $this = self;
+                    let (store, texts) = ($store, texts(many));
+                    let call = move || Store::delete_many(&store, &keys(&texts));
+                    Box::pin($spawner.run(Spawner::stripes(many), call))
+                }
+
+                fn clear<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<()>> {
+                    let $this = self;
+                    let (store, prefix) = ($store, prefix.to_owned());
+                    let call = move || Store::clear(&store, &prefix);
+                    Box::pin($spawner.run_unbounded(Spawner::all(), call))
+                }
+
+                fn ping(&self) -> BoxFuture<'_, Result<()>> {
+                    let $this = self;
+                    let store = $store;
+                    Box::pin($spawner.run(Vec::new(), move || Store::ping(&store)))
+                }
+
+                fn form(&self) -> Form {
+                    let $this = self;
+                    Store::form(&$store)
+                }
+
+                fn key_rule(&self) -> KeyRule {
+                    let $this = self;
+                    Store::key_rule(&$store)
+                }
+
+                fn clock(&self) -> Arc<dyn Clock> {
+                    let $this = self;
+                    Store::clock(&$store)
+                }
+
+                fn evictions(&self) -> u64 {
+                    let $this = self;
+                    Store::evictions(&$store)
+                }
+
+                fn coordination(&self) -> Option<Arc<::cacheio_core::__private::Coordination>> {
+                    let $this = self;
+                    Store::coordination(&$store)
+                }
+
+                fn check(&self) -> Result<()> {
+                    let $this = self;
+                    Store::check(&$store)
+                }
+
+                fn immediate(&self) -> Option<&dyn Store> {
+                    None
+                }
+            }
+        };
+    };
+    (@on_one_key $this:ident => $spawner:expr, $store:expr;
+        $($access:ident $method:ident($($arg:ident: $arg_type:ty),*) -> $output:ty;)*
+    ) => {$(
+        fn $method<'a>(
+            &'a self,
+            key: &'a Key<'a>,
+            $($arg: $arg_type),*
+        ) -> BoxFuture<'a, Result<$output>> {
+            let $this = self;
+            let (store, text) = ($store, Box::<str>::from(key.text()));
+            let call = move || Store::$method(&store, &Key::new(&text), $($arg),*);
+            let writes = $crate::__spawning_store!(@$access key);
+            Box::pin($spawner.run(writes, call))
         }
     )*};
     (@read $key:ident) => { Vec::new() };
-    (@write $key:ident) => { vec![stripe($key)] };
+    (@write $key:ident) => { vec![Spawner::stripe($key)] };
 }
 
-#[warn(clippy::missing_trait_methods)]
-impl<S: Store> AsyncStore for SpawnBlocking<S> {
-    on_one_key! {
-        read get() -> Option<Entry>;
-        read has() -> bool;
-        write set(entry: Entry, ttl: Option<Duration>) -> ();
-        write add(entry: Entry, ttl: Option<Duration>) -> bool;
-        write increment(by: i64, ttl: Option<Duration>) -> i64;
-        write touch(ttl: Option<Duration>) -> bool;
-        write delete() -> bool;
-    }
-
-    fn get_many<'a>(&'a self, many: &'a [Key<'a>]) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
-        let texts = texts(many);
-        Box::pin(self.run(Vec::new(), move |store| store.get_many(&keys(&texts))))
-    }
-
-    fn set_many<'a>(
-        &'a self,
-        entries: Vec<(Key<'a>, Entry)>,
-        ttl: Option<Duration>,
-    ) -> BoxFuture<'a, Result<()>> {
-        let written = stripes(entries.iter().map(|(key, _)| key));
-        let entries: Vec<(Box<str>, Entry)> = entries
-            .into_iter()
-            .map(|(key, entry)| (key.text().into(), entry))
-            .collect();
-        Box::pin(self.run(written, move |store| {
-            let (texts, entries): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
-            store.set_many(keys(&texts).into_iter().zip(entries).collect(), ttl)
-        }))
-    }
-
-    fn delete_many<'a>(&'a self, many: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
-        let texts = texts(many);
-        Box::pin(self.run(stripes(many), move |store| store.delete_many(&keys(&texts))))
-    }
-
-    fn clear<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<()>> {
-        let prefix = prefix.to_owned();
-        let all = (0..STRIPES).collect();
-        Box::pin(self.run(all, move |store| store.clear(&prefix)))
-    }
-
-    fn ping(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.run(Vec::new(), |store| store.ping()))
-    }
-
-    fn form(&self) -> Form {
-        self.store.form()
-    }
-
-    fn key_rule(&self) -> KeyRule {
-        self.store.key_rule()
-    }
-
-    fn clock(&self) -> Arc<dyn Clock> {
-        self.store.clock()
-    }
-
-    fn evictions(&self) -> u64 {
-        self.store.evictions()
-    }
-
-    fn coordination(&self) -> Option<Arc<Coordination>> {
-        self.store.coordination()
-    }
-
-    fn check(&self) -> Result<()> {
-        self.store.check()
-    }
-
-    fn immediate(&self) -> Option<&dyn Store> {
-        None
-    }
-}
+__spawning_store!((S: Store) SpawnBlocking<S>, this => this.spawner, Arc::clone(&this.store));

@@ -62,7 +62,7 @@ impl Time {
         Self::Passing(Pace {
             ttl: Duration::from_secs(1),
             tick: Duration::from_secs(1),
-            late: Duration::from_millis(1_100),
+            late: Duration::from_millis(1_500),
         })
     }
 

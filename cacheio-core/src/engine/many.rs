@@ -195,7 +195,7 @@ impl Engine {
                     lead.land(|| Outcome::Value(Arc::clone(value) as Arc<dyn Object>));
                 }
                 Some(Err(Failure::Load(error))) => {
-                    lead.land(|| Outcome::Failed(Arc::clone(error) as Arc<dyn Any + Send + Sync>))
+                    lead.land(|| Outcome::Failed(Arc::clone(error) as Arc<dyn Any + Send + Sync>));
                 }
                 // The loader had no value for it: whoever waits for one loads it.
                 _ => drop(lead),

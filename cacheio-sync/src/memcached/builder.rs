@@ -172,6 +172,9 @@ impl MemcachedBuilder {
             names,
             router: Rendezvous::new(),
             timeout: self.timeout,
+            coordination: Arc::default(),
+            #[cfg(feature = "tokio")]
+            spawner: cacheio_tokio::__private::Spawner::bounded(self.timeout),
         })))
     }
 }

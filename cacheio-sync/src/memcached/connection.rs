@@ -133,7 +133,7 @@ impl Connection {
 
     /// Reads one answer, with its value.
     pub(super) fn answer(&mut self, deadline: Instant) -> Result<Answer, Failure> {
-        let head = self.line(deadline, |line| Head::parse(line))?;
+        let head = self.line(deadline, Head::parse)?;
         match head
             .ok_or_else(|| Failure::garbage("this is no answer of memcached's meta protocol"))?
         {
@@ -248,12 +248,16 @@ fn read(
     }
 }
 
-/// Sets the socket's timeout to the time left, where it is not about that already.
+/// Sets the socket's timeout, where it is not about right already.
+///
+/// The kernel's timers for sockets come late by up to an eighth, so they are set for earlier; what
+/// is left then is waited for anew.
 fn arm(stream: &Stream, armed: &mut Duration, deadline: Instant) -> Result<(), Failure> {
     let left = super::stream::left(deadline)?;
-    if armed.abs_diff(left) > SLACK || *armed > left * 2 {
-        stream.set_timeout(left)?;
-        *armed = left;
+    let timeout = if left > SLACK { left * 4 / 5 } else { left };
+    if armed.abs_diff(timeout) > SLACK || *armed > left {
+        stream.set_timeout(timeout)?;
+        *armed = timeout;
     }
     Ok(())
 }

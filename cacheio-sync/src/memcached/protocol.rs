@@ -167,10 +167,6 @@ pub(super) fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
 pub(super) struct Refusal(String);
 
 impl Refusal {
-    pub(super) fn text(&self) -> &str {
-        &self.0
-    }
-
     /// Whether the command was read to its end, so that the next answer belongs to the next.
     ///
     /// A line that the server could not read may have had a value behind it.

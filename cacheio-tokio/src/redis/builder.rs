@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use cacheio_core::{Error, ErrorKind, Result};
 
+use super::cluster::Cluster;
 use super::link::Link;
-use super::nodes::Nodes;
+use super::nodes::{Links, Nodes};
 use super::target::{Target, client};
 use super::url::{Place, Setup};
 use super::{Redis, TIMEOUT};
@@ -158,26 +159,30 @@ impl Setup {
                 "a Redis store needs a timeout and a number of connections above 0",
             ));
         }
-        let target = || match &self.place {
-            Place::Server(address) => Ok(Target::server(client(
-                address.clone(),
-                self.settings.clone(),
-            )?)),
-            Place::Sentinel(master, sentinels) => Ok(Target::sentinel(
-                master.clone(),
-                sentinels.clone(),
-                self.settings.clone(),
-            )),
-            Place::Cluster(_) => Err(redis::RedisError::from((
-                redis::ErrorKind::InvalidClientConfig,
-                "cluster",
-            ))),
+        let Self {
+            place, settings, ..
+        } = self;
+        let unreachable = |error: redis::RedisError| {
+            config("Redis cannot be reached in the way it is set up").with_source(error)
         };
-        let links = (0..connections).map(|_| Ok(Link::new(target()?, timeout)));
-        let links = links.collect::<Result<Vec<_>, redis::RedisError>>();
-        let links = links
-            .map_err(|error| config("Redis cannot be reached in this way").with_source(error))?;
-        Ok(Redis::over(Nodes::new(links, timeout)))
+        let links = |target: &dyn Fn() -> Target| {
+            Links::new((0..connections).map(|_| Link::new(target(), timeout)))
+        };
+        let nodes = match place {
+            Place::Server(address) => {
+                let client = client(address, settings).map_err(unreachable)?;
+                Nodes::one(links(&|| Target::server(client.clone())), timeout)
+            }
+            Place::Sentinel(master, sentinels) => {
+                let target =
+                    || Target::sentinel(master.clone(), sentinels.clone(), settings.clone());
+                Nodes::one(links(&target), timeout)
+            }
+            Place::Cluster(seeds) => {
+                Nodes::cluster(Cluster::new(seeds, settings, timeout, connections), timeout)
+            }
+        };
+        Ok(Redis::over(nodes))
     }
 }
 

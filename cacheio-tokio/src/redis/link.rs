@@ -62,8 +62,17 @@ impl Link {
         }
     }
 
-    pub(super) fn target(&self) -> &Target {
-        &self.target
+    /// A connection to one of several servers that share the keys: no command may name two.
+    pub(super) fn scattered(target: Target, timeout: Duration) -> Self {
+        Self {
+            reads: Reads::scattered(),
+            ..Self::new(target, timeout)
+        }
+    }
+
+    /// The server's host, if it is always the same.
+    pub(super) fn host(&self) -> String {
+        self.target.host().unwrap_or_default().to_owned()
     }
 
     pub(super) fn timeout(&self) -> Duration {

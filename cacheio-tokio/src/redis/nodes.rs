@@ -1,5 +1,6 @@
 //! The servers there are, and which of them has a key.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,16 +11,42 @@ use cacheio_core::Key;
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
+use super::cluster::Cluster;
 use super::failure::Failure;
 use super::link::Link;
 use super::request::{Request, values};
+use super::slots::slot;
 
 /// How many keys one command names at most: the server serves nobody else meanwhile.
 const KEYS: usize = 1000;
 
 pub(super) struct Nodes {
-    links: Box<[Arc<Link>]>,
+    layout: Layout,
     timeout: Duration,
+}
+
+enum Layout {
+    One(Links),
+    Cluster(Arc<Cluster>),
+}
+
+/// The connections to one server: a key always takes the same one, so that what is written to it
+/// keeps its order.
+#[derive(Clone)]
+pub(super) struct Links(Arc<[Arc<Link>]>);
+
+impl Links {
+    pub(super) fn new(links: impl IntoIterator<Item = Link>) -> Self {
+        Self(links.into_iter().map(Arc::new).collect())
+    }
+
+    pub(super) fn of(&self, key: &Key<'_>) -> &Arc<Link> {
+        &self.0[(key.hash() % self.0.len() as u64) as usize]
+    }
+
+    pub(super) fn first(&self) -> &Arc<Link> {
+        &self.0[0]
+    }
 }
 
 /// A command on some of a call's keys, and the answer to it.
@@ -29,21 +56,36 @@ pub(super) struct Part {
 }
 
 impl Nodes {
-    pub(super) fn new(links: impl IntoIterator<Item = Link>, timeout: Duration) -> Self {
+    pub(super) fn one(links: Links, timeout: Duration) -> Self {
         Self {
-            links: links.into_iter().map(Arc::new).collect(),
+            layout: Layout::One(links),
+            timeout,
+        }
+    }
+
+    pub(super) fn cluster(cluster: Cluster, timeout: Duration) -> Self {
+        Self {
+            layout: Layout::Cluster(Arc::new(cluster)),
             timeout,
         }
     }
 
     /// The value under a key.
     pub(super) async fn get(&self, key: &Key<'_>) -> Result<Option<Vec<u8>>, Failure> {
-        self.link(key.hash()).get(key.text(), self.deadline()).await
+        let deadline = self.deadline();
+        match &self.layout {
+            Layout::One(links) => links.of(key).get(key.text(), deadline).await,
+            Layout::Cluster(cluster) => cluster.get(key, deadline).await,
+        }
     }
 
     /// The answer to a request on one key.
     pub(super) async fn ask(&self, key: &Key<'_>, request: &Request) -> Result<Value, Failure> {
-        self.link(key.hash()).ask(request, self.deadline()).await
+        let deadline = self.deadline();
+        match &self.layout {
+            Layout::One(links) => links.of(key).ask(request, deadline).await,
+            Layout::Cluster(cluster) => cluster.ask(key, request, deadline).await,
+        }
     }
 
     /// The answers to commands on several keys, `most` at a time; those to one server go out in one
@@ -55,68 +97,142 @@ impl Nodes {
         command: impl Fn(&[usize]) -> Cmd,
     ) -> Result<Vec<Part>, Failure> {
         let deadline = self.deadline();
-        let mut groups: Vec<Vec<usize>> = vec![Vec::new(); self.links.len()];
+        let most = most.min(KEYS);
+        let mut groups: Vec<Group> = Vec::new();
         for (at, key) in keys.iter().enumerate() {
-            groups[self.index(key.hash())].push(at);
-        }
-        let command = &command;
-        let asked = groups
-            .into_iter()
-            .zip(&self.links)
-            .filter(|(keys, _)| !keys.is_empty())
-            .map(|(keys, link)| async move {
-                let parts: Vec<Vec<usize>> =
-                    keys.chunks(most.min(KEYS)).map(<[usize]>::to_vec).collect();
-                let request = Request::many(parts.iter().map(|part| command(part)));
-                let answers = values(link.ask(&request, deadline).await?)?;
-                Ok(parts
-                    .into_iter()
-                    .zip(answers)
-                    .map(|(keys, answer)| Part { keys, answer })
-                    .collect::<Vec<_>>())
+            let link = match &self.layout {
+                Layout::One(links) => Arc::clone(links.of(key)),
+                Layout::Cluster(cluster) => cluster.link(key, deadline).await?,
+            };
+            let slot = match &self.layout {
+                Layout::One(_) => 0,
+                Layout::Cluster(_) => slot(key.text().as_bytes()),
+            };
+            let known = groups
+                .iter()
+                .position(|group| Arc::ptr_eq(&group.link, &link));
+            let group = known.unwrap_or_else(|| {
+                groups.push(Group {
+                    link,
+                    parts: Vec::new(),
+                    open: HashMap::new(),
+                });
+                groups.len() - 1
             });
+            groups[group].add(at, slot, most);
+        }
+        let mut asked = Vec::with_capacity(groups.len());
+        for group in groups {
+            let commands = group.parts.iter().map(|part| command(part)).collect();
+            asked.push(self.ask_group(keys, group, commands, deadline));
+        }
         let parts: Result<Vec<Vec<Part>>, Failure> = all(asked).await.into_iter().collect();
         Ok(parts?.into_iter().flatten().collect())
     }
 
-    /// All servers that have keys; one connection to each.
-    pub(super) async fn servers(&self) -> Result<Vec<Arc<Link>>, Failure> {
-        // What was sent on other connections is to be done before the first is asked for keys.
-        if self.links.len() > 1 {
-            self.ping().await?;
+    async fn ask_group(
+        &self,
+        keys: &[Key<'_>],
+        group: Group,
+        commands: Vec<Cmd>,
+        deadline: Instant,
+    ) -> Result<Vec<Part>, Failure> {
+        let Layout::Cluster(cluster) = &self.layout else {
+            let answer = group.link.ask(&Request::many(commands), deadline).await?;
+            let parts = group.parts.into_iter().zip(values(answer)?);
+            return Ok(parts.map(|(keys, answer)| Part { keys, answer }).collect());
+        };
+        let request = Request::many(commands.iter().cloned());
+        let answers = values(group.link.ask(&request, deadline).await?)?;
+        let mut parts = Vec::with_capacity(answers.len());
+        for ((part, command), mut answer) in group.parts.into_iter().zip(commands).zip(answers) {
+            if let Value::ServerError(error) = answer {
+                let failure = Failure::Redis(error.into());
+                if !failure.is_redirection() {
+                    return Err(failure);
+                }
+                // Not carried out: this part finds its own way.
+                let request = Request::one(command);
+                answer = cluster.ask(&keys[part[0]], &request, deadline).await?;
+            }
+            parts.push(Part { keys: part, answer });
         }
-        Ok(vec![Arc::clone(&self.links[0])])
+        Ok(parts)
+    }
+
+    /// A connection to each server that has keys. What was sent before, on others too, is done.
+    pub(super) async fn servers(&self) -> Result<Vec<Arc<Link>>, Failure> {
+        let servers = self.all_links().await?;
+        let busy = servers.iter().flat_map(|links| links.0.iter().skip(1));
+        ping(busy, self.deadline()).await?;
+        Ok(servers
+            .iter()
+            .map(|links| Arc::clone(links.first()))
+            .collect())
+    }
+
+    /// Asks all servers whether they are there.
+    pub(super) async fn ping(&self) -> Result<(), Failure> {
+        let servers = self.all_links().await?;
+        ping(
+            servers.iter().flat_map(|links| links.0.iter()),
+            self.deadline(),
+        )
+        .await
+    }
+
+    async fn all_links(&self) -> Result<Vec<Links>, Failure> {
+        match &self.layout {
+            Layout::One(links) => Ok(vec![links.clone()]),
+            Layout::Cluster(cluster) => cluster.masters(self.deadline()).await,
+        }
     }
 
     /// When a call that begins now has to end.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
-
-    /// Asks all servers whether they are there.
-    pub(super) async fn ping(&self) -> Result<(), Failure> {
-        let ping = Request::one(redis::cmd("PING"));
-        let deadline = self.deadline();
-        let pings = self.links.iter().map(|link| link.ask(&ping, deadline));
-        all(pings)
-            .await
-            .into_iter()
-            .try_for_each(|pong| pong.map(drop))
-    }
-
-    fn link(&self, hash: u64) -> &Arc<Link> {
-        &self.links[self.index(hash)]
-    }
-
-    fn index(&self, hash: u64) -> usize {
-        (hash % self.links.len() as u64) as usize
-    }
 }
 
 impl fmt::Debug for Nodes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.links.first()).finish()
+        match &self.layout {
+            Layout::One(links) => links.first().fmt(f),
+            Layout::Cluster(cluster) => cluster.fmt(f),
+        }
     }
+}
+
+/// What goes out on one connection: the numbers of keys, in parts that one command may name.
+struct Group {
+    link: Arc<Link>,
+    parts: Vec<Vec<usize>>,
+    /// By slot, the part that has room.
+    open: HashMap<u16, usize>,
+}
+
+impl Group {
+    fn add(&mut self, key: usize, slot: u16, most: usize) {
+        match self.open.get(&slot) {
+            Some(part) if self.parts[*part].len() < most => self.parts[*part].push(key),
+            _ => {
+                self.open.insert(slot, self.parts.len());
+                self.parts.push(vec![key]);
+            }
+        }
+    }
+}
+
+async fn ping<'a>(
+    links: impl Iterator<Item = &'a Arc<Link>>,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    let ping = Request::one(redis::cmd("PING"));
+    let pings = links.map(|link| link.ask(&ping, deadline));
+    all(pings)
+        .await
+        .into_iter()
+        .try_for_each(|pong| pong.map(drop))
 }
 
 /// Waits for all at once.

@@ -8,14 +8,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redis::{Cmd, RedisError, Value, cmd};
+use redis::{Cmd, Pipeline, RedisError, Value, cmd};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::failure::Failure;
 use super::link::Link;
-use super::request::{Request, named, value};
+use super::request::{Commands, Request, named, value};
 
 /// How many requests for values may be under way before others wait.
 const UNDER_WAY: usize = 2;
@@ -29,14 +29,24 @@ pub(super) struct Reads(Mutex<State>);
 struct State {
     under_way: usize,
     batches: VecDeque<Batch>,
+    scattered: bool,
     /// The runtime of one who waits.
     runtime: Option<Handle>,
 }
 
+type Caller = oneshot::Sender<Result<Option<Vec<u8>>, RedisError>>;
+
 /// Gets that go out together.
 struct Batch {
-    request: Cmd,
-    callers: Vec<oneshot::Sender<Result<Option<Vec<u8>>, RedisError>>>,
+    commands: Gets,
+    callers: Vec<Caller>,
+}
+
+enum Gets {
+    /// One MGET.
+    Together(Cmd),
+    /// A GET each, where no command may name keys of several slots.
+    Apart(Pipeline),
 }
 
 enum Turn {
@@ -73,13 +83,23 @@ impl Link {
     }
 
     /// Sends what waits as one request.
-    async fn send_batch(&self, Batch { request, callers }: Batch) {
-        match timeout(self.timeout(), self.send(&Request::one(request))).await {
+    async fn send_batch(&self, Batch { commands, callers }: Batch) {
+        let request = Request {
+            commands: match commands {
+                Gets::Together(command) => Commands::One(command),
+                Gets::Apart(commands) => Commands::Many(commands),
+            },
+            repeatable: true,
+        };
+        match timeout(self.timeout(), self.send(&request)).await {
             Ok(Ok(Value::Array(values))) if values.len() == callers.len() => {
                 self.answered();
                 for (caller, answer) in callers.into_iter().zip(values) {
                     // Nobody may be waiting any more.
-                    let _ = caller.send(Ok(value(answer).unwrap_or_default()));
+                    let _ = caller.send(match answer {
+                        Value::ServerError(error) => Err(error.into()),
+                        answer => Ok(value(answer).unwrap_or_default()),
+                    });
                 }
             }
             Ok(Err(error)) => {
@@ -93,7 +113,28 @@ impl Link {
     }
 }
 
+impl Batch {
+    fn add(&mut self, key: &str, caller: Caller) {
+        match &mut self.commands {
+            Gets::Together(command) => {
+                command.arg(key);
+            }
+            Gets::Apart(commands) => {
+                commands.add_command(named("GET", key));
+            }
+        }
+        self.callers.push(caller);
+    }
+}
+
 impl Reads {
+    pub(super) fn scattered() -> Self {
+        Self(Mutex::new(State {
+            scattered: true,
+            ..State::default()
+        }))
+    }
+
     fn join(&self, key: &str) -> Turn {
         let mut state = self.state();
         if state.under_way < UNDER_WAY {
@@ -105,17 +146,18 @@ impl Reads {
             state.runtime = Handle::try_current().ok();
         }
         match state.batches.back_mut() {
-            Some(batch) if batch.callers.len() < BATCH => {
-                batch.request.arg(key);
-                batch.callers.push(sender);
-            }
+            Some(batch) if batch.callers.len() < BATCH => batch.add(key, sender),
             _ => {
-                let mut request = cmd("MGET");
-                request.arg(key);
-                state.batches.push_back(Batch {
-                    request,
-                    callers: vec![sender],
-                });
+                let commands = match state.scattered {
+                    false => Gets::Together(cmd("MGET")),
+                    true => Gets::Apart(Pipeline::new()),
+                };
+                let mut batch = Batch {
+                    commands,
+                    callers: Vec::new(),
+                };
+                batch.add(key, sender);
+                state.batches.push_back(batch);
             }
         }
         Turn::Later(receiver)

@@ -62,6 +62,36 @@ impl Request {
         }
     }
 
+    /// The same for a node that is just getting the key's slot; the last answer counts.
+    pub(super) fn asking(self) -> Self {
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("ASKING");
+        match &self.commands {
+            Commands::One(command) => {
+                pipeline.add_command(command.clone());
+            }
+            Commands::Many(commands) => {
+                for (at, command) in commands.cmd_iter().enumerate() {
+                    if at > 0 {
+                        pipeline.cmd("ASKING");
+                    }
+                    pipeline.add_command(command.clone());
+                }
+            }
+            Commands::Atomic(commands) => {
+                pipeline.cmd("MULTI");
+                for command in commands.cmd_iter() {
+                    pipeline.add_command(command.clone());
+                }
+                pipeline.cmd("EXEC");
+            }
+        }
+        Self {
+            commands: Commands::Many(pipeline),
+            ..self
+        }
+    }
+
     pub(super) fn add(key: &str, bytes: &[u8], ttl: Option<Duration>) -> Self {
         let mut add = set(key, bytes, ttl);
         add.arg("NX");

@@ -54,6 +54,16 @@ impl Target {
         }
     }
 
+    pub(super) fn host(&self) -> Option<&str> {
+        let Place::Server(client) = &self.place else {
+            return None;
+        };
+        match client.get_connection_info().addr() {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => Some(host),
+            _ => None,
+        }
+    }
+
     /// Whether another server may be the right one the next time.
     pub(super) fn moves(&self) -> bool {
         matches!(self.place, Place::Sentinel { .. })
@@ -159,7 +169,7 @@ pub(super) fn client(
 ) -> RedisResult<Client> {
     let info: ConnectionInfo = redis::IntoConnectionInfo::into_connection_info(address)?;
     // Small requests must not wait for the answers to those before them.
-    let tcp = TcpSettings::default().set_nodelay(std::env::var("ND").is_ok());
+    let tcp = TcpSettings::default().set_nodelay(true);
     Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp))
 }
 
@@ -225,8 +235,8 @@ async fn open(client: Client) -> RedisResult<Opened> {
     let mut config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(None)
-        .set_pipeline_buffer_size(std::env::var("BUF").map_or(50, |b| b.parse().unwrap_or(50)))
-        .set_write_backpressure_boundary(std::env::var("WB").map_or(8, |b| b.parse().unwrap_or(8)) * 1024);
+        .set_pipeline_buffer_size(1024)
+        .set_write_backpressure_boundary(64 * 1024);
     if client.get_connection_info().redis_settings().protocol() != ProtocolVersion::RESP2 {
         let watch = Watch(Arc::clone(&lost));
         config = config.set_push_sender(move |push: PushInfo| {

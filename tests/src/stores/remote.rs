@@ -1,10 +1,16 @@
 //! Stores on real servers, each on one of its own.
 
 use cacheio_core::Result;
+use cacheio_sync::Memcached;
 use cacheio_tokio::Redis;
 
 use crate::place::Ground;
 use crate::servers;
+
+/// Memcached.
+pub fn memcached(ground: &Ground) -> Memcached {
+    built(Memcached::new(&patient(&ground.lease::<servers::Memcached>().url())))
+}
 
 /// Redis.
 pub fn redis(ground: &Ground) -> Redis {

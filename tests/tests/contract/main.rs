@@ -283,6 +283,7 @@ contract! {
         arc_dyn: arc_dyn, manual;
         box_dyn: box_dyn, manual;
         bytes: bytes, manual;
+        memcached: memcached, seconds;
     }
     tasks, Tasks: {
         memory: memory, manual;

@@ -1,0 +1,173 @@
+//! What the benchmarks on servers measure: the same values, encoding, keys and TTL through cacheio
+//! and through the clients that it stands on.
+
+mod memcached;
+mod redis;
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+use cacheio::{AsyncCache, Cache};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+pub use memcached::{AsyncMeta, Classic, Meta};
+pub use redis::{Blocking, Multiplexed};
+
+/// The TTL of all entries.
+const TTL: Duration = Duration::from_secs(600);
+
+/// A client under test, as one thread has it.
+pub trait ThreadClient: 'static {
+    /// Reads an entry that is there.
+    fn get<V: Sample>(&mut self, name: Name) -> V;
+
+    /// Replaces an entry.
+    fn set<V: Sample>(&mut self, name: Name, value: &'static V);
+
+    /// Reads entries that are there, in the order asked.
+    fn get_many<V: Sample>(&mut self, names: &[Name]) -> Vec<V>;
+}
+
+/// A client under test, as one task has it: a clone of what all share.
+pub trait TaskClient: Clone + Send + Sync + 'static {
+    /// Reads an entry that is there.
+    fn get<V: Sample>(&mut self, name: Name) -> impl Future<Output = V> + Send;
+
+    /// Replaces an entry.
+    fn set<V: Sample>(&mut self, name: Name, value: &'static V) -> impl Future<Output = ()> + Send;
+
+    /// Reads entries that are there, in the order asked.
+    fn get_many<V: Sample>(&mut self, names: &[Name]) -> impl Future<Output = Vec<V>> + Send;
+}
+
+/// A key.
+#[derive(Clone, Copy, Debug)]
+pub struct Name {
+    /// As it is given to a cache.
+    pub key: &'static str,
+    /// As it is on the server: what a cache's namespace makes of it.
+    pub text: &'static str,
+}
+
+impl Name {
+    /// The keys of one kind of value. Their text stays for ever.
+    pub fn all(kind: &str, count: usize) -> Vec<Self> {
+        let name = |at| {
+            let text: &'static str = format!("bench:{kind}:{at:08}").leak();
+            let key = text.strip_prefix("bench:").expect("it begins so");
+            Self { key, text }
+        };
+        (0..count).map(name).collect()
+    }
+}
+
+/// What is cached: 500 bytes as JSON.
+pub trait Sample:
+    Serialize + DeserializeOwned + Clone + Debug + PartialEq + Send + Sync + 'static
+{
+    /// As the table calls it, and the keys of its entries.
+    const KIND: &'static str;
+
+    /// The value of every entry.
+    fn sample() -> Self;
+}
+
+impl Sample for String {
+    const KIND: &'static str = "string";
+
+    fn sample() -> Self {
+        "v".repeat(498)
+    }
+}
+
+/// As a web shop may have it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Article {
+    id: u64,
+    name: String,
+    price: f64,
+    stock: Option<u32>,
+    on_sale: bool,
+    tags: Vec<String>,
+    description: String,
+}
+
+impl Sample for Article {
+    const KIND: &'static str = "struct";
+
+    fn sample() -> Self {
+        let mut article = Self {
+            id: 4_711_000_042,
+            name: "A \"quoted\" name, as they come".into(),
+            price: 1999.95,
+            stock: Some(17),
+            on_sale: true,
+            tags: ["garden", "outdoor", "sale", "new"].map(Into::into).into(),
+            description: String::new(),
+        };
+        article.description = "d".repeat(500 - encode(&article).len());
+        article
+    }
+}
+
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("samples can be encoded")
+}
+
+fn decode<V: Sample>(bytes: impl AsRef<[u8]>) -> V {
+    serde_json::from_slice(bytes.as_ref()).expect("what was stored was encoded")
+}
+
+impl ThreadClient for Cache {
+    fn get<V: Sample>(&mut self, name: Name) -> V {
+        Self::get(self, name.key)
+            .expect("the server answers")
+            .expect("a hit")
+    }
+
+    fn set<V: Sample>(&mut self, name: Name, value: &'static V) {
+        self.set_with(name.key, value, TTL)
+            .expect("the server answers");
+    }
+
+    fn get_many<V: Sample>(&mut self, names: &[Name]) -> Vec<V> {
+        let found = Self::get_many::<V>(self, names.iter().map(|name| name.key));
+        let found = found.expect("the server answers").into_iter();
+        found.map(|value| value.expect("a hit")).collect()
+    }
+}
+
+impl TaskClient for AsyncCache {
+    async fn get<V: Sample>(&mut self, name: Name) -> V {
+        Self::get(self, name.key)
+            .await
+            .expect("the server answers")
+            .expect("a hit")
+    }
+
+    async fn set<V: Sample>(&mut self, name: Name, value: &'static V) {
+        self.set_with(name.key, value, TTL)
+            .await
+            .expect("the server answers");
+    }
+
+    async fn get_many<V: Sample>(&mut self, names: &[Name]) -> Vec<V> {
+        let keys: Vec<&'static str> = names.iter().map(|name| name.key).collect();
+        let found = Self::get_many::<V>(self, keys).await;
+        let found = found.expect("the server answers").into_iter();
+        found.map(|value| value.expect("a hit")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_is_500_bytes_of_json() {
+        assert_eq!(encode(&String::sample()).len(), 500);
+        assert_eq!(encode(&Article::sample()).len(), 500);
+    }
+}

@@ -1,0 +1,72 @@
+//! The raw clients of Redis.
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncCommands, Client, Commands, Connection};
+
+use super::{Name, Sample, TTL, TaskClient, ThreadClient, decode, encode};
+
+/// The connection that tasks share.
+#[derive(Clone)]
+pub struct Multiplexed(MultiplexedConnection);
+
+impl Multiplexed {
+    /// Connects.
+    pub async fn connect(url: &str) -> Self {
+        let client = Client::open(url).expect("a URL");
+        let connection = client.get_multiplexed_async_connection().await;
+        Self(connection.expect("the server is there"))
+    }
+}
+
+impl TaskClient for Multiplexed {
+    async fn get<V: Sample>(&mut self, name: Name) -> V {
+        let bytes: Option<Vec<u8>> = self.0.get(name.text).await.expect("the server answers");
+        decode(bytes.expect("a hit"))
+    }
+
+    async fn set<V: Sample>(&mut self, name: Name, value: &'static V) {
+        let stored = self.0.pset_ex(name.text, encode(value), milliseconds());
+        stored.await.expect("the server answers")
+    }
+
+    async fn get_many<V: Sample>(&mut self, names: &[Name]) -> Vec<V> {
+        let texts: Vec<&str> = names.iter().map(|name| name.text).collect();
+        let found: Vec<Option<Vec<u8>>> = self.0.mget(texts).await.expect("the server answers");
+        let found = found.into_iter();
+        found.map(|bytes| decode(bytes.expect("a hit"))).collect()
+    }
+}
+
+/// A thread's own connection.
+pub struct Blocking(Connection);
+
+impl Blocking {
+    /// Connects.
+    pub fn connect(url: &str) -> Self {
+        let client = Client::open(url).expect("a URL");
+        Self(client.get_connection().expect("the server is there"))
+    }
+}
+
+impl ThreadClient for Blocking {
+    fn get<V: Sample>(&mut self, name: Name) -> V {
+        let bytes: Option<Vec<u8>> = self.0.get(name.text).expect("the server answers");
+        decode(bytes.expect("a hit"))
+    }
+
+    fn set<V: Sample>(&mut self, name: Name, value: &'static V) {
+        let stored = self.0.pset_ex(name.text, encode(value), milliseconds());
+        stored.expect("the server answers")
+    }
+
+    fn get_many<V: Sample>(&mut self, names: &[Name]) -> Vec<V> {
+        let texts: Vec<&str> = names.iter().map(|name| name.text).collect();
+        let found: Vec<Option<Vec<u8>>> = self.0.mget(texts).expect("the server answers");
+        let found = found.into_iter();
+        found.map(|bytes| decode(bytes.expect("a hit"))).collect()
+    }
+}
+
+fn milliseconds() -> u64 {
+    u64::try_from(TTL.as_millis()).expect("not that long")
+}
