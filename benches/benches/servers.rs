@@ -267,10 +267,10 @@ impl Row {
     /// Callers that are tasks of [`runtime`], with a clone of the client each.
     fn tasks<C: TaskClient, V: Sample>(&self, name: &'static str, client: C) -> Contestant {
         let (operation, count) = (self.operation, self.callers.count());
-        let mut first = client.clone();
+        let (mut first, value) = (client.clone(), sample::<V>());
         runtime().block_on(async move {
             for name in names::<V>() {
-                first.set(*name, sample::<V>()).await;
+                first.set(*name, value).await;
             }
         });
         let turn = move |duration| {
@@ -299,9 +299,9 @@ impl Row {
         client: impl Fn() -> C + Sync + 'static,
     ) -> Contestant {
         let (operation, count) = (self.operation, self.callers.count());
-        let mut first = client();
+        let (mut first, value) = (client(), sample::<V>());
         for name in names::<V>() {
-            first.set(*name, sample::<V>());
+            first.set(*name, value);
         }
         drop(first);
         let turn = move |duration| {
@@ -490,6 +490,7 @@ fn names<V: Sample>() -> &'static [Name] {
     names.get_or_init(|| Name::all(V::KIND, KEYS))
 }
 
+/// A value that stays for ever, so that no one clones it.
 fn sample<V: Sample>() -> &'static V {
     Box::leak(Box::new(V::sample()))
 }

@@ -13,8 +13,8 @@ use serde_core::de::{
 
 use crate::error::BoxError;
 
-/// How deep values may be nested; each struct, enum, sequence, map and option is a level. JSON has
-/// the same limit, and the stack of a thread holds it.
+/// How deep values may be nested, as in `serde_json`; but options are levels too. A debug build goes
+/// that deep in half of a thread's usual stack of 2 MiB.
 const DEPTH: usize = 128;
 
 /// A part of serde's reading, within limits.
@@ -29,7 +29,7 @@ struct Limits<'a> {
     depth: usize,
     /// How many elements all sequences and maps that follow may have.
     elements: &'a Cell<usize>,
-    /// Whether the bytes say how many elements there are, rather than the type.
+    /// Whether elements are to be counted: the bytes say how many there are, not the type.
     counted: bool,
 }
 
@@ -80,15 +80,30 @@ impl<'a> Limits<'a> {
         }
     }
 
-    /// Takes what the bytes announce from what may come. Each element takes a byte at least.
-    fn announce<E: Error>(&self, elements: Option<usize>) -> Result<(), E> {
-        if let (true, Some(elements)) = (self.counted, elements) {
-            let left = self.elements.get().checked_sub(elements);
-            self.elements.set(
-                left.ok_or_else(|| E::custom("it announces more elements than there are bytes"))?,
-            );
-        }
+    /// Takes some elements from those that may come.
+    fn take<E: Error>(&self, elements: usize) -> Result<(), E> {
+        let left = self.elements.get().checked_sub(elements);
+        self.elements
+            .set(left.ok_or_else(|| E::custom("it has more elements than bytes"))?);
         Ok(())
+    }
+
+    /// Takes all elements that are announced, before room is made for them; else one by one.
+    fn announced<E: Error>(self, elements: Option<usize>) -> Result<Self, E> {
+        match elements {
+            Some(elements) if self.counted => {
+                self.take(elements)?;
+                Ok(Self {
+                    counted: false,
+                    ..self
+                })
+            }
+            _ => Ok(self),
+        }
+    }
+
+    fn next<E: Error>(&self) -> Result<(), E> {
+        if self.counted { self.take(1) } else { Ok(()) }
     }
 }
 
@@ -212,13 +227,13 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<'_, V> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<V::Value, A::Error> {
-        self.limits.announce(elements.size_hint())?;
-        self.part.visit_seq(self.limits.on(elements))
+        let limits = self.limits.announced(elements.size_hint())?;
+        self.part.visit_seq(limits.on(elements))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error> {
-        self.limits.announce(entries.size_hint())?;
-        self.part.visit_map(self.limits.on(entries))
+        let limits = self.limits.announced(entries.size_hint())?;
+        self.part.visit_map(limits.on(entries))
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
@@ -241,6 +256,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Bounded<'_, A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
+        self.limits.next()?;
         self.part.next_element_seed(self.limits.on(seed))
     }
 
@@ -256,6 +272,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Bounded<'_, A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
+        self.limits.next()?;
         self.part.next_key_seed(self.limits.on(seed))
     }
 

@@ -9,7 +9,7 @@ use crate::error::BoxError;
 /// and binary. Structs are maps from the names of their fields, so that fields can be added and
 /// moved, and other languages can read them.
 ///
-/// Values nested more than 128 deep are not read.
+/// Values nested more than 128 deep, options included, are not read.
 ///
 /// ```
 /// use cacheio_core::{Codec, MessagePack};

@@ -10,7 +10,7 @@ use crate::error::BoxError;
 /// with the types. And what needs to look at the bytes first cannot be read: `serde_json::Value`,
 /// `#[serde(untagged)]`, `#[serde(flatten)]`, `#[serde(skip_serializing_if = …)]` and the like.
 ///
-/// Values nested more than 128 deep are not read.
+/// Values nested more than 128 deep, options included, are not read.
 ///
 /// ```
 /// use cacheio_core::{Codec, Postcard};
@@ -22,7 +22,7 @@ use crate::error::BoxError;
 pub struct Postcard;
 
 /// How many elements without bytes of their own, such as `()`, one value may have.
-const EMPTY_ELEMENTS: usize = 1 << 16;
+const EMPTY_ELEMENTS: usize = 1 << 12;
 
 impl Codec for Postcard {
     fn encode(&self, value: &dyn erased_serde::Serialize) -> Result<Vec<u8>, BoxError> {

@@ -15,9 +15,12 @@ use crate::{Error, ErrorKind, Key, Result};
 /// How many keys are deleted by one request.
 const BATCH: usize = 4096;
 
-/// What a listing is asked for: by the hash table, where no key can be missed that moves from one
-/// of the server's lists to another; older servers know only the other.
+/// What a listing is asked for: by the hash table; or by the lists of what was used last, where keys
+/// that move from one to another are missed, as older servers know nothing else.
 const LISTINGS: [&str; 2] = ["lru_crawler metadump hash", "lru_crawler metadump all"];
+
+/// How often a listing that may miss keys is made until it finds none.
+const ROUNDS: usize = 10;
 
 /// How long a server may be busy with other listings, in timeouts.
 const PATIENCE: u32 = 10;
@@ -33,10 +36,20 @@ impl Cluster {
         let mut result = Ok(());
         for server in &self.servers {
             // Those that answer are cleared, whatever the others do.
-            let cleared = keys(server, prefix).and_then(|keys| self.delete_all(&keys));
-            result = result.and(cleared);
+            result = result.and(self.clear_one(server, prefix));
         }
         result
+    }
+
+    fn clear_one(&self, server: &Arc<Server>, prefix: &str) -> Result<()> {
+        for _ in 0..ROUNDS {
+            let (keys, complete) = keys(server, prefix)?;
+            self.delete_all(&keys)?;
+            if complete || keys.is_empty() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn delete_all(&self, keys: &[String]) -> Result<()> {
@@ -48,8 +61,8 @@ impl Cluster {
     }
 }
 
-/// The keys on a server that begin with `prefix`.
-fn keys(server: &Arc<Server>, prefix: &str) -> Result<Vec<String>> {
+/// The keys on a server that begin with `prefix`, and whether these are all.
+fn keys(server: &Arc<Server>, prefix: &str) -> Result<(Vec<String>, bool)> {
     let until = server.deadline() + server.timeout() * (PATIENCE - 1);
     let mut listings = LISTINGS.iter().peekable();
     loop {
@@ -61,7 +74,7 @@ fn keys(server: &Arc<Server>, prefix: &str) -> Result<Vec<String>> {
             ));
         };
         match list(server, listing, prefix).map_err(|failure| server.error(failure))? {
-            Listing::Keys(keys) => return Ok(keys),
+            Listing::Keys(keys) => return Ok((keys, **listing == LISTINGS[0])),
             Listing::Unknown => drop(listings.next()),
             // It makes one listing at a time, and looks for expired entries in between.
             Listing::Busy if Instant::now() < until => {

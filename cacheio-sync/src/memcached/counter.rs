@@ -98,25 +98,55 @@ impl Counter<'_> {
         };
         let count = integer(&seen.value).ok_or_else(no_integer)?;
         let sum = count.checked_add(by).ok_or_else(overflow)?;
+        if count < 0 || sum < 0 {
+            return self.replace(sum, cas, seen.ttl.unwrap_or(-1));
+        }
         let answer = self.request(|request| {
-            if count >= 0 && sum >= 0 {
-                // The server leaves the TTL alone.
-                let command = request.command(MetaOp::Arithmetic, self.key)?;
-                let command = if by < 0 { command.flag("MD") } else { command };
-                command
-                    .number('D', by.unsigned_abs())
-                    .number('C', cas)
-                    .end();
-            } else {
-                let value = sum.to_string();
-                let command = request.command(MetaOp::Set, self.key)?;
-                let command = command.length(value.as_bytes())?.number('C', cas);
-                let left = unchanged(seen.ttl.unwrap_or(-1));
-                command.number('T', left).value(value.as_bytes());
-            }
+            let command = request.command(MetaOp::Arithmetic, self.key)?;
+            let command = if by < 0 { command.flag("MD") } else { command };
+            command
+                .number('D', by.unsigned_abs())
+                .number('C', cas)
+                .end();
             Ok(())
         })?;
         self.swapped(&answer, sum)
+    }
+
+    /// Writes a counter that the server cannot count, with the seconds that it had left.
+    fn replace(&self, sum: i64, cas: u64, left: i64) -> Result<Option<i64>> {
+        let (now_left, answer) = self.write(sum, cas, left)?;
+        if let (ReturnCode::Hd, Some(cas)) = (answer.code, answer.cas)
+            && now_left != left
+            && now_left > 0
+        {
+            // The server's clock ticked since the seconds were read. Each time the counter would
+            // live for a second longer: one that is often written, for ever.
+            self.write(sum, cas, now_left)?;
+        }
+        self.swapped(&answer, sum)
+    }
+
+    /// Writes a counter if nobody wrote since it had this `cas`; how many seconds it had left right
+    /// before, and the answer.
+    fn write(&self, sum: i64, cas: u64, left: i64) -> Result<(i64, Answer)> {
+        let value = sum.to_string();
+        let mut request = Request::with_capacity(600);
+        request.command(MetaOp::Get, self.key)?.flag("t").end();
+        let command = request.command(MetaOp::Set, self.key)?;
+        let command = command.length(value.as_bytes())?.number('C', cas).flag("c");
+        command.number('T', unchanged(left)).value(value.as_bytes());
+        let parts = [request.len()];
+        let exchange = self
+            .server
+            .begin(Effect::Once, request.bytes(), &parts, self.deadline);
+        let answers = exchange.and_then(|exchange| {
+            exchange.finish(self.deadline, |connection| {
+                let seen = connection.answer(self.deadline)?;
+                Ok((seen.ttl.unwrap_or(left), connection.answer(self.deadline)?))
+            })
+        });
+        answers.map_err(|failure| self.server.error(failure))
     }
 
     fn read(&self) -> Result<Answer> {

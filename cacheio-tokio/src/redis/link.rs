@@ -376,7 +376,8 @@ async fn transmit(connection: &MultiplexedConnection, commands: &Commands) -> Re
         ),
         Commands::Atomic(pipeline) => connection
             .send_packed_commands(pipeline, pipeline.len() + 1, 1)
-            .await?
+            .await
+            .map_err(first_refusal)?
             .pop()
             .unwrap_or(Value::Nil),
     };
@@ -384,4 +385,12 @@ async fn transmit(connection: &MultiplexedConnection, commands: &Commands) -> Re
         Value::ServerError(error) => Err(error.into()),
         answer => Ok(answer),
     }
+}
+
+/// Why a transaction was not carried out: what the server said to its first command that it did
+/// not take.
+fn first_refusal(error: RedisError) -> RedisError {
+    let refusals = error.clone().into_server_errors();
+    let first = refusals.and_then(|refusals| refusals.first().map(|(_, first)| first.clone()));
+    first.map_or(error, RedisError::from)
 }

@@ -2,14 +2,21 @@
 
 use cacheio_core::Result;
 use cacheio_sync::Memcached;
-use cacheio_tokio::Redis;
+use cacheio_tokio::{Redis, SpawnBlocking};
 
 use crate::place::Ground;
 use crate::servers;
 
 /// Memcached.
 pub fn memcached(ground: &Ground) -> Memcached {
-    built(Memcached::new(&patient(&ground.lease::<servers::Memcached>().url())))
+    built(Memcached::new(&patient(
+        &ground.lease::<servers::Memcached>().url(),
+    )))
+}
+
+/// As [`memcached`], for tasks.
+pub fn async_memcached(ground: &Ground) -> SpawnBlocking<Memcached> {
+    SpawnBlocking::new(memcached(ground))
 }
 
 /// Redis.

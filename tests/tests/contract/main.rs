@@ -284,6 +284,8 @@ contract! {
         box_dyn: box_dyn, manual;
         bytes: bytes, manual;
         memcached: memcached, seconds;
+        redis: redis, milliseconds;
+        redis_cluster: redis_cluster, milliseconds;
     }
     tasks, Tasks: {
         memory: memory, manual;
@@ -293,6 +295,7 @@ contract! {
         arc_dyn: async_arc_dyn, manual;
         box_dyn: async_box_dyn, manual;
         bytes: yielding_bytes, manual;
+        memcached: async_memcached, seconds;
         redis: redis, milliseconds;
         redis_cluster: redis_cluster, milliseconds;
     }

@@ -161,6 +161,11 @@ mod threads {
             || $body
         };
     }
+    macro_rules! load_many {
+        ($missing:ident => $body:block) => {
+            |$missing: Vec<&'static str>| $body
+        };
+    }
     macro_rules! go {
         ($body:block) => {
             shuttle::thread::spawn(move || $body)
@@ -215,6 +220,11 @@ mod tasks {
     macro_rules! load {
         ($body:block) => {
             || async { $body }
+        };
+    }
+    macro_rules! load_many {
+        ($missing:ident => $body:block) => {
+            async |$missing: Vec<&'static str>| $body
         };
     }
     macro_rules! go {

@@ -234,3 +234,81 @@ scenario!(concurrent_writes_of_one_key_do_not_lose_each_other, cache, {
     }
     assert_eq!(wait!(cache.get::<i64>("k")).unwrap(), Some(2));
 });
+
+// Batches that lead each other's keys, and a single caller: each key is loaded once.
+scenario!(batches_that_overlap_load_each_key_once, cache, {
+    let (a, b) = (Truth::default(), Truth::default());
+    let mut batches = Vec::new();
+    for keys in [["a", "b"], ["b", "a"]] {
+        let (cache, a, b) = (cache.clone(), a.clone(), b.clone());
+        batches.push(go!({
+            let load = load_many!(missing => {
+                pause!();
+                let load = |key| (key, if key == "a" { a.load() } else { b.load() });
+                missing.into_iter().map(load).collect::<Vec<_>>()
+            });
+            assert_eq!(wait!(cache.get_or_set_many(keys, load)), [Some(0); 2]);
+        }));
+    }
+    let single = wait!(cache.get_or_set("b", load!({ pause!(); b.load() })));
+    assert_eq!(single, 0);
+    for batch in batches {
+        end!(batch);
+    }
+    assert_eq!((a.loads(), b.loads()), (1, 1));
+});
+
+// A batch and a single caller that load, and a writer that makes what they load obsolete, twice.
+scenario!(writes_during_a_batch_are_not_overwritten, cache, {
+    let truth = Truth::default();
+    let batch = {
+        let (cache, truth) = (cache.clone(), truth.clone());
+        go!({
+            let load = load_many!(missing => {
+                let value = truth.load();
+                pause!();
+                missing.into_iter().map(|key| (key, value)).collect::<Vec<_>>()
+            });
+            wait!(cache.get_or_set_many(["k", "other"], load));
+        })
+    };
+    for now in 1..=2 {
+        truth.becomes(now);
+        match now {
+            1 => drop(wait!(cache.delete("k")).unwrap()),
+            _ => drop(wait!(cache.delete_many(["other", "k"])).unwrap()),
+        }
+        let seen = wait!(cache.get::<u64>("k")).unwrap();
+        assert!(seen.is_none_or(|seen| seen == now), "{seen:?} was loaded before {now}");
+        if now == 2 {
+            let load = load_many!(missing => {
+                let value = truth.load();
+                missing.into_iter().map(|key| (key, value)).collect::<Vec<_>>()
+            });
+            assert_eq!(wait!(cache.get_or_set_many(["other", "k"], load)), [Some(2); 2]);
+        }
+    }
+    end!(batch);
+    assert_eq!(wait!(cache.get::<u64>("k")).unwrap(), Some(2));
+});
+
+// A batch and another load that give up wait for nothing that does not come.
+scenario!(a_batch_takes_over_what_others_leave_out, cache, {
+    let leaving = {
+        let cache = cache.clone();
+        go!({
+            let load = load_many!(missing => {
+                pause!();
+                missing.into_iter().filter(|key| *key == "a").map(|key| (key, 1_u64)).collect::<Vec<_>>()
+            });
+            wait!(cache.get_or_set_many(["a", "b"], load))
+        })
+    };
+    let load = load_many!(missing => {
+        missing.into_iter().map(|key| (key, 2_u64)).collect::<Vec<_>>()
+    });
+    let values = wait!(cache.get_or_set_many(["b", "a"], load));
+    assert!(matches!(values[..], [Some(2), Some(1 | 2)]), "{values:?}");
+    let left = end!(leaving);
+    assert!(matches!(left[..], [Some(1 | 2), None | Some(2)]), "{left:?}");
+});

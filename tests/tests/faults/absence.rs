@@ -1,0 +1,201 @@
+//! A server that is killed, was never there, or hangs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use cacheio_core::ErrorKind;
+use cacheio_tests::face::{Face, join_all};
+
+use crate::scene::{Harmed, Scene, is_used_again, kept_to, timed};
+
+/// Callers who keep asking for some keys, and what they saw.
+struct Load {
+    keys: Vec<AtomicUsize>,
+    loads: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl Load {
+    fn new(keys: usize) -> Arc<Self> {
+        Arc::new(Self {
+            keys: (0..keys).map(|_| AtomicUsize::new(0)).collect(),
+            loads: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    /// One caller; how long each call took.
+    async fn call<F: Face>(self: Arc<Self>, cache: F, caller: usize) -> Vec<Duration> {
+        let mut calls = Vec::new();
+        while !self.stop.load(Ordering::SeqCst) {
+            let key = (caller + calls.len() * 7) % self.keys.len();
+            let load = || self.load::<F>(key);
+            let (value, took) = timed(cache.get_or_set(("load", key), load)).await;
+            assert_eq!(value, format!("value of {key}"));
+            calls.push(took);
+            F::sleep(Duration::from_millis(15)).await;
+        }
+        calls
+    }
+
+    async fn load<F: Face>(&self, key: usize) -> String {
+        let others = self.keys[key].fetch_add(1, Ordering::SeqCst);
+        assert_eq!(others, 0, "two loads of one key at a time");
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        F::sleep(Duration::from_millis(3)).await;
+        self.keys[key].fetch_sub(1, Ordering::SeqCst);
+        format!("value of {key}")
+    }
+}
+
+pub(crate) async fn killed_under_load_and_back<F: Face>(scene: Scene<F, impl Harmed>) {
+    let timeout = Duration::from_secs(1);
+    let cache = scene.cache(timeout);
+    let load = Load::new(48);
+    let count = if std::any::type_name::<F>().ends_with("Tasks") {
+        500
+    } else {
+        100
+    };
+    let callers = (0..count).map(|caller| F::spawn(Arc::clone(&load).call(cache.clone(), caller)));
+    let callers = callers.collect();
+    F::sleep(Duration::from_millis(700)).await;
+    let loads = || load.loads.load(Ordering::SeqCst);
+    assert_eq!(
+        loads(),
+        48,
+        "each key is loaded once while the server is there"
+    );
+    scene.server.kill();
+    F::sleep(Duration::from_secs(3)).await;
+    assert!(loads() > 48, "nobody has noticed that the server is gone");
+    scene.server.restart();
+    is_used_again(&cache).await;
+    // Those who found the server gone have gone round once more.
+    F::sleep(Duration::from_millis(500)).await;
+    let settled = loads();
+    F::sleep(Duration::from_millis(500)).await;
+    assert_eq!(loads(), settled, "what was loaded is not found");
+    load.stop.store(true, Ordering::SeqCst);
+    let calls = join_all(callers).await.concat();
+    assert_eq!(cache.stats().load_errors, 0);
+    kept_to(timeout, calls);
+}
+
+pub(crate) async fn absent_at_start<F: Face>(scene: Scene<F, impl Harmed>) {
+    scene.server.kill();
+    let cache = scene.cache(Duration::from_secs(1));
+    let (got, took) = timed(cache.get::<i32>("k")).await;
+    assert_eq!(got.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(
+        took < Duration::from_millis(500),
+        "a closed port cost {took:?}"
+    );
+    assert_eq!(
+        cache.ping().await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+    assert_eq!(cache.get_or_set("k", || async { 1 }).await, 1);
+    assert_eq!(
+        cache.get_or_set("k", || async { 2 }).await,
+        2,
+        "nothing is stored anywhere"
+    );
+    assert_eq!(
+        cache.set("k", 3).await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+    scene.server.restart();
+    is_used_again(&cache).await;
+    cache.ping().await.unwrap();
+    assert_eq!(cache.get_or_set("k", || async { 4 }).await, 4);
+    assert_eq!(cache.get_or_set("k", || async { 5 }).await, 4);
+}
+
+pub(crate) async fn stopped_for_5_seconds<F: Face>(scene: Scene<F, impl Harmed>) {
+    let timeout = Duration::from_millis(300);
+    let cache = scene.cache(timeout);
+    cache.set("k", 1).await.unwrap();
+    scene.server.pause();
+    let stopped = Instant::now();
+    let callers = (0..60).map(|caller| {
+        let cache = cache.clone();
+        F::spawn(async move {
+            let (failed, took) = match caller % 4 {
+                0 => timed(async { cache.get::<i32>("k").await.err() }).await,
+                1 => timed(async { cache.set(("k", caller), 2).await.err() }).await,
+                2 => timed(async { cache.get_many::<i32>(vec!["k", "other"]).await.err() }).await,
+                _ => timed(async { cache.increment(("count", caller), 1).await.err() }).await,
+            };
+            let kind = failed.map(|error| error.kind());
+            assert!(
+                matches!(kind, Some(ErrorKind::Timeout | ErrorKind::Unavailable)),
+                "{kind:?}"
+            );
+            took
+        })
+    });
+    kept_to(timeout, join_all(callers.collect()).await);
+    let ((), took) = timed(async {
+        for call in 0..500 {
+            let error = cache.get::<i32>(("k", call)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert_eq!(cache.get_or_set(("k", call), || async { call }).await, call);
+        }
+    })
+    .await;
+    assert!(
+        took < Duration::from_millis(500),
+        "1,000 calls that ask nobody took {took:?}"
+    );
+    F::sleep(Duration::from_secs(5).saturating_sub(stopped.elapsed())).await;
+    scene.server.resume();
+    is_used_again(&cache).await;
+    assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
+}
+
+pub(crate) async fn a_delete_is_not_undone_by_an_older_write_in_doubt<F: Face>(
+    scene: Scene<F, impl Harmed>,
+) {
+    let cache = scene.cache(Duration::from_millis(200));
+    for round in 0..3 {
+        let keys: Vec<_> = (0..24).map(|key| ("doubt", round, key)).collect();
+        cache
+            .set_many(keys.iter().map(|key| (*key, 1)).collect())
+            .await
+            .unwrap();
+        scene.server.pause();
+        let writers = keys.iter().map(|key| {
+            let (cache, key) = (cache.clone(), *key);
+            F::spawn(async move {
+                match key.2 % 3 {
+                    0 => cache.set(key, 2).await.unwrap_err(),
+                    1 => cache.set_many(vec![(key, 2)]).await.unwrap_err(),
+                    _ => cache.increment(key, 1).await.unwrap_err(),
+                }
+            })
+        });
+        for error in join_all(writers.collect()).await {
+            assert!(
+                matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable),
+                "{error}"
+            );
+        }
+        F::sleep(Duration::from_millis(300 * round)).await;
+        scene.server.resume();
+        for key in &keys {
+            while cache.delete(*key).await.is_err() {
+                F::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        for _ in 0..30 {
+            let left = cache.get_many::<i32>(keys.clone()).await.unwrap();
+            assert!(
+                left.iter().all(Option::is_none),
+                "what was deleted is back: {left:?}"
+            );
+            F::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A cluster that loses a node.
+
+use std::time::{Duration, Instant};
+
+use cacheio_tests::face::{Face, join_all};
+use cacheio_tests::servers::RedisCluster;
+
+use crate::scene::{Scene, kept_to, timed};
+
+const TIMEOUT: Duration = Duration::from_millis(500);
+const KEYS: usize = 60;
+
+async fn fill<F: Face>(cache: &F) {
+    cache
+        .set_many((0..KEYS).map(|key| (key, key)).collect())
+        .await
+        .unwrap();
+}
+
+/// Gets all keys, each alone and all at once: how many were read, none as another's.
+async fn read<F: Face>(cache: &F) -> usize {
+    let readers = (0..KEYS).map(|key| {
+        let cache = cache.clone();
+        F::spawn(async move {
+            let (got, took) = timed(cache.get::<usize>(key)).await;
+            assert!(
+                got.as_ref()
+                    .ok()
+                    .copied()
+                    .flatten()
+                    .is_none_or(|value| value == key)
+            );
+            let (loaded, also) = timed(cache.get_or_set(key, || async { key })).await;
+            assert_eq!(loaded, key);
+            // One question for what is there, and one to store what was loaded.
+            (got.is_ok_and(|got| got.is_some()), [took, also / 2])
+        })
+    });
+    let (found, calls): (Vec<_>, Vec<_>) = join_all(readers.collect()).await.into_iter().unzip();
+    kept_to(TIMEOUT, calls.concat());
+    if let Ok(all) = cache.get_many::<usize>((0..KEYS).collect()).await {
+        assert!(
+            all.iter()
+                .enumerate()
+                .all(|(key, value)| value.is_none_or(|value| value == key))
+        );
+    }
+    found.into_iter().filter(|found| *found).count()
+}
+
+async fn until_all_are_read<F: Face>(cache: &F, limit: Duration) {
+    let start = Instant::now();
+    while read(cache).await < KEYS {
+        assert!(
+            start.elapsed() < limit,
+            "a node was back, and not used after {:?}",
+            start.elapsed()
+        );
+        F::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The nodes themselves take some time to take one back: 2 s until it takes writes again.
+const REJOIN: Duration = Duration::from_secs(10);
+
+pub(crate) async fn one_node_is_killed_and_back<F: Face>(scene: Scene<F, RedisCluster>) {
+    let cache = scene.at(&scene.server.url(), TIMEOUT);
+    fill(&cache).await;
+    assert_eq!(read(&cache).await, KEYS);
+    scene.server.node(1).kill();
+    let end = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < end {
+        let found = read(&cache).await;
+        assert!(found < KEYS, "a third of the slots is with nobody");
+    }
+    assert!(
+        read(&cache).await >= KEYS / 3,
+        "the other nodes are not asked any more"
+    );
+    scene.server.node(1).restart();
+    until_all_are_read(&cache, REJOIN).await;
+}
+
+pub(crate) async fn one_node_is_stopped<F: Face>(scene: Scene<F, RedisCluster>) {
+    let cache = scene.at(&scene.server.url(), TIMEOUT);
+    fill(&cache).await;
+    scene.server.node(2).pause();
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        read(&cache).await;
+    }
+    assert!(
+        read(&cache).await >= KEYS / 3,
+        "the other nodes are not asked any more"
+    );
+    scene.server.node(2).resume();
+    until_all_are_read(&cache, REJOIN).await;
+}

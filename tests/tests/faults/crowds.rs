@@ -1,0 +1,43 @@
+//! Many clients at once.
+
+use std::time::Duration;
+
+use cacheio_tests::face::{Face, join_all};
+
+use crate::scene::{Harmed, Scene};
+
+/// A crowd on a busy machine takes its time: these tests are not about timeouts.
+const PATIENT: Duration = Duration::from_secs(20);
+
+async fn goes_about_its_business<F: Face>(cache: F, client: usize) {
+    for call in 0..5 {
+        let key = ("client", client, call);
+        let value = format!("{client}/{call}");
+        cache.set(key, value.clone()).await.unwrap();
+        assert_eq!(
+            cache.get::<String>(key).await.unwrap().as_ref(),
+            Some(&value)
+        );
+        let loaded = cache.get_or_set(("shared", call), || async { call }).await;
+        assert_eq!(loaded, call);
+        cache.increment("calls", 1).await.unwrap();
+        assert!(cache.delete(key).await.unwrap());
+        assert_eq!(cache.get::<String>(key).await.unwrap(), None);
+    }
+}
+
+pub(crate) async fn a_thousand_clients_of_one_cache<F: Face>(scene: Scene<F, impl Harmed>) {
+    let cache = scene.cache(PATIENT);
+    let clients = (0..1_000).map(|client| F::spawn(goes_about_its_business(cache.clone(), client)));
+    join_all(clients.collect()).await;
+    assert_eq!(cache.get::<i64>("calls").await.unwrap(), Some(5_000));
+    assert_eq!(cache.stats().loads, 5);
+}
+
+pub(crate) async fn many_caches<F: Face>(scene: Scene<F, impl Harmed>) {
+    let clients =
+        (0..60).map(|client| F::spawn(goes_about_its_business(scene.cache(PATIENT), client)));
+    join_all(clients.collect()).await;
+    let calls = scene.cache(PATIENT).get::<i64>("calls").await.unwrap();
+    assert_eq!(calls, Some(300));
+}

@@ -1,0 +1,204 @@
+//! A way to the server that cuts replies, delays them, or swallows requests.
+
+use std::time::Duration;
+
+use cacheio_core::{ErrorKind, Result};
+use cacheio_tests::face::{Face, join_all};
+use cacheio_tests::servers::Proxy;
+
+use crate::scene::{Harmed, Scene, is_used_again, kept_to, timed, used_again};
+
+const KEYS: usize = 20;
+
+/// A value that shows which key it is of, from any byte of it.
+fn value(key: usize) -> String {
+    char::from(b'a' + u8::try_from(key).unwrap())
+        .to_string()
+        .repeat(2_000)
+}
+
+async fn fill<F: Face>(cache: &F) {
+    cache
+        .set_many((0..KEYS).map(|key| (key, value(key))).collect())
+        .await
+        .unwrap();
+}
+
+/// Whether a call has failed as calls do whose connection breaks; no other failure is one.
+fn broke<T>(result: &Result<T>) -> bool {
+    match result {
+        Ok(_) => false,
+        Err(error) => {
+            assert!(
+                matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
+                "{error:?}"
+            );
+            true
+        }
+    }
+}
+
+/// That every key has its own value, or none.
+async fn nothing_is_mixed_up<F: Face>(cache: &F) {
+    for key in 0..KEYS {
+        if let Ok(found) = cache.get::<String>(key).await {
+            assert_eq!(found, Some(value(key)));
+        }
+    }
+    if let Ok(all) = cache.get_many::<String>((0..KEYS).collect()).await {
+        assert_eq!(
+            all,
+            (0..KEYS).map(|key| Some(value(key))).collect::<Vec<_>>()
+        );
+    }
+}
+
+pub(crate) async fn cut_mid_reply<F: Face>(scene: Scene<F, impl Harmed>) {
+    let proxy = Proxy::to(scene.server.address());
+    let cache = scene.by_way_of(proxy.address(), Duration::from_secs(1));
+    fill(&cache).await;
+    for bytes in [0, 1, 3, 5, 8, 30, 500, 1_999] {
+        proxy.cut_after(bytes);
+        let got = cache.get::<String>(3).await;
+        assert!(broke(&got) || got.unwrap() == Some(value(3)));
+        nothing_is_mixed_up(&cache).await;
+        is_used_again(&cache).await;
+        proxy.cut_after(bytes * 3);
+        let got = cache.get_many::<String>(vec![5, 4, 6]).await;
+        assert!(broke(&got) || got.unwrap() == [5, 4, 6].map(|key| Some(value(key))));
+        nothing_is_mixed_up(&cache).await;
+        is_used_again(&cache).await;
+        proxy.cut_after(bytes % 6);
+        broke(&cache.set(7, value(7)).await);
+        nothing_is_mixed_up(&cache).await;
+        is_used_again(&cache).await;
+        nothing_is_mixed_up(&cache).await;
+    }
+    // A write that may or may not have been done is not done twice.
+    cache.set("count", 0).await.unwrap();
+    let mut answered = 0;
+    for bytes in [0, 1, 2, 3] {
+        proxy.cut_after(bytes);
+        answered += i64::from(!broke(&cache.increment("count", 1).await));
+        used_again(&cache).await;
+    }
+    let count = cache.get::<i64>("count").await.unwrap().unwrap();
+    assert!(
+        (answered..=4).contains(&count),
+        "4 increments, {answered} answered, made {count}"
+    );
+}
+
+pub(crate) async fn cut_mid_reply_under_load<F: Face>(scene: Scene<F, impl Harmed>) {
+    let proxy = Proxy::to(scene.server.address());
+    let cache = scene.by_way_of(proxy.address(), Duration::from_secs(1));
+    fill(&cache).await;
+    let callers = (0..24).map(|caller| {
+        let cache = cache.clone();
+        F::spawn(async move {
+            for call in 0..60 {
+                let key = (caller + call) % KEYS;
+                if let Ok(found) = cache.get::<String>(key).await {
+                    assert_eq!(found, Some(value(key)));
+                }
+                let loaded = cache.get_or_set(key, || async { value(key) }).await;
+                assert_eq!(loaded, value(key));
+                F::sleep(Duration::from_millis(15)).await;
+            }
+        })
+    });
+    let callers = callers.collect();
+    for cut in 0..12 {
+        proxy.cut_after(cut * 97);
+        F::sleep(Duration::from_millis(60)).await;
+        if cut % 4 == 3 {
+            proxy.cut_now();
+        }
+    }
+    join_all(callers).await;
+    is_used_again(&cache).await;
+    nothing_is_mixed_up(&cache).await;
+}
+
+/// As when a server is restarted, or something on the way forgets connections nobody uses.
+pub(crate) async fn cut_while_idle<F: Face>(scene: Scene<F, impl Harmed>) {
+    let proxy = Proxy::to(scene.server.address());
+    let cache = scene.by_way_of(proxy.address(), Duration::from_secs(1));
+    fill(&cache).await;
+    for round in 0..5 {
+        proxy.cut_now();
+        F::sleep(Duration::from_millis(20)).await;
+        assert_eq!(
+            cache.get::<String>(1).await.unwrap(),
+            Some(value(1)),
+            "in round {round}"
+        );
+        proxy.cut_now();
+        F::sleep(Duration::from_millis(20)).await;
+        cache.set(2, value(2)).await.unwrap();
+        proxy.cut_now();
+        F::sleep(Duration::from_millis(20)).await;
+        assert!(
+            cache
+                .get_many::<String>(vec![1, 2])
+                .await
+                .unwrap()
+                .iter()
+                .all(Option::is_some)
+        );
+    }
+}
+
+pub(crate) async fn slow_drip<F: Face>(scene: Scene<F, impl Harmed>) {
+    let timeout = Duration::from_millis(300);
+    let proxy = Proxy::to(scene.server.address());
+    let cache = scene.by_way_of(proxy.address(), timeout);
+    fill(&cache).await;
+    proxy.drip(Duration::from_millis(100));
+    let (got, took) = timed(cache.get::<String>(1)).await;
+    assert_eq!(got.unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(
+        took >= timeout - Duration::from_millis(5),
+        "it was given up after {took:?}"
+    );
+    let mut calls = vec![took];
+    for key in 0..10 {
+        let (got, took) = timed(cache.get::<String>(key)).await;
+        assert!(broke(&got));
+        let (value, loaded) = timed(cache.get_or_set(key, || async { String::new() })).await;
+        assert_eq!(value, "");
+        calls.extend([took, loaded / 2]);
+    }
+    kept_to(timeout, calls);
+    proxy.drip(Duration::ZERO);
+    proxy.cut_now();
+    is_used_again(&cache).await;
+    nothing_is_mixed_up(&cache).await;
+}
+
+/// Requests that nobody answers, on connections that stay.
+pub(crate) async fn swallowed<F: Face>(scene: Scene<F, impl Harmed>) {
+    let timeout = Duration::from_millis(200);
+    let proxy = Proxy::to(scene.server.address());
+    let cache = scene.by_way_of(proxy.address(), timeout);
+    fill(&cache).await;
+    proxy.swallow(true);
+    let callers = (0..40).map(|caller| {
+        let cache = cache.clone();
+        F::spawn(async move {
+            let (got, took) = timed(cache.get::<String>(caller % KEYS)).await;
+            assert!(broke(&got));
+            took
+        })
+    });
+    kept_to(timeout, join_all(callers.collect()).await);
+    let (got, took) = timed(cache.get::<String>(1)).await;
+    assert_eq!(got.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(
+        took < Duration::from_millis(50),
+        "an open circuit cost {took:?}"
+    );
+    proxy.swallow(false);
+    is_used_again(&cache).await;
+    nothing_is_mixed_up(&cache).await;
+}

@@ -1,0 +1,928 @@
+//! What is special to Redis: how its connection is shared, breaks and mends, and where it may be.
+
+#![cfg(not(shuttle))]
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use cacheio_async::{AsyncCache, ErrorKind, Redis};
+use cacheio_core::{AsyncStore, Entry, Key, Payload};
+use cacheio_tests::servers::{self, Proxy, RedisCluster, Reply};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+const MIN: Option<Duration> = Some(Duration::from_secs(60));
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    runtime().block_on(async {
+        timeout(Duration::from_secs(60), future)
+            .await
+            .expect("the test hangs")
+    })
+}
+
+fn store(url: &str) -> Redis {
+    Redis::builder()
+        .url(url)
+        .timeout(Duration::from_millis(300))
+        .build()
+        .unwrap()
+}
+
+fn bytes(entry: Option<Entry>) -> Option<String> {
+    match entry?.payload {
+        Payload::Bytes(bytes) => Some(String::from_utf8(bytes).unwrap()),
+        Payload::Object(_) => panic!("Redis keeps bytes"),
+    }
+}
+
+async fn get(store: &Redis, key: &str) -> cacheio_core::Result<Option<String>> {
+    Ok(bytes(store.get(&Key::new(key)).await?))
+}
+
+async fn set(store: &Redis, key: &str, value: &str) -> cacheio_core::Result<()> {
+    store
+        .set(&Key::new(key), Entry::bytes(value.into()), MIN)
+        .await
+}
+
+/// Waits until the store answers; how long that took.
+async fn until_back(store: &Redis) -> Duration {
+    let start = Instant::now();
+    while store.ping().await.is_err() {
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "it never comes back"
+        );
+        sleep(Duration::from_millis(5)).await;
+    }
+    start.elapsed()
+}
+
+// Reads that go out together.
+
+#[test]
+fn each_of_many_readers_gets_its_own_value() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        for n in 0..500 {
+            set(&store, &format!("k{n}"), &format!("v{n}"))
+                .await
+                .unwrap();
+        }
+        let mut readers = JoinSet::new();
+        for reader in 0..200 {
+            let store = store.clone();
+            readers.spawn(async move {
+                for step in 0..200 {
+                    let n = (reader * 31 + step * 7) % 600;
+                    let expected = (n < 500).then(|| format!("v{n}"));
+                    assert_eq!(get(&store, &format!("k{n}")).await.unwrap(), expected);
+                }
+            });
+        }
+        readers.join_all().await;
+    });
+}
+
+#[test]
+fn readers_that_go_away_take_nobody_with_them() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        for n in 0..100 {
+            set(&store, &format!("k{n}"), &format!("v{n}"))
+                .await
+                .unwrap();
+        }
+        let mut readers = JoinSet::new();
+        for reader in 0_u64..100 {
+            let store = store.clone();
+            readers.spawn(async move {
+                for step in 0..200 {
+                    let n = (reader + step * 13) % 100;
+                    let key = format!("k{n}");
+                    let asked = get(&store, &key);
+                    if reader % 2 == 0 {
+                        let patience = Duration::from_micros((reader * 7 + step * 11) % 300);
+                        if let Ok(answer) = timeout(patience, asked).await {
+                            assert_eq!(answer.unwrap(), Some(format!("v{n}")));
+                        }
+                    } else {
+                        assert_eq!(asked.await.unwrap(), Some(format!("v{n}")));
+                    }
+                }
+            });
+        }
+        readers.join_all().await;
+        // Nothing is left that counts as under way: a get alone still goes out by itself.
+        for _ in 0..10 {
+            assert_eq!(get(&store, "k1").await.unwrap().as_deref(), Some("v1"));
+        }
+    });
+}
+
+#[test]
+fn a_get_sees_what_its_own_task_wrote_before() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        let mut tasks = JoinSet::new();
+        for task in 0..64 {
+            let store = store.clone();
+            tasks.spawn(async move {
+                let key = format!("own{task}");
+                for step in 0..200 {
+                    let value = step.to_string();
+                    set(&store, &key, &value).await.unwrap();
+                    assert_eq!(get(&store, &key).await.unwrap(), Some(value));
+                    assert!(store.delete(&Key::new(&key)).await.unwrap());
+                    assert_eq!(get(&store, &key).await.unwrap(), None);
+                }
+            });
+        }
+        tasks.join_all().await;
+    });
+}
+
+#[test]
+fn readers_wait_no_longer_than_their_timeout_for_a_server_that_hangs() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        set(&store, "k", "v").await.unwrap();
+        server.pause();
+        let mut readers = JoinSet::new();
+        for _ in 0..100 {
+            let store = store.clone();
+            readers.spawn(async move {
+                let start = Instant::now();
+                let error = get(&store, "k").await.unwrap_err();
+                (error.kind(), start.elapsed())
+            });
+        }
+        for (kind, took) in readers.join_all().await {
+            assert!(
+                matches!(kind, ErrorKind::Timeout | ErrorKind::Unavailable),
+                "{kind:?}"
+            );
+            assert!(took < Duration::from_millis(450), "{took:?}");
+        }
+        let start = Instant::now();
+        assert_eq!(
+            get(&store, "k").await.unwrap_err().kind(),
+            ErrorKind::Unavailable
+        );
+        assert!(
+            start.elapsed() < Duration::from_millis(50),
+            "the circuit is open"
+        );
+        server.resume();
+        assert!(until_back(&store).await < Duration::from_secs(1));
+        assert_eq!(get(&store, "k").await.unwrap().as_deref(), Some("v"));
+    });
+}
+
+// A server that is away, and comes back.
+
+#[test]
+fn a_server_that_is_absent_at_the_start_is_used_when_it_comes() {
+    let server = servers::Redis::start();
+    server.kill();
+    run(async {
+        let store = store(&server.url());
+        let start = Instant::now();
+        let error = get(&store, "k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(start.elapsed() < Duration::from_millis(350));
+        server.restart();
+        assert!(until_back(&store).await < Duration::from_secs(1));
+        set(&store, "k", "v").await.unwrap();
+    });
+}
+
+#[test]
+fn nobody_notices_a_restart_while_the_store_is_idle() {
+    let server = servers::Redis::start();
+    for url in [server.url(), format!("{}?protocol=resp2", server.url())] {
+        run(async {
+            let store = store(&url);
+            set(&store, "k", "v").await.unwrap();
+            server.kill();
+            server.restart();
+            assert_eq!(get(&store, "k").await.unwrap(), None);
+            set(&store, "k", "v").await.unwrap();
+            server.kill();
+            server.restart();
+            assert!(!store.delete(&Key::new("k")).await.unwrap());
+        });
+    }
+}
+
+#[test]
+fn a_counter_survives_an_idle_restart_without_an_error() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        store.increment(&Key::new("n"), 1, None).await.unwrap();
+        server.kill();
+        server.restart();
+        // That the connection is gone was heard of in the meantime.
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(store.increment(&Key::new("n"), 1, None).await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn many_callers_survive_a_server_that_is_killed_and_back() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        set(&store, "k", "v").await.unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let longest = Arc::new(AtomicUsize::new(0));
+        let mut callers = JoinSet::new();
+        for _ in 0..200 {
+            let (store, stop, longest) = (store.clone(), Arc::clone(&stop), Arc::clone(&longest));
+            callers.spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let start = Instant::now();
+                    let _ = get(&store, "k").await;
+                    longest.fetch_max(start.elapsed().as_millis() as usize, Ordering::Relaxed);
+                    sleep(Duration::from_millis(1)).await;
+                }
+            });
+        }
+        sleep(Duration::from_millis(100)).await;
+        server.kill();
+        sleep(Duration::from_millis(700)).await;
+        server.restart();
+        let back = until_back(&store).await;
+        stop.store(true, Ordering::Relaxed);
+        callers.join_all().await;
+        assert!(back < Duration::from_secs(1), "{back:?}");
+        let longest = longest.load(Ordering::Relaxed);
+        assert!(longest < 400, "a call took {longest} ms");
+    });
+}
+
+#[test]
+fn a_connection_that_is_cut_is_replaced_within_the_call() {
+    let server = servers::Redis::start();
+    let proxy = Proxy::to(server.address());
+    run(async {
+        let store = store(&format!("redis://{}", proxy.address()));
+        set(&store, "k", "v").await.unwrap();
+        for _ in 0..20 {
+            proxy.cut_now();
+            assert_eq!(get(&store, "k").await.unwrap().as_deref(), Some("v"));
+        }
+    });
+}
+
+// Writes in doubt.
+
+#[test]
+fn a_write_that_timed_out_does_not_come_after_a_later_delete() {
+    let server = servers::Redis::start();
+    run(async {
+        for round in 0..5 {
+            let store = store(&server.url());
+            let key = format!("doubt{round}");
+            set(&store, &key, "old").await.unwrap();
+            server.pause();
+            assert_eq!(
+                set(&store, &key, "late").await.unwrap_err().kind(),
+                ErrorKind::Timeout
+            );
+            sleep(Duration::from_millis(300 * round)).await;
+            server.resume();
+            until_back(&store).await;
+            store.delete(&Key::new(&key)).await.unwrap();
+            assert_eq!(get(&store, &key).await.unwrap(), None);
+            sleep(Duration::from_millis(50)).await;
+            assert_eq!(server.run(&format!("EXISTS {key}")), Reply::Integer(0));
+        }
+    });
+}
+
+#[test]
+fn a_write_on_a_connection_that_was_given_up_never_lands() {
+    let server = servers::Redis::start();
+    let proxy = Proxy::to(server.address());
+    run(async {
+        let store = store(&format!("redis://{}", proxy.address()));
+        set(&store, "k", "old").await.unwrap();
+        // The request arrives; its answer, and whether the connection lives, does not.
+        server.pause();
+        assert!(set(&store, "k", "late").await.is_err());
+        proxy.cut_now();
+        sleep(Duration::from_millis(200)).await;
+        server.resume();
+        until_back(&store).await;
+        store.delete(&Key::new("k")).await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(server.run("EXISTS k"), Reply::Integer(0));
+    });
+}
+
+#[test]
+fn writes_whose_callers_go_away_keep_their_order() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        for step in 0..500_u64 {
+            let patience = Duration::from_micros(step % 120);
+            let _ = timeout(patience, set(&store, "k", "late")).await;
+            store.delete(&Key::new("k")).await.unwrap();
+            assert_eq!(get(&store, "k").await.unwrap(), None);
+        }
+    });
+}
+
+// Runtimes.
+
+#[test]
+fn a_store_outlives_the_runtime_that_connected_it() {
+    let server = servers::Redis::start();
+    for url in [server.url(), format!("{}?protocol=resp2", server.url())] {
+        let store = store(&url);
+        for round in 0..5 {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                set(&store, "k", "v").await.unwrap();
+                assert_eq!(
+                    get(&store, "k").await.unwrap().as_deref(),
+                    Some("v"),
+                    "{round}"
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn probing_goes_on_when_the_runtime_that_began_it_has_ended() {
+    let server = servers::Redis::start();
+    let store = store(&server.url());
+    server.kill();
+    run(async { assert!(store.ping().await.is_err()) });
+    server.restart();
+    run(async { assert!(until_back(&store).await < Duration::from_secs(1)) });
+}
+
+#[test]
+fn outside_of_a_runtime_it_is_an_error() {
+    let store = Redis::new("redis://127.0.0.1:1").unwrap();
+    let key = Key::new("k");
+    let mut future = std::pin::pin!(store.get(&key));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(Err(error)) => {
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.to_string().contains("runtime"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+// Operations.
+
+#[test]
+fn counters_are_exact_and_take_their_ttl_once() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        let mut tasks = JoinSet::new();
+        for _ in 0..8 {
+            let store = store.clone();
+            tasks.spawn(async move {
+                for _ in 0..10_000 {
+                    store.increment(&Key::new("n"), 1, MIN).await.unwrap();
+                }
+            });
+        }
+        tasks.join_all().await;
+        assert_eq!(get(&store, "n").await.unwrap().as_deref(), Some("80000"));
+        assert!(matches!(server.run("PTTL n"), Reply::Integer(1..=60_000)));
+        assert_eq!(server.run("PERSIST n"), Reply::Integer(1));
+        assert_eq!(
+            store.increment(&Key::new("n"), -80_001, MIN).await.unwrap(),
+            -1
+        );
+        assert_eq!(
+            server.run("PTTL n"),
+            Reply::Integer(-1),
+            "an existing counter keeps its TTL"
+        );
+    });
+}
+
+#[test]
+fn a_counter_at_its_end_and_what_is_none() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        let n = Key::new("n");
+        assert_eq!(store.increment(&n, i64::MIN, MIN).await.unwrap(), i64::MIN);
+        for ttl in [None, MIN] {
+            let error = store.increment(&n, -1, ttl).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Overflow);
+            set(&store, "text", "\"seven\"").await.unwrap();
+            let error = store
+                .increment(&Key::new("text"), 1, ttl)
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WrongType);
+            server.run("RPUSH list a");
+            let error = store
+                .increment(&Key::new("list"), 1, ttl)
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WrongType);
+        }
+        assert_eq!(get(&store, "n").await.unwrap(), Some(i64::MIN.to_string()));
+        let error = get(&store, "list").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongType);
+        assert!(error.to_string().contains("another type"), "{error}");
+    });
+}
+
+#[test]
+fn a_touch_says_whether_there_was_anything() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        let k = Key::new("k");
+        for ttl in [MIN, None] {
+            assert!(!store.touch(&k, ttl).await.unwrap());
+        }
+        set(&store, "k", "v").await.unwrap();
+        for (ttl, left) in [
+            (None, -1),
+            (None, -1),
+            (Some(Duration::from_millis(50_000)), 50_000),
+        ] {
+            assert!(store.touch(&k, ttl).await.unwrap());
+            let Reply::Integer(now) = server.run("PTTL k") else {
+                panic!("no TTL")
+            };
+            assert!((left - 1000..=left).contains(&now), "{now}");
+        }
+    });
+}
+
+#[test]
+fn clear_takes_the_namespace_as_it_is_written() {
+    let server = servers::Redis::start();
+    run(async {
+        let url = server.url();
+        let cache = |namespace: &str| {
+            AsyncCache::builder()
+                .store(store(&url))
+                .namespace(namespace)
+                .build()
+                .unwrap()
+        };
+        let names = ["a*", "ab", "a?", "[ab]", "a", "a\\", "^"];
+        let caches: Vec<AsyncCache> = names.iter().map(|name| cache(name)).collect();
+        for cache in &caches {
+            for n in 0..20 {
+                cache.set(n, n).await.unwrap();
+            }
+        }
+        for at in 0..caches.len() {
+            caches[at].clear().await.unwrap();
+            for (other, cache) in caches.iter().enumerate() {
+                let expected = (other > at).then_some(7);
+                assert_eq!(
+                    cache.get::<i32>(7).await.unwrap(),
+                    expected,
+                    "{} {}",
+                    names[at],
+                    names[other]
+                );
+            }
+        }
+        let error = store(&url).clear("").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+    });
+}
+
+#[test]
+fn clear_removes_everything_in_steps() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = Redis::builder()
+            .url(server.url())
+            .connections(3)
+            .build()
+            .unwrap();
+        let names: Vec<String> = (0..10_000).map(|n| format!("big:{n}")).collect();
+        let entries = names
+            .iter()
+            .map(|name| (Key::new(name), Entry::bytes(b"1".to_vec())));
+        store.set_many(entries.collect(), MIN).await.unwrap();
+        set(&store, "other:1", "1").await.unwrap();
+        store.clear("big:").await.unwrap();
+        assert_eq!(server.run("DBSIZE"), Reply::Integer(1));
+    });
+}
+
+#[test]
+fn operations_on_many_keys_keep_order_and_count() {
+    let server = servers::Redis::start();
+    let cluster = RedisCluster::start();
+    for url in [
+        server.url(),
+        format!("{}?connections=4", server.url()),
+        cluster.url(),
+        format!("{}?connections=2", cluster.url()),
+    ] {
+        run(async {
+            let store = Redis::new(&url).unwrap();
+            let names: Vec<String> = (0..3_000).map(|n| format!("many:{n}")).collect();
+            let keys: Vec<Key<'_>> = names.iter().map(|name| Key::new(name)).collect();
+            for ttl in [None, MIN] {
+                let entries = keys
+                    .iter()
+                    .enumerate()
+                    .map(|(n, key)| (*key, Entry::bytes(n.to_string().into_bytes())));
+                store.set_many(entries.collect(), ttl).await.unwrap();
+                let mut asked = keys.clone();
+                asked.push(Key::new("missing"));
+                asked.push(keys[17]);
+                let found = store.get_many(&asked).await.unwrap();
+                let found: Vec<Option<String>> = found.into_iter().map(bytes).collect();
+                let mut expected: Vec<Option<String>> =
+                    (0..3_000).map(|n: u32| Some(n.to_string())).collect();
+                expected.extend([None, Some("17".into())]);
+                assert_eq!(found, expected, "{url}");
+                assert_eq!(store.delete_many(&asked).await.unwrap(), 3_000, "{url}");
+            }
+            assert_eq!(store.get_many(&[]).await.unwrap().len(), 0);
+            assert_eq!(store.delete_many(&[]).await.unwrap(), 0);
+            store.set_many(Vec::new(), None).await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_cluster_serves_every_operation() {
+    let cluster = RedisCluster::start();
+    run(async {
+        let store = Redis::builder()
+            .cluster(&cluster.urls()[..1])
+            .build()
+            .unwrap();
+        let mut tasks = JoinSet::new();
+        for task in 0..50 {
+            let store = store.clone();
+            tasks.spawn(async move {
+                for step in 0..50 {
+                    let name = format!("c:{task}:{step}");
+                    let key = Key::new(&name);
+                    assert_eq!(get(&store, &name).await.unwrap(), None);
+                    assert!(
+                        store
+                            .add(&key, Entry::bytes(b"1".to_vec()), MIN)
+                            .await
+                            .unwrap()
+                    );
+                    assert!(
+                        !store
+                            .add(&key, Entry::bytes(b"2".to_vec()), MIN)
+                            .await
+                            .unwrap()
+                    );
+                    assert_eq!(store.increment(&key, 5, MIN).await.unwrap(), 6);
+                    assert!(store.has(&key).await.unwrap());
+                    assert!(store.touch(&key, None).await.unwrap());
+                    assert_eq!(get(&store, &name).await.unwrap().as_deref(), Some("6"));
+                }
+            });
+        }
+        tasks.join_all().await;
+        set(&store, "other", "1").await.unwrap();
+        store.clear("c:").await.unwrap();
+        let left: i64 = (0..3)
+            .map(|node| match cluster.node(node).run("DBSIZE") {
+                Reply::Integer(size) => size,
+                other => panic!("{other:?}"),
+            })
+            .sum();
+        assert_eq!(left, 1);
+        store.ping().await.unwrap();
+    });
+}
+
+#[test]
+fn a_cluster_is_followed_when_a_slot_moves() {
+    let cluster = RedisCluster::start();
+    run(async {
+        let store = Redis::new(cluster.url()).unwrap();
+        for n in 0..100 {
+            set(&store, &format!("k{n}"), "v").await.unwrap();
+        }
+        // "k1" is in slot 12706, on the third node: give it to the first while it has keys.
+        let slot = match cluster.node(0).run("CLUSTER KEYSLOT k1") {
+            Reply::Integer(slot) => slot,
+            other => panic!("{other:?}"),
+        };
+        let id = |node: usize| match cluster.node(node).run("CLUSTER MYID") {
+            Reply::Text(id) => id,
+            other => panic!("{other:?}"),
+        };
+        let (from, to) = (2, 0);
+        cluster
+            .node(to)
+            .run(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", id(from)));
+        cluster
+            .node(from)
+            .run(&format!("CLUSTER SETSLOT {slot} MIGRATING {}", id(to)));
+        let port = cluster.node(to).port();
+        // It has moved already: the old node says ASK.
+        cluster
+            .node(from)
+            .run(&format!("MIGRATE 127.0.0.1 {port} k1 0 1000"));
+        assert_eq!(get(&store, "k1").await.unwrap().as_deref(), Some("v"));
+        assert_eq!(
+            store.increment(&Key::new("{k1}n"), 2, MIN).await.unwrap(),
+            2
+        );
+        let both = [Key::new("k1"), Key::new("k2")];
+        assert!(
+            store
+                .get_many(&both)
+                .await
+                .unwrap()
+                .iter()
+                .all(Option::is_some)
+        );
+        for node in [to, from, 1] {
+            cluster
+                .node(node)
+                .run(&format!("CLUSTER SETSLOT {slot} NODE {}", id(to)));
+        }
+        assert_eq!(get(&store, "k1").await.unwrap().as_deref(), Some("v"));
+        assert!(
+            store
+                .get_many(&both)
+                .await
+                .unwrap()
+                .iter()
+                .all(Option::is_some)
+        );
+        set(&store, "k1", "w").await.unwrap();
+        assert_eq!(get(&store, "k1").await.unwrap().as_deref(), Some("w"));
+    });
+}
+
+#[test]
+fn a_node_of_a_cluster_that_hangs_harms_no_other() {
+    let cluster = RedisCluster::start();
+    run(async {
+        let store = Redis::builder()
+            .url(cluster.url())
+            .timeout(Duration::from_millis(300))
+            .build()
+            .unwrap();
+        for n in 0..30 {
+            set(&store, &format!("k{n}"), "v").await.unwrap();
+        }
+        cluster.node(2).pause();
+        let mut failed = 0;
+        for n in 0..30 {
+            let start = Instant::now();
+            failed += usize::from(get(&store, &format!("k{n}")).await.is_err());
+            assert!(
+                start.elapsed() < Duration::from_millis(400),
+                "{:?}",
+                start.elapsed()
+            );
+        }
+        cluster.node(2).resume();
+        assert!((1..30).contains(&failed), "{failed}");
+        until_back(&store).await;
+        for n in 0..30 {
+            assert_eq!(
+                get(&store, &format!("k{n}")).await.unwrap().as_deref(),
+                Some("v")
+            );
+        }
+    });
+}
+
+// Who may, and where.
+
+#[test]
+fn a_wrong_password_is_an_error_until_it_is_right() {
+    let server = servers::Redis::start_with(&["--requirepass", "secret-a"]);
+    run(async {
+        let at = server.address();
+        for url in [format!("redis://:secret-b@{at}"), format!("redis://{at}")] {
+            let store = store(&url);
+            let error = set(&store, "k", "v").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Server, "{error:?}");
+            assert!(
+                !format!("{error:?} {store:?}").contains("secret"),
+                "{error:?}"
+            );
+        }
+        let store = store(&format!("redis://:secret-b@{at}"));
+        assert!(set(&store, "k", "v").await.is_err());
+        server.run_as("secret-a", "CONFIG SET requirepass secret-b");
+        set(&store, "k", "v").await.unwrap();
+        assert_eq!(get(&store, "k").await.unwrap().as_deref(), Some("v"));
+    });
+}
+
+#[test]
+fn a_user_who_may_do_little_is_enough() {
+    let server = servers::Redis::start();
+    server.run("ACL SETUSER little on >pass ~shop:* -@all +get +mget +set +mset +unlink +exists +incrby +multi +exec +scan +ping");
+    run(async {
+        let store = store(&format!("redis://little:pass@{}", server.address()));
+        set(&store, "shop:k", "v").await.unwrap();
+        assert_eq!(get(&store, "shop:k").await.unwrap().as_deref(), Some("v"));
+        assert_eq!(
+            store.increment(&Key::new("shop:n"), 1, MIN).await.unwrap(),
+            1
+        );
+        store.clear("shop:").await.unwrap();
+        let error = set(&store, "other:k", "v").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Server);
+        assert!(error.to_string().contains("ACL"), "{error}");
+    });
+}
+
+#[test]
+fn databases_are_apart() {
+    let server = servers::Redis::start();
+    run(async {
+        let zero = store(&server.url());
+        let one = store(&format!("{}/1", server.url()));
+        let same = store(&format!("{}?db=1", server.url()));
+        set(&one, "k", "v").await.unwrap();
+        assert_eq!(get(&zero, "k").await.unwrap(), None);
+        assert_eq!(get(&same, "k").await.unwrap().as_deref(), Some("v"));
+    });
+}
+
+#[test]
+fn a_unix_socket_will_do() {
+    let socket = std::env::temp_dir().join(format!("cacheio-redis-{}.sock", std::process::id()));
+    let path = socket.to_str().unwrap();
+    let server = servers::Redis::start_with(&["--unixsocket", path]);
+    run(async {
+        let store = store(&format!("redis+unix://{path}?db=2"));
+        set(&store, "k", "v").await.unwrap();
+        server.kill();
+        server.restart();
+        assert_eq!(get(&store, "k").await.unwrap(), None);
+        assert!(format!("{store:?}").contains(path));
+    });
+}
+
+#[test]
+fn a_client_of_the_users_own_will_do() {
+    let server = servers::Redis::start();
+    run(async {
+        let client = redis::Client::open(server.url()).unwrap();
+        let store = Redis::from_client(client);
+        set(&store, "k", "v").await.unwrap();
+        assert_eq!(get(&store, "k").await.unwrap().as_deref(), Some("v"));
+    });
+}
+
+#[test]
+fn what_is_no_redis_is_an_error() {
+    let memcached = servers::Memcached::start();
+    run(async {
+        let store = store(&format!("redis://{}", memcached.address()));
+        for _ in 0..3 {
+            let start = Instant::now();
+            assert!(get(&store, "k").await.is_err());
+            assert!(start.elapsed() < Duration::from_millis(400));
+        }
+    });
+}
+
+#[test]
+fn the_master_is_found_through_sentinels_and_after_a_failover() {
+    let master = servers::Redis::start();
+    let of = master.port().to_string();
+    let replica = servers::Redis::start_with(&["--replicaof", "127.0.0.1", &of]);
+    let sentinel = Sentinel::start(master.port());
+    run(async {
+        let store = Redis::builder()
+            .sentinel("main", ["redis://127.0.0.1:1".to_owned(), sentinel.url()])
+            .build()
+            .unwrap();
+        set(&store, "k", "v").await.unwrap();
+        assert_eq!(master.run("EXISTS k"), Reply::Integer(1));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while replica.run("EXISTS k") != Reply::Integer(1) || !sentinel.knows_a_replica() {
+            assert!(Instant::now() < deadline, "the replica does not follow");
+            sleep(Duration::from_millis(50)).await;
+        }
+        sentinel.fail_over();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while set(&store, "later", "v").await.is_err()
+            || replica.run("EXISTS later") != Reply::Integer(1)
+        {
+            assert!(Instant::now() < deadline, "the new master is not found");
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+/// A sentinel that watches a master by the name `main`.
+struct Sentinel {
+    process: std::process::Child,
+    port: u16,
+    folder: std::path::PathBuf,
+}
+
+impl Sentinel {
+    fn start(master: u16) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let folder =
+            std::env::temp_dir().join(format!("cacheio-sentinel-{}-{port}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let config = folder.join("sentinel.conf");
+        std::fs::write(
+            &config,
+            format!(
+                "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {master} 1\n\
+                 sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 5000\n"
+            ),
+        )
+        .unwrap();
+        let process = std::process::Command::new("redis-server")
+            .arg(&config)
+            .arg("--sentinel")
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("redis-server must be installed: apt-get install redis-server");
+        let sentinel = Self {
+            process,
+            port,
+            folder,
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "the sentinel does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        sentinel
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    fn ask(&self, words: &[&str]) -> redis::RedisResult<redis::Value> {
+        let client = redis::Client::open(self.url())?;
+        let mut connection = client.get_connection()?;
+        redis::cmd("SENTINEL").arg(words).query(&mut connection)
+    }
+
+    fn knows_a_replica(&self) -> bool {
+        matches!(self.ask(&["REPLICAS", "main"]), Ok(redis::Value::Array(known)) if !known.is_empty())
+    }
+
+    fn fail_over(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while let Err(error) = self.ask(&["FAILOVER", "main"]) {
+            assert!(Instant::now() < deadline, "{error}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
