@@ -24,6 +24,7 @@ pub(crate) use self::named::codec_by_name;
 #[cfg(feature = "postcard")]
 pub use self::postcard::Postcard;
 
+use std::any::Any;
 use std::fmt::Debug;
 
 use crate::error::BoxError;
@@ -57,7 +58,7 @@ use crate::error::BoxError;
 ///     }
 /// }
 /// ```
-pub trait Codec: Debug + Send + Sync + 'static {
+pub trait Codec: Any + Debug + Send + Sync {
     /// The bytes of a value.
     ///
     /// # Errors

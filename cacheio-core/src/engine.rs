@@ -194,6 +194,10 @@ impl Engine {
             return Ok(value);
         }
         let codec = &*self.settings.codec;
+        // As on a server, where integers are digits whatever the codec.
+        if let Some(digits) = object.digits() {
+            return V::decode(digits.as_bytes(), &Json);
+        }
         let bytes = object.encode(codec).map_err(|error| {
             Error::new(
                 ErrorKind::Decode,

@@ -9,7 +9,7 @@ use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 
 use crate::digits::digits;
-use crate::{BoxError, Codec, Error, ErrorKind, Result};
+use crate::{BoxError, Codec, Error, ErrorKind, Json, Result};
 
 /// What can be put into a cache: everything `Serialize + Send + Sync + 'static`, and [`Local`].
 ///
@@ -104,6 +104,11 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Value for 
     }
 
     fn decode(bytes: &[u8], codec: &dyn Codec) -> Result<Arc<T>> {
+        if is_json(codec) {
+            return serde_json::from_slice(bytes)
+                .map(Arc::new)
+                .map_err(|source| unreadable::<T>().with_source(source));
+        }
         let mut value = None;
         codec
             .decode(bytes, &mut |deserializer| {
@@ -113,6 +118,13 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Value for 
             .map_err(|source| unreadable::<T>().with_source(source))?;
         value.map(Arc::new).ok_or_else(unreadable::<T>)
     }
+}
+
+/// Whether the codec is the usual one, which is called without an object in between: reading is
+/// four times as fast so.
+fn is_json(codec: &dyn Codec) -> bool {
+    let codec: &dyn Any = codec;
+    codec.is::<Json>()
 }
 
 fn unreadable<T>() -> Error {
@@ -127,7 +139,11 @@ fn unreadable<T>() -> Error {
 
 impl<T: Serialize + Send + Sync + 'static> Object for T {
     fn encode(&self, codec: &dyn Codec) -> Result<Vec<u8>> {
-        codec.encode(self).map_err(|source: BoxError| {
+        let encoded = match is_json(codec) {
+            true => serde_json::to_vec(self).map_err(BoxError::from),
+            false => codec.encode(self),
+        };
+        encoded.map_err(|source| {
             Error::new(
                 ErrorKind::Encode,
                 format!("a `{}` cannot be turned into bytes", type_name::<T>()),

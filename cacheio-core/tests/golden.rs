@@ -160,9 +160,15 @@ fn wire(codec: &str) -> Wire {
 
 struct Case {
     name: &'static str,
-    write: Box<dyn Fn(&Wire) -> Vec<u8>>,
-    read: Box<dyn Fn(&Wire, &[u8])>,
+    write: Write,
+    read: Read,
 }
+
+/// Writes a value, and gives its bytes.
+type Write = Box<dyn Fn(&Wire) -> Vec<u8>>;
+
+/// Reads bytes, and checks that they are the value.
+type Read = Box<dyn Fn(&Wire, &[u8])>;
 
 fn case<V: Value<Stored = V> + Debug + PartialEq>(name: &'static str, value: V) -> Case {
     let expected = value.clone();

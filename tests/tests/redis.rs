@@ -338,6 +338,27 @@ fn a_write_on_a_connection_that_was_given_up_never_lands() {
 }
 
 #[test]
+fn a_write_that_is_still_on_its_way_is_turned_back() {
+    let server = servers::Redis::start();
+    let road = Road::to(server.address());
+    run(async {
+        let store = store(&format!("redis://{}", road.address));
+        set(&store, "k", "old").await.unwrap();
+        road.hold_back();
+        assert_eq!(
+            set(&store, "k", "late").await.unwrap_err().kind(),
+            ErrorKind::Timeout
+        );
+        // Another connection gets through, and takes the place of the first.
+        until_back(&store).await;
+        assert!(store.delete(&Key::new("k")).await.unwrap());
+        road.let_go();
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(server.run("EXISTS k"), Reply::Integer(0));
+    });
+}
+
+#[test]
 fn writes_whose_callers_go_away_keep_their_order() {
     let server = servers::Redis::start();
     run(async {
@@ -727,6 +748,29 @@ fn a_node_of_a_cluster_that_hangs_harms_no_other() {
     });
 }
 
+#[test]
+fn a_cluster_that_is_away_at_the_start_is_found_later() {
+    let cluster = RedisCluster::start();
+    run(async {
+        let store = Redis::builder()
+            .url(cluster.url())
+            .timeout(Duration::from_millis(300))
+            .build()
+            .unwrap();
+        (0..3).for_each(|node| cluster.node(node).pause());
+        for call in 0..5 {
+            let start = Instant::now();
+            assert!(get(&store, "k").await.is_err());
+            let limit = if call == 0 { 350 } else { 50 };
+            let took = start.elapsed();
+            assert!(took < Duration::from_millis(limit), "call {call}: {took:?}");
+        }
+        (0..3).for_each(|node| cluster.node(node).resume());
+        assert!(until_back(&store).await < Duration::from_secs(1));
+        set(&store, "k", "v").await.unwrap();
+    });
+}
+
 // Who may, and where.
 
 #[test]
@@ -849,6 +893,121 @@ fn the_master_is_found_through_sentinels_and_after_a_failover() {
             sleep(Duration::from_millis(20)).await;
         }
     });
+}
+
+#[test]
+fn tls_needs_no_more_than_the_authority() {
+    use redis::{Client, TlsCertificates};
+
+    let folder = std::env::temp_dir().join(format!("cacheio-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (authority, certificate, key) = certificates();
+    let authority_file = file("ca.pem", &authority);
+    let certificate_file = file("server.pem", &certificate);
+    let key_file = file("server.key", &key);
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+        .to_string();
+    let server = servers::Redis::start_with(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &certificate_file,
+        "--tls-key-file",
+        &key_file,
+        "--tls-ca-cert-file",
+        &authority_file,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    run(async {
+        let url = format!("rediss://127.0.0.1:{port}");
+        let certificates = TlsCertificates {
+            client_tls: None,
+            root_cert: Some(authority.into_bytes()),
+        };
+        let client = Client::build_with_tls(url.as_str(), certificates).unwrap();
+        let trusting = Redis::from_client(client);
+        set(&trusting, "k", "v").await.unwrap();
+        assert_eq!(get(&trusting, "k").await.unwrap().as_deref(), Some("v"));
+        assert_eq!(server.run("EXISTS k"), Reply::Integer(1));
+        server.kill();
+        server.restart();
+        assert_eq!(get(&trusting, "k").await.unwrap(), None);
+        // An authority that this machine does not know.
+        let doubting = Redis::new(&url).unwrap();
+        assert!(get(&doubting, "k").await.is_err());
+    });
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+/// An authority, a certificate of it for this machine, and the key of that.
+fn certificates() -> (String, String, String) {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(["127.0.0.1".to_owned()])
+        .unwrap()
+        .signed_by(&key, &authority)
+        .unwrap();
+    (authority.pem(), certificate.pem(), key.serialize_pem())
+}
+
+/// A road to a server on which what is under way can be held back, for connections that are
+/// there, even when the one who sent it has long hung up.
+struct Road {
+    address: std::net::SocketAddr,
+    held: Arc<AtomicUsize>,
+}
+
+impl Road {
+    fn to(server: std::net::SocketAddr) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // Connections below this number are held back.
+        let held = Arc::new(AtomicUsize::new(0));
+        let shared = Arc::clone(&held);
+        std::thread::spawn(move || {
+            for (number, client) in listener.incoming().enumerate() {
+                let client = client.unwrap();
+                let server = std::net::TcpStream::connect(server).unwrap();
+                let (mut up, mut down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                let (mut from, mut to) = (server, client);
+                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+                let held = Arc::clone(&shared);
+                std::thread::spawn(move || {
+                    let mut buffer = [0; 4096];
+                    while let Ok(length @ 1..) = std::io::Read::read(&mut up, &mut buffer) {
+                        while number < held.load(Ordering::SeqCst) {
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
+                        let _ = std::io::Write::write_all(&mut down, &buffer[..length]);
+                    }
+                });
+            }
+        });
+        Self { address, held }
+    }
+
+    /// Holds back what the first connection sends.
+    fn hold_back(&self) {
+        self.held.store(1, Ordering::SeqCst);
+    }
+
+    fn let_go(&self) {
+        self.held.store(0, Ordering::SeqCst);
+    }
 }
 
 /// A sentinel that watches a master by the name `main`.

@@ -15,8 +15,8 @@ const LAST: u64 = i32::MAX as u64;
 /// long as asked and at most two seconds longer: the one that rounding up makes, and this.
 pub(super) fn exptime(ttl: Option<Duration>) -> u64 {
     ttl.map_or(0, |ttl| {
-        let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
-        in_seconds(seconds.saturating_add(1), now())
+        let rounded = u64::from(ttl.subsec_nanos() > 0);
+        in_seconds(ttl.as_secs().saturating_add(rounded + 1), now())
     })
 }
 

@@ -179,7 +179,8 @@ impl Setup {
                 Nodes::one(links(&target), timeout)
             }
             Place::Cluster(seeds) => {
-                Nodes::cluster(Cluster::new(seeds, settings, timeout, connections), timeout)
+                let cluster = Cluster::new(seeds, settings, timeout, connections);
+                Nodes::cluster(cluster.map_err(unreachable)?, timeout)
             }
         };
         Ok(Redis::over(nodes))

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cacheio_core::{Error, ErrorKind, Key};
-use redis::{ConnectionAddr, RedisConnectionInfo, RedisError, ServerErrorKind, Value, cmd};
+use redis::{
+    ConnectionAddr, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value, cmd,
+};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -25,7 +27,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 const REFRESH: Duration = Duration::from_millis(250);
 
 pub(super) struct Cluster {
-    seeds: Vec<ConnectionAddr>,
+    /// The nodes that were named, by their place.
+    seeds: Vec<(String, Links)>,
+    tls: bool,
     settings: RedisConnectionInfo,
     timeout: Duration,
     connections: usize,
@@ -35,9 +39,11 @@ pub(super) struct Cluster {
 }
 
 /// Who has what.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Map {
     nodes: HashMap<String, Links>,
+    /// Nodes that have no slots (yet), to which others have sent us.
+    strangers: HashMap<String, Links>,
     /// The last slot of each range, in order, and the node that has it.
     ranges: Vec<(u16, String)>,
     at: Option<Instant>,
@@ -49,15 +55,21 @@ impl Cluster {
         settings: RedisConnectionInfo,
         timeout: Duration,
         connections: usize,
-    ) -> Self {
-        Self {
-            seeds,
+    ) -> RedisResult<Self> {
+        let mut cluster = Self {
+            seeds: Vec::with_capacity(seeds.len()),
+            tls: matches!(seeds.first(), Some(ConnectionAddr::TcpTls { .. })),
             settings,
             timeout,
             connections,
             map: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
+        };
+        for seed in seeds {
+            let links = cluster.connect(&seed)?;
+            cluster.seeds.push((seed.to_string(), links));
         }
+        Ok(cluster)
     }
 
     /// The value under a key.
@@ -140,7 +152,13 @@ impl Cluster {
                     asking = true;
                     continue;
                 }
-                redis::ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::ReadOnly) => {
+                redis::ErrorKind::Server(ServerErrorKind::Moved) => {
+                    // The others may not know it yet: whoever says so does.
+                    self.refresh(&map, deadline).await?;
+                    link = self.redirection(error, key).ok_or(failure)?;
+                    continue;
+                }
+                redis::ErrorKind::Server(ServerErrorKind::ReadOnly) => {
                     self.refresh(&map, deadline).await?;
                 }
                 redis::ErrorKind::Server(
@@ -170,15 +188,17 @@ impl Cluster {
     fn redirection(&self, error: &RedisError, key: &Key<'_>) -> Option<Arc<Link>> {
         let (place, _) = error.redirect_node()?;
         let (host, port) = place.rsplit_once(':')?;
-        let known = self
-            .map()
-            .nodes
-            .get(place)
-            .map(|links| Arc::clone(links.of(key)));
-        known.or_else(|| {
-            let links = self.connect_to(host.to_owned(), port.parse().ok()?).ok()?;
-            Some(Arc::clone(links.of(key)))
-        })
+        let mut map = self.lock();
+        let known = map.nodes.get(place).or_else(|| map.strangers.get(place));
+        if let Some(links) = known {
+            return Some(Arc::clone(links.of(key)));
+        }
+        let links = self.connect_to(host.to_owned(), port.parse().ok()?).ok()?;
+        let link = Arc::clone(links.of(key));
+        Arc::make_mut(&mut map)
+            .strangers
+            .insert(place.to_owned(), links);
+        Some(link)
     }
 
     /// Asks who has what, unless somebody has since `old` was looked at.
@@ -192,7 +212,7 @@ impl Cluster {
                 return Ok(());
             }
             let mut failure = no_owner();
-            for link in self.candidates(old)? {
+            for link in self.candidates(old) {
                 let rest = deadline.saturating_duration_since(Instant::now());
                 match link.ask(&question(), Instant::now() + rest / 2).await {
                     Ok(answer) => {
@@ -228,24 +248,20 @@ impl Cluster {
     }
 
     /// Whom to ask: the nodes there are, and those that were named.
-    fn candidates(&self, map: &Map) -> Result<Vec<Arc<Link>>, Failure> {
-        let mut links: Vec<Arc<Link>> = map
-            .nodes
-            .values()
+    fn candidates(&self, map: &Map) -> Vec<Arc<Link>> {
+        let known = map.nodes.values();
+        let named = self.seeds.iter().map(|(_, links)| links);
+        known
+            .chain(named)
             .map(|links| Arc::clone(links.first()))
-            .collect();
-        for seed in &self.seeds {
-            if !map.nodes.contains_key(&seed.to_string()) {
-                links.push(Arc::clone(self.connect(seed)?.first()));
-            }
-        }
-        Ok(links)
+            .collect()
     }
 
     /// Takes what a node says of the cluster. Connections to nodes that stay are kept.
     fn learn(&self, old: &Map, asked: &Link, answer: Value) -> Result<(), Failure> {
         let mut map = Map {
             at: Some(Instant::now()),
+            strangers: self.map().strangers.clone(),
             ..Map::default()
         };
         let mut ranges = Vec::new();
@@ -264,8 +280,11 @@ impl Cluster {
             let place = format!("{host}:{port}");
             let port = u16::try_from(port).map_err(|_| Failure::unexpected())?;
             if !map.nodes.contains_key(&place) {
-                let links = match old.nodes.get(&place) {
-                    Some(links) => links.clone(),
+                let known = old.nodes.get(&place).cloned();
+                let named = || self.seeds.iter().find(|(seed, _)| *seed == place);
+                let named = || named().map(|(_, links)| links.clone());
+                let links = match map.strangers.remove(&place).or(known).or_else(named) {
+                    Some(links) => links,
                     None => self.connect_to(host, port)?,
                 };
                 map.nodes.insert(place.clone(), links);
@@ -278,12 +297,11 @@ impl Cluster {
         Ok(())
     }
 
-    fn connect_to(&self, host: String, port: u16) -> Result<Links, Failure> {
-        let tls = matches!(self.seeds.first(), Some(ConnectionAddr::TcpTls { .. }));
-        self.connect(&address(host, port, tls))
+    fn connect_to(&self, host: String, port: u16) -> RedisResult<Links> {
+        self.connect(&address(host, port, self.tls))
     }
 
-    fn connect(&self, address: &ConnectionAddr) -> Result<Links, Failure> {
+    fn connect(&self, address: &ConnectionAddr) -> RedisResult<Links> {
         let client = client(address.clone(), self.settings.clone())?;
         let link = || Link::scattered(Target::server(client.clone()), self.timeout);
         Ok(Links::new((0..self.connections).map(|_| link())))
@@ -308,7 +326,7 @@ impl Map {
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seeds = self.seeds.iter().map(ToString::to_string);
+        let seeds = self.seeds.iter().map(|(place, _)| place);
         f.debug_list().entries(seeds).finish()
     }
 }

@@ -5,13 +5,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Server;
+use super::process::Port;
 use super::redis::{Redis, Reply};
 
 const SLOTS: u16 = 16_384;
 
 /// Three masters that share all slots between them.
 #[derive(Debug)]
-pub struct RedisCluster([Redis; 3]);
+pub struct RedisCluster {
+    nodes: [Redis; 3],
+    /// Those of the bus: Redis would take the ones 10,000 above its own, which may be anybody's.
+    _bus: [Port; 3],
+}
 
 impl RedisCluster {
     /// Starts one; it is whole when this returns.
@@ -20,22 +25,26 @@ impl RedisCluster {
     ///
     /// When the nodes do not find each other.
     pub fn start() -> Self {
-        let cluster = Self([(); 3].map(|()| start_node()));
+        let bus = [(); 3].map(|()| Port::free());
+        let cluster = Self {
+            nodes: [0, 1, 2].map(|i| start_node(&bus[i])),
+            _bus: bus,
+        };
         let third = SLOTS / 3;
         let parts = [
             (0, third),
             (third + 1, 2 * third),
             (2 * third + 1, SLOTS - 1),
         ];
-        for (node, (first, last)) in cluster.0.iter().zip(parts) {
+        for (node, (first, last)) in cluster.nodes.iter().zip(parts) {
             ok(&node.run(&format!("CLUSTER ADDSLOTSRANGE {first} {last}")));
         }
-        for other in &cluster.0[1..] {
+        for other in &cluster.nodes[1..] {
             let bus = bus_port(other);
-            ok(&cluster.0[0].run(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.port())));
+            ok(&cluster.nodes[0].run(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.port())));
         }
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !cluster.0.iter().all(is_whole) {
+        while !cluster.nodes.iter().all(is_whole) {
             assert!(
                 Instant::now() < deadline,
                 "the nodes of the cluster do not find each other"
@@ -47,7 +56,7 @@ impl RedisCluster {
 
     /// The URLs of its nodes.
     pub fn urls(&self) -> Vec<String> {
-        self.0.iter().map(Redis::url).collect()
+        self.nodes.iter().map(Redis::url).collect()
     }
 
     /// Its URL, which names all nodes.
@@ -62,7 +71,7 @@ impl RedisCluster {
     ///
     /// When there are not so many.
     pub fn node(&self, i: usize) -> &Redis {
-        &self.0[i]
+        &self.nodes[i]
     }
 }
 
@@ -72,7 +81,7 @@ impl Server for RedisCluster {
     }
 
     fn renew(&self) -> bool {
-        self.0.iter().all(Server::renew) && self.0.iter().all(is_whole)
+        self.nodes.iter().all(Server::renew) && self.nodes.iter().all(is_whole)
     }
 
     fn idle() -> &'static Mutex<Vec<Self>> {
@@ -81,9 +90,8 @@ impl Server for RedisCluster {
     }
 }
 
-fn start_node() -> Redis {
-    // The bus has a port of its own: the one that Redis would take, 10,000 above, may be any.
-    let bus = super::process::free_port().to_string();
+fn start_node(bus: &Port) -> Redis {
+    let bus = bus.number().to_string();
     Redis::start_with(&[
         "--cluster-enabled",
         "yes",

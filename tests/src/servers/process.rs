@@ -1,7 +1,7 @@
 //! A server's process, its port, and the supervisor that ends it.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -46,7 +46,7 @@ pub(super) struct Kind {
 pub(super) struct Process {
     kind: &'static Kind,
     extra: Vec<String>,
-    port: u16,
+    port: Port,
     folder: PathBuf,
     running: Mutex<Option<Running>>,
 }
@@ -64,9 +64,9 @@ impl Process {
         let extra: Vec<String> = extra.iter().map(|&argument| argument.to_owned()).collect();
         let folder = new_folder();
         for _ in 0..20 {
-            let port = free_port();
-            // Somebody else may have taken the port meanwhile: then there is another one.
-            if let Some(running) = Running::start(kind, port, &folder, &extra) {
+            let port = Port::free();
+            // Somebody who knows nothing of reservations may have taken it meanwhile.
+            if let Some(running) = Running::start(kind, port.number(), &folder, &extra) {
                 let running = Mutex::new(Some(running));
                 return Self {
                     kind,
@@ -81,11 +81,11 @@ impl Process {
     }
 
     pub(super) fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     pub(super) fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+        self.port.address()
     }
 
     /// Ends it as `kill -9` does; returns when nobody listens at the port.
@@ -95,7 +95,7 @@ impl Process {
         }
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(self.address()).is_ok() {
-            assert!(Instant::now() < deadline, "port {} stays open", self.port);
+            assert!(Instant::now() < deadline, "port {} stays open", self.port());
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -110,9 +110,9 @@ impl Process {
                 Instant::now() < deadline,
                 "{} does not start again at port {}",
                 self.kind.program,
-                self.port
+                self.port()
             );
-            *running = Running::start(self.kind, self.port, &self.folder, &self.extra);
+            *running = Running::start(self.kind, self.port(), &self.folder, &self.extra);
         }
     }
 
@@ -148,6 +148,10 @@ impl Process {
             panic!("no signal reaches {}: {error}", self.kind.program);
         }
         running.paused = paused;
+        let deadline = Instant::now() + PATIENCE;
+        while is_stopped(running.pid) != Some(paused) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
@@ -220,8 +224,26 @@ impl Running {
     fn end(mut self) {
         // It may have ended by itself: then there is nothing to kill.
         let _ = kill_process(self.pid, Signal::KILL);
+        // Held until the supervisor has ended, lest it takes this for the end of the test process
+        // and clears up the folder, which a restart needs.
+        let _stdin = self.supervisor.stdin.take();
         let _ = self.supervisor.wait();
     }
+}
+
+/// Whether all threads of a process are stopped (none: not all, not none). A signal has been sent
+/// long before the last thread of a busy machine has noticed.
+fn is_stopped(pid: Pid) -> Option<bool> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).ok()?;
+    let mut states = tasks.flatten().map(|task| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        // After the name, which may hold anything, in parentheses.
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|state| state.starts_with(['T', 't']))
+    });
+    let first = states.next()?;
+    states.all(|state| state == first).then_some(first)
 }
 
 /// One question, and the beginning of its answer.
@@ -252,21 +274,46 @@ fn installed(program: &str) -> PathBuf {
     })
 }
 
-/// A port that nobody listens at, below those that the kernel gives to outgoing connections: a
-/// client that knocks at a closed one of those ends up talking to itself, now and then.
-pub(super) fn free_port() -> u16 {
-    const FIRST: u32 = 10_240;
-    const COUNT: u32 = 22_000;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        // Far apart for processes that start together.
-        let number = process::id()
-            .wrapping_mul(37)
-            .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = u16::try_from(FIRST + number % COUNT).unwrap_or(u16::MAX);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
+/// A port that nobody listens at, and that no other test takes while this is there: also not while
+/// its server is down.
+///
+/// It is below those that the kernel gives to outgoing connections: a client that knocks at a
+/// closed one of those ends up talking to itself, now and then.
+#[derive(Debug)]
+pub(super) struct Port {
+    number: u16,
+    /// Two cannot hold the same one, whoever they are, and it goes with the process.
+    _reservation: UdpSocket,
+}
+
+impl Port {
+    pub(super) fn free() -> Self {
+        const FIRST: u32 = 10_240;
+        const COUNT: u32 = 22_000;
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        loop {
+            // Far apart for processes that start together.
+            let number = process::id()
+                .wrapping_mul(37)
+                .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+            let number = u16::try_from(FIRST + number % COUNT).unwrap_or(u16::MAX);
+            let reservation = UdpSocket::bind((Ipv4Addr::LOCALHOST, number));
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, number));
+            if let (Ok(reservation), Ok(_)) = (reservation, listener) {
+                return Self {
+                    number,
+                    _reservation: reservation,
+                };
+            }
         }
+    }
+
+    pub(super) fn number(&self) -> u16 {
+        self.number
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.number))
     }
 }
 

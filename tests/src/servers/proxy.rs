@@ -1,18 +1,20 @@
 //! What stands between a client and a server: it counts, and it harms on demand.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use super::process::Port;
 
 const NEVER: usize = usize::MAX;
 
 /// A proxy in front of a server.
 #[derive(Debug)]
 pub struct Proxy {
-    address: SocketAddr,
+    port: Port,
     state: Arc<State>,
 }
 
@@ -37,10 +39,9 @@ impl Proxy {
     ///
     /// When there is no free port.
     pub fn to(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, super::process::free_port()));
-        let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (address, listener) = match bound {
-            Ok(bound) => bound,
+        let port = Port::free();
+        let listener = match TcpListener::bind(port.address()) {
+            Ok(listener) => listener,
             Err(error) => panic!("no port for a proxy: {error}"),
         };
         let state = Arc::new(State {
@@ -59,12 +60,12 @@ impl Proxy {
                 }
             }
         });
-        Self { address, state }
+        Self { port, state }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// Cuts the next reply after some bytes, and the connection with it. Once.
@@ -123,7 +124,7 @@ impl Drop for Proxy {
         self.state.closed.store(true, Ordering::SeqCst);
         self.cut_now();
         // Wakes the one who accepts.
-        let _ = TcpStream::connect(self.address);
+        let _ = TcpStream::connect(self.address());
     }
 }
 

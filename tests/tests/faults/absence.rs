@@ -40,12 +40,27 @@ impl Load {
     }
 
     async fn load<F: Face>(&self, key: usize) -> String {
-        let others = self.keys[key].fetch_add(1, Ordering::SeqCst);
-        assert_eq!(others, 0, "two loads of one key at a time");
+        let _loading = Loading::begin(&self.keys[key]);
         self.loads.fetch_add(1, Ordering::SeqCst);
         F::sleep(Duration::from_millis(3)).await;
-        self.keys[key].fetch_sub(1, Ordering::SeqCst);
         format!("value of {key}")
+    }
+}
+
+/// A load of a key, which is the only one while it goes on.
+struct Loading<'a>(&'a AtomicUsize);
+
+impl<'a> Loading<'a> {
+    fn begin(loads: &'a AtomicUsize) -> Self {
+        let others = loads.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(others, 0, "two loads of one key at a time");
+        Self(loads)
+    }
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
