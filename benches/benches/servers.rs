@@ -6,7 +6,7 @@
 //!
 //! ```sh
 //! cargo bench -p cacheio-benches --bench servers
-//! cargo bench -p cacheio-benches --bench servers -- 5 redis get   # five rounds, of some rows
+//! cargo bench -p cacheio-benches --bench servers -- 101 redis get   # so many rounds, of some rows
 //! ```
 //!
 //! It starts `redis-server` and `memcached` itself, on free ports.
@@ -31,8 +31,8 @@ use tokio::runtime::Runtime;
 const KEYS: usize = 10_000;
 /// How many keys a batch has.
 const BATCH: usize = 100;
-/// How long a turn takes.
-const TURN: Duration = Duration::from_millis(120);
+/// How long a turn takes: short, so that what disturbs one disturbs its neighbours too.
+const TURN: Duration = Duration::from_millis(30);
 
 fn main() {
     let start = Instant::now();
@@ -40,7 +40,7 @@ fn main() {
     let table = Table {
         rounds: arguments()
             .find_map(|argument| argument.parse().ok())
-            .unwrap_or(11),
+            .unwrap_or(41),
         filters: arguments()
             .filter(|argument| !argument.starts_with('-') && argument.parse::<usize>().is_err())
             .collect(),
@@ -181,9 +181,10 @@ impl Table {
             return;
         }
         let mut contestants = contestants(&row);
+        if let Ok(only) = std::env::var("ONLY") { contestants.retain(|c| c.name == only); }
         // Connections, memory, and the keys themselves: not measured.
         for contestant in &contestants {
-            (contestant.turn)(TURN / 2);
+            (contestant.turn)(TURN);
         }
         for round in 0..self.rounds {
             let count = contestants.len();
