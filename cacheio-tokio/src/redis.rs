@@ -41,7 +41,8 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// not answer costs those who wait for it one timeout; after that, calls fail at once while the
 /// store itself asks the server until it is back.
 ///
-/// Callers that read at the same time share requests: see the table of measurements in the README.
+/// Callers that read at the same time share requests, so that many of them get more out of a server
+/// than its client alone would; a caller alone asks directly.
 ///
 /// ```no_run
 /// # fn main() -> cacheio_core::Result<()> {

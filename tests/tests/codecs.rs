@@ -63,7 +63,13 @@ fn an_integer_is_read_as_another_that_fits_under_every_codec() {
 fn what_looks_like_an_integer_or_a_header_is_read_as_it_was_under_every_codec() {
     for cache in caches() {
         // What `Postcard` and `MessagePack` write for some of these are digits, or `C0`, `C1`.
-        for text in ["", "5", "-17", "\u{1}7", "a text that is long enough to be compressed"] {
+        for text in [
+            "",
+            "5",
+            "-17",
+            "\u{1}7",
+            "a text that is long enough to be compressed",
+        ] {
             cache.set("k", text).unwrap();
             assert_eq!(cache.get::<String>("k").unwrap().as_deref(), Some(text));
         }

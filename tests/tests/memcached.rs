@@ -133,10 +133,16 @@ fn what_is_no_counter_stays_as_it_is() {
         }
         assert_eq!(text(store.get(&key("k")).unwrap()).as_deref(), Some(value));
     }
-    server.plant("k", b"9223372036854775808");
-    let error = store.increment(&key("k"), 1, None).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::WrongType);
-    assert_eq!(server.raw(b"get k"), "VALUE k 0 19");
+    // Which are numbers to the server.
+    for value in ["9223372036854775808", "18446744073709551615"] {
+        store.set(&key("k"), entry(value), None).unwrap();
+        for by in [1, 0, -1, 1 << 32] {
+            let error = store.increment(&key("k"), by, None).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WrongType, "{value} + {by}");
+            let left = text(store.get(&key("k")).unwrap()).unwrap();
+            assert_eq!(left.trim_end(), value);
+        }
+    }
 }
 
 #[test]
@@ -447,6 +453,37 @@ fn a_server_that_hangs_costs_one_timeout_and_then_nothing() {
         let began = Instant::now();
         eventually(|| store.get(&key("k")));
         assert!(began.elapsed() < SECOND * 2, "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn a_connection_made_at_the_last_moment_is_bounded_too() {
+    guarded(|| {
+        let server = servers::Memcached::start();
+        // Waiting for the one connection takes nearly all the time of those who come later.
+        let store = Memcached::builder()
+            .server(server.address().to_string())
+            .timeout(Duration::from_millis(100))
+            .pool_size(1)
+            .build()
+            .unwrap();
+        for _ in 0..5 {
+            eventually(|| store.ping());
+            server.pause();
+            scope(|scope| {
+                for wait in 0..20 {
+                    let store = &store;
+                    scope.spawn(move || {
+                        sleep(Duration::from_millis(wait));
+                        let began = Instant::now();
+                        assert!(store.get(&key("k")).is_err());
+                        let took = began.elapsed();
+                        assert!(took < Duration::from_millis(350), "{took:?}");
+                    });
+                }
+            });
+            server.resume();
+        }
     });
 }
 

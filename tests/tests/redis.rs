@@ -31,10 +31,20 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     })
 }
 
+/// A store that waits for a busy machine.
 fn store(url: &str) -> Redis {
     Redis::builder()
         .url(url)
-        .timeout(Duration::from_millis(300))
+        .timeout(Duration::from_secs(10))
+        .build()
+        .unwrap()
+}
+
+/// A store that soon gives up.
+fn hasty(url: &str) -> Redis {
+    Redis::builder()
+        .url(url)
+        .timeout(Duration::from_millis(500))
         .build()
         .unwrap()
 }
@@ -160,7 +170,7 @@ fn a_get_sees_what_its_own_task_wrote_before() {
 fn readers_wait_no_longer_than_their_timeout_for_a_server_that_hangs() {
     let server = servers::Redis::start();
     run(async {
-        let store = store(&server.url());
+        let store = hasty(&server.url());
         set(&store, "k", "v").await.unwrap();
         server.pause();
         let mut readers = JoinSet::new();
@@ -177,7 +187,7 @@ fn readers_wait_no_longer_than_their_timeout_for_a_server_that_hangs() {
                 matches!(kind, ErrorKind::Timeout | ErrorKind::Unavailable),
                 "{kind:?}"
             );
-            assert!(took < Duration::from_millis(450), "{took:?}");
+            assert!(took < Duration::from_millis(900), "{took:?}");
         }
         let start = Instant::now();
         assert_eq!(
@@ -185,7 +195,7 @@ fn readers_wait_no_longer_than_their_timeout_for_a_server_that_hangs() {
             ErrorKind::Unavailable
         );
         assert!(
-            start.elapsed() < Duration::from_millis(50),
+            start.elapsed() < Duration::from_millis(250),
             "the circuit is open"
         );
         server.resume();
@@ -201,11 +211,11 @@ fn a_server_that_is_absent_at_the_start_is_used_when_it_comes() {
     let server = servers::Redis::start();
     server.kill();
     run(async {
-        let store = store(&server.url());
+        let store = hasty(&server.url());
         let start = Instant::now();
         let error = get(&store, "k").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(start.elapsed() < Duration::from_millis(350));
+        assert!(start.elapsed() < Duration::from_millis(600));
         server.restart();
         assert!(until_back(&store).await < Duration::from_secs(1));
         set(&store, "k", "v").await.unwrap();
@@ -248,7 +258,7 @@ fn a_counter_survives_an_idle_restart_without_an_error() {
 fn many_callers_survive_a_server_that_is_killed_and_back() {
     let server = servers::Redis::start();
     run(async {
-        let store = store(&server.url());
+        let store = hasty(&server.url());
         set(&store, "k", "v").await.unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let longest = Arc::new(AtomicUsize::new(0));
@@ -273,7 +283,7 @@ fn many_callers_survive_a_server_that_is_killed_and_back() {
         callers.join_all().await;
         assert!(back < Duration::from_secs(1), "{back:?}");
         let longest = longest.load(Ordering::Relaxed);
-        assert!(longest < 400, "a call took {longest} ms");
+        assert!(longest < 800, "a call took {longest} ms");
     });
 }
 
@@ -298,7 +308,7 @@ fn a_write_that_timed_out_does_not_come_after_a_later_delete() {
     let server = servers::Redis::start();
     run(async {
         for round in 0..5 {
-            let store = store(&server.url());
+            let store = hasty(&server.url());
             let key = format!("doubt{round}");
             set(&store, &key, "old").await.unwrap();
             server.pause();
@@ -322,7 +332,7 @@ fn a_write_on_a_connection_that_was_given_up_never_lands() {
     let server = servers::Redis::start();
     let proxy = Proxy::to(server.address());
     run(async {
-        let store = store(&format!("redis://{}", proxy.address()));
+        let store = hasty(&format!("redis://{}", proxy.address()));
         set(&store, "k", "old").await.unwrap();
         // The request arrives; its answer, and whether the connection lives, does not.
         server.pause();
@@ -342,7 +352,7 @@ fn a_write_that_is_still_on_its_way_is_turned_back() {
     let server = servers::Redis::start();
     let road = Road::to(server.address());
     run(async {
-        let store = store(&format!("redis://{}", road.address));
+        let store = hasty(&format!("redis://{}", road.address));
         set(&store, "k", "old").await.unwrap();
         road.hold_back();
         assert_eq!(
@@ -399,7 +409,7 @@ fn a_store_outlives_the_runtime_that_connected_it() {
 #[test]
 fn probing_goes_on_when_the_runtime_that_began_it_has_ended() {
     let server = servers::Redis::start();
-    let store = store(&server.url());
+    let store = hasty(&server.url());
     server.kill();
     run(async { assert!(store.ping().await.is_err()) });
     server.restart();
@@ -550,6 +560,7 @@ fn clear_removes_everything_in_steps() {
     run(async {
         let store = Redis::builder()
             .url(server.url())
+            .timeout(Duration::from_secs(10))
             .connections(3)
             .build()
             .unwrap();
@@ -575,7 +586,7 @@ fn operations_on_many_keys_keep_order_and_count() {
         format!("{}?connections=2", cluster.url()),
     ] {
         run(async {
-            let store = Redis::new(&url).unwrap();
+            let store = store(&url);
             let names: Vec<String> = (0..3_000).map(|n| format!("many:{n}")).collect();
             let keys: Vec<Key<'_>> = names.iter().map(|name| Key::new(name)).collect();
             for ttl in [None, MIN] {
@@ -608,6 +619,7 @@ fn a_cluster_serves_every_operation() {
     run(async {
         let store = Redis::builder()
             .cluster(&cluster.urls()[..1])
+            .timeout(Duration::from_secs(10))
             .build()
             .unwrap();
         let mut tasks = JoinSet::new();
@@ -655,7 +667,7 @@ fn a_cluster_serves_every_operation() {
 fn a_cluster_is_followed_when_a_slot_moves() {
     let cluster = RedisCluster::start();
     run(async {
-        let store = Redis::new(cluster.url()).unwrap();
+        let store = store(&cluster.url());
         for n in 0..100 {
             set(&store, &format!("k{n}"), "v").await.unwrap();
         }
@@ -719,7 +731,7 @@ fn a_node_of_a_cluster_that_hangs_harms_no_other() {
     run(async {
         let store = Redis::builder()
             .url(cluster.url())
-            .timeout(Duration::from_millis(300))
+            .timeout(Duration::from_millis(500))
             .build()
             .unwrap();
         for n in 0..30 {
@@ -731,7 +743,7 @@ fn a_node_of_a_cluster_that_hangs_harms_no_other() {
             let start = Instant::now();
             failed += usize::from(get(&store, &format!("k{n}")).await.is_err());
             assert!(
-                start.elapsed() < Duration::from_millis(400),
+                start.elapsed() < Duration::from_millis(800),
                 "{:?}",
                 start.elapsed()
             );
@@ -754,14 +766,14 @@ fn a_cluster_that_is_away_at_the_start_is_found_later() {
     run(async {
         let store = Redis::builder()
             .url(cluster.url())
-            .timeout(Duration::from_millis(300))
+            .timeout(Duration::from_millis(500))
             .build()
             .unwrap();
         (0..3).for_each(|node| cluster.node(node).pause());
         for call in 0..5 {
             let start = Instant::now();
             assert!(get(&store, "k").await.is_err());
-            let limit = if call == 0 { 350 } else { 50 };
+            let limit = if call == 0 { 800 } else { 250 };
             let took = start.elapsed();
             assert!(took < Duration::from_millis(limit), "call {call}: {took:?}");
         }
@@ -857,11 +869,11 @@ fn a_client_of_the_users_own_will_do() {
 fn what_is_no_redis_is_an_error() {
     let memcached = servers::Memcached::start();
     run(async {
-        let store = store(&format!("redis://{}", memcached.address()));
+        let store = hasty(&format!("redis://{}", memcached.address()));
         for _ in 0..3 {
             let start = Instant::now();
             assert!(get(&store, "k").await.is_err());
-            assert!(start.elapsed() < Duration::from_millis(400));
+            assert!(start.elapsed() < Duration::from_millis(800));
         }
     });
 }

@@ -42,7 +42,7 @@ pub(super) struct Connection {
     input: Box<[u8]>,
     start: usize,
     end: usize,
-    /// For how long calls on the socket block now.
+    /// For how long calls on the socket block now: for ever, at first.
     armed: Duration,
     /// Whether any of this exchange's request went out, and any of its answer came in.
     sent: bool,
@@ -67,7 +67,7 @@ impl Connection {
             input: vec![0; INPUT].into_boxed_slice(),
             start: 0,
             end: 0,
-            armed: Duration::ZERO,
+            armed: Duration::MAX,
             sent: false,
             heard: false,
             in_sync: true,
@@ -220,7 +220,7 @@ impl Connection {
 
 /// Reads until the server hangs up, and forgets it all.
 pub(super) fn drain(stream: &mut Stream, deadline: Instant) -> Result<(), Failure> {
-    let mut armed = Duration::ZERO;
+    let mut armed = Duration::MAX;
     let mut buffer = [0; 4096];
     loop {
         match read(stream, &mut armed, &mut buffer, deadline) {

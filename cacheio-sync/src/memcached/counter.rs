@@ -67,26 +67,25 @@ impl Counter<'_> {
         };
         let count: u64 = number(&answer.value).ok_or_else(|| self.server.unexpected(&answer))?;
         match i64::try_from(count) {
-            Ok(count) => Ok(Some(count)),
-            Err(_) => Err(self.undo(count, by)),
+            // Less than what was added: what was there was no i64, and went round.
+            Ok(count) if count >= by => Ok(Some(count)),
+            _ => Err(self.undo(count, by)),
         }
     }
 
     /// Takes back what has left the range; the error to give.
     fn undo(&self, count: u64, by: i64) -> Error {
-        if by > 0 {
-            let undone = self.request(|request| {
-                let command = request.command(MetaOp::Arithmetic, self.key)?;
-                command.flag("MD").number('D', by).end();
-                Ok(())
-            });
-            if let Err(error) = undone {
-                return error;
-            }
-        }
-        match i64::try_from(count.wrapping_sub(by.unsigned_abs())) {
-            Ok(_) => overflow(),
-            Err(_) => no_integer(),
+        // Going round once: the server does not subtract below zero.
+        let back = by.unsigned_abs().wrapping_neg();
+        let undone = self.request(|request| {
+            let command = request.command(MetaOp::Arithmetic, self.key)?;
+            command.number('D', back).end();
+            Ok(())
+        });
+        match (undone, i64::try_from(count.wrapping_add(back))) {
+            (Err(error), _) => error,
+            (Ok(_), Ok(_)) => overflow(),
+            (Ok(_), Err(_)) => no_integer(),
         }
     }
 

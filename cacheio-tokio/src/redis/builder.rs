@@ -12,6 +12,9 @@ use super::target::{Target, client};
 use super::url::{Place, Setup};
 use super::{Redis, TIMEOUT};
 
+/// As good as no timeout.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Sets up a [`Redis`] store.
 ///
 /// # Defaults
@@ -152,7 +155,8 @@ impl Setup {
     }
 
     pub(super) fn build(self) -> Result<Redis> {
-        let timeout = self.timeout.unwrap_or(TIMEOUT);
+        // Clocks end somewhere.
+        let timeout = self.timeout.unwrap_or(TIMEOUT).min(LONGEST);
         let connections = self.connections.unwrap_or(1);
         if timeout.is_zero() || connections == 0 {
             return Err(config(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cacheio_core::__private::{Attempt, Backoff, Circuit};
 use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, RedisError, RedisResult, Value, cmd};
+use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -139,11 +139,12 @@ impl Link {
     }
 
     /// Sends a request: once more on another connection, if the one there was turns out to be
-    /// broken and the request may be repeated.
+    /// broken and the request may be repeated, or if the server is the right one no longer.
     pub(super) async fn send(&self, request: &Request) -> RedisResult<Value> {
         let live = self.live().await?;
         match self.send_on(&live, request).await {
             Err(error) if breaks(&error) && request.repeatable => {}
+            Err(error) if self.has_moved(&error) => {}
             result => return result,
         }
         let live = self.live().await?;
@@ -152,17 +153,21 @@ impl Link {
 
     async fn send_on(&self, live: &Arc<Live>, request: &Request) -> RedisResult<Value> {
         let result = transmit(&live.connection, &request.commands).await;
-        if let Err(error) = &result {
-            use redis::{ErrorKind, ServerErrorKind};
-            let left = matches!(
-                error.kind(),
-                ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-            );
-            if breaks(error) || (left && self.target.moves()) {
-                self.give_up(live);
-            }
+        if let Err(error) = &result
+            && (breaks(error) || self.has_moved(error))
+        {
+            self.give_up(live);
         }
         result
+    }
+
+    /// Whether the server refused because it is no master any more, and another one is.
+    fn has_moved(&self, error: &RedisError) -> bool {
+        self.target.moves()
+            && matches!(
+                error.kind(),
+                ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+            )
     }
 
     /// The connection; made now, if there is none.

@@ -4,6 +4,9 @@
 //! has landed; then all that wait go out as one MGET, which costs the server, both kernels and the
 //! connection's task as much as a few. It is always sent after its gets were called, so a get sees
 //! what was written before it.
+//!
+//! What another program has put under a key as a list or a hash is an error to a GET; an MGET, this
+//! one and that of `get_many`, does not tell it from nothing.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -204,7 +207,12 @@ impl Batches {
     async fn send(&mut self) {
         while let Some(link) = &self.0 {
             match link.reads.next() {
-                Some(batch) => link.send_batch(batch).await,
+                Some(batch) => {
+                    link.send_batch(batch).await;
+                    // Those who were just answered may ask again at once: then they go together,
+                    // and not the first of them by itself.
+                    tokio::task::yield_now().await;
+                }
                 None => self.0 = None,
             }
         }

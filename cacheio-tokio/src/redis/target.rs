@@ -10,7 +10,7 @@ use redis::aio::{MultiplexedConnection, SendError};
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, ProtocolVersion,
-    PushInfo, PushKind, RedisConnectionInfo, RedisError, RedisResult, Value, cmd,
+    PushInfo, PushKind, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value, cmd,
 };
 
 /// Where a server is.
@@ -94,16 +94,19 @@ impl Target {
                 let client = client(place, settings.clone())?;
                 let mut opened = self.connect_to(&client).await?;
                 // Just after a failover the sentinels may not know better themselves.
-                match cmd("ROLE").query_async(&mut opened.connection).await? {
-                    Value::Array(role)
-                        if role.first() == Some(&Value::BulkString(b"master".into())) =>
-                    {
-                        Ok(opened)
-                    }
-                    _ => Err(RedisError::from((
+                let role = cmd("ROLE").query_async(&mut opened.connection).await;
+                let master = Value::BulkString(b"master".into());
+                match role {
+                    Ok(Value::Array(role)) if role.first() == Some(&master) => Ok(opened),
+                    Ok(_) => Err(RedisError::from((
                         ErrorKind::MasterNameNotFoundBySentinel,
                         "the server that the sentinels name is no master (yet)",
                     ))),
+                    // This user may not ask.
+                    Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => {
+                        Ok(opened)
+                    }
+                    Err(error) => Err(error),
                 }
             }
         }

@@ -2,22 +2,31 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 
 use cacheio_tests::stores::pause;
 
 use crate::prelude::*;
 
-/// Polls a future so often, then drops it; whether it ended before.
+/// Polls a future so often, then drops it; what it gave if it ended before.
+///
+/// Between two polls it may be woken, so that each poll takes it to another await, also where a
+/// server has to answer in between. What waits for somebody else is not woken.
 fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut future = pin!(future);
     for _ in 0..times {
-        if let Poll::Ready(output) = future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Some(output);
         }
+        thread::park_timeout(Duration::from_millis(20));
     }
     None
 }
@@ -81,14 +90,8 @@ pub(crate) async fn a_leader_that_is_dropped_at_any_await_harms_nobody(place: Pl
             1
         };
         let mut leader = Box::pin(cache.get_or_set(("waited", polls), load));
-        for _ in 0..polls {
-            assert!(
-                leader
-                    .as_mut()
-                    .poll(&mut Context::from_waker(Waker::noop()))
-                    .is_pending()
-            );
-        }
+        // A server may have answered sooner this time: then there is nobody to drop.
+        polled(polls, leader.as_mut());
         let mut waiter = pin!(cache.get_or_set(("waited", polls), || async { 2 }));
         let early = (0..polls).find_map(|_| {
             match waiter
