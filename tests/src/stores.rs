@@ -16,7 +16,7 @@ use cacheio_core::{
 };
 use cacheio_sync::Memory;
 
-pub use self::remote::{async_memcached, memcached, redis, redis_cluster};
+pub use self::remote::{memcached, redis, redis_cluster};
 use crate::place::Ground;
 
 /// Memory with room for all that a line stores.

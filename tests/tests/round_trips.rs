@@ -11,7 +11,7 @@ use cacheio_sync::{Cache, Memcached};
 use cacheio_tests::face::{Face, Tasks, Threads};
 use cacheio_tests::servers::{self, Proxy};
 use cacheio_tests::watchdog::guarded;
-use cacheio_tokio::{Redis, SpawnBlocking};
+use cacheio_tokio::Redis;
 
 const COUNT: usize = 50;
 
@@ -106,10 +106,6 @@ fn memcached(address: SocketAddr) -> Memcached {
     Memcached::new(&format!("memcache://{address}?timeout=20s")).unwrap()
 }
 
-fn async_memcached(address: SocketAddr) -> SpawnBlocking<Memcached> {
-    SpawnBlocking::new(memcached(address))
-}
-
 fn redis(address: SocketAddr) -> Redis {
     Redis::new(&format!("redis://{address}?timeout=20s")).unwrap()
 }
@@ -143,7 +139,7 @@ macro_rules! rows {
 
 rows! {
     memcached_for_threads: Threads(Cache) on Memcached by memcached;
-    memcached_for_tasks: Tasks(AsyncCache) on Memcached by async_memcached;
+    memcached_for_tasks: Tasks(AsyncCache) on Memcached by memcached;
     redis_for_threads: Threads(Cache) on Redis by redis;
     redis_for_tasks: Tasks(AsyncCache) on Redis by redis;
 }

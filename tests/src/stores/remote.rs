@@ -2,7 +2,7 @@
 
 use cacheio_core::Result;
 use cacheio_sync::Memcached;
-use cacheio_tokio::{Redis, SpawnBlocking};
+use cacheio_tokio::Redis;
 
 use crate::place::Ground;
 use crate::servers;
@@ -12,11 +12,6 @@ pub fn memcached(ground: &Ground) -> Memcached {
     built(Memcached::new(&patient(
         &ground.lease::<servers::Memcached>().url(),
     )))
-}
-
-/// As [`memcached`], for tasks.
-pub fn async_memcached(ground: &Ground) -> SpawnBlocking<Memcached> {
-    SpawnBlocking::new(memcached(ground))
 }
 
 /// Redis.

@@ -295,7 +295,7 @@ contract! {
         arc_dyn: async_arc_dyn, manual;
         box_dyn: async_box_dyn, manual;
         bytes: yielding_bytes, manual;
-        memcached: async_memcached, seconds;
+        memcached: memcached, seconds;
         redis: redis, milliseconds;
         redis_cluster: redis_cluster, milliseconds;
     }

@@ -7,7 +7,7 @@ use cacheio_async::AsyncCache;
 use cacheio_core::Result;
 use cacheio_sync::{Cache, Memcached};
 use cacheio_tests::face::{Face, Tasks, Threads};
-use cacheio_tokio::{Redis, SpawnBlocking};
+use cacheio_tokio::Redis;
 
 /// How long a server that is back may stay unused.
 pub(crate) const BACK: Duration = Duration::from_secs(1);
@@ -52,9 +52,7 @@ pub(crate) fn memcached_for_threads(url: &str, timeout: Duration) -> Threads {
 
 pub(crate) fn memcached_for_tasks(url: &str, timeout: Duration) -> Tasks {
     Tasks(built(
-        AsyncCache::builder()
-            .store(SpawnBlocking::new(memcached(url, timeout)))
-            .build(),
+        AsyncCache::builder().store(memcached(url, timeout)).build(),
     ))
 }
 
