@@ -135,19 +135,20 @@ impl std::fmt::Debug for CacheUrl<'_> {
 }
 
 /// The features that bring the stores of these schemes.
-const FEATURES: [(&str, &[&str]); 4] = [
+const FEATURES: [(&str, &[&str]); 3] = [
     ("memory", &["memory"]),
     (
         "memcached",
         &["memcache", "memcache+unix", "memcache+tls", "memcached"],
     ),
-    ("redis-cluster", &["redis-cluster", "rediss-cluster"]),
     (
         "redis",
         &[
             "redis",
             "rediss",
             "redis+unix",
+            "redis-cluster",
+            "rediss-cluster",
             "redis-sentinel",
             "rediss-sentinel",
             "valkey",

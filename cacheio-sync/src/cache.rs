@@ -56,8 +56,8 @@ impl Cache {
     /// | `redis://[[user]:password@]host[:6379][/db]` | `redis` | `timeout`, `connections`, `db`, `protocol` (`resp3`, `resp2`) |
     /// | `redis+unix:///path/to/socket` | `redis` | the same |
     /// | `rediss://…` (TLS) | `redis-tls` | the same |
-    /// | `redis-cluster://host:port,…` | `redis-cluster` | the same, but `db` |
-    /// | `redis-sentinel://host:port,…/master-name[/db]` | `redis-sentinel` | the same |
+    /// | `redis-cluster://host:port,…` | `redis` | the same, but `db` |
+    /// | `redis-sentinel://host:port,…/master-name[/db]` | `redis` | the same |
     ///
     /// Parameters of every URL: `namespace`, `ttl` (`"300"`, `"5m"`, `"never"`), `jitter`
     /// (0 to 1), and `codec` (`json`; `msgpack` and `postcard`; each with `+zstd` or `+lz4`; as far

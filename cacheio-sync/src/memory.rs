@@ -292,7 +292,7 @@ impl Store for Memory {
             };
             let object: Arc<dyn Object> = Arc::new(count);
             let weight = self.weight_of(key, &*object);
-            let done: Result<bool> = self.change(shard, |shard, displaced| {
+            let done = self.change(shard, |shard, displaced| {
                 let live = shard.peek(key).filter(|slot| slot.is_live(now));
                 let (meta, expires) = match (live, &seen) {
                     (None, None) => (None, expiry(now, ttl)),

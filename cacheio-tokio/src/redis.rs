@@ -18,6 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cacheio_core::__private::Coordination;
 use cacheio_core::{AsyncStore, BoxFuture, Entry, Error, ErrorKind, Form, Key, Result};
 use redis::{Client, Cmd, cmd};
 
@@ -54,6 +55,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Redis {
     nodes: Arc<Nodes>,
+    coordination: Arc<Coordination>,
 }
 
 impl Redis {
@@ -93,24 +95,29 @@ impl Redis {
     fn over(nodes: Nodes) -> Self {
         Self {
             nodes: Arc::new(nodes),
+            coordination: Arc::default(),
         }
     }
 
-    async fn set_one(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
+    async fn set_one(
+        &self,
+        key: &Key<'_>,
+        entry: Entry,
+        ttl: Option<Duration>,
+    ) -> Result<(), Failure> {
         let bytes = match bytes(entry) {
             Ok(bytes) => bytes,
             Err(error) => {
                 // What was there must not be taken for what was to replace it.
                 self.delete_one(key).await?;
-                return Err(error);
+                return Err(error.into());
             }
         };
         let request = Request::one(set(key.text(), &bytes, ttl));
-        done(self.nodes.ask(key, &request).await?)?;
-        Ok(())
+        done(self.nodes.ask(key, &request).await?).map(drop)
     }
 
-    async fn delete_one(&self, key: &Key<'_>) -> Result<bool> {
+    async fn delete_one(&self, key: &Key<'_>) -> Result<bool, Failure> {
         let request = Request::one(named("UNLINK", key.text()));
         Ok(integer(self.nodes.ask(key, &request).await?)? > 0)
     }
@@ -133,7 +140,7 @@ impl Redis {
         &self,
         entries: Vec<(Key<'_>, Entry)>,
         ttl: Option<Duration>,
-    ) -> Result<()> {
+    ) -> Result<(), Failure> {
         let (keys, entries): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
         let entries = entries.into_iter().map(bytes).collect::<Result<Vec<_>>>()?;
         // MSET knows no TTL.
@@ -156,7 +163,7 @@ impl Redis {
         Ok(())
     }
 
-    async fn remove_many(&self, keys: &[Key<'_>]) -> Result<usize> {
+    async fn remove_many(&self, keys: &[Key<'_>]) -> Result<usize, Failure> {
         let parts = self
             .nodes
             .ask_many(keys, usize::MAX, |part| on(keys, "UNLINK", part));
@@ -167,13 +174,14 @@ impl Redis {
         Ok(usize::try_from(count).unwrap_or_default())
     }
 
-    async fn remove_all(&self, prefix: &str) -> Result<()> {
+    async fn remove_all(&self, prefix: &str) -> Result<(), Failure> {
         if prefix.is_empty() {
             return Err(Error::new(
                 ErrorKind::Config,
                 "a cache without a namespace is all there is on its server, which is never flushed: \
                  give the cache a namespace, or empty the server yourself",
-            ));
+            )
+            .into());
         }
         let pattern = pattern(prefix);
         let servers = self.nodes.servers().await?;
@@ -207,7 +215,7 @@ impl Redis {
     }
 
     /// Removes what a scan found. Keys of ours are text; others are left alone.
-    async fn remove_found(&self, keys: Vec<Vec<u8>>) -> Result<()> {
+    async fn remove_found(&self, keys: Vec<Vec<u8>>) -> Result<(), Failure> {
         let texts: Vec<&str> = keys
             .iter()
             .filter_map(|key| std::str::from_utf8(key).ok())
@@ -222,8 +230,12 @@ impl AsyncStore for Redis {
         Form::Bytes
     }
 
+    fn coordination(&self) -> Option<Arc<Coordination>> {
+        Some(Arc::clone(&self.coordination))
+    }
+
     fn get<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<Option<Entry>>> {
-        Box::pin(async move { Ok(self.nodes.get(key).await?.map(Entry::bytes)) })
+        told(async move { Ok(self.nodes.get(key).await?.map(Entry::bytes)) })
     }
 
     fn set<'a>(
@@ -232,15 +244,15 @@ impl AsyncStore for Redis {
         entry: Entry,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.set_one(key, entry, ttl))
+        told(self.set_one(key, entry, ttl))
     }
 
     fn delete<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(self.delete_one(key))
+        told(self.delete_one(key))
     }
 
     fn clear<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.remove_all(prefix))
+        told(self.remove_all(prefix))
     }
 
     fn add<'a>(
@@ -249,9 +261,9 @@ impl AsyncStore for Redis {
         entry: Entry,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move {
+        told(async move {
             let request = Request::add(key.text(), &bytes(entry)?, ttl);
-            Ok(done(self.nodes.ask(key, &request).await?)?)
+            done(self.nodes.ask(key, &request).await?)
         })
     }
 
@@ -261,28 +273,28 @@ impl AsyncStore for Redis {
         by: i64,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<i64>> {
-        Box::pin(async move {
+        told(async move {
             let request = Request::increment(key.text(), by, ttl);
-            Ok(integer(last(self.nodes.ask(key, &request).await?)?)?)
+            integer(last(self.nodes.ask(key, &request).await?)?)
         })
     }
 
     fn touch<'a>(&'a self, key: &'a Key<'a>, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move {
+        told(async move {
             let request = Request::touch(key.text(), ttl);
             Ok(integer(last(self.nodes.ask(key, &request).await?)?)? > 0)
         })
     }
 
     fn has<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move {
+        told(async move {
             let request = Request::one(named("EXISTS", key.text()));
             Ok(integer(self.nodes.ask(key, &request).await?)? > 0)
         })
     }
 
     fn get_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
-        Box::pin(async move { Ok(self.read_many(keys).await?) })
+        told(self.read_many(keys))
     }
 
     fn set_many<'a>(
@@ -290,15 +302,15 @@ impl AsyncStore for Redis {
         entries: Vec<(Key<'a>, Entry)>,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.write_many(entries, ttl))
+        told(self.write_many(entries, ttl))
     }
 
     fn delete_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
-        Box::pin(self.remove_many(keys))
+        told(self.remove_many(keys))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { Ok(self.nodes.ping().await?) })
+        told(self.nodes.ping())
     }
 }
 
@@ -306,6 +318,13 @@ impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Redis").field(&self.nodes).finish()
     }
+}
+
+/// What a call came to, as the cache is told.
+fn told<'a, T: Send + 'a>(
+    asked: impl Future<Output = Result<T, Failure>> + Send + 'a,
+) -> BoxFuture<'a, Result<T>> {
+    Box::pin(async { asked.await.map_err(Failure::into_error) })
 }
 
 /// A command on those of the keys that `part` numbers.

@@ -26,7 +26,7 @@ impl TaskClient for Multiplexed {
 
     async fn set<V: Sample>(&mut self, name: Name, value: &'static V) {
         let stored = self.0.pset_ex(name.text, encode(value), milliseconds());
-        stored.await.expect("the server answers")
+        let () = stored.await.expect("the server answers");
     }
 
     async fn get_many<V: Sample>(&mut self, names: &[Name]) -> Vec<V> {
@@ -56,7 +56,7 @@ impl ThreadClient for Blocking {
 
     fn set<V: Sample>(&mut self, name: Name, value: &'static V) {
         let stored = self.0.pset_ex(name.text, encode(value), milliseconds());
-        stored.expect("the server answers")
+        let () = stored.expect("the server answers");
     }
 
     fn get_many<V: Sample>(&mut self, names: &[Name]) -> Vec<V> {

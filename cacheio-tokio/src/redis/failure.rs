@@ -44,6 +44,15 @@ impl Failure {
         ))
     }
 
+    /// The error that callers see. No `From`: another one for a public type would leave `?` in
+    /// doubt in the crates on top.
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Redis(error) => describe(error),
+            Self::Cache(error) => error,
+        }
+    }
+
     /// Whether the server moved the key elsewhere, or left its role: the request was not carried
     /// out, and another server is to be asked.
     pub(super) fn is_redirection(&self) -> bool {
@@ -73,15 +82,6 @@ impl From<RedisError> for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Cache(error)
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Redis(error) => describe(error),
-            Failure::Cache(error) => error,
-        }
     }
 }
 
