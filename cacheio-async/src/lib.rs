@@ -6,13 +6,6 @@ mod cache;
 mod factory;
 
 pub use cache::{AsyncCache, AsyncCacheBuilder};
-#[doc(inline)]
-pub use cacheio_core::{
-    AsyncCacheable, AsyncStore, BoxError, BoxFuture, CLOCK_LAG, CacheKey, Clock, CoarseClock,
-    Codec, Config, Encode, Entry, Error, ErrorKind, Form, Json, Key, KeyParts, KeyRule, KeyWriter,
-    LoadError, Local, ManualClock, Meta, Object, Operation, Options, Payload, Result, Stats, Store,
-    SystemClock, Timestamp, Ttl, Value, config, configure, immediate_store, key_text,
-};
 #[cfg(any(feature = "zstd", feature = "lz4"))]
 #[doc(inline)]
 pub use cacheio_core::Compressed;
@@ -22,6 +15,13 @@ pub use cacheio_core::MessagePack;
 #[cfg(feature = "postcard")]
 #[doc(inline)]
 pub use cacheio_core::Postcard;
+#[doc(inline)]
+pub use cacheio_core::{
+    AsyncCacheable, AsyncStore, BoxError, BoxFuture, CLOCK_LAG, CacheKey, Clock, CoarseClock,
+    Codec, Config, Encode, Entry, Error, ErrorKind, Form, Json, Key, KeyParts, KeyRule, KeyWriter,
+    LoadError, Local, ManualClock, Meta, Object, Operation, Options, Payload, Result, Stats, Store,
+    SystemClock, Timestamp, Ttl, Value, config, configure, immediate_store, key_text,
+};
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use cacheio_macros::{AsyncCacheable, CacheKey, async_cached, cached};

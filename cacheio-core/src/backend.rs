@@ -1,5 +1,6 @@
 //! How the engine reaches a store, from threads or from tasks.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +82,13 @@ impl Backend {
             AnyStore::Direct(store) => Some(&**store),
             AnyStore::Immediate(store) => store.immediate(),
             AnyStore::Suspending(_) => None,
+        }
+    }
+
+    pub(crate) fn store(&self) -> &dyn Debug {
+        match &self.store {
+            AnyStore::Direct(store) => store,
+            AnyStore::Immediate(store) | AnyStore::Suspending(store) => store,
         }
     }
 

@@ -13,6 +13,7 @@ mod many;
 use std::any::Any;
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -50,7 +51,6 @@ pub fn now<F: Future>(future: F) -> F::Output {
 }
 
 /// The cache behind `Cache` and `AsyncCache`.
-#[derive(Debug)]
 pub struct Engine {
     backend: Backend,
     settings: Checked,
@@ -60,10 +60,28 @@ pub struct Engine {
 
 /// What the caches on one store have to agree on. A store that several caches of a process can
 /// share keeps it for them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Coordination {
     flights: Flights,
     tags: Tags,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("store", self.backend.store())
+            .field("namespace", &self.settings.namespace)
+            .field("default_ttl", &self.settings.default_ttl)
+            .field("codec", &self.settings.codec)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Coordination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coordination").finish_non_exhaustive()
+    }
 }
 
 /// What a loader made.

@@ -16,14 +16,6 @@ pub use cacheio_async::{Memcached, MemcachedBuilder};
 #[cfg(all(feature = "async", not(feature = "sync")))]
 #[doc(inline)]
 pub use cacheio_async::{Memory, MemoryBuilder};
-#[doc(inline)]
-pub use cacheio_core::{
-    AsyncCacheable, AsyncStore, BoxError, BoxFuture, CLOCK_LAG, CacheKey, Cacheable, Clock,
-    CoarseClock, Codec, Config, Encode, Entry, Error, ErrorKind, Form, Json, Key, KeyParts,
-    KeyRule, KeyWriter, LoadError, Local, ManualClock, Meta, Object, Operation, Options, Payload,
-    Result, Stats, Store, SystemClock, Timestamp, Ttl, Value, config, configure, immediate_store,
-    key_text,
-};
 #[cfg(any(feature = "zstd", feature = "lz4"))]
 #[doc(inline)]
 pub use cacheio_core::Compressed;
@@ -33,6 +25,14 @@ pub use cacheio_core::MessagePack;
 #[cfg(feature = "postcard")]
 #[doc(inline)]
 pub use cacheio_core::Postcard;
+#[doc(inline)]
+pub use cacheio_core::{
+    AsyncCacheable, AsyncStore, BoxError, BoxFuture, CLOCK_LAG, CacheKey, Cacheable, Clock,
+    CoarseClock, Codec, Config, Encode, Entry, Error, ErrorKind, Form, Json, Key, KeyParts,
+    KeyRule, KeyWriter, LoadError, Local, ManualClock, Meta, Object, Operation, Options, Payload,
+    Result, Stats, Store, SystemClock, Timestamp, Ttl, Value, config, configure, immediate_store,
+    key_text,
+};
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use cacheio_macros::{AsyncCacheable, CacheKey, Cacheable, async_cached, cached};

@@ -107,7 +107,7 @@ fn memcached(address: SocketAddr) -> Memcached {
 }
 
 fn redis(address: SocketAddr) -> Redis {
-    Redis::new(&format!("redis://{address}?timeout=20s")).unwrap()
+    Redis::new(format!("redis://{address}?timeout=20s")).unwrap()
 }
 
 macro_rules! rows {

@@ -173,8 +173,11 @@ impl MemcachedBuilder {
             router: Rendezvous::new(),
             timeout: self.timeout,
             coordination: Arc::default(),
+            // Not before the store itself has given up: what it then knows spares the next caller.
             #[cfg(feature = "tokio")]
-            spawner: cacheio_tokio::__private::Spawner::bounded(self.timeout),
+            spawner: cacheio_tokio::__private::Spawner::bounded(
+                self.timeout + Duration::from_millis(25),
+            ),
         })))
     }
 }

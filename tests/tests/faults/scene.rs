@@ -10,7 +10,11 @@ use cacheio_tests::face::{Face, Tasks, Threads};
 use cacheio_tokio::Redis;
 
 /// How long a server that is back may stay unused.
-pub(crate) const BACK: Duration = Duration::from_secs(1);
+const BACK: Duration = Duration::from_secs(1);
+
+/// What a machine that also compiles may need to get round to something. It is allowed where one
+/// late call decides, not where many are counted.
+const BUSY: Duration = Duration::from_millis(1_500);
 
 /// How to make a cache on the server of a URL.
 pub(crate) type Open<F> = fn(url: &str, timeout: Duration) -> F;
@@ -74,7 +78,7 @@ fn memcached(url: &str, timeout: Duration) -> Memcached {
 }
 
 fn redis(url: &str, timeout: Duration) -> Redis {
-    built(Redis::new(&format!(
+    built(Redis::new(format!(
         "{url}?timeout={}ms",
         timeout.as_millis()
     )))
@@ -146,15 +150,12 @@ pub(crate) async fn timed<T>(call: impl Future<Output = T>) -> (T, Duration) {
     (output, start.elapsed())
 }
 
-/// That calls kept to a limit: 50 ms beyond it at the 99.9th percentile. The slowest may be later
-/// by what a machine that also compiles needs to get round to it.
+/// That calls kept to a limit: 50 ms beyond it at the 99.9th percentile, where there are enough of
+/// them to tell. The slowest may be later by what a busy machine needs.
 pub(crate) fn kept_to(limit: Duration, mut calls: Vec<Duration>) {
     calls.sort_unstable();
     let slowest = *calls.last().expect("there are calls");
-    assert!(
-        slowest <= limit + Duration::from_millis(750),
-        "the slowest call took {slowest:?}"
-    );
+    assert!(slowest <= limit + BUSY, "the slowest call took {slowest:?}");
     let percentile = calls[(calls.len() - 1) * 999 / 1_000];
     if calls.len() >= 1_000 {
         assert!(
@@ -182,7 +183,7 @@ pub(crate) async fn used_again<F: Face>(cache: &F) -> Duration {
 pub(crate) async fn is_used_again<F: Face>(cache: &F) {
     let after = used_again(cache).await;
     assert!(
-        after <= BACK,
+        after <= BACK + BUSY,
         "the server was back, and used only after {after:?}"
     );
 }

@@ -1,0 +1,273 @@
+//! What takes turns: callers, threads or tasks, that repeat one operation through one client.
+
+use std::fmt;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cacheio_benches::clients::{Name, Sample, TaskClient, ThreadClient};
+use tokio::runtime::Runtime;
+
+/// How many keys there are of a kind; a caller asks for them in an order of its own.
+const KEYS: usize = 10_000;
+/// How many keys a batch has.
+const BATCH: usize = 100;
+
+/// One operation, by some callers at the same time.
+pub(crate) struct Row {
+    server: &'static str,
+    operation: Operation,
+    pub(crate) callers: Callers,
+    kind: &'static str,
+    /// How many times what the raw client does it must be, at least.
+    pub(crate) bar: Option<f64>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Operation {
+    Get,
+    Set,
+    GetMany,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Callers {
+    Threads(usize),
+    Tasks(usize),
+}
+
+pub(crate) struct Contestant {
+    pub(crate) name: &'static str,
+    /// Goes on for so long; entries a second.
+    pub(crate) turn: Box<dyn Fn(Duration) -> f64>,
+    pub(crate) rates: Vec<f64>,
+}
+
+impl Row {
+    pub(crate) fn new<V: Sample>(
+        server: &'static str,
+        operation: Operation,
+        callers: Callers,
+    ) -> Self {
+        Self {
+            server,
+            operation,
+            callers,
+            kind: V::KIND,
+            bar: None,
+        }
+    }
+
+    pub(crate) fn bar(self, bar: impl Into<Option<f64>>) -> Self {
+        let bar = bar.into();
+        Self { bar, ..self }
+    }
+
+    /// Callers that are tasks of [`runtime`], with a clone of the client each.
+    pub(crate) fn tasks<C: TaskClient, V: Sample>(
+        &self,
+        name: &'static str,
+        client: C,
+    ) -> Contestant {
+        let (operation, count) = (self.operation, self.callers.count());
+        let turn = move |duration| {
+            let stop = Arc::new(AtomicBool::new(false));
+            let start = Instant::now();
+            let callers: Vec<_> = (0..count)
+                .map(|caller| {
+                    let (client, stop) = (client.clone(), Arc::clone(&stop));
+                    runtime().spawn(task::<C, V>(client, operation, Walk::new(caller), stop))
+                })
+                .collect();
+            thread::sleep(duration);
+            stop.store(true, Ordering::Relaxed);
+            let counts = callers
+                .into_iter()
+                .map(|caller| runtime().block_on(caller).expect("no caller panics"));
+            rate(counts.sum(), start)
+        };
+        Contestant::new(name, turn)
+    }
+
+    /// Callers that are threads, each with a client that it makes for itself.
+    pub(crate) fn threads<C: ThreadClient, V: Sample>(
+        &self,
+        name: &'static str,
+        client: impl Fn() -> C + Sync + 'static,
+    ) -> Contestant {
+        let (operation, count) = (self.operation, self.callers.count());
+        let turn = move |duration| {
+            let (stop, ready) = (AtomicBool::new(false), Barrier::new(count + 1));
+            thread::scope(|scope| {
+                let (client, stop, ready) = (&client, &stop, &ready);
+                let callers: Vec<_> = (0..count)
+                    .map(|caller| {
+                        scope.spawn(move || {
+                            let mut client = client();
+                            ready.wait();
+                            threaded::<C, V>(&mut client, operation, Walk::new(caller), stop)
+                        })
+                    })
+                    .collect();
+                ready.wait();
+                let start = Instant::now();
+                thread::sleep(duration);
+                stop.store(true, Ordering::Relaxed);
+                let counts = callers
+                    .into_iter()
+                    .map(|caller| caller.join().expect("no caller panics"));
+                rate(counts.sum(), start)
+            })
+        };
+        Contestant::new(name, turn)
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operation = match self.operation {
+            Operation::Get => "get".into(),
+            Operation::Set => "set".into(),
+            Operation::GetMany => format!("get_many({BATCH})"),
+        };
+        let callers = match self.callers {
+            Callers::Threads(1) => "1 thread".into(),
+            Callers::Tasks(1) => "1 task".into(),
+            Callers::Threads(count) => format!("{count} threads"),
+            Callers::Tasks(count) => format!("{count} tasks"),
+        };
+        let (server, kind) = (self.server, self.kind);
+        write!(f, "{server} {operation} | {callers} | {kind}")
+    }
+}
+
+impl Callers {
+    fn count(self) -> usize {
+        match self {
+            Self::Threads(count) | Self::Tasks(count) => count,
+        }
+    }
+}
+
+impl Contestant {
+    fn new(name: &'static str, turn: impl Fn(Duration) -> f64 + 'static) -> Self {
+        Self {
+            name,
+            turn: Box::new(turn),
+            rates: Vec::new(),
+        }
+    }
+}
+
+/// What a task does until it is told to stop; for how many entries.
+async fn task<C: TaskClient, V: Sample>(
+    mut client: C,
+    operation: Operation,
+    mut walk: Walk,
+    stop: Arc<AtomicBool>,
+) -> usize {
+    let (names, sample) = (names::<V>(), sample::<V>());
+    let mut count = 0;
+    while !stop.load(Ordering::Relaxed) {
+        count += match operation {
+            Operation::Get => {
+                let value: V = client.get(names[walk.step()]).await;
+                assert_eq!(black_box(&value), sample);
+                1
+            }
+            Operation::Set => {
+                client.set(names[walk.step()], sample).await;
+                1
+            }
+            Operation::GetMany => {
+                let batch: [Name; BATCH] = std::array::from_fn(|_| names[walk.step()]);
+                let values: Vec<V> = client.get_many(&batch).await;
+                assert_eq!(black_box(values).last(), Some(sample));
+                BATCH
+            }
+        };
+    }
+    count
+}
+
+/// What a thread does until it is told to stop; for how many entries.
+fn threaded<C: ThreadClient, V: Sample>(
+    client: &mut C,
+    operation: Operation,
+    mut walk: Walk,
+    stop: &AtomicBool,
+) -> usize {
+    let (names, sample) = (names::<V>(), sample::<V>());
+    let mut count = 0;
+    while !stop.load(Ordering::Relaxed) {
+        count += match operation {
+            Operation::Get => {
+                let value: V = client.get(names[walk.step()]);
+                assert_eq!(black_box(&value), sample);
+                1
+            }
+            Operation::Set => {
+                client.set(names[walk.step()], sample);
+                1
+            }
+            Operation::GetMany => {
+                let batch: [Name; BATCH] = std::array::from_fn(|_| names[walk.step()]);
+                let values: Vec<V> = client.get_many(&batch);
+                assert_eq!(black_box(values).last(), Some(sample));
+                BATCH
+            }
+        };
+    }
+    count
+}
+
+/// An order of the keys: at random (xorshift).
+struct Walk(u64);
+
+impl Walk {
+    fn new(caller: usize) -> Self {
+        Self(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(caller as u64 + 1))
+    }
+
+    fn step(&mut self) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % KEYS as u64).expect("there are few keys")
+    }
+}
+
+/// What all tasks run on.
+pub(crate) fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime")
+    })
+}
+
+pub(crate) fn names<V: Sample>() -> &'static [Name] {
+    static STRINGS: OnceLock<Vec<Name>> = OnceLock::new();
+    static STRUCTS: OnceLock<Vec<Name>> = OnceLock::new();
+    let names = if V::KIND == String::KIND {
+        &STRINGS
+    } else {
+        &STRUCTS
+    };
+    names.get_or_init(|| Name::all(V::KIND, KEYS))
+}
+
+/// A value that stays for ever, so that no one clones it.
+pub(crate) fn sample<V: Sample>() -> &'static V {
+    Box::leak(Box::new(V::sample()))
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn rate(count: usize, start: Instant) -> f64 {
+    count as f64 / start.elapsed().as_secs_f64()
+}
