@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use cacheio_core::__private::{Attempt, Backoff, Circuit};
@@ -20,7 +20,7 @@ pub(super) struct Link {
     target: Target,
     timeout: Duration,
     circuit: Circuit,
-    slot: Mutex<Slot>,
+    slot: RwLock<Slot>,
     /// Held by whoever connects; when the last attempt that failed began, and why it failed.
     connecting: tokio::sync::Mutex<Option<(Instant, RedisError)>>,
     probing: AtomicBool,
@@ -55,7 +55,7 @@ impl Link {
             circuit: Circuit::new(target.to_string()),
             target,
             timeout,
-            slot: Mutex::default(),
+            slot: RwLock::default(),
             connecting: tokio::sync::Mutex::default(),
             probing: AtomicBool::new(false),
             reads: Reads::default(),
@@ -141,14 +141,21 @@ impl Link {
     /// Sends a request: once more on another connection, if the one there was turns out to be
     /// broken and the request may be repeated, or if the server is the right one no longer.
     pub(super) async fn send(&self, request: &Request) -> RedisResult<Value> {
-        let live = self.live().await?;
+        let live = match self.current() {
+            Some(live) => live,
+            // On the heap, as all that is seldom: what every call carries with it stays small.
+            None => Box::pin(self.live()).await?,
+        };
         match self.send_on(&live, request).await {
             Err(error) if breaks(&error) && request.repeatable => {}
             Err(error) if self.has_moved(&error) => {}
             result => return result,
         }
-        let live = self.live().await?;
-        self.send_on(&live, request).await
+        Box::pin(async {
+            let live = self.live().await?;
+            self.send_on(&live, request).await
+        })
+        .await
     }
 
     async fn send_on(&self, live: &Arc<Live>, request: &Request) -> RedisResult<Value> {
@@ -201,13 +208,17 @@ impl Link {
     }
 
     fn current(&self) -> Option<Arc<Live>> {
-        let mut slot = self.slot();
-        let live = slot.live.as_ref()?;
+        let live = Arc::clone(
+            self.slot
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .live
+                .as_ref()?,
+        );
         if !live.lost.load(Ordering::Acquire) {
-            return Some(Arc::clone(live));
+            return Some(live);
         }
-        let live = slot.live.take()?;
-        self.doubt(&mut slot, &live);
+        self.give_up(&live);
         None
     }
 
@@ -327,8 +338,8 @@ impl Link {
         }
     }
 
-    fn slot(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slot(&self) -> RwLockWriteGuard<'_, Slot> {
+        self.slot.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

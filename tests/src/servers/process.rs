@@ -20,7 +20,7 @@ exec 3<&0
 "$@" </dev/null >/dev/null 2>&1 3<&- &
 server=$!
 echo $server
-(read -r _ <&3; kill -9 $server; rm -rf "$0") &
+(read -r _ <&3; rm -rf "$0"; kill -9 $server) &
 watch=$!
 wait $server
 kill -9 $watch
