@@ -6,6 +6,7 @@
 mod builder;
 mod cluster;
 mod failure;
+mod handles;
 mod link;
 mod nodes;
 mod reads;

@@ -6,12 +6,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use cacheio_core::__private::{Attempt, Backoff, Circuit};
-use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::failure::{Failure, breaks};
+use super::handles::Handles;
 use super::reads::Reads;
 use super::request::{Commands, Request};
 use super::target::{Opened, Target};
@@ -36,7 +36,7 @@ struct Slot {
 }
 
 struct Live {
-    connection: MultiplexedConnection,
+    handles: Handles,
     lost: Arc<AtomicBool>,
     identity: Option<Identity>,
 }
@@ -159,7 +159,7 @@ impl Link {
     }
 
     async fn send_on(&self, live: &Arc<Live>, request: &Request) -> RedisResult<Value> {
-        let result = transmit(&live.connection, &request.commands).await;
+        let result = live.ask(&request.commands).await;
         if let Err(error) = &result
             && (breaks(error) || self.has_moved(error))
         {
@@ -267,7 +267,7 @@ impl Link {
         let identity = answers.pop().and_then(|info| Identity::parse(&info));
         self.slot().doubtful.drain(..doubtful.len());
         Ok(Arc::new(Live {
-            connection,
+            handles: Handles::new(connection),
             lost,
             identity,
         }))
@@ -307,9 +307,9 @@ impl Link {
         let ping = Commands::One(cmd("PING"));
         let Some(old) = self.current() else {
             let live = self.live().await?;
-            return transmit(&live.connection, &ping).await.map(drop);
+            return live.ask(&ping).await.map(drop);
         };
-        let answered = transmit(&old.connection, &ping);
+        let answered = old.ask(&ping);
         tokio::pin!(answered);
         let replacement = async {
             let _connecting = self.connecting.lock().await;
@@ -340,6 +340,30 @@ impl Link {
 
     fn slot(&self) -> RwLockWriteGuard<'_, Slot> {
         self.slot.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    /// Sends commands and waits for their answer.
+    async fn ask(&self, commands: &Commands) -> RedisResult<Value> {
+        let mut handle = self.handles.take();
+        let answer = match commands {
+            Commands::One(command) => handle.send_packed_command(command).await,
+            Commands::Many(pipeline) => handle
+                .send_packed_commands(pipeline, 0, pipeline.len())
+                .await
+                .map(Value::Array),
+            Commands::Atomic(pipeline) => handle
+                .send_packed_commands(pipeline, pipeline.len() + 1, 1)
+                .await
+                .map_err(first_refusal)
+                .map(|mut answers| answers.pop().unwrap_or(Value::Nil)),
+        };
+        self.handles.put_back(handle);
+        match answer? {
+            Value::ServerError(error) => Err(error.into()),
+            answer => Ok(answer),
+        }
     }
 }
 
@@ -377,29 +401,6 @@ impl Identity {
             id: field("id=")?,
             address: field("addr=")?,
         })
-    }
-}
-
-/// Sends commands on a connection and waits for their answer.
-async fn transmit(connection: &MultiplexedConnection, commands: &Commands) -> RedisResult<Value> {
-    let mut connection = connection.clone();
-    let answer = match commands {
-        Commands::One(command) => connection.send_packed_command(command).await?,
-        Commands::Many(pipeline) => Value::Array(
-            connection
-                .send_packed_commands(pipeline, 0, pipeline.len())
-                .await?,
-        ),
-        Commands::Atomic(pipeline) => connection
-            .send_packed_commands(pipeline, pipeline.len() + 1, 1)
-            .await
-            .map_err(first_refusal)?
-            .pop()
-            .unwrap_or(Value::Nil),
-    };
-    match answer {
-        Value::ServerError(error) => Err(error.into()),
-        answer => Ok(answer),
     }
 }
 

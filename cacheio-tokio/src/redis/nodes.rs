@@ -75,7 +75,8 @@ impl Nodes {
         let deadline = self.deadline();
         match &self.layout {
             Layout::One(links) => links.of(key).get(key.text(), deadline).await,
-            Layout::Cluster(cluster) => cluster.get(key, deadline).await,
+            // On the heap, so that one server's calls carry nothing of it.
+            Layout::Cluster(cluster) => Box::pin(cluster.get(key, deadline)).await,
         }
     }
 
@@ -84,7 +85,7 @@ impl Nodes {
         let deadline = self.deadline();
         match &self.layout {
             Layout::One(links) => links.of(key).ask(request, deadline).await,
-            Layout::Cluster(cluster) => cluster.ask(key, request, deadline).await,
+            Layout::Cluster(cluster) => Box::pin(cluster.ask(key, request, deadline)).await,
         }
     }
 

@@ -1,16 +1,15 @@
 //! Reads that wait at the same time go out together.
 //!
-//! A get that finds few others under way goes out by itself. Any other waits until one of those
-//! has landed; then all that wait go out as one MGET, which costs the server, both kernels and the
-//! connection's task as much as a few. It is always sent after its gets were called, so a get sees
-//! what was written before it.
-//!
-//! What another program has put under a key as a list or a hash is an error to a GET; an MGET, this
-//! one and that of `get_many`, does not tell it from nothing.
+//! A get that finds no other under way goes out by itself. Any other waits for company: as soon as
+//! enough wait they go out as one MGET, which costs the server, both kernels and the connection's
+//! task as much as a few gets. Enough are a third of those that are under way: so a few batches
+//! follow each other, however many callers there are, and neither side waits for the other. It is
+//! always sent after its gets were called, so a get sees what was written before it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cacheio_core::__private::Attempt;
 use redis::{Cmd, Pipeline, RedisError, Value, cmd};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -20,9 +19,11 @@ use super::failure::Failure;
 use super::link::Link;
 use super::request::{Commands, Request, named, value};
 
-/// How many requests for values may be under way before others wait.
-const UNDER_WAY: usize = 2;
-/// How many keys go into one MGET.
+/// How many requests for values may be under way at the same time.
+const UNDER_WAY: usize = 4;
+/// How many keys are worth a batch, unless nothing else is under way.
+const WORTH: usize = 4;
+/// How many keys go into one MGET at most.
 const BATCH: usize = 512;
 
 #[derive(Default)]
@@ -30,7 +31,10 @@ pub(super) struct Reads(Mutex<State>);
 
 #[derive(Default)]
 struct State {
+    /// Requests, and the keys in them.
     under_way: usize,
+    keys_under_way: usize,
+    waiting: usize,
     batches: VecDeque<Batch>,
     scattered: bool,
     /// The runtime of one who waits.
@@ -53,8 +57,13 @@ enum Gets {
 }
 
 enum Turn {
+    /// It goes out by itself.
     Now,
-    Later(oneshot::Receiver<Result<Option<Vec<u8>>, RedisError>>),
+    /// It goes out with others; who makes them enough starts them.
+    Later {
+        answer: oneshot::Receiver<Result<Option<Vec<u8>>, RedisError>>,
+        starts: bool,
+    },
 }
 
 impl Link {
@@ -65,24 +74,34 @@ impl Link {
         deadline: Instant,
     ) -> Result<Option<Vec<u8>>, Failure> {
         let attempt = self.enter()?;
-        let direct = async { self.send(&Request::one(named("GET", key))).await };
-        match self.reads.join(key) {
+        let (answer, starts) = match self.reads.join(key) {
             Turn::Now => {
                 let _landing = Landing(self);
-                let answer = timeout_at(deadline, direct).await;
-                value(self.judge(attempt, answer.ok())?)
+                return self.get_alone(attempt, key, deadline).await;
             }
-            Turn::Later(answer) => match timeout_at(deadline, answer).await {
-                Ok(Ok(Ok(value))) => Ok(value),
-                Ok(Ok(Err(error))) => self.judge(attempt, Some(Err(error))),
-                // The runtime that was to send it has ended.
-                Ok(Err(_)) => {
-                    let answer = timeout_at(deadline, direct).await;
-                    value(self.judge(attempt, answer.ok())?)
-                }
-                Err(_) => self.judge(attempt, None),
-            },
+            Turn::Later { answer, starts } => (answer, starts),
+        };
+        if starts {
+            Batches(Some(Arc::clone(self))).start(&Handle::current());
         }
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(error))) => self.judge(attempt, Some(Err(error))),
+            // The runtime that was to send it has ended.
+            Ok(Err(_)) => Box::pin(self.get_alone(attempt, key, deadline)).await,
+            Err(_) => self.judge(attempt, None),
+        }
+    }
+
+    async fn get_alone(
+        self: &Arc<Self>,
+        attempt: Attempt,
+        key: &str,
+        deadline: Instant,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let request = Request::one(named("GET", key));
+        let answer = timeout_at(deadline, self.send(&request)).await;
+        value(self.judge(attempt, answer.ok())?)
     }
 
     /// Sends what waits as one request.
@@ -130,6 +149,51 @@ impl Batch {
     }
 }
 
+impl State {
+    /// Whether those who wait are enough to go out.
+    fn is_worth_it(&self) -> bool {
+        let others = self.keys_under_way / (UNDER_WAY - 1);
+        self.waiting > 0 && (self.under_way == 0 || self.waiting >= others.max(WORTH))
+    }
+
+    fn add(&mut self, key: &str, caller: Caller) {
+        self.waiting += 1;
+        match self.batches.back_mut() {
+            Some(batch) if batch.callers.len() < BATCH => batch.add(key, caller),
+            _ => {
+                let commands = match self.scattered {
+                    false => Gets::Together(cmd("MGET")),
+                    true => Gets::Apart(Pipeline::new()),
+                };
+                let mut batch = Batch {
+                    commands,
+                    callers: Vec::new(),
+                };
+                batch.add(key, caller);
+                self.batches.push_back(batch);
+            }
+        }
+    }
+
+    /// One request for so many keys has ended.
+    fn landed(&mut self, keys: usize) {
+        self.under_way -= 1;
+        self.keys_under_way -= keys;
+    }
+
+    /// The batch to send next, if it is worth it: it is under way from now on.
+    fn next(&mut self) -> Option<Batch> {
+        if !self.is_worth_it() {
+            return None;
+        }
+        let batch = self.batches.pop_front()?;
+        self.waiting -= batch.callers.len();
+        self.under_way += 1;
+        self.keys_under_way += batch.callers.len();
+        Some(batch)
+    }
+}
+
 impl Reads {
     pub(super) fn scattered() -> Self {
         Self(Mutex::new(State {
@@ -140,40 +204,18 @@ impl Reads {
 
     fn join(&self, key: &str) -> Turn {
         let mut state = self.state();
-        if state.under_way < UNDER_WAY {
-            state.under_way += 1;
+        if state.under_way == 0 {
+            state.under_way = 1;
+            state.keys_under_way = 1;
             return Turn::Now;
         }
-        let (sender, receiver) = oneshot::channel();
+        let (caller, answer) = oneshot::channel();
         if state.batches.is_empty() {
             state.runtime = Handle::try_current().ok();
         }
-        match state.batches.back_mut() {
-            Some(batch) if batch.callers.len() < BATCH => batch.add(key, sender),
-            _ => {
-                let commands = match state.scattered {
-                    false => Gets::Together(cmd("MGET")),
-                    true => Gets::Apart(Pipeline::new()),
-                };
-                let mut batch = Batch {
-                    commands,
-                    callers: Vec::new(),
-                };
-                batch.add(key, sender);
-                state.batches.push_back(batch);
-            }
-        }
-        Turn::Later(receiver)
-    }
-
-    /// The next batch to send; with none left, what was under way has landed.
-    fn next(&self) -> Option<Batch> {
-        let mut state = self.state();
-        let batch = state.batches.pop_front();
-        if batch.is_none() {
-            state.under_way -= 1;
-        }
-        batch
+        state.add(key, caller);
+        let starts = state.under_way < UNDER_WAY && state.is_worth_it();
+        Turn::Later { answer, starts }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -187,34 +229,31 @@ struct Landing<'a>(&'a Arc<Link>);
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
         let mut state = self.0.reads.state();
-        if state.batches.is_empty() {
-            state.under_way -= 1;
-            return;
-        }
-        let runtime = state.runtime.clone();
+        state.landed(1);
+        let runtime = state.runtime.clone().filter(|_| state.is_worth_it());
         drop(state);
-        let mut batches = Batches(Some(Arc::clone(self.0)));
         if let Some(runtime) = runtime {
-            runtime.spawn(async move { batches.send().await });
+            Batches(Some(Arc::clone(self.0))).start(&runtime);
         }
     }
 }
 
-/// The batches that wait, until none do; counts as one request under way.
+/// Sends batches until none is worth it.
 struct Batches(Option<Arc<Link>>);
 
 impl Batches {
+    fn start(mut self, runtime: &Handle) {
+        runtime.spawn(async move { self.send().await });
+    }
+
     async fn send(&mut self) {
         while let Some(link) = &self.0 {
-            match link.reads.next() {
-                Some(batch) => {
-                    link.send_batch(batch).await;
-                    // Those who were just answered may ask again at once: then they go together,
-                    // and not the first of them by itself.
-                    tokio::task::yield_now().await;
-                }
-                None => self.0 = None,
-            }
+            let Some(batch) = link.reads.state().next() else {
+                self.0 = None;
+                return;
+            };
+            let _sent = Sent(link, batch.callers.len());
+            link.send_batch(batch).await;
         }
     }
 }
@@ -225,10 +264,19 @@ impl Drop for Batches {
         // and asks by itself.
         if let Some(link) = &self.0 {
             let mut state = link.reads.state();
-            state.under_way -= 1;
+            state.waiting = 0;
             let abandoned = std::mem::take(&mut state.batches);
             drop(state);
             drop(abandoned);
         }
+    }
+}
+
+/// Dropped when a batch has ended, in whatever way.
+struct Sent<'a>(&'a Arc<Link>, usize);
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        self.0.reads.state().landed(self.1);
     }
 }

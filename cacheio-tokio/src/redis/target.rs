@@ -248,9 +248,7 @@ async fn open(client: Client) -> RedisResult<Opened> {
     let lost = Arc::new(AtomicBool::new(false));
     let mut config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
-        .set_response_timeout(None)
-        .set_pipeline_buffer_size(1024)
-        .set_write_backpressure_boundary(64 * 1024);
+        .set_response_timeout(None);
     if client.get_connection_info().redis_settings().protocol() != ProtocolVersion::RESP2 {
         let watch = Watch(Arc::clone(&lost));
         config = config.set_push_sender(move |push: PushInfo| {
