@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use cacheio_async::{AsyncCache, ErrorKind, Redis};
@@ -140,6 +141,26 @@ fn readers_that_go_away_take_nobody_with_them() {
         for _ in 0..10 {
             assert_eq!(get(&store, "k1").await.unwrap().as_deref(), Some("v1"));
         }
+    });
+}
+
+/// A `select!` that awaits something else meanwhile holds a get without polling it.
+#[test]
+fn a_get_that_is_held_and_not_polled_keeps_nobody_waiting() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        set(&store, "k", "value").await.unwrap();
+        let mut held = Box::pin(get(&store, "k"));
+        let polled =
+            std::future::poll_fn(|context| Poll::Ready(held.as_mut().poll(context).is_pending()));
+        assert!(polled.await);
+        for _ in 0..10 {
+            let began = Instant::now();
+            assert_eq!(get(&store, "k").await.unwrap().as_deref(), Some("value"));
+            assert!(began.elapsed() < Duration::from_millis(500));
+        }
+        assert_eq!(held.await.unwrap().as_deref(), Some("value"));
     });
 }
 

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cacheio_core::__private::Attempt;
 use redis::{Cmd, Pipeline, RedisError, Value, cmd};
@@ -22,7 +23,10 @@ use super::request::{Commands, Request, named, value};
 /// How many requests for values may be under way at the same time.
 const UNDER_WAY: usize = 4;
 /// How many keys are worth a batch, unless nothing else is under way.
-const WORTH: usize = 4;
+const WORTH: usize = 8;
+/// How long company is waited for: the one who is under way may have stopped to be polled, or the
+/// server may be far away.
+const PATIENCE: Duration = Duration::from_millis(5);
 /// How many keys go into one MGET at most.
 const BATCH: usize = 512;
 
@@ -74,17 +78,26 @@ impl Link {
         deadline: Instant,
     ) -> Result<Option<Vec<u8>>, Failure> {
         let attempt = self.enter()?;
-        let (answer, starts) = match self.reads.join(key) {
+        let (mut answer, starts) = match self.reads.join(key) {
             Turn::Now => {
                 let _landing = Landing(self);
-                return self.get_alone(attempt, key, deadline).await;
+                // On the heap: those who wait carry nothing of it.
+                return Box::pin(self.get_alone(attempt, key, deadline)).await;
             }
             Turn::Later { answer, starts } => (answer, starts),
         };
         if starts {
-            Batches(Some(Arc::clone(self))).start(&Handle::current());
+            Batches::of(self).start(&Handle::current());
         }
-        match timeout_at(deadline, answer).await {
+        let patience = deadline.min(Instant::now() + PATIENCE);
+        let mut answered = timeout_at(patience, &mut answer).await;
+        if answered.is_err() && patience < deadline {
+            let mut batches = Batches::of(self);
+            batches.at_once = true;
+            batches.start(&Handle::current());
+            answered = timeout_at(deadline, &mut answer).await;
+        }
+        match answered {
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(error))) => self.judge(attempt, Some(Err(error))),
             // The runtime that was to send it has ended.
@@ -181,9 +194,9 @@ impl State {
         self.keys_under_way -= keys;
     }
 
-    /// The batch to send next, if it is worth it: it is under way from now on.
-    fn next(&mut self) -> Option<Batch> {
-        if !self.is_worth_it() {
+    /// The batch to send next, if it is worth it or has waited enough: it is under way from now on.
+    fn next(&mut self, at_once: bool) -> Option<Batch> {
+        if !at_once && !self.is_worth_it() {
             return None;
         }
         let batch = self.batches.pop_front()?;
@@ -233,23 +246,35 @@ impl Drop for Landing<'_> {
         let runtime = state.runtime.clone().filter(|_| state.is_worth_it());
         drop(state);
         if let Some(runtime) = runtime {
-            Batches(Some(Arc::clone(self.0))).start(&runtime);
+            Batches::of(self.0).start(&runtime);
         }
     }
 }
 
 /// Sends batches until none is worth it.
-struct Batches(Option<Arc<Link>>);
+struct Batches {
+    link: Option<Arc<Link>>,
+    /// The first one in any case.
+    at_once: bool,
+}
 
 impl Batches {
+    fn of(link: &Arc<Link>) -> Self {
+        Self {
+            link: Some(Arc::clone(link)),
+            at_once: false,
+        }
+    }
+
     fn start(mut self, runtime: &Handle) {
         runtime.spawn(async move { self.send().await });
     }
 
     async fn send(&mut self) {
-        while let Some(link) = &self.0 {
-            let Some(batch) = link.reads.state().next() else {
-                self.0 = None;
+        while let Some(link) = &self.link {
+            let at_once = std::mem::take(&mut self.at_once);
+            let Some(batch) = link.reads.state().next(at_once) else {
+                self.link = None;
                 return;
             };
             let _sent = Sent(link, batch.callers.len());
@@ -262,7 +287,7 @@ impl Drop for Batches {
     fn drop(&mut self) {
         // Its runtime ends before it is done. Whoever waits is told so by the end of its channel,
         // and asks by itself.
-        if let Some(link) = &self.0 {
+        if let Some(link) = &self.link {
             let mut state = link.reads.state();
             state.waiting = 0;
             let abandoned = std::mem::take(&mut state.batches);
