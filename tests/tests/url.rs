@@ -167,3 +167,49 @@ fn memory_has_no_host() {
         );
     }
 }
+
+/// Built without a server: no connection is made before it is needed.
+#[test]
+fn a_url_makes_a_cache_on_a_server_that_need_not_be_there() {
+    for url in [
+        "memcache://127.0.0.1:1",
+        "memcache://user:secret@127.0.0.1:1,[::1]:1?timeout=200ms&pool=4",
+        "memcache:///nowhere/memcached.sock?namespace=shop&ttl=5m",
+        "redis://127.0.0.1:1",
+        "redis://user:secret@127.0.0.1:1/3?timeout=200ms&connections=2&protocol=resp2",
+        "valkey://:secret@127.0.0.1:1?codec=msgpack+zstd",
+        "redis+unix:///nowhere/redis.sock?db=3",
+        "redis-cluster://user:secret@127.0.0.1:1,127.0.0.1:2?jitter=0.1",
+        "redis-sentinel://:secret@127.0.0.1:1,127.0.0.1:2/main/3",
+    ] {
+        let (threads, tasks) = open(url).expect(url);
+        let shop = url.contains("namespace=shop");
+        assert_eq!(threads.namespace(), if shop { "shop" } else { "cacheio" });
+        for shown in [format!("{threads:?}"), format!("{tasks:?}")] {
+            assert!(!shown.contains("secret"), "{url} shows: {shown}");
+        }
+        assert_eq!(threads.get_or_set("k", || 1), 1, "{url}");
+        let error = threads.get::<i32>("k").expect_err(url);
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{url}: {error}");
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("secret"), "{url} shows: {shown}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_url_of_a_server_is_said() {
+    for (url, says) in [
+        ("redis://user:secret@host?tiemout=1s", "timeout"),
+        ("redis://user:secret@host?timeout=soon", "timeout"),
+        ("redis://user:secret@host?codec=yaml", "json"),
+        ("redis://user:secret@host/secret", "redis"),
+        ("redis-sentinel://:secret@host:1", "master"),
+        ("memcache://user:secret@host?capacity=5", "pool"),
+        ("memcache://user:secret@host:port", "host:11211"),
+        ("memcached+udp://user:secret@host", "memcache://"),
+        ("postgres://user:secret@host", "redis://"),
+    ] {
+        let message = refused(url);
+        assert!(message.contains(says), "{url}: {message}");
+    }
+}
