@@ -99,15 +99,38 @@ impl Nodes {
     ) -> Result<Vec<Part>, Failure> {
         let deadline = self.deadline();
         let most = most.min(KEYS);
+        let groups = match &self.layout {
+            // A step of a scan may find none.
+            _ if keys.is_empty() => Vec::new(),
+            Layout::One(Links(links)) if links.len() == 1 => {
+                vec![Group::of_all(&links[0], keys.len(), most)]
+            }
+            _ => self.groups(keys, most, deadline).await?,
+        };
+        let mut asked = Vec::with_capacity(groups.len());
+        for group in groups {
+            let commands = group.parts.iter().map(|part| command(part)).collect();
+            asked.push(self.ask_group(keys, group, commands, deadline));
+        }
+        let parts: Result<Vec<Vec<Part>>, Failure> = all(asked).await.into_iter().collect();
+        Ok(parts?.into_iter().flatten().collect())
+    }
+
+    /// Which keys go out on which connection.
+    async fn groups(
+        &self,
+        keys: &[Key<'_>],
+        most: usize,
+        deadline: Instant,
+    ) -> Result<Vec<Group>, Failure> {
         let mut groups: Vec<Group> = Vec::new();
         for (at, key) in keys.iter().enumerate() {
-            let link = match &self.layout {
-                Layout::One(links) => Arc::clone(links.of(key)),
-                Layout::Cluster(cluster) => cluster.link(key, deadline).await?,
-            };
-            let slot = match &self.layout {
-                Layout::One(_) => 0,
-                Layout::Cluster(_) => slot(key.text().as_bytes()),
+            let (link, slot) = match &self.layout {
+                Layout::One(links) => (Arc::clone(links.of(key)), 0),
+                Layout::Cluster(cluster) => {
+                    let link = cluster.link(key, deadline).await?;
+                    (link, slot(key.text().as_bytes()))
+                }
             };
             let known = groups
                 .iter()
@@ -122,13 +145,7 @@ impl Nodes {
             });
             groups[group].add(at, slot, most);
         }
-        let mut asked = Vec::with_capacity(groups.len());
-        for group in groups {
-            let commands = group.parts.iter().map(|part| command(part)).collect();
-            asked.push(self.ask_group(keys, group, commands, deadline));
-        }
-        let parts: Result<Vec<Vec<Part>>, Failure> = all(asked).await.into_iter().collect();
-        Ok(parts?.into_iter().flatten().collect())
+        Ok(groups)
     }
 
     async fn ask_group(
@@ -213,6 +230,18 @@ struct Group {
 }
 
 impl Group {
+    /// All of so many keys, where there is one connection.
+    fn of_all(link: &Arc<Link>, keys: usize, most: usize) -> Self {
+        let parts = (0..keys).step_by(most);
+        Self {
+            link: Arc::clone(link),
+            parts: parts
+                .map(|from| (from..keys.min(from + most)).collect())
+                .collect(),
+            open: HashMap::new(),
+        }
+    }
+
     fn add(&mut self, key: usize, slot: u16, most: usize) {
         match self.open.get(&slot) {
             Some(part) if self.parts[*part].len() < most => self.parts[*part].push(key),
