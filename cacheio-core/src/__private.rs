@@ -17,7 +17,7 @@ pub use crate::error::overflow;
 pub use crate::own::{InMemory, Own};
 pub use crate::settings::Settings;
 pub use crate::ttl::parse_duration;
-pub use crate::url::CacheUrl;
+pub use crate::url::{CacheUrl, percent_decode};
 pub use crate::{AsyncCacheable, CacheKey, Cacheable, KeyWriter, Options, Result, Ttl, key_text};
 pub use std::any::type_name_of_val;
 pub use std::time::Duration;

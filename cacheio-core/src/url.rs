@@ -27,9 +27,9 @@ impl<'a> CacheUrl<'a> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = percent_decode(name)
+            let name = query_decode(name)
                 .ok_or_else(|| config("the name of a parameter is not valid percent-encoding"))?;
-            let value = percent_decode(value).ok_or_else(|| {
+            let value = query_decode(value).ok_or_else(|| {
                 config(format!(
                     "the value of the parameter `{name}` is not valid percent-encoding"
                 ))
@@ -137,10 +137,7 @@ impl std::fmt::Debug for CacheUrl<'_> {
 /// The features that bring the stores of these schemes.
 const FEATURES: [(&str, &[&str]); 3] = [
     ("memory", &["memory"]),
-    (
-        "memcached",
-        &["memcache", "memcache+unix", "memcache+tls", "memcached"],
-    ),
+    ("memcached", &["memcache", "memcache+unix", "memcache+tls"]),
     (
         "redis",
         &[
@@ -169,20 +166,25 @@ fn config(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Config, message).during(Operation::Build)
 }
 
-fn percent_decode(text: &str) -> Option<String> {
+/// Undoes `%41`.
+pub fn percent_decode(text: &[u8]) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
+    let mut rest = text.iter().copied();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
             b'%' => {
                 let mut digit = || char::from(rest.next()?).to_digit(16);
                 u8::try_from(digit()? * 16 + digit()?).ok()?
             }
-            b'+' => b' ',
             byte => byte,
         });
     }
     String::from_utf8(bytes).ok()
+}
+
+/// As [`percent_decode`], for a query, where `+` is a space.
+fn query_decode(text: &str) -> Option<String> {
+    percent_decode(text.replace('+', " ").as_bytes())
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ fn line(connection: &mut Connection, deadline: Instant, prefix: &str) -> Result<
                 .position(|byte| *byte == b' ')
                 .unwrap_or(rest.len());
             // What is no text is no key of ours.
-            let key = super::url::percent_decode(&rest[..end]);
+            let key = cacheio_core::__private::percent_decode(&rest[..end]);
             return match key.filter(|key| key.starts_with(prefix)) {
                 Some(key) => Line::Key(key),
                 None => Line::Other,

@@ -1,6 +1,6 @@
 //! A server, or several, named by a URL.
 
-use cacheio_core::__private::{CacheUrl, parse_duration};
+use cacheio_core::__private::{CacheUrl, parse_duration, percent_decode};
 
 use super::builder::MemcachedBuilder;
 use crate::{Error, ErrorKind, Result};
@@ -104,20 +104,4 @@ fn config(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 
 fn decoded(text: &str) -> Option<String> {
     percent_decode(text.as_bytes())
-}
-
-/// Undoes `%41`, here and in what the server lists.
-pub(super) fn percent_decode(text: &[u8]) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.iter().copied();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                u8::try_from(digit()? * 16 + digit()?).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }

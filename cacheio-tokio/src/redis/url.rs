@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cacheio_core::__private::{CacheUrl, parse_duration};
+use cacheio_core::__private::{CacheUrl, parse_duration, percent_decode};
 use cacheio_core::{Error, ErrorKind, Result};
 use redis::{ConnectionAddr, ProtocolVersion, RedisConnectionInfo};
 
@@ -56,17 +56,10 @@ pub(super) struct Setup {
 impl Setup {
     /// What a URL of a store says; none of its parameters may be left over.
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let (_, query) = text.split_once('?').unwrap_or_default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, _) = pair.split_once('=').unwrap_or((pair, ""));
-            if !Redis::PARAMETERS.contains(&name) {
-                return Err(config(format!(
-                    "the URL of a Redis store has no parameter `{name}`; there are {}",
-                    Redis::PARAMETERS.join(", ")
-                )));
-            }
-        }
-        Self::take(&mut CacheUrl::parse(text)?)
+        let mut url = CacheUrl::parse(text)?;
+        let setup = Self::take(&mut url)?;
+        url.finish(Redis::PARAMETERS)?;
+        Ok(setup)
     }
 
     /// What a URL says.
@@ -209,21 +202,9 @@ fn host(text: &str, default: u16, tls: bool) -> Result<ConnectionAddr> {
 }
 
 fn decode(text: &str) -> Result<String> {
-    let wrong = || config("a Redis URL has a `%` that begins no percent-encoding, or not of UTF-8");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let decoded = digit()
-            .zip(digit())
-            .and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
-        bytes.push(decoded.ok_or_else(wrong)?);
-    }
-    String::from_utf8(bytes).map_err(|_| wrong())
+    percent_decode(text.as_bytes()).ok_or_else(|| {
+        config("a Redis URL has a `%` that begins no percent-encoding, or not of UTF-8")
+    })
 }
 
 fn config(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
