@@ -483,49 +483,39 @@ macro_rules! __async_store {
     };
 }
 
-/// Writes the impls of [`Store`] that forward to something: every method, also those with a
-/// default.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __store {
-    (($($generics:tt)*) $store:ty, $this:ident => $target:expr) => {
-        #[warn(clippy::missing_trait_methods)]
-        impl<$($generics)*> $crate::Store for $store {
-            $crate::__store! { @methods $this => $target;
-                form() -> $crate::Form;
-                get(key: &$crate::Key<'_>) -> $crate::Result<::std::option::Option<$crate::Entry>>;
-                set(key: &$crate::Key<'_>, entry: $crate::Entry, ttl: ::std::option::Option<::std::time::Duration>) -> $crate::Result<()>;
-                delete(key: &$crate::Key<'_>) -> $crate::Result<bool>;
-                clear(prefix: &str) -> $crate::Result<()>;
-                add(key: &$crate::Key<'_>, entry: $crate::Entry, ttl: ::std::option::Option<::std::time::Duration>) -> $crate::Result<bool>;
-                increment(key: &$crate::Key<'_>, by: i64, ttl: ::std::option::Option<::std::time::Duration>) -> $crate::Result<i64>;
-                touch(key: &$crate::Key<'_>, ttl: ::std::option::Option<::std::time::Duration>) -> $crate::Result<bool>;
-                has(key: &$crate::Key<'_>) -> $crate::Result<bool>;
-                get_many(keys: &[$crate::Key<'_>]) -> $crate::Result<::std::vec::Vec<::std::option::Option<$crate::Entry>>>;
-                set_many(entries: ::std::vec::Vec<($crate::Key<'_>, $crate::Entry)>, ttl: ::std::option::Option<::std::time::Duration>) -> $crate::Result<()>;
-                delete_many(keys: &[$crate::Key<'_>]) -> $crate::Result<usize>;
-                ping() -> $crate::Result<()>;
-                get_plain(key: &$crate::Key<'_>) -> ::std::option::Option<::std::sync::Arc<dyn $crate::Object>>;
-                key_rule() -> $crate::KeyRule;
-                clock() -> ::std::sync::Arc<dyn $crate::Clock>;
-                evictions() -> u64;
-                coordination() -> ::std::option::Option<::std::sync::Arc<$crate::__private::Coordination>>;
-                check() -> $crate::Result<()>;
-            }
-        }
-    };
-    (@methods $this:ident => $target:expr; $($method:ident($($arg:ident: $type:ty),*) -> $output:ty;)*) => {$(
-        fn $method(&self, $($arg: $type),*) -> $output {
-            let $this = self;
-            $crate::Store::$method($target, $($arg),*)
-        }
-    )*};
-}
-
 macro_rules! pointers {
     ($($pointer:ident)*) => {$(
         __async_store!((S: AsyncStore + ?Sized) $pointer<S>, this => &**this, AsyncStore, forward);
-        __store!((S: Store + ?Sized) $pointer<S>, this => &**this);
+
+        #[warn(clippy::missing_trait_methods)]
+        impl<S: Store + ?Sized> Store for $pointer<S> {
+            pointers! { @methods
+                form() -> Form;
+                get(key: &Key<'_>) -> Result<Option<Entry>>;
+                set(key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()>;
+                delete(key: &Key<'_>) -> Result<bool>;
+                clear(prefix: &str) -> Result<()>;
+                add(key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<bool>;
+                increment(key: &Key<'_>, by: i64, ttl: Option<Duration>) -> Result<i64>;
+                touch(key: &Key<'_>, ttl: Option<Duration>) -> Result<bool>;
+                has(key: &Key<'_>) -> Result<bool>;
+                get_many(keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>>;
+                set_many(entries: Vec<(Key<'_>, Entry)>, ttl: Option<Duration>) -> Result<()>;
+                delete_many(keys: &[Key<'_>]) -> Result<usize>;
+                ping() -> Result<()>;
+                get_plain(key: &Key<'_>) -> Option<Arc<dyn Object>>;
+                key_rule() -> KeyRule;
+                clock() -> Arc<dyn Clock>;
+                evictions() -> u64;
+                coordination() -> Option<Arc<Coordination>>;
+                check() -> Result<()>;
+            }
+        }
+    )*};
+    (@methods $($method:ident($($arg:ident: $type:ty),*) -> $output:ty;)*) => {$(
+        fn $method(&self, $($arg: $type),*) -> $output {
+            (**self).$method($($arg),*)
+        }
     )*};
 }
 

@@ -1,11 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[macro_use]
 mod block_on;
 #[cfg(feature = "redis")]
 mod redis;
-#[macro_use]
 mod spawn_blocking;
 
 pub use block_on::BlockOn;
