@@ -3,13 +3,14 @@
 //! One connection, shared by all callers and mended by itself, on which requests keep their order.
 //! Each operation is one round trip, and takes no longer than its timeout.
 
+mod batches;
 mod builder;
 mod cluster;
 mod failure;
 mod handles;
 mod link;
 mod nodes;
-mod reads;
+
 mod request;
 mod slots;
 mod target;

@@ -8,11 +8,11 @@ use std::time::Duration;
 use cacheio_core::__private::{Attempt, Backoff, Circuit};
 use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::batches::{Batches, Kind};
 use super::failure::{Failure, breaks};
 use super::handles::Handles;
-use super::reads::Reads;
 use super::request::{Commands, Request};
 use super::target::{Opened, Target};
 
@@ -24,7 +24,8 @@ pub(super) struct Link {
     /// Held by whoever connects; when the last attempt that failed began, and why it failed.
     connecting: tokio::sync::Mutex<Option<(Instant, RedisError)>>,
     probing: AtomicBool,
-    pub(super) reads: Reads,
+    gets: Option<Batches>,
+    commands: Batches,
 }
 
 #[derive(Default)]
@@ -35,7 +36,7 @@ struct Slot {
     doubtful: Vec<Identity>,
 }
 
-struct Live {
+pub(super) struct Live {
     handles: Handles,
     lost: Arc<AtomicBool>,
     identity: Option<Identity>,
@@ -58,14 +59,15 @@ impl Link {
             slot: RwLock::default(),
             connecting: tokio::sync::Mutex::default(),
             probing: AtomicBool::new(false),
-            reads: Reads::default(),
+            gets: Some(Batches::new(Kind::Gets)),
+            commands: Batches::new(Kind::Commands),
         }
     }
 
     /// A connection to one of several servers that share the keys: no command may name two.
     pub(super) fn scattered(target: Target, timeout: Duration) -> Self {
         Self {
-            reads: Reads::scattered(),
+            gets: None,
             ..Self::new(target, timeout)
         }
     }
@@ -79,15 +81,13 @@ impl Link {
         self.timeout
     }
 
-    /// Sends a request and waits for its answer, which is no error.
-    pub(super) async fn ask(
-        self: &Arc<Self>,
-        request: &Request,
-        deadline: Instant,
-    ) -> Result<Value, Failure> {
-        let attempt = self.enter()?;
-        let result = timeout_at(deadline, self.send(request)).await;
-        self.judge(attempt, result.ok())
+    /// Requests that wait for each other's company. Where no command may name two keys, gets are
+    /// commands like others.
+    pub(super) fn batches(&self, kind: Kind) -> &Batches {
+        match (kind, &self.gets) {
+            (Kind::Gets, Some(gets)) => gets,
+            _ => &self.commands,
+        }
     }
 
     /// Lets a call through, unless the server is known not to answer.
@@ -95,6 +95,11 @@ impl Link {
         if Handle::try_current().is_err() {
             return Err(Failure::no_runtime());
         }
+        self.admit()
+    }
+
+    /// The same on a runtime.
+    pub(super) fn admit(self: &Arc<Self>) -> Result<Attempt, Failure> {
         self.circuit.enter().map_err(|error| {
             // The task that probes ends with its runtime.
             self.probe();
@@ -161,11 +166,16 @@ impl Link {
     async fn send_on(&self, live: &Arc<Live>, request: &Request) -> RedisResult<Value> {
         let result = live.ask(&request.commands).await;
         if let Err(error) = &result
-            && (breaks(error) || self.has_moved(error))
+            && self.is_useless_after(error)
         {
             self.give_up(live);
         }
         result
+    }
+
+    /// Whether a connection that gave this error is to be replaced.
+    pub(super) fn is_useless_after(&self, error: &RedisError) -> bool {
+        breaks(error) || self.has_moved(error)
     }
 
     /// Whether the server refused because it is no master any more, and another one is.
@@ -207,7 +217,7 @@ impl Link {
         }
     }
 
-    fn current(&self) -> Option<Arc<Live>> {
+    pub(super) fn current(&self) -> Option<Arc<Live>> {
         let live = Arc::clone(
             self.slot
                 .read()
@@ -222,7 +232,7 @@ impl Link {
         None
     }
 
-    fn give_up(&self, live: &Arc<Live>) {
+    pub(super) fn give_up(&self, live: &Arc<Live>) {
         let mut slot = self.slot();
         if slot
             .live
@@ -345,7 +355,7 @@ impl Link {
 
 impl Live {
     /// Sends commands and waits for their answer.
-    async fn ask(&self, commands: &Commands) -> RedisResult<Value> {
+    pub(super) async fn ask(&self, commands: &Commands) -> RedisResult<Value> {
         let mut handle = self.handles.take();
         let answer = match commands {
             Commands::One(command) => handle.send_packed_command(command).await,
