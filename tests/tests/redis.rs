@@ -144,23 +144,33 @@ fn readers_that_go_away_take_nobody_with_them() {
     });
 }
 
-/// A `select!` that awaits something else meanwhile holds a get without polling it.
+/// A `select!` that awaits something else meanwhile holds a call without polling it.
 #[test]
-fn a_get_that_is_held_and_not_polled_keeps_nobody_waiting() {
+fn what_is_held_and_not_polled_keeps_nobody_waiting() {
     let server = servers::Redis::start();
     run(async {
         let store = store(&server.url());
         set(&store, "k", "value").await.unwrap();
-        let mut held = Box::pin(get(&store, "k"));
-        let polled =
-            std::future::poll_fn(|context| Poll::Ready(held.as_mut().poll(context).is_pending()));
-        assert!(polled.await);
+        let mut held: Vec<_> = (0..10).map(|_| Box::pin(get(&store, "k"))).collect();
+        let mut writes: Vec<_> = (0..10).map(|_| Box::pin(set(&store, "w", "1"))).collect();
+        std::future::poll_fn(|context| {
+            held.retain_mut(|get| get.as_mut().poll(context).is_pending());
+            writes.retain_mut(|set| set.as_mut().poll(context).is_pending());
+            Poll::Ready(())
+        })
+        .await;
         for _ in 0..10 {
             let began = Instant::now();
             assert_eq!(get(&store, "k").await.unwrap().as_deref(), Some("value"));
+            set(&store, "w", "2").await.unwrap();
             assert!(began.elapsed() < Duration::from_millis(500));
         }
-        assert_eq!(held.await.unwrap().as_deref(), Some("value"));
+        for get in held {
+            assert_eq!(get.await.unwrap().as_deref(), Some("value"));
+        }
+        for set in writes {
+            set.await.unwrap();
+        }
     });
 }
 
@@ -400,6 +410,36 @@ fn writes_whose_callers_go_away_keep_their_order() {
             store.delete(&Key::new("k")).await.unwrap();
             assert_eq!(get(&store, "k").await.unwrap(), None);
         }
+    });
+}
+
+/// The same in a crowd, where writes wait for company before they go out.
+#[test]
+fn writes_that_wait_for_company_keep_their_order_when_their_callers_go_away() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        let mut writers = JoinSet::new();
+        for writer in 0_u64..100 {
+            let store = store.clone();
+            writers.spawn(async move {
+                let key = format!("k{writer}");
+                for step in 0..150 {
+                    let patience = Duration::from_micros((writer * 7 + step * 11) % 400);
+                    let _ = timeout(patience, set(&store, &key, "late")).await;
+                    if step % 2 == 0 {
+                        store.delete(&Key::new(&key)).await.unwrap();
+                    } else {
+                        // Goes out by itself.
+                        store.delete_many(&[Key::new(&key)]).await.unwrap();
+                    }
+                    assert_eq!(get(&store, &key).await.unwrap(), None, "{step}");
+                }
+            });
+        }
+        writers.join_all().await;
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(server.run("DBSIZE"), Reply::Integer(0));
     });
 }
 

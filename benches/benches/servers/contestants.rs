@@ -36,6 +36,8 @@ pub(crate) enum Operation {
 pub(crate) enum Callers {
     Threads(usize),
     Tasks(usize),
+    /// Tasks on a runtime with one worker, so that the server has a core of its own.
+    TasksOfOneWorker(usize),
 }
 
 pub(crate) struct Contestant {
@@ -65,27 +67,28 @@ impl Row {
         Self { bar, ..self }
     }
 
-    /// Callers that are tasks of [`runtime`], with a clone of the client each.
+    /// Callers that are tasks of one [runtime](Callers::runtime), with a clone of the client each.
     pub(crate) fn tasks<C: TaskClient, V: Sample>(
         &self,
         name: &'static str,
         client: C,
     ) -> Contestant {
         let (operation, count) = (self.operation, self.callers.count());
+        let runtime = self.callers.runtime();
         let turn = move |duration| {
             let stop = Arc::new(AtomicBool::new(false));
             let start = Instant::now();
             let callers: Vec<_> = (0..count)
                 .map(|caller| {
                     let (client, stop) = (client.clone(), Arc::clone(&stop));
-                    runtime().spawn(task::<C, V>(client, operation, Walk::new(caller), stop))
+                    runtime.spawn(task::<C, V>(client, operation, Walk::new(caller), stop))
                 })
                 .collect();
             thread::sleep(duration);
             stop.store(true, Ordering::Relaxed);
             let counts = callers
                 .into_iter()
-                .map(|caller| runtime().block_on(caller).expect("no caller panics"));
+                .map(|caller| runtime.block_on(caller).expect("no caller panics"));
             rate(counts.sum(), start)
         };
         Contestant::new(name, turn)
@@ -137,6 +140,7 @@ impl fmt::Display for Row {
             Callers::Tasks(1) => "1 task".into(),
             Callers::Threads(count) => format!("{count} threads"),
             Callers::Tasks(count) => format!("{count} tasks"),
+            Callers::TasksOfOneWorker(count) => format!("{count} tasks, one worker"),
         };
         let (server, kind) = (self.server, self.kind);
         write!(f, "{server} {operation} | {callers} | {kind}")
@@ -146,8 +150,25 @@ impl fmt::Display for Row {
 impl Callers {
     fn count(self) -> usize {
         match self {
-            Self::Threads(count) | Self::Tasks(count) => count,
+            Self::Threads(count) | Self::Tasks(count) | Self::TasksOfOneWorker(count) => count,
         }
+    }
+
+    /// What tasks run on; each has one of its own kind, for a client stays where it connected.
+    pub(crate) fn runtime(self) -> &'static Runtime {
+        static ONE: OnceLock<Runtime> = OnceLock::new();
+        static TWO: OnceLock<Runtime> = OnceLock::new();
+        let (runtime, workers) = match self {
+            Self::TasksOfOneWorker(_) => (&ONE, 1),
+            _ => (&TWO, 2),
+        };
+        runtime.get_or_init(|| {
+            tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(workers)
+                .enable_all()
+                .build()
+                .expect("a runtime")
+        })
     }
 }
 
@@ -237,18 +258,6 @@ impl Walk {
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 % KEYS as u64).expect("there are few keys")
     }
-}
-
-/// What all tasks run on.
-pub(crate) fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime")
-    })
 }
 
 pub(crate) fn names<V: Sample>() -> &'static [Name] {

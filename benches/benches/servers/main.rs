@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use cacheio::{AsyncCache, Cache, Memcached, Redis, Ttl};
 use cacheio_benches::clients::{Article, AsyncMeta, Blocking, Classic, Meta, Multiplexed, Sample};
 use cacheio_tests::servers;
-use contestants::{Callers, Contestant, Operation, Row, names, runtime, sample};
+use contestants::{Callers, Contestant, Operation, Row, names, sample};
 
 /// How long a turn takes: short, so that what disturbs one disturbs its neighbours too.
 const TURN: Duration = Duration::from_millis(30);
@@ -81,10 +81,20 @@ impl Table {
             (Operation::Get, [0.95, 1.2, 2.0]),
             (Operation::Set, [0.95, 0.95, 0.95]),
         ] {
-            for (callers, bar) in [1, 32, 256].into_iter().zip(bars) {
-                let row = Row::new::<V>("Redis", operation, Callers::Tasks(callers));
+            let [alone, some, many] = bars;
+            for (callers, bar) in [
+                (Callers::Tasks(1), alone),
+                (Callers::Tasks(32), some),
+                (Callers::TasksOfOneWorker(32), some),
+                (Callers::Tasks(256), many),
+                (Callers::TasksOfOneWorker(256), many),
+            ] {
+                let row = Row::new::<V>("Redis", operation, callers);
                 self.race(&row.bar(bar), |row| {
-                    let raw = runtime().block_on(Multiplexed::connect(&server.url()));
+                    let raw = row
+                        .callers
+                        .runtime()
+                        .block_on(Multiplexed::connect(&server.url()));
                     vec![
                         row.tasks::<_, V>("cacheio", async_redis(server)),
                         row.tasks::<_, V>("MultiplexedConnection", raw),
@@ -115,7 +125,10 @@ impl Table {
     fn batches<V: Sample>(&self, redis: &servers::Redis, memcached_server: &servers::Memcached) {
         let row = Row::new::<V>("Redis", Operation::GetMany, Callers::Tasks(1));
         self.race(&row.bar(0.95), |row| {
-            let raw = runtime().block_on(Multiplexed::connect(&redis.url()));
+            let raw = row
+                .callers
+                .runtime()
+                .block_on(Multiplexed::connect(&redis.url()));
             vec![
                 row.tasks::<_, V>("cacheio", async_redis(redis)),
                 row.tasks::<_, V>("MultiplexedConnection", raw),
@@ -158,7 +171,10 @@ impl Table {
             for callers in [1, 32] {
                 let row = Row::new::<V>("Memcached", operation, Callers::Tasks(callers));
                 self.race(&row, |row| {
-                    let raw = runtime().block_on(AsyncMeta::connect(memcached.address()));
+                    let raw = row
+                        .callers
+                        .runtime()
+                        .block_on(AsyncMeta::connect(memcached.address()));
                     vec![
                         row.tasks::<_, V>("cacheio", async_memcached(memcached)),
                         row.tasks::<_, V>("AsyncMetaClient", raw),
