@@ -140,6 +140,7 @@ impl fmt::Display for Row {
             Callers::Tasks(1) => "1 task".into(),
             Callers::Threads(count) => format!("{count} threads"),
             Callers::Tasks(count) => format!("{count} tasks"),
+            Callers::TasksOfOneWorker(1) => "1 task, one worker".into(),
             Callers::TasksOfOneWorker(count) => format!("{count} tasks, one worker"),
         };
         let (server, kind) = (self.server, self.kind);

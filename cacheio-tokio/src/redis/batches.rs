@@ -37,7 +37,7 @@ const UNDER_WAY: usize = 8;
 /// How many are worth a batch.
 const WORTH: usize = 4;
 /// Which part of those under way are worth a batch, if there are many.
-const PART: usize = 5;
+const PART: usize = 3;
 /// How many go into a batch at most.
 const MOST: usize = 512;
 /// How long company is waited for: the one who is under way may have stopped to be polled, or the
