@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cacheio_core::__private::{Backend, CacheUrl, Engine, Failure, Loaded, Settings, Sharing};
 use cacheio_core::{
@@ -889,6 +890,7 @@ impl AsyncCache {
 /// - `namespace`: none in memory, `cacheio` on a server
 /// - `default_ttl`: [`Config::default_ttl`](crate::Config::default_ttl)
 /// - `jitter`: 0
+/// - `stale_for`: 0; `retry_after`: 30 s
 /// - `codec`: [`Json`](crate::Json)
 ///
 /// ```
@@ -932,6 +934,35 @@ impl AsyncCacheBuilder {
     /// that what was stored together does not expire together.
     pub fn jitter(mut self, fraction: f64) -> Self {
         self.settings.set_jitter(fraction);
+        self
+    }
+
+    /// For how long after its TTL what was loaded is served when the load that is to replace it
+    /// fails; zero, as it is unless told otherwise: not at all.
+    ///
+    /// It is never served later than its TTL and this together, counted from the load that made
+    /// it. Only [`get_or_set`](AsyncCache::get_or_set) and its kin serve it: to `get` and `has` it is
+    /// gone. On a server, where such entries carry a header, `add`, `delete` and `increment` find
+    /// it there until this time is over.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let cache = cacheio_async::AsyncCache::builder()
+    ///     .default_ttl(Duration::from_secs(60))
+    ///     .stale_for(Duration::from_secs(3600))
+    ///     .build()?;
+    /// # Ok::<(), cacheio_async::Error>(())
+    /// ```
+    pub fn stale_for(mut self, duration: Duration) -> Self {
+        self.settings.set_stale_for(duration);
+        self
+    }
+
+    /// How long after a failed load, for which something stale was served, none is tried again:
+    /// 30 s, unless told otherwise. On a server, that holds for all its clients.
+    pub fn retry_after(mut self, duration: Duration) -> Self {
+        self.settings.set_retry_after(duration);
         self
     }
 

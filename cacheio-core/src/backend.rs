@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::engine::Coordination;
 use crate::sync::{EventListener, Listener};
-use crate::{AsyncStore, Entry, Form, Key, KeyRule, Result, Store};
+use crate::{AsyncStore, Clock, Entry, Form, Key, KeyRule, Result, Store};
 
 /// A store, and the world from which it is called.
 #[derive(Clone, Debug)]
@@ -96,6 +96,13 @@ impl Backend {
         match self.waiting {
             Waiting::BlocksTheThread => listener.wait(),
             Waiting::SuspendsTheTask => listener.await,
+        }
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        match &self.store {
+            AnyStore::Direct(store) => store.clock(),
+            AnyStore::Immediate(store) | AnyStore::Suspending(store) => store.clock(),
         }
     }
 

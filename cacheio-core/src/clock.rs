@@ -19,11 +19,25 @@ impl Timestamp {
         Self(nanos)
     }
 
+    pub(crate) fn as_nanos(self) -> u64 {
+        self.0
+    }
+
     /// The moment `duration` later; [`Timestamp::MAX`] if there is none.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos))
+    }
+
+    /// How many milliseconds after the clock's start it is, rounded down.
+    pub(crate) fn as_millis(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
+    /// The moment so many milliseconds after the clock's start.
+    pub(crate) fn from_millis(millis: u64) -> Self {
+        Self(millis.saturating_mul(1_000_000))
     }
 
     /// How long after `earlier` this is; zero if it is not.
@@ -75,6 +89,17 @@ pub struct CoarseClock;
 impl Clock for CoarseClock {
     fn now(&self) -> Timestamp {
         system::coarse()
+    }
+}
+
+/// Unix time, which all processes on a server share: what entries there expire by.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WallClock;
+
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Timestamp::MIN.after(since.unwrap_or_default())
     }
 }
 

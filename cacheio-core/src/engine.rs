@@ -9,6 +9,7 @@
 #![allow(missing_docs)]
 
 mod many;
+mod stale;
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -17,16 +18,19 @@ use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tracing::Instrument as _;
 
+use self::stale::{Found, Stale};
 use crate::backend::Backend;
 use crate::error::{overflow, reentrant};
 use crate::flight::{Flights, Join, Lead, Outcome, Write, Writes};
 use crate::key::{Key, KeyBuffer};
-use crate::settings::{Checked, Settings};
+use crate::settings::{Checked, Settings, check_jitter};
+use crate::span::Span;
 use crate::stats::{Count, Counters};
 use crate::sync::EventListener;
 use crate::tags::{Stamps, Tags};
@@ -34,8 +38,8 @@ use crate::ttl::{Lifetime, lifetime, random_fraction};
 use crate::value::downcast;
 use crate::wire::{self, Body};
 use crate::{
-    CacheKey, Encode, Entry, Error, ErrorKind, Form, Json, LoadError, Meta, Object, Operation,
-    Options, Payload, Result, Stats, Ttl, Value,
+    CacheKey, Clock, Encode, Entry, Error, ErrorKind, Form, Json, LoadError, Meta, Object,
+    Operation, Options, Result, Stats, Ttl, Value,
 };
 
 /// Polls a future that is never pending, because whatever it waits for blocks the thread.
@@ -56,6 +60,10 @@ pub struct Engine {
     settings: Checked,
     coordination: Arc<Coordination>,
     counters: Counters,
+    clock: Arc<dyn Clock>,
+    /// Whether entries that outlive their TTL have been met: then a server alone cannot say which
+    /// are live.
+    spans: AtomicBool,
 }
 
 /// What the caches on one store have to agree on. A store that several caches of a process can
@@ -140,6 +148,8 @@ impl Engine {
         let settings = checked().map_err(|error| error.during(Operation::Build))?;
         Ok(Self {
             coordination: backend.coordination().unwrap_or_default(),
+            clock: backend.clock(),
+            spans: AtomicBool::new(!settings.stale_for.is_zero()),
             backend,
             settings,
             counters: Counters::new(),
@@ -176,27 +186,17 @@ impl Engine {
         Missed(self.text(key))
     }
 
-    /// What was read, as a value; failures are counted, traced, and as good as a miss.
-    fn hit<V: Value>(&self, key: &Key<'_>, read: Result<Option<Entry>>) -> Option<Arc<V::Stored>> {
-        match read.and_then(|entry| self.read::<V>(entry)) {
-            Ok(value) => value,
-            Err(error) => {
-                self.store_failed(&about(error, Operation::Get, key));
-                None
-            }
-        }
+    /// An entry, if there is a live one, as the type asked for.
+    fn read<V: Value>(&self, entry: Option<Entry>) -> Result<Option<Arc<V::Stored>>> {
+        Ok(self.look::<V>(entry, Duration::ZERO)?.live())
     }
 
-    /// An entry, if there is one, as the type asked for.
-    fn read<V: Value>(&self, entry: Option<Entry>) -> Result<Option<Arc<V::Stored>>> {
-        let value = entry.map(|entry| match entry.payload {
-            Payload::Object(object) => self.object_as::<V>(&object),
-            Payload::Bytes(bytes) => match wire::open(&bytes)? {
-                Body::Integer(digits) => V::decode(digits, &Json),
-                Body::Encoded(encoded) => V::decode(encoded, &*self.settings.codec),
-            },
-        });
-        value.transpose()
+    /// What is stored, as the type asked for.
+    fn decode<V: Value>(&self, body: Body<'_>) -> Result<Arc<V::Stored>> {
+        match body {
+            Body::Integer(digits) => V::decode(digits, &Json),
+            Body::Encoded(encoded) => V::decode(encoded, &*self.settings.codec),
+        }
     }
 
     fn count_lookup<T>(&self, found: Option<&T>) {
@@ -236,7 +236,7 @@ impl Engine {
     pub async fn has(&self, key: impl CacheKey) -> Result<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
-        let live = self.backend.has(&key).await;
+        let live = self.is_live(&key).await;
         live.map_err(|error| about(error, Operation::Has, &key))
     }
 
@@ -281,7 +281,7 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let prepared = self
-            .prepare(value.into_object(), &options, &self.stamp(&options))
+            .prepare_write(value.into_object(), &options)
             .map_err(|error| about(error, Operation::Set, &key))?;
         let _write = self.write(key).await;
         let set = match prepared {
@@ -304,7 +304,7 @@ impl Engine {
         }
         let failed = |error: Error| error.during(Operation::SetMany);
         let keys: Vec<Key<'_>> = texts.iter().map(|text| Key::new(text)).collect();
-        let lifetime = self.lifetime(options.ttl).map_err(failed)?;
+        let lifetime = self.lifetime(options.ttl, options.jitter).map_err(failed)?;
         if keys.is_empty() {
             return Ok(());
         }
@@ -319,15 +319,18 @@ impl Engine {
         };
         self.can_tag(&options.tags).map_err(failed)?;
         let stamps = self.stamp(&options);
+        let stale_for = options.stale_for.unwrap_or_default();
         let mut prepared = Vec::with_capacity(keys.len());
         for (key, value) in keys.iter().zip(values) {
-            let entry = self.entry(value.into_object(), &stamps);
+            let span = self.span(ttl, stale_for);
+            let entry = self.entry(value.into_object(), &stamps, span);
             prepared.push((
                 *key,
                 entry.map_err(|error| about(error, Operation::SetMany, key))?,
             ));
         }
         let _writes = self.write_many(&keys).await;
+        let ttl = physical(ttl, stale_for);
         self.backend.set_many(prepared, ttl).await.map_err(failed)
     }
 
@@ -340,13 +343,13 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let prepared = self
-            .prepare(value.into_object(), &options, &self.stamp(&options))
+            .prepare_write(value.into_object(), &options)
             .map_err(|error| about(error, Operation::Add, &key))?;
         let _write = self.write(key).await;
         let added = match prepared {
             Some((entry, ttl)) => self.backend.add(&key, entry, ttl).await,
             // Would have been added and gone at once.
-            None => self.backend.has(&key).await.map(|live| !live),
+            None => self.is_live(&key).await.map(|live| !live),
         };
         added.map_err(|error| about(error, Operation::Add, &key))
     }
@@ -385,7 +388,7 @@ impl Engine {
             // The negation of a decrement that does not fit.
             let by = by.ok_or_else(overflow)?;
             self.untagged(&options)?;
-            let Lifetime::Live(ttl) = self.lifetime(options.ttl)? else {
+            let Lifetime::Live(ttl) = self.lifetime(options.ttl, options.jitter)? else {
                 return Err(Error::new(
                     ErrorKind::Config,
                     "a counter with a TTL of zero would be gone at once",
@@ -403,7 +406,8 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let touch = async {
-            match self.lifetime(ttl)? {
+            match self.lifetime(ttl, None)? {
+                Lifetime::Live(ttl) if self.reads_spans() => self.retime(&key, ttl).await,
                 Lifetime::Live(ttl) => self.backend.touch(&key, ttl).await,
                 Lifetime::Zero => {
                     let _write = self.write(key).await;
@@ -466,23 +470,38 @@ impl Engine {
     {
         let key = Key::new(&missed.0);
         let mut ended = Some(self.flights().ended(&key));
-        let found = self.hit::<V>(&key, self.backend.get(&key).await);
-        self.count_lookup(found.as_ref());
-        if let Some(value) = found {
-            return Ok(V::from_stored(value));
-        }
+        let mut found = self.find::<V>(&key, options).await;
+        self.count_lookup(found.as_live());
         loop {
+            let stale = match found {
+                Found::Live(value) => return Ok(V::from_stored(value)),
+                Found::Stale(stale) if self.is_throttled(&key, &stale).await => {
+                    return Ok(V::from_stored(self.serve(stale)));
+                }
+                Found::Stale(stale) => Some(stale),
+                Found::Nothing => None,
+            };
             let stamps = self.stamp(options);
             match self.flights().join(&key, ended.take(), stamps, None) {
                 Join::Circle => return Err(Failure::Reentrant(reentrant(key.text()))),
                 Join::Lead(lead) => {
-                    if lead.must_reread()
-                        && let Some(value) = self.hit::<V>(&key, self.backend.get(&key).await)
-                    {
-                        lead.land(|| Outcome::Value(value.clone()));
-                        return Ok(V::from_stored(value));
+                    if !lead.must_reread() {
+                        return self.lead(lead, &key, options, stale, sharing, loader).await;
                     }
-                    return self.lead(lead, &key, options, sharing, loader).await;
+                    let stale = match self.find::<V>(&key, options).await {
+                        Found::Live(value) => {
+                            lead.land(|| Outcome::Value(value.clone()));
+                            return Ok(V::from_stored(value));
+                        }
+                        Found::Stale(stale) if self.is_throttled(&key, &stale).await => {
+                            let value = self.serve(stale);
+                            lead.land(|| Outcome::Stale(value.clone()));
+                            return Ok(V::from_stored(value));
+                        }
+                        Found::Stale(stale) => Some(stale),
+                        Found::Nothing => None,
+                    };
+                    return self.lead(lead, &key, options, stale, sharing, loader).await;
                 }
                 Join::Wait(mut wait) => {
                     self.counters.add(Count::Wait);
@@ -493,6 +512,12 @@ impl Engine {
                         Some(Outcome::Value(object)) => {
                             // Of a type that cannot be read as this one: load it again.
                             if let Ok(value) = self.object_as::<V>(&object) {
+                                return Ok(V::from_stored(value));
+                            }
+                        }
+                        Some(Outcome::Stale(object)) => {
+                            if let Ok(value) = self.object_as::<V>(&object) {
+                                self.counters.add(Count::StaleHit);
                                 return Ok(V::from_stored(value));
                             }
                         }
@@ -510,6 +535,7 @@ impl Engine {
                         }
                         None => {}
                     }
+                    found = stale.map_or(Found::Nothing, Found::Stale);
                 }
             }
         }
@@ -540,14 +566,16 @@ impl Engine {
                 Err(publishing) => self.wait(publishing).await,
             }
         };
-        self.lead(lead, &key, options, sharing, loader).await
+        self.lead(lead, &key, options, None, sharing, loader).await
     }
 
+    /// Runs the loader, and stores what it makes. When it fails, what is stale is served.
     async fn lead<V, E, F>(
         &self,
         lead: Lead,
         key: &Key<'_>,
         options: &Options,
+        stale: Option<Stale<V>>,
         sharing: Sharing,
         loader: impl FnOnce() -> F,
     ) -> Result<V, Failure<E>>
@@ -558,11 +586,15 @@ impl Engine {
     {
         let loaded = match lead.frame().run(self.run(loader)).await {
             Ok(loaded) => loaded,
-            Err(error) if sharing == Sharing::Alone => {
-                lead.land(|| Outcome::FailedAlone);
-                return Err(Failure::Own(error));
-            }
             Err(error) => {
+                if let Some(value) = self.fall_back(&lead, key, options, stale).await {
+                    lead.land(|| Outcome::Stale(value.clone()));
+                    return Ok(V::from_stored(value));
+                }
+                if sharing == Sharing::Alone {
+                    lead.land(|| Outcome::FailedAlone);
+                    return Err(Failure::Own(error));
+                }
                 let error = Arc::new(error);
                 lead.land(|| Outcome::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
                 return Err(Failure::Load(error));
@@ -572,7 +604,7 @@ impl Engine {
         let object = Arc::clone(&value) as Arc<dyn Object>;
         // Encoding is done before anyone is kept waiting by the publishing.
         let prepared = match loaded.keep {
-            true => self.prepare(object, options, lead.stamps()),
+            true => self.prepare(object, options, lead.stamps(), self.stale_for(options)),
             false => Ok(None),
         };
         let published = match prepared {
@@ -645,39 +677,55 @@ impl Engine {
         keys.into_iter().map(|key| self.text(&key)).collect()
     }
 
-    fn lifetime(&self, ttl: Ttl) -> Result<Lifetime> {
-        let jitter = self.settings.jitter;
+    fn lifetime(&self, ttl: Ttl, jitter: Option<f64>) -> Result<Lifetime> {
+        let jitter = jitter.unwrap_or(self.settings.jitter);
         let random = if jitter > 0.0 { random_fraction() } else { 0.0 };
-        lifetime(ttl, self.settings.default_ttl, jitter, random)
+        lifetime(
+            ttl,
+            self.settings.default_ttl,
+            check_jitter(jitter)?,
+            random,
+        )
     }
 
-    /// What the store gets; none for a TTL of zero.
+    /// What the store gets for what a caller writes; none for a TTL of zero.
+    fn prepare_write(
+        &self,
+        object: Arc<dyn Object>,
+        options: &Options,
+    ) -> Result<Option<Prepared>> {
+        let stale_for = options.stale_for.unwrap_or_default();
+        self.prepare(object, options, &self.stamp(options), stale_for)
+    }
+
     fn prepare(
         &self,
         object: Arc<dyn Object>,
         options: &Options,
         stamps: &Stamps,
+        stale_for: Duration,
     ) -> Result<Option<Prepared>> {
-        let Lifetime::Live(ttl) = self.lifetime(options.ttl)? else {
+        let Lifetime::Live(ttl) = self.lifetime(options.ttl, options.jitter)? else {
             return Ok(None);
         };
         self.can_tag(&options.tags)?;
-        Ok(Some((self.entry(object, stamps)?, ttl)))
+        let entry = self.entry(object, stamps, self.span(ttl, stale_for))?;
+        Ok(Some((entry, physical(ttl, stale_for))))
     }
 
     /// A value in the form that the store keeps.
-    fn entry(&self, object: Arc<dyn Object>, stamps: &Stamps) -> Result<Entry> {
-        let mut entry = match self.backend.form() {
-            Form::Objects => Entry::object(object),
-            Form::Bytes => Entry::bytes(match object.digits() {
-                Some(digits) => digits.into_bytes(),
-                None => wire::seal(object.encode(&*self.settings.codec)?),
-            }),
-        };
-        if !stamps.is_empty() {
-            entry.meta = Some(Arc::new(Meta {
-                tags: stamps.clone(),
+    fn entry(&self, object: Arc<dyn Object>, stamps: &Stamps, span: Option<Span>) -> Result<Entry> {
+        let codec = &*self.settings.codec;
+        if self.backend.form() == Form::Bytes {
+            return Ok(Entry::bytes(match (span, object.digits()) {
+                (Some(span), _) => wire::seal_with(span, &object.encode(codec)?),
+                (None, Some(digits)) => digits.into_bytes(),
+                (None, None) => wire::seal(object.encode(codec)?),
             }));
+        }
+        let mut entry = Entry::object(object);
+        if !stamps.is_empty() || span.is_some() {
+            entry.meta = Some(Arc::new(Meta::new(stamps.clone(), span)));
         }
         Ok(entry)
     }
@@ -754,6 +802,11 @@ impl Failure<Infallible> {
             Self::Reentrant(error) => panic!("cacheio: {error}"),
         }
     }
+}
+
+/// How long the store keeps what is served for a while after its TTL.
+fn physical(ttl: Option<Duration>, stale_for: Duration) -> Option<Duration> {
+    ttl.map(|ttl| ttl.saturating_add(stale_for))
 }
 
 fn about(error: Error, operation: Operation, key: &Key<'_>) -> Error {

@@ -1,7 +1,9 @@
 //! What stores keep: a value and what is known about it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::span::Span;
 use crate::tags::Stamps;
 use crate::{Object, Timestamp};
 
@@ -54,27 +56,60 @@ pub enum Form {
 
 /// What must be known about an entry before it is served.
 ///
-/// Most entries have none. Stores keep it and never look inside, but for two questions:
-/// [`attend_at`](Self::attend_at), the moment until which the entry is served without asking
-/// more, and [`is_valid`](Self::is_valid).
-#[derive(Clone, Debug)]
+/// Most entries have none. Stores of [`Form::Objects`] keep it beside the value and give it back
+/// with it; they never look inside, but for what the methods say.
+#[derive(Debug)]
 pub struct Meta {
     pub(crate) tags: Stamps,
+    pub(crate) span: Option<Span>,
+    /// Until when a load that failed is not tried again; in nanoseconds of the store's clock.
+    retry_at: AtomicU64,
 }
 
 impl Meta {
-    /// From when on the entry must not be served without asking [`is_valid`](Self::is_valid).
+    pub(crate) fn new(tags: Stamps, span: Option<Span>) -> Self {
+        Self {
+            tags,
+            span,
+            retry_at: AtomicU64::new(0),
+        }
+    }
+
+    /// From when on the entry must not be served without a closer look.
     pub fn attend_at(&self) -> Timestamp {
         if self.tags.is_empty() {
-            Timestamp::MAX
+            self.span.map_or(Timestamp::MAX, |span| span.expires)
         } else {
             Timestamp::MIN
         }
     }
 
     /// Whether none of the entry's tags was invalidated since the value was made. An atomic load
-    /// a tag.
+    /// a tag. An entry that is not valid will never be again.
     pub fn is_valid(&self) -> bool {
         self.tags.are_current()
+    }
+
+    /// Whether the entry is live at this time, as far as it is for meta to say: it may be kept
+    /// longer than its TTL, for `get` alone to give back.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.span.is_none_or(|span| now < span.expires) && self.is_valid()
+    }
+
+    /// The same for an entry whose TTL, by a touch, is now over at `expires`; and when the entry
+    /// is over then.
+    #[must_use]
+    pub fn touched(&self, expires: Timestamp) -> (Self, Timestamp) {
+        let span = self.span.map(|span| span.touched(expires));
+        let ends = span.map_or(expires, |span| span.ends);
+        (Self::new(self.tags.clone(), span), ends)
+    }
+
+    pub(crate) fn may_retry(&self, now: Timestamp) -> bool {
+        Timestamp::from_nanos(self.retry_at.load(Ordering::Acquire)) <= now
+    }
+
+    pub(crate) fn retry_at(&self, at: Timestamp) {
+        self.retry_at.store(at.as_nanos(), Ordering::Release);
     }
 }

@@ -17,6 +17,7 @@ mod options;
 mod own;
 mod scope;
 mod settings;
+mod span;
 mod stats;
 mod store;
 mod sync;

@@ -14,6 +14,7 @@ use crate::Ttl;
 ///
 /// - `ttl`: the cache's default
 /// - `tags`: none
+/// - `jitter`, `stale_for`, `retry_after`: the cache's
 ///
 /// ```
 /// use cacheio_core::Options;
@@ -26,6 +27,9 @@ use crate::Ttl;
 pub struct Options {
     pub(crate) ttl: Ttl,
     pub(crate) tags: Vec<Cow<'static, str>>,
+    pub(crate) jitter: Option<f64>,
+    pub(crate) stale_for: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Options {
@@ -38,7 +42,7 @@ impl Options {
     pub fn ttl(ttl: impl Into<Ttl>) -> Self {
         Self {
             ttl: ttl.into(),
-            tags: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -46,6 +50,37 @@ impl Options {
     /// a miss at once, in O(1).
     pub fn tags<T: Into<Cow<'static, str>>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
+
+    /// Lets the entry expire earlier, by a random part of this fraction (0 to 1) of its TTL.
+    pub fn jitter(mut self, fraction: f64) -> Self {
+        self.jitter = Some(fraction);
+        self
+    }
+
+    /// For how long after its TTL the entry is served when the load that is to replace it fails.
+    /// Zero: not at all.
+    ///
+    /// It is never served later than its TTL and this together, counted from the load that made
+    /// it. A `set` keeps its entry so long only if it is told so here, a load also if the cache
+    /// is.
+    ///
+    /// ```
+    /// use cacheio_core::Options;
+    /// use std::time::Duration;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let options = Options::ttl(minute).stale_for(minute * 60);
+    /// ```
+    pub fn stale_for(mut self, duration: Duration) -> Self {
+        self.stale_for = Some(duration);
+        self
+    }
+
+    /// How long after a failed load, for which something stale was served, none is tried again.
+    pub fn retry_after(mut self, duration: Duration) -> Self {
+        self.retry_after = Some(duration);
         self
     }
 }

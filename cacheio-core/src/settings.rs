@@ -4,6 +4,7 @@
 #![allow(missing_docs)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::codec::codec_by_name;
 use crate::key::namespace_prefix;
@@ -18,6 +19,8 @@ pub struct Settings {
     namespace: Option<String>,
     default_ttl: Ttl,
     jitter: f64,
+    stale_for: Duration,
+    retry_after: Option<Duration>,
     codec: Arc<dyn Codec>,
 }
 
@@ -27,13 +30,25 @@ impl Default for Settings {
             namespace: None,
             default_ttl: Ttl::Default,
             jitter: 0.0,
+            stale_for: Duration::ZERO,
+            retry_after: None,
             codec: Arc::new(Json),
         }
     }
 }
 
 /// What the parameters of every cache URL can say.
-const PARAMETERS: [&str; 4] = ["namespace", "ttl", "jitter", "codec"];
+const PARAMETERS: [&str; 6] = [
+    "namespace",
+    "ttl",
+    "jitter",
+    "stale_for",
+    "retry_after",
+    "codec",
+];
+
+/// How long nothing is tried again after a load failed, unless it is said.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 impl Settings {
     /// The longest namespace, in bytes, as it stands in keys.
@@ -49,6 +64,14 @@ impl Settings {
 
     pub fn set_jitter(&mut self, fraction: f64) {
         self.jitter = fraction;
+    }
+
+    pub fn set_stale_for(&mut self, duration: Duration) {
+        self.stale_for = duration;
+    }
+
+    pub fn set_retry_after(&mut self, duration: Duration) {
+        self.retry_after = Some(duration);
     }
 
     pub fn set_codec(&mut self, codec: Arc<dyn Codec>) {
@@ -77,6 +100,19 @@ impl Settings {
             let fraction = jitter.parse();
             settings
                 .set_jitter(fraction.map_err(|_| url.invalid("jitter", "a number from 0 to 1"))?);
+        }
+        let durations: [(_, fn(&mut Self, Duration)); 2] = [
+            ("stale_for", Self::set_stale_for),
+            ("retry_after", Self::set_retry_after),
+        ];
+        for (name, set) in durations {
+            if let Some(duration) = url.take(name) {
+                let duration = parse_duration(&duration);
+                set(
+                    &mut settings,
+                    duration.map_err(|expected| url.invalid(name, expected))?,
+                );
+            }
         }
         if let Some(codec) = url.take("codec") {
             let codec = codec_by_name(&codec);
@@ -107,13 +143,19 @@ impl Settings {
                 "the store's keys are too short for this namespace",
             ));
         }
-        if !(0.0..=1.0).contains(&self.jitter) {
+        check_jitter(self.jitter)?;
+        if self.stale_for.is_zero() && self.retry_after.is_some() {
             return Err(Error::new(
                 ErrorKind::Config,
-                format!(
-                    "a jitter of {} makes no sense: it is the fraction of the TTL, from 0 to 1, by which entries expire earlier",
-                    self.jitter
-                ),
+                "retry_after does nothing without stale_for: it is how long a load that failed is \
+                 not tried again, while something stale is served; set stale_for, or leave \
+                 retry_after out",
+            ));
+        }
+        if self.stale_for > Ttl::MAX {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "a stale_for of more than 290 years is longer than the longest TTL there is",
             ));
         }
         let default_ttl = match self.default_ttl {
@@ -132,9 +174,25 @@ impl Settings {
             prefix,
             default_ttl,
             jitter: self.jitter,
+            stale_for: self.stale_for,
+            retry_after: self.retry_after.unwrap_or(RETRY_AFTER),
             codec: self.codec,
         })
     }
+}
+
+/// The fraction, if it is one.
+pub(crate) fn check_jitter(fraction: f64) -> Result<f64> {
+    if (0.0..=1.0).contains(&fraction) {
+        return Ok(fraction);
+    }
+    Err(Error::new(
+        ErrorKind::Config,
+        format!(
+            "a jitter of {fraction} makes no sense: it is the fraction of the TTL, from 0 to 1, by \
+             which entries expire earlier"
+        ),
+    ))
 }
 
 /// Settings that make sense.
@@ -145,5 +203,7 @@ pub(crate) struct Checked {
     pub(crate) prefix: String,
     pub(crate) default_ttl: Ttl,
     pub(crate) jitter: f64,
+    pub(crate) stale_for: Duration,
+    pub(crate) retry_after: Duration,
     pub(crate) codec: Arc<dyn Codec>,
 }

@@ -15,7 +15,7 @@ pub struct Stats {
     pub hits: u64,
     /// Look-ups that did not; those who then waited for another's load are among them.
     pub misses: u64,
-    /// Hits that served an entry past its TTL.
+    /// Look-ups that were served an entry past its TTL; they are among the misses.
     pub stale_hits: u64,
     /// Loaders run.
     pub loads: u64,
@@ -66,9 +66,10 @@ pub(crate) enum Count {
     LoadError,
     Wait,
     StoreError,
+    StaleHit,
 }
 
-const COUNTS: usize = 6;
+const COUNTS: usize = 7;
 
 /// Counters, spread so that no two threads write to the same ones.
 ///
@@ -107,7 +108,7 @@ impl Counters {
         Stats {
             hits: sum(Count::Hit),
             misses: sum(Count::Miss),
-            stale_hits: 0,
+            stale_hits: sum(Count::StaleHit),
             loads: sum(Count::Load),
             load_errors: sum(Count::LoadError),
             waits: sum(Count::Wait),

@@ -6,11 +6,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::WallClock;
 use crate::engine::Coordination;
 use crate::{Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Result, SystemClock};
 
 /// The future that an [`AsyncStore`] answers with.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+fn default_clock(form: Form) -> Arc<dyn Clock> {
+    match form {
+        Form::Objects => Arc::new(SystemClock),
+        Form::Bytes => Arc::new(WallClock),
+    }
+}
 
 /// A backend for threads: what keeps the entries.
 ///
@@ -26,8 +34,10 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///   key, and takes one round trip a server.
 /// - `ttl` is positive; `None` means for ever.
 /// - Methods may block, but not without bound.
-/// - An entry with [`meta`](Entry::meta) whose [`is_valid`](crate::Meta::is_valid) is false is not
-///   live. Stores of [`Form::Bytes`] never get meta.
+/// - An entry with [`meta`](Entry::meta) is live only while its
+///   [`is_live`](crate::Meta::is_live) says so too; `get` alone gives it back, with its meta, as
+///   long as it is [valid](crate::Meta::is_valid) and its TTL lasts. Stores of [`Form::Bytes`]
+///   never get meta.
 ///
 /// ```
 /// use cacheio_core::{Entry, Form, Key, Result, Store};
@@ -202,9 +212,10 @@ pub trait Store: Debug + Send + Sync + 'static {
         }
     }
 
-    /// The clock that its entries expire by; the cache goes by it too.
+    /// The clock that its entries expire by; the cache goes by it too. By default, what clients of
+    /// a server share for bytes: Unix time.
     fn clock(&self) -> Arc<dyn Clock> {
-        Arc::new(SystemClock)
+        default_clock(self.form())
     }
 
     /// How many live entries it has dropped to make room.
@@ -349,7 +360,7 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
 
     /// As [`Store::clock`].
     fn clock(&self) -> Arc<dyn Clock> {
-        Arc::new(SystemClock)
+        default_clock(self.form())
     }
 
     /// As [`Store::evictions`].

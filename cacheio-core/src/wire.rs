@@ -13,17 +13,24 @@
 //!    | 1 | `01`: the version of this layout |
 //!    | 2 | the length of the fields, little-endian |
 //!    | … | the fields, each `id` (1 byte), `length` (1 byte), and its bytes; unknown ids are skipped |
-//!    | … | what the codec made of the value |
+//!    | … | what the codec made of the value, integers too |
+//!
+//!    | id | length | field |
+//!    | --- | --- | --- |
+//!    | 1 | 16 | when the TTL is over, and when the entry must not be served any more: Unix time in milliseconds, little-endian; an entry without is live as long as it is there |
 //!
 //! 3. **What the codec made of the value**, and nothing else: with JSON what other programs read
 //!    and write too.
 //!
 //! What a codec writes that only looks like 1 or 2 gets a header without fields.
 
-use crate::{Error, ErrorKind};
+use crate::span::Span;
+use crate::{Error, ErrorKind, Timestamp};
 
 const MARK: u8 = 0xC1;
 const VERSION: u8 = 1;
+/// The id of the field with the two ends of a span.
+const SPAN: u8 = 1;
 
 /// A body, and how to read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +52,23 @@ pub(crate) fn seal(encoded: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// The bytes to store for what a codec made of a value that outlives its TTL.
+pub(crate) fn seal_with(span: Span, encoded: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(22 + encoded.len());
+    bytes.extend([MARK, VERSION, 18, 0, SPAN, 16]);
+    bytes.extend(span.expires.as_millis().to_le_bytes());
+    bytes.extend(span.ends.as_millis().to_le_bytes());
+    bytes.extend(encoded);
+    bytes
+}
+
 /// Takes stored bytes apart. They may be anything.
-pub(crate) fn open(bytes: &[u8]) -> Result<Body<'_>, Error> {
+pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Span>), Error> {
     if is_integer(bytes) {
-        return Ok(Body::Integer(bytes));
+        return Ok((Body::Integer(bytes), None));
     }
     let Some((&MARK, rest)) = bytes.split_first() else {
-        return Ok(Body::Encoded(bytes));
+        return Ok((Body::Encoded(bytes), None));
     };
     let (version, rest) = rest.split_first().ok_or_else(truncated)?;
     if *version != VERSION {
@@ -63,13 +80,29 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Body<'_>, Error> {
     let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(truncated)?;
     let length = usize::from(u16::from_le_bytes(*length));
     let (mut fields, body) = rest.split_at_checked(length).ok_or_else(truncated)?;
-    while let Some(([_id, length], rest)) = fields.split_first_chunk::<2>() {
-        fields = rest.get(usize::from(*length)..).ok_or_else(truncated)?;
+    let mut span = None;
+    while let Some(([id, length], rest)) = fields.split_first_chunk::<2>() {
+        let (field, rest) = rest
+            .split_at_checked(usize::from(*length))
+            .ok_or_else(truncated)?;
+        if *id == SPAN {
+            span = Some(ends(field).ok_or_else(truncated)?);
+        }
+        fields = rest;
     }
     match fields {
-        [] => Ok(Body::Encoded(body)),
+        [] => Ok((Body::Encoded(body), span)),
         _ => Err(truncated()),
     }
+}
+
+fn ends(field: &[u8]) -> Option<Span> {
+    let (expires, ends) = field.split_first_chunk::<8>()?;
+    let moment = |bytes| Timestamp::from_millis(u64::from_le_bytes(bytes));
+    Some(Span {
+        expires: moment(*expires),
+        ends: moment(ends.try_into().ok()?),
+    })
 }
 
 fn truncated() -> Error {
@@ -103,7 +136,7 @@ mod tests {
             b" 1",
         ] {
             assert_eq!(seal(encoded.to_vec()), encoded);
-            assert_eq!(open(encoded).unwrap(), Body::Encoded(encoded));
+            assert_eq!(open(encoded).unwrap(), (Body::Encoded(encoded), None));
         }
     }
 
@@ -112,21 +145,21 @@ mod tests {
         for encoded in [&b"5"[..], b"-17", b"5  ", b"\xC1", b"\xC1\x01\x00\x00"] {
             let sealed = seal(encoded.to_vec());
             assert_eq!(sealed, [b"\xC1\x01\x00\x00", encoded].concat());
-            assert_eq!(open(&sealed).unwrap(), Body::Encoded(encoded));
+            assert_eq!(open(&sealed).unwrap(), (Body::Encoded(encoded), None));
         }
     }
 
     #[test]
     fn an_integer_is_read_with_what_memcached_leaves_behind_it() {
         for integer in [&b"5"[..], b"-17", b"9 ", b"9999999999999999999999"] {
-            assert_eq!(open(integer).unwrap(), Body::Integer(integer));
+            assert_eq!(open(integer).unwrap(), (Body::Integer(integer), None));
         }
     }
 
     #[test]
     fn unknown_fields_are_skipped() {
         let bytes = b"\xC1\x01\x06\x00\x63\x02ab\x64\x00{}";
-        assert_eq!(open(bytes).unwrap(), Body::Encoded(b"{}"));
+        assert_eq!(open(bytes).unwrap(), (Body::Encoded(b"{}"), None));
     }
 
     #[test]

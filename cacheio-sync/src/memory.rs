@@ -229,8 +229,8 @@ impl Store for Memory {
     #[inline]
     fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
         let shard = read(self.shard(key));
-        let live = shard.get(key).filter(|slot| slot.is_live(self.clock.now()));
-        Ok(live.map(Slot::entry))
+        let kept = shard.get(key).filter(|slot| slot.is_kept(self.clock.now()));
+        Ok(kept.map(Slot::entry))
     }
 
     #[inline]

@@ -122,6 +122,10 @@ pub struct Setup {
     pub default_ttl: Option<Ttl>,
     /// The jitter.
     pub jitter: f64,
+    /// For how long entries outlive their TTL.
+    pub stale_for: Duration,
+    /// How long after a failed load none is tried.
+    pub retry_after: Option<Duration>,
 }
 
 type Make<T> = Arc<dyn Fn() -> T + Send + Sync>;
@@ -156,7 +160,11 @@ macro_rules! worlds {
             pub fn new<S: $store>(time: Time, row: fn(&Ground) -> S) -> Self {
                 let ground = Arc::new(Ground::new(time));
                 let build = |store: Arc<dyn $store>, setup: Setup| {
-                    let mut builder = $cache::builder().store(store).jitter(setup.jitter);
+                    let mut builder =
+                        $cache::builder().store(store).jitter(setup.jitter).stale_for(setup.stale_for);
+                    if let Some(retry_after) = setup.retry_after {
+                        builder = builder.retry_after(retry_after);
+                    }
                     if let Some(namespace) = setup.namespace {
                         builder = builder.namespace(namespace);
                     }
@@ -210,6 +218,14 @@ impl<F: Face> Place<F> {
     /// When the settings make no sense.
     pub fn open(&self, setup: Setup) -> Result<F> {
         (self.open)(setup)
+    }
+
+    /// Two caches that are set up alike, on one store: two processes, or one before and after.
+    pub fn twins(&self, setup: Setup) -> [F; 2] {
+        match (self.sharing)(vec![setup.clone(), setup]).try_into() {
+            Ok(caches) => caches,
+            Err(_) => unreachable!("two caches"),
+        }
     }
 
     /// Caches of these namespaces, on one store.

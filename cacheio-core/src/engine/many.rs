@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use super::{Engine, Failure, about};
+use super::stale::{Found, Stale};
+use super::{Engine, Failure, about, physical};
 use crate::error::reentrant;
 use crate::flight::{Join, Lead, Outcome, Wait};
 use crate::key::Key;
@@ -15,7 +16,7 @@ use crate::ttl::Lifetime;
 use crate::{CacheKey, Object, Operation, Options, Value};
 
 /// What becomes of a key: its value, none if the loader had none, or why there is none.
-type Found<V, E> = Result<Option<Arc<<V as Value>::Stored>>, Failure<E>>;
+type Answer<V, E> = Result<Option<Arc<<V as Value>::Stored>>, Failure<E>>;
 
 /// A key that was asked for, once however often it was.
 struct Asked<'a, K, V: Value, E> {
@@ -24,7 +25,9 @@ struct Asked<'a, K, V: Value, E> {
     at: Key<'a>,
     /// How many loads and writes of it had ended before the store was read.
     ended: Option<u64>,
-    found: Option<Found<V, E>>,
+    /// What is served if its load fails.
+    stale: Option<Stale<V>>,
+    found: Option<Answer<V, E>>,
 }
 
 impl Engine {
@@ -56,15 +59,20 @@ impl Engine {
                     key: Some(key),
                     at,
                     ended: Some(self.flights().ended(&at)),
+                    stale: None,
                     found: None,
                 });
                 asked.len() - 1
             }));
         }
-        self.read_many(&mut asked).await;
+        self.read_many(&mut asked, options).await;
         for place in &order {
-            let found = asked[*place].found.as_ref();
-            self.count_lookup(found);
+            self.count_lookup(asked[*place].found.as_ref());
+        }
+        for asked in &mut asked {
+            if let Some(value) = self.throttled(asked).await {
+                asked.found = Some(Ok(Some(value)));
+            }
         }
         loop {
             let (led, waited) = self.board(&mut asked, options).await;
@@ -85,7 +93,7 @@ impl Engine {
     }
 
     /// Reads all; failures are as good as misses.
-    async fn read_many<K, V: Value, E>(&self, asked: &mut [Asked<'_, K, V, E>]) {
+    async fn read_many<K, V: Value, E>(&self, asked: &mut [Asked<'_, K, V, E>], options: &Options) {
         let keys: Vec<Key<'_>> = asked.iter().map(|asked| asked.at).collect();
         if keys.is_empty() {
             return;
@@ -93,12 +101,27 @@ impl Engine {
         match self.backend.get_many(&keys).await {
             Ok(entries) => {
                 for (asked, entry) in asked.iter_mut().zip(entries) {
-                    let value = self.hit::<V>(&asked.at, Ok(entry));
-                    asked.found = value.map(|value| Ok(Some(value)));
+                    match self.found::<V>(&asked.at, Ok(entry), options) {
+                        Found::Live(value) => asked.found = Some(Ok(Some(value))),
+                        Found::Stale(stale) => asked.stale = Some(stale),
+                        Found::Nothing => {}
+                    }
                 }
             }
             Err(error) => self.store_failed(&error.during(Operation::GetMany)),
         }
+    }
+
+    /// What is served at once, since a load of the key failed recently.
+    async fn throttled<K, V: Value, E>(
+        &self,
+        asked: &mut Asked<'_, K, V, E>,
+    ) -> Option<Arc<V::Stored>> {
+        let stale = asked.stale.as_ref()?;
+        if !self.is_throttled(&asked.at, stale).await {
+            return None;
+        }
+        asked.stale.take().map(|stale| self.serve(stale))
     }
 
     /// Joins the flight of each key that is still missing, or opens one.
@@ -124,15 +147,23 @@ impl Engine {
                     waited.push((place, wait));
                 }
                 Join::Lead(lead) => {
-                    if lead.must_reread()
-                        && let Some(value) =
-                            self.hit::<V>(&asked.at, self.backend.get(&asked.at).await)
-                    {
-                        lead.land(|| Outcome::Value(value.clone()));
-                        asked.found = Some(Ok(Some(value)));
-                    } else {
-                        led.push((place, lead));
+                    if lead.must_reread() {
+                        match self.find::<V>(&asked.at, options).await {
+                            Found::Live(value) => {
+                                lead.land(|| Outcome::Value(value.clone()));
+                                asked.found = Some(Ok(Some(value)));
+                                continue;
+                            }
+                            Found::Stale(stale) => asked.stale = Some(stale),
+                            Found::Nothing => asked.stale = None,
+                        }
+                        if let Some(value) = self.throttled(asked).await {
+                            lead.land(|| Outcome::Stale(value.clone()));
+                            asked.found = Some(Ok(Some(value)));
+                            continue;
+                        }
                     }
+                    led.push((place, lead));
                 }
             }
         }
@@ -162,8 +193,25 @@ impl Engine {
         let missing = take_keys(asked, &loading);
         let loaded = frame.run(self.run(|| loader(missing))).await;
         self.settle(asked, &loading, places, loaded);
+        let mut kept = Vec::with_capacity(led.len());
+        for (place, lead) in led {
+            let asked = &mut asked[place];
+            if matches!(asked.found, Some(Err(_)))
+                && let Some(value) = {
+                    let stale = asked.stale.take();
+                    self.fall_back(&lead, &asked.at, options, stale).await
+                }
+            {
+                lead.land(|| Outcome::Stale(value.clone()));
+                asked.found = Some(Ok(Some(value)));
+            } else {
+                kept.push((place, lead));
+            }
+        }
+        let led = kept;
         let mut entries = Vec::new();
-        let lifetime = self.lifetime(options.ttl);
+        let stale_for = self.stale_for(options);
+        let lifetime = self.lifetime(options.ttl, options.jitter);
         let is_kept = matches!(lifetime, Ok(Lifetime::Live(_)));
         for (place, lead) in &led {
             let asked = &asked[*place];
@@ -171,9 +219,13 @@ impl Engine {
                 continue;
             };
             let object = Arc::clone(value) as Arc<dyn Object>;
+            let span = match lifetime {
+                Ok(Lifetime::Live(ttl)) => self.span(ttl, stale_for),
+                _ => None,
+            };
             let entry = self
                 .can_tag(&options.tags)
-                .and_then(|()| self.entry(object, lead.stamps()));
+                .and_then(|()| self.entry(object, lead.stamps(), span));
             match entry {
                 Ok(entry) if is_kept && lead.begin_publishing() => {
                     entries.push((asked.at, entry));
@@ -184,6 +236,7 @@ impl Engine {
         }
         let stored = match lifetime {
             Ok(Lifetime::Live(ttl)) if !entries.is_empty() => {
+                let ttl = physical(ttl, stale_for);
                 frame.run(self.backend.set_many(entries, ttl)).await
             }
             Ok(_) => Ok(()),
@@ -220,6 +273,12 @@ impl Engine {
             match wait.outcome() {
                 Some(Outcome::Value(object)) => {
                     if let Ok(value) = self.object_as::<V>(&object) {
+                        asked[place].found = Some(Ok(Some(value)));
+                    }
+                }
+                Some(Outcome::Stale(object)) => {
+                    if let Ok(value) = self.object_as::<V>(&object) {
+                        self.counters.add(Count::StaleHit);
                         asked[place].found = Some(Ok(Some(value)));
                     }
                 }

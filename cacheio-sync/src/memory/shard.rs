@@ -126,22 +126,24 @@ impl Shard {
     /// Gives a live entry another end; whether there was one.
     pub(super) fn touch(&mut self, key: &Key<'_>, expires: Timestamp, now: Timestamp) -> bool {
         match self.cache.peek_mut(&Lookup(*key)) {
-            Some(mut slot) if slot.is_live(now) => slot.expire_at(expires),
-            _ => return false,
+            Some(mut slot) if slot.is_live(now) => {
+                slot.touch(expires);
+                self.next_expiry = self.next_expiry.min(slot.expires());
+                true
+            }
+            _ => false,
         }
-        self.next_expiry = self.next_expiry.min(expires);
-        true
     }
 
-    /// Takes out what is not live any more.
+    /// Takes out what is not kept any more.
     pub(super) fn sweep(&mut self, now: Timestamp, displaced: &mut Displaced) {
         let next_expiry = Cell::new(Timestamp::MAX);
         self.retain(displaced, |_, slot| {
-            let live = slot.is_live(now);
-            if live {
+            let kept = slot.is_kept(now);
+            if kept {
                 next_expiry.set(next_expiry.get().min(slot.expires()));
             }
-            live
+            kept
         });
         self.next_expiry = next_expiry.get();
         self.writes_since_sweep = 0;
@@ -224,7 +226,25 @@ impl Slot {
         }
     }
 
+    /// Gives it another TTL.
+    fn touch(&mut self, expires: Timestamp) {
+        let mut ends = expires;
+        if let Some(special) = &mut self.special
+            && let Some(meta) = &special.meta
+        {
+            let (touched, end) = meta.touched(expires);
+            special.meta = Some(Arc::new(touched));
+            ends = end;
+        }
+        self.expire_at(ends);
+    }
+
     pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        now < self.expires() && self.meta().is_none_or(|meta| meta.is_live(now))
+    }
+
+    /// Whether it is live, or outlives its TTL.
+    pub(super) fn is_kept(&self, now: Timestamp) -> bool {
         now < self.expires() && self.meta().is_none_or(|meta| meta.is_valid())
     }
 
@@ -258,7 +278,9 @@ impl Slot {
     }
 
     pub(super) fn entry(&self) -> Entry {
-        Entry::object(Arc::clone(&self.object))
+        let mut entry = Entry::object(Arc::clone(&self.object));
+        entry.meta = self.meta().cloned();
+        entry
     }
 }
 

@@ -17,6 +17,7 @@ mod keys;
 mod loads;
 mod namespaces;
 mod panics;
+mod stale;
 mod tags;
 mod ttl;
 mod values;
@@ -203,6 +204,28 @@ macro_rules! each_line {
                 one_of_100_waiters_takes_over_from_a_panic
                 all_loaders_panic_each_in_its_own_caller
                 a_panic_in_a_nested_load_frees_both_keys
+            }
+            stale: {
+                stale_on_failure
+                without_stale_for_the_error_comes
+                stale_is_for_get_or_set_alone
+                stale_is_bounded
+                a_call_may_take_less
+                a_call_may_ask_for_it
+                retry_after_throttles
+                retry_after_throttles_all_clients
+                a_load_that_succeeds_ends_it
+                all_who_wait_are_served_the_same
+                delete_ends_it
+                clear_ends_it
+                a_set_keeps_its_entry_only_if_it_is_told
+                a_delete_during_a_load_that_fails_leaves_the_error
+                a_touch_moves_both_ends
+                an_integer_that_was_loaded_is_kept_and_one_that_was_set_counts
+                a_batch_is_served_what_is_stale
+                an_invalidated_tag_leaves_nothing_stale
+                never_is_never_stale
+                retry_after_without_stale_for_is_refused
             }
             invalidation: {
                 delete_during_load_is_not_overwritten
