@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::{Debug, Write as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use cacheio_core::{Codec, Compressed, ErrorKind, Json, MessagePack, Postcard, Value};
+use cacheio_core::{Codec, Compressed, ErrorKind, Json, MessagePack, Options, Postcard, Value};
 use server::{Item, Order, State, Wire};
 
 const CODECS: [&str; 7] = [
@@ -110,7 +111,10 @@ fn headers_are_read_under_every_codec() {
         assert_eq!(*wire.read::<String>(&plain).unwrap(), "text");
         assert_eq!(*wire.read::<String>(&fields).unwrap(), "text");
         let later = [&b"\xC1\x02\x00\x00"[..], &body].concat();
-        let unreadable = (1..10).map(|end| &fields[..end]).chain([&later[..]]);
+        let odd = [&b"\xC1\x01\x0A\x00\x01\x0812345678"[..], &body].concat();
+        let unreadable = (1..10)
+            .map(|end| &fields[..end])
+            .chain([&later[..], &odd[..]]);
         for bytes in unreadable {
             let error = wire.read::<String>(bytes).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Decode, "{}", bytes.escape_ascii());
@@ -179,6 +183,19 @@ fn case<V: Value<Stored = V> + Debug + PartialEq>(name: &'static str, value: V) 
     }
 }
 
+/// The same of a value that is kept for an hour after its TTL of a minute.
+fn kept<V: Value<Stored = V> + Debug + PartialEq>(name: &'static str, value: V) -> Case {
+    let minute = Duration::from_secs(60);
+    let written = value.clone();
+    Case {
+        write: Box::new(move |wire| {
+            let options = Options::ttl(minute).stale_for(minute * 60);
+            wire.write_with(written.clone(), options)
+        }),
+        ..case(name, value)
+    }
+}
+
 fn cases() -> Vec<Case> {
     vec![
         case("order", order()),
@@ -205,6 +222,8 @@ fn cases() -> Vec<Case> {
         case("what may look compressed", [0xC0_u8, 1]),
         case("what may look escaped", [0xC0_u8, 0]),
         case("a byte that may be a mark", [0xC0_u8]),
+        kept("text that outlives its TTL", String::from("text")),
+        kept("integer that outlives its TTL", 42_i32),
     ]
 }
 

@@ -6,14 +6,17 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, ExprLit, Ident, Lit, LitBool, LitStr, Path, Result, Token, parenthesized};
 
-const KNOWN: &str = "`key`, `ttl`, `tags`, `cache`, `capacity`, `skip`, `cache_none`, `cache_if`, \
-                     `companions` and `crate`";
+const KNOWN: &str = "`key`, `ttl`, `jitter`, `stale_for`, `retry_after`, `tags`, `cache`, `capacity`, \
+                     `skip`, `cache_none`, `cache_if`, `companions` and `crate`";
 
 /// What stands in the parentheses of `#[cached(…)]`.
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) key: Option<KeyArg>,
-    pub(crate) ttl: Option<TtlArg>,
+    pub(crate) ttl: Option<DurationArg>,
+    pub(crate) jitter: Option<Expr>,
+    pub(crate) stale_for: Option<DurationArg>,
+    pub(crate) retry_after: Option<DurationArg>,
     pub(crate) tags: Option<Expr>,
     pub(crate) cache: Option<Expr>,
     pub(crate) capacity: Option<(Ident, Expr)>,
@@ -30,7 +33,7 @@ pub(crate) enum KeyArg {
     Expression(Expr),
 }
 
-pub(crate) enum TtlArg {
+pub(crate) enum DurationArg {
     Seconds(u64),
     Text(LitStr),
     Expression(Expr),
@@ -72,7 +75,10 @@ impl Args {
     fn parse_argument(&mut self, name: &Ident, input: ParseStream<'_>) -> Result<()> {
         match name.to_string().as_str() {
             "key" => self.key = Some(KeyArg::from(value::<Expr>(name, "\"user:{id}\"", input)?)),
-            "ttl" => self.ttl = Some(TtlArg::new(value(name, "60", input)?)?),
+            "ttl" => self.ttl = Some(DurationArg::of(name, "60", input)?),
+            "jitter" => self.jitter = Some(jitter(value(name, "0.1", input)?)?),
+            "stale_for" => self.stale_for = Some(DurationArg::of(name, "\"1h\"", input)?),
+            "retry_after" => self.retry_after = Some(DurationArg::of(name, "\"30s\"", input)?),
             "tags" => self.tags = Some(value(name, "[\"users\"]", input)?),
             "cache" => self.cache = Some(value(name, "self.users", input)?),
             "capacity" => {
@@ -175,27 +181,53 @@ impl From<Expr> for KeyArg {
     }
 }
 
-impl TtlArg {
-    fn new(value: Expr) -> Result<Self> {
-        const EXPECTED: &str = "a TTL is a whole number of seconds, a text such as \"500ms\" or \"5m\", or a `Duration`";
+impl DurationArg {
+    fn of(name: &Ident, example: &str, input: ParseStream<'_>) -> Result<Self> {
+        let value: Expr = value(name, example, input)?;
+        let what = match name.to_string().as_str() {
+            "ttl" => "a TTL".to_owned(),
+            name => format!("`{name}`"),
+        };
+        let expected = format!(
+            "{what} is a whole number of seconds, a text such as \"500ms\" or \"5m\", or a `Duration`"
+        );
         match literal(&value) {
             Some(Lit::Int(seconds)) => match seconds.base10_parse() {
-                Ok(0) => Err(Error::new(
+                Ok(0) if name == "ttl" => Err(Error::new(
                     seconds.span(),
                     "a TTL of 0 stores nothing: leave it out for the cache's default",
                 )),
                 Ok(number) if seconds.suffix().is_empty() => Ok(Self::Seconds(number)),
-                _ => Err(Error::new(seconds.span(), EXPECTED)),
+                _ => Err(Error::new(seconds.span(), expected)),
             },
             Some(Lit::Str(text)) => Ok(Self::Text(text.clone())),
-            Some(other) => Err(Error::new(other.span(), EXPECTED)),
+            Some(other) => Err(Error::new(other.span(), expected)),
             None => match &value {
                 Expr::Unary(unary) if literal(&unary.expr).is_some() => {
-                    Err(Error::new_spanned(unary, EXPECTED))
+                    Err(Error::new_spanned(unary, expected))
                 }
                 _ => Ok(Self::Expression(value)),
             },
         }
+    }
+}
+
+/// A fraction; what is no literal is checked when it is used.
+fn jitter(value: Expr) -> Result<Expr> {
+    let fraction = match literal(&value) {
+        Some(Lit::Float(fraction)) => fraction.base10_parse::<f64>().ok(),
+        Some(_) => None,
+        None => match &value {
+            Expr::Unary(unary) if literal(&unary.expr).is_some() => None,
+            _ => return Ok(value),
+        },
+    };
+    match fraction {
+        Some(fraction) if (0.0..=1.0).contains(&fraction) => Ok(value),
+        _ => Err(Error::new_spanned(
+            value,
+            "`jitter` is the fraction of the TTL by which entries expire earlier: from 0.0 to 1.0",
+        )),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Error, Expr, Ident, Result, ReturnType};
 
-use crate::attr::{Args, TtlArg};
+use crate::attr::{Args, DurationArg};
 use crate::function::{Function, Kind};
 use crate::key::{Key, KeyCode};
 use crate::path::{self, Face, private, respanned, shown_at};
@@ -289,25 +289,24 @@ impl Plan {
 
     fn options(&self) -> TokenStream {
         let private = &self.private;
-        let options = match &self.args.ttl {
+        let mut options = match &self.args.ttl {
             None => quote!(#private::Options::new()),
-            Some(TtlArg::Seconds(seconds)) => {
-                quote!(#private::Options::ttl(#private::Duration::from_secs(#seconds)))
-            }
-            // In a constant, so that it is checked when the program is, also in what is generic.
-            Some(TtlArg::Text(text)) => quote_spanned! {text.span()=>
-                #private::Options::ttl({
-                    const __CACHEIO_TTL: #private::Duration = match #private::parse_duration(#text) {
-                        ::core::result::Result::Ok(ttl) => ttl,
-                        ::core::result::Result::Err(wrong) => ::core::panic!("{}", wrong),
-                    };
-                    __CACHEIO_TTL
-                })
-            },
-            Some(TtlArg::Expression(ttl)) => {
-                quote_spanned!(shown_at(ttl.span())=> #private::Options::ttl(#ttl))
+            Some(ttl) => {
+                let (span, ttl) = self.duration("TTL", ttl);
+                quote_spanned!(span=> #private::Options::ttl(#ttl))
             }
         };
+        if let Some(jitter) = &self.args.jitter {
+            options = quote_spanned!(shown_at(jitter.span())=> #options.jitter(#jitter));
+        }
+        if let Some(stale_for) = &self.args.stale_for {
+            let (span, stale_for) = self.duration("STALE_FOR", stale_for);
+            options = quote_spanned!(span=> #options.stale_for(#stale_for));
+        }
+        if let Some(retry_after) = &self.args.retry_after {
+            let (span, retry_after) = self.duration("RETRY_AFTER", retry_after);
+            options = quote_spanned!(span=> #options.retry_after(#retry_after));
+        }
         match &self.args.tags {
             None => options,
             // One by one, since they may be of different types.
@@ -316,6 +315,32 @@ impl Plan {
                 quote!(#options #(.tags([#tags]))*)
             }
             Some(tags) => quote!(#options.tags(#tags)),
+        }
+    }
+
+    /// A duration as an expression, and where to show what is wrong with it.
+    fn duration(&self, name: &str, duration: &DurationArg) -> (Span, TokenStream) {
+        let private = &self.private;
+        match duration {
+            DurationArg::Seconds(seconds) => (
+                Span::call_site(),
+                quote!(#private::Duration::from_secs(#seconds)),
+            ),
+            // In a constant, so that it is checked when the program is, also in what is generic.
+            DurationArg::Text(text) => {
+                let constant = format_ident!("__CACHEIO_{name}");
+                let checked = quote_spanned! {text.span()=> {
+                    const #constant: #private::Duration = match #private::parse_duration(#text) {
+                        ::core::result::Result::Ok(duration) => duration,
+                        ::core::result::Result::Err(wrong) => ::core::panic!("{}", wrong),
+                    };
+                    #constant
+                }};
+                (text.span(), checked)
+            }
+            DurationArg::Expression(expression) => {
+                (shown_at(expression.span()), quote!(#expression))
+            }
         }
     }
 
@@ -346,6 +371,6 @@ impl Plan {
 
 impl Face {
     pub(crate) fn ident(&self, name: &str) -> Ident {
-        Ident::new(name, proc_macro2::Span::call_site())
+        Ident::new(name, Span::call_site())
     }
 }

@@ -55,6 +55,10 @@ use proc_macro::TokenStream;
 /// - `skip(request_id)`: arguments that do not count.
 /// - `ttl = 60` (seconds), `ttl = "5m"` (`ms`, `s`, `m`, `h`, `d`), or an expression of type
 ///   `Duration` or `Ttl`, which may use the arguments and is evaluated on a miss only.
+/// - `jitter = 0.1`: entries expire earlier, by a random part of this fraction of the TTL.
+/// - `stale_for = "1h"` (as `ttl`): for how long after its TTL a value is returned when the body,
+///   run anew, fails; nothing is tried again for `retry_after = "30s"`. The cache's own settings
+///   count where these are left out.
 /// - `tags = ["users", format!("team:{team}")]`: for `invalidate_tags`; evaluated on a miss only.
 /// - `cache = self.users`: the cache, as an expression: a `Cache` (`AsyncCache` for `async`
 ///   functions), a reference to one, an `Arc` or a `LazyLock` of one.

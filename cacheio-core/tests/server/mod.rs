@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cacheio_core::__private::{Backend, Engine, Settings, now};
-use cacheio_core::{Codec, Entry, Form, Key, Options, Payload, Result, Store, Value};
+use cacheio_core::{
+    Clock, Codec, Entry, Error, ErrorKind, Form, Key, ManualClock, Options, Payload, Result, Store,
+    Value,
+};
 use serde::{Deserialize, Serialize};
 
-/// What stands under the keys.
+/// What stands under the keys; its time stands still, one hour after the beginning of 1970.
 #[derive(Debug, Default)]
 pub(crate) struct Server(Mutex<HashMap<String, Vec<u8>>>);
 
@@ -38,6 +41,10 @@ impl Store for Server {
         self.0.lock().unwrap().clear();
         Ok(())
     }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(ManualClock::new())
+    }
 }
 
 /// A cache of a single entry, whose bytes can be seen and put there.
@@ -63,17 +70,22 @@ impl Wire {
 
     /// What a cache makes of a value.
     pub(crate) fn write<V: Value>(&self, value: V) -> Vec<u8> {
-        now(self.cache.set(Self::KEY, value, Options::default())).unwrap();
+        self.write_with(value, Options::new())
+    }
+
+    pub(crate) fn write_with<V: Value>(&self, value: V, options: Options) -> Vec<u8> {
+        now(self.cache.set(Self::KEY, value, options)).unwrap();
         let entries = self.server.0.lock().unwrap();
         entries.values().next().unwrap().clone()
     }
 
-    /// What a cache makes of bytes.
+    /// What a cache makes of bytes; an error too, if they say that they are past their time.
     pub(crate) fn read<V: Value<Stored = V>>(&self, bytes: &[u8]) -> Result<Arc<V>> {
         let mut entries = self.server.0.lock().unwrap();
         entries.insert(format!("cacheio:{}", Self::KEY), bytes.to_vec());
         drop(entries);
-        now(self.cache.get::<V>(Self::KEY)).map(Option::unwrap)
+        let past = || Error::new(ErrorKind::Decode, "past its time");
+        now(self.cache.get::<V>(Self::KEY))?.ok_or_else(past)
     }
 }
 

@@ -256,3 +256,59 @@ fn cache_none_and_cache_if_must_both_hold() {
     }
     assert_eq!(timed.runs.get(), 5);
 }
+
+#[derive(Cacheable)]
+struct Rates {
+    cache: Cache,
+    runs: Runs,
+    down: std::sync::atomic::AtomicBool,
+}
+
+impl Rates {
+    #[cached(ttl = "1m", stale_for = "1h", retry_after = 30, jitter = 0.0)]
+    fn rate(&self, currency: &str) -> Result<usize, String> {
+        let run = self.runs.count();
+        match self.down.load(Ordering::SeqCst) {
+            true => Err(format!("no rate of {currency}")),
+            false => Ok(run),
+        }
+    }
+
+    /// An error that cannot be shared.
+    #[cached(ttl = 60, stale_for = Duration::from_secs(60))]
+    fn rate_by_io(&self, currency: &str) -> std::io::Result<usize> {
+        let rate = self.rate_now();
+        rate.map_err(|()| std::io::Error::other(format!("no rate of {currency}")))
+    }
+
+    fn rate_now(&self) -> Result<usize, ()> {
+        let run = self.runs.count();
+        (!self.down.load(Ordering::SeqCst)).then_some(run).ok_or(())
+    }
+}
+
+#[test]
+fn what_is_stale_is_returned_when_the_body_fails() {
+    let clock = Arc::new(ManualClock::new());
+    let memory = Memory::builder().clock(Arc::clone(&clock)).build();
+    let rates = Rates {
+        cache: Cache::builder().store(memory).build().unwrap(),
+        runs: Runs::new(),
+        down: false.into(),
+    };
+    let minute = Duration::from_secs(60);
+    let first = rates.rate("EUR").unwrap();
+    let by_io = rates.rate_by_io("EUR").unwrap();
+    rates.down.store(true, Ordering::SeqCst);
+    clock.advance(minute);
+    let runs = rates.runs.get();
+    assert_eq!(rates.rate("EUR").unwrap(), first);
+    assert_eq!(rates.rate("EUR").unwrap(), first);
+    assert_eq!(rates.rate_by_io("EUR").unwrap(), by_io);
+    assert_eq!(rates.runs.get(), runs + 2, "each body ran once more");
+    clock.advance(minute);
+    assert!(rates.rate_by_io("EUR").is_err());
+    assert_eq!(rates.rate("EUR").unwrap(), first);
+    clock.advance(minute * 60);
+    assert_eq!(rates.rate("EUR").unwrap_err(), "no rate of EUR");
+}

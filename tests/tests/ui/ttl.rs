@@ -13,4 +13,9 @@ fn generic<T: cacheio::CacheKey>(n: T) -> u8 {
     1
 }
 
+#[cached(ttl = 60, stale_for = "an hour")]
+fn stale(n: u8) -> u8 {
+    n
+}
+
 fn main() {}
