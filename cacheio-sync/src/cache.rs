@@ -61,8 +61,9 @@ impl Cache {
     /// | `redis-sentinel://host:port,…/master-name[/db]` | `redis` | the same |
     ///
     /// Parameters of every URL: `namespace`, `ttl` (`"300"`, `"5m"`, `"never"`), `jitter`
-    /// (0 to 1), and `codec` (`json`; `msgpack` and `postcard`; each with `+zstd` or `+lz4`; as far
-    /// as their features are on). A `timeout` (`"500ms"`, 1 s by default) bounds each operation.
+    /// (0 to 1), `stale_for` and `retry_after` (`"1h"`, `"30s"`), and `codec` (`json`; `msgpack` and
+    /// `postcard`; each with `+zstd` or `+lz4`; as far as their features are on). A `timeout`
+    /// (`"500ms"`, 1 s by default) bounds each operation.
     ///
     /// ```
     /// # fn main() -> cacheio_sync::Result<()> {

@@ -44,7 +44,7 @@ fn a_url_makes_a_cache_in_memory() {
         "memory://?capacity=10",
         "memory://?ttl=300",
         "memory://?ttl=500ms",
-        "memory://?ttl=5m&capacity=10&namespace=shop&jitter=0.1",
+        "memory://?ttl=5m&capacity=10&namespace=shop&jitter=0.1&stale_for=1h&retry_after=5s",
         "memory://?ttl=never&",
     ] {
         let (threads, tasks) = open(url).expect(url);
@@ -111,7 +111,14 @@ fn an_unknown_parameter_says_which_there_are() {
         "memory://?=secret",
     ] {
         let message = refused(url);
-        for parameter in ["capacity", "namespace", "ttl", "jitter"] {
+        for parameter in [
+            "capacity",
+            "namespace",
+            "ttl",
+            "jitter",
+            "stale_for",
+            "retry_after",
+        ] {
             assert!(message.contains(parameter), "{message}");
         }
     }
@@ -136,6 +143,12 @@ fn a_value_that_is_none_says_what_is_one() {
         ("memory://?ttl=0", "zero"),
         ("memory://?ttl=99999999999", "290 years"),
         ("memory://?jitter=x", "from 0 to 1"),
+        ("memory://?stale_for=long", "a whole number and a unit"),
+        (
+            "memory://?stale_for=1h&retry_after=-1",
+            "a whole number and a unit",
+        ),
+        ("memory://?retry_after=30s", "stale_for"),
         ("memory://?jitter=2", "from 0 to 1"),
         ("memory://?jitter=nan", "from 0 to 1"),
         ("memory://?namespace=%zz", "percent-encoding"),
