@@ -528,10 +528,12 @@ impl Engine {
                         }
                         Some(Outcome::Failed(_) | Outcome::FailedAlone) => {
                             drop(wait);
-                            return match self.run(loader).await {
-                                Ok(loaded) => Ok(loaded.value),
-                                Err(error) => Err(Failure::Own(error)),
+                            let error = match self.run(loader).await {
+                                Ok(loaded) => return Ok(loaded.value),
+                                Err(error) => error,
                             };
+                            let value = self.fall_back(None, &key, options, stale).await;
+                            return value.map(V::from_stored).ok_or(Failure::Own(error));
                         }
                         None => {}
                     }
@@ -587,7 +589,7 @@ impl Engine {
         let loaded = match lead.frame().run(self.run(loader)).await {
             Ok(loaded) => loaded,
             Err(error) => {
-                if let Some(value) = self.fall_back(&lead, key, options, stale).await {
+                if let Some(value) = self.fall_back(Some(&lead), key, options, stale).await {
                     lead.land(|| Outcome::Stale(value.clone()));
                     return Ok(V::from_stored(value));
                 }

@@ -101,18 +101,11 @@ impl Settings {
             settings
                 .set_jitter(fraction.map_err(|_| url.invalid("jitter", "a number from 0 to 1"))?);
         }
-        let durations: [(_, fn(&mut Self, Duration)); 2] = [
-            ("stale_for", Self::set_stale_for),
-            ("retry_after", Self::set_retry_after),
-        ];
-        for (name, set) in durations {
-            if let Some(duration) = url.take(name) {
-                let duration = parse_duration(&duration);
-                set(
-                    &mut settings,
-                    duration.map_err(|expected| url.invalid(name, expected))?,
-                );
-            }
+        if let Some(stale_for) = duration(&mut url, "stale_for")? {
+            settings.set_stale_for(stale_for);
+        }
+        if let Some(retry_after) = duration(&mut url, "retry_after")? {
+            settings.set_retry_after(retry_after);
         }
         if let Some(codec) = url.take("codec") {
             let codec = codec_by_name(&codec);
@@ -179,6 +172,12 @@ impl Settings {
             codec: self.codec,
         })
     }
+}
+
+fn duration(url: &mut CacheUrl<'_>, name: &str) -> Result<Option<Duration>> {
+    let duration = url.take(name).map(|text| parse_duration(&text));
+    let duration = duration.transpose();
+    duration.map_err(|expected| url.invalid(name, expected))
 }
 
 /// The fraction, if it is one.

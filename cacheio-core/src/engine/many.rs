@@ -196,12 +196,12 @@ impl Engine {
         let mut kept = Vec::with_capacity(led.len());
         for (place, lead) in led {
             let asked = &mut asked[place];
-            if matches!(asked.found, Some(Err(_)))
-                && let Some(value) = {
-                    let stale = asked.stale.take();
-                    self.fall_back(&lead, &asked.at, options, stale).await
-                }
-            {
+            let stale = match asked.found {
+                Some(Err(_)) => asked.stale.take(),
+                _ => None,
+            };
+            let fallen = self.fall_back(Some(&lead), &asked.at, options, stale);
+            if let Some(value) = fallen.await {
                 lead.land(|| Outcome::Stale(value.clone()));
                 asked.found = Some(Ok(Some(value)));
             } else {

@@ -148,7 +148,7 @@ impl Engine {
     /// What is served when a load has failed, if there is anything; no other is tried for a while.
     pub(super) async fn fall_back<V: Value>(
         &self,
-        lead: &Lead,
+        lead: Option<&Lead>,
         key: &Key<'_>,
         options: &Options,
         stale: Option<Stale<V>>,
@@ -156,7 +156,7 @@ impl Engine {
         let stale = stale?;
         let now = self.clock.now();
         // What was deleted meanwhile is not served any more, and a load may take its time.
-        if lead.is_invalidated()
+        if lead.is_some_and(Lead::is_invalidated)
             || stale.span.freshness(now, self.stale_for(options)) != Freshness::Stale
         {
             return None;

@@ -225,6 +225,8 @@ macro_rules! each_line {
                 a_batch_is_served_what_is_stale
                 an_invalidated_tag_leaves_nothing_stale
                 never_is_never_stale
+                the_longest_times_are_taken
+                a_waiter_with_another_error_type_is_served_what_is_stale
                 retry_after_without_stale_for_is_refused
             }
             invalidation: {

@@ -320,3 +320,48 @@ pub(crate) async fn retry_after_without_stale_for_is_refused<F: Face>(place: Pla
         "{message}"
     );
 }
+
+pub(crate) async fn the_longest_times_are_taken<F: Face>(place: Place<F>) {
+    let (cache, origin) = (place.cache.clone(), Origin::default());
+    let options = Options::ttl(Ttl::MAX)
+        .stale_for(Duration::MAX)
+        .retry_after(Duration::MAX);
+    let load = async || {
+        let load = origin.load("old".to_owned());
+        cache.get_or_try_set_with("k", options.clone(), load).await
+    };
+    assert_eq!(load().await.unwrap(), "old");
+    assert_eq!(load().await.unwrap(), "old");
+    assert_eq!((origin.loads(), cache.stats().store_errors), (1, 0));
+    let refused = place.open(Setup {
+        stale_for: Duration::MAX,
+        ..Setup::default()
+    });
+    assert_eq!(refused.err().unwrap().kind(), ErrorKind::Config);
+}
+
+pub(crate) async fn a_waiter_with_another_error_type_is_served_what_is_stale<F: Face>(
+    place: Place<F>,
+) {
+    let (cache, _) = expired(&place, setup(&place)).await;
+    let stage = Stage::new();
+    let leader = {
+        let (cache, load) = (cache.clone(), stage.loader(Err::<String, _>("down")));
+        // It wants nothing stale.
+        let options = Options::new().stale_for(Duration::ZERO);
+        F::spawn(async move { cache.get_or_try_set_with("k", options, load).await })
+    };
+    stage.begun().await;
+    let waiter = {
+        let cache = cache.clone();
+        F::spawn(async move {
+            cache
+                .get_or_try_set("k", || async { Err::<String, _>(7) })
+                .await
+        })
+    };
+    cache.until(|cache| cache.stats().waits == 1).await;
+    stage.end();
+    assert!(leader.join().await.is_err());
+    assert_eq!(waiter.join().await.unwrap(), "old");
+}
