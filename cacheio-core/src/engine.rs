@@ -11,7 +11,6 @@
 mod many;
 mod stale;
 
-use std::any::Any;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
@@ -24,7 +23,6 @@ use std::time::Duration;
 
 use tracing::Instrument as _;
 
-use self::stale::{Found, Stale};
 use crate::backend::Backend;
 use crate::error::{overflow, reentrant};
 use crate::flight::{Flights, Join, Lead, Outcome, Write, Writes};
@@ -470,54 +468,46 @@ impl Engine {
     {
         let key = Key::new(&missed.0);
         let mut ended = Some(self.flights().ended(&key));
-        let mut found = self.find::<V>(&key, options).await;
+        let found = self.find::<V>(&key, options).await;
         self.count_lookup(found.as_live());
+        let mut replaces = match self.settled(&key, found).await {
+            Ok(value) => return Ok(V::from_stored(value)),
+            Err(replaces) => replaces,
+        };
         loop {
-            let stale = match found {
-                Found::Live(value) => return Ok(V::from_stored(value)),
-                Found::Stale(stale) if self.is_throttled(&key, &stale).await => {
-                    return Ok(V::from_stored(self.serve(stale)));
-                }
-                Found::Stale(stale) => Some(stale),
-                Found::Nothing => None,
-            };
             let stamps = self.stamp(options);
             match self.flights().join(&key, ended.take(), stamps, None) {
                 Join::Circle => return Err(Failure::Reentrant(reentrant(key.text()))),
                 Join::Lead(lead) => {
-                    if !lead.must_reread() {
-                        return self.lead(lead, &key, options, stale, sharing, loader).await;
+                    if lead.must_reread() {
+                        let found = self.find::<V>(&key, options).await;
+                        replaces = match self.settled(&key, found).await {
+                            Ok(value) => {
+                                lead.land(|| Outcome::Value(value.clone()));
+                                return Ok(V::from_stored(value));
+                            }
+                            Err(replaces) => replaces,
+                        };
                     }
-                    let stale = match self.find::<V>(&key, options).await {
-                        Found::Live(value) => {
-                            lead.land(|| Outcome::Value(value.clone()));
-                            return Ok(V::from_stored(value));
-                        }
-                        Found::Stale(stale) if self.is_throttled(&key, &stale).await => {
-                            let value = self.serve(stale);
-                            lead.land(|| Outcome::Stale(value.clone()));
-                            return Ok(V::from_stored(value));
-                        }
-                        Found::Stale(stale) => Some(stale),
-                        Found::Nothing => None,
-                    };
-                    return self.lead(lead, &key, options, stale, sharing, loader).await;
+                    return self
+                        .lead(lead, &key, options, replaces, sharing, loader)
+                        .await;
                 }
                 Join::Wait(mut wait) => {
                     self.counters.add(Count::Wait);
                     if let Some(landed) = wait.take_listener() {
                         self.wait(landed).await;
                     }
-                    match wait.outcome() {
+                    let outcome = wait.outcome();
+                    if let Some(Outcome::Failed(_) | Outcome::FailedAlone) = &outcome
+                        && let Some(value) = self.fall_back::<V>(&key, options).await
+                    {
+                        return Ok(V::from_stored(value));
+                    }
+                    match outcome {
                         Some(Outcome::Value(object)) => {
                             // Of a type that cannot be read as this one: load it again.
                             if let Ok(value) = self.object_as::<V>(&object) {
-                                return Ok(V::from_stored(value));
-                            }
-                        }
-                        Some(Outcome::Stale(object)) => {
-                            if let Ok(value) = self.object_as::<V>(&object) {
-                                self.counters.add(Count::StaleHit);
                                 return Ok(V::from_stored(value));
                             }
                         }
@@ -532,12 +522,11 @@ impl Engine {
                                 Ok(loaded) => return Ok(loaded.value),
                                 Err(error) => error,
                             };
-                            let value = self.fall_back(None, &key, options, stale).await;
+                            let value = self.fall_back::<V>(&key, options).await;
                             return value.map(V::from_stored).ok_or(Failure::Own(error));
                         }
                         None => {}
                     }
-                    found = stale.map_or(Found::Nothing, Found::Stale);
                 }
             }
         }
@@ -562,22 +551,29 @@ impl Engine {
     {
         let text = self.text(&key);
         let key = Key::new(&text);
-        let lead = loop {
-            match self.flights().lead(&key, self.stamp(options)) {
-                Ok(lead) => break lead,
+        let lead = self.take_over(&key, options).await;
+        self.lead(lead, &key, options, true, sharing, loader).await
+    }
+
+    /// Leads a key's flight, whatever other is under way.
+    async fn take_over(&self, key: &Key<'_>, options: &Options) -> Lead {
+        loop {
+            match self.flights().lead(key, self.stamp(options)) {
+                Ok(lead) => return lead,
                 Err(publishing) => self.wait(publishing).await,
             }
-        };
-        self.lead(lead, &key, options, None, sharing, loader).await
+        }
     }
 
     /// Runs the loader, and stores what it makes. When it fails, what is stale is served.
+    ///
+    /// `replaces` says whether what is in the store has to go, also when the value is not stored.
     async fn lead<V, E, F>(
         &self,
         lead: Lead,
         key: &Key<'_>,
         options: &Options,
-        stale: Option<Stale<V>>,
+        replaces: bool,
         sharing: Sharing,
         loader: impl FnOnce() -> F,
     ) -> Result<V, Failure<E>>
@@ -586,20 +582,27 @@ impl Engine {
         E: Send + Sync + 'static,
         F: Future<Output = Result<Loaded<V>, E>>,
     {
+        // Whoever asks for a new value is told that there is none.
+        let serves_stale = !lead.replaces();
         let loaded = match lead.frame().run(self.run(loader)).await {
             Ok(loaded) => loaded,
             Err(error) => {
-                if let Some(value) = self.fall_back(Some(&lead), key, options, stale).await {
-                    lead.land(|| Outcome::Stale(value.clone()));
-                    return Ok(V::from_stored(value));
-                }
-                if sharing == Sharing::Alone {
-                    lead.land(|| Outcome::FailedAlone);
-                    return Err(Failure::Own(error));
-                }
-                let error = Arc::new(error);
-                lead.land(|| Outcome::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
-                return Err(Failure::Load(error));
+                let fallen = match serves_stale {
+                    true => self.fall_back::<V>(key, options).await,
+                    false => None,
+                };
+                let failure = match sharing {
+                    Sharing::Alone => {
+                        lead.land(|| Outcome::FailedAlone);
+                        Failure::Own(error)
+                    }
+                    Sharing::Shared => {
+                        let error = Arc::new(error);
+                        lead.land(|| Outcome::Failed(error.clone()));
+                        Failure::Load(error)
+                    }
+                };
+                return fallen.map(V::from_stored).ok_or(failure);
             }
         };
         let value = loaded.value.into_stored();
@@ -610,7 +613,7 @@ impl Engine {
             false => Ok(None),
         };
         let published = match prepared {
-            Ok(prepared) => self.publish(&lead, key, prepared).await,
+            Ok(prepared) => self.publish(&lead, key, prepared, replaces).await,
             Err(error) => Err(error),
         };
         lead.land(|| Outcome::Value(Arc::clone(&value) as Arc<dyn Object>));
@@ -635,8 +638,14 @@ impl Engine {
     }
 
     /// Stores what was loaded, unless a write came between.
-    async fn publish(&self, lead: &Lead, key: &Key<'_>, prepared: Option<Prepared>) -> Result<()> {
-        let is_needed = prepared.is_some() || lead.replaces();
+    async fn publish(
+        &self,
+        lead: &Lead,
+        key: &Key<'_>,
+        prepared: Option<Prepared>,
+        replaces: bool,
+    ) -> Result<()> {
+        let is_needed = prepared.is_some() || replaces;
         if !is_needed || !lead.begin_publishing() {
             return Ok(());
         }

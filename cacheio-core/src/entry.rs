@@ -91,7 +91,7 @@ impl Meta {
     }
 
     /// Whether the entry is live at this time, as far as it is for meta to say: it may be kept
-    /// longer than its TTL, for `get` alone to give back.
+    /// longer than its TTL, for `get` and `get_many` alone to give back.
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.span.is_none_or(|span| now < span.expires) && self.is_valid()
     }

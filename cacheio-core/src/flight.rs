@@ -94,8 +94,6 @@ enum Phase {
 pub(crate) enum Outcome {
     /// The value.
     Value(Arc<dyn Object>),
-    /// A value past its TTL, since the load failed.
-    Stale(Arc<dyn Object>),
     /// The loader's error.
     Failed(Arc<dyn Any + Send + Sync>),
     /// That the loader failed, with an error that cannot be shared.
@@ -363,11 +361,6 @@ impl Lead {
             state.phase = Phase::Publishing;
         }
         allowed
-    }
-
-    /// Whether a write came between: what was there before is of no use either.
-    pub(crate) fn is_invalidated(&self) -> bool {
-        matches!(self.flight.state().phase, Phase::Invalidated) || !self.flight.stamps.are_current()
     }
 
     /// Ends the flight; `outcome` is asked for if somebody waits for it.

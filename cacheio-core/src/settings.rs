@@ -140,9 +140,8 @@ impl Settings {
         if self.stale_for.is_zero() && self.retry_after.is_some() {
             return Err(Error::new(
                 ErrorKind::Config,
-                "retry_after does nothing without stale_for: it is how long a load that failed is \
-                 not tried again, while something stale is served; set stale_for, or leave \
-                 retry_after out",
+                "retry_after needs stale_for: it is how long a load that failed is not tried again, \
+                 while something stale is served; set stale_for too, or leave retry_after out",
             ));
         }
         if self.stale_for > Ttl::MAX {

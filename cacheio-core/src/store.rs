@@ -13,6 +13,13 @@ use crate::{Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Result, 
 /// The future that an [`AsyncStore`] answers with.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+fn is_live(entry: &Entry, clock: impl FnOnce() -> Arc<dyn Clock>) -> bool {
+    match &entry.meta {
+        Some(meta) => meta.is_live(clock().now()),
+        None => true,
+    }
+}
+
 fn default_clock(form: Form) -> Arc<dyn Clock> {
     match form {
         Form::Objects => Arc::new(SystemClock),
@@ -35,9 +42,9 @@ fn default_clock(form: Form) -> Arc<dyn Clock> {
 /// - `ttl` is positive; `None` means for ever.
 /// - Methods may block, but not without bound.
 /// - An entry with [`meta`](Entry::meta) is live only while its
-///   [`is_live`](crate::Meta::is_live) says so too; `get` alone gives it back, with its meta, as
-///   long as it is [valid](crate::Meta::is_valid) and its TTL lasts. Stores of [`Form::Bytes`]
-///   never get meta.
+///   [`is_live`](crate::Meta::is_live) says so too; `get` and `get_many` give it back, with its
+///   meta, as long as it is [valid](crate::Meta::is_valid) and its TTL lasts. Stores of
+///   [`Form::Bytes`] never get meta.
 ///
 /// ```
 /// use cacheio_core::{Entry, Form, Key, Result, Store};
@@ -153,7 +160,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// When the store fails.
     fn has(&self, key: &Key<'_>) -> Result<bool> {
-        Ok(self.get(key)?.is_some())
+        let entry = self.get(key)?;
+        Ok(entry.is_some_and(|entry| is_live(&entry, || self.clock())))
     }
 
     /// The live entries under some keys, in their order.
@@ -306,7 +314,10 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
 
     /// As [`Store::has`].
     fn has<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move { Ok(self.get(key).await?.is_some()) })
+        Box::pin(async move {
+            let entry = self.get(key).await?;
+            Ok(entry.is_some_and(|entry| is_live(&entry, || self.clock())))
+        })
     }
 
     /// As [`Store::get_many`].

@@ -866,8 +866,9 @@ impl CacheBuilder {
     ///
     /// It is never served later than its TTL and this together, counted from the load that made
     /// it. Only [`get_or_set`](Cache::get_or_set) and its kin serve it: to `get` and `has` it is
-    /// gone. On a server, where such entries carry a header, `add`, `delete` and `increment` find
-    /// it there until this time is over.
+    /// gone. On a server such entries carry a header: `add`, `delete` and `increment` find them
+    /// there until this time is over, `has` and `touch` have to read them and know of them only in
+    /// caches that are told so here, and the clocks of all clients have to agree.
     ///
     /// ```
     /// use std::time::Duration;

@@ -25,8 +25,8 @@ struct Asked<'a, K, V: Value, E> {
     at: Key<'a>,
     /// How many loads and writes of it had ended before the store was read.
     ended: Option<u64>,
-    /// What is served if its load fails.
-    stale: Option<Stale<V>>,
+    /// Whether there is one past its TTL.
+    stale: bool,
     found: Option<Answer<V, E>>,
 }
 
@@ -59,32 +59,33 @@ impl Engine {
                     key: Some(key),
                     at,
                     ended: Some(self.flights().ended(&at)),
-                    stale: None,
+                    stale: false,
                     found: None,
                 });
                 asked.len() - 1
             }));
         }
-        self.read_many(&mut asked, options).await;
+        let all: Vec<usize> = (0..asked.len()).collect();
+        let stale = self.read_many(&mut asked, &all, options).await;
         for place in &order {
             self.count_lookup(asked[*place].found.as_ref());
         }
-        for asked in &mut asked {
-            if let Some(value) = self.throttled(asked).await {
-                asked.found = Some(Ok(Some(value)));
-            }
-        }
+        self.serve_throttled(&mut asked, stale).await;
         loop {
             let (led, waited) = self.board(&mut asked, options).await;
             if !led.is_empty() {
                 self.lead_many(&mut asked, led, &places, options, &mut loader)
                     .await;
             }
-            let alone = self.land_many(&mut asked, waited).await;
+            let alone = self.land_many(&mut asked, waited, options).await;
             if !alone.is_empty() {
                 let missing = take_keys(&mut asked, &alone);
                 let loaded = self.run(|| loader(missing)).await;
+                let failed = loaded.is_err();
                 self.settle(&mut asked, &alone, &places, loaded);
+                if failed {
+                    self.fall_back_many(&mut asked, &alone, options).await;
+                }
             }
             if asked.iter().all(|asked| asked.found.is_some()) {
                 return answers(asked, &order);
@@ -92,36 +93,73 @@ impl Engine {
         }
     }
 
-    /// Reads all; failures are as good as misses.
-    async fn read_many<K, V: Value, E>(&self, asked: &mut [Asked<'_, K, V, E>], options: &Options) {
-        let keys: Vec<Key<'_>> = asked.iter().map(|asked| asked.at).collect();
+    /// Reads these; failures are as good as misses. What is past its TTL.
+    async fn read_many<K, V: Value, E>(
+        &self,
+        asked: &mut [Asked<'_, K, V, E>],
+        places: &[usize],
+        options: &Options,
+    ) -> Vec<(usize, Stale<V>)> {
+        let mut stale = Vec::new();
+        let keys: Vec<Key<'_>> = places.iter().map(|place| asked[*place].at).collect();
         if keys.is_empty() {
-            return;
+            return stale;
         }
         match self.backend.get_many(&keys).await {
             Ok(entries) => {
-                for (asked, entry) in asked.iter_mut().zip(entries) {
+                for (place, entry) in places.iter().zip(entries) {
+                    let asked = &mut asked[*place];
                     match self.found::<V>(&asked.at, Ok(entry), options) {
                         Found::Live(value) => asked.found = Some(Ok(Some(value))),
-                        Found::Stale(stale) => asked.stale = Some(stale),
+                        Found::Stale(value) => {
+                            asked.stale = true;
+                            stale.push((*place, value));
+                        }
                         Found::Nothing => {}
                     }
                 }
             }
             Err(error) => self.store_failed(&error.during(Operation::GetMany)),
         }
+        stale
     }
 
-    /// What is served at once, since a load of the key failed recently.
-    async fn throttled<K, V: Value, E>(
+    /// Answers with what is past its TTL, where a load failed recently; the others.
+    async fn serve_throttled<K, V: Value, E>(
         &self,
-        asked: &mut Asked<'_, K, V, E>,
-    ) -> Option<Arc<V::Stored>> {
-        let stale = asked.stale.as_ref()?;
-        if !self.is_throttled(&asked.at, stale).await {
-            return None;
+        asked: &mut [Asked<'_, K, V, E>],
+        stale: Vec<(usize, Stale<V>)>,
+    ) -> Vec<(usize, Stale<V>)> {
+        let keys: Vec<Key<'_>> = stale.iter().map(|(place, _)| asked[*place].at).collect();
+        let throttled = self.are_throttled(&keys, &stale).await;
+        let mut others = Vec::new();
+        for ((place, stale), throttled) in stale.into_iter().zip(throttled) {
+            if throttled {
+                asked[place].found = Some(Ok(Some(self.serve(stale))));
+            } else {
+                others.push((place, stale));
+            }
         }
-        asked.stale.take().map(|stale| self.serve(stale))
+        others
+    }
+
+    /// Answers with what is past its TTL or came meanwhile: the loads of these keys have failed.
+    async fn fall_back_many<K, V: Value, E>(
+        &self,
+        asked: &mut [Asked<'_, K, V, E>],
+        places: &[usize],
+        options: &Options,
+    ) {
+        if places.is_empty() || self.stale_for(options).is_zero() {
+            return;
+        }
+        let stale = self.read_many(asked, places, options).await;
+        let others = self.serve_throttled(asked, stale).await;
+        let keys: Vec<Key<'_>> = others.iter().map(|(place, _)| asked[*place].at).collect();
+        self.throttle_many(&keys, &others, options).await;
+        for (place, stale) in others {
+            asked[place].found = Some(Ok(Some(self.serve(stale))));
+        }
     }
 
     /// Joins the flight of each key that is still missing, or opens one.
@@ -148,19 +186,14 @@ impl Engine {
                 }
                 Join::Lead(lead) => {
                     if lead.must_reread() {
-                        match self.find::<V>(&asked.at, options).await {
-                            Found::Live(value) => {
+                        let found = self.find::<V>(&asked.at, options).await;
+                        match self.settled(&asked.at, found).await {
+                            Ok(value) => {
                                 lead.land(|| Outcome::Value(value.clone()));
                                 asked.found = Some(Ok(Some(value)));
                                 continue;
                             }
-                            Found::Stale(stale) => asked.stale = Some(stale),
-                            Found::Nothing => asked.stale = None,
-                        }
-                        if let Some(value) = self.throttled(asked).await {
-                            lead.land(|| Outcome::Stale(value.clone()));
-                            asked.found = Some(Ok(Some(value)));
-                            continue;
+                            Err(stale) => asked.stale = stale,
                         }
                     }
                     led.push((place, lead));
@@ -193,30 +226,33 @@ impl Engine {
         let missing = take_keys(asked, &loading);
         let loaded = frame.run(self.run(|| loader(missing))).await;
         self.settle(asked, &loading, places, loaded);
-        let mut kept = Vec::with_capacity(led.len());
-        for (place, lead) in led {
-            let asked = &mut asked[place];
-            let stale = match asked.found {
-                Some(Err(_)) => asked.stale.take(),
-                _ => None,
-            };
-            let fallen = self.fall_back(Some(&lead), &asked.at, options, stale);
-            if let Some(value) = fallen.await {
-                lead.land(|| Outcome::Stale(value.clone()));
-                asked.found = Some(Ok(Some(value)));
-            } else {
-                kept.push((place, lead));
+        // Those who wait are told that it failed, and look for themselves.
+        let failure = match led.first().map(|(place, _)| &asked[*place].found) {
+            Some(Some(Err(Failure::Load(error)))) => Some(Arc::clone(error)),
+            _ => None,
+        };
+        if let Some(error) = failure {
+            self.fall_back_many(asked, &loading, options).await;
+            for (_, lead) in led {
+                lead.land(|| Outcome::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
             }
+            return;
         }
-        let led = kept;
+        let mut gone = Vec::new();
         let mut entries = Vec::new();
         let stale_for = self.stale_for(options);
         let lifetime = self.lifetime(options.ttl, options.jitter);
         let is_kept = matches!(lifetime, Ok(Lifetime::Live(_)));
         for (place, lead) in &led {
             let asked = &asked[*place];
-            let Some(Ok(Some(value))) = &asked.found else {
-                continue;
+            let value = match &asked.found {
+                Some(Ok(Some(value))) if is_kept => value,
+                _ => {
+                    if asked.stale && lead.begin_publishing() {
+                        gone.push(asked.at);
+                    }
+                    continue;
+                }
             };
             let object = Arc::clone(value) as Arc<dyn Object>;
             let span = match lifetime {
@@ -227,7 +263,7 @@ impl Engine {
                 .can_tag(&options.tags)
                 .and_then(|()| self.entry(object, lead.stamps(), span));
             match entry {
-                Ok(entry) if is_kept && lead.begin_publishing() => {
+                Ok(entry) if lead.begin_publishing() => {
                     entries.push((asked.at, entry));
                 }
                 Ok(_) => {}
@@ -242,19 +278,20 @@ impl Engine {
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         };
+        let removed = match gone.is_empty() {
+            true => Ok(0),
+            false => frame.run(self.backend.delete_many(&gone)).await,
+        };
         for (place, lead) in led {
             match &asked[place].found {
                 Some(Ok(Some(value))) => {
                     lead.land(|| Outcome::Value(Arc::clone(value) as Arc<dyn Object>));
                 }
-                Some(Err(Failure::Load(error))) => {
-                    lead.land(|| Outcome::Failed(Arc::clone(error) as Arc<dyn Any + Send + Sync>));
-                }
                 // The loader had no value for it: whoever waits for one loads it.
                 _ => drop(lead),
             }
         }
-        if let Err(error) = stored {
+        if let Err(error) = stored.and(removed.map(drop)) {
             self.store_failed(&error.during(Operation::SetMany));
         }
     }
@@ -264,8 +301,10 @@ impl Engine {
         &self,
         asked: &mut [Asked<'_, K, V, E>],
         waited: Vec<(usize, Wait)>,
+        options: &Options,
     ) -> Vec<usize> {
         let mut alone = Vec::new();
+        let mut failed = Vec::new();
         for (place, mut wait) in waited {
             if let Some(landed) = wait.take_listener() {
                 self.wait(landed).await;
@@ -276,20 +315,22 @@ impl Engine {
                         asked[place].found = Some(Ok(Some(value)));
                     }
                 }
-                Some(Outcome::Stale(object)) => {
-                    if let Ok(value) = self.object_as::<V>(&object) {
-                        self.counters.add(Count::StaleHit);
-                        asked[place].found = Some(Ok(Some(value)));
+                Some(Outcome::Failed(error)) => {
+                    failed.push(place);
+                    match error.downcast::<E>() {
+                        Ok(error) => asked[place].found = Some(Err(Failure::Load(error))),
+                        Err(_) => alone.push(place),
                     }
                 }
-                Some(Outcome::Failed(error)) => match error.downcast::<E>() {
-                    Ok(error) => asked[place].found = Some(Err(Failure::Load(error))),
-                    Err(_) => alone.push(place),
-                },
-                Some(Outcome::FailedAlone) => alone.push(place),
+                Some(Outcome::FailedAlone) => {
+                    failed.push(place);
+                    alone.push(place);
+                }
                 None => {}
             }
         }
+        self.fall_back_many(asked, &failed, options).await;
+        alone.retain(|place| asked[*place].found.is_none());
         alone
     }
 

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Engine, about, physical};
-use crate::flight::Lead;
 use crate::key::Key;
 use crate::span::{Freshness, Span};
 use crate::stats::Count;
@@ -27,6 +26,16 @@ pub(super) struct Stale<V: Value> {
     span: Span,
     /// In memory.
     meta: Option<Arc<Meta>>,
+}
+
+impl<V: Value> Stale<V> {
+    /// Whether a server's note says that the load which was to replace it failed.
+    fn is_noted(&self, entry: Option<Entry>) -> bool {
+        match entry.map(|entry| entry.payload) {
+            Some(Payload::Bytes(bytes)) => bytes == note(self.span),
+            _ => false,
+        }
+    }
 }
 
 impl<V: Value> Found<V> {
@@ -122,16 +131,13 @@ impl Engine {
     }
 
     /// Whether a load of this key failed so recently that none is to be tried.
-    pub(super) async fn is_throttled<V: Value>(&self, key: &Key<'_>, stale: &Stale<V>) -> bool {
+    async fn is_throttled<V: Value>(&self, key: &Key<'_>, stale: &Stale<V>) -> bool {
         if let Some(meta) = &stale.meta {
             return !meta.may_retry(self.clock.now());
         }
-        match self.backend.get(&Key::new(&self.failed_key(key))).await {
-            Ok(Some(Entry {
-                payload: Payload::Bytes(bytes),
-                ..
-            })) => bytes == note(stale.span),
-            Ok(_) => false,
+        let note = self.backend.get(&Key::new(&self.failed_key(key))).await;
+        match note {
+            Ok(entry) => stale.is_noted(entry),
             Err(error) => {
                 self.store_failed(&about(error, Operation::Get, key));
                 false
@@ -139,37 +145,78 @@ impl Engine {
         }
     }
 
+    /// The same of several, in one reading.
+    pub(super) async fn are_throttled<V: Value>(
+        &self,
+        keys: &[Key<'_>],
+        stale: &[(usize, Stale<V>)],
+    ) -> Vec<bool> {
+        let now = self.clock.now();
+        let metas = stale.iter().map(|(_, stale)| stale.meta.as_ref());
+        if let Some(throttled) = metas
+            .map(|meta| meta.map(|meta| !meta.may_retry(now)))
+            .collect()
+        {
+            return throttled;
+        }
+        let texts: Vec<Box<str>> = keys.iter().map(|key| self.failed_key(key)).collect();
+        let notes: Vec<Key<'_>> = texts.iter().map(|text| Key::new(text)).collect();
+        match self.backend.get_many(&notes).await {
+            Ok(entries) => stale
+                .iter()
+                .zip(entries)
+                .map(|((_, stale), entry)| stale.is_noted(entry))
+                .collect(),
+            Err(error) => {
+                self.store_failed(&error.during(Operation::GetMany));
+                vec![false; keys.len()]
+            }
+        }
+    }
+
+    /// What a look-up came to: a value to be given out, or else whether a load would replace one.
+    pub(super) async fn settled<V: Value>(
+        &self,
+        key: &Key<'_>,
+        found: Found<V>,
+    ) -> Result<Arc<V::Stored>, bool> {
+        match found {
+            Found::Live(value) => Ok(value),
+            Found::Stale(stale) if self.is_throttled(key, &stale).await => Ok(self.serve(stale)),
+            Found::Stale(_) => Err(true),
+            Found::Nothing => Err(false),
+        }
+    }
+
+    /// What is served when a load has failed, if there is anything; no other is tried for a while.
+    ///
+    /// The store is asked again: what was deleted meanwhile is served to nobody, and a load may
+    /// take its time.
+    pub(super) async fn fall_back<V: Value>(
+        &self,
+        key: &Key<'_>,
+        options: &Options,
+    ) -> Option<Arc<V::Stored>> {
+        if self.stale_for(options).is_zero() {
+            return None;
+        }
+        let stale = match self.find::<V>(key, options).await {
+            Found::Live(value) => return Some(value),
+            Found::Stale(stale) => stale,
+            Found::Nothing => return None,
+        };
+        if !self.is_throttled(key, &stale).await {
+            let retry_after = options.retry_after.unwrap_or(self.settings.retry_after);
+            self.throttle(key, &stale, retry_after).await;
+            self.say_stale(1, retry_after);
+        }
+        Some(self.serve(stale))
+    }
+
     /// Counts a value past its TTL that is served.
     pub(super) fn serve<V: Value>(&self, stale: Stale<V>) -> Arc<V::Stored> {
         self.counters.add(Count::StaleHit);
         stale.value
-    }
-
-    /// What is served when a load has failed, if there is anything; no other is tried for a while.
-    pub(super) async fn fall_back<V: Value>(
-        &self,
-        lead: Option<&Lead>,
-        key: &Key<'_>,
-        options: &Options,
-        stale: Option<Stale<V>>,
-    ) -> Option<Arc<V::Stored>> {
-        let stale = stale?;
-        let now = self.clock.now();
-        // What was deleted meanwhile is not served any more, and a load may take its time.
-        if lead.is_some_and(Lead::is_invalidated)
-            || stale.span.freshness(now, self.stale_for(options)) != Freshness::Stale
-        {
-            return None;
-        }
-        let retry_after = options.retry_after.unwrap_or(self.settings.retry_after);
-        self.throttle(key, &stale, retry_after).await;
-        tracing::warn!(
-            target: "cacheio",
-            expired_ms = now.since(stale.span.expires).as_millis(),
-            retry_after_ms = retry_after.as_millis(),
-            "a load failed; what expired is served in its place",
-        );
-        Some(self.serve(stale))
     }
 
     async fn throttle<V: Value>(&self, key: &Key<'_>, stale: &Stale<V>, retry_after: Duration) {
@@ -180,10 +227,51 @@ impl Engine {
             return;
         }
         let failed = self.failed_key(key);
-        let (failed, entry) = (Key::new(&failed), Entry::bytes(note(stale.span)));
-        if let Err(error) = self.backend.set(&failed, entry, Some(retry_after)).await {
+        let (failed, note) = (Key::new(&failed), Entry::bytes(note(stale.span)));
+        if let Err(error) = self.backend.set(&failed, note, Some(retry_after)).await {
             self.store_failed(&about(error, Operation::Set, key));
         }
+    }
+
+    /// The same of several, in one writing.
+    pub(super) async fn throttle_many<V: Value>(
+        &self,
+        keys: &[Key<'_>],
+        stale: &[(usize, Stale<V>)],
+        options: &Options,
+    ) {
+        let retry_after = options.retry_after.unwrap_or(self.settings.retry_after);
+        if keys.is_empty() {
+            return;
+        }
+        self.say_stale(stale.len(), retry_after);
+        let mut texts = Vec::new();
+        for (key, (_, stale)) in keys.iter().zip(stale) {
+            match &stale.meta {
+                Some(meta) => meta.retry_at(self.clock.now().after(retry_after)),
+                None => texts.push((self.failed_key(key), note(stale.span))),
+            }
+        }
+        if texts.is_empty() || retry_after.is_zero() {
+            return;
+        }
+        let notes = texts
+            .iter()
+            .map(|(text, note)| (Key::new(text), Entry::bytes(note.clone())));
+        let noted = self.backend.set_many(notes.collect(), Some(retry_after));
+        if let Err(error) = noted.await {
+            self.store_failed(&error.during(Operation::SetMany));
+        }
+    }
+
+    fn say_stale(&self, entries: usize, retry_after: Duration) {
+        tracing::warn!(
+            target: "cacheio",
+            namespace = self.namespace(),
+            entries,
+            retry_after_ms = retry_after.as_millis(),
+            "a load failed; what expired is served in its place",
+        );
     }
 
     /// Where a server remembers that a load failed: in the namespace, under no key of a user's.
@@ -210,26 +298,53 @@ impl Engine {
         Ok(entry.is_some_and(|entry| self.judge(&entry) == Freshness::Live))
     }
 
-    /// Gives an entry whose header says when it expires another TTL.
+    /// Gives an entry whose header says when it expires another TTL: it is written anew, as a load
+    /// would, so that no write of this process is undone.
     pub(super) async fn retime(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
-        let _write = self.write(*key).await;
-        let Some(entry) = self.backend.get(key).await? else {
-            return Ok(false);
-        };
-        let Some((span, body)) = spanned(&entry) else {
-            return self.backend.touch(key, ttl).await;
-        };
-        if self.judge(&entry) != Freshness::Live {
-            return Ok(false);
+        loop {
+            let entry = self.backend.get(key).await?;
+            if let Some(answer) = self.retime_plain(key, entry.as_ref(), ttl).await {
+                return answer;
+            }
+            let lead = self.take_over(key, &Options::new()).await;
+            // What was read before may be gone.
+            let entry = self.backend.get(key).await?;
+            if let Some(answer) = self.retime_plain(key, entry.as_ref(), ttl).await {
+                return answer;
+            }
+            let Some((span, body)) = entry.as_ref().and_then(spanned) else {
+                continue;
+            };
+            let stale_for = span.ends.since(span.expires);
+            let bytes = match Span::new(self.clock.now(), ttl, stale_for) {
+                Some(span) => wire::seal_with(span, body),
+                None => wire::seal(body.to_vec()),
+            };
+            if lead.begin_publishing() {
+                let set = self
+                    .backend
+                    .set(key, Entry::bytes(bytes), physical(ttl, stale_for));
+                lead.frame().run(set).await?;
+                return Ok(true);
+            }
         }
-        let stale_for = span.ends.since(span.expires);
-        let bytes = match Span::new(self.clock.now(), ttl, stale_for) {
-            Some(span) => wire::seal_with(span, body),
-            None => wire::seal(body.to_vec()),
+    }
+
+    /// Whether an entry got another TTL, unless it has to be written anew for that.
+    async fn retime_plain(
+        &self,
+        key: &Key<'_>,
+        entry: Option<&Entry>,
+        ttl: Option<Duration>,
+    ) -> Option<Result<bool>> {
+        let Some(entry) = entry else {
+            return Some(Ok(false));
         };
-        let ttl = physical(ttl, stale_for);
-        self.backend.set(key, Entry::bytes(bytes), ttl).await?;
-        Ok(true)
+        match self.judge(entry) {
+            _ if spanned(entry).is_none() => Some(self.backend.touch(key, ttl).await),
+            Freshness::Live => None,
+            Freshness::Stale | Freshness::Gone => Some(Ok(false)),
+        }
     }
 
     fn judge(&self, entry: &Entry) -> Freshness {

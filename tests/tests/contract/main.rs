@@ -226,6 +226,11 @@ macro_rules! each_line {
                 an_invalidated_tag_leaves_nothing_stale
                 never_is_never_stale
                 the_longest_times_are_taken
+                each_waiter_gets_what_it_takes
+                a_tag_that_is_invalidated_during_a_load_of_other_tags_counts
+                a_load_that_stores_nothing_leaves_nothing_stale
+                a_touch_of_what_is_stale_leaves_a_load_alone
+                touching_while_deleting_brings_nothing_back
                 a_waiter_with_another_error_type_is_served_what_is_stale
                 retry_after_without_stale_for_is_refused
             }

@@ -365,3 +365,104 @@ pub(crate) async fn a_waiter_with_another_error_type_is_served_what_is_stale<F: 
     assert!(leader.join().await.is_err());
     assert_eq!(waiter.join().await.unwrap(), "old");
 }
+
+pub(crate) async fn each_waiter_gets_what_it_takes<F: Face>(place: Place<F>) {
+    for leader_takes_it in [false, true] {
+        let (cache, _) = expired(&place, setup(&place)).await;
+        let stage = Stage::new();
+        let options = |takes_it| match takes_it {
+            true => Options::new(),
+            false => Options::new().stale_for(Duration::ZERO),
+        };
+        let load = |takes_it| {
+            let (cache, load) = (cache.clone(), stage.loader(Err::<String, _>("down")));
+            F::spawn(async move {
+                let got = cache.get_or_try_set_with("k", options(takes_it), load);
+                got.await.is_ok()
+            })
+        };
+        let leader = load(leader_takes_it);
+        stage.begun().await;
+        let waiter = load(!leader_takes_it);
+        cache.until(|cache| cache.stats().waits == 1).await;
+        stage.end();
+        assert_eq!(leader.join().await, leader_takes_it);
+        assert_eq!(waiter.join().await, !leader_takes_it);
+        assert_eq!(stage.runs(), 1);
+    }
+}
+
+pub(crate) async fn a_tag_that_is_invalidated_during_a_load_of_other_tags_counts<F: Face>(
+    place: Place<F>,
+) {
+    if !place.keeps_objects() {
+        return;
+    }
+    let cache = place.open(setup(&place)).unwrap();
+    let options = Options::new().tags(["group"]).stale_for(place.ttl() * 5);
+    cache.set_with("k", "old", options).await.unwrap();
+    place.expire(place.ttl());
+    let stage = Stage::new();
+    let leader = {
+        let (cache, load) = (cache.clone(), stage.loader(Err::<String, _>("down")));
+        F::spawn(async move { cache.get_or_try_set("k", load).await })
+    };
+    stage.begun().await;
+    cache.invalidate_tags(vec!["group"]).await.unwrap();
+    stage.end();
+    assert!(leader.join().await.is_err());
+}
+
+pub(crate) async fn a_load_that_stores_nothing_leaves_nothing_stale<F: Face>(place: Place<F>) {
+    let (cache, origin) = expired(&place, setup(&place)).await;
+    origin.fail(false);
+    let options = Options::ttl(Duration::ZERO);
+    let got = cache.get_or_try_set_with("k", options, origin.load("new".to_owned()));
+    assert_eq!(got.await.unwrap(), "new");
+    origin.fail(true);
+    assert_eq!(get(&cache, &origin).await, down());
+
+    let (cache, origin) = expired(&place, setup(&place)).await;
+    let none = async |_: Vec<&'static str>| Vec::<(&'static str, String)>::new();
+    assert_eq!(cache.get_or_set_many(vec!["k"], none).await, [None]);
+    assert_eq!(get(&cache, &origin).await, down());
+}
+
+pub(crate) async fn a_touch_of_what_is_stale_leaves_a_load_alone<F: Face>(place: Place<F>) {
+    let (cache, _) = expired(&place, setup(&place)).await;
+    let stage = Stage::new();
+    let leader = {
+        let (cache, load) = (
+            cache.clone(),
+            stage.loader(Ok::<_, String>("new".to_owned())),
+        );
+        F::spawn(async move { cache.get_or_try_set("k", load).await })
+    };
+    stage.begun().await;
+    assert!(!cache.touch("k", Ttl::Never).await.unwrap());
+    stage.end();
+    assert_eq!(leader.join().await.unwrap(), "new");
+    let found = cache.get::<String>("k").await.unwrap();
+    assert_eq!(found.as_deref(), Some("new"));
+}
+
+pub(crate) async fn touching_while_deleting_brings_nothing_back<F: Face>(place: Place<F>) {
+    let cache = place.open(setup(&place)).unwrap();
+    let options = Options::ttl(Ttl::MAX).stale_for(place.ttl());
+    for _ in 0..30 {
+        cache.set_with("k", "old", options.clone()).await.unwrap();
+        let touching = {
+            let cache = cache.clone();
+            F::spawn(async move {
+                for _ in 0..5 {
+                    cache.touch("k", Ttl::MAX).await.unwrap();
+                }
+            })
+        };
+        F::pause().await;
+        cache.delete("k").await.unwrap();
+        assert!(!cache.has("k").await.unwrap());
+        touching.join().await;
+        assert!(!cache.has("k").await.unwrap());
+    }
+}
