@@ -32,6 +32,26 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     })
 }
 
+/// Runs on one thread, whose runtime ends then.
+fn on_one_thread<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        timeout(Duration::from_secs(60), future)
+            .await
+            .expect("the test hangs")
+    })
+}
+
+/// Takes a call's first step; whether it has ended already.
+async fn ends_at_once(call: &mut (impl Future + Unpin)) -> bool {
+    std::future::poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *call).poll(context)))
+        .await
+        .is_ready()
+}
+
 /// A store that waits for a busy machine.
 fn store(url: &str) -> Redis {
     Redis::builder()
@@ -441,6 +461,57 @@ fn writes_that_wait_for_company_keep_their_order_when_their_callers_go_away() {
         sleep(Duration::from_millis(50)).await;
         assert_eq!(server.run("DBSIZE"), Reply::Integer(0));
     });
+}
+
+/// The connection takes no more: whoever has something to send waits.
+#[test]
+fn a_write_that_was_given_up_comes_no_later_on_a_full_connection() {
+    // As a task, whose turn comes before that of the task that sends what has waited.
+    on_one_thread(async { tokio::spawn(overtaking()).await.unwrap() });
+}
+
+async fn overtaking() {
+    let server = servers::Redis::start();
+    let store = store(&server.url());
+    store.ping().await.unwrap();
+    server.pause();
+    let big = Entry::bytes(vec![1; 32 << 20]);
+    let mut unread = store.set_many(vec![(Key::new("big"), big)], None);
+    assert!(!ends_at_once(&mut unread).await);
+    sleep(Duration::from_millis(300)).await;
+    let other = [Key::new("other")];
+    let mut gets: Vec<_> = (0..60).map(|_| store.get_many(&other)).collect();
+    for get in &mut gets {
+        assert!(!ends_at_once(get).await);
+    }
+    // The last ones wait for company.
+    let keys: Vec<_> = (0..8).map(|n| format!("k{n}")).collect();
+    let mut sets: Vec<_> = keys
+        .iter()
+        .map(|key| Box::pin(set(&store, key, "late")))
+        .collect();
+    for set in &mut sets {
+        assert!(!ends_at_once(set).await);
+    }
+    sleep(Duration::from_millis(50)).await;
+    server.resume();
+    // As soon as there is room for the last one who waits.
+    let mut last = gets.pop().unwrap();
+    let mut steps = 0;
+    std::future::poll_fn(|context| {
+        steps += 1;
+        let done = last.as_mut().poll(context).is_ready();
+        if done || steps == 2 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    drop(sets.pop());
+    store.delete_many(&[Key::new("k7")]).await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.run("EXISTS k7"), Reply::Integer(0));
 }
 
 // Runtimes.

@@ -233,8 +233,8 @@ impl Link {
                 let mut answer = pin!(live.ask(&batch.commands));
                 let callers = &batch.callers;
                 let first = poll_fn(|context| {
-                    // Its first step gives it a place on the connection; who has gone and asks
-                    // something else waits here, and finds a place behind it.
+                    // Its first step gives it a place on the connection, which has room for all;
+                    // who has gone and asks something else waits here, and finds a place behind it.
                     let _queues = batches.queues();
                     let all_there =
                         kind == Kind::Gets || !callers.iter().any(oneshot::Sender::is_closed);

@@ -12,6 +12,7 @@ use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, ProtocolVersion,
     PushInfo, PushKind, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value, cmd,
 };
+use tokio::sync::Semaphore;
 
 /// Where a server is.
 pub(super) struct Target {
@@ -248,7 +249,10 @@ async fn open(client: Client) -> RedisResult<Opened> {
     let lost = Arc::new(AtomicBool::new(false));
     let mut config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
-        .set_response_timeout(None);
+        .set_response_timeout(None)
+        // Always room: a request's first step puts it on the connection, on which batches rely.
+        // Where there is none for a while, one that waits for it may be overtaken.
+        .set_pipeline_buffer_size(Semaphore::MAX_PERMITS);
     if client.get_connection_info().redis_settings().protocol() != ProtocolVersion::RESP2 {
         let watch = Watch(Arc::clone(&lost));
         config = config.set_push_sender(move |push: PushInfo| {
