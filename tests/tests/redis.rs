@@ -959,6 +959,36 @@ fn a_user_who_may_do_little_is_enough() {
 }
 
 #[test]
+fn what_one_reader_may_not_see_is_refused_to_nobody_else() {
+    let server = servers::Redis::start();
+    server.run("ACL SETUSER some on >pass ~ok:* +@all");
+    server.run("ACL SETUSER single on >pass ~* +@all -mget");
+    run(async {
+        let at = server.address();
+        let some = store(&format!("redis://some:pass@{at}"));
+        let single = store(&format!("redis://single:pass@{at}"));
+        for store in [some, single] {
+            set(&store, "ok:k", "v").await.unwrap();
+            let mut readers = JoinSet::new();
+            for reader in 0..100 {
+                let store = store.clone();
+                readers.spawn(async move {
+                    let key = if reader % 10 == 0 { "other" } else { "ok:k" };
+                    (key, get(&store, key).await)
+                });
+            }
+            for (key, got) in readers.join_all().await {
+                match (key, got) {
+                    ("ok:k", got) => assert_eq!(got.unwrap().as_deref(), Some("v")),
+                    (_, Ok(got)) => assert_eq!(got, None),
+                    (_, Err(error)) => assert!(error.to_string().contains("ACL"), "{error}"),
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn databases_are_apart() {
     let server = servers::Redis::start();
     run(async {

@@ -166,7 +166,8 @@ impl Link {
             Ok(Err(error)) if self.is_useless_after(&error) => Box::pin(alone()).await,
             Ok(Err(error)) => self.judge(attempt, Some(Err(error))),
             Err(_) if Instant::now() >= deadline => self.judge(attempt, None),
-            // There was no connection, or what was to send it has ended with its runtime.
+            // There was no connection, the server did not take them together, or what was to send
+            // it has ended with its runtime.
             Err(_) => Box::pin(alone()).await,
         }
     }
@@ -206,14 +207,14 @@ impl Link {
                     });
                 }
             }
-            Ok(Err(error)) => {
-                if self.is_useless_after(&error) {
-                    self.give_up(&live);
-                }
+            Ok(Err(error)) if self.is_useless_after(&error) => {
+                self.give_up(&live);
                 for caller in callers {
                     let _ = caller.send(Err(error.clone()));
                 }
             }
+            // What it refuses to some (ACL, slots), it refuses to all at once: each asks by itself.
+            Ok(Err(_)) => self.answered(),
             // Nobody gets an answer: the callers' own time is over, or each asks by itself.
             Ok(Ok(_)) | Err(_) => {}
         }
