@@ -198,7 +198,9 @@ impl Link {
         let callers = batch.callers;
         match answer {
             Ok(Ok(Value::Array(values))) if values.len() == callers.len() => {
-                self.answered();
+                if !callers.is_empty() {
+                    self.answered();
+                }
                 for (caller, answer) in callers.into_iter().zip(values) {
                     // Nobody may be waiting any more.
                     let _ = caller.send(match answer {
