@@ -195,6 +195,26 @@ fn what_is_held_and_not_polled_keeps_nobody_waiting() {
 }
 
 #[test]
+fn who_connects_and_is_not_polled_keeps_nobody_waiting() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        let mut held: Vec<_> = (0..3).map(|_| Box::pin(get(&store, "k"))).collect();
+        for get in &mut held {
+            assert!(!ends_at_once(get).await);
+        }
+        let others = timeout(Duration::from_secs(5), async {
+            set(&store, "k", "value").await.unwrap();
+            assert_eq!(get(&store, "k").await.unwrap().as_deref(), Some("value"));
+        });
+        others.await.expect("it waits for those who are held");
+        for get in held {
+            get.await.unwrap();
+        }
+    });
+}
+
+#[test]
 fn a_get_sees_what_its_own_task_wrote_before() {
     let server = servers::Redis::start();
     run(async {
@@ -546,6 +566,23 @@ fn probing_goes_on_when_the_runtime_that_began_it_has_ended() {
     run(async { assert!(store.ping().await.is_err()) });
     server.restart();
     run(async { assert!(until_back(&store).await < Duration::from_secs(1)) });
+}
+
+#[test]
+fn probing_goes_on_when_the_runtime_that_began_it_stands_still() {
+    let server = servers::Redis::start();
+    let store = hasty(&server.url());
+    let driven = runtime();
+    driven.block_on(store.ping()).unwrap();
+    let still = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    server.pause();
+    assert!(still.block_on(store.ping()).is_err());
+    server.resume();
+    driven.block_on(async { assert!(until_back(&store).await < Duration::from_secs(4)) });
+    drop(still);
 }
 
 #[test]
