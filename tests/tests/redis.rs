@@ -3,6 +3,8 @@
 #![cfg(not(shuttle))]
 
 use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
@@ -421,9 +423,9 @@ fn a_write_on_a_connection_that_was_given_up_never_lands() {
 #[test]
 fn a_write_that_is_still_on_its_way_is_turned_back() {
     let server = servers::Redis::start();
-    let road = Road::to(server.address());
+    let (road, address) = Road::to(server.address());
     run(async {
-        let store = hasty(&format!("redis://{}", road.address));
+        let store = hasty(&format!("redis://{address}"));
         set(&store, "k", "old").await.unwrap();
         road.hold_back();
         assert_eq!(
@@ -532,6 +534,28 @@ async fn overtaking() {
     store.delete_many(&[Key::new("k7")]).await.unwrap();
     sleep(Duration::from_millis(100)).await;
     assert_eq!(server.run("EXISTS k7"), Reply::Integer(0));
+}
+
+/// Within one machine a connection that is closed may be unread yet.
+#[test]
+fn a_write_whose_runtime_has_ended_never_lands() {
+    let socket = std::env::temp_dir().join(format!("cacheio-road-{}.sock", std::process::id()));
+    let server = servers::Redis::start();
+    let road = Road::from_socket(&socket, server.address());
+    let store = store(&format!("redis+unix://{}", socket.to_str().unwrap()));
+    on_one_thread(async {
+        set(&store, "k", "old").await.unwrap();
+        road.hold_back();
+        let late = timeout(Duration::from_millis(100), set(&store, "k", "late"));
+        assert!(late.await.is_err());
+    });
+    on_one_thread(async {
+        assert!(store.delete(&Key::new("k")).await.unwrap());
+        road.let_go();
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(server.run("EXISTS k"), Reply::Integer(0));
+    });
+    std::fs::remove_file(socket).unwrap();
 }
 
 // Runtimes.
@@ -1178,37 +1202,57 @@ fn certificates() -> (String, String, String) {
 /// A road to a server on which what is under way can be held back, for connections that are
 /// there, even when the one who sent it has long hung up.
 struct Road {
-    address: std::net::SocketAddr,
     held: Arc<AtomicUsize>,
 }
 
 impl Road {
-    fn to(server: std::net::SocketAddr) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// From an address of its own.
+    fn to(server: SocketAddr) -> (Self, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let accept = move || {
+            let (client, _) = listener.accept().unwrap();
+            (client.try_clone().unwrap(), client)
+        };
+        (Self::lead(accept, server), address)
+    }
+
+    /// From a socket on this machine.
+    fn from_socket(path: &std::path::Path, server: SocketAddr) -> Self {
+        let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+        let accept = move || {
+            let (client, _) = listener.accept().unwrap();
+            (client.try_clone().unwrap(), client)
+        };
+        Self::lead(accept, server)
+    }
+
+    fn lead<C: Read + Write + Send + 'static>(
+        accept: impl Fn() -> (C, C) + Send + 'static,
+        server: SocketAddr,
+    ) -> Self {
         // Connections below this number are held back.
         let held = Arc::new(AtomicUsize::new(0));
         let shared = Arc::clone(&held);
         std::thread::spawn(move || {
-            for (number, client) in listener.incoming().enumerate() {
-                let client = client.unwrap();
-                let server = std::net::TcpStream::connect(server).unwrap();
-                let (mut up, mut down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                let (mut from, mut to) = (server, client);
+            for number in 0.. {
+                let (mut up, mut to) = accept();
+                let mut from = TcpStream::connect(server).unwrap();
+                let mut down = from.try_clone().unwrap();
                 std::thread::spawn(move || std::io::copy(&mut from, &mut to));
                 let held = Arc::clone(&shared);
                 std::thread::spawn(move || {
                     let mut buffer = [0; 4096];
-                    while let Ok(length @ 1..) = std::io::Read::read(&mut up, &mut buffer) {
+                    while let Ok(length @ 1..) = up.read(&mut buffer) {
                         while number < held.load(Ordering::SeqCst) {
                             std::thread::sleep(Duration::from_millis(1));
                         }
-                        let _ = std::io::Write::write_all(&mut down, &buffer[..length]);
+                        let _ = down.write_all(&buffer[..length]);
                     }
                 });
             }
         });
-        Self { address, held }
+        Self { held }
     }
 
     /// Holds back what the first connection sends.

@@ -1,6 +1,5 @@
 //! One connection to one server: made on first use, shared by all callers, replaced when it breaks.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, Weak};
 use std::time::Duration;
 use std::{fmt, io};
@@ -15,7 +14,7 @@ use super::batches::{Batches, Kind};
 use super::failure::{Failure, breaks};
 use super::handles::Handles;
 use super::request::{Commands, Request};
-use super::target::{Opened, Target};
+use super::target::{End, Opened, Target};
 
 /// How long after its time whoever probes is taken to be on a runtime that stands still.
 const STANDSTILL: Duration = Duration::from_secs(1);
@@ -42,7 +41,7 @@ struct Slot {
 
 pub(super) struct Live {
     handles: Handles,
-    lost: Arc<AtomicBool>,
+    end: Arc<End>,
     identity: Option<Identity>,
 }
 
@@ -255,7 +254,7 @@ impl Link {
                 .live
                 .as_ref()?,
         );
-        if !live.lost.load(Ordering::Acquire) {
+        if !live.end.is_lost() {
             return Some(live);
         }
         self.give_up(&live);
@@ -278,7 +277,7 @@ impl Link {
     /// not, when it is the server that has closed it.
     fn doubt(&self, slot: &mut Slot, live: &Live) {
         if let Some(identity) = &live.identity
-            && (self.target.is_remote() || !live.lost.load(Ordering::Acquire))
+            && (self.target.is_remote() || !live.end.is_by_server())
         {
             slot.doubtful.push(identity.clone());
         }
@@ -288,7 +287,7 @@ impl Link {
     async fn connect(&self) -> RedisResult<Arc<Live>> {
         let Opened {
             mut connection,
-            lost,
+            end,
         } = self.target.connect(self.timeout).await?;
         let doubtful = self.slot().doubtful.clone();
         let mut pipeline = Pipeline::new();
@@ -311,7 +310,7 @@ impl Link {
         drop(slot);
         Ok(Arc::new(Live {
             handles: Handles::new(connection),
-            lost,
+            end,
             identity,
         }))
     }
