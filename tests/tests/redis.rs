@@ -469,6 +469,11 @@ fn writes_that_wait_for_company_keep_their_order_when_their_callers_go_away() {
                 for step in 0..150 {
                     let patience = Duration::from_micros((writer * 7 + step * 11) % 400);
                     let _ = timeout(patience, set(&store, &key, "late")).await;
+                    if step % 3 == 0 {
+                        let seen = get(&store, &key).await.unwrap();
+                        sleep(Duration::from_micros(200)).await;
+                        assert_eq!(get(&store, &key).await.unwrap(), seen, "{step}");
+                    }
                     if step % 2 == 0 {
                         store.delete(&Key::new(&key)).await.unwrap();
                     } else {
@@ -556,6 +561,32 @@ fn a_write_whose_runtime_has_ended_never_lands() {
         assert_eq!(server.run("EXISTS k"), Reply::Integer(0));
     });
     std::fs::remove_file(socket).unwrap();
+}
+
+#[test]
+fn long_writes_keep_their_order_among_short_ones() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        let mut writers = JoinSet::new();
+        for writer in 0_u64..50 {
+            let store = store.clone();
+            writers.spawn(async move {
+                let key = format!("k{writer}");
+                let long = "long ".repeat(10_000);
+                for step in 0..30 {
+                    let patience = Duration::from_micros((writer * 7 + step * 11) % 400);
+                    let _ = timeout(patience, set(&store, &key, "short")).await;
+                    set(&store, &key, &long).await.unwrap();
+                    assert_eq!(get(&store, &key).await.unwrap().as_ref(), Some(&long));
+                    let _ = timeout(patience, set(&store, &key, &long)).await;
+                    set(&store, &key, "last").await.unwrap();
+                    assert_eq!(get(&store, &key).await.unwrap().as_deref(), Some("last"));
+                }
+            });
+        }
+        writers.join_all().await;
+    });
 }
 
 // Runtimes.

@@ -21,7 +21,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use cacheio_core::__private::Attempt;
-use redis::{Cmd, Pipeline, RedisResult, Value};
+use redis::{Arg, Cmd, Pipeline, RedisResult, Value};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -40,6 +40,9 @@ const WORTH: usize = 4;
 const PART: usize = 3;
 /// How many go into a batch at most.
 const MOST: usize = 512;
+/// How many bytes a command has at most that goes into a batch: to carry more costs more than it
+/// saves, and others wait meanwhile.
+const LONGEST: usize = 16 * 1024;
 /// How long company is waited for: the one who is under way may have stopped to be polled, or the
 /// server may be far away.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -107,6 +110,7 @@ impl Link {
         key: &str,
         deadline: Instant,
     ) -> Result<Option<Vec<u8>>, Failure> {
+        self.place_those_who_went();
         value(self.ask_together(Asked::Value(key), deadline).await?)
     }
 
@@ -117,16 +121,20 @@ impl Link {
         deadline: Instant,
     ) -> Result<Value, Failure> {
         match &request.commands {
-            Commands::One(command) if request.repeatable => {
+            Commands::One(command) if request.repeatable && length(command) <= LONGEST => {
                 self.ask_together(Asked::Command(command), deadline).await
             }
             _ => {
-                // What was given up before has its place on the connection.
-                drop(self.batches(Kind::Commands).queues());
+                self.place_those_who_went();
                 let attempt = self.enter()?;
                 self.ask_alone(attempt, request, deadline).await
             }
         }
+    }
+
+    /// Makes sure that what was given up before has its place on the connection, or gets none.
+    fn place_those_who_went(&self) {
+        drop(self.batches(Kind::Commands).queues());
     }
 
     async fn ask_together(
@@ -443,6 +451,14 @@ impl Asked<'_> {
     fn request(self) -> Request {
         Request::one(self.command())
     }
+}
+
+fn length(command: &Cmd) -> usize {
+    let lengths = command.args_iter().map(|argument| match argument {
+        Arg::Simple(bytes) => bytes.len(),
+        _ => 0,
+    });
+    lengths.sum()
 }
 
 /// Dropped when a request or batch has ended, in whatever way: those who wait go next.
