@@ -984,6 +984,51 @@ fn a_node_of_a_cluster_that_hangs_harms_no_other() {
     });
 }
 
+/// What is left of a call's time counts, also for those who wait for company.
+#[test]
+fn who_is_sent_to_a_node_that_hangs_waits_no_longer_than_the_timeout() {
+    let cluster = RedisCluster::start();
+    run(async {
+        let store = Redis::builder()
+            .url(cluster.url())
+            .timeout(Duration::from_secs(2))
+            .build()
+            .unwrap();
+        for n in 0..30 {
+            set(&store, &format!("k{n}"), "v").await.unwrap();
+        }
+        // "{k1}" is on the third node, and goes to the first.
+        store.delete(&Key::new("k1")).await.unwrap();
+        let Reply::Text(id) = cluster.node(0).run("CLUSTER MYID") else {
+            panic!("a node has no name");
+        };
+        let Reply::Integer(slot) = cluster.node(0).run("CLUSTER KEYSLOT k1") else {
+            panic!("a key has no slot");
+        };
+        for node in 0..3 {
+            cluster
+                .node(node)
+                .run(&format!("CLUSTER SETSLOT {slot} NODE {id}"));
+        }
+        cluster.node(0).pause();
+        cluster.node(2).pause();
+        let mut readers = JoinSet::new();
+        for _ in 0..30 {
+            let store = store.clone();
+            readers.spawn(async move {
+                let began = Instant::now();
+                assert!(get(&store, "k1").await.is_err());
+                began.elapsed()
+            });
+        }
+        sleep(Duration::from_millis(800)).await;
+        cluster.node(2).resume();
+        let waited = readers.join_all().await.into_iter().max().unwrap();
+        assert!(waited < Duration::from_millis(2500), "{waited:?}");
+        cluster.node(0).resume();
+    });
+}
+
 #[test]
 fn a_cluster_that_is_away_at_the_start_is_found_later() {
     let cluster = RedisCluster::start();

@@ -43,6 +43,8 @@ const MOST: usize = 512;
 /// How many bytes a command has at most that goes into a batch: to carry more costs more than it
 /// saves, and others wait meanwhile.
 const LONGEST: usize = 16 * 1024;
+/// How much earlier than the timeout a deadline is for nothing but the way to here.
+const SLACK: Duration = Duration::from_millis(10);
 /// How long company is waited for: the one who is under way may have stopped to be polled, or the
 /// server may be far away.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -169,7 +171,16 @@ impl Link {
                 answer
             }
         };
-        match answer.await {
+        // Who has less time than those who go along, as after a redirection, minds it.
+        let answer = if deadline + SLACK < Instant::now() + self.timeout() {
+            match Box::pin(timeout_at(deadline, answer)).await {
+                Ok(answer) => answer,
+                Err(_) => return self.judge(attempt, None),
+            }
+        } else {
+            answer.await
+        };
+        match answer {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) if self.is_useless_after(&error) => Box::pin(alone()).await,
             Ok(Err(error)) => self.judge(attempt, Some(Err(error))),
