@@ -3,6 +3,8 @@
 #![cfg(not(shuttle))]
 
 use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
@@ -30,6 +32,26 @@ fn run<T>(future: impl Future<Output = T>) -> T {
             .await
             .expect("the test hangs")
     })
+}
+
+/// Runs on one thread, whose runtime ends then.
+fn on_one_thread<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        timeout(Duration::from_secs(60), future)
+            .await
+            .expect("the test hangs")
+    })
+}
+
+/// Takes a call's first step; whether it has ended already.
+async fn ends_at_once(call: &mut (impl Future + Unpin)) -> bool {
+    std::future::poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *call).poll(context)))
+        .await
+        .is_ready()
 }
 
 /// A store that waits for a busy machine.
@@ -170,6 +192,26 @@ fn what_is_held_and_not_polled_keeps_nobody_waiting() {
         }
         for set in writes {
             set.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn who_connects_and_is_not_polled_keeps_nobody_waiting() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        let mut held: Vec<_> = (0..3).map(|_| Box::pin(get(&store, "k"))).collect();
+        for get in &mut held {
+            assert!(!ends_at_once(get).await);
+        }
+        let others = timeout(Duration::from_secs(5), async {
+            set(&store, "k", "value").await.unwrap();
+            assert_eq!(get(&store, "k").await.unwrap().as_deref(), Some("value"));
+        });
+        others.await.expect("it waits for those who are held");
+        for get in held {
+            get.await.unwrap();
         }
     });
 }
@@ -381,9 +423,9 @@ fn a_write_on_a_connection_that_was_given_up_never_lands() {
 #[test]
 fn a_write_that_is_still_on_its_way_is_turned_back() {
     let server = servers::Redis::start();
-    let road = Road::to(server.address());
+    let (road, address) = Road::to(server.address());
     run(async {
-        let store = hasty(&format!("redis://{}", road.address));
+        let store = hasty(&format!("redis://{address}"));
         set(&store, "k", "old").await.unwrap();
         road.hold_back();
         assert_eq!(
@@ -427,6 +469,11 @@ fn writes_that_wait_for_company_keep_their_order_when_their_callers_go_away() {
                 for step in 0..150 {
                     let patience = Duration::from_micros((writer * 7 + step * 11) % 400);
                     let _ = timeout(patience, set(&store, &key, "late")).await;
+                    if step % 3 == 0 {
+                        let seen = get(&store, &key).await.unwrap();
+                        sleep(Duration::from_micros(200)).await;
+                        assert_eq!(get(&store, &key).await.unwrap(), seen, "{step}");
+                    }
                     if step % 2 == 0 {
                         store.delete(&Key::new(&key)).await.unwrap();
                     } else {
@@ -440,6 +487,105 @@ fn writes_that_wait_for_company_keep_their_order_when_their_callers_go_away() {
         writers.join_all().await;
         sleep(Duration::from_millis(50)).await;
         assert_eq!(server.run("DBSIZE"), Reply::Integer(0));
+    });
+}
+
+/// The connection takes no more: whoever has something to send waits.
+#[test]
+fn a_write_that_was_given_up_comes_no_later_on_a_full_connection() {
+    // As a task, whose turn comes before that of the task that sends what has waited.
+    on_one_thread(async { tokio::spawn(overtaking()).await.unwrap() });
+}
+
+async fn overtaking() {
+    let server = servers::Redis::start();
+    let store = store(&server.url());
+    store.ping().await.unwrap();
+    server.pause();
+    let big = Entry::bytes(vec![1; 32 << 20]);
+    let mut unread = store.set_many(vec![(Key::new("big"), big)], None);
+    assert!(!ends_at_once(&mut unread).await);
+    sleep(Duration::from_millis(300)).await;
+    let other = [Key::new("other")];
+    let mut gets: Vec<_> = (0..60).map(|_| store.get_many(&other)).collect();
+    for get in &mut gets {
+        assert!(!ends_at_once(get).await);
+    }
+    // The last ones wait for company.
+    let keys: Vec<_> = (0..8).map(|n| format!("k{n}")).collect();
+    let mut sets: Vec<_> = keys
+        .iter()
+        .map(|key| Box::pin(set(&store, key, "late")))
+        .collect();
+    for set in &mut sets {
+        assert!(!ends_at_once(set).await);
+    }
+    sleep(Duration::from_millis(50)).await;
+    server.resume();
+    // As soon as there is room for the last one who waits.
+    let mut last = gets.pop().unwrap();
+    let mut steps = 0;
+    std::future::poll_fn(|context| {
+        steps += 1;
+        let done = last.as_mut().poll(context).is_ready();
+        if done || steps == 2 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    drop(sets.pop());
+    store.delete_many(&[Key::new("k7")]).await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.run("EXISTS k7"), Reply::Integer(0));
+}
+
+/// Within one machine a connection that is closed may be unread yet.
+#[test]
+fn a_write_whose_runtime_has_ended_never_lands() {
+    let socket = std::env::temp_dir().join(format!("cacheio-road-{}.sock", std::process::id()));
+    let server = servers::Redis::start();
+    let road = Road::from_socket(&socket, server.address());
+    let store = store(&format!("redis+unix://{}", socket.to_str().unwrap()));
+    on_one_thread(async {
+        set(&store, "k", "old").await.unwrap();
+        road.hold_back();
+        let late = timeout(Duration::from_millis(100), set(&store, "k", "late"));
+        assert!(late.await.is_err());
+    });
+    on_one_thread(async {
+        assert!(store.delete(&Key::new("k")).await.unwrap());
+        road.let_go();
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(server.run("EXISTS k"), Reply::Integer(0));
+    });
+    std::fs::remove_file(socket).unwrap();
+}
+
+#[test]
+fn long_writes_keep_their_order_among_short_ones() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        let mut writers = JoinSet::new();
+        for writer in 0_u64..50 {
+            let store = store.clone();
+            writers.spawn(async move {
+                let key = format!("k{writer}");
+                let long = "long ".repeat(10_000);
+                for step in 0..30 {
+                    let patience = Duration::from_micros((writer * 7 + step * 11) % 400);
+                    let _ = timeout(patience, set(&store, &key, "short")).await;
+                    set(&store, &key, &long).await.unwrap();
+                    assert_eq!(get(&store, &key).await.unwrap().as_ref(), Some(&long));
+                    let _ = timeout(patience, set(&store, &key, &long)).await;
+                    set(&store, &key, "last").await.unwrap();
+                    assert_eq!(get(&store, &key).await.unwrap().as_deref(), Some("last"));
+                }
+            });
+        }
+        writers.join_all().await;
     });
 }
 
@@ -475,6 +621,23 @@ fn probing_goes_on_when_the_runtime_that_began_it_has_ended() {
     run(async { assert!(store.ping().await.is_err()) });
     server.restart();
     run(async { assert!(until_back(&store).await < Duration::from_secs(1)) });
+}
+
+#[test]
+fn probing_goes_on_when_the_runtime_that_began_it_stands_still() {
+    let server = servers::Redis::start();
+    let store = hasty(&server.url());
+    let driven = runtime();
+    driven.block_on(store.ping()).unwrap();
+    let still = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    server.pause();
+    assert!(still.block_on(store.ping()).is_err());
+    server.resume();
+    driven.block_on(async { assert!(until_back(&store).await < Duration::from_secs(4)) });
+    drop(still);
 }
 
 #[test]
@@ -821,6 +984,51 @@ fn a_node_of_a_cluster_that_hangs_harms_no_other() {
     });
 }
 
+/// What is left of a call's time counts, also for those who wait for company.
+#[test]
+fn who_is_sent_to_a_node_that_hangs_waits_no_longer_than_the_timeout() {
+    let cluster = RedisCluster::start();
+    run(async {
+        let store = Redis::builder()
+            .url(cluster.url())
+            .timeout(Duration::from_secs(2))
+            .build()
+            .unwrap();
+        for n in 0..30 {
+            set(&store, &format!("k{n}"), "v").await.unwrap();
+        }
+        // "{k1}" is on the third node, and goes to the first.
+        store.delete(&Key::new("k1")).await.unwrap();
+        let Reply::Text(id) = cluster.node(0).run("CLUSTER MYID") else {
+            panic!("a node has no name");
+        };
+        let Reply::Integer(slot) = cluster.node(0).run("CLUSTER KEYSLOT k1") else {
+            panic!("a key has no slot");
+        };
+        for node in 0..3 {
+            cluster
+                .node(node)
+                .run(&format!("CLUSTER SETSLOT {slot} NODE {id}"));
+        }
+        cluster.node(0).pause();
+        cluster.node(2).pause();
+        let mut readers = JoinSet::new();
+        for _ in 0..30 {
+            let store = store.clone();
+            readers.spawn(async move {
+                let began = Instant::now();
+                assert!(get(&store, "k1").await.is_err());
+                began.elapsed()
+            });
+        }
+        sleep(Duration::from_millis(800)).await;
+        cluster.node(2).resume();
+        let waited = readers.join_all().await.into_iter().max().unwrap();
+        assert!(waited < Duration::from_millis(2500), "{waited:?}");
+        cluster.node(0).resume();
+    });
+}
+
 #[test]
 fn a_cluster_that_is_away_at_the_start_is_found_later() {
     let cluster = RedisCluster::start();
@@ -884,6 +1092,36 @@ fn a_user_who_may_do_little_is_enough() {
         let error = set(&store, "other:k", "v").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Server);
         assert!(error.to_string().contains("ACL"), "{error}");
+    });
+}
+
+#[test]
+fn what_one_reader_may_not_see_is_refused_to_nobody_else() {
+    let server = servers::Redis::start();
+    server.run("ACL SETUSER some on >pass ~ok:* +@all");
+    server.run("ACL SETUSER single on >pass ~* +@all -mget");
+    run(async {
+        let at = server.address();
+        let some = store(&format!("redis://some:pass@{at}"));
+        let single = store(&format!("redis://single:pass@{at}"));
+        for store in [some, single] {
+            set(&store, "ok:k", "v").await.unwrap();
+            let mut readers = JoinSet::new();
+            for reader in 0..100 {
+                let store = store.clone();
+                readers.spawn(async move {
+                    let key = if reader % 10 == 0 { "other" } else { "ok:k" };
+                    (key, get(&store, key).await)
+                });
+            }
+            for (key, got) in readers.join_all().await {
+                match (key, got) {
+                    ("ok:k", got) => assert_eq!(got.unwrap().as_deref(), Some("v")),
+                    (_, Ok(got)) => assert_eq!(got, None),
+                    (_, Err(error)) => assert!(error.to_string().contains("ACL"), "{error}"),
+                }
+            }
+        }
     });
 }
 
@@ -1040,37 +1278,57 @@ fn certificates() -> (String, String, String) {
 /// A road to a server on which what is under way can be held back, for connections that are
 /// there, even when the one who sent it has long hung up.
 struct Road {
-    address: std::net::SocketAddr,
     held: Arc<AtomicUsize>,
 }
 
 impl Road {
-    fn to(server: std::net::SocketAddr) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// From an address of its own.
+    fn to(server: SocketAddr) -> (Self, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let accept = move || {
+            let (client, _) = listener.accept().unwrap();
+            (client.try_clone().unwrap(), client)
+        };
+        (Self::lead(accept, server), address)
+    }
+
+    /// From a socket on this machine.
+    fn from_socket(path: &std::path::Path, server: SocketAddr) -> Self {
+        let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+        let accept = move || {
+            let (client, _) = listener.accept().unwrap();
+            (client.try_clone().unwrap(), client)
+        };
+        Self::lead(accept, server)
+    }
+
+    fn lead<C: Read + Write + Send + 'static>(
+        accept: impl Fn() -> (C, C) + Send + 'static,
+        server: SocketAddr,
+    ) -> Self {
         // Connections below this number are held back.
         let held = Arc::new(AtomicUsize::new(0));
         let shared = Arc::clone(&held);
         std::thread::spawn(move || {
-            for (number, client) in listener.incoming().enumerate() {
-                let client = client.unwrap();
-                let server = std::net::TcpStream::connect(server).unwrap();
-                let (mut up, mut down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                let (mut from, mut to) = (server, client);
+            for number in 0.. {
+                let (mut up, mut to) = accept();
+                let mut from = TcpStream::connect(server).unwrap();
+                let mut down = from.try_clone().unwrap();
                 std::thread::spawn(move || std::io::copy(&mut from, &mut to));
                 let held = Arc::clone(&shared);
                 std::thread::spawn(move || {
                     let mut buffer = [0; 4096];
-                    while let Ok(length @ 1..) = std::io::Read::read(&mut up, &mut buffer) {
+                    while let Ok(length @ 1..) = up.read(&mut buffer) {
                         while number < held.load(Ordering::SeqCst) {
                             std::thread::sleep(Duration::from_millis(1));
                         }
-                        let _ = std::io::Write::write_all(&mut down, &buffer[..length]);
+                        let _ = down.write_all(&buffer[..length]);
                     }
                 });
             }
         });
-        Self { address, held }
+        Self { held }
     }
 
     /// Holds back what the first connection sends.

@@ -21,7 +21,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use cacheio_core::__private::Attempt;
-use redis::{Cmd, Pipeline, RedisResult, Value};
+use redis::{Arg, Cmd, Pipeline, RedisResult, Value};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -40,6 +40,11 @@ const WORTH: usize = 4;
 const PART: usize = 3;
 /// How many go into a batch at most.
 const MOST: usize = 512;
+/// How many bytes a command has at most that goes into a batch: to carry more costs more than it
+/// saves, and others wait meanwhile.
+const LONGEST: usize = 16 * 1024;
+/// How much earlier than the timeout a deadline is for nothing but the way to here.
+const SLACK: Duration = Duration::from_millis(10);
 /// How long company is waited for: the one who is under way may have stopped to be polled, or the
 /// server may be far away.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -107,6 +112,7 @@ impl Link {
         key: &str,
         deadline: Instant,
     ) -> Result<Option<Vec<u8>>, Failure> {
+        self.place_those_who_went();
         value(self.ask_together(Asked::Value(key), deadline).await?)
     }
 
@@ -117,16 +123,20 @@ impl Link {
         deadline: Instant,
     ) -> Result<Value, Failure> {
         match &request.commands {
-            Commands::One(command) if request.repeatable => {
+            Commands::One(command) if request.repeatable && length(command) <= LONGEST => {
                 self.ask_together(Asked::Command(command), deadline).await
             }
             _ => {
-                // What was given up before has its place on the connection.
-                drop(self.batches(Kind::Commands).queues());
+                self.place_those_who_went();
                 let attempt = self.enter()?;
                 self.ask_alone(attempt, request, deadline).await
             }
         }
+    }
+
+    /// Makes sure that what was given up before has its place on the connection, or gets none.
+    fn place_those_who_went(&self) {
+        drop(self.batches(Kind::Commands).queues());
     }
 
     async fn ask_together(
@@ -161,12 +171,22 @@ impl Link {
                 answer
             }
         };
-        match answer.await {
+        // Who has less time than those who go along, as after a redirection, minds it.
+        let answer = if deadline + SLACK < Instant::now() + self.timeout() {
+            match Box::pin(timeout_at(deadline, answer)).await {
+                Ok(answer) => answer,
+                Err(_) => return self.judge(attempt, None),
+            }
+        } else {
+            answer.await
+        };
+        match answer {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) if self.is_useless_after(&error) => Box::pin(alone()).await,
             Ok(Err(error)) => self.judge(attempt, Some(Err(error))),
             Err(_) if Instant::now() >= deadline => self.judge(attempt, None),
-            // There was no connection, or what was to send it has ended with its runtime.
+            // There was no connection, the server did not take them together, or what was to send
+            // it has ended with its runtime.
             Err(_) => Box::pin(alone()).await,
         }
     }
@@ -197,7 +217,9 @@ impl Link {
         let callers = batch.callers;
         match answer {
             Ok(Ok(Value::Array(values))) if values.len() == callers.len() => {
-                self.answered();
+                if !callers.is_empty() {
+                    self.answered();
+                }
                 for (caller, answer) in callers.into_iter().zip(values) {
                     // Nobody may be waiting any more.
                     let _ = caller.send(match answer {
@@ -206,14 +228,14 @@ impl Link {
                     });
                 }
             }
-            Ok(Err(error)) => {
-                if self.is_useless_after(&error) {
-                    self.give_up(&live);
-                }
+            Ok(Err(error)) if self.is_useless_after(&error) => {
+                self.give_up(&live);
                 for caller in callers {
                     let _ = caller.send(Err(error.clone()));
                 }
             }
+            // What it refuses to some (ACL, slots), it refuses to all at once: each asks by itself.
+            Ok(Err(_)) => self.answered(),
             // Nobody gets an answer: the callers' own time is over, or each asks by itself.
             Ok(Ok(_)) | Err(_) => {}
         }
@@ -233,8 +255,8 @@ impl Link {
                 let mut answer = pin!(live.ask(&batch.commands));
                 let callers = &batch.callers;
                 let first = poll_fn(|context| {
-                    // Its first step gives it a place on the connection; who has gone and asks
-                    // something else waits here, and finds a place behind it.
+                    // Its first step gives it a place on the connection, which has room for all;
+                    // who has gone and asks something else waits here, and finds a place behind it.
                     let _queues = batches.queues();
                     let all_there =
                         kind == Kind::Gets || !callers.iter().any(oneshot::Sender::is_closed);
@@ -440,6 +462,14 @@ impl Asked<'_> {
     fn request(self) -> Request {
         Request::one(self.command())
     }
+}
+
+fn length(command: &Cmd) -> usize {
+    let lengths = command.args_iter().map(|argument| match argument {
+        Arg::Simple(bytes) => bytes.len(),
+        _ => 0,
+    });
+    lengths.sum()
 }
 
 /// Dropped when a request or batch has ended, in whatever way: those who wait go next.

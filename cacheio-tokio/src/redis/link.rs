@@ -1,29 +1,32 @@
 //! One connection to one server: made on first use, shared by all callers, replaced when it breaks.
 
-use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, Weak};
 use std::time::Duration;
+use std::{fmt, io};
 
 use cacheio_core::__private::{Attempt, Backoff, Circuit};
 use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::batches::{Batches, Kind};
 use super::failure::{Failure, breaks};
 use super::handles::Handles;
 use super::request::{Commands, Request};
-use super::target::{Opened, Target};
+use super::target::{End, Opened, Target};
+
+/// How long after its time whoever probes is taken to be on a runtime that stands still.
+const STANDSTILL: Duration = Duration::from_secs(1);
 
 pub(super) struct Link {
     target: Target,
     timeout: Duration,
     circuit: Circuit,
     slot: RwLock<Slot>,
-    /// Held by whoever connects; when the last attempt that failed began, and why it failed.
-    connecting: tokio::sync::Mutex<Option<(Instant, RedisError)>>,
-    probing: AtomicBool,
+    connecting: Mutex<Option<Connecting>>,
+    /// When the latest round of whoever probes began.
+    probing: Mutex<Option<Instant>>,
     gets: Option<Batches>,
     commands: Batches,
 }
@@ -38,13 +41,22 @@ struct Slot {
 
 pub(super) struct Live {
     handles: Handles,
-    lost: Arc<AtomicBool>,
+    end: Arc<End>,
     identity: Option<Identity>,
 }
 
+/// An attempt to connect, which is a task's: those who wait for it may go, or not be polled.
+struct Connecting {
+    since: Instant,
+    outcome: watch::Receiver<Outcome>,
+}
+
+/// None while the attempt goes on.
+type Outcome = Option<RedisResult<Arc<Live>>>;
+
 /// What a server calls a connection: its number, which a restarted server gives again, and our
 /// address, which makes it this one.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 struct Identity {
     id: String,
     address: String,
@@ -57,8 +69,8 @@ impl Link {
             target,
             timeout,
             slot: RwLock::default(),
-            connecting: tokio::sync::Mutex::default(),
-            probing: AtomicBool::new(false),
+            connecting: Mutex::default(),
+            probing: Mutex::default(),
             gets: Some(Batches::new(Kind::Gets)),
             commands: Batches::new(Kind::Commands),
         }
@@ -145,7 +157,7 @@ impl Link {
 
     /// Sends a request: once more on another connection, if the one there was turns out to be
     /// broken and the request may be repeated, or if the server is the right one no longer.
-    pub(super) async fn send(&self, request: &Request) -> RedisResult<Value> {
+    pub(super) async fn send(self: &Arc<Self>, request: &Request) -> RedisResult<Value> {
         let live = match self.current() {
             Some(live) => live,
             // On the heap, as all that is seldom: what every call carries with it stays small.
@@ -187,34 +199,51 @@ impl Link {
             )
     }
 
-    /// The connection; made now, if there is none.
-    async fn live(&self) -> RedisResult<Arc<Live>> {
-        if let Some(live) = self.current() {
-            return Ok(live);
-        }
-        let began = Instant::now();
-        let mut failed = self.connecting.lock().await;
-        if let Some(live) = self.current() {
-            return Ok(live);
-        }
-        // Those who waited share the failure of the one they waited for.
-        if let Some((at, error)) = &*failed
-            && *at >= began
-        {
-            return Err(error.clone());
-        }
-        let at = Instant::now();
-        match self.connect().await {
-            Ok(live) => {
-                *failed = None;
-                self.slot().live = Some(Arc::clone(&live));
-                Ok(live)
-            }
-            Err(error) => {
-                *failed = Some((at, error.clone()));
-                Err(error)
+    /// The connection; made now, if there is none. Those who wait for it share its failure.
+    async fn live(self: &Arc<Self>) -> RedisResult<Arc<Live>> {
+        // Twice, as the first attempt may have ended with the runtime of whoever began it.
+        for _ in 0..2 {
+            let mut outcome = {
+                let mut connecting = self.connecting();
+                if let Some(live) = self.current() {
+                    return Ok(live);
+                }
+                match &*connecting {
+                    Some(attempt) if attempt.goes_on(self.timeout) => attempt.outcome.clone(),
+                    _ => connecting.insert(self.begin_to_connect()).outcome.clone(),
+                }
+            };
+            if let Ok(outcome) = outcome.wait_for(Option::is_some).await
+                && let Some(outcome) = &*outcome
+            {
+                return outcome.clone();
             }
         }
+        Err(io::Error::from(io::ErrorKind::ConnectionAborted).into())
+    }
+
+    fn begin_to_connect(self: &Arc<Self>) -> Connecting {
+        let since = Instant::now();
+        let (tell, outcome) = watch::channel(None);
+        let link = Arc::clone(self);
+        tokio::spawn(async move {
+            let connected = timeout(link.timeout, link.connect()).await;
+            let elapsed = |_| Err(io::Error::from(io::ErrorKind::TimedOut).into());
+            let connected = connected.unwrap_or_else(elapsed);
+            let mut connecting = link.connecting();
+            // Otherwise it stood still for so long that another has taken its place.
+            if connecting
+                .as_ref()
+                .is_some_and(|attempt| attempt.since == since)
+            {
+                *connecting = None;
+                if let Ok(live) = &connected {
+                    link.slot().live = Some(Arc::clone(live));
+                }
+                tell.send_replace(Some(connected));
+            }
+        });
+        Connecting { since, outcome }
     }
 
     pub(super) fn current(&self) -> Option<Arc<Live>> {
@@ -225,7 +254,7 @@ impl Link {
                 .live
                 .as_ref()?,
         );
-        if !live.lost.load(Ordering::Acquire) {
+        if !live.end.is_lost() {
             return Some(live);
         }
         self.give_up(&live);
@@ -248,7 +277,7 @@ impl Link {
     /// not, when it is the server that has closed it.
     fn doubt(&self, slot: &mut Slot, live: &Live) {
         if let Some(identity) = &live.identity
-            && (self.target.is_remote() || !live.lost.load(Ordering::Acquire))
+            && (self.target.is_remote() || !live.end.is_by_server())
         {
             slot.doubtful.push(identity.clone());
         }
@@ -258,7 +287,7 @@ impl Link {
     async fn connect(&self) -> RedisResult<Arc<Live>> {
         let Opened {
             mut connection,
-            lost,
+            end,
         } = self.target.connect(self.timeout).await?;
         let doubtful = self.slot().doubtful.clone();
         let mut pipeline = Pipeline::new();
@@ -275,10 +304,13 @@ impl Link {
         let count = doubtful.len() + 1;
         let mut answers = connection.send_packed_commands(&pipeline, 0, count).await?;
         let identity = answers.pop().and_then(|info| Identity::parse(&info));
-        self.slot().doubtful.drain(..doubtful.len());
+        let mut slot = self.slot();
+        slot.doubtful
+            .retain(|identity| !doubtful.contains(identity));
+        drop(slot);
         Ok(Arc::new(Live {
             handles: Handles::new(connection),
-            lost,
+            end,
             identity,
         }))
     }
@@ -288,17 +320,15 @@ impl Link {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        if self.probing.swap(true, Ordering::SeqCst) {
+        let Some(mut probing) = Probing::begin(self) else {
             return;
-        }
-        let probing = Probing(Arc::downgrade(self));
+        };
         let pause = self.timeout;
         runtime.spawn(async move {
             let mut delays = Backoff::new();
             loop {
                 sleep(delays.next()).await;
-                // The store itself may be gone: then nobody wants to know.
-                let Some(link) = probing.0.upgrade() else {
+                let Some(link) = probing.next_round() else {
                     return;
                 };
                 if matches!(timeout(pause, link.revive()).await, Ok(Ok(()))) {
@@ -313,7 +343,7 @@ impl Link {
     ///
     /// A server that hung answers on the old one as soon as it goes on, after all that was sent
     /// before; only a connection that died in silence is replaced.
-    async fn revive(&self) -> RedisResult<()> {
+    async fn revive(self: &Arc<Self>) -> RedisResult<()> {
         let ping = Commands::One(cmd("PING"));
         let Some(old) = self.current() else {
             let live = self.live().await?;
@@ -322,7 +352,6 @@ impl Link {
         let answered = old.ask(&ping);
         tokio::pin!(answered);
         let replacement = async {
-            let _connecting = self.connecting.lock().await;
             let opened = self.target.connect(self.timeout).await?;
             let mut connection = opened.connection;
             connection.send_packed_command(&cmd("PING")).await
@@ -346,6 +375,16 @@ impl Link {
                 self.live().await.map(drop)
             }
         }
+    }
+
+    fn connecting(&self) -> MutexGuard<'_, Option<Connecting>> {
+        self.connecting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn probing(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.probing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self) -> RwLockWriteGuard<'_, Slot> {
@@ -383,13 +422,58 @@ impl fmt::Debug for Link {
     }
 }
 
-/// Dropped when the probing ends, or its runtime: then another may begin.
-struct Probing(std::sync::Weak<Link>);
+impl Connecting {
+    /// Whether it may still succeed: neither has its runtime ended, nor does that stand still.
+    fn goes_on(&self, timeout: Duration) -> bool {
+        self.outcome.has_changed().is_ok() && self.since.elapsed() < timeout
+    }
+}
+
+/// Held by whoever asks the server until it answers. When it is dropped, as it is with its runtime,
+/// or has begun no round for long, another may begin.
+struct Probing {
+    link: Weak<Link>,
+    round: Instant,
+}
+
+impl Probing {
+    /// Unless another does it.
+    fn begin(link: &Arc<Link>) -> Option<Self> {
+        let round = Instant::now();
+        let longest = link.timeout.saturating_mul(2).saturating_add(STANDSTILL);
+        let mut probing = link.probing();
+        if probing.is_some_and(|latest| round.duration_since(latest) < longest) {
+            return None;
+        }
+        *probing = Some(round);
+        Some(Self {
+            link: Arc::downgrade(link),
+            round,
+        })
+    }
+
+    /// Whom to ask, unless another has taken over, or the store itself is gone and nobody wants to
+    /// know.
+    fn next_round(&mut self) -> Option<Arc<Link>> {
+        let link = self.link.upgrade()?;
+        let mut probing = link.probing();
+        if *probing != Some(self.round) {
+            return None;
+        }
+        self.round = Instant::now();
+        *probing = Some(self.round);
+        drop(probing);
+        Some(link)
+    }
+}
 
 impl Drop for Probing {
     fn drop(&mut self) {
-        if let Some(link) = self.0.upgrade() {
-            link.probing.store(false, Ordering::SeqCst);
+        if let Some(link) = self.link.upgrade() {
+            let mut probing = link.probing();
+            if *probing == Some(self.round) {
+                *probing = None;
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, ProtocolVersion,
     PushInfo, PushKind, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value, cmd,
 };
+use tokio::sync::Semaphore;
 
 /// Where a server is.
 pub(super) struct Target {
@@ -236,24 +237,45 @@ async fn ask_sentinel(
 /// A new connection.
 pub(super) struct Opened {
     pub(super) connection: MultiplexedConnection,
-    /// Whether it is known to be lost, or the runtime that drives it to have ended. With RESP2
-    /// only the next request finds out.
-    pub(super) lost: Arc<AtomicBool>,
+    pub(super) end: Arc<End>,
+}
+
+/// How a connection has ended, if it has. With RESP2 only the next request finds out.
+#[derive(Default)]
+pub(super) struct End {
+    lost: AtomicBool,
+    by_server: AtomicBool,
+}
+
+impl End {
+    /// Whether it is known to be lost, or the runtime that drives it to have ended.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Whether it was not our runtime that ended: the server reads nothing from it any more.
+    pub(super) fn is_by_server(&self) -> bool {
+        self.by_server.load(Ordering::Acquire)
+    }
 }
 
 /// Opens a connection. How long that may take is up to the caller.
 async fn open(client: Client) -> RedisResult<Opened> {
     #[cfg(feature = "redis-tls")]
     provide_cryptography(client.get_connection_info().addr());
-    let lost = Arc::new(AtomicBool::new(false));
+    let end = Arc::new(End::default());
     let mut config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
-        .set_response_timeout(None);
+        .set_response_timeout(None)
+        // Always room: a request's first step puts it on the connection, on which batches rely.
+        // Where there is none for a while, one that waits for it may be overtaken.
+        .set_pipeline_buffer_size(Semaphore::MAX_PERMITS);
     if client.get_connection_info().redis_settings().protocol() != ProtocolVersion::RESP2 {
-        let watch = Watch(Arc::clone(&lost));
+        let watch = Watch(Arc::clone(&end));
         config = config.set_push_sender(move |push: PushInfo| {
             if push.kind == PushKind::Disconnection {
-                watch.tell();
+                watch.0.by_server.store(true, Ordering::Release);
+                watch.0.lost.store(true, Ordering::Release);
             }
             Ok::<_, SendError>(())
         });
@@ -261,21 +283,15 @@ async fn open(client: Client) -> RedisResult<Opened> {
     let connection = client
         .get_multiplexed_async_connection_with_config(&config)
         .await?;
-    Ok(Opened { connection, lost })
+    Ok(Opened { connection, end })
 }
 
 /// Held by the task that drives a connection: dropped with it, if its runtime ends.
-struct Watch(Arc<AtomicBool>);
-
-impl Watch {
-    fn tell(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
+struct Watch(Arc<End>);
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.tell();
+        self.0.lost.store(true, Ordering::Release);
     }
 }
 
