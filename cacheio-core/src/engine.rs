@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use tracing::Instrument as _;
 
+use self::stale::Settled;
 use crate::backend::Backend;
 use crate::error::{overflow, reentrant};
 use crate::flight::{Flights, Join, Lead, Outcome, Write, Writes};
@@ -471,8 +472,8 @@ impl Engine {
         let found = self.find::<V>(&key, options).await;
         self.count_lookup(found.as_live());
         let mut replaces = match self.settled(&key, found).await {
-            Ok(value) => return Ok(V::from_stored(value)),
-            Err(replaces) => replaces,
+            Settled::Live(value) | Settled::Stale(value) => return Ok(V::from_stored(value)),
+            Settled::Missing { replaces } => replaces,
         };
         loop {
             let stamps = self.stamp(options);
@@ -482,11 +483,16 @@ impl Engine {
                     if lead.must_reread() {
                         let found = self.find::<V>(&key, options).await;
                         replaces = match self.settled(&key, found).await {
-                            Ok(value) => {
+                            Settled::Live(value) => {
                                 lead.land(|| Outcome::Value(value.clone()));
                                 return Ok(V::from_stored(value));
                             }
-                            Err(replaces) => replaces,
+                            // Whoever waits looks for what it takes.
+                            Settled::Stale(value) => {
+                                lead.land(|| Outcome::FailedAlone);
+                                return Ok(V::from_stored(value));
+                            }
+                            Settled::Missing { replaces } => replaces,
                         };
                     }
                     return self

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use super::stale::{Found, Stale};
+use super::stale::{Found, Settled, Stale};
 use super::{Engine, Failure, about, physical};
 use crate::error::reentrant;
 use crate::flight::{Join, Lead, Outcome, Wait};
@@ -188,12 +188,18 @@ impl Engine {
                     if lead.must_reread() {
                         let found = self.find::<V>(&asked.at, options).await;
                         match self.settled(&asked.at, found).await {
-                            Ok(value) => {
+                            Settled::Live(value) => {
                                 lead.land(|| Outcome::Value(value.clone()));
                                 asked.found = Some(Ok(Some(value)));
                                 continue;
                             }
-                            Err(stale) => asked.stale = stale,
+                            // Whoever waits looks for what it takes.
+                            Settled::Stale(value) => {
+                                lead.land(|| Outcome::FailedAlone);
+                                asked.found = Some(Ok(Some(value)));
+                                continue;
+                            }
+                            Settled::Missing { replaces } => asked.stale = replaces,
                         }
                     }
                     led.push((place, lead));

@@ -20,6 +20,16 @@ pub(super) enum Found<V: Value> {
     Nothing,
 }
 
+/// What becomes of a caller that has looked.
+pub(super) enum Settled<V: Value> {
+    /// It has a live value.
+    Live(Arc<V::Stored>),
+    /// It is served one past its TTL, since a load failed recently.
+    Stale(Arc<V::Stored>),
+    /// It needs a load, which replaces what is past its TTL or nothing.
+    Missing { replaces: bool },
+}
+
 /// A value past its TTL that may be served.
 pub(super) struct Stale<V: Value> {
     value: Arc<V::Stored>,
@@ -174,17 +184,15 @@ impl Engine {
         }
     }
 
-    /// What a look-up came to: a value to be given out, or else whether a load would replace one.
-    pub(super) async fn settled<V: Value>(
-        &self,
-        key: &Key<'_>,
-        found: Found<V>,
-    ) -> Result<Arc<V::Stored>, bool> {
+    /// What a look-up comes to.
+    pub(super) async fn settled<V: Value>(&self, key: &Key<'_>, found: Found<V>) -> Settled<V> {
         match found {
-            Found::Live(value) => Ok(value),
-            Found::Stale(stale) if self.is_throttled(key, &stale).await => Ok(self.serve(stale)),
-            Found::Stale(_) => Err(true),
-            Found::Nothing => Err(false),
+            Found::Live(value) => Settled::Live(value),
+            Found::Stale(stale) if self.is_throttled(key, &stale).await => {
+                Settled::Stale(self.serve(stale))
+            }
+            Found::Stale(_) => Settled::Missing { replaces: true },
+            Found::Nothing => Settled::Missing { replaces: false },
         }
     }
 
