@@ -10,7 +10,6 @@ mod failure;
 mod handles;
 mod link;
 mod nodes;
-
 mod request;
 mod slots;
 mod target;

@@ -88,34 +88,37 @@ impl Engine {
         let Some(Entry { payload, meta }) = entry else {
             return Ok(Found::Nothing);
         };
-        let body;
-        let span = match &payload {
-            Payload::Object(_) => {
-                body = None;
-                meta.as_ref().and_then(|meta| meta.span)
+        match payload {
+            Payload::Object(object) => {
+                let span = meta.as_ref().and_then(|meta| meta.span);
+                self.judged(span, meta, stale_for, || self.object_as::<V>(&object))
             }
             Payload::Bytes(bytes) => {
-                let (found, span) = wire::open(bytes)?;
-                body = Some(found);
-                span
+                let (body, span) = wire::open(&bytes)?;
+                self.judged(span, meta, stale_for, || self.decode::<V>(body))
             }
-        };
-        let freshness = span.map_or(Freshness::Live, |span| {
-            self.met_span();
-            span.freshness(self.clock.now(), stale_for)
-        });
-        if freshness == Freshness::Gone {
-            return Ok(Found::Nothing);
         }
-        let value = match (&payload, body) {
-            (Payload::Object(object), _) => self.object_as::<V>(object)?,
-            (Payload::Bytes(_), Some(body)) => self.decode::<V>(body)?,
-            (Payload::Bytes(bytes), None) => self.decode::<V>(Body::Encoded(bytes))?,
+    }
+
+    fn judged<V: Value>(
+        &self,
+        span: Option<Span>,
+        meta: Option<Arc<Meta>>,
+        stale_for: Duration,
+        decode: impl FnOnce() -> Result<Arc<V::Stored>>,
+    ) -> Result<Found<V>> {
+        let Some(span) = span else {
+            return decode().map(Found::Live);
         };
-        Ok(match (freshness, span) {
-            (Freshness::Stale, Some(span)) => Found::Stale(Stale { value, span, meta }),
-            _ => Found::Live(value),
-        })
+        self.met_span();
+        match span.freshness(self.clock.now(), stale_for) {
+            Freshness::Live => decode().map(Found::Live),
+            Freshness::Stale => {
+                let value = decode()?;
+                Ok(Found::Stale(Stale { value, span, meta }))
+            }
+            Freshness::Gone => Ok(Found::Nothing),
+        }
     }
 
     /// What is under a key; failures are counted, traced, and as good as a miss.
