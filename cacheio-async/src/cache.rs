@@ -6,9 +6,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::{Backend, CacheUrl, Engine, Failure, Loaded, Settings, Sharing};
+use cacheio_core::__private::{Backend, CacheUrl, Engine, Failure, Loaded, Manner, Settings};
 use cacheio_core::{
-    AsyncStore, CacheKey, Codec, Encode, LoadError, Options, Result, Stats, Ttl, Value,
+    AsyncStore, CacheKey, Codec, Encode, Fetched, LoadContext, LoadError, Options, RefreshAhead,
+    Result, Stats, Ttl, Value,
 };
 
 #[cfg(feature = "memcached")]
@@ -17,6 +18,7 @@ use crate::Memcached;
 use crate::Memory;
 #[cfg(feature = "redis")]
 use crate::Redis;
+use crate::runtime::Runtime;
 
 /// A cache for tasks, whatever stands behind it.
 ///
@@ -63,7 +65,8 @@ impl AsyncCache {
     /// | `redis-sentinel://host:port,…/master-name[/db]` | `redis` | the same |
     ///
     /// Parameters of every URL: `namespace`, `ttl` (`"300"`, `"5m"`, `"never"`), `jitter`
-    /// (0 to 1), `stale_for` and `retry_after` (`"1h"`, `"30s"`), and `codec` (`json`; `msgpack` and
+    /// (0 to 1), `stale_for`, `retry_after`, `soft_timeout`, `hard_timeout`, `max_load` and `ttl_none`
+    /// (`"1h"`, `"30s"`), `refresh_ahead` (`0.8`, `xfetch`), and `codec` (`json`; `msgpack` and
     /// `postcard`; each with `+zstd` or `+lz4`; as far as their features are on). A `timeout`
     /// (`"500ms"`, 1 s by default) bounds each operation.
     ///
@@ -120,7 +123,7 @@ impl AsyncCache {
     }
 
     fn new(store: Arc<dyn AsyncStore>, settings: Settings) -> Result<Self> {
-        let engine = Engine::new(Backend::tasks(store), settings)?;
+        let engine = Engine::new(Backend::tasks(store, Arc::new(Runtime)), settings)?;
         Ok(Self {
             engine: Arc::new(engine),
         })
@@ -555,7 +558,9 @@ impl AsyncCache {
         load: impl FnOnce() -> F,
     ) -> V {
         match self
-            .load(key, options, || async { Ok::<_, Infallible>(load().await) })
+            .load(key, options, Manner::INFALLIBLE, || async {
+                Ok::<_, Infallible>(load().await)
+            })
             .await
         {
             Ok(value) => value,
@@ -626,7 +631,8 @@ impl AsyncCache {
         options: impl Into<Options>,
         load: impl FnOnce() -> F,
     ) -> Result<V, LoadError<E>> {
-        self.load(key, options, load).await.map_err(LoadError::from)
+        let loaded = self.load(key, options, Manner::FALLIBLE, load).await;
+        loaded.map_err(LoadError::from)
     }
 
     #[inline]
@@ -634,6 +640,7 @@ impl AsyncCache {
         &self,
         key: impl CacheKey,
         options: impl Into<Options>,
+        manner: Manner,
         load: impl FnOnce() -> F,
     ) -> Result<V, Failure<E>> {
         match self.engine.get_plain::<V>(&key) {
@@ -642,13 +649,103 @@ impl AsyncCache {
                 let missed = self.engine.missed(&key);
                 let loader = || async { load().await.map(Loaded::from) };
                 // On the heap, so that the futures of callers stay small: a miss can afford it.
-                Box::pin(
-                    self.engine
-                        .load(missed, &options.into(), Sharing::Shared, loader),
-                )
-                .await
+                Box::pin(self.engine.load(missed, &options.into(), manner, loader)).await
             }
         }
+    }
+
+    /// As [`get_or_try_set`](Self::get_or_try_set), for what users must never wait for: `load` can
+    /// go on behind its caller, is told what it replaces, and may say how long its value lives.
+    ///
+    /// That takes a `load` that owns what it uses. With it, all that the cache or the
+    /// [`Options`] of the call say about slow origins holds for every caller: `soft_timeout`,
+    /// `hard_timeout`, `max_load` and `refresh_ahead`. In `get_or_set` and its kin, whose `load` may
+    /// borrow, the one caller that runs it waits for it; all others are served as here.
+    ///
+    /// `load` runs as a task of its own, on the runtime of the caller: it goes on when the caller is
+    /// dropped or waits no longer, and is dropped itself after [`max_load`](crate::Options::max_load),
+    /// 60 s unless told otherwise. The runtime needs its timer (`enable_time`), as `#[tokio::main]`
+    /// has it. Outside of tokio, `load` runs in its caller, without timeouts.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use cacheio_async::Source;
+    ///
+    /// let port = cache.fetch("port", |_| async move { "80".parse::<u16>() }).await?;
+    /// assert_eq!((port.value, port.source), (80, Source::Loaded));
+    ///
+    /// let port = cache.fetch("port", |_| async move { "80".parse::<u16>() }).await?;
+    /// assert_eq!((port.value, port.source), (80, Source::Hit));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `load`, shared; [`LoadError::Timeout`] after `hard_timeout` or `max_load`, when there
+    /// is nothing older to serve; [`LoadError::Reentrant`] when `load` waits for its own key.
+    ///
+    /// # Panics
+    ///
+    /// When `load` panics: in its own caller only, if that still waits, and one of those who wait
+    /// takes over.
+    pub async fn fetch<V: Value, E: Send + Sync + 'static, F>(
+        &self,
+        key: impl CacheKey,
+        load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+    ) -> Result<Fetched<V>, LoadError<E>>
+    where
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        self.fetch_with(key, Options::new(), load).await
+    }
+
+    /// As [`fetch`](Self::fetch), with options.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use cacheio_async::Options;
+    /// use std::time::Duration;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let options = Options::ttl(minute)
+    ///     .refresh_ahead(0.8)
+    ///     .stale_for(60 * minute)
+    ///     .soft_timeout(Duration::from_millis(100))
+    ///     .hard_timeout(Duration::from_secs(2));
+    /// let user = cache.fetch_with(("user", 42), options, |context| async move {
+    ///     // Users who are new may change soon.
+    ///     context.ttl(Duration::from_secs(10));
+    ///     Ok::<_, std::io::Error>(String::from("Ada"))
+    /// }).await?;
+    /// # assert_eq!(user.value, "Ada");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch`](Self::fetch).
+    ///
+    /// # Panics
+    ///
+    /// As [`fetch`](Self::fetch).
+    pub async fn fetch_with<V: Value, E: Send + Sync + 'static, F>(
+        &self,
+        key: impl CacheKey,
+        options: impl Into<Options>,
+        load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+    ) -> Result<Fetched<V>, LoadError<E>>
+    where
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let options = options.into();
+        if let Some(fetched) = self.engine.fetch_plain::<V>(&key, &options) {
+            return Ok(fetched);
+        }
+        let missed = self.engine.missed(&key);
+        let fetched = Box::pin(self.engine.fetch(missed, options, load)).await;
+        fetched.map_err(LoadError::from)
     }
 
     /// Gets the values of many keys, and loads all that are missing at once.
@@ -725,7 +822,8 @@ impl AsyncCache {
             let loading = load(missing);
             async { Ok::<_, Infallible>(loading.await) }
         };
-        Box::pin(self.engine.load_many(keys, &options.into(), load))
+        let manner = Manner::INFALLIBLE;
+        Box::pin(self.engine.load_many(keys, &options.into(), manner, load))
             .await
             .into_iter()
             .map(|answer| answer.unwrap_or_else(|failure| failure.panic()))
@@ -806,7 +904,8 @@ impl AsyncCache {
         L: IntoIterator<Item = (K, V)>,
         F: Future<Output = Result<L, E>>,
     {
-        Box::pin(self.engine.load_many(keys, &options.into(), load))
+        let manner = Manner::FALLIBLE;
+        Box::pin(self.engine.load_many(keys, &options.into(), manner, load))
             .await
             .into_iter()
             .map(|answer| answer.map_err(LoadError::from))
@@ -892,6 +991,9 @@ impl AsyncCache {
 /// - `default_ttl`: [`Config::default_ttl`](crate::Config::default_ttl)
 /// - `jitter`: 0
 /// - `stale_for`: 0; `retry_after`: 30 s
+/// - `refresh_ahead`: never
+/// - `soft_timeout`, `hard_timeout`: none; `max_load`: 60 s
+/// - `ttl_none`: as of any other value
 /// - `codec`: [`Json`](crate::Json)
 ///
 /// ```
@@ -934,7 +1036,7 @@ impl AsyncCacheBuilder {
     /// Lets entries expire earlier, each by another part of this fraction (0 to 1) of its TTL, so
     /// that what was stored together does not expire together.
     pub fn jitter(mut self, fraction: f64) -> Self {
-        self.settings.set_jitter(fraction);
+        self.settings.policies().jitter = Some(fraction);
         self
     }
 
@@ -957,14 +1059,58 @@ impl AsyncCacheBuilder {
     /// # Ok::<(), cacheio_async::Error>(())
     /// ```
     pub fn stale_for(mut self, duration: Duration) -> Self {
-        self.settings.set_stale_for(duration);
+        self.settings.policies().stale_for = Some(duration);
         self
     }
 
     /// How long after a failed load, for which something stale was served, none is tried again:
     /// 30 s, unless told otherwise. On a server, that holds for all its clients.
     pub fn retry_after(mut self, duration: Duration) -> Self {
-        self.settings.set_retry_after(duration);
+        self.settings.policies().retry_after = Some(duration);
+        self
+    }
+
+    /// When what is still live is loaded anew, so that nobody waits for it: after a fraction of its
+    /// TTL (a number), or by [`RefreshAhead::XFETCH`]; never, unless told otherwise.
+    ///
+    /// One caller of [`fetch`](AsyncCache::fetch) starts the load behind the scenes, and all go on
+    /// reading; of [`get_or_set`](AsyncCache::get_or_set), that one caller waits. A load that fails
+    /// changes nothing: it is tried again after `retry_after`.
+    pub fn refresh_ahead(mut self, ahead: impl Into<RefreshAhead>) -> Self {
+        self.settings.policies().refresh_ahead = Some(ahead.into());
+        self
+    }
+
+    /// How long a caller waits for a load when there is something stale to serve instead, counted
+    /// from the beginning of the load; zero serves it at once. Needs `stale_for`.
+    ///
+    /// The load goes on behind the scenes, and what it makes is stored. In
+    /// [`get_or_set`](AsyncCache::get_or_set) and its kin, the caller that runs it waits.
+    pub fn soft_timeout(mut self, duration: Duration) -> Self {
+        self.settings.policies().soft_timeout = Some(duration);
+        self
+    }
+
+    /// How long a caller waits for a load in any case; then it gets something stale, or
+    /// [`LoadError::Timeout`]. It does not hold where there is no error to return, as in
+    /// [`get_or_set`](AsyncCache::get_or_set), nor for what is not run on tokio.
+    pub fn hard_timeout(mut self, duration: Duration) -> Self {
+        self.settings.policies().hard_timeout = Some(duration);
+        self
+    }
+
+    /// How long a load may take until its key is free again for another: 60 s, unless told
+    /// otherwise. `Duration::MAX` is for ever. Those who wait for it get something stale, or [`LoadError::Timeout`]; the load of
+    /// a [`fetch`](AsyncCache::fetch) is dropped.
+    pub fn max_load(mut self, duration: Duration) -> Self {
+        self.settings.policies().max_load = Some(duration);
+        self
+    }
+
+    /// Another TTL for a loaded `None`, which may be something that does not exist yet; zero does
+    /// not store it.
+    pub fn ttl_none(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.settings.policies().ttl_none = Some(ttl.into());
         self
     }
 

@@ -4,6 +4,7 @@
 mod cache;
 #[cfg(any(feature = "memory", feature = "memcached", feature = "redis"))]
 mod factory;
+mod runtime;
 
 pub use cache::{AsyncCache, AsyncCacheBuilder};
 #[cfg(any(feature = "zstd", feature = "lz4"))]
@@ -18,9 +19,10 @@ pub use cacheio_core::Postcard;
 #[doc(inline)]
 pub use cacheio_core::{
     AsyncCacheable, AsyncStore, BoxError, BoxFuture, CLOCK_LAG, CacheKey, Clock, CoarseClock,
-    Codec, Config, Encode, Entry, Error, ErrorKind, Form, Json, Key, KeyParts, KeyRule, KeyWriter,
-    LoadError, Local, ManualClock, Meta, Object, Operation, Options, Payload, Result, Stats, Store,
-    SystemClock, Timestamp, Ttl, Value, config, configure, immediate_store, key_text,
+    Codec, Config, Encode, Entry, Error, ErrorKind, Fetched, Form, Json, Key, KeyParts, KeyRule,
+    KeyWriter, LoadContext, LoadError, Local, ManualClock, Meta, Object, Operation, Options,
+    Payload, RefreshAhead, Result, Source, Stats, Store, SystemClock, Timestamp, Ttl, Value,
+    config, configure, immediate_store, key_text,
 };
 #[cfg(feature = "macros")]
 #[doc(inline)]

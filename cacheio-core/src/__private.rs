@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use crate::{Local, Value};
 
-pub use crate::backend::Backend;
+pub use crate::backend::{Backend, Runner};
 pub use crate::circuit::{Attempt, Backoff, Circuit};
-pub use crate::engine::{Coordination, Engine, Failure, Loaded, Missed, Sharing, now};
+pub use crate::engine::{Coordination, Engine, Failure, Loaded, Manner, Missed, Sharing, now};
 pub use crate::error::overflow;
 pub use crate::own::{InMemory, Own};
+pub use crate::policies::Policies;
 pub use crate::settings::Settings;
 pub use crate::ttl::parse_duration;
 pub use crate::url::{CacheUrl, percent_decode};
@@ -349,9 +350,9 @@ pub async fn load<S: Shape, K: Keeping<S::Value>, F: Future<Output = S::Output>>
     call: Call<S::Error, impl FnOnce(&S::Value) -> bool>,
     body: impl FnOnce() -> F,
 ) -> S::Output {
-    let sharing = call.share.sharing();
+    let manner = call.share.manner();
     let loader = || loader::<S, K, F>(call.keep, body);
-    let loaded = engine.load(missed, &call.options, sharing, loader).await;
+    let loaded = engine.load(missed, &call.options, manner, loader).await;
     output::<S, K>(loaded, &call.share)
 }
 
@@ -364,9 +365,9 @@ pub async fn refresh<S: Shape, K: Keeping<S::Value>, F: Future<Output = S::Outpu
     call: Call<S::Error, impl FnOnce(&S::Value) -> bool>,
     body: impl FnOnce() -> F,
 ) -> S::Output {
-    let sharing = call.share.sharing();
+    let manner = call.share.manner();
     let loader = || loader::<S, K, F>(call.keep, body);
-    let loaded = engine.refresh(key, &call.options, sharing, loader).await;
+    let loaded = engine.refresh(key, &call.options, manner, loader).await;
     output::<S, K>(loaded, &call.share)
 }
 
@@ -425,10 +426,10 @@ async fn loader<S: Shape, K: Keeping<S::Value>, F: Future<Output = S::Output>>(
     body: impl FnOnce() -> F,
 ) -> Result<Loaded<K::Kept>, S::Error> {
     let value = S::split(body().await)?;
-    let keep = keep(&value);
+    let ttl = (!keep(&value)).then_some(Ttl::After(Duration::ZERO));
     Ok(Loaded {
         value: K::keep(value),
-        keep,
+        ttl,
     })
 }
 
@@ -444,15 +445,19 @@ fn output<S: Shape, K: Keeping<S::Value>>(
             (Err(error), Some(clone)) => clone(&error),
             (Err(_), None) => unreachable!("errors are shared only where they can be cloned"),
         }),
-        Err(Failure::Reentrant(error)) => panic!("cacheio: {error}"),
+        Err(Failure::Reentrant(error) | Failure::TimedOut(error)) => panic!("cacheio: {error}"),
     }
 }
 
 impl<E> Share<E> {
-    fn sharing(&self) -> Sharing {
-        match self.0 {
-            Some(_) => Sharing::Shared,
-            None => Sharing::Alone,
+    fn manner(&self) -> Manner {
+        Manner {
+            sharing: match self.0 {
+                Some(_) => Sharing::Shared,
+                None => Sharing::Alone,
+            },
+            // The error of a function cannot say so.
+            times_out: false,
         }
     }
 }

@@ -1,18 +1,25 @@
 //! How the engine reaches a store, from threads or from tasks.
 
 use std::fmt::Debug;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use crate::engine::Coordination;
 use crate::sync::{EventListener, Listener};
-use crate::{AsyncStore, Clock, Entry, Form, Key, KeyRule, Result, Store};
+use crate::{AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Result, Store};
+
+/// How long a task's load may take, unless it is said.
+const MAX_LOAD: Duration = Duration::from_secs(60);
 
 /// A store, and the world from which it is called.
 #[derive(Clone, Debug)]
 pub struct Backend {
     store: AnyStore,
     waiting: Waiting,
+    runner: Arc<dyn Runner>,
     form: Form,
     key_rule: KeyRule,
 }
@@ -27,6 +34,24 @@ enum AnyStore {
     Suspending(Arc<dyn AsyncStore>),
 }
 
+/// What runs loads behind their callers, and knows the time by which these wait.
+pub trait Runner: Debug + Send + Sync + 'static {
+    /// The time.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Runs a load behind its callers.
+    ///
+    /// # Errors
+    ///
+    /// The load, if it cannot be run here.
+    fn spawn(&self, load: BoxFuture<'static, ()>) -> Result<(), BoxFuture<'static, ()>>;
+
+    /// For tasks: is ready at a time. None where nothing could wake it.
+    fn sleep_until(&self, at: Instant) -> Option<BoxFuture<'static, ()>>;
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Waiting {
     BlocksTheThread,
@@ -35,17 +60,18 @@ enum Waiting {
 
 impl Backend {
     /// A store for threads.
-    pub fn threads(store: Arc<dyn Store>) -> Self {
+    pub fn threads(store: Arc<dyn Store>, runner: Arc<dyn Runner>) -> Self {
         Self {
             form: store.form(),
             key_rule: store.key_rule(),
             store: AnyStore::Direct(store),
             waiting: Waiting::BlocksTheThread,
+            runner,
         }
     }
 
     /// A store for tasks.
-    pub fn tasks(store: Arc<dyn AsyncStore>) -> Self {
+    pub fn tasks(store: Arc<dyn AsyncStore>, runner: Arc<dyn Runner>) -> Self {
         Self {
             form: store.form(),
             key_rule: store.key_rule(),
@@ -54,6 +80,7 @@ impl Backend {
                 None => AnyStore::Suspending(store),
             },
             waiting: Waiting::SuspendsTheTask,
+            runner,
         }
     }
 
@@ -92,11 +119,60 @@ impl Backend {
         }
     }
 
-    pub(crate) async fn wait(&self, listener: EventListener) {
-        match self.waiting {
-            Waiting::BlocksTheThread => listener.wait(),
-            Waiting::SuspendsTheTask => listener.await,
+    /// Waits until it is notified, or until a time; whether it was notified.
+    pub(crate) async fn wait(&self, listener: EventListener, until: Option<Instant>) -> bool {
+        match (self.waiting, until) {
+            (Waiting::BlocksTheThread, None) => {
+                listener.wait();
+                true
+            }
+            (Waiting::BlocksTheThread, Some(until)) => listener.wait_deadline(until).is_some(),
+            (Waiting::SuspendsTheTask, until) => self.within(until, listener).await.is_some(),
         }
+    }
+
+    /// What a future answers, if it does so by a time. A thread cannot be stopped: it waits.
+    pub(crate) async fn within<F: Future>(
+        &self,
+        until: Option<Instant>,
+        future: F,
+    ) -> Option<F::Output> {
+        let sleep = match self.waiting {
+            Waiting::BlocksTheThread => None,
+            Waiting::SuspendsTheTask => until.and_then(|until| self.runner.sleep_until(until)),
+        };
+        let Some(mut sleep) = sleep else {
+            return Some(future.await);
+        };
+        let mut future = pin!(future);
+        poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => sleep.as_mut().poll(context).map(|()| None),
+        })
+        .await
+    }
+
+    /// Whether loads are better run behind their callers, also when nobody asks for it: a task
+    /// that is dropped takes what it polls with it.
+    pub(crate) fn prefers_behind(&self) -> bool {
+        matches!(self.waiting, Waiting::SuspendsTheTask)
+    }
+
+    /// How long a load may take before its key is free, unless it is said. A thread may well run
+    /// for long, and goes on if it is left.
+    pub(crate) fn max_load(&self) -> Option<Duration> {
+        match self.waiting {
+            Waiting::BlocksTheThread => None,
+            Waiting::SuspendsTheTask => Some(MAX_LOAD),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.runner.now()
+    }
+
+    pub(crate) fn spawn(&self, load: BoxFuture<'static, ()>) -> Result<(), BoxFuture<'static, ()>> {
+        self.runner.spawn(load)
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {

@@ -1,4 +1,4 @@
-//! Which values are integers, told by what they serialize as.
+//! Which values are integers, and which are none, told by what they serialize as.
 
 use std::fmt;
 
@@ -12,11 +12,19 @@ pub(crate) fn digits(value: &(impl Serialize + ?Sized)) -> Option<String> {
     value.serialize(Digits).ok()
 }
 
+/// Whether a value serializes as none.
+pub(crate) fn is_none(value: &(impl Serialize + ?Sized)) -> bool {
+    matches!(value.serialize(Digits), Err(Other::None))
+}
+
 struct Digits;
 
 /// It is no integer.
 #[derive(Debug)]
-struct Other;
+enum Other {
+    None,
+    Something,
+}
 
 impl fmt::Display for Other {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,7 +36,7 @@ impl std::error::Error for Other {}
 
 impl ser::Error for Other {
     fn custom<T: fmt::Display>(_: T) -> Self {
-        Self
+        Self::Something
     }
 }
 
@@ -43,7 +51,7 @@ macro_rules! integers {
 macro_rules! others {
     ($($method:ident($($type:ty),*) -> $output:ty;)*) => {$(
         fn $method(self, $(_: $type),*) -> Result<$output, Other> {
-            Err(Other)
+            Err(Other::Something)
         }
     )*};
 }
@@ -74,6 +82,10 @@ impl Serializer for Digits {
         serialize_u128: u128;
     }
 
+    fn serialize_none(self) -> Result<String, Other> {
+        Err(Other::None)
+    }
+
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<String, Other> {
         value.serialize(self)
     }
@@ -93,11 +105,11 @@ impl Serializer for Digits {
         _: &'static str,
         _: &T,
     ) -> Result<String, Other> {
-        Err(Other)
+        Err(Other::Something)
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<String, Other> {
-        Err(Other)
+        Err(Other::Something)
     }
 
     others! {
@@ -107,7 +119,6 @@ impl Serializer for Digits {
         serialize_char(char) -> String;
         serialize_str(&str) -> String;
         serialize_bytes(&[u8]) -> String;
-        serialize_none() -> String;
         serialize_unit() -> String;
         serialize_unit_struct(&'static str) -> String;
         serialize_unit_variant(&'static str, u32, &'static str) -> String;
@@ -148,5 +159,12 @@ mod tests {
         assert_eq!(digits(&[7]), None);
         assert_eq!(digits(&true), None);
         assert_eq!(digits(&None::<u8>), None);
+    }
+
+    #[test]
+    fn what_is_none() {
+        assert!(is_none(&None::<u8>));
+        assert!(!is_none(&Some(7)));
+        assert!(!is_none(&()) && !is_none("") && !is_none(&[None::<u8>]));
     }
 }

@@ -8,6 +8,7 @@
 // Reached by the crates on top alone, where each method is documented.
 #![allow(missing_docs)]
 
+mod load;
 mod many;
 mod stale;
 
@@ -21,15 +22,12 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tracing::Instrument as _;
-
-use self::stale::Settled;
 use crate::backend::Backend;
-use crate::error::{overflow, reentrant};
-use crate::flight::{Flights, Join, Lead, Outcome, Write, Writes};
+use crate::error::overflow;
+use crate::flight::{Flights, Write, Writes};
 use crate::key::{Key, KeyBuffer};
-use crate::settings::{Checked, Settings, check_jitter};
-use crate::span::Span;
+use crate::policies::check_jitter;
+use crate::settings::{Checked, Settings};
 use crate::stats::{Count, Counters};
 use crate::sync::EventListener;
 use crate::tags::{Stamps, Tags};
@@ -38,7 +36,7 @@ use crate::value::downcast;
 use crate::wire::{self, Body};
 use crate::{
     CacheKey, Clock, Encode, Entry, Error, ErrorKind, Form, Json, LoadError, Meta, Object,
-    Operation, Options, Result, Stats, Ttl, Value,
+    Operation, Options, RefreshAhead, Result, Stats, Ttl, Value,
 };
 
 /// Polls a future that is never pending, because whatever it waits for blocks the thread.
@@ -91,20 +89,7 @@ impl fmt::Debug for Coordination {
     }
 }
 
-/// What a loader made.
-#[derive(Debug)]
-pub struct Loaded<V> {
-    /// The value.
-    pub value: V,
-    /// Whether to store it.
-    pub keep: bool,
-}
-
-impl<V> From<V> for Loaded<V> {
-    fn from(value: V) -> Self {
-        Self { value, keep: true }
-    }
-}
+pub use self::load::{Loaded, Manner, Sharing};
 
 /// An entry, and for how long it is stored.
 type Prepared = (Entry, Option<Duration>);
@@ -118,15 +103,18 @@ pub enum Failure<E> {
     Own(E),
     /// It would have waited for itself.
     Reentrant(Error),
+    /// It took too long.
+    TimedOut(Error),
 }
 
-/// What becomes of a loader's error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
-    /// All who waited get it.
-    Shared,
-    /// It is its caller's own; those who waited run their loaders.
-    Alone,
+/// What is noted about a value besides itself.
+#[derive(Clone, Copy, Debug)]
+struct Making {
+    stale_for: Duration,
+    ahead: RefreshAhead,
+    load_time: Duration,
+    /// Whether its age is to be known in any case.
+    dated: bool,
 }
 
 /// A key that was no plain hit, for the load that follows.
@@ -148,7 +136,7 @@ impl Engine {
         Ok(Self {
             coordination: backend.coordination().unwrap_or_default(),
             clock: backend.clock(),
-            spans: AtomicBool::new(!settings.stale_for.is_zero()),
+            spans: AtomicBool::new(settings.policies.writes_spans()),
             backend,
             settings,
             counters: Counters::new(),
@@ -187,7 +175,10 @@ impl Engine {
 
     /// An entry, if there is a live one, as the type asked for.
     fn read<V: Value>(&self, entry: Option<Entry>) -> Result<Option<Arc<V::Stored>>> {
-        Ok(self.look::<V>(entry, Duration::ZERO)?.live())
+        Ok(self
+            .look::<V>(entry, Duration::ZERO)?
+            .live()
+            .map(|kept| kept.value))
     }
 
     /// What is stored, as the type asked for.
@@ -303,7 +294,7 @@ impl Engine {
         }
         let failed = |error: Error| error.during(Operation::SetMany);
         let keys: Vec<Key<'_>> = texts.iter().map(|text| Key::new(text)).collect();
-        let lifetime = self.lifetime(options.ttl, options.jitter).map_err(failed)?;
+        let lifetime = self.lifetime(options.ttl, &options).map_err(failed)?;
         if keys.is_empty() {
             return Ok(());
         }
@@ -318,18 +309,17 @@ impl Engine {
         };
         self.can_tag(&options.tags).map_err(failed)?;
         let stamps = self.stamp(&options);
-        let stale_for = options.stale_for.unwrap_or_default();
+        let making = Making::of_write(&options);
         let mut prepared = Vec::with_capacity(keys.len());
         for (key, value) in keys.iter().zip(values) {
-            let span = self.span(ttl, stale_for);
-            let entry = self.entry(value.into_object(), &stamps, span);
+            let entry = self.entry(value.into_object(), &stamps, ttl, making);
             prepared.push((
                 *key,
                 entry.map_err(|error| about(error, Operation::SetMany, key))?,
             ));
         }
         let _writes = self.write_many(&keys).await;
-        let ttl = physical(ttl, stale_for);
+        let ttl = physical(ttl, making.stale_for);
         self.backend.set_many(prepared, ttl).await.map_err(failed)
     }
 
@@ -387,7 +377,7 @@ impl Engine {
             // The negation of a decrement that does not fit.
             let by = by.ok_or_else(overflow)?;
             self.untagged(&options)?;
-            let Lifetime::Live(ttl) = self.lifetime(options.ttl, options.jitter)? else {
+            let Lifetime::Live(ttl) = self.lifetime(options.ttl, &options)? else {
                 return Err(Error::new(
                     ErrorKind::Config,
                     "a counter with a TTL of zero would be gone at once",
@@ -405,7 +395,7 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let touch = async {
-            match self.lifetime(ttl, None)? {
+            match self.lifetime(ttl, &Options::new())? {
                 Lifetime::Live(ttl) if self.reads_spans() => self.retime(&key, ttl).await,
                 Lifetime::Live(ttl) => self.backend.touch(&key, ttl).await,
                 Lifetime::Zero => {
@@ -448,222 +438,6 @@ impl Engine {
             .map_err(|error| error.during(Operation::Ping))
     }
 
-    // One load a key.
-
-    /// Gets a value or loads it: the heart of `get_or_set`, after [`get_plain`](Self::get_plain).
-    ///
-    /// # Errors
-    ///
-    /// When the loader fails, or would wait for itself. The store's failures are none.
-    pub async fn load<V, E, F>(
-        &self,
-        missed: Missed,
-        options: &Options,
-        sharing: Sharing,
-        loader: impl FnOnce() -> F,
-    ) -> Result<V, Failure<E>>
-    where
-        V: Value,
-        E: Send + Sync + 'static,
-        F: Future<Output = Result<Loaded<V>, E>>,
-    {
-        let key = Key::new(&missed.0);
-        let mut ended = Some(self.flights().ended(&key));
-        let found = self.find::<V>(&key, options).await;
-        self.count_lookup(found.as_live());
-        let mut replaces = match self.settled(&key, found).await {
-            Settled::Live(value) | Settled::Stale(value) => return Ok(V::from_stored(value)),
-            Settled::Missing { replaces } => replaces,
-        };
-        loop {
-            let stamps = self.stamp(options);
-            match self.flights().join(&key, ended.take(), stamps, None) {
-                Join::Circle => return Err(Failure::Reentrant(reentrant(key.text()))),
-                Join::Lead(lead) => {
-                    if lead.must_reread() {
-                        let found = self.find::<V>(&key, options).await;
-                        replaces = match self.settled(&key, found).await {
-                            Settled::Live(value) => {
-                                lead.land(|| Outcome::Value(value.clone()));
-                                return Ok(V::from_stored(value));
-                            }
-                            // Whoever waits looks for what it takes.
-                            Settled::Stale(value) => {
-                                lead.land(|| Outcome::FailedAlone);
-                                return Ok(V::from_stored(value));
-                            }
-                            Settled::Missing { replaces } => replaces,
-                        };
-                    }
-                    return self
-                        .lead(lead, &key, options, replaces, sharing, loader)
-                        .await;
-                }
-                Join::Wait(mut wait) => {
-                    self.counters.add(Count::Wait);
-                    if let Some(landed) = wait.take_listener() {
-                        self.wait(landed).await;
-                    }
-                    let outcome = wait.outcome();
-                    if let Some(Outcome::Failed(_) | Outcome::FailedAlone) = &outcome
-                        && let Some(value) = self.fall_back::<V>(&key, options).await
-                    {
-                        return Ok(V::from_stored(value));
-                    }
-                    match outcome {
-                        Some(Outcome::Value(object)) => {
-                            // Of a type that cannot be read as this one: load it again.
-                            if let Ok(value) = self.object_as::<V>(&object) {
-                                return Ok(V::from_stored(value));
-                            }
-                        }
-                        Some(Outcome::Failed(error)) if sharing == Sharing::Shared => {
-                            if let Ok(error) = error.downcast::<E>() {
-                                return Err(Failure::Load(error));
-                            }
-                        }
-                        Some(Outcome::Failed(_) | Outcome::FailedAlone) => {
-                            drop(wait);
-                            let error = match self.run(loader).await {
-                                Ok(loaded) => return Ok(loaded.value),
-                                Err(error) => error,
-                            };
-                            let value = self.fall_back::<V>(&key, options).await;
-                            return value.map(V::from_stored).ok_or(Failure::Own(error));
-                        }
-                        None => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// Loads a key whatever the store has, and whatever other load is under way.
-    ///
-    /// # Errors
-    ///
-    /// When the loader fails.
-    pub async fn refresh<V, E, F>(
-        &self,
-        key: impl CacheKey,
-        options: &Options,
-        sharing: Sharing,
-        loader: impl FnOnce() -> F,
-    ) -> Result<V, Failure<E>>
-    where
-        V: Value,
-        E: Send + Sync + 'static,
-        F: Future<Output = Result<Loaded<V>, E>>,
-    {
-        let text = self.text(&key);
-        let key = Key::new(&text);
-        let lead = self.take_over(&key, options).await;
-        self.lead(lead, &key, options, true, sharing, loader).await
-    }
-
-    /// Leads a key's flight, whatever other is under way.
-    async fn take_over(&self, key: &Key<'_>, options: &Options) -> Lead {
-        loop {
-            match self.flights().lead(key, self.stamp(options)) {
-                Ok(lead) => return lead,
-                Err(publishing) => self.wait(publishing).await,
-            }
-        }
-    }
-
-    /// Runs the loader, and stores what it makes. When it fails, what is stale is served.
-    ///
-    /// `replaces` says whether what is in the store has to go, also when the value is not stored.
-    async fn lead<V, E, F>(
-        &self,
-        lead: Lead,
-        key: &Key<'_>,
-        options: &Options,
-        replaces: bool,
-        sharing: Sharing,
-        loader: impl FnOnce() -> F,
-    ) -> Result<V, Failure<E>>
-    where
-        V: Value,
-        E: Send + Sync + 'static,
-        F: Future<Output = Result<Loaded<V>, E>>,
-    {
-        // Whoever asks for a new value is told that there is none.
-        let serves_stale = !lead.replaces();
-        let loaded = match lead.frame().run(self.run(loader)).await {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                let fallen = match serves_stale {
-                    true => self.fall_back::<V>(key, options).await,
-                    false => None,
-                };
-                let failure = match sharing {
-                    Sharing::Alone => {
-                        lead.land(|| Outcome::FailedAlone);
-                        Failure::Own(error)
-                    }
-                    Sharing::Shared => {
-                        let error = Arc::new(error);
-                        lead.land(|| Outcome::Failed(error.clone()));
-                        Failure::Load(error)
-                    }
-                };
-                return fallen.map(V::from_stored).ok_or(failure);
-            }
-        };
-        let value = loaded.value.into_stored();
-        let object = Arc::clone(&value) as Arc<dyn Object>;
-        // Encoding is done before anyone is kept waiting by the publishing.
-        let prepared = match loaded.keep {
-            true => self.prepare(object, options, lead.stamps(), self.stale_for(options)),
-            false => Ok(None),
-        };
-        let published = match prepared {
-            Ok(prepared) => self.publish(&lead, key, prepared, replaces).await,
-            Err(error) => Err(error),
-        };
-        lead.land(|| Outcome::Value(Arc::clone(&value) as Arc<dyn Object>));
-        if let Err(error) = published {
-            self.store_failed(&about(error, Operation::Set, key));
-        }
-        Ok(V::from_stored(value))
-    }
-
-    /// Runs a loader, counted and in a span.
-    async fn run<T, E, F>(&self, loader: impl FnOnce() -> F) -> Result<T, E>
-    where
-        F: Future<Output = Result<T, E>>,
-    {
-        self.counters.add(Count::Load);
-        let span = tracing::debug_span!(target: "cacheio", "load");
-        let loaded = async { loader().await }.instrument(span).await;
-        if loaded.is_err() {
-            self.counters.add(Count::LoadError);
-        }
-        loaded
-    }
-
-    /// Stores what was loaded, unless a write came between.
-    async fn publish(
-        &self,
-        lead: &Lead,
-        key: &Key<'_>,
-        prepared: Option<Prepared>,
-        replaces: bool,
-    ) -> Result<()> {
-        let is_needed = prepared.is_some() || replaces;
-        if !is_needed || !lead.begin_publishing() {
-            return Ok(());
-        }
-        let publish = async {
-            match prepared {
-                Some((entry, ttl)) => self.backend.set(key, entry, ttl).await,
-                None => self.backend.delete(key).await.map(drop),
-            }
-        };
-        lead.frame().run(publish).await
-    }
-
     // The parts.
 
     fn flights(&self) -> &Flights {
@@ -694,8 +468,9 @@ impl Engine {
         keys.into_iter().map(|key| self.text(&key)).collect()
     }
 
-    fn lifetime(&self, ttl: Ttl, jitter: Option<f64>) -> Result<Lifetime> {
-        let jitter = jitter.unwrap_or(self.settings.jitter);
+    fn lifetime(&self, ttl: Ttl, options: &Options) -> Result<Lifetime> {
+        let jitter = self.policy(options, |policies| policies.jitter);
+        let jitter = jitter.unwrap_or_default();
         let random = if jitter > 0.0 { random_fraction() } else { 0.0 };
         lifetime(
             ttl,
@@ -711,28 +486,55 @@ impl Engine {
         object: Arc<dyn Object>,
         options: &Options,
     ) -> Result<Option<Prepared>> {
-        let stale_for = options.stale_for.unwrap_or_default();
-        self.prepare(object, options, &self.stamp(options), stale_for)
+        let making = Making::of_write(options);
+        self.prepare(object, options.ttl, options, &self.stamp(options), making)
     }
 
     fn prepare(
         &self,
         object: Arc<dyn Object>,
+        ttl: Ttl,
         options: &Options,
         stamps: &Stamps,
-        stale_for: Duration,
+        making: Making,
     ) -> Result<Option<Prepared>> {
-        let Lifetime::Live(ttl) = self.lifetime(options.ttl, options.jitter)? else {
+        let Lifetime::Live(ttl) = self.lifetime(ttl, options)? else {
             return Ok(None);
         };
         self.can_tag(&options.tags)?;
-        let entry = self.entry(object, stamps, self.span(ttl, stale_for))?;
-        Ok(Some((entry, physical(ttl, stale_for))))
+        let entry = self.entry(object, stamps, ttl, making)?;
+        Ok(Some((entry, physical(ttl, making.stale_for))))
+    }
+
+    /// What is noted about a value that was loaded.
+    fn making(&self, options: &Options, load_time: Duration, dated: bool) -> Making {
+        Making {
+            stale_for: self.stale_for(options),
+            ahead: self.refresh_ahead(options),
+            load_time,
+            dated,
+        }
+    }
+
+    /// The TTL of a value that was loaded: as its loader says, or as a `None`, or as the call.
+    fn ttl_of(&self, object: &dyn Object, said: Option<Ttl>, options: &Options) -> Ttl {
+        let of_none = || {
+            let ttl = self.policy(options, |policies| policies.ttl_none)?;
+            object.is_none().then_some(ttl)
+        };
+        said.or_else(of_none).unwrap_or(options.ttl)
     }
 
     /// A value in the form that the store keeps.
-    fn entry(&self, object: Arc<dyn Object>, stamps: &Stamps, span: Option<Span>) -> Result<Entry> {
+    fn entry(
+        &self,
+        object: Arc<dyn Object>,
+        stamps: &Stamps,
+        ttl: Option<Duration>,
+        making: Making,
+    ) -> Result<Entry> {
         let codec = &*self.settings.codec;
+        let span = self.span(ttl, making);
         if self.backend.form() == Form::Bytes {
             return Ok(Entry::bytes(match (span, object.digits()) {
                 (Some(span), _) => wire::seal_with(span, &object.encode(codec)?),
@@ -742,7 +544,7 @@ impl Engine {
         }
         let mut entry = Entry::object(object);
         if !stamps.is_empty() || span.is_some() {
-            entry.meta = Some(Arc::new(Meta::new(stamps.clone(), span)));
+            entry.meta = Some(Arc::new(Meta::new(stamps.clone(), span, making.ahead)));
         }
         Ok(entry)
     }
@@ -784,7 +586,7 @@ impl Engine {
     }
 
     async fn wait(&self, listener: EventListener) {
-        self.backend.wait(listener).await;
+        self.backend.wait(listener, None).await;
     }
 
     #[cold]
@@ -806,6 +608,7 @@ impl<E> From<Failure<E>> for LoadError<E> {
             Failure::Load(error) => Self::Load(error),
             Failure::Own(error) => Self::Load(Arc::new(error)),
             Failure::Reentrant(error) => Self::Reentrant(error),
+            Failure::TimedOut(error) => Self::Timeout(error),
         }
     }
 }
@@ -816,7 +619,21 @@ impl Failure<Infallible> {
         match self {
             Self::Load(never) => match *never {},
             Self::Own(never) => match never {},
-            Self::Reentrant(error) => panic!("cacheio: {error}"),
+            Self::Reentrant(error) | Self::TimedOut(error) => panic!("cacheio: {error}"),
+        }
+    }
+}
+
+impl Making {
+    /// Of what a caller writes: only what the call itself says, so that entries which are set stay
+    /// what other programs read.
+    fn of_write(options: &Options) -> Self {
+        let policies = &options.policies;
+        Self {
+            stale_for: policies.stale_for.unwrap_or_default(),
+            ahead: policies.refresh_ahead.unwrap_or(RefreshAhead::Never),
+            load_time: Duration::ZERO,
+            dated: false,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::span::Span;
 use crate::tags::Stamps;
-use crate::{Object, Timestamp};
+use crate::{Object, RefreshAhead, Timestamp};
 
 /// What a store keeps under a key.
 #[derive(Clone, Debug)]
@@ -62,25 +62,30 @@ pub enum Form {
 pub struct Meta {
     pub(crate) tags: Stamps,
     pub(crate) span: Option<Span>,
+    /// When it is to be loaded anew while it is live.
+    ahead: RefreshAhead,
     /// Until when a load that failed is not tried again; in nanoseconds of the store's clock.
     retry_at: AtomicU64,
 }
 
 impl Meta {
-    pub(crate) fn new(tags: Stamps, span: Option<Span>) -> Self {
+    pub(crate) fn new(tags: Stamps, span: Option<Span>, ahead: RefreshAhead) -> Self {
         Self {
             tags,
             span,
+            ahead,
             retry_at: AtomicU64::new(0),
         }
     }
 
     /// From when on the entry must not be served without a closer look.
     pub fn attend_at(&self) -> Timestamp {
-        if self.tags.is_empty() {
-            self.span.map_or(Timestamp::MAX, |span| span.expires)
-        } else {
-            Timestamp::MIN
+        if !self.tags.is_empty() {
+            return Timestamp::MIN;
+        }
+        match self.span {
+            Some(span) => span.expires.min(span.due_from(self.ahead)),
+            None => Timestamp::MAX,
         }
     }
 
@@ -102,7 +107,7 @@ impl Meta {
     pub fn touched(&self, expires: Timestamp) -> (Self, Timestamp) {
         let span = self.span.map(|span| span.touched(expires));
         let ends = span.map_or(expires, |span| span.ends);
-        (Self::new(self.tags.clone(), span), ends)
+        (Self::new(self.tags.clone(), span, self.ahead), ends)
     }
 
     pub(crate) fn may_retry(&self, now: Timestamp) -> bool {

@@ -76,6 +76,17 @@ impl Error {
         self
     }
 
+    /// The same error once more; one of ours has no source.
+    pub(crate) fn same(&self) -> Self {
+        Self(Box::new(Details {
+            kind: self.0.kind,
+            operation: self.0.operation,
+            key: self.0.key.clone(),
+            message: self.0.message.clone(),
+            source: None,
+        }))
+    }
+
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -231,6 +242,9 @@ pub enum LoadError<E> {
     /// The loader waits for the key that it is loading, directly or through the loader of another
     /// key: waiting would never end. The error names the key.
     Reentrant(Error),
+    /// The load took longer than `hard_timeout` or `max_load`, and there was nothing older to
+    /// serve. The error names the key.
+    Timeout(Error),
 }
 
 impl<E> LoadError<E> {
@@ -238,7 +252,7 @@ impl<E> LoadError<E> {
     pub fn load_error(&self) -> Option<&E> {
         match self {
             Self::Load(error) => Some(error),
-            Self::Reentrant(_) => None,
+            Self::Reentrant(_) | Self::Timeout(_) => None,
         }
     }
 
@@ -251,7 +265,7 @@ impl<E> LoadError<E> {
     pub fn into_load_error(self) -> Result<E, Self> {
         match self {
             Self::Load(error) => Arc::try_unwrap(error).map_err(Self::Load),
-            other @ Self::Reentrant(_) => Err(other),
+            other @ (Self::Reentrant(_) | Self::Timeout(_)) => Err(other),
         }
     }
 }
@@ -260,7 +274,8 @@ impl<E> Clone for LoadError<E> {
     fn clone(&self) -> Self {
         match self {
             Self::Load(error) => Self::Load(Arc::clone(error)),
-            Self::Reentrant(error) => Self::Reentrant(reentrant(error.key().unwrap_or_default())),
+            Self::Reentrant(error) => Self::Reentrant(error.same()),
+            Self::Timeout(error) => Self::Timeout(error.same()),
         }
     }
 }
@@ -270,6 +285,7 @@ impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
         match self {
             Self::Load(error) => f.debug_tuple("Load").field(error).finish(),
             Self::Reentrant(error) => f.debug_tuple("Reentrant").field(error).finish(),
+            Self::Timeout(error) => f.debug_tuple("Timeout").field(error).finish(),
         }
     }
 }
@@ -279,7 +295,7 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
         match self {
             // There is no `source` over every `E`: `{:#}` is how `anyhow` shows its causes.
             Self::Load(error) => write!(f, "{error:#}"),
-            Self::Reentrant(error) => fmt::Display::fmt(error, f),
+            Self::Reentrant(error) | Self::Timeout(error) => fmt::Display::fmt(error, f),
         }
     }
 }
@@ -296,6 +312,32 @@ pub(crate) fn reentrant(key: &str) -> Error {
     )
     .during(Operation::Load)
     .with_key(key)
+}
+
+/// The one wording of "this takes too long".
+pub(crate) fn timed_out(key: &str, limit: Limit) -> Error {
+    let message = match limit {
+        Limit::Caller => {
+            "the load took longer than hard_timeout, and there is nothing older to serve; \
+             stale_for keeps something, a longer hard_timeout waits for it"
+        }
+        Limit::Load => {
+            "the load took longer than max_load and was given up, and there is nothing older to \
+             serve; the next caller loads anew"
+        }
+        Limit::Runtime => "the load was dropped with the runtime that ran it",
+    };
+    Error::new(ErrorKind::Timeout, message)
+        .during(Operation::Load)
+        .with_key(key)
+}
+
+/// What ended the waiting for a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    Caller,
+    Load,
+    Runtime,
 }
 
 /// The one wording of "this counter is full".

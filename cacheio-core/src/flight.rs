@@ -15,6 +15,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::scope::{Edge, Frame};
 use crate::sync::{AtomicU64, Event, EventListener, Mutex, MutexGuard, Ordering};
@@ -68,8 +69,27 @@ struct Flight {
     hash: u64,
     /// What the tags' counters said before the load began.
     stamps: Stamps,
+    schedule: Schedule,
     landed: Event,
     state: Mutex<State>,
+}
+
+/// When a flight begins, and when it is given up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    pub(crate) begins: Instant,
+    pub(crate) overdue: Option<Instant>,
+}
+
+impl Schedule {
+    /// Of a load that begins now and may take so long.
+    pub(crate) fn new(now: Instant, max_load: Option<Duration>) -> Self {
+        Self {
+            begins: now,
+            // What is too long to be counted is for ever.
+            overdue: max_load.and_then(|max_load| now.checked_add(max_load)),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -98,6 +118,8 @@ pub(crate) enum Outcome {
     Failed(Arc<dyn Any + Send + Sync>),
     /// That the loader failed, with an error that cannot be shared.
     FailedAlone,
+    /// That the load took too long.
+    TimedOut,
 }
 
 /// What becomes of a caller that missed.
@@ -122,16 +144,23 @@ impl Flights {
     ///
     /// `ended` is what [`ended`](Self::ended) said before the reading; if another load or write
     /// has ended since, or it was not asked, the leader has to read again. `frame` is that of the
-    /// batch which the flight is to be part of.
+    /// batch which the flight is to be part of. A flight that is overdue is given up.
     pub(crate) fn join(
         &self,
         key: &Key<'_>,
         ended: Option<u64>,
         stamps: Stamps,
+        schedule: Schedule,
         frame: Option<&Arc<Frame>>,
     ) -> Join {
         let stripe = self.stripe(key.hash());
-        let register = stripe.lock();
+        let mut register = stripe.lock();
+        if let Some(flight) = register.flights.get(key.text())
+            && flight.is_overdue(schedule.begins)
+        {
+            let flight = Arc::clone(flight);
+            register.give_up(&flight);
+        }
         if let Some(flight) = register.flights.get(key.text()) {
             let mut state = flight.state();
             let joinable = flight.stamps.are_current();
@@ -142,7 +171,6 @@ impl Flights {
                     Ok(edge) => {
                         state.waiting += 1;
                         Join::Wait(Wait {
-                            listener: Some(flight.landed.listen()),
                             flight: Arc::clone(flight),
                             joined: joinable,
                             _edge: edge,
@@ -154,7 +182,8 @@ impl Flights {
         }
         let reread = ended != Some(stripe.ended.load(Ordering::SeqCst));
         let frame = frame.map_or_else(Frame::new, Arc::clone);
-        Join::Lead(self.open(register, key, stamps, frame, reread, false))
+        let flight = Flight::new(frame.id(), key, stamps, schedule);
+        Join::Lead(self.open(register, flight, frame, reread))
     }
 
     /// Opens a flight of a key whatever other is under way, as a write would: the other is
@@ -163,34 +192,46 @@ impl Flights {
     /// # Errors
     ///
     /// What to wait for first, if the other is being stored.
-    pub(crate) fn lead(&self, key: &Key<'_>, stamps: Stamps) -> Result<Lead, EventListener> {
+    pub(crate) fn lead(
+        &self,
+        key: &Key<'_>,
+        stamps: Stamps,
+        schedule: Schedule,
+        frame: &Arc<Frame>,
+    ) -> Result<Lead, EventListener> {
         let mut register = self.stripe(key.hash()).lock();
         match register.invalidate(key.text()) {
             Some(publishing) => Err(publishing),
-            None => Ok(self.open(register, key, stamps, Frame::new(), false, true)),
+            None => {
+                let flight = Flight::new(frame.id(), key, stamps, schedule);
+                Ok(self.open(register, flight, Arc::clone(frame), false))
+            }
         }
+    }
+
+    /// Gives up a flight that is overdue, unless it has ended or is being stored: those who wait
+    /// for it are told. Whether it was this call that did.
+    pub(crate) fn give_up(&self, wait: &Wait) -> bool {
+        self.stripe(wait.flight.hash).lock().give_up(&wait.flight)
     }
 
     fn open(
         &self,
         mut register: MutexGuard<'_, Register>,
-        key: &Key<'_>,
-        stamps: Stamps,
+        flight: Flight,
         frame: Arc<Frame>,
         reread: bool,
-        replaces: bool,
     ) -> Lead {
-        let flight = Arc::new(Flight::new(frame.id(), key, stamps));
+        let flight = Arc::new(flight);
         register
             .flights
-            .insert(key.text().into(), Arc::clone(&flight));
+            .insert(flight.key.clone(), Arc::clone(&flight));
         drop(register);
         Lead {
             frame,
             stripes: Arc::clone(&self.stripes),
             flight,
             reread,
-            replaces,
             landed: false,
         }
     }
@@ -257,6 +298,26 @@ impl Register {
         publishing
     }
 
+    /// Takes a flight off that takes too long, unless it has ended or is being stored.
+    fn give_up(&mut self, flight: &Arc<Flight>) -> bool {
+        let mut state = flight.state();
+        if matches!(state.phase, Phase::Publishing | Phase::Landed(_)) {
+            return false;
+        }
+        state.phase = Phase::Landed(Some(Outcome::TimedOut));
+        drop(state);
+        self.remove(flight);
+        flight.landed.notify(usize::MAX);
+        true
+    }
+
+    fn remove(&mut self, flight: &Arc<Flight>) {
+        let registered = self.flights.get(&*flight.key);
+        if registered.is_some_and(|registered| Arc::ptr_eq(registered, flight)) {
+            self.flights.remove(&*flight.key);
+        }
+    }
+
     fn invalidate_all(&mut self, prefix: &str) -> Vec<EventListener> {
         let mut publishing = Vec::new();
         self.flights.retain(|key, flight| {
@@ -281,12 +342,13 @@ impl Register {
 }
 
 impl Flight {
-    fn new(id: u64, key: &Key<'_>, stamps: Stamps) -> Self {
+    fn new(id: u64, key: &Key<'_>, stamps: Stamps, schedule: Schedule) -> Self {
         Self {
             id,
             key: key.text().into(),
             hash: key.hash(),
             stamps,
+            schedule,
             landed: Event::new(),
             state: Mutex::new(State {
                 phase: Phase::Loading,
@@ -297,6 +359,10 @@ impl Flight {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.schedule.overdue.is_some_and(|overdue| overdue <= now)
     }
 
     /// Keeps it from being stored, or says what to wait for if it is.
@@ -324,7 +390,6 @@ pub(crate) struct Lead {
     flight: Arc<Flight>,
     frame: Arc<Frame>,
     reread: bool,
-    replaces: bool,
     landed: bool,
 }
 
@@ -335,9 +400,25 @@ impl Lead {
         self.reread
     }
 
-    /// Whether what is in the store has to go, also when the value is not stored.
-    pub(crate) fn replaces(&self) -> bool {
-        self.replaces
+    /// Waits for the flight itself, as those do who join it: for who has another run it.
+    pub(crate) fn watch(&self) -> Wait {
+        self.flight.state().waiting += 1;
+        Wait {
+            flight: Arc::clone(&self.flight),
+            joined: true,
+            // It is new: nobody waits for it who could be waited for.
+            _edge: Edge::wait_for(self.flight.id).unwrap_or(None),
+        }
+    }
+
+    /// Whether those who waited have been told that it took too long.
+    pub(crate) fn is_given_up(&self) -> bool {
+        matches!(self.flight.state().phase, Phase::Landed(_))
+    }
+
+    /// When the load is given up.
+    pub(crate) fn overdue(&self) -> Option<Instant> {
+        self.flight.schedule.overdue
     }
 
     /// Where to run the loader.
@@ -372,16 +453,12 @@ impl Lead {
     fn end(&self, outcome: impl FnOnce() -> Option<Outcome>) {
         let stripe = self.stripe();
         let mut register = stripe.lock();
-        let key = &*self.flight.key;
-        if register
-            .flights
-            .get(key)
-            .is_some_and(|flight| Arc::ptr_eq(flight, &self.flight))
-        {
-            register.flights.remove(key);
-        }
+        register.remove(&self.flight);
         let mut state = self.flight.state();
-        state.phase = Phase::Landed(if state.waiting > 0 { outcome() } else { None });
+        // Those who waited for one that was given up have been told.
+        if !matches!(state.phase, Phase::Landed(_)) {
+            state.phase = Phase::Landed(if state.waiting > 0 { outcome() } else { None });
+        }
         drop(state);
         stripe.end();
         drop(register);
@@ -405,16 +482,28 @@ impl Drop for Lead {
 #[derive(Debug)]
 pub(crate) struct Wait {
     flight: Arc<Flight>,
-    listener: Option<EventListener>,
     /// Whether the outcome is for this caller, or it only waits for the flight to be over.
     joined: bool,
     _edge: Option<Edge>,
 }
 
 impl Wait {
-    /// What to wait for before [`outcome`](Self::outcome) is asked; given once.
-    pub(crate) fn take_listener(&mut self) -> Option<EventListener> {
-        self.listener.take()
+    /// What to wait for before [`outcome`](Self::outcome) is asked; nothing, if it is over.
+    pub(crate) fn listener(&self) -> Option<EventListener> {
+        match self.flight.state().phase {
+            Phase::Landed(_) => None,
+            _ => Some(self.flight.landed.listen()),
+        }
+    }
+
+    /// The key.
+    pub(crate) fn key(&self) -> Key<'_> {
+        Key::new(&self.flight.key)
+    }
+
+    /// When the load began, and when it is given up.
+    pub(crate) fn schedule(&self) -> Schedule {
+        self.flight.schedule
     }
 
     /// The outcome, or none if the flight was abandoned: then the caller joins again.

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::Ttl;
+use crate::policies::Policies;
+use crate::{RefreshAhead, Ttl};
 
 /// What one call asks for, where it differs from what the cache was built with.
 ///
@@ -14,7 +15,7 @@ use crate::Ttl;
 ///
 /// - `ttl`: the cache's default
 /// - `tags`: none
-/// - `jitter`, `stale_for`, `retry_after`: the cache's
+/// - everything else: the cache's
 ///
 /// ```
 /// use cacheio_core::Options;
@@ -27,9 +28,8 @@ use crate::Ttl;
 pub struct Options {
     pub(crate) ttl: Ttl,
     pub(crate) tags: Vec<Cow<'static, str>>,
-    pub(crate) jitter: Option<f64>,
-    pub(crate) stale_for: Option<Duration>,
-    pub(crate) retry_after: Option<Duration>,
+    pub(crate) policies: Policies,
+    pub(crate) force_refresh: bool,
 }
 
 impl Options {
@@ -55,12 +55,12 @@ impl Options {
 
     /// Lets the entry expire earlier, by a random part of this fraction (0 to 1) of its TTL.
     pub fn jitter(mut self, fraction: f64) -> Self {
-        self.jitter = Some(fraction);
+        self.policies.jitter = Some(fraction);
         self
     }
 
-    /// For how long after its TTL the entry is served when the load that is to replace it fails.
-    /// Zero: not at all.
+    /// For how long after its TTL the entry is served when the load that is to replace it fails,
+    /// or takes longer than a timeout. Zero: not at all.
     ///
     /// It is never served later than its TTL and this together, counted from the load that made
     /// it. A `set` keeps its entry so long only if it is told so here, a load also if the cache
@@ -74,13 +74,61 @@ impl Options {
     /// let options = Options::ttl(minute).stale_for(minute * 60);
     /// ```
     pub fn stale_for(mut self, duration: Duration) -> Self {
-        self.stale_for = Some(duration);
+        self.policies.stale_for = Some(duration);
         self
     }
 
-    /// How long after a failed load, for which something stale was served, none is tried again.
+    /// How long after a failed load, in whose place something older was served, none is tried
+    /// again.
     pub fn retry_after(mut self, duration: Duration) -> Self {
-        self.retry_after = Some(duration);
+        self.policies.retry_after = Some(duration);
+        self
+    }
+
+    /// When the entry is loaded anew while it is still live: after a fraction of its TTL (a
+    /// number), or by [`RefreshAhead::XFETCH`]. One caller of `get_or_set` and its kin starts it,
+    /// all others go on reading.
+    pub fn refresh_ahead(mut self, ahead: impl Into<RefreshAhead>) -> Self {
+        self.policies.refresh_ahead = Some(ahead.into());
+        self
+    }
+
+    /// How long to wait for a load when there is something stale to serve instead. Zero serves it
+    /// at once.
+    pub fn soft_timeout(mut self, duration: Duration) -> Self {
+        self.policies.soft_timeout = Some(duration);
+        self
+    }
+
+    /// How long to wait for a load in any case.
+    pub fn hard_timeout(mut self, duration: Duration) -> Self {
+        self.policies.hard_timeout = Some(duration);
+        self
+    }
+
+    /// How long a load may take before others load its key anew.
+    pub fn max_load(mut self, duration: Duration) -> Self {
+        self.policies.max_load = Some(duration);
+        self
+    }
+
+    /// Another TTL for a loaded `None`; zero does not store it.
+    ///
+    /// A value is `None` if it serializes as such; a [`Local`](crate::Local) never is.
+    pub fn ttl_none(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.policies.ttl_none = Some(ttl.into());
+        self
+    }
+
+    /// Loads, whatever the cache has.
+    ///
+    /// ```
+    /// use cacheio_core::Options;
+    ///
+    /// let options = Options::new().force_refresh();
+    /// ```
+    pub fn force_refresh(mut self) -> Self {
+        self.force_refresh = true;
         self
     }
 }

@@ -34,14 +34,23 @@ pub(crate) struct Frame {
 impl Frame {
     /// The frame of a load that starts now; the load around it waits for it.
     pub(crate) fn new() -> Arc<Self> {
-        static IDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let id = IDS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let id = next_id();
         let parent = Self::current();
         let edge = parent.as_ref().map(|parent| Edge::add(parent.id, id));
         Arc::new(Self {
             id,
             parent,
             _edge: edge,
+        })
+    }
+
+    /// The frame of a load that may go on when the one around it has ended: it is waited for, if
+    /// at all, as another's.
+    pub(crate) fn apart() -> Arc<Self> {
+        Arc::new(Self {
+            id: next_id(),
+            parent: None,
+            _edge: None,
         })
     }
 
@@ -74,6 +83,11 @@ impl Frame {
     fn chain(&self) -> impl Iterator<Item = u64> {
         std::iter::successors(Some(self), |frame| frame.parent.as_deref()).map(|frame| frame.id)
     }
+}
+
+fn next_id() -> u64 {
+    static IDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    IDS.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
 
 /// The wait of the load around the code that runs now, if there is one, for another load.

@@ -4,10 +4,10 @@
 #![allow(missing_docs)]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::codec::codec_by_name;
 use crate::key::namespace_prefix;
+use crate::policies::{self, Policies};
 use crate::ttl::{lifetime, parse_duration};
 use crate::url::CacheUrl;
 use crate::{Codec, Error, ErrorKind, Json, KeyRule, Result, Ttl, config};
@@ -18,9 +18,7 @@ use crate::{Codec, Error, ErrorKind, Json, KeyRule, Result, Ttl, config};
 pub struct Settings {
     namespace: Option<String>,
     default_ttl: Ttl,
-    jitter: f64,
-    stale_for: Duration,
-    retry_after: Option<Duration>,
+    policies: Policies,
     codec: Arc<dyn Codec>,
 }
 
@@ -29,26 +27,14 @@ impl Default for Settings {
         Self {
             namespace: None,
             default_ttl: Ttl::Default,
-            jitter: 0.0,
-            stale_for: Duration::ZERO,
-            retry_after: None,
+            policies: Policies::default(),
             codec: Arc::new(Json),
         }
     }
 }
 
-/// What the parameters of every cache URL can say.
-const PARAMETERS: [&str; 6] = [
-    "namespace",
-    "ttl",
-    "jitter",
-    "stale_for",
-    "retry_after",
-    "codec",
-];
-
-/// How long nothing is tried again after a load failed, unless it is said.
-const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// What the parameters of every cache URL can say, beside the policies.
+const PARAMETERS: [&str; 3] = ["namespace", "ttl", "codec"];
 
 impl Settings {
     /// The longest namespace, in bytes, as it stands in keys.
@@ -62,16 +48,9 @@ impl Settings {
         self.default_ttl = ttl;
     }
 
-    pub fn set_jitter(&mut self, fraction: f64) {
-        self.jitter = fraction;
-    }
-
-    pub fn set_stale_for(&mut self, duration: Duration) {
-        self.stale_for = duration;
-    }
-
-    pub fn set_retry_after(&mut self, duration: Duration) {
-        self.retry_after = Some(duration);
+    /// What the cache says about its loads.
+    pub fn policies(&mut self) -> &mut Policies {
+        &mut self.policies
     }
 
     pub fn set_codec(&mut self, codec: Arc<dyn Codec>) {
@@ -96,22 +75,17 @@ impl Settings {
                 })?),
             });
         }
-        if let Some(jitter) = url.take("jitter") {
-            let fraction = jitter.parse();
-            settings
-                .set_jitter(fraction.map_err(|_| url.invalid("jitter", "a number from 0 to 1"))?);
-        }
-        if let Some(stale_for) = duration(&mut url, "stale_for")? {
-            settings.set_stale_for(stale_for);
-        }
-        if let Some(retry_after) = duration(&mut url, "retry_after")? {
-            settings.set_retry_after(retry_after);
+        for parameter in policies::PARAMETERS {
+            if let Some(text) = url.take(parameter) {
+                let set = settings.policies.set(parameter, &text);
+                set.map_err(|expected| url.invalid(parameter, expected))?;
+            }
         }
         if let Some(codec) = url.take("codec") {
             let codec = codec_by_name(&codec);
             settings.set_codec(codec.map_err(|expected| url.invalid("codec", &expected))?);
         }
-        url.finish(&[own, &PARAMETERS].concat())?;
+        url.finish(&[own, &PARAMETERS, &policies::PARAMETERS].concat())?;
         Ok(settings)
     }
 
@@ -136,20 +110,7 @@ impl Settings {
                 "the store's keys are too short for this namespace",
             ));
         }
-        check_jitter(self.jitter)?;
-        if self.stale_for.is_zero() && self.retry_after.is_some() {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "retry_after needs stale_for: it is how long a load that failed is not tried again, \
-                 while something stale is served; set stale_for too, or leave retry_after out",
-            ));
-        }
-        if self.stale_for > Ttl::MAX {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "a stale_for of more than 290 years is longer than the longest TTL there is",
-            ));
-        }
+        self.policies.check()?;
         let default_ttl = match self.default_ttl {
             Ttl::Default => Ttl::After(config().default_ttl),
             Ttl::After(ttl) if ttl.is_zero() => {
@@ -165,32 +126,10 @@ impl Settings {
             namespace,
             prefix,
             default_ttl,
-            jitter: self.jitter,
-            stale_for: self.stale_for,
-            retry_after: self.retry_after.unwrap_or(RETRY_AFTER),
+            policies: self.policies,
             codec: self.codec,
         })
     }
-}
-
-fn duration(url: &mut CacheUrl<'_>, name: &str) -> Result<Option<Duration>> {
-    let duration = url.take(name).map(|text| parse_duration(&text));
-    let duration = duration.transpose();
-    duration.map_err(|expected| url.invalid(name, expected))
-}
-
-/// The fraction, if it is one.
-pub(crate) fn check_jitter(fraction: f64) -> Result<f64> {
-    if (0.0..=1.0).contains(&fraction) {
-        return Ok(fraction);
-    }
-    Err(Error::new(
-        ErrorKind::Config,
-        format!(
-            "a jitter of {fraction} makes no sense: it is the fraction of the TTL, from 0 to 1, by \
-             which entries expire earlier"
-        ),
-    ))
 }
 
 /// Settings that make sense.
@@ -200,8 +139,6 @@ pub(crate) struct Checked {
     /// What stands before every key.
     pub(crate) prefix: String,
     pub(crate) default_ttl: Ttl,
-    pub(crate) jitter: f64,
-    pub(crate) stale_for: Duration,
-    pub(crate) retry_after: Duration,
+    pub(crate) policies: Policies,
     pub(crate) codec: Arc<dyn Codec>,
 }

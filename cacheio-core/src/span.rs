@@ -1,12 +1,18 @@
-//! How long an entry is fresh, and how long after that it may still be served.
+//! When an entry was made, how long it is fresh, and how long after that it may still be served:
+//! decisions about these moments, and nothing else.
 
 use std::time::Duration;
 
 use crate::Timestamp;
+use crate::policies::{RefreshAhead, XFETCH_REACH};
 
-/// The two ends of an entry that outlives its TTL: decisions about it, and nothing else.
+/// The moments in an entry's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
+    /// When its value was made.
+    pub(crate) made: Timestamp,
+    /// How long the load of its value took.
+    pub(crate) load_time: Duration,
     /// When its TTL is over.
     pub(crate) expires: Timestamp,
     /// When it must not be served any more, whatever happens.
@@ -25,13 +31,20 @@ pub(crate) enum Freshness {
 }
 
 impl Span {
-    /// Of an entry that is made now. None, if it is not to outlive its TTL.
-    pub(crate) fn new(now: Timestamp, ttl: Option<Duration>, stale_for: Duration) -> Option<Self> {
-        let expires = now.after(ttl?);
-        (!stale_for.is_zero()).then(|| Self {
+    /// Of an entry that is made now.
+    pub(crate) fn new(
+        now: Timestamp,
+        load_time: Duration,
+        ttl: Option<Duration>,
+        stale_for: Duration,
+    ) -> Self {
+        let expires = ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl));
+        Self {
+            made: now,
+            load_time,
             expires,
             ends: expires.after(stale_for),
-        })
+        }
     }
 
     /// What the entry is good for now, for a reader who takes what expired less than `stale_for`
@@ -46,13 +59,50 @@ impl Span {
         }
     }
 
+    /// Whether a reader who finds the entry live is to load it anew; `random` is evenly spread
+    /// over 0 to 1.
+    pub(crate) fn is_due(&self, now: Timestamp, ahead: RefreshAhead, random: f64) -> bool {
+        match ahead {
+            RefreshAhead::Never => false,
+            RefreshAhead::Fraction(_) => self.due_from(ahead) <= now,
+            // -ln of what is evenly spread is spread exponentially.
+            RefreshAhead::XFetch { beta } => {
+                let early = beta * -random.max(f64::MIN_POSITIVE).ln();
+                self.due_from(ahead) <= now
+                    && now.after(scaled(self.load_time, early)) >= self.expires
+            }
+        }
+    }
+
+    /// Before then no reader has to ask whether it is due.
+    pub(crate) fn due_from(&self, ahead: RefreshAhead) -> Timestamp {
+        match ahead {
+            _ if self.expires == Timestamp::MAX => Timestamp::MAX,
+            RefreshAhead::Never => Timestamp::MAX,
+            RefreshAhead::Fraction(fraction) => self
+                .made
+                .after(scaled(self.expires.since(self.made), fraction)),
+            RefreshAhead::XFetch { beta } => {
+                let reach = scaled(self.load_time, beta * XFETCH_REACH);
+                self.made
+                    .after(self.expires.since(self.made).saturating_sub(reach))
+            }
+        }
+    }
+
     /// The same with another TTL from now on.
     pub(crate) fn touched(&self, expires: Timestamp) -> Self {
         Self {
             expires,
             ends: expires.after(self.ends.since(self.expires)),
+            ..*self
         }
     }
+}
+
+/// A duration times a factor that may be anything.
+fn scaled(duration: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(Duration::MAX)
 }
 
 #[cfg(test)]
@@ -63,7 +113,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
 
     fn span() -> Span {
-        Span::new(NOW, Some(SECOND * 10), SECOND * 60).unwrap()
+        Span::new(NOW, SECOND, Some(SECOND * 10), SECOND * 60)
     }
 
     fn after(seconds: u32, stale_for: Duration) -> Freshness {
@@ -88,9 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn what_never_expires_or_is_never_stale_has_no_span() {
-        assert_eq!(Span::new(NOW, None, SECOND), None);
-        assert_eq!(Span::new(NOW, Some(SECOND), Duration::ZERO), None);
+    fn what_never_expires_is_never_stale_and_never_due() {
+        let span = Span::new(NOW, SECOND, None, SECOND);
+        let late = Timestamp::from_nanos(u64::MAX - 1);
+        assert_eq!(span.freshness(late, SECOND), Freshness::Live);
+        for ahead in [RefreshAhead::Fraction(0.1), RefreshAhead::XFETCH] {
+            assert!(!span.is_due(late, ahead, 0.0));
+        }
     }
 
     #[test]
@@ -98,12 +152,50 @@ mod tests {
         let touched = span().touched(NOW.after(SECOND * 100));
         assert_eq!(touched.expires, NOW.after(SECOND * 100));
         assert_eq!(touched.ends, NOW.after(SECOND * 160));
+        assert_eq!(touched.made, NOW);
     }
 
     #[test]
     fn the_longest_times_do_not_wrap() {
-        let span = Span::new(NOW, Some(Duration::MAX), Duration::MAX).unwrap();
+        let span = Span::new(NOW, Duration::MAX, Some(Duration::MAX), Duration::MAX);
         assert_eq!(span.freshness(NOW, Duration::MAX), Freshness::Live);
         assert_eq!(span.ends, Timestamp::MAX);
+        let span = Span::new(NOW, Duration::MAX, Some(SECOND), Duration::MAX);
+        assert!(span.is_due(NOW, RefreshAhead::XFETCH, 0.5));
+    }
+
+    #[test]
+    fn a_fraction_of_the_ttl() {
+        let due = |seconds| span().is_due(NOW.after(SECOND * seconds), 0.8.into(), 0.0);
+        assert!(!due(0) && !due(7));
+        assert!(due(8) && due(9));
+        assert_eq!(span().due_from(0.8.into()), NOW.after(SECOND * 8));
+    }
+
+    #[test]
+    fn xfetch_is_likelier_near_the_end_and_for_long_loads() {
+        let share = |left: u32, beta: f64| {
+            let now = NOW.after(SECOND * (10 - left));
+            let ahead = RefreshAhead::XFetch { beta };
+            let due = |n: &u32| span().is_due(now, ahead, (f64::from(*n) + 0.5) / 10_000.0);
+            f64::from(u32::try_from((0..10_000).filter(due).count()).unwrap()) / 10_000.0
+        };
+        // A load of a second, as far before the end as the arguments say: e to the minus that.
+        for (left, expected) in [(1, 0.367_9), (2, 0.135_3), (5, 0.006_7)] {
+            assert!((share(left, 1.0) - expected).abs() < 0.001, "{left}");
+        }
+        assert!((share(4, 2.0) - share(2, 1.0)).abs() < 0.001);
+        assert!((share(0, 1.0) - 1.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn before_its_reach_xfetch_is_never_due() {
+        let load = Duration::from_millis(100);
+        let span = Span::new(NOW, load, Some(SECOND * 10), Duration::ZERO);
+        let from = span.due_from(RefreshAhead::XFETCH);
+        assert_eq!(from, NOW.after(Duration::from_millis(8_400)));
+        let before = Timestamp::from_nanos(from.as_nanos() - 1);
+        assert!(!span.is_due(before, RefreshAhead::XFETCH, 0.0));
+        assert!(span.is_due(from, RefreshAhead::XFETCH, 0.0));
     }
 }

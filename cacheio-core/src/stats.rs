@@ -21,6 +21,14 @@ pub struct Stats {
     pub loads: u64,
     /// Loaders that returned an error.
     pub load_errors: u64,
+    /// Loads given up because they took longer than `max_load`.
+    pub load_timeouts: u64,
+    /// Loads of what was still live, by `refresh_ahead`; they are among the loads.
+    pub refreshes: u64,
+    /// Those of them that failed.
+    pub refresh_errors: u64,
+    /// Callers that stopped waiting for a load, after `soft_timeout` or `hard_timeout`.
+    pub timeouts: u64,
     /// Callers that waited for another's load.
     pub waits: u64,
     /// Live entries dropped to make room; those of servers are not known here.
@@ -33,12 +41,16 @@ impl serde_core::Serialize for Stats {
     /// As a struct of its fields, for pages and logs.
     fn serialize<S: serde_core::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde_core::ser::SerializeStruct as _;
-        let mut fields = serializer.serialize_struct("Stats", 8)?;
+        let mut fields = serializer.serialize_struct("Stats", 12)?;
         fields.serialize_field("hits", &self.hits)?;
         fields.serialize_field("misses", &self.misses)?;
         fields.serialize_field("stale_hits", &self.stale_hits)?;
         fields.serialize_field("loads", &self.loads)?;
         fields.serialize_field("load_errors", &self.load_errors)?;
+        fields.serialize_field("load_timeouts", &self.load_timeouts)?;
+        fields.serialize_field("refreshes", &self.refreshes)?;
+        fields.serialize_field("refresh_errors", &self.refresh_errors)?;
+        fields.serialize_field("timeouts", &self.timeouts)?;
         fields.serialize_field("waits", &self.waits)?;
         fields.serialize_field("evictions", &self.evictions)?;
         fields.serialize_field("store_errors", &self.store_errors)?;
@@ -67,9 +79,13 @@ pub(crate) enum Count {
     Wait,
     StoreError,
     StaleHit,
+    LoadTimeout,
+    Refresh,
+    RefreshError,
+    Timeout,
 }
 
-const COUNTS: usize = 7;
+const COUNTS: usize = 11;
 
 /// Counters, spread so that no two threads write to the same ones.
 ///
@@ -111,6 +127,10 @@ impl Counters {
             stale_hits: sum(Count::StaleHit),
             loads: sum(Count::Load),
             load_errors: sum(Count::LoadError),
+            load_timeouts: sum(Count::LoadTimeout),
+            refreshes: sum(Count::Refresh),
+            refresh_errors: sum(Count::RefreshError),
+            timeouts: sum(Count::Timeout),
             waits: sum(Count::Wait),
             evictions: 0,
             store_errors: sum(Count::StoreError),

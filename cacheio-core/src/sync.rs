@@ -70,8 +70,14 @@ mod model {
         seen: u64,
     }
 
-    pub(crate) trait Listener {
+    pub(crate) trait Listener: Sized {
         fn wait(self);
+
+        /// Time stands still here.
+        fn wait_deadline(self, _: std::time::Instant) -> Option<()> {
+            self.wait();
+            Some(())
+        }
     }
 
     impl Listener for EventListener {

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 
-use crate::digits::digits;
-use crate::{BoxError, Codec, Error, ErrorKind, Json, Result};
+use crate::{BoxError, Codec, Error, ErrorKind, Json, Result, digits};
 
 /// What can be put into a cache: everything `Serialize + Send + Sync + 'static`, and [`Local`].
 ///
@@ -62,6 +61,9 @@ pub trait Object: Any + Send + Sync {
 
     /// The digits of the integer that it is, if it is one.
     fn digits(&self) -> Option<String>;
+
+    /// Whether it is an [`Option`] without a value, as far as serde can tell.
+    fn is_none(&self) -> bool;
 
     /// The name of its type, for messages.
     fn type_name(&self) -> &'static str;
@@ -153,7 +155,11 @@ impl<T: Serialize + Send + Sync + 'static> Object for T {
     }
 
     fn digits(&self) -> Option<String> {
-        digits(self)
+        digits::digits(self)
+    }
+
+    fn is_none(&self) -> bool {
+        digits::is_none(self)
     }
 
     fn type_name(&self) -> &'static str {
@@ -287,6 +293,10 @@ impl<T: Send + Sync + 'static> Object for Kept<T> {
 
     fn digits(&self) -> Option<String> {
         None
+    }
+
+    fn is_none(&self) -> bool {
+        false
     }
 
     fn type_name(&self) -> &'static str {

@@ -17,19 +17,21 @@
 //!
 //!    | id | length | field |
 //!    | --- | --- | --- |
-//!    | 1 | 16 | when the TTL is over, and when the entry must not be served any more: Unix time in milliseconds, little-endian; an entry without is live as long as it is there |
+//!    | 1 | 28 | when the TTL is over, when the entry must not be served any more, and when its value was made: Unix time in milliseconds (8 bytes each); how many milliseconds its load took (4 bytes); all little-endian. An entry without is live as long as it is there |
 //!
 //! 3. **What the codec made of the value**, and nothing else: with JSON what other programs read
 //!    and write too.
 //!
 //! What a codec writes that only looks like 1 or 2 gets a header without fields.
 
+use std::time::Duration;
+
 use crate::span::Span;
 use crate::{Error, ErrorKind, Timestamp};
 
 const MARK: u8 = 0xC1;
 const VERSION: u8 = 1;
-/// The id of the field with the two ends of a span.
+/// The id of the field with the moments of a span.
 const SPAN: u8 = 1;
 
 /// A body, and how to read it.
@@ -52,12 +54,15 @@ pub(crate) fn seal(encoded: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// The bytes to store for what a codec made of a value that outlives its TTL.
+/// The bytes to store for what a codec made of a value about which more must be known.
 pub(crate) fn seal_with(span: Span, encoded: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(22 + encoded.len());
-    bytes.extend([MARK, VERSION, 18, 0, SPAN, 16]);
-    bytes.extend(span.expires.as_millis().to_le_bytes());
-    bytes.extend(span.ends.as_millis().to_le_bytes());
+    let mut bytes = Vec::with_capacity(34 + encoded.len());
+    bytes.extend([MARK, VERSION, 30, 0, SPAN, 28]);
+    for moment in [span.expires, span.ends, span.made] {
+        bytes.extend(moment.as_millis().to_le_bytes());
+    }
+    let load_time = u32::try_from(span.load_time.as_millis()).unwrap_or(u32::MAX);
+    bytes.extend(load_time.to_le_bytes());
     bytes.extend(encoded);
     bytes
 }
@@ -86,7 +91,7 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Span>), Error> {
             .split_at_checked(usize::from(*length))
             .ok_or_else(truncated)?;
         if *id == SPAN {
-            span = Some(ends(field).ok_or_else(truncated)?);
+            span = Some(moments(field).ok_or_else(truncated)?);
         }
         fields = rest;
     }
@@ -96,12 +101,17 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Span>), Error> {
     }
 }
 
-fn ends(field: &[u8]) -> Option<Span> {
-    let (expires, ends) = field.split_first_chunk::<8>()?;
-    let moment = |bytes| Timestamp::from_millis(u64::from_le_bytes(bytes));
+fn moments(field: &[u8]) -> Option<Span> {
+    let (expires, field) = field.split_first_chunk::<8>()?;
+    let (ends, field) = field.split_first_chunk::<8>()?;
+    let (made, load_time) = field.split_first_chunk::<8>()?;
+    let moment = |bytes: &[u8; 8]| Timestamp::from_millis(u64::from_le_bytes(*bytes));
+    let load_time = u32::from_le_bytes(load_time.try_into().ok()?);
     Some(Span {
-        expires: moment(*expires),
-        ends: moment(ends.try_into().ok()?),
+        expires: moment(expires),
+        ends: moment(ends),
+        made: moment(made),
+        load_time: Duration::from_millis(load_time.into()),
     })
 }
 

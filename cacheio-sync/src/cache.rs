@@ -6,8 +6,11 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::{Backend, CacheUrl, Engine, Failure, Loaded, Settings, Sharing, now};
-use cacheio_core::{CacheKey, Codec, Encode, LoadError, Options, Result, Stats, Store, Ttl, Value};
+use cacheio_core::__private::{Backend, CacheUrl, Engine, Failure, Loaded, Manner, Settings, now};
+use cacheio_core::{
+    CacheKey, Codec, Encode, Fetched, LoadContext, LoadError, Options, RefreshAhead, Result, Stats,
+    Store, Ttl, Value,
+};
 
 #[cfg(feature = "memcached")]
 use crate::Memcached;
@@ -15,6 +18,7 @@ use crate::Memcached;
 use crate::Memory;
 #[cfg(feature = "redis")]
 use crate::Redis;
+use crate::pool::Pool;
 
 /// A cache for threads, whatever stands behind it.
 ///
@@ -61,7 +65,8 @@ impl Cache {
     /// | `redis-sentinel://host:port,…/master-name[/db]` | `redis` | the same |
     ///
     /// Parameters of every URL: `namespace`, `ttl` (`"300"`, `"5m"`, `"never"`), `jitter`
-    /// (0 to 1), `stale_for` and `retry_after` (`"1h"`, `"30s"`), and `codec` (`json`; `msgpack` and
+    /// (0 to 1), `stale_for`, `retry_after`, `soft_timeout`, `hard_timeout`, `max_load` and `ttl_none`
+    /// (`"1h"`, `"30s"`), `refresh_ahead` (`0.8`, `xfetch`), and `codec` (`json`; `msgpack` and
     /// `postcard`; each with `+zstd` or `+lz4`; as far as their features are on). A `timeout`
     /// (`"500ms"`, 1 s by default) bounds each operation.
     ///
@@ -118,7 +123,7 @@ impl Cache {
     }
 
     fn new(store: Arc<dyn Store>, settings: Settings) -> Result<Self> {
-        let engine = Engine::new(Backend::threads(store), settings)?;
+        let engine = Engine::new(Backend::threads(store, Arc::new(Pool::default())), settings)?;
         Ok(Self {
             engine: Arc::new(engine),
         })
@@ -523,7 +528,9 @@ impl Cache {
         options: impl Into<Options>,
         load: impl FnOnce() -> V,
     ) -> V {
-        match self.load(key, options, || Ok::<_, Infallible>(load())) {
+        match self.load(key, options, Manner::INFALLIBLE, || {
+            Ok::<_, Infallible>(load())
+        }) {
             Ok(value) => value,
             Err(failure) => failure.panic(),
         }
@@ -582,7 +589,8 @@ impl Cache {
         options: impl Into<Options>,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, LoadError<E>> {
-        self.load(key, options, load).map_err(LoadError::from)
+        self.load(key, options, Manner::FALLIBLE, load)
+            .map_err(LoadError::from)
     }
 
     #[inline]
@@ -590,6 +598,7 @@ impl Cache {
         &self,
         key: impl CacheKey,
         options: impl Into<Options>,
+        manner: Manner,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, Failure<E>> {
         match self.engine.get_plain::<V>(&key) {
@@ -597,11 +606,95 @@ impl Cache {
             None => {
                 let missed = self.engine.missed(&key);
                 let loader = || async { load().map(Loaded::from) };
-                now(self
-                    .engine
-                    .load(missed, &options.into(), Sharing::Shared, loader))
+                now(self.engine.load(missed, &options.into(), manner, loader))
             }
         }
+    }
+
+    /// As [`get_or_try_set`](Self::get_or_try_set), for what users must never wait for: `load` can
+    /// go on behind its caller, is told what it replaces, and may say how long its value lives.
+    ///
+    /// That takes a `load` that owns what it uses. With it, all that the cache or the
+    /// [`Options`] of the call say about slow origins holds for every caller: `soft_timeout`,
+    /// `hard_timeout`, `max_load` and `refresh_ahead`. In `get_or_set` and its kin, whose `load` may
+    /// borrow, the one caller that runs it waits for it; all others are served as here.
+    ///
+    /// Where a timeout may leave it or nobody waits for it, `load` runs on a thread of the cache's
+    /// own: at most 16, made when they are needed, gone after 10 s without work. Elsewhere it runs
+    /// in its caller. A closure cannot be stopped: one that hangs keeps its thread, but after
+    /// [`max_load`](crate::Options::max_load) (for ever, unless told otherwise) not its key.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// use cacheio_sync::Source;
+    ///
+    /// let port = cache.fetch("port", |_| { "80".parse::<u16>() })?;
+    /// assert_eq!((port.value, port.source), (80, Source::Loaded));
+    ///
+    /// let port = cache.fetch("port", |_| { "80".parse::<u16>() })?;
+    /// assert_eq!((port.value, port.source), (80, Source::Hit));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `load`, shared; [`LoadError::Timeout`] after `hard_timeout` or `max_load`, when there
+    /// is nothing older to serve; [`LoadError::Reentrant`] when `load` waits for its own key.
+    ///
+    /// # Panics
+    ///
+    /// When `load` panics: in its own caller only, if that still waits, and one of those who wait
+    /// takes over.
+    pub fn fetch<V: Value, E: Send + Sync + 'static>(
+        &self,
+        key: impl CacheKey,
+        load: impl FnOnce(LoadContext<V>) -> Result<V, E> + Send + 'static,
+    ) -> Result<Fetched<V>, LoadError<E>> {
+        self.fetch_with(key, Options::new(), load)
+    }
+
+    /// As [`fetch`](Self::fetch), with options.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// use cacheio_sync::Options;
+    /// use std::time::Duration;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let options = Options::ttl(minute)
+    ///     .refresh_ahead(0.8)
+    ///     .stale_for(60 * minute)
+    ///     .soft_timeout(Duration::from_millis(100))
+    ///     .hard_timeout(Duration::from_secs(2));
+    /// let user = cache.fetch_with(("user", 42), options, |context| {
+    ///     // Users who are new may change soon.
+    ///     context.ttl(Duration::from_secs(10));
+    ///     Ok::<_, std::io::Error>(String::from("Ada"))
+    /// })?;
+    /// # assert_eq!(user.value, "Ada");
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch`](Self::fetch).
+    ///
+    /// # Panics
+    ///
+    /// As [`fetch`](Self::fetch).
+    pub fn fetch_with<V: Value, E: Send + Sync + 'static>(
+        &self,
+        key: impl CacheKey,
+        options: impl Into<Options>,
+        load: impl FnOnce(LoadContext<V>) -> Result<V, E> + Send + 'static,
+    ) -> Result<Fetched<V>, LoadError<E>> {
+        let options = options.into();
+        if let Some(fetched) = self.engine.fetch_plain::<V>(&key, &options) {
+            return Ok(fetched);
+        }
+        let missed = self.engine.missed(&key);
+        let load = |context| async { load(context) };
+        now(self.engine.fetch(missed, options, load)).map_err(LoadError::from)
     }
 
     /// Gets the values of many keys, and loads all that are missing at once.
@@ -659,7 +752,8 @@ impl Cache {
         mut load: impl FnMut(Vec<K>) -> L,
     ) -> Vec<Option<V>> {
         let load = |missing| ready(Ok::<_, Infallible>(load(missing)));
-        now(self.engine.load_many(keys, &options.into(), load))
+        let manner = Manner::INFALLIBLE;
+        now(self.engine.load_many(keys, &options.into(), manner, load))
             .into_iter()
             .map(|answer| answer.unwrap_or_else(|failure| failure.panic()))
             .collect()
@@ -734,7 +828,8 @@ impl Cache {
         L: IntoIterator<Item = (K, V)>,
     {
         let load = |missing| ready(load(missing));
-        now(self.engine.load_many(keys, &options.into(), load))
+        let manner = Manner::FALLIBLE;
+        now(self.engine.load_many(keys, &options.into(), manner, load))
             .into_iter()
             .map(|answer| answer.map_err(LoadError::from))
             .collect()
@@ -815,6 +910,9 @@ impl Cache {
 /// - `default_ttl`: [`Config::default_ttl`](crate::Config::default_ttl)
 /// - `jitter`: 0
 /// - `stale_for`: 0; `retry_after`: 30 s
+/// - `refresh_ahead`: never
+/// - `soft_timeout`, `hard_timeout`: none; `max_load`: none
+/// - `ttl_none`: as of any other value
 /// - `codec`: [`Json`](crate::Json)
 ///
 /// ```
@@ -857,7 +955,7 @@ impl CacheBuilder {
     /// Lets entries expire earlier, each by another part of this fraction (0 to 1) of its TTL, so
     /// that what was stored together does not expire together.
     pub fn jitter(mut self, fraction: f64) -> Self {
-        self.settings.set_jitter(fraction);
+        self.settings.policies().jitter = Some(fraction);
         self
     }
 
@@ -880,14 +978,58 @@ impl CacheBuilder {
     /// # Ok::<(), cacheio_sync::Error>(())
     /// ```
     pub fn stale_for(mut self, duration: Duration) -> Self {
-        self.settings.set_stale_for(duration);
+        self.settings.policies().stale_for = Some(duration);
         self
     }
 
     /// How long after a failed load, for which something stale was served, none is tried again:
     /// 30 s, unless told otherwise. On a server, that holds for all its clients.
     pub fn retry_after(mut self, duration: Duration) -> Self {
-        self.settings.set_retry_after(duration);
+        self.settings.policies().retry_after = Some(duration);
+        self
+    }
+
+    /// When what is still live is loaded anew, so that nobody waits for it: after a fraction of its
+    /// TTL (a number), or by [`RefreshAhead::XFETCH`]; never, unless told otherwise.
+    ///
+    /// One caller of [`fetch`](Cache::fetch) starts the load behind the scenes, and all go on
+    /// reading; of [`get_or_set`](Cache::get_or_set), that one caller waits. A load that fails
+    /// changes nothing: it is tried again after `retry_after`.
+    pub fn refresh_ahead(mut self, ahead: impl Into<RefreshAhead>) -> Self {
+        self.settings.policies().refresh_ahead = Some(ahead.into());
+        self
+    }
+
+    /// How long a caller waits for a load when there is something stale to serve instead, counted
+    /// from the beginning of the load; zero serves it at once. Needs `stale_for`.
+    ///
+    /// The load goes on behind the scenes, and what it makes is stored. In
+    /// [`get_or_set`](Cache::get_or_set) and its kin, the caller that runs it waits.
+    pub fn soft_timeout(mut self, duration: Duration) -> Self {
+        self.settings.policies().soft_timeout = Some(duration);
+        self
+    }
+
+    /// How long a caller waits for a load in any case; then it gets something stale, or
+    /// [`LoadError::Timeout`]. It does not hold where there is no error to return, as in
+    /// [`get_or_set`](Cache::get_or_set), nor for the caller that itself runs the load of a `get_or_try_set`.
+    pub fn hard_timeout(mut self, duration: Duration) -> Self {
+        self.settings.policies().hard_timeout = Some(duration);
+        self
+    }
+
+    /// How long a load may take until its key is free again for another: for ever, unless told
+    /// otherwise. Those who wait for it get something stale, or [`LoadError::Timeout`]; the load of
+    /// a [`fetch`](Cache::fetch) is left to itself: a thread cannot be stopped.
+    pub fn max_load(mut self, duration: Duration) -> Self {
+        self.settings.policies().max_load = Some(duration);
+        self
+    }
+
+    /// Another TTL for a loaded `None`, which may be something that does not exist yet; zero does
+    /// not store it.
+    pub fn ttl_none(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.settings.policies().ttl_none = Some(ttl.into());
         self
     }
 

@@ -8,6 +8,7 @@ mod factory;
 mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
+mod pool;
 
 pub use cache::{Cache, CacheBuilder};
 #[cfg(any(feature = "zstd", feature = "lz4"))]
@@ -22,9 +23,9 @@ pub use cacheio_core::Postcard;
 #[doc(inline)]
 pub use cacheio_core::{
     BoxError, CLOCK_LAG, CacheKey, Cacheable, Clock, CoarseClock, Codec, Config, Encode, Entry,
-    Error, ErrorKind, Form, Json, Key, KeyParts, KeyRule, KeyWriter, LoadError, Local, ManualClock,
-    Meta, Object, Operation, Options, Payload, Result, Stats, Store, SystemClock, Timestamp, Ttl,
-    Value, config, configure, key_text,
+    Error, ErrorKind, Fetched, Form, Json, Key, KeyParts, KeyRule, KeyWriter, LoadContext,
+    LoadError, Local, ManualClock, Meta, Object, Operation, Options, Payload, RefreshAhead, Result,
+    Source, Stats, Store, SystemClock, Timestamp, Ttl, Value, config, configure, key_text,
 };
 #[cfg(feature = "macros")]
 #[doc(inline)]

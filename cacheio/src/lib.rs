@@ -28,10 +28,10 @@ pub use cacheio_core::Postcard;
 #[doc(inline)]
 pub use cacheio_core::{
     AsyncCacheable, AsyncStore, BoxError, BoxFuture, CLOCK_LAG, CacheKey, Cacheable, Clock,
-    CoarseClock, Codec, Config, Encode, Entry, Error, ErrorKind, Form, Json, Key, KeyParts,
-    KeyRule, KeyWriter, LoadError, Local, ManualClock, Meta, Object, Operation, Options, Payload,
-    Result, Stats, Store, SystemClock, Timestamp, Ttl, Value, config, configure, immediate_store,
-    key_text,
+    CoarseClock, Codec, Config, Encode, Entry, Error, ErrorKind, Fetched, Form, Json, Key,
+    KeyParts, KeyRule, KeyWriter, LoadContext, LoadError, Local, ManualClock, Meta, Object,
+    Operation, Options, Payload, RefreshAhead, Result, Source, Stats, Store, SystemClock,
+    Timestamp, Ttl, Value, config, configure, immediate_store, key_text,
 };
 #[cfg(feature = "macros")]
 #[doc(inline)]

@@ -4,16 +4,18 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::stale::{Found, Settled, Stale};
-use super::{Engine, Failure, about, physical};
-use crate::error::reentrant;
+use super::load::{Landing, Manner, Older, Patience};
+use super::stale::{Found, Kept, Settled};
+use super::{Engine, Failure, Making, Prepared, about, physical};
+use crate::error::{Limit, reentrant, timed_out};
 use crate::flight::{Join, Lead, Outcome, Wait};
 use crate::key::Key;
 use crate::scope::Frame;
 use crate::stats::Count;
 use crate::ttl::Lifetime;
-use crate::{CacheKey, Object, Operation, Options, Value};
+use crate::{CacheKey, Entry, Object, Operation, Options, Ttl, Value};
 
 /// What becomes of a key: its value, none if the loader had none, or why there is none.
 type Answer<V, E> = Result<Option<Arc<<V as Value>::Stored>>, Failure<E>>;
@@ -38,6 +40,7 @@ impl Engine {
         &self,
         keys: impl IntoIterator<Item = K>,
         options: &Options,
+        manner: Manner,
         mut loader: impl FnMut(Vec<K>) -> F,
     ) -> Vec<Result<Option<V>, Failure<E>>>
     where
@@ -47,6 +50,7 @@ impl Engine {
         L: IntoIterator<Item = (K, V)>,
         F: Future<Output = Result<L, E>>,
     {
+        let patience = self.patience(options, manner);
         let keys: Vec<K> = keys.into_iter().collect();
         let texts: Vec<Box<str>> = keys.iter().map(|key| self.text(key)).collect();
         let mut places: HashMap<&str, usize> = HashMap::with_capacity(keys.len());
@@ -74,14 +78,17 @@ impl Engine {
         loop {
             let (led, waited) = self.board(&mut asked, options).await;
             if !led.is_empty() {
-                self.lead_many(&mut asked, led, &places, options, &mut loader)
+                self.lead_many(&mut asked, led, &places, options, patience, &mut loader)
                     .await;
             }
-            let alone = self.land_many(&mut asked, waited, options).await;
+            let alone = self
+                .land_many(&mut asked, waited, options, manner, patience)
+                .await;
             if !alone.is_empty() {
                 let missing = take_keys(&mut asked, &alone);
-                let loaded = self.run(|| loader(missing)).await;
-                let failed = loaded.is_err();
+                let running = self.run(async { loader(missing).await });
+                let loaded = self.backend.within(patience.hard, running).await;
+                let failed = !matches!(loaded, Some(Ok(_)));
                 self.settle(&mut asked, &alone, &places, loaded);
                 if failed {
                     self.fall_back_many(&mut asked, &alone, options).await;
@@ -99,7 +106,7 @@ impl Engine {
         asked: &mut [Asked<'_, K, V, E>],
         places: &[usize],
         options: &Options,
-    ) -> Vec<(usize, Stale<V>)> {
+    ) -> Vec<(usize, Kept<V>)> {
         let mut stale = Vec::new();
         let keys: Vec<Key<'_>> = places.iter().map(|place| asked[*place].at).collect();
         if keys.is_empty() {
@@ -110,7 +117,7 @@ impl Engine {
                 for (place, entry) in places.iter().zip(entries) {
                     let asked = &mut asked[*place];
                     match self.found::<V>(&asked.at, Ok(entry), options) {
-                        Found::Live(value) => asked.found = Some(Ok(Some(value))),
+                        Found::Live(kept) => asked.found = Some(Ok(Some(kept.value))),
                         Found::Stale(value) => {
                             asked.stale = true;
                             stale.push((*place, value));
@@ -128,14 +135,14 @@ impl Engine {
     async fn serve_throttled<K, V: Value, E>(
         &self,
         asked: &mut [Asked<'_, K, V, E>],
-        stale: Vec<(usize, Stale<V>)>,
-    ) -> Vec<(usize, Stale<V>)> {
+        stale: Vec<(usize, Kept<V>)>,
+    ) -> Vec<(usize, Kept<V>)> {
         let keys: Vec<Key<'_>> = stale.iter().map(|(place, _)| asked[*place].at).collect();
         let throttled = self.are_throttled(&keys, &stale).await;
         let mut others = Vec::new();
         for ((place, stale), throttled) in stale.into_iter().zip(throttled) {
             if throttled {
-                asked[place].found = Some(Ok(Some(self.serve(stale))));
+                asked[place].found = Some(Ok(Some(self.serve(stale).value)));
             } else {
                 others.push((place, stale));
             }
@@ -158,7 +165,7 @@ impl Engine {
         let keys: Vec<Key<'_>> = others.iter().map(|(place, _)| asked[*place].at).collect();
         self.throttle_many(&keys, &others, options).await;
         for (place, stale) in others {
-            asked[place].found = Some(Ok(Some(self.serve(stale))));
+            asked[place].found = Some(Ok(Some(self.serve(stale).value)));
         }
     }
 
@@ -176,7 +183,11 @@ impl Engine {
             }
             let frame = frame.get_or_insert_with(Frame::new);
             let (stamps, ended) = (self.stamp(options), asked.ended.take());
-            match self.flights().join(&asked.at, ended, stamps, Some(frame)) {
+            let schedule = self.schedule(options);
+            match self
+                .flights()
+                .join(&asked.at, ended, stamps, schedule, Some(frame))
+            {
                 Join::Circle => {
                     asked.found = Some(Err(Failure::Reentrant(reentrant(asked.at.text()))));
                 }
@@ -187,19 +198,21 @@ impl Engine {
                 Join::Lead(lead) => {
                     if lead.must_reread() {
                         let found = self.find::<V>(&asked.at, options).await;
-                        match self.settled(&asked.at, found).await {
-                            Settled::Live(value) => {
-                                lead.land(|| Outcome::Value(value.clone()));
-                                asked.found = Some(Ok(Some(value)));
+                        match self.settled(&asked.at, found, options).await {
+                            Settled::Live(kept) | Settled::Due(kept) => {
+                                lead.land(|| Outcome::Value(kept.value.clone()));
+                                asked.found = Some(Ok(Some(kept.value)));
                                 continue;
                             }
                             // Whoever waits looks for what it takes.
-                            Settled::Stale(value) => {
+                            Settled::Stale(kept) => {
                                 lead.land(|| Outcome::FailedAlone);
-                                asked.found = Some(Ok(Some(value)));
+                                asked.found = Some(Ok(Some(kept.value)));
                                 continue;
                             }
-                            Settled::Missing { replaces } => asked.stale = replaces,
+                            Settled::Missing(older) => {
+                                asked.stale = !matches!(older, Older::Nothing);
+                            }
                         }
                     }
                     led.push((place, lead));
@@ -216,6 +229,7 @@ impl Engine {
         led: Vec<(usize, Lead)>,
         places: &HashMap<&str, usize>,
         options: &Options,
+        patience: Patience,
         loader: &mut impl FnMut(Vec<K>) -> F,
     ) where
         K: CacheKey,
@@ -230,76 +244,116 @@ impl Engine {
         let frame = Arc::clone(first.frame());
         let loading: Vec<usize> = led.iter().map(|(place, _)| *place).collect();
         let missing = take_keys(asked, &loading);
-        let loaded = frame.run(self.run(|| loader(missing))).await;
+        let begun = self.clock.now();
+        let running = frame.run(self.run(async { loader(missing).await }));
+        let loaded = self.backend.within(patience.hard, running).await;
+        let load_time = self.clock.now().since(begun);
         self.settle(asked, &loading, places, loaded);
-        // Those who wait are told that it failed, and look for themselves.
-        let failure = match led.first().map(|(place, _)| &asked[*place].found) {
-            Some(Some(Err(Failure::Load(error)))) => Some(Arc::clone(error)),
-            _ => None,
-        };
-        if let Some(error) = failure {
-            self.fall_back_many(asked, &loading, options).await;
-            for (_, lead) in led {
-                lead.land(|| Outcome::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
+        match led.first().map(|(place, _)| &asked[*place].found) {
+            // Those who wait are told that it failed, and look for themselves.
+            Some(Some(Err(Failure::Load(error)))) => {
+                let error = Arc::clone(error);
+                self.fall_back_many(asked, &loading, options).await;
+                for (_, lead) in led {
+                    lead.land(|| Outcome::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
+                }
             }
-            return;
-        }
-        let mut gone = Vec::new();
-        let mut entries = Vec::new();
-        let stale_for = self.stale_for(options);
-        let lifetime = self.lifetime(options.ttl, options.jitter);
-        let is_kept = matches!(lifetime, Ok(Lifetime::Live(_)));
-        for (place, lead) in &led {
-            let asked = &asked[*place];
-            let value = match &asked.found {
-                Some(Ok(Some(value))) if is_kept => value,
-                _ => {
-                    if asked.stale && lead.begin_publishing() {
-                        gone.push(asked.at);
+            // Whoever waits takes over.
+            Some(Some(Err(_))) => {
+                drop(led);
+                self.fall_back_many(asked, &loading, options).await;
+            }
+            _ => {
+                self.store_many(asked, &led, options, load_time).await;
+                for (place, lead) in led {
+                    match &asked[place].found {
+                        Some(Ok(Some(value))) => {
+                            lead.land(|| Outcome::Value(Arc::clone(value) as Arc<dyn Object>));
+                        }
+                        // The loader had no value for it: whoever waits for one loads it.
+                        _ => drop(lead),
                     }
-                    continue;
                 }
+            }
+        }
+    }
+
+    /// Stores what was loaded, unless a write came between: one writing for each TTL.
+    async fn store_many<K, V: Value, E>(
+        &self,
+        asked: &[Asked<'_, K, V, E>],
+        led: &[(usize, Lead)],
+        options: &Options,
+        load_time: Duration,
+    ) {
+        let Some((_, first)) = led.first() else {
+            return;
+        };
+        let making = self.making(options, load_time, false);
+        let mut gone = Vec::new();
+        let mut kept: Vec<(Option<Duration>, Vec<(Key<'_>, Entry)>)> = Vec::new();
+        // What jitter makes of a TTL holds for all that have it.
+        let mut lifetimes: Vec<(Ttl, Lifetime)> = Vec::new();
+        for (place, lead) in led {
+            let asked = &asked[*place];
+            let entry = match &asked.found {
+                Some(Ok(Some(value))) => {
+                    let object = Arc::clone(value) as Arc<dyn Object>;
+                    let ttl = self.ttl_of(&*object, None, options);
+                    self.prepare_one(object, ttl, options, lead, making, &mut lifetimes)
+                }
+                _ => Ok(None),
             };
-            let object = Arc::clone(value) as Arc<dyn Object>;
-            let span = match lifetime {
-                Ok(Lifetime::Live(ttl)) => self.span(ttl, stale_for),
-                _ => None,
-            };
-            let entry = self
-                .can_tag(&options.tags)
-                .and_then(|()| self.entry(object, lead.stamps(), span));
             match entry {
-                Ok(entry) if lead.begin_publishing() => {
-                    entries.push((asked.at, entry));
+                Ok(Some((entry, ttl))) if lead.begin_publishing() => {
+                    match kept.iter_mut().find(|(other, _)| *other == ttl) {
+                        Some((_, entries)) => entries.push((asked.at, entry)),
+                        None => kept.push((ttl, vec![(asked.at, entry)])),
+                    }
                 }
+                Ok(None) if asked.stale && lead.begin_publishing() => gone.push(asked.at),
                 Ok(_) => {}
                 Err(error) => self.store_failed(&about(error, Operation::SetMany, &asked.at)),
             }
         }
-        let stored = match lifetime {
-            Ok(Lifetime::Live(ttl)) if !entries.is_empty() => {
-                let ttl = physical(ttl, stale_for);
-                frame.run(self.backend.set_many(entries, ttl)).await
-            }
-            Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        };
-        let removed = match gone.is_empty() {
-            true => Ok(0),
-            false => frame.run(self.backend.delete_many(&gone)).await,
-        };
-        for (place, lead) in led {
-            match &asked[place].found {
-                Some(Ok(Some(value))) => {
-                    lead.land(|| Outcome::Value(Arc::clone(value) as Arc<dyn Object>));
-                }
-                // The loader had no value for it: whoever waits for one loads it.
-                _ => drop(lead),
-            }
+        let frame = first.frame();
+        let mut stored = Ok(());
+        for (ttl, entries) in kept {
+            stored = stored.and(frame.run(self.backend.set_many(entries, ttl)).await);
         }
-        if let Err(error) = stored.and(removed.map(drop)) {
+        if !gone.is_empty() {
+            let removed = frame.run(self.backend.delete_many(&gone)).await;
+            stored = stored.and(removed.map(drop));
+        }
+        if let Err(error) = stored {
             self.store_failed(&error.during(Operation::SetMany));
         }
+    }
+
+    fn prepare_one(
+        &self,
+        object: Arc<dyn Object>,
+        ttl: Ttl,
+        options: &Options,
+        lead: &Lead,
+        making: Making,
+        lifetimes: &mut Vec<(Ttl, Lifetime)>,
+    ) -> crate::Result<Option<Prepared>> {
+        let known = lifetimes.iter().find(|(other, _)| *other == ttl);
+        let lifetime = match known {
+            Some((_, lifetime)) => *lifetime,
+            None => {
+                let lifetime = self.lifetime(ttl, options)?;
+                lifetimes.push((ttl, lifetime));
+                lifetime
+            }
+        };
+        let Lifetime::Live(ttl) = lifetime else {
+            return Ok(None);
+        };
+        self.can_tag(&options.tags)?;
+        let entry = self.entry(object, lead.stamps(), ttl, making)?;
+        Ok(Some((entry, physical(ttl, making.stale_for))))
     }
 
     /// Waits for the loads of others; the keys whose outcome is of no use to this caller.
@@ -308,14 +362,23 @@ impl Engine {
         asked: &mut [Asked<'_, K, V, E>],
         waited: Vec<(usize, Wait)>,
         options: &Options,
+        manner: Manner,
+        patience: Patience,
     ) -> Vec<usize> {
         let mut alone = Vec::new();
         let mut failed = Vec::new();
-        for (place, mut wait) in waited {
-            if let Some(landed) = wait.take_listener() {
-                self.wait(landed).await;
-            }
-            match wait.outcome() {
+        for (place, wait) in waited {
+            let outcome = match self.landing(&wait, patience, false).await {
+                Landing::Over(outcome) => outcome,
+                Landing::GivenUp => {
+                    self.counters.add(Count::Timeout);
+                    failed.push(place);
+                    let error = timed_out(asked[place].at.text(), Limit::Caller);
+                    asked[place].found = Some(Err(Failure::TimedOut(error)));
+                    continue;
+                }
+            };
+            match outcome {
                 Some(Outcome::Value(object)) => {
                     if let Ok(value) = self.object_as::<V>(&object) {
                         asked[place].found = Some(Ok(Some(value)));
@@ -332,6 +395,13 @@ impl Engine {
                     failed.push(place);
                     alone.push(place);
                 }
+                Some(Outcome::TimedOut) => {
+                    failed.push(place);
+                    if manner.times_out {
+                        let error = timed_out(asked[place].at.text(), Limit::Load);
+                        asked[place].found = Some(Err(Failure::TimedOut(error)));
+                    }
+                }
                 None => {}
             }
         }
@@ -346,10 +416,10 @@ impl Engine {
         asked: &mut [Asked<'_, K, V, E>],
         given: &[usize],
         places: &HashMap<&str, usize>,
-        loaded: Result<impl IntoIterator<Item = (K, V)>, E>,
+        loaded: Option<Result<impl IntoIterator<Item = (K, V)>, E>>,
     ) {
         match loaded {
-            Ok(values) => {
+            Some(Ok(values)) => {
                 for place in given {
                     asked[*place].found = Some(Ok(None));
                 }
@@ -362,10 +432,17 @@ impl Engine {
                     }
                 }
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 let error = Arc::new(error);
                 for place in given {
                     asked[*place].found = Some(Err(Failure::Load(Arc::clone(&error))));
+                }
+            }
+            None => {
+                self.counters.add(Count::Timeout);
+                for place in given {
+                    let error = timed_out(asked[*place].at.text(), Limit::Caller);
+                    asked[*place].found = Some(Err(Failure::TimedOut(error)));
                 }
             }
         }
@@ -397,6 +474,7 @@ fn answers<K, V: Value, E>(
             _ => found.as_ref().map(|found| match found {
                 Ok(value) => Ok(value.clone()),
                 Err(Failure::Load(error)) => Err(Failure::Load(Arc::clone(error))),
+                Err(Failure::TimedOut(error)) => Err(Failure::TimedOut(error.same())),
                 Err(_) => Err(Failure::Reentrant(reentrant(at.text()))),
             }),
         };

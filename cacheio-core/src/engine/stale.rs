@@ -4,61 +4,96 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Engine, about, physical};
+use super::load::Older;
+use super::{Engine, Making, about, physical};
 use crate::key::Key;
+use crate::scope::Frame;
 use crate::span::{Freshness, Span};
 use crate::stats::Count;
+use crate::ttl::random_fraction;
 use crate::wire::{self, Body};
-use crate::{Entry, Form, Meta, Operation, Options, Payload, Result, Value};
+use crate::{
+    Entry, Form, Meta, Operation, Options, Payload, RefreshAhead, Result, Timestamp, Ttl, Value,
+};
+
+/// How long nothing is tried again after a load failed, unless it is said.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// What a look-up finds.
 pub(super) enum Found<V: Value> {
     /// A live entry.
-    Live(Arc<V::Stored>),
+    Live(Kept<V>),
     /// One past its TTL.
-    Stale(Stale<V>),
+    Stale(Kept<V>),
     Nothing,
 }
 
 /// What becomes of a caller that has looked.
 pub(super) enum Settled<V: Value> {
     /// It has a live value.
-    Live(Arc<V::Stored>),
+    Live(Kept<V>),
+    /// It has a live value that is to be loaded anew.
+    Due(Kept<V>),
     /// It is served one past its TTL, since a load failed recently.
-    Stale(Arc<V::Stored>),
+    Stale(Kept<V>),
     /// It needs a load, which replaces what is past its TTL or nothing.
-    Missing { replaces: bool },
+    Missing(Older<V>),
 }
 
-/// A value past its TTL that may be served.
-pub(super) struct Stale<V: Value> {
-    value: Arc<V::Stored>,
-    span: Span,
+/// A value in the store, and what is known about it.
+pub(super) struct Kept<V: Value> {
+    pub(super) value: Arc<V::Stored>,
+    pub(super) span: Option<Span>,
     /// In memory.
     meta: Option<Arc<Meta>>,
 }
 
-impl<V: Value> Stale<V> {
-    /// Whether a server's note says that the load which was to replace it failed.
-    fn is_noted(&self, entry: Option<Entry>) -> bool {
-        match entry.map(|entry| entry.payload) {
-            Some(Payload::Bytes(bytes)) => bytes == note(self.span),
-            _ => false,
+impl<V: Value> Clone for Kept<V> {
+    fn clone(&self) -> Self {
+        Self {
+            value: Arc::clone(&self.value),
+            span: self.span,
+            meta: self.meta.clone(),
         }
     }
 }
 
+impl<V: Value> Kept<V> {
+    /// A value that is in no store.
+    pub(super) fn new(value: Arc<V::Stored>) -> Self {
+        Self {
+            value,
+            span: None,
+            meta: None,
+        }
+    }
+
+    /// Whether a server's note says that the load which was to replace it failed.
+    fn is_noted(&self, entry: Option<Entry>) -> bool {
+        match entry.map(|entry| entry.payload) {
+            Some(Payload::Bytes(bytes)) => bytes == self.note(),
+            _ => false,
+        }
+    }
+
+    /// What a server notes when a load that was to replace it has failed: which one it was.
+    fn note(&self) -> Vec<u8> {
+        let expires = self.span.map(|span| span.expires.as_millis());
+        expires.unwrap_or_default().to_string().into_bytes()
+    }
+}
+
 impl<V: Value> Found<V> {
-    pub(super) fn live(self) -> Option<Arc<V::Stored>> {
+    pub(super) fn live(self) -> Option<Kept<V>> {
         match self {
-            Self::Live(value) => Some(value),
+            Self::Live(kept) => Some(kept),
             Self::Stale(_) | Self::Nothing => None,
         }
     }
 
-    pub(super) fn as_live(&self) -> Option<&Arc<V::Stored>> {
+    pub(super) fn as_live(&self) -> Option<&Kept<V>> {
         match self {
-            Self::Live(value) => Some(value),
+            Self::Live(kept) => Some(kept),
             Self::Stale(_) | Self::Nothing => None,
         }
     }
@@ -67,16 +102,42 @@ impl<V: Value> Found<V> {
 impl Engine {
     /// For how long after its TTL a call takes an entry.
     pub(super) fn stale_for(&self, options: &Options) -> Duration {
-        options.stale_for.unwrap_or(self.settings.stale_for)
+        let stale_for = self.policy(options, |policies| policies.stale_for);
+        stale_for.unwrap_or_default()
     }
 
-    /// The two ends of an entry that is made now, if it outlives its TTL.
-    pub(super) fn span(&self, ttl: Option<Duration>, stale_for: Duration) -> Option<Span> {
-        let span = Span::new(self.clock.now(), ttl, stale_for);
-        if span.is_some() {
-            self.met_span();
+    /// How long after a failed load none is tried again.
+    fn retry_after(&self, options: &Options) -> Duration {
+        let retry_after = self.policy(options, |policies| policies.retry_after);
+        retry_after.unwrap_or(RETRY_AFTER).min(Ttl::MAX)
+    }
+
+    pub(super) fn refresh_ahead(&self, options: &Options) -> RefreshAhead {
+        let ahead = self.policy(options, |policies| policies.refresh_ahead);
+        ahead.unwrap_or(RefreshAhead::Never)
+    }
+
+    /// Whether a call that finds this live is to load it anew.
+    pub(super) fn is_due<V: Value>(&self, kept: &Kept<V>, options: &Options) -> bool {
+        let (Some(span), ahead) = (&kept.span, self.refresh_ahead(options)) else {
+            return false;
+        };
+        if ahead == RefreshAhead::Never {
+            return false;
         }
-        span
+        let now = self.clock.now();
+        span.due_from(ahead) <= now && span.is_due(now, ahead, random_fraction())
+    }
+
+    /// The moments of an entry that is made now, if somebody is to ask for them.
+    pub(super) fn span(&self, ttl: Option<Duration>, making: Making) -> Option<Span> {
+        let is_asked_for = making.dated
+            || (ttl.is_some()
+                && (!making.stale_for.is_zero() || making.ahead != RefreshAhead::Never));
+        is_asked_for.then(|| {
+            self.met_span();
+            Span::new(self.clock.now(), making.load_time, ttl, making.stale_for)
+        })
     }
 
     /// An entry, as the type asked for. Only what may be served is decoded.
@@ -107,18 +168,17 @@ impl Engine {
         stale_for: Duration,
         decode: impl FnOnce() -> Result<Arc<V::Stored>>,
     ) -> Result<Found<V>> {
-        let Some(span) = span else {
-            return decode().map(Found::Live);
+        let freshness = span.map_or(Freshness::Live, |span| {
+            self.met_span();
+            span.freshness(self.clock.now(), stale_for)
+        });
+        let found = match freshness {
+            Freshness::Live => Found::Live,
+            Freshness::Stale => Found::Stale,
+            Freshness::Gone => return Ok(Found::Nothing),
         };
-        self.met_span();
-        match span.freshness(self.clock.now(), stale_for) {
-            Freshness::Live => decode().map(Found::Live),
-            Freshness::Stale => {
-                let value = decode()?;
-                Ok(Found::Stale(Stale { value, span, meta }))
-            }
-            Freshness::Gone => Ok(Found::Nothing),
-        }
+        let value = decode()?;
+        Ok(found(Kept { value, span, meta }))
     }
 
     /// What is under a key; failures are counted, traced, and as good as a miss.
@@ -144,7 +204,7 @@ impl Engine {
     }
 
     /// Whether a load of this key failed so recently that none is to be tried.
-    async fn is_throttled<V: Value>(&self, key: &Key<'_>, stale: &Stale<V>) -> bool {
+    pub(super) async fn is_throttled<V: Value>(&self, key: &Key<'_>, stale: &Kept<V>) -> bool {
         if let Some(meta) = &stale.meta {
             return !meta.may_retry(self.clock.now());
         }
@@ -162,7 +222,7 @@ impl Engine {
     pub(super) async fn are_throttled<V: Value>(
         &self,
         keys: &[Key<'_>],
-        stale: &[(usize, Stale<V>)],
+        stale: &[(usize, Kept<V>)],
     ) -> Vec<bool> {
         let now = self.clock.now();
         let metas = stale.iter().map(|(_, stale)| stale.meta.as_ref());
@@ -188,18 +248,25 @@ impl Engine {
     }
 
     /// What a look-up comes to.
-    pub(super) async fn settled<V: Value>(&self, key: &Key<'_>, found: Found<V>) -> Settled<V> {
+    pub(super) async fn settled<V: Value>(
+        &self,
+        key: &Key<'_>,
+        found: Found<V>,
+        options: &Options,
+    ) -> Settled<V> {
         match found {
-            Found::Live(value) => Settled::Live(value),
+            Found::Live(kept) if self.is_due(&kept, options) => Settled::Due(kept),
+            Found::Live(kept) => Settled::Live(kept),
             Found::Stale(stale) if self.is_throttled(key, &stale).await => {
                 Settled::Stale(self.serve(stale))
             }
-            Found::Stale(_) => Settled::Missing { replaces: true },
-            Found::Nothing => Settled::Missing { replaces: false },
+            Found::Stale(stale) => Settled::Missing(Older::Stale(stale)),
+            Found::Nothing => Settled::Missing(Older::Nothing),
         }
     }
 
-    /// What is served when a load has failed, if there is anything; no other is tried for a while.
+    /// What is to be served when a load has failed, if there is anything; no other is tried for a
+    /// while.
     ///
     /// The store is asked again: what was deleted meanwhile is served to nobody, and a load may
     /// take its time.
@@ -207,30 +274,53 @@ impl Engine {
         &self,
         key: &Key<'_>,
         options: &Options,
-    ) -> Option<Arc<V::Stored>> {
+    ) -> Option<Kept<V>> {
         if self.stale_for(options).is_zero() {
             return None;
         }
         let stale = match self.find::<V>(key, options).await {
-            Found::Live(value) => return Some(value),
+            Found::Live(kept) => return Some(kept),
             Found::Stale(stale) => stale,
             Found::Nothing => return None,
         };
         if !self.is_throttled(key, &stale).await {
-            let retry_after = options.retry_after.unwrap_or(self.settings.retry_after);
+            let retry_after = self.retry_after(options);
             self.throttle(key, &stale, retry_after).await;
             self.say_stale(1, retry_after);
         }
-        Some(self.serve(stale))
+        Some(stale)
     }
 
-    /// Counts a value past its TTL that is served.
-    pub(super) fn serve<V: Value>(&self, stale: Stale<V>) -> Arc<V::Stored> {
-        self.counters.add(Count::StaleHit);
-        stale.value
+    /// Notes that the load of what is live has failed.
+    pub(super) async fn refresh_failed<V: Value>(
+        &self,
+        key: &Key<'_>,
+        options: &Options,
+        kept: &Kept<V>,
+    ) {
+        self.counters.add(Count::RefreshError);
+        let retry_after = self.retry_after(options);
+        self.throttle(key, kept, retry_after).await;
+        tracing::warn!(
+            target: "cacheio",
+            namespace = self.namespace(),
+            key = key.text(),
+            retry_after_ms = retry_after.as_millis(),
+            "a refresh failed; what is live is served on",
+        );
     }
 
-    async fn throttle<V: Value>(&self, key: &Key<'_>, stale: &Stale<V>, retry_after: Duration) {
+    /// Counts a value that is served in the place of one that is to be loaded, if it is past its
+    /// TTL.
+    pub(super) fn serve<V: Value>(&self, kept: Kept<V>) -> Kept<V> {
+        let now = self.clock.now();
+        if kept.span.is_some_and(|span| span.expires <= now) {
+            self.counters.add(Count::StaleHit);
+        }
+        kept
+    }
+
+    async fn throttle<V: Value>(&self, key: &Key<'_>, stale: &Kept<V>, retry_after: Duration) {
         if let Some(meta) = &stale.meta {
             return meta.retry_at(self.clock.now().after(retry_after));
         }
@@ -238,7 +328,7 @@ impl Engine {
             return;
         }
         let failed = self.failed_key(key);
-        let (failed, note) = (Key::new(&failed), Entry::bytes(note(stale.span)));
+        let (failed, note) = (Key::new(&failed), Entry::bytes(stale.note()));
         if let Err(error) = self.backend.set(&failed, note, Some(retry_after)).await {
             self.store_failed(&about(error, Operation::Set, key));
         }
@@ -248,10 +338,10 @@ impl Engine {
     pub(super) async fn throttle_many<V: Value>(
         &self,
         keys: &[Key<'_>],
-        stale: &[(usize, Stale<V>)],
+        stale: &[(usize, Kept<V>)],
         options: &Options,
     ) {
-        let retry_after = options.retry_after.unwrap_or(self.settings.retry_after);
+        let retry_after = self.retry_after(options);
         if keys.is_empty() {
             return;
         }
@@ -260,7 +350,7 @@ impl Engine {
         for (key, (_, stale)) in keys.iter().zip(stale) {
             match &stale.meta {
                 Some(meta) => meta.retry_at(self.clock.now().after(retry_after)),
-                None => texts.push((self.failed_key(key), note(stale.span))),
+                None => texts.push((self.failed_key(key), stale.note())),
             }
         }
         if texts.is_empty() || retry_after.is_zero() {
@@ -317,7 +407,7 @@ impl Engine {
             if let Some(answer) = self.retime_plain(key, entry.as_ref(), ttl).await {
                 return answer;
             }
-            let lead = self.take_over(key, &Options::new()).await;
+            let lead = self.take_over(key, &Options::new(), &Frame::new()).await;
             // What was read before may be gone.
             let entry = self.backend.get(key).await?;
             if let Some(answer) = self.retime_plain(key, entry.as_ref(), ttl).await {
@@ -327,10 +417,8 @@ impl Engine {
                 continue;
             };
             let stale_for = span.ends.since(span.expires);
-            let bytes = match Span::new(self.clock.now(), ttl, stale_for) {
-                Some(span) => wire::seal_with(span, body),
-                None => wire::seal(body.to_vec()),
-            };
+            let expires = ttl.map_or(Timestamp::MAX, |ttl| self.clock.now().after(ttl));
+            let bytes = wire::seal_with(span.touched(expires), body);
             if lead.begin_publishing() {
                 let set = self
                     .backend
@@ -374,9 +462,4 @@ fn spanned(entry: &Entry) -> Option<(Span, &[u8])> {
         Ok((Body::Encoded(body), Some(span))) => Some((span, body)),
         _ => None,
     }
-}
-
-/// Which entry a failed load was to replace.
-fn note(span: Span) -> Vec<u8> {
-    span.expires.as_millis().to_string().into_bytes()
 }

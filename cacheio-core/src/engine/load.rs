@@ -1,0 +1,927 @@
+//! One load a key: in its caller, or behind it.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tracing::Instrument as _;
+
+use super::stale::{Kept, Settled};
+use super::{Engine, Failure, Making, Missed, Prepared, about};
+use crate::error::{Limit, reentrant, timed_out};
+use crate::fetched::SaidTtl;
+use crate::flight::{Join, Lead, Outcome, Schedule, Wait};
+use crate::key::Key;
+use crate::policies::Policies;
+use crate::scope::Frame;
+use crate::stats::Count;
+use crate::{
+    CacheKey, Fetched, LoadContext, Object, Operation, Options, Result, Source, Ttl, Value,
+};
+
+/// What a loader made.
+#[derive(Debug)]
+pub struct Loaded<V> {
+    /// The value.
+    pub value: V,
+    /// Another TTL than the call's; zero does not store it.
+    pub ttl: Option<Ttl>,
+}
+
+impl<V> From<V> for Loaded<V> {
+    fn from(value: V) -> Self {
+        Self { value, ttl: None }
+    }
+}
+
+/// What becomes of a loader's error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// All who waited get it.
+    Shared,
+    /// It is its caller's own; those who waited run their loaders.
+    Alone,
+}
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// With whose error.
+    pub sharing: Sharing,
+    /// Whether it can say that it took too long; if not, it waits.
+    pub times_out: bool,
+}
+
+impl Manner {
+    /// Of a call that can fail.
+    pub const FALLIBLE: Self = Self {
+        sharing: Sharing::Shared,
+        times_out: true,
+    };
+    /// Of one that cannot.
+    pub const INFALLIBLE: Self = Self {
+        sharing: Sharing::Shared,
+        times_out: false,
+    };
+}
+
+/// What a load is to replace.
+pub(super) enum Older<V: Value> {
+    Nothing,
+    /// Something past its TTL.
+    Stale(Kept<V>),
+    /// Something live, ahead of its end.
+    Live(Kept<V>),
+    /// Whatever there is: it was asked for.
+    Anything,
+}
+
+impl<V: Value> Older<V> {
+    fn kept(&self) -> Option<&Kept<V>> {
+        match self {
+            Self::Stale(kept) | Self::Live(kept) => Some(kept),
+            Self::Nothing | Self::Anything => None,
+        }
+    }
+
+    fn stale(&self) -> Option<&Kept<V>> {
+        match self {
+            Self::Stale(kept) => Some(kept),
+            _ => None,
+        }
+    }
+}
+
+/// How long a caller waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// From the beginning of a load, when there is something stale to serve.
+    soft: Option<Duration>,
+    /// In any case.
+    pub(super) hard: Option<Instant>,
+}
+
+/// How the waiting for a load ended.
+pub(super) enum Landing {
+    /// With the load; it may have been abandoned.
+    Over(Option<Outcome>),
+    /// Before it.
+    GivenUp,
+}
+
+/// What becomes of a caller that has waited.
+enum Verdict<V: Value, E> {
+    Served(Arc<V::Stored>, Source, Option<Duration>),
+    Failed(Failure<E>),
+    /// It runs its loader for itself.
+    Alone,
+    /// It joins again.
+    Again,
+}
+
+/// Where the panic of a load waits for its caller.
+type Panicked = Arc<Mutex<Option<Box<dyn Any + Send>>>>;
+
+impl Engine {
+    /// Gets a value or loads it: the heart of `get_or_set`, after [`get_plain`](Self::get_plain).
+    ///
+    /// The loader runs in the caller: it may borrow, and nothing of it is left when the caller is
+    /// dropped.
+    ///
+    /// # Errors
+    ///
+    /// When the loader fails, takes too long, or would wait for itself. The store's failures are
+    /// none.
+    pub async fn load<V, E, F>(
+        &self,
+        missed: Missed,
+        options: &Options,
+        manner: Manner,
+        loader: impl FnOnce() -> F,
+    ) -> Result<V, Failure<E>>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<Loaded<V>, E>>,
+    {
+        let key = Key::new(&missed.0);
+        let patience = self.patience(options, manner);
+        if options.force_refresh {
+            let lead = self.take_over(&key, options, &Frame::new()).await;
+            let loaded = self.lead(
+                lead,
+                &key,
+                options,
+                Older::Anything,
+                manner,
+                patience,
+                loader,
+            );
+            return loaded.await.map(V::from_stored);
+        }
+        let mut ended = Some(self.flights().ended(&key));
+        let found = self.find::<V>(&key, options).await;
+        self.count_lookup(found.as_live());
+        let mut older = match self.settled(&key, found, options).await {
+            Settled::Live(kept) | Settled::Stale(kept) => return Ok(V::from_stored(kept.value)),
+            Settled::Due(kept) => {
+                let lead = self.begin_refresh(&key, options, ended, &kept, None).await;
+                let value = Arc::clone(&kept.value);
+                let Some(lead) = lead else {
+                    return Ok(V::from_stored(value));
+                };
+                // Others go on reading; this one waits, since its loader may borrow.
+                let loaded = self.lead(
+                    lead,
+                    &key,
+                    options,
+                    Older::Live(kept),
+                    manner,
+                    patience,
+                    loader,
+                );
+                return Ok(V::from_stored(loaded.await.unwrap_or(value)));
+            }
+            Settled::Missing(older) => older,
+        };
+        loop {
+            let (stamps, schedule) = (self.stamp(options), self.schedule(options));
+            match self
+                .flights()
+                .join(&key, ended.take(), stamps, schedule, None)
+            {
+                Join::Circle => return Err(Failure::Reentrant(reentrant(key.text()))),
+                Join::Lead(lead) => {
+                    let lead = match self.reread(lead, &key, options, &mut older).await {
+                        Ok(lead) => lead,
+                        Err((kept, _)) => return Ok(V::from_stored(kept.value)),
+                    };
+                    let loaded = self.lead(lead, &key, options, older, manner, patience, loader);
+                    return loaded.await.map(V::from_stored);
+                }
+                Join::Wait(wait) => {
+                    self.counters.add(Count::Wait);
+                    let landing = self.landing(&wait, patience, older.stale().is_some()).await;
+                    match self
+                        .judge_landing(&key, options, manner, landing, &older)
+                        .await
+                    {
+                        Verdict::Served(value, ..) => return Ok(V::from_stored(value)),
+                        Verdict::Failed(failure) => return Err(failure),
+                        Verdict::Alone => {
+                            drop(wait);
+                            let loaded = self.alone(&key, options, patience, loader()).await;
+                            return loaded.map(|kept| V::from_stored(kept.value));
+                        }
+                        Verdict::Again => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Loads a key whatever the store has, and whatever other load is under way.
+    ///
+    /// # Errors
+    ///
+    /// When the loader fails.
+    pub async fn refresh<V, E, F>(
+        &self,
+        key: impl CacheKey,
+        options: &Options,
+        manner: Manner,
+        loader: impl FnOnce() -> F,
+    ) -> Result<V, Failure<E>>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<Loaded<V>, E>>,
+    {
+        let text = self.text(&key);
+        let key = Key::new(&text);
+        let patience = self.patience(options, manner);
+        let lead = self.take_over(&key, options, &Frame::new()).await;
+        let loaded = self.lead(
+            lead,
+            &key,
+            options,
+            Older::Anything,
+            manner,
+            patience,
+            loader,
+        );
+        loaded.await.map(V::from_stored)
+    }
+
+    /// A value in memory that `fetch` answers with at once; none says nothing.
+    #[inline]
+    pub fn fetch_plain<V: Value>(
+        &self,
+        key: &impl CacheKey,
+        options: &Options,
+    ) -> Option<Fetched<V>> {
+        let store = self.backend.immediate()?;
+        if options.force_refresh {
+            return None;
+        }
+        let mut buffer = crate::key::KeyBuffer::new();
+        let key = self.key(&mut buffer, key);
+        let entry = store.get(&key).ok()??;
+        let kept = self.look::<V>(Some(entry), Duration::ZERO).ok()?.live()?;
+        if self.is_due(&kept, options) {
+            return None;
+        }
+        self.counters.add(Count::Hit);
+        Some(self.fetched(kept, Source::Hit))
+    }
+
+    /// Gets a value or loads it behind its callers: the heart of `fetch`, after
+    /// [`fetch_plain`](Self::fetch_plain).
+    ///
+    /// # Errors
+    ///
+    /// When the loader fails, takes too long, or would wait for itself. The store's failures are
+    /// none.
+    pub async fn fetch<V, E, F>(
+        self: &Arc<Self>,
+        missed: Missed,
+        options: Options,
+        loader: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+    ) -> Result<Fetched<V>, Failure<E>>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let key = Key::new(&missed.0);
+        let manner = Manner::FALLIBLE;
+        let patience = self.patience(&options, manner);
+        if options.force_refresh {
+            let lead = self.take_over(&key, &options, &Frame::apart()).await;
+            return self
+                .led(lead, &key, options, patience, Older::Anything, loader)
+                .await;
+        }
+        let mut ended = Some(self.flights().ended(&key));
+        let found = self.find::<V>(&key, &options).await;
+        self.count_lookup(found.as_live());
+        let mut older = match self.settled(&key, found, &options).await {
+            Settled::Live(kept) => return Ok(self.fetched(kept, Source::Hit)),
+            Settled::Stale(kept) => return Ok(self.fetched(kept, Source::Stale)),
+            Settled::Due(kept) => {
+                let apart = Frame::apart();
+                let lead = self
+                    .begin_refresh(&key, &options, ended, &kept, Some(&apart))
+                    .await;
+                if let Some(lead) = lead {
+                    let older = Older::Live(kept.clone());
+                    self.launch(lead, &key, options, older, true, loader).await;
+                }
+                return Ok(self.fetched(kept, Source::Hit));
+            }
+            Settled::Missing(older) => older,
+        };
+        loop {
+            let (stamps, schedule) = (self.stamp(&options), self.schedule(&options));
+            let apart = Frame::apart();
+            match self
+                .flights()
+                .join(&key, ended.take(), stamps, schedule, Some(&apart))
+            {
+                Join::Circle => return Err(Failure::Reentrant(reentrant(key.text()))),
+                Join::Lead(lead) => {
+                    let lead = match self.reread(lead, &key, &options, &mut older).await {
+                        Ok(lead) => lead,
+                        Err((kept, source)) => return Ok(self.fetched(kept, source)),
+                    };
+                    return self.led(lead, &key, options, patience, older, loader).await;
+                }
+                Join::Wait(wait) => {
+                    self.counters.add(Count::Wait);
+                    let landing = self.landing(&wait, patience, older.stale().is_some()).await;
+                    match self
+                        .judge_landing(&key, &options, manner, landing, &older)
+                        .await
+                    {
+                        Verdict::Served(value, source, age) => {
+                            return Ok(Fetched::new(V::from_stored(value), source, age));
+                        }
+                        Verdict::Failed(failure) => return Err(failure),
+                        Verdict::Alone => {
+                            drop(wait);
+                            let context = context(&older, &SaidTtl::default());
+                            let loading = async { loader(context).await.map(Loaded::from) };
+                            let loaded = self.alone(&key, &options, patience, loading).await?;
+                            let source = match loaded.span {
+                                Some(_) => Source::Stale,
+                                None => Source::Loaded,
+                            };
+                            return Ok(self.fetched(loaded, source));
+                        }
+                        Verdict::Again => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has a load run and waits for it.
+    async fn led<V, E, F>(
+        self: &Arc<Self>,
+        lead: Lead,
+        key: &Key<'_>,
+        options: Options,
+        patience: Patience,
+        older: Older<V>,
+        loader: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+    ) -> Result<Fetched<V>, Failure<E>>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let wait = lead.watch();
+        let stale = match &older {
+            Older::Stale(kept) => Older::Stale(kept.clone()),
+            Older::Anything => Older::Anything,
+            _ => Older::Nothing,
+        };
+        let may_be_left = patience.hard.is_some()
+            || lead.overdue().is_some()
+            || (patience.soft.is_some() && stale.stale().is_some());
+        let behind = self.backend.prefers_behind() || may_be_left;
+        let panicked = self
+            .launch(lead, key, options.clone(), older, behind, loader)
+            .await;
+        let landing = self.landing(&wait, patience, stale.stale().is_some()).await;
+        drop(wait);
+        if let Landing::Over(None) = landing {
+            let panic = panicked
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            return match panic {
+                Some(panic) => resume_unwind(panic),
+                None => Err(Failure::TimedOut(timed_out(key.text(), Limit::Runtime))),
+            };
+        }
+        let manner = Manner::FALLIBLE;
+        match self
+            .judge_landing(key, &options, manner, landing, &stale)
+            .await
+        {
+            Verdict::Served(value, source, age) => {
+                let source = match source {
+                    Source::Waited => Source::Loaded,
+                    source => source,
+                };
+                Ok(Fetched::new(V::from_stored(value), source, age))
+            }
+            Verdict::Failed(failure) => Err(failure),
+            Verdict::Alone | Verdict::Again => {
+                unreachable!("the outcome of a call's own load is for it")
+            }
+        }
+    }
+
+    /// Starts a load, behind its callers if it can be and is to be. Where its panic will be.
+    async fn launch<V, E, F>(
+        self: &Arc<Self>,
+        lead: Lead,
+        key: &Key<'_>,
+        options: Options,
+        older: Older<V>,
+        behind: bool,
+        loader: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+    ) -> Panicked
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let (engine, text) = (Arc::clone(self), Box::from(key.text()));
+        let panicked = Panicked::default();
+        let panic = Arc::clone(&panicked);
+        let load = async move { engine.fly(lead, text, options, older, panic, loader).await };
+        let load = Box::pin(load.in_current_span());
+        match behind {
+            true => {
+                if let Err(load) = self.backend.spawn(load) {
+                    load.await;
+                }
+            }
+            false => load.await,
+        }
+        panicked
+    }
+
+    /// A load on its own: what comes of it, those hear who wait for its flight.
+    async fn fly<V, E, F>(
+        self: Arc<Self>,
+        lead: Lead,
+        text: Box<str>,
+        options: Options,
+        older: Older<V>,
+        panicked: Panicked,
+        loader: impl FnOnce(LoadContext<V>) -> F,
+    ) where
+        V: Value,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<V, E>>,
+    {
+        // It has waited for a thread until nobody wanted it any more.
+        if lead.is_given_up() {
+            return;
+        }
+        let key = Key::new(&text);
+        let flight = async {
+            let said = SaidTtl::default();
+            let context = context(&older, &said);
+            let loading = async {
+                let value = loader(context).await?;
+                let ttl = said.get();
+                Ok::<_, E>(Loaded { value, ttl })
+            };
+            let begun = self.clock.now();
+            let running = lead.frame().run(self.run(loading));
+            match self.backend.within(lead.overdue(), running).await {
+                Some(Ok(loaded)) => {
+                    let making = self.making(&options, self.clock.now().since(begun), true);
+                    let stored = self
+                        .store(&lead, &key, &options, making, &older, loaded)
+                        .await;
+                    Outcome::Value(stored)
+                }
+                Some(Err(error)) => {
+                    self.failed(&key, &options, &older).await;
+                    Outcome::Failed(Arc::new(error))
+                }
+                None => {
+                    self.load_timed_out(&key);
+                    self.failed(&key, &options, &older).await;
+                    Outcome::TimedOut
+                }
+            }
+        };
+        match caught(flight).await {
+            Ok(outcome) => lead.land(|| outcome),
+            Err(panic) => {
+                tracing::error!(
+                    target: "cacheio",
+                    namespace = self.namespace(),
+                    key = key.text(),
+                    "a load panicked behind its callers",
+                );
+                *panicked.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+                if let Older::Live(_) = older {
+                    self.failed(&key, &options, &older).await;
+                }
+                drop(lead);
+            }
+        }
+    }
+
+    /// Runs the loader in its caller, and stores what it makes. When it fails, what is older is
+    /// served.
+    #[allow(clippy::too_many_arguments)]
+    async fn lead<V, E, F>(
+        &self,
+        lead: Lead,
+        key: &Key<'_>,
+        options: &Options,
+        older: Older<V>,
+        manner: Manner,
+        patience: Patience,
+        loader: impl FnOnce() -> F,
+    ) -> Result<Arc<V::Stored>, Failure<E>>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<Loaded<V>, E>>,
+    {
+        let begun = self.clock.now();
+        let running = lead.frame().run(self.run(async { loader().await }));
+        let error = match self.backend.within(patience.hard, running).await {
+            Some(Ok(loaded)) => {
+                let making = self.making(options, self.clock.now().since(begun), false);
+                let stored = self
+                    .store(&lead, key, options, making, &older, loaded)
+                    .await;
+                lead.land(|| Outcome::Value(Arc::clone(&stored) as Arc<dyn Object>));
+                return Ok(stored);
+            }
+            Some(Err(error)) => error,
+            None => {
+                // Whoever waits takes over.
+                drop(lead);
+                return match self.give_up(key, &older) {
+                    Ok(kept) => Ok(kept.value),
+                    Err(error) => Err(Failure::TimedOut(error)),
+                };
+            }
+        };
+        let fallen = self.failed(key, options, &older).await;
+        let failure = match manner.sharing {
+            Sharing::Alone => {
+                lead.land(|| Outcome::FailedAlone);
+                Failure::Own(error)
+            }
+            Sharing::Shared => {
+                let error = Arc::new(error);
+                lead.land(|| Outcome::Failed(error.clone()));
+                Failure::Load(error)
+            }
+        };
+        match fallen {
+            Some(kept) => Ok(self.serve(kept).value),
+            None => Err(failure),
+        }
+    }
+
+    /// Runs the loader of a caller whom the outcome of another's load does not help.
+    async fn alone<V: Value, E>(
+        &self,
+        key: &Key<'_>,
+        options: &Options,
+        patience: Patience,
+        loading: impl Future<Output = Result<Loaded<V>, E>>,
+    ) -> Result<Kept<V>, Failure<E>> {
+        let error = match self.backend.within(patience.hard, self.run(loading)).await {
+            Some(Ok(loaded)) => return Ok(Kept::new(loaded.value.into_stored())),
+            Some(Err(error)) => Failure::Own(error),
+            None => {
+                self.counters.add(Count::Timeout);
+                Failure::TimedOut(timed_out(key.text(), Limit::Caller))
+            }
+        };
+        let kept = self.fall_back::<V>(key, options).await;
+        kept.map(|kept| self.serve(kept)).ok_or(error)
+    }
+
+    /// Runs a loader, counted and in a span.
+    pub(super) async fn run<T, E>(
+        &self,
+        loading: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        self.counters.add(Count::Load);
+        let span = tracing::debug_span!(target: "cacheio", "load");
+        let loaded = loading.instrument(span).await;
+        if loaded.is_err() {
+            self.counters.add(Count::LoadError);
+        }
+        loaded
+    }
+
+    /// Stores what a load made, unless a write came between; counts it if the store fails.
+    async fn store<V: Value>(
+        &self,
+        lead: &Lead,
+        key: &Key<'_>,
+        options: &Options,
+        making: Making,
+        older: &Older<V>,
+        loaded: Loaded<V>,
+    ) -> Arc<V::Stored> {
+        let stored = loaded.value.into_stored();
+        let object = Arc::clone(&stored) as Arc<dyn Object>;
+        let ttl = self.ttl_of(&*object, loaded.ttl, options);
+        // Encoding is done before anyone is kept waiting by the publishing.
+        let published = match self.prepare(object, ttl, options, lead.stamps(), making) {
+            Ok(prepared) => {
+                let replaces = !matches!(older, Older::Nothing);
+                self.publish(lead, key, prepared, replaces).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = published {
+            self.store_failed(&about(error, Operation::Set, key));
+        }
+        stored
+    }
+
+    /// Stores what was loaded, unless a write came between. `replaces` says whether what is in the
+    /// store has to go, also when nothing is to be stored.
+    async fn publish(
+        &self,
+        lead: &Lead,
+        key: &Key<'_>,
+        prepared: Option<Prepared>,
+        replaces: bool,
+    ) -> Result<()> {
+        let is_needed = prepared.is_some() || replaces;
+        if !is_needed || !lead.begin_publishing() {
+            return Ok(());
+        }
+        let publish = async {
+            match prepared {
+                Some((entry, ttl)) => self.backend.set(key, entry, ttl).await,
+                None => self.backend.delete(key).await.map(drop),
+            }
+        };
+        lead.frame().run(publish).await
+    }
+
+    /// What is to be served in the place of a load that failed; no other is tried for a while.
+    async fn failed<V: Value>(
+        &self,
+        key: &Key<'_>,
+        options: &Options,
+        older: &Older<V>,
+    ) -> Option<Kept<V>> {
+        match older {
+            Older::Live(kept) => {
+                self.refresh_failed(key, options, kept).await;
+                Some(kept.clone())
+            }
+            Older::Stale(_) | Older::Nothing => self.fall_back(key, options).await,
+            // Whoever asks for a new value is told that there is none.
+            Older::Anything => None,
+        }
+    }
+
+    /// What a caller gets that waits no longer.
+    fn give_up<V: Value>(&self, key: &Key<'_>, older: &Older<V>) -> Result<Kept<V>> {
+        self.counters.add(Count::Timeout);
+        match older.kept() {
+            Some(kept) => Ok(self.serve(kept.clone())),
+            None => Err(timed_out(key.text(), Limit::Caller)),
+        }
+    }
+
+    /// Waits for a load; `has_stale` says whether there is something to serve in its place.
+    pub(super) async fn landing(
+        &self,
+        wait: &Wait,
+        patience: Patience,
+        has_stale: bool,
+    ) -> Landing {
+        let schedule = wait.schedule();
+        let mut overdue = schedule.overdue;
+        let soft = patience.soft.filter(|_| has_stale);
+        let soft = soft.and_then(|soft| schedule.begins.checked_add(soft));
+        let given_up = earlier(soft, patience.hard);
+        loop {
+            let Some(listener) = wait.listener() else {
+                return Landing::Over(wait.outcome());
+            };
+            let until = earlier(given_up, overdue);
+            if self.backend.wait(listener, until).await {
+                return Landing::Over(wait.outcome());
+            }
+            let now = self.backend.now();
+            if given_up.is_some_and(|at| at <= now) {
+                return Landing::GivenUp;
+            }
+            if overdue.is_some_and(|at| at <= now) {
+                // If not, it is just being stored.
+                overdue = None;
+                if self.flights().give_up(wait) {
+                    self.load_timed_out(&wait.key());
+                }
+            }
+        }
+    }
+
+    async fn judge_landing<V: Value, E: Send + Sync + 'static>(
+        &self,
+        key: &Key<'_>,
+        options: &Options,
+        manner: Manner,
+        landing: Landing,
+        older: &Older<V>,
+    ) -> Verdict<V, E> {
+        let outcome = match landing {
+            Landing::Over(Some(outcome)) => outcome,
+            Landing::Over(None) => return Verdict::Again,
+            Landing::GivenUp => {
+                return match self.give_up(key, older) {
+                    Ok(kept) => self.verdict(kept, Source::Stale),
+                    Err(error) => Verdict::Failed(Failure::TimedOut(error)),
+                };
+            }
+        };
+        if let Outcome::Value(object) = &outcome {
+            // Of a type that cannot be read as this one: load it again.
+            return match self.object_as::<V>(object) {
+                Ok(value) => Verdict::Served(value, Source::Waited, Some(Duration::ZERO)),
+                Err(_) => Verdict::Again,
+            };
+        }
+        if !matches!(older, Older::Anything)
+            && let Some(kept) = self.fall_back::<V>(key, options).await
+        {
+            let kept = self.serve(kept);
+            return self.verdict(kept, Source::Stale);
+        }
+        match outcome {
+            Outcome::Failed(error) if manner.sharing == Sharing::Shared => {
+                match error.downcast::<E>() {
+                    Ok(error) => Verdict::Failed(Failure::Load(error)),
+                    Err(_) => Verdict::Alone,
+                }
+            }
+            Outcome::TimedOut if manner.times_out => {
+                Verdict::Failed(Failure::TimedOut(timed_out(key.text(), Limit::Load)))
+            }
+            Outcome::TimedOut => Verdict::Again,
+            _ => Verdict::Alone,
+        }
+    }
+
+    fn verdict<V: Value, E>(&self, kept: Kept<V>, source: Source) -> Verdict<V, E> {
+        let age = self.age(&kept);
+        Verdict::Served(kept.value, source, age)
+    }
+
+    fn fetched<V: Value>(&self, kept: Kept<V>, source: Source) -> Fetched<V> {
+        let age = match (source, self.age(&kept)) {
+            (Source::Loaded, _) => Some(Duration::ZERO),
+            (_, age) => age,
+        };
+        Fetched::new(V::from_stored(kept.value), source, age)
+    }
+
+    fn age<V: Value>(&self, kept: &Kept<V>) -> Option<Duration> {
+        let span = kept.span.as_ref()?;
+        Some(self.clock.now().since(span.made))
+    }
+
+    /// Reads again before loading, if another flight may have landed between the reading that
+    /// missed and this one's beginning.
+    async fn reread<V: Value>(
+        &self,
+        lead: Lead,
+        key: &Key<'_>,
+        options: &Options,
+        older: &mut Older<V>,
+    ) -> Result<Lead, (Kept<V>, Source)> {
+        if !lead.must_reread() {
+            return Ok(lead);
+        }
+        let found = self.find::<V>(key, options).await;
+        match self.settled(key, found, options).await {
+            Settled::Live(kept) | Settled::Due(kept) => {
+                lead.land(|| Outcome::Value(Arc::clone(&kept.value) as Arc<dyn Object>));
+                Err((kept, Source::Hit))
+            }
+            // Whoever waits looks for what it takes.
+            Settled::Stale(kept) => {
+                lead.land(|| Outcome::FailedAlone);
+                Err((kept, Source::Stale))
+            }
+            Settled::Missing(found) => {
+                *older = found;
+                Ok(lead)
+            }
+        }
+    }
+
+    /// Leads the load of what is live, unless another does, or one failed recently.
+    async fn begin_refresh<V: Value>(
+        &self,
+        key: &Key<'_>,
+        options: &Options,
+        ended: Option<u64>,
+        kept: &Kept<V>,
+        frame: Option<&Arc<Frame>>,
+    ) -> Option<Lead> {
+        let (stamps, schedule) = (self.stamp(options), self.schedule(options));
+        let Join::Lead(lead) = self.flights().join(key, ended, stamps, schedule, frame) else {
+            return None;
+        };
+        // It may just have been loaded.
+        if lead.must_reread() || self.is_throttled(key, kept).await {
+            return None;
+        }
+        self.counters.add(Count::Refresh);
+        Some(lead)
+    }
+
+    /// Leads a key's flight, whatever other is under way.
+    pub(super) async fn take_over(
+        &self,
+        key: &Key<'_>,
+        options: &Options,
+        frame: &Arc<Frame>,
+    ) -> Lead {
+        loop {
+            let schedule = self.schedule(options);
+            match self
+                .flights()
+                .lead(key, self.stamp(options), schedule, frame)
+            {
+                Ok(lead) => return lead,
+                Err(publishing) => self.wait(publishing).await,
+            }
+        }
+    }
+
+    /// What a policy says, for a call.
+    pub(super) fn policy<T>(
+        &self,
+        options: &Options,
+        policy: impl Fn(&Policies) -> Option<T>,
+    ) -> Option<T> {
+        policy(&options.policies).or_else(|| policy(&self.settings.policies))
+    }
+
+    pub(super) fn patience(&self, options: &Options, manner: Manner) -> Patience {
+        let hard = match manner.times_out {
+            true => self.policy(options, |policies| policies.hard_timeout),
+            false => None,
+        };
+        Patience {
+            soft: self.policy(options, |policies| policies.soft_timeout),
+            hard: hard.and_then(|hard| self.backend.now().checked_add(hard)),
+        }
+    }
+
+    pub(super) fn schedule(&self, options: &Options) -> Schedule {
+        let max_load = self.policy(options, |policies| policies.max_load);
+        Schedule::new(
+            self.backend.now(),
+            max_load.or_else(|| self.backend.max_load()),
+        )
+    }
+
+    fn load_timed_out(&self, key: &Key<'_>) {
+        self.counters.add(Count::LoadTimeout);
+        tracing::warn!(
+            target: "cacheio",
+            namespace = self.namespace(),
+            key = key.text(),
+            "a load took longer than max_load and was given up",
+        );
+    }
+}
+
+/// What a loader is told.
+fn context<V: Value>(older: &Older<V>, said: &SaidTtl) -> LoadContext<V> {
+    let kept = older.kept().map(|kept| V::shared(Arc::clone(&kept.value)));
+    LoadContext::new(kept, said.clone())
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// What a future answers, or its panic.
+async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        // After a panic it is not touched any more.
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await
+}

@@ -1,0 +1,115 @@
+//! What `fetch` gives its loader, and its caller.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::Ttl;
+
+/// A value, and where it came from: what `fetch` answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fetched<V> {
+    /// The value.
+    pub value: V,
+    /// Where it came from.
+    pub source: Source,
+    /// How long ago it was made; none where that is not known: of what was stored by other means
+    /// than `fetch`, without `stale_for` or `refresh_ahead`.
+    pub age: Option<Duration>,
+}
+
+impl<V> Fetched<V> {
+    pub(crate) fn new(value: V, source: Source, age: Option<Duration>) -> Self {
+        Self { value, source, age }
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// A live entry.
+    Hit,
+    /// This call's own load.
+    Loaded,
+    /// An entry past its TTL: its load failed, or takes longer than a timeout.
+    Stale,
+    /// Another call's load, which this one waited for.
+    Waited,
+}
+
+/// What a loader is told, and what it may say about its value.
+///
+/// ```
+/// use cacheio_core::LoadContext;
+/// use std::time::Duration;
+///
+/// struct Response { body: String, max_age: Duration }
+/// # fn get() -> Response { Response { body: "…".into(), max_age: Duration::ZERO } }
+///
+/// // How long it lives, the origin says.
+/// fn load(context: LoadContext<String>) -> String {
+///     let response = get();
+///     context.ttl(response.max_age);
+///     response.body
+/// }
+/// ```
+#[derive(Debug)]
+pub struct LoadContext<V> {
+    older: Option<Arc<V>>,
+    ttl: SaidTtl,
+}
+
+/// What a loader said about the TTL.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SaidTtl(Arc<Mutex<Option<Ttl>>>);
+
+impl SaidTtl {
+    pub(crate) fn get(&self) -> Option<Ttl> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V> LoadContext<V> {
+    pub(crate) fn new(older: Option<Arc<V>>, ttl: SaidTtl) -> Self {
+        Self { older, ttl }
+    }
+
+    /// Gives the value that is being loaded another TTL: a [`Duration`] or a [`Ttl`].
+    pub fn ttl(&self, ttl: impl Into<Ttl>) {
+        *self.ttl.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ttl.into());
+    }
+
+    /// The value that is being loaded is not stored. Those who wait for it get it.
+    pub fn skip(&self) {
+        self.ttl(Duration::ZERO);
+    }
+
+    /// The value that is to be replaced, if there is one: for conditional requests.
+    pub fn stale(&self) -> Option<&V> {
+        self.older.as_deref()
+    }
+
+    /// The value that is to be replaced, to be returned: when the origin says that it has not
+    /// changed. It is stored as if it were new, with a whole TTL before it.
+    ///
+    /// ```
+    /// use cacheio_core::LoadContext;
+    ///
+    /// # #[derive(Clone)]
+    /// struct Page { etag: String, body: String }
+    /// # fn get_if_none_match(_: Option<&str>) -> Option<Page> { None }
+    ///
+    /// fn load(context: LoadContext<Page>) -> Option<Page> {
+    ///     let etag = context.stale().map(|page| page.etag.as_str());
+    ///     // None for a "304 Not Modified".
+    ///     get_if_none_match(etag).or_else(|| context.not_modified())
+    /// }
+    /// ```
+    pub fn not_modified(&self) -> Option<V>
+    where
+        V: Clone,
+    {
+        self.stale().cloned()
+    }
+}
