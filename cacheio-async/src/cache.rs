@@ -534,7 +534,10 @@ impl AsyncCache {
         key: impl CacheKey,
         load: impl FnOnce() -> F,
     ) -> V {
-        self.get_or_set_with(key, Options::new(), load).await
+        let loaded = self.load(key, Options::new(), Manner::INFALLIBLE, || async {
+            Ok::<_, Infallible>(load().await)
+        });
+        loaded.await.unwrap_or_else(|failure| failure.panic())
     }
 
     /// As [`get_or_set`](Self::get_or_set), with options for what is stored.
@@ -557,15 +560,10 @@ impl AsyncCache {
         options: impl Into<Options>,
         load: impl FnOnce() -> F,
     ) -> V {
-        match self
-            .load(key, options, Manner::INFALLIBLE, || async {
-                Ok::<_, Infallible>(load().await)
-            })
-            .await
-        {
-            Ok(value) => value,
-            Err(failure) => failure.panic(),
-        }
+        let loaded = self.load(key, options.into(), Manner::INFALLIBLE, || async {
+            Ok::<_, Infallible>(load().await)
+        });
+        loaded.await.unwrap_or_else(|failure| failure.panic())
     }
 
     /// As [`get_or_set`](Self::get_or_set), for a `load` that may fail.
@@ -597,7 +595,8 @@ impl AsyncCache {
         key: impl CacheKey,
         load: impl FnOnce() -> F,
     ) -> Result<V, LoadError<E>> {
-        self.get_or_try_set_with(key, Options::new(), load).await
+        let loaded = self.load(key, Options::new(), Manner::FALLIBLE, load).await;
+        loaded.map_err(LoadError::from)
     }
 
     /// As [`get_or_try_set`](Self::get_or_try_set), with options for what is stored.
@@ -631,7 +630,7 @@ impl AsyncCache {
         options: impl Into<Options>,
         load: impl FnOnce() -> F,
     ) -> Result<V, LoadError<E>> {
-        let loaded = self.load(key, options, Manner::FALLIBLE, load).await;
+        let loaded = self.load(key, options.into(), Manner::FALLIBLE, load).await;
         loaded.map_err(LoadError::from)
     }
 
@@ -639,17 +638,17 @@ impl AsyncCache {
     async fn load<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>>>(
         &self,
         key: impl CacheKey,
-        options: impl Into<Options>,
+        options: Options,
         manner: Manner,
         load: impl FnOnce() -> F,
     ) -> Result<V, Failure<E>> {
-        match self.engine.get_plain::<V>(&key) {
+        match self.engine.get_or_load_plain::<V>(&key, &options) {
             Some(value) => Ok(V::from_stored(value)),
             None => {
                 let missed = self.engine.missed(&key);
                 let loader = || async { load().await.map(Loaded::from) };
                 // On the heap, so that the futures of callers stay small: a miss can afford it.
-                Box::pin(self.engine.load(missed, &options.into(), manner, loader)).await
+                Box::pin(self.engine.load(missed, &options, manner, loader)).await
             }
         }
     }

@@ -167,6 +167,19 @@ impl Engine {
         Some(value)
     }
 
+    /// The same for a call that loads what is missing.
+    #[inline]
+    pub fn get_or_load_plain<V: Value>(
+        &self,
+        key: &impl CacheKey,
+        options: &Options,
+    ) -> Option<Arc<V::Stored>> {
+        match options.force_refresh {
+            true => None,
+            false => self.get_plain::<V>(key),
+        }
+    }
+
     /// What [`load`](Self::load) needs for a key that is no plain hit.
     #[cold]
     pub fn missed(&self, key: &impl CacheKey) -> Missed {

@@ -416,6 +416,11 @@ impl Lead {
         matches!(self.flight.state().phase, Phase::Landed(_))
     }
 
+    /// Tells those who wait that it takes too long; whether nobody did before.
+    pub(crate) fn give_up(&self) -> bool {
+        self.stripe().lock().give_up(&self.flight)
+    }
+
     /// When the load is given up.
     pub(crate) fn overdue(&self) -> Option<Instant> {
         self.flight.schedule.overdue

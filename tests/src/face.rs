@@ -11,7 +11,9 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use cacheio_async::AsyncCache;
-use cacheio_core::{CacheKey, Encode, LoadError, Options, Result, Stats, Ttl, Value};
+use cacheio_core::{
+    CacheKey, Encode, Fetched, LoadContext, LoadError, Options, Result, Stats, Ttl, Value,
+};
 use cacheio_sync::Cache;
 use tokio::sync::oneshot;
 
@@ -139,6 +141,19 @@ macro_rules! faces {
                 load: impl FnMut(Vec<K>) -> F + Send,
             ) -> impl Future<Output = Vec<Result<Option<V>, LoadError<E>>>> + Send;
 
+            fn fetch_with<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+                &self,
+                key: impl CacheKey + Send + Sync,
+                options: impl Into<Options> + Send,
+                load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+            ) -> impl Future<Output = Result<Fetched<V>, LoadError<E>>> + Send;
+
+            fn fetch<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+                &self,
+                key: impl CacheKey + Send + Sync,
+                load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+            ) -> impl Future<Output = Result<Fetched<V>, LoadError<E>>> + Send;
+
             fn stats(&self) -> Stats;
             fn namespace(&self) -> &str;
 
@@ -217,6 +232,23 @@ macro_rules! faces {
                 mut load: impl FnMut(Vec<K>) -> F + Send,
             ) -> Vec<Result<Option<V>, LoadError<E>>> {
                 self.0.get_or_try_set_many(keys, |missing| block_on(load(missing)))
+            }
+
+            async fn fetch_with<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+                &self,
+                key: impl CacheKey + Send + Sync,
+                options: impl Into<Options> + Send,
+                load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+            ) -> Result<Fetched<V>, LoadError<E>> {
+                self.0.fetch_with(key, options, move |context| block_on(load(context)))
+            }
+
+            async fn fetch<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+                &self,
+                key: impl CacheKey + Send + Sync,
+                load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+            ) -> Result<Fetched<V>, LoadError<E>> {
+                self.0.fetch(key, move |context| block_on(load(context)))
             }
 
             fn stats(&self) -> Stats {
@@ -303,6 +335,23 @@ macro_rules! faces {
                 load: impl FnMut(Vec<K>) -> F + Send,
             ) -> Vec<Result<Option<V>, LoadError<E>>> {
                 self.0.get_or_try_set_many(keys, load).await
+            }
+
+            async fn fetch_with<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+                &self,
+                key: impl CacheKey + Send + Sync,
+                options: impl Into<Options> + Send,
+                load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+            ) -> Result<Fetched<V>, LoadError<E>> {
+                self.0.fetch_with(key, options, load).await
+            }
+
+            async fn fetch<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+                &self,
+                key: impl CacheKey + Send + Sync,
+                load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+            ) -> Result<Fetched<V>, LoadError<E>> {
+                self.0.fetch(key, load).await
             }
 
             fn stats(&self) -> Stats {

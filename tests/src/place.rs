@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cacheio_async::AsyncCache;
-use cacheio_core::{AsyncStore, Clock, Error, Form, ManualClock, Result, Store, SystemClock, Ttl};
+use cacheio_core::{
+    AsyncStore, Clock, Error, Form, ManualClock, RefreshAhead, Result, Store, SystemClock, Ttl,
+};
 use cacheio_sync::Cache;
 
 use crate::face::{Face, Tasks, Threads};
@@ -126,6 +128,16 @@ pub struct Setup {
     pub stale_for: Duration,
     /// How long after a failed load none is tried.
     pub retry_after: Option<Duration>,
+    /// When what is live is loaded anew.
+    pub refresh_ahead: Option<RefreshAhead>,
+    /// How long to wait when there is something stale.
+    pub soft_timeout: Option<Duration>,
+    /// How long to wait in any case.
+    pub hard_timeout: Option<Duration>,
+    /// How long a load may take.
+    pub max_load: Option<Duration>,
+    /// The TTL of none.
+    pub ttl_none: Option<Ttl>,
 }
 
 type Make<T> = Arc<dyn Fn() -> T + Send + Sync>;
@@ -153,6 +165,14 @@ impl<F> fmt::Debug for Place<F> {
     }
 }
 
+macro_rules! policies {
+    ($builder:ident, $setup:ident, $($policy:ident)*) => {$(
+        if let Some(policy) = $setup.$policy {
+            $builder = $builder.$policy(policy);
+        }
+    )*};
+}
+
 macro_rules! worlds {
     ($($face:ident($cache:ident over $store:ident);)*) => {$(
         impl Place<$face> {
@@ -162,9 +182,10 @@ macro_rules! worlds {
                 let build = |store: Arc<dyn $store>, setup: Setup| {
                     let mut builder =
                         $cache::builder().store(store).jitter(setup.jitter).stale_for(setup.stale_for);
-                    if let Some(retry_after) = setup.retry_after {
-                        builder = builder.retry_after(retry_after);
-                    }
+                    policies!(
+                        builder, setup,
+                        retry_after refresh_ahead soft_timeout hard_timeout max_load ttl_none
+                    );
                     if let Some(namespace) = setup.namespace {
                         builder = builder.namespace(namespace);
                     }

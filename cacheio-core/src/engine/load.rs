@@ -103,6 +103,9 @@ pub(super) struct Patience {
     soft: Option<Duration>,
     /// In any case.
     pub(super) hard: Option<Instant>,
+    /// Whether it looks after loads that are overdue. Unless it is said, the next caller does: a
+    /// task needs no timer then.
+    minds_overdue: bool,
 }
 
 /// How the waiting for a load ended.
@@ -501,7 +504,9 @@ impl Engine {
                     Outcome::Failed(Arc::new(error))
                 }
                 None => {
-                    self.load_timed_out(&key);
+                    if lead.give_up() {
+                        self.load_timed_out(&key);
+                    }
                     self.failed(&key, &options, &older).await;
                     Outcome::TimedOut
                 }
@@ -700,7 +705,7 @@ impl Engine {
         has_stale: bool,
     ) -> Landing {
         let schedule = wait.schedule();
-        let mut overdue = schedule.overdue;
+        let mut overdue = schedule.overdue.filter(|_| patience.minds_overdue);
         let soft = patience.soft.filter(|_| has_stale);
         let soft = soft.and_then(|soft| schedule.begins.checked_add(soft));
         let given_up = earlier(soft, patience.hard);
@@ -877,6 +882,7 @@ impl Engine {
         Patience {
             soft: self.policy(options, |policies| policies.soft_timeout),
             hard: hard.and_then(|hard| self.backend.now().checked_add(hard)),
+            minds_overdue: self.policy(options, |policies| policies.max_load).is_some(),
         }
     }
 

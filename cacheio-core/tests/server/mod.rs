@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cacheio_core::__private::{Backend, Engine, Settings, now};
+use cacheio_core::__private::{Backend, Engine, Runner, Settings, now};
 use cacheio_core::{
-    Clock, Codec, Entry, Error, ErrorKind, Form, Key, ManualClock, Options, Payload, Result, Store,
-    Value,
+    BoxFuture, Clock, Codec, Entry, Error, ErrorKind, Form, Key, ManualClock, Options, Payload,
+    Result, Store, Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,20 @@ impl Store for Server {
     }
 }
 
+/// Runs nothing behind its callers.
+#[derive(Debug)]
+struct Callers;
+
+impl Runner for Callers {
+    fn spawn(&self, load: BoxFuture<'static, ()>) -> Result<(), BoxFuture<'static, ()>> {
+        Err(load)
+    }
+
+    fn sleep_until(&self, _: Instant) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
+}
+
 /// A cache of a single entry, whose bytes can be seen and put there.
 #[derive(Debug)]
 pub(crate) struct Wire {
@@ -64,7 +78,7 @@ impl Wire {
         let store: Arc<dyn Store> = server.clone();
         Self {
             server,
-            cache: Engine::new(Backend::threads(store), settings).unwrap(),
+            cache: Engine::new(Backend::threads(store, Arc::new(Callers)), settings).unwrap(),
         }
     }
 

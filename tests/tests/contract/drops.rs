@@ -200,3 +200,25 @@ pub(crate) async fn the_aborted_leader_of_a_nested_load_frees_both_keys(place: P
         [Some(2), Some(2)]
     );
 }
+
+pub(crate) async fn leader_dropped_at_every_await(place: Place<Tasks>) {
+    let cache = place.cache;
+    for times in 0..12 {
+        let key = ("k", times);
+        let stage = Stage::new();
+        let load = stage.loader(Ok::<_, String>(7));
+        let fetched = polled(times, cache.fetch(key, move |_| load()));
+        stage.end();
+        if fetched.is_some() || stage.runs() > 0 {
+            // A load that was begun goes on without its caller.
+            while cache.get::<i32>(key).await.unwrap() != Some(7) {
+                Tasks::pause().await;
+            }
+        }
+        let next = cache.fetch(key, |_| async { Ok::<_, String>(8) }).await;
+        let next = next.unwrap().value;
+        assert!(next == 7 || (next == 8 && stage.runs() == 0), "{next}");
+    }
+    cache.clear().await.unwrap();
+    assert!(!cache.has(("k", 0)).await.unwrap());
+}

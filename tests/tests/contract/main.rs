@@ -17,6 +17,7 @@ mod keys;
 mod loads;
 mod namespaces;
 mod panics;
+mod slow;
 mod stale;
 mod tags;
 mod ttl;
@@ -49,6 +50,7 @@ macro_rules! lines {
                 a_waiter_that_is_dropped_harms_nobody
                 a_load_that_times_out_frees_its_key
                 the_aborted_leader_of_a_nested_load_frees_both_keys
+                leader_dropped_at_every_await
             }
         }
     };
@@ -233,6 +235,51 @@ macro_rules! each_line {
                 touching_while_deleting_brings_nothing_back
                 a_waiter_with_another_error_type_is_served_what_is_stale
                 retry_after_without_stale_for_is_refused
+                jitter_not_on_stale
+            }
+            slow: {
+                fetch_loads_once_and_then_hits
+                a_1000_cold_callers_fetch_once
+                one_failed_fetch_is_one_error_for_all
+                fetch_and_get_or_set_wait_for_each_other
+                the_age_is_that_of_the_value
+                a_soft_timeout_serves_what_is_stale
+                timed_out_load_still_updates
+                no_soft_timeout_without_stale
+                hard_timeout_without_stale
+                a_hard_timeout_serves_what_is_stale
+                a_waiter_has_its_own_timeout
+                background_failure_is_harmless
+                fetch_is_served_what_is_stale_when_its_load_fails
+                invalidation_beats_background_load
+                a_soft_timeout_of_zero_never_waits
+                endless_durations_are_taken
+                a_load_that_hangs_frees_its_key
+                a_hung_get_or_set_frees_its_key
+                a_load_that_hangs_serves_what_is_stale
+                a_batch_waits_no_longer_than_its_timeout
+                refresh_does_not_block
+                refresh_ahead_once
+                get_or_set_refreshes_in_one_caller
+                a_refresh_that_fails_changes_nothing
+                loader_panics_in_background
+                a_panic_reaches_the_caller_that_waits
+                miss_waits_for_running_refresh
+                invalidation_beats_refresh
+                tag_invalidation_beats_refresh
+                a_set_beats_a_refresh
+                xfetch_refreshes_what_took_long
+                adaptive_ttl
+                adaptive_ttl_in_background
+                skip_gives_without_storing
+                not_modified_renews
+                none_has_its_own_ttl
+                none_may_not_be_stored_at_all
+                force_refresh_loads_what_is_live
+                a_fetch_of_its_own_key_is_an_error
+                a_load_behind_may_ask_for_the_key_of_who_left_it
+                settings_that_do_not_fit_are_refused
+                a_hot_key_is_never_waited_for
             }
             invalidation: {
                 delete_during_load_is_not_overwritten

@@ -466,3 +466,21 @@ pub(crate) async fn touching_while_deleting_brings_nothing_back<F: Face>(place: 
         assert!(!cache.has("k").await.unwrap());
     }
 }
+
+pub(crate) async fn jitter_not_on_stale<F: Face>(place: Place<F>) {
+    let mut setup = setup(&place);
+    (setup.jitter, setup.retry_after) = (0.5, Some(Duration::ZERO));
+    let stale_for = setup.stale_for;
+    // Past its TTL, whatever jitter made of it.
+    let (cache, origin) = expired(&place, setup).await;
+    assert_eq!(get(&cache, &origin).await, old());
+    // Being served gives it no new end: neither another random one nor a later one.
+    if place.stops_time() {
+        place.expire(stale_for - place.ttl() / 2 - Duration::from_millis(1));
+        assert_eq!(get(&cache, &origin).await, old());
+        place.expire(place.ttl());
+    } else {
+        place.expire(stale_for);
+    }
+    assert_eq!(get(&cache, &origin).await, down());
+}
