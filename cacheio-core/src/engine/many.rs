@@ -20,6 +20,9 @@ use crate::{CacheKey, Entry, Object, Operation, Options, Ttl, Value};
 /// What becomes of a key: its value, none if the loader had none, or why there is none.
 type Answer<V, E> = Result<Option<Arc<<V as Value>::Stored>>, Failure<E>>;
 
+/// What goes to the store in one writing.
+type Entries<'a> = Vec<(Key<'a>, Entry)>;
+
 /// A key that was asked for, once however often it was.
 struct Asked<'a, K, V: Value, E> {
     /// As the caller gave it, until a loader gets it.
@@ -291,7 +294,7 @@ impl Engine {
         };
         let making = self.making(options, load_time, false);
         let mut gone = Vec::new();
-        let mut kept: Vec<(Option<Duration>, Vec<(Key<'_>, Entry)>)> = Vec::new();
+        let mut kept: Vec<(Option<Duration>, Entries<'_>)> = Vec::new();
         // What jitter makes of a TTL holds for all that have it.
         let mut lifetimes: Vec<(Ttl, Lifetime)> = Vec::new();
         for (place, lead) in led {
