@@ -48,6 +48,11 @@ pub trait Runner: Debug + Send + Sync + 'static {
     /// The load, if it cannot be run here.
     fn spawn(&self, load: BoxFuture<'static, ()>) -> Result<(), BoxFuture<'static, ()>>;
 
+    /// Blocks the thread. What is waited for may itself wait to be run here.
+    fn block(&self, wait: &mut dyn FnMut()) {
+        wait();
+    }
+
     /// For tasks: is ready at a time. None where nothing could wake it.
     fn sleep_until(&self, at: Instant) -> Option<BoxFuture<'static, ()>>;
 }
@@ -121,13 +126,19 @@ impl Backend {
 
     /// Waits until it is notified, or until a time; whether it was notified.
     pub(crate) async fn wait(&self, listener: EventListener, until: Option<Instant>) -> bool {
-        match (self.waiting, until) {
-            (Waiting::BlocksTheThread, None) => {
-                listener.wait();
-                true
+        match self.waiting {
+            Waiting::BlocksTheThread => {
+                let (mut listener, mut notified) = (Some(listener), true);
+                self.runner.block(&mut || match (listener.take(), until) {
+                    (Some(listener), Some(until)) => {
+                        notified = listener.wait_deadline(until).is_some();
+                    }
+                    (Some(listener), None) => listener.wait(),
+                    (None, _) => {}
+                });
+                notified
             }
-            (Waiting::BlocksTheThread, Some(until)) => listener.wait_deadline(until).is_some(),
-            (Waiting::SuspendsTheTask, until) => self.within(until, listener).await.is_some(),
+            Waiting::SuspendsTheTask => self.within(until, listener).await.is_some(),
         }
     }
 
@@ -165,6 +176,11 @@ impl Backend {
             Waiting::BlocksTheThread => None,
             Waiting::SuspendsTheTask => Some(MAX_LOAD),
         }
+    }
+
+    /// Whether waiting with a deadline costs nothing more: a task needs a timer for it.
+    pub(crate) fn waits_freely(&self) -> bool {
+        matches!(self.waiting, Waiting::BlocksTheThread)
     }
 
     pub(crate) fn now(&self) -> Instant {

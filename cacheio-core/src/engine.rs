@@ -8,6 +8,7 @@
 // Reached by the crates on top alone, where each method is documented.
 #![allow(missing_docs)]
 
+mod idle;
 mod load;
 mod many;
 mod stale;
@@ -61,6 +62,7 @@ pub struct Engine {
     /// Whether entries that outlive their TTL have been met: then a server alone cannot say which
     /// are live.
     spans: AtomicBool,
+    touches: Touches,
 }
 
 /// What the caches on one store have to agree on. A store that several caches of a process can
@@ -89,6 +91,7 @@ impl fmt::Debug for Coordination {
     }
 }
 
+use self::idle::Touches;
 pub use self::load::{Loaded, Manner, Sharing};
 
 /// An entry, and for how long it is stored.
@@ -115,6 +118,7 @@ struct Making {
     load_time: Duration,
     /// Whether its age is to be known in any case.
     dated: bool,
+    idle: Option<Duration>,
 }
 
 /// A key that was no plain hit, for the load that follows.
@@ -137,6 +141,7 @@ impl Engine {
             coordination: backend.coordination().unwrap_or_default(),
             clock: backend.clock(),
             spans: AtomicBool::new(settings.policies.writes_spans()),
+            touches: Touches::default(),
             backend,
             settings,
             counters: Counters::new(),
@@ -167,19 +172,6 @@ impl Engine {
         Some(value)
     }
 
-    /// The same for a call that loads what is missing.
-    #[inline]
-    pub fn get_or_load_plain<V: Value>(
-        &self,
-        key: &impl CacheKey,
-        options: &Options,
-    ) -> Option<Arc<V::Stored>> {
-        match options.force_refresh {
-            true => None,
-            false => self.get_plain::<V>(key),
-        }
-    }
-
     /// What [`load`](Self::load) needs for a key that is no plain hit.
     #[cold]
     pub fn missed(&self, key: &impl CacheKey) -> Missed {
@@ -187,11 +179,16 @@ impl Engine {
     }
 
     /// An entry, if there is a live one, as the type asked for.
-    fn read<V: Value>(&self, entry: Option<Entry>) -> Result<Option<Arc<V::Stored>>> {
-        Ok(self
-            .look::<V>(entry, Duration::ZERO)?
-            .live()
-            .map(|kept| kept.value))
+    async fn read<V: Value>(
+        &self,
+        key: &Key<'_>,
+        entry: Option<Entry>,
+    ) -> Result<Option<Arc<V::Stored>>> {
+        let Some(kept) = self.look::<V>(entry, Duration::ZERO)?.live() else {
+            return Ok(None);
+        };
+        self.used(key, &kept).await;
+        Ok(Some(kept.value))
     }
 
     /// What is stored, as the type asked for.
@@ -246,8 +243,10 @@ impl Engine {
     pub async fn get<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V::Stored>>> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
-        let read = self.backend.get(&key).await;
-        let value = read.and_then(|entry| self.read::<V>(entry));
+        let value = match self.backend.get(&key).await {
+            Ok(entry) => self.read::<V>(&key, entry).await,
+            Err(error) => Err(error),
+        };
         if let Ok(value) = &value {
             self.count_lookup(value.as_ref());
         }
@@ -267,7 +266,7 @@ impl Engine {
         let entries = entries.map_err(|error| error.during(Operation::GetMany))?;
         let mut values = Vec::with_capacity(entries.len());
         for (entry, key) in entries.into_iter().zip(&keys) {
-            let value = self.read::<V>(entry);
+            let value = self.read::<V>(key, entry).await;
             let value = value.map_err(|error| about(error, Operation::GetMany, key))?;
             self.count_lookup(value.as_ref());
             values.push(value.map(V::from_stored));
@@ -332,7 +331,7 @@ impl Engine {
             ));
         }
         let _writes = self.write_many(&keys).await;
-        let ttl = physical(ttl, making.stale_for);
+        let ttl = self.physical(ttl, making);
         self.backend.set_many(prepared, ttl).await.map_err(failed)
     }
 
@@ -516,7 +515,7 @@ impl Engine {
         };
         self.can_tag(&options.tags)?;
         let entry = self.entry(object, stamps, ttl, making)?;
-        Ok(Some((entry, physical(ttl, making.stale_for))))
+        Ok(Some((entry, self.physical(ttl, making))))
     }
 
     /// What is noted about a value that was loaded.
@@ -526,6 +525,7 @@ impl Engine {
             ahead: self.refresh_ahead(options),
             load_time,
             dated,
+            idle: self.policy(options, |policies| policies.ttl_idle),
         }
     }
 
@@ -647,13 +647,9 @@ impl Making {
             ahead: policies.refresh_ahead.unwrap_or(RefreshAhead::Never),
             load_time: Duration::ZERO,
             dated: false,
+            idle: policies.ttl_idle,
         }
     }
-}
-
-/// How long the store keeps what is served for a while after its TTL.
-fn physical(ttl: Option<Duration>, stale_for: Duration) -> Option<Duration> {
-    ttl.map(|ttl| ttl.saturating_add(stale_for))
 }
 
 fn about(error: Error, operation: Operation, key: &Key<'_>) -> Error {

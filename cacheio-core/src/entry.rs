@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::span::Span;
 use crate::tags::Stamps;
@@ -64,8 +65,11 @@ pub struct Meta {
     pub(crate) span: Option<Span>,
     /// When it is to be loaded anew while it is live.
     ahead: RefreshAhead,
-    /// Until when a load that failed is not tried again; in nanoseconds of the store's clock.
+    /// Until when a load that failed is not tried again; in nanoseconds of the store's clock, as
+    /// the next.
     retry_at: AtomicU64,
+    /// When it is gone unless it is read before.
+    idle_until: AtomicU64,
 }
 
 impl Meta {
@@ -75,6 +79,14 @@ impl Meta {
             span,
             ahead,
             retry_at: AtomicU64::new(0),
+            idle_until: AtomicU64::new(match span {
+                Some(Span {
+                    made,
+                    idle: Some(idle),
+                    ..
+                }) => made.after(idle).as_nanos(),
+                _ => u64::MAX,
+            }),
         }
     }
 
@@ -84,21 +96,34 @@ impl Meta {
             return Timestamp::MIN;
         }
         match self.span {
+            // Each reading is to be noted.
+            Some(span) if span.idle.is_some() => Timestamp::MIN,
             Some(span) => span.expires.min(span.due_from(self.ahead)),
             None => Timestamp::MAX,
         }
     }
 
-    /// Whether none of the entry's tags was invalidated since the value was made. An atomic load
-    /// a tag. An entry that is not valid will never be again.
-    pub fn is_valid(&self) -> bool {
-        self.tags.are_current()
+    /// Whether the entry is to be kept: none of its tags was invalidated since the value was made,
+    /// and it has been read recently, if that is asked for. An atomic load a tag. An entry that is
+    /// not to be kept will never be again.
+    pub fn is_kept(&self, now: Timestamp) -> bool {
+        now < self.idle_until() && self.tags.are_current()
+    }
+
+    /// When the entry is gone unless it is read before.
+    pub fn idle_until(&self) -> Timestamp {
+        Timestamp::from_nanos(self.idle_until.load(Ordering::Acquire))
     }
 
     /// Whether the entry is live at this time, as far as it is for meta to say: it may be kept
     /// longer than its TTL, for `get` and `get_many` alone to give back.
     pub fn is_live(&self, now: Timestamp) -> bool {
-        self.span.is_none_or(|span| now < span.expires) && self.is_valid()
+        self.span.is_none_or(|span| now < span.expires) && self.is_kept(now)
+    }
+
+    pub(crate) fn used(&self, now: Timestamp, idle: Duration) {
+        let until = now.after(idle).as_nanos();
+        self.idle_until.fetch_max(until, Ordering::AcqRel);
     }
 
     /// The same for an entry whose TTL, by a touch, is now over at `expires`; and when the entry
@@ -107,7 +132,14 @@ impl Meta {
     pub fn touched(&self, expires: Timestamp) -> (Self, Timestamp) {
         let span = self.span.map(|span| span.touched(expires));
         let ends = span.map_or(expires, |span| span.ends);
-        (Self::new(self.tags.clone(), span, self.ahead), ends)
+        let touched = Self::new(self.tags.clone(), span, self.ahead);
+        for (new, old) in [
+            (&touched.retry_at, &self.retry_at),
+            (&touched.idle_until, &self.idle_until),
+        ] {
+            new.store(old.load(Ordering::Acquire), Ordering::Release);
+        }
+        (touched, ends)
     }
 
     pub(crate) fn may_retry(&self, now: Timestamp) -> bool {

@@ -1,6 +1,6 @@
 //! What `fetch` gives its loader, and its caller.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::Ttl;
@@ -57,35 +57,52 @@ pub enum Source {
 #[derive(Debug)]
 pub struct LoadContext<V> {
     older: Option<Arc<V>>,
-    ttl: SaidTtl,
+    said: Said,
 }
 
-/// What a loader said about the TTL.
+/// What a loader said.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SaidTtl(Arc<Mutex<Option<Ttl>>>);
+pub(crate) struct Said(Arc<Mutex<Words>>);
 
-impl SaidTtl {
-    pub(crate) fn get(&self) -> Option<Ttl> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+#[derive(Debug, Default)]
+struct Words {
+    ttl: Option<Ttl>,
+    unmodified: bool,
+}
+
+impl Said {
+    fn words(&self) -> MutexGuard<'_, Words> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn ttl(&self) -> Option<Ttl> {
+        self.words().ttl
+    }
+
+    /// Whether it may have made its value of the older one.
+    pub(crate) fn is_unmodified(&self) -> bool {
+        self.words().unmodified
     }
 }
 
 impl<V> LoadContext<V> {
-    pub(crate) fn new(older: Option<Arc<V>>, ttl: SaidTtl) -> Self {
-        Self { older, ttl }
+    pub(crate) fn new(older: Option<Arc<V>>, said: Said) -> Self {
+        Self { older, said }
     }
 
     /// Gives the value that is being loaded another TTL: a [`Duration`] or a [`Ttl`].
     pub fn ttl(&self, ttl: impl Into<Ttl>) {
-        *self.ttl.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ttl.into());
+        self.said.words().ttl = Some(ttl.into());
     }
 
-    /// The value that is being loaded is not stored. Those who wait for it get it.
+    /// The value that is being loaded is not stored, and what it was to replace goes. Those who wait
+    /// for it get it.
     pub fn skip(&self) {
         self.ttl(Duration::ZERO);
     }
 
-    /// The value that is to be replaced, if there is one: for conditional requests.
+    /// The value that is to be replaced, if one was found: for conditional requests. With
+    /// [`force_refresh`](crate::Options::force_refresh), nothing is looked for.
     pub fn stale(&self) -> Option<&V> {
         self.older.as_deref()
     }
@@ -110,6 +127,8 @@ impl<V> LoadContext<V> {
     where
         V: Clone,
     {
-        self.stale().cloned()
+        let older = self.stale().cloned();
+        self.said.words().unmodified |= older.is_some();
+        older
     }
 }

@@ -15,7 +15,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::scope::{Edge, Frame};
 use crate::sync::{AtomicU64, Event, EventListener, Mutex, MutexGuard, Ordering};
@@ -81,17 +81,6 @@ pub(crate) struct Schedule {
     pub(crate) overdue: Option<Instant>,
 }
 
-impl Schedule {
-    /// Of a load that begins now and may take so long.
-    pub(crate) fn new(now: Instant, max_load: Option<Duration>) -> Self {
-        Self {
-            begins: now,
-            // What is too long to be counted is for ever.
-            overdue: max_load.and_then(|max_load| now.checked_add(max_load)),
-        }
-    }
-}
-
 #[derive(Debug)]
 struct State {
     phase: Phase,
@@ -155,12 +144,10 @@ impl Flights {
     ) -> Join {
         let stripe = self.stripe(key.hash());
         let mut register = stripe.lock();
-        if let Some(flight) = register.flights.get(key.text())
-            && flight.is_overdue(schedule.begins)
-        {
-            let flight = Arc::clone(flight);
-            register.give_up(&flight);
-        }
+        let overdue = register.flights.get(key.text());
+        let overdue = overdue.filter(|flight| flight.is_overdue(schedule.begins));
+        let overdue = overdue.map(Arc::clone);
+        let superseded = overdue.filter(|flight| register.give_up(flight));
         if let Some(flight) = register.flights.get(key.text()) {
             let mut state = flight.state();
             let joinable = flight.stamps.are_current();
@@ -183,7 +170,12 @@ impl Flights {
         let reread = ended != Some(stripe.ended.load(Ordering::SeqCst));
         let frame = frame.map_or_else(Frame::new, Arc::clone);
         let flight = Flight::new(frame.id(), key, stamps, schedule);
-        Join::Lead(self.open(register, flight, frame, reread))
+        let mut lead = self.open(register, flight, frame, reread);
+        if let Some(superseded) = superseded {
+            lead.supersedes = true;
+            superseded.landed.notify(usize::MAX);
+        }
+        Join::Lead(lead)
     }
 
     /// Opens a flight of a key whatever other is under way, as a write would: the other is
@@ -212,7 +204,7 @@ impl Flights {
     /// Gives up a flight that is overdue, unless it has ended or is being stored: those who wait
     /// for it are told. Whether it was this call that did.
     pub(crate) fn give_up(&self, wait: &Wait) -> bool {
-        self.stripe(wait.flight.hash).lock().give_up(&wait.flight)
+        self.stripe(wait.flight.hash).give_up(&wait.flight)
     }
 
     fn open(
@@ -232,6 +224,7 @@ impl Flights {
             stripes: Arc::clone(&self.stripes),
             flight,
             reread,
+            supersedes: false,
             landed: false,
         }
     }
@@ -283,6 +276,14 @@ impl Stripe {
     fn end(&self) {
         self.ended.fetch_add(1, Ordering::SeqCst);
     }
+
+    fn give_up(&self, flight: &Flight) -> bool {
+        let given_up = self.lock().give_up(flight);
+        if given_up {
+            flight.landed.notify(usize::MAX);
+        }
+        given_up
+    }
 }
 
 impl Register {
@@ -298,8 +299,9 @@ impl Register {
         publishing
     }
 
-    /// Takes a flight off that takes too long, unless it has ended or is being stored.
-    fn give_up(&mut self, flight: &Arc<Flight>) -> bool {
+    /// Takes a flight off that takes too long, unless it has ended or is being stored. Those who
+    /// wait are still to be notified.
+    fn give_up(&mut self, flight: &Flight) -> bool {
         let mut state = flight.state();
         if matches!(state.phase, Phase::Publishing | Phase::Landed(_)) {
             return false;
@@ -307,13 +309,12 @@ impl Register {
         state.phase = Phase::Landed(Some(Outcome::TimedOut));
         drop(state);
         self.remove(flight);
-        flight.landed.notify(usize::MAX);
         true
     }
 
-    fn remove(&mut self, flight: &Arc<Flight>) {
+    fn remove(&mut self, flight: &Flight) {
         let registered = self.flights.get(&*flight.key);
-        if registered.is_some_and(|registered| Arc::ptr_eq(registered, flight)) {
+        if registered.is_some_and(|registered| std::ptr::eq(&**registered, flight)) {
             self.flights.remove(&*flight.key);
         }
     }
@@ -390,6 +391,7 @@ pub(crate) struct Lead {
     flight: Arc<Flight>,
     frame: Arc<Frame>,
     reread: bool,
+    supersedes: bool,
     landed: bool,
 }
 
@@ -411,14 +413,24 @@ impl Lead {
         }
     }
 
-    /// Whether those who waited have been told that it took too long.
-    pub(crate) fn is_given_up(&self) -> bool {
-        matches!(self.flight.state().phase, Phase::Landed(_))
+    /// Whether anybody has a use for what comes of it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let state = self.flight.state();
+        match state.phase {
+            Phase::Landed(_) => false,
+            Phase::Invalidated => state.waiting > 0,
+            Phase::Loading | Phase::Publishing => true,
+        }
     }
 
     /// Tells those who wait that it takes too long; whether nobody did before.
     pub(crate) fn give_up(&self) -> bool {
-        self.stripe().lock().give_up(&self.flight)
+        self.stripe().give_up(&self.flight)
+    }
+
+    /// Whether it took the place of a load that was overdue.
+    pub(crate) fn supersedes(&self) -> bool {
+        self.supersedes
     }
 
     /// When the load is given up.
@@ -460,12 +472,16 @@ impl Lead {
         let mut register = stripe.lock();
         register.remove(&self.flight);
         let mut state = self.flight.state();
+        // One that was abandoned before anything was stored changes nothing for those who read.
+        let is_news = self.landed || matches!(state.phase, Phase::Publishing);
         // Those who waited for one that was given up have been told.
         if !matches!(state.phase, Phase::Landed(_)) {
             state.phase = Phase::Landed(if state.waiting > 0 { outcome() } else { None });
         }
         drop(state);
-        stripe.end();
+        if is_news {
+            stripe.end();
+        }
         drop(register);
         self.flight.landed.notify(usize::MAX);
     }

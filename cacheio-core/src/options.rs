@@ -120,6 +120,26 @@ impl Options {
         self
     }
 
+    /// Lets the entry expire when nobody has read it for so long, even before its TTL is over: the
+    /// sliding expiry of sessions. Together with [`Ttl::Never`](crate::Ttl::Never), that alone
+    /// ends it.
+    ///
+    /// `get`, `get_many` and `get_or_set` and its kin count as reading; `has` does not. Such an
+    /// entry costs a hit in memory about double. On a server it carries a header, a reader moves
+    /// its TTL there, with a further round trip at most eight times in this duration, and it may
+    /// stay an eighth longer.
+    ///
+    /// ```
+    /// use cacheio_core::{Options, Ttl};
+    /// use std::time::Duration;
+    ///
+    /// let session = Options::ttl(Ttl::Never).ttl_idle(Duration::from_secs(30 * 60));
+    /// ```
+    pub fn ttl_idle(mut self, duration: Duration) -> Self {
+        self.policies.ttl_idle = Some(duration);
+        self
+    }
+
     /// Loads, whatever the cache has.
     ///
     /// ```

@@ -42,7 +42,7 @@ impl RefreshAhead {
         }
     }
 
-    fn check(self) -> Result<()> {
+    pub(crate) fn check(self) -> Result<()> {
         let (is_sensible, message) = match self {
             Self::Never => return Ok(()),
             Self::Fraction(fraction) => (
@@ -83,10 +83,11 @@ pub struct Policies {
     pub hard_timeout: Option<Duration>,
     pub max_load: Option<Duration>,
     pub ttl_none: Option<Ttl>,
+    pub ttl_idle: Option<Duration>,
 }
 
 /// What parameters of a URL say what [`Policies`] do.
-pub(crate) const PARAMETERS: [&str; 8] = [
+pub(crate) const PARAMETERS: [&str; 9] = [
     "jitter",
     "stale_for",
     "retry_after",
@@ -95,6 +96,7 @@ pub(crate) const PARAMETERS: [&str; 8] = [
     "hard_timeout",
     "max_load",
     "ttl_none",
+    "ttl_idle",
 ];
 
 impl Policies {
@@ -118,7 +120,8 @@ impl Policies {
             "soft_timeout" => self.soft_timeout = Some(parse_duration(text)?),
             "hard_timeout" => self.hard_timeout = Some(parse_duration(text)?),
             "max_load" => self.max_load = Some(parse_duration(text)?),
-            _ => self.ttl_none = Some(Ttl::After(parse_duration(text)?)),
+            "ttl_none" => self.ttl_none = Some(Ttl::After(parse_duration(text)?)),
+            _ => self.ttl_idle = Some(parse_duration(text)?),
         }
         Ok(())
     }
@@ -127,7 +130,7 @@ impl Policies {
     pub(crate) fn writes_spans(&self) -> bool {
         let stale_for = self.stale_for.unwrap_or_default();
         let ahead = self.refresh_ahead.unwrap_or(RefreshAhead::Never);
-        !stale_for.is_zero() || ahead != RefreshAhead::Never
+        !stale_for.is_zero() || ahead != RefreshAhead::Never || self.ttl_idle.is_some()
     }
 
     /// Checks each, and that they fit together.
@@ -162,6 +165,12 @@ impl Policies {
                 ));
             }
         }
+        if self.ttl_idle == Some(Duration::ZERO) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "a ttl_idle of zero stores nothing: it is how long an entry stays that nobody reads",
+            ));
+        }
         let in_order = |first: Option<Duration>, second: Option<Duration>| {
             first
                 .zip(second)
@@ -188,9 +197,14 @@ impl Policies {
                 ));
             }
         }
+        let of_none = match self.ttl_none {
+            Some(Ttl::After(ttl)) => Some(ttl),
+            _ => None,
+        };
         for (name, duration) in [
             ("stale_for", self.stale_for),
             ("retry_after", self.retry_after),
+            ("ttl_none", of_none),
         ] {
             if duration.is_some_and(|duration| duration > Ttl::MAX) {
                 return Err(Error::new(
@@ -321,6 +335,7 @@ mod tests {
             hard_timeout: Some(SECOND),
             max_load: Some(Duration::MAX),
             ttl_none: Some(Duration::ZERO.into()),
+            ttl_idle: Some(Duration::MAX),
         };
         all.check().unwrap();
         Policies::default().check().unwrap();

@@ -17,6 +17,8 @@ pub(crate) struct Span {
     pub(crate) expires: Timestamp,
     /// When it must not be served any more, whatever happens.
     pub(crate) ends: Timestamp,
+    /// For how long nobody may read it, or it is gone before that.
+    pub(crate) idle: Option<Duration>,
 }
 
 /// What an entry is good for.
@@ -44,6 +46,7 @@ impl Span {
             load_time,
             expires,
             ends: expires.after(stale_for),
+            idle: None,
         }
     }
 
@@ -88,6 +91,11 @@ impl Span {
                     .after(self.expires.since(self.made).saturating_sub(reach))
             }
         }
+    }
+
+    /// Whether it says nothing about how long the entry lives: the store knows that.
+    pub(crate) fn is_for_the_store(&self) -> bool {
+        self.expires == Timestamp::MAX && self.idle.is_none()
     }
 
     /// The same with another TTL from now on.

@@ -43,7 +43,7 @@ fn default_clock(form: Form) -> Arc<dyn Clock> {
 /// - Methods may block, but not without bound.
 /// - An entry with [`meta`](Entry::meta) is live only while its
 ///   [`is_live`](crate::Meta::is_live) says so too; `get` and `get_many` give it back, with its
-///   meta, as long as it is [valid](crate::Meta::is_valid) and its TTL lasts. Stores of
+///   meta, as long as [it is to be kept](crate::Meta::is_kept) and its TTL lasts. Stores of
 ///   [`Form::Bytes`] never get meta.
 ///
 /// ```

@@ -18,6 +18,7 @@
 //!    | id | length | field |
 //!    | --- | --- | --- |
 //!    | 1 | 28 | when the TTL is over, when the entry must not be served any more, and when its value was made: Unix time in milliseconds (8 bytes each); how many milliseconds its load took (4 bytes); all little-endian. An entry without is live as long as it is there |
+//!    | 2 | 8 | how many milliseconds nobody may read the entry, or it is gone: readers move its TTL on the server; only beside field 1 |
 //!
 //! 3. **What the codec made of the value**, and nothing else: with JSON what other programs read
 //!    and write too.
@@ -33,6 +34,8 @@ const MARK: u8 = 0xC1;
 const VERSION: u8 = 1;
 /// The id of the field with the moments of a span.
 const SPAN: u8 = 1;
+/// The id of the field that says for how long nobody may read it.
+const IDLE: u8 = 2;
 
 /// A body, and how to read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +59,19 @@ pub(crate) fn seal(encoded: Vec<u8>) -> Vec<u8> {
 
 /// The bytes to store for what a codec made of a value about which more must be known.
 pub(crate) fn seal_with(span: Span, encoded: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(34 + encoded.len());
-    bytes.extend([MARK, VERSION, 30, 0, SPAN, 28]);
+    let mut bytes = Vec::with_capacity(44 + encoded.len());
+    let length = if span.idle.is_some() { 40 } else { 30 };
+    bytes.extend([MARK, VERSION, length, 0, SPAN, 28]);
     for moment in [span.expires, span.ends, span.made] {
         bytes.extend(moment.as_millis().to_le_bytes());
     }
     let load_time = u32::try_from(span.load_time.as_millis()).unwrap_or(u32::MAX);
     bytes.extend(load_time.to_le_bytes());
+    if let Some(idle) = span.idle {
+        let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+        bytes.extend([IDLE, 8]);
+        bytes.extend(idle.to_le_bytes());
+    }
     bytes.extend(encoded);
     bytes
 }
@@ -86,17 +95,23 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Span>), Error> {
     let length = usize::from(u16::from_le_bytes(*length));
     let (mut fields, body) = rest.split_at_checked(length).ok_or_else(truncated)?;
     let mut span = None;
+    let mut idle = None;
     while let Some(([id, length], rest)) = fields.split_first_chunk::<2>() {
         let (field, rest) = rest
             .split_at_checked(usize::from(*length))
             .ok_or_else(truncated)?;
-        if *id == SPAN {
-            span = Some(moments(field).ok_or_else(truncated)?);
+        match *id {
+            SPAN => span = Some(moments(field).ok_or_else(truncated)?),
+            IDLE => {
+                let millis = field.try_into().map_err(|_| truncated())?;
+                idle = Some(Duration::from_millis(u64::from_le_bytes(millis)));
+            }
+            _ => {}
         }
         fields = rest;
     }
     match fields {
-        [] => Ok((Body::Encoded(body), span)),
+        [] => Ok((Body::Encoded(body), span.map(|span| Span { idle, ..span }))),
         _ => Err(truncated()),
     }
 }
@@ -105,13 +120,18 @@ fn moments(field: &[u8]) -> Option<Span> {
     let (expires, field) = field.split_first_chunk::<8>()?;
     let (ends, field) = field.split_first_chunk::<8>()?;
     let (made, load_time) = field.split_first_chunk::<8>()?;
-    let moment = |bytes: &[u8; 8]| Timestamp::from_millis(u64::from_le_bytes(*bytes));
+    let moment = |bytes: &[u8; 8]| match u64::from_le_bytes(*bytes) {
+        // What never comes has lost its last digits.
+        never if never >= Timestamp::MAX.as_millis() => Timestamp::MAX,
+        millis => Timestamp::from_millis(millis),
+    };
     let load_time = u32::from_le_bytes(load_time.try_into().ok()?);
     Some(Span {
         expires: moment(expires),
         ends: moment(ends),
         made: moment(made),
         load_time: Duration::from_millis(load_time.into()),
+        idle: None,
     })
 }
 

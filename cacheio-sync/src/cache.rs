@@ -65,8 +65,8 @@ impl Cache {
     /// | `redis-sentinel://host:port,…/master-name[/db]` | `redis` | the same |
     ///
     /// Parameters of every URL: `namespace`, `ttl` (`"300"`, `"5m"`, `"never"`), `jitter`
-    /// (0 to 1), `stale_for`, `retry_after`, `soft_timeout`, `hard_timeout`, `max_load` and `ttl_none`
-    /// (`"1h"`, `"30s"`), `refresh_ahead` (`0.8`, `xfetch`), and `codec` (`json`; `msgpack` and
+    /// (0 to 1), `stale_for`, `retry_after`, `soft_timeout`, `hard_timeout`, `max_load`, `ttl_none` and
+    /// `ttl_idle` (`"1h"`, `"30s"`), `refresh_ahead` (`0.8`, `xfetch`), and `codec` (`json`; `msgpack` and
     /// `postcard`; each with `+zstd` or `+lz4`; as far as their features are on). A `timeout`
     /// (`"500ms"`, 1 s by default) bounds each operation.
     ///
@@ -912,7 +912,7 @@ impl Cache {
 /// - `stale_for`: 0; `retry_after`: 30 s
 /// - `refresh_ahead`: never
 /// - `soft_timeout`, `hard_timeout`: none; `max_load`: none
-/// - `ttl_none`: as of any other value
+/// - `ttl_none`: as of any other value; `ttl_idle`: none
 /// - `codec`: [`Json`](crate::Json)
 ///
 /// ```
@@ -1030,6 +1030,13 @@ impl CacheBuilder {
     /// not store it.
     pub fn ttl_none(mut self, ttl: impl Into<Ttl>) -> Self {
         self.settings.policies().ttl_none = Some(ttl.into());
+        self
+    }
+
+    /// Lets what is loaded expire when nobody has read it for so long: see
+    /// [`Options::ttl_idle`], by which a `set` asks for it.
+    pub fn ttl_idle(mut self, duration: Duration) -> Self {
+        self.settings.policies().ttl_idle = Some(duration);
         self
     }
 

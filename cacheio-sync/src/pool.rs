@@ -1,5 +1,6 @@
 //! The threads that run loads behind their callers.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,8 +13,8 @@ use cacheio_core::BoxFuture;
 
 type Load = BoxFuture<'static, ()>;
 
-/// How many loads of a cache run behind their callers at a time. Others wait their turn: they are
-/// as many as there are keys at most.
+/// How many loads of a cache run behind their callers at a time. Those that wait for other loads
+/// are not counted: what they wait for may itself be waiting for a thread.
 const MOST: usize = 16;
 
 /// How long a thread waits for more to do.
@@ -34,27 +35,40 @@ struct Shared {
 struct State {
     loads: VecDeque<Load>,
     threads: usize,
+    /// Those that have nothing to do.
     idle: usize,
+    /// Those whose loads wait for other loads.
+    blocked: usize,
     closed: bool,
+}
+
+thread_local! {
+    /// Whose thread this is.
+    static HOME: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
 }
 
 impl Runner for Pool {
     fn spawn(&self, load: Load) -> Result<(), Load> {
         let mut state = self.0.lock();
         state.loads.push_back(load);
-        if state.loads.len() <= state.idle {
-            self.0.changed.notify_one();
-        } else if state.threads < MOST {
-            let shared = Arc::clone(&self.0);
-            let thread = thread::Builder::new().name("cacheio-load".into());
-            match thread.spawn(move || shared.work()) {
-                Ok(_) => state.threads += 1,
-                // Some other thread will come to it, if there is one.
-                Err(_) if state.threads > 0 => {}
-                Err(_) => return state.loads.pop_back().map_or(Ok(()), Err),
-            }
+        if self.0.staff(&mut state) {
+            return Ok(());
         }
-        Ok(())
+        state.loads.pop_back().map_or(Ok(()), Err)
+    }
+
+    fn block(&self, wait: &mut dyn FnMut()) {
+        let home = HOME.with_borrow(Clone::clone);
+        let Some(home) = home else {
+            return wait();
+        };
+        {
+            let mut state = home.lock();
+            state.blocked += 1;
+            home.staff(&mut state);
+        }
+        wait();
+        home.lock().blocked -= 1;
     }
 
     fn sleep_until(&self, _: Instant) -> Option<Load> {
@@ -67,8 +81,24 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sees to it that somebody comes to the loads which wait; false if nobody ever does.
+    fn staff(self: &Arc<Self>, state: &mut State) -> bool {
+        if state.loads.len() <= state.idle {
+            self.changed.notify_one();
+        } else if state.threads - state.blocked < MOST {
+            let shared = Arc::clone(self);
+            let thread = thread::Builder::new().name("cacheio-load".into());
+            match thread.spawn(move || shared.work()) {
+                Ok(_) => state.threads += 1,
+                Err(_) => return state.threads > state.blocked,
+            }
+        }
+        true
+    }
+
     /// What each thread does.
-    fn work(&self) {
+    fn work(self: Arc<Self>) {
+        HOME.set(Some(Arc::clone(&self)));
         let mut state = self.lock();
         loop {
             if let Some(load) = state.loads.pop_front() {
@@ -166,6 +196,24 @@ mod tests {
         let shared = Arc::clone(&pool.0);
         drop(pool);
         eventually(|| shared.lock().threads == 0);
+    }
+
+    #[test]
+    fn loads_that_wait_for_others_leave_their_place_to_them() {
+        let pool = Arc::new(Pool::default());
+        let (outer, all) = mpsc::channel();
+        for _ in 0..MOST * 2 {
+            let (nested, outer) = (Arc::clone(&pool), outer.clone());
+            spawn(&pool, move || {
+                let (done, is_done) = mpsc::channel();
+                spawn(&nested, move || done.send(()).unwrap());
+                nested.block(&mut || is_done.recv().unwrap());
+                outer.send(()).unwrap();
+            });
+        }
+        for _ in 0..MOST * 2 {
+            all.recv_timeout(Duration::from_secs(30)).unwrap();
+        }
     }
 
     #[test]

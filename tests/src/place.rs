@@ -292,6 +292,14 @@ impl<F: Face> Place<F> {
         }
     }
 
+    /// Lets time pass, and no more.
+    pub async fn pass(&self, time: Duration) {
+        match &self.ground.time {
+            Time::Manual(clock) => clock.advance(time),
+            Time::Passing(_) => F::sleep(time).await,
+        }
+    }
+
     /// Lets a TTL pass but for a millisecond, if time can be stopped so exactly: then looks.
     pub async fn shortly_before<L: Future<Output = ()>>(
         &self,

@@ -13,14 +13,17 @@ use tracing::Instrument as _;
 use super::stale::{Kept, Settled};
 use super::{Engine, Failure, Making, Missed, Prepared, about};
 use crate::error::{Limit, reentrant, timed_out};
-use crate::fetched::SaidTtl;
+use crate::fetched::Said;
 use crate::flight::{Join, Lead, Outcome, Schedule, Wait};
-use crate::key::Key;
+use crate::key::{Key, KeyBuffer};
 use crate::policies::Policies;
 use crate::scope::Frame;
+use crate::span::Freshness;
 use crate::stats::Count;
+use crate::tags::Stamps;
 use crate::{
-    CacheKey, Fetched, LoadContext, Object, Operation, Options, Result, Source, Ttl, Value,
+    BoxFuture, CacheKey, Fetched, LoadContext, Object, Operation, Options, Result, Source, Ttl,
+    Value,
 };
 
 /// What a loader made.
@@ -167,15 +170,17 @@ impl Engine {
             return loaded.await.map(V::from_stored);
         }
         let mut ended = Some(self.flights().ended(&key));
+        // Before the reading: a loader may give back what that finds.
+        let mut stamps = Some(self.stamp(options));
         let found = self.find::<V>(&key, options).await;
         self.count_lookup(found.as_live());
         let mut older = match self.settled(&key, found, options).await {
             Settled::Live(kept) | Settled::Stale(kept) => return Ok(V::from_stored(kept.value)),
             Settled::Due(kept) => {
-                let lead = self.begin_refresh(&key, options, ended, &kept, None).await;
-                let value = Arc::clone(&kept.value);
-                let Some(lead) = lead else {
-                    return Ok(V::from_stored(value));
+                let stamps = stamps.take().unwrap_or_default();
+                let begun = self.begin_refresh(&key, options, ended, stamps, &kept, None);
+                let Some(lead) = begun.await else {
+                    return Ok(V::from_stored(kept.value));
                 };
                 // Others go on reading; this one waits, since its loader may borrow.
                 let loaded = self.lead(
@@ -187,12 +192,13 @@ impl Engine {
                     patience,
                     loader,
                 );
-                return Ok(V::from_stored(loaded.await.unwrap_or(value)));
+                return loaded.await.map(V::from_stored);
             }
             Settled::Missing(older) => older,
         };
         loop {
-            let (stamps, schedule) = (self.stamp(options), self.schedule(options));
+            let stamps = stamps.take().unwrap_or_else(|| self.stamp(options));
+            let schedule = self.schedule(options);
             match self
                 .flights()
                 .join(&key, ended.take(), stamps, schedule, None)
@@ -208,7 +214,7 @@ impl Engine {
                 }
                 Join::Wait(wait) => {
                     self.counters.add(Count::Wait);
-                    let landing = self.landing(&wait, patience, older.stale().is_some()).await;
+                    let landing = self.landing(&wait, patience, older.stale(), options).await;
                     match self
                         .judge_landing(&key, options, manner, landing, &older)
                         .await
@@ -218,7 +224,7 @@ impl Engine {
                         Verdict::Alone => {
                             drop(wait);
                             let loaded = self.alone(&key, options, patience, loader()).await;
-                            return loaded.map(|kept| V::from_stored(kept.value));
+                            return loaded.map(|(kept, _)| V::from_stored(kept.value));
                         }
                         Verdict::Again => {}
                     }
@@ -260,26 +266,49 @@ impl Engine {
         loaded.await.map(V::from_stored)
     }
 
-    /// A value in memory that `fetch` answers with at once; none says nothing.
+    /// The value under a key that `get_or_set` answers with at once; none says nothing.
+    #[inline]
+    pub fn get_or_load_plain<V: Value>(
+        &self,
+        key: &impl CacheKey,
+        options: &Options,
+    ) -> Option<Arc<V::Stored>> {
+        if options.force_refresh {
+            return None;
+        }
+        let plain = self.get_plain::<V>(key);
+        plain.or_else(|| Some(self.look_plain::<V>(key, options)?.value))
+    }
+
+    /// What `fetch` answers with at once; none says nothing.
     #[inline]
     pub fn fetch_plain<V: Value>(
         &self,
         key: &impl CacheKey,
         options: &Options,
     ) -> Option<Fetched<V>> {
-        let store = self.backend.immediate()?;
         if options.force_refresh {
             return None;
         }
-        let mut buffer = crate::key::KeyBuffer::new();
+        let kept = self.look_plain::<V>(key, options)?;
+        Some(self.fetched(kept, Source::Hit))
+    }
+
+    /// What is live in memory, and need not be loaded anew.
+    fn look_plain<V: Value>(&self, key: &impl CacheKey, options: &Options) -> Option<Kept<V>> {
+        let store = self.backend.immediate()?;
+        let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, key);
         let entry = store.get(&key).ok()??;
         let kept = self.look::<V>(Some(entry), Duration::ZERO).ok()?.live()?;
         if self.is_due(&kept, options) {
             return None;
         }
+        if let (Some(meta), Some(idle)) = (&kept.meta, kept.span.and_then(|span| span.idle)) {
+            meta.used(self.clock.now(), idle);
+        }
         self.counters.add(Count::Hit);
-        Some(self.fetched(kept, Source::Hit))
+        Some(kept)
     }
 
     /// Gets a value or loads it behind its callers: the heart of `fetch`, after
@@ -310,6 +339,7 @@ impl Engine {
                 .await;
         }
         let mut ended = Some(self.flights().ended(&key));
+        let mut stamps = Some(self.stamp(&options));
         let found = self.find::<V>(&key, &options).await;
         self.count_lookup(found.as_live());
         let mut older = match self.settled(&key, found, &options).await {
@@ -317,10 +347,9 @@ impl Engine {
             Settled::Stale(kept) => return Ok(self.fetched(kept, Source::Stale)),
             Settled::Due(kept) => {
                 let apart = Frame::apart();
-                let lead = self
-                    .begin_refresh(&key, &options, ended, &kept, Some(&apart))
-                    .await;
-                if let Some(lead) = lead {
+                let stamps = stamps.take().unwrap_or_default();
+                let begun = self.begin_refresh(&key, &options, ended, stamps, &kept, Some(&apart));
+                if let Some(lead) = begun.await {
                     let older = Older::Live(kept.clone());
                     self.launch(lead, &key, options, older, true, loader).await;
                 }
@@ -329,7 +358,8 @@ impl Engine {
             Settled::Missing(older) => older,
         };
         loop {
-            let (stamps, schedule) = (self.stamp(&options), self.schedule(&options));
+            let stamps = stamps.take().unwrap_or_else(|| self.stamp(&options));
+            let schedule = self.schedule(&options);
             let apart = Frame::apart();
             match self
                 .flights()
@@ -345,7 +375,7 @@ impl Engine {
                 }
                 Join::Wait(wait) => {
                     self.counters.add(Count::Wait);
-                    let landing = self.landing(&wait, patience, older.stale().is_some()).await;
+                    let landing = self.landing(&wait, patience, older.stale(), &options).await;
                     match self
                         .judge_landing(&key, &options, manner, landing, &older)
                         .await
@@ -356,14 +386,11 @@ impl Engine {
                         Verdict::Failed(failure) => return Err(failure),
                         Verdict::Alone => {
                             drop(wait);
-                            let context = context(&older, &SaidTtl::default());
+                            let context = context(&older, &Said::default());
                             let loading = async { loader(context).await.map(Loaded::from) };
-                            let loaded = self.alone(&key, &options, patience, loading).await?;
-                            let source = match loaded.span {
-                                Some(_) => Source::Stale,
-                                None => Source::Loaded,
-                            };
-                            return Ok(self.fetched(loaded, source));
+                            let loaded = self.alone(&key, &options, patience, loading);
+                            let (kept, source) = loaded.await?;
+                            return Ok(self.fetched(kept, source));
                         }
                         Verdict::Again => {}
                     }
@@ -400,15 +427,22 @@ impl Engine {
         let panicked = self
             .launch(lead, key, options.clone(), older, behind, loader)
             .await;
-        let landing = self.landing(&wait, patience, stale.stale().is_some()).await;
+        let landing = self.landing(&wait, patience, stale.stale(), &options).await;
         drop(wait);
         if let Landing::Over(None) = landing {
             let panic = panicked
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .take();
-            return match panic {
-                Some(panic) => resume_unwind(panic),
+            if let Some(panic) = panic {
+                resume_unwind(panic);
+            }
+            let fallen = match stale {
+                Older::Anything => None,
+                _ => self.fall_back::<V>(key, &options).await,
+            };
+            return match fallen {
+                Some(kept) => Ok(self.fetched(self.serve(kept), Source::Stale)),
                 None => Err(Failure::TimedOut(timed_out(key.text(), Limit::Runtime))),
             };
         }
@@ -446,18 +480,20 @@ impl Engine {
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
+        // Whoever runs it waits for it.
+        let watch = lead.watch();
         let (engine, text) = (Arc::clone(self), Box::from(key.text()));
         let panicked = Panicked::default();
         let panic = Arc::clone(&panicked);
         let load = async move { engine.fly(lead, text, options, older, panic, loader).await };
-        let load = Box::pin(load.in_current_span());
-        match behind {
-            true => {
-                if let Err(load) = self.backend.spawn(load) {
-                    load.await;
-                }
-            }
-            false => load.await,
+        let load: BoxFuture<'static, ()> = Box::pin(load.in_current_span());
+        let refused = match behind {
+            true => self.backend.spawn(load).err(),
+            false => Some(load),
+        };
+        if let Some(load) = refused {
+            let _waits = watch;
+            load.await;
         }
         panicked
     }
@@ -477,16 +513,25 @@ impl Engine {
         F: Future<Output = Result<V, E>>,
     {
         // It has waited for a thread until nobody wanted it any more.
-        if lead.is_given_up() {
+        if !lead.is_wanted() {
             return;
         }
         let key = Key::new(&text);
         let flight = async {
-            let said = SaidTtl::default();
+            let said = Said::default();
             let context = context(&older, &said);
             let loading = async {
                 let value = loader(context).await?;
-                let ttl = said.get();
+                let mut ttl = said.ttl();
+                // What was invalidated meanwhile is not brought back.
+                let is_older = said.is_unmodified();
+                if is_older
+                    && older
+                        .kept()
+                        .is_some_and(|kept| !kept.is_kept(self.clock.now()))
+                {
+                    ttl = Some(Ttl::After(Duration::ZERO));
+                }
                 Ok::<_, E>(Loaded { value, ttl })
             };
             let begun = self.clock.now();
@@ -504,10 +549,10 @@ impl Engine {
                     Outcome::Failed(Arc::new(error))
                 }
                 None => {
+                    self.failed(&key, &options, &older).await;
                     if lead.give_up() {
                         self.load_timed_out(&key);
                     }
-                    self.failed(&key, &options, &older).await;
                     Outcome::TimedOut
                 }
             }
@@ -522,9 +567,7 @@ impl Engine {
                     "a load panicked behind its callers",
                 );
                 *panicked.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
-                if let Older::Live(_) = older {
-                    self.failed(&key, &options, &older).await;
-                }
+                self.failed(&key, &options, &older).await;
                 drop(lead);
             }
         }
@@ -561,11 +604,13 @@ impl Engine {
             }
             Some(Err(error)) => error,
             None => {
+                self.counters.add(Count::Timeout);
+                let fallen = self.failed(key, options, &older).await;
                 // Whoever waits takes over.
                 drop(lead);
-                return match self.give_up(key, &older) {
-                    Ok(kept) => Ok(kept.value),
-                    Err(error) => Err(Failure::TimedOut(error)),
+                return match fallen {
+                    Some(kept) => Ok(self.serve(kept).value),
+                    None => Err(Failure::TimedOut(timed_out(key.text(), Limit::Caller))),
                 };
             }
         };
@@ -594,9 +639,11 @@ impl Engine {
         options: &Options,
         patience: Patience,
         loading: impl Future<Output = Result<Loaded<V>, E>>,
-    ) -> Result<Kept<V>, Failure<E>> {
+    ) -> Result<(Kept<V>, Source), Failure<E>> {
         let error = match self.backend.within(patience.hard, self.run(loading)).await {
-            Some(Ok(loaded)) => return Ok(Kept::new(loaded.value.into_stored())),
+            Some(Ok(loaded)) => {
+                return Ok((Kept::new(loaded.value.into_stored()), Source::Loaded));
+            }
             Some(Err(error)) => Failure::Own(error),
             None => {
                 self.counters.add(Count::Timeout);
@@ -604,7 +651,8 @@ impl Engine {
             }
         };
         let kept = self.fall_back::<V>(key, options).await;
-        kept.map(|kept| self.serve(kept)).ok_or(error)
+        kept.map(|kept| (self.serve(kept), Source::Stale))
+            .ok_or(error)
     }
 
     /// Runs a loader, counted and in a span.
@@ -680,7 +728,7 @@ impl Engine {
         match older {
             Older::Live(kept) => {
                 self.refresh_failed(key, options, kept).await;
-                Some(kept.clone())
+                self.is_served(kept, options).then(|| kept.clone())
             }
             Older::Stale(_) | Older::Nothing => self.fall_back(key, options).await,
             // Whoever asks for a new value is told that there is none.
@@ -689,37 +737,57 @@ impl Engine {
     }
 
     /// What a caller gets that waits no longer.
-    fn give_up<V: Value>(&self, key: &Key<'_>, older: &Older<V>) -> Result<Kept<V>> {
+    fn give_up<V: Value>(
+        &self,
+        key: &Key<'_>,
+        options: &Options,
+        older: &Older<V>,
+    ) -> Result<Kept<V>> {
         self.counters.add(Count::Timeout);
         match older.kept() {
-            Some(kept) => Ok(self.serve(kept.clone())),
-            None => Err(timed_out(key.text(), Limit::Caller)),
+            Some(kept) if self.is_served(kept, options) => Ok(self.serve(kept.clone())),
+            _ => Err(timed_out(key.text(), Limit::Caller)),
         }
     }
 
-    /// Waits for a load; `has_stale` says whether there is something to serve in its place.
-    pub(super) async fn landing(
+    /// Whether what was read some time ago may still be served.
+    fn is_served<V: Value>(&self, kept: &Kept<V>, options: &Options) -> bool {
+        let freshness = kept.span.map(|span| {
+            let stale_for = self.stale_for(options);
+            span.freshness(self.clock.now(), stale_for)
+        });
+        freshness != Some(Freshness::Gone)
+    }
+
+    /// Waits for a load; `stale` is there to be served in its place.
+    pub(super) async fn landing<V: Value>(
         &self,
         wait: &Wait,
         patience: Patience,
-        has_stale: bool,
+        stale: Option<&Kept<V>>,
+        options: &Options,
     ) -> Landing {
         let schedule = wait.schedule();
         let mut overdue = schedule.overdue.filter(|_| patience.minds_overdue);
-        let soft = patience.soft.filter(|_| has_stale);
-        let soft = soft.and_then(|soft| schedule.begins.checked_add(soft));
-        let given_up = earlier(soft, patience.hard);
+        let soft = patience.soft.filter(|_| stale.is_some());
+        let mut soft = soft.and_then(|soft| deadline(schedule.begins, soft));
         loop {
             let Some(listener) = wait.listener() else {
                 return Landing::Over(wait.outcome());
             };
-            let until = earlier(given_up, overdue);
+            let until = earlier(earlier(soft, patience.hard), overdue);
             if self.backend.wait(listener, until).await {
                 return Landing::Over(wait.outcome());
             }
             let now = self.backend.now();
-            if given_up.is_some_and(|at| at <= now) {
+            if patience.hard.is_some_and(|at| at <= now) {
                 return Landing::GivenUp;
+            }
+            if soft.is_some_and(|at| at <= now) {
+                if stale.is_some_and(|kept| self.is_served(kept, options)) {
+                    return Landing::GivenUp;
+                }
+                soft = None;
             }
             if overdue.is_some_and(|at| at <= now) {
                 // If not, it is just being stored.
@@ -743,7 +811,7 @@ impl Engine {
             Landing::Over(Some(outcome)) => outcome,
             Landing::Over(None) => return Verdict::Again,
             Landing::GivenUp => {
-                return match self.give_up(key, older) {
+                return match self.give_up(key, options, older) {
                     Ok(kept) => self.verdict(kept, Source::Stale),
                     Err(error) => Verdict::Failed(Failure::TimedOut(error)),
                 };
@@ -766,9 +834,11 @@ impl Engine {
             Outcome::Failed(error) if manner.sharing == Sharing::Shared => {
                 match error.downcast::<E>() {
                     Ok(error) => Verdict::Failed(Failure::Load(error)),
-                    Err(_) => Verdict::Alone,
+                    // One of those with such errors loads for all of them.
+                    Err(_) => Verdict::Again,
                 }
             }
+            Outcome::FailedAlone if manner.sharing == Sharing::Shared => Verdict::Again,
             Outcome::TimedOut if manner.times_out => {
                 Verdict::Failed(Failure::TimedOut(timed_out(key.text(), Limit::Load)))
             }
@@ -778,21 +848,28 @@ impl Engine {
     }
 
     fn verdict<V: Value, E>(&self, kept: Kept<V>, source: Source) -> Verdict<V, E> {
-        let age = self.age(&kept);
+        let (source, age) = self.origin(&kept, source);
         Verdict::Served(kept.value, source, age)
     }
 
     fn fetched<V: Value>(&self, kept: Kept<V>, source: Source) -> Fetched<V> {
-        let age = match (source, self.age(&kept)) {
-            (Source::Loaded, _) => Some(Duration::ZERO),
-            (_, age) => age,
-        };
+        let (source, age) = self.origin(&kept, source);
         Fetched::new(V::from_stored(kept.value), source, age)
     }
 
-    fn age<V: Value>(&self, kept: &Kept<V>) -> Option<Duration> {
-        let span = kept.span.as_ref()?;
-        Some(self.clock.now().since(span.made))
+    /// Where a value came from, and how long ago it was made.
+    fn origin<V: Value>(&self, kept: &Kept<V>, source: Source) -> (Source, Option<Duration>) {
+        if source == Source::Loaded {
+            return (source, Some(Duration::ZERO));
+        }
+        let now = self.clock.now();
+        let is_live = kept.span.is_none_or(|span| now < span.expires);
+        let source = match source {
+            // Somebody has stored it since.
+            Source::Stale if is_live => Source::Hit,
+            source => source,
+        };
+        (source, kept.span.map(|span| now.since(span.made)))
     }
 
     /// Reads again before loading, if another flight may have landed between the reading that
@@ -804,6 +881,13 @@ impl Engine {
         options: &Options,
         older: &mut Older<V>,
     ) -> Result<Lead, (Kept<V>, Source)> {
+        if lead.supersedes() {
+            self.load_timed_out(key);
+            if let Some(kept) = self.fall_back(key, options).await {
+                lead.land(|| Outcome::FailedAlone);
+                return Err((self.serve(kept), Source::Stale));
+            }
+        }
         if !lead.must_reread() {
             return Ok(lead);
         }
@@ -831,13 +915,19 @@ impl Engine {
         key: &Key<'_>,
         options: &Options,
         ended: Option<u64>,
+        stamps: Stamps,
         kept: &Kept<V>,
         frame: Option<&Arc<Frame>>,
     ) -> Option<Lead> {
-        let (stamps, schedule) = (self.stamp(options), self.schedule(options));
+        let schedule = self.schedule(options);
         let Join::Lead(lead) = self.flights().join(key, ended, stamps, schedule, frame) else {
             return None;
         };
+        if lead.supersedes() {
+            self.load_timed_out(key);
+            self.refresh_failed(key, options, kept).await;
+            return None;
+        }
         // It may just have been loaded.
         if lead.must_reread() || self.is_throttled(key, kept).await {
             return None;
@@ -881,17 +971,22 @@ impl Engine {
         };
         Patience {
             soft: self.policy(options, |policies| policies.soft_timeout),
-            hard: hard.and_then(|hard| self.backend.now().checked_add(hard)),
-            minds_overdue: self.policy(options, |policies| policies.max_load).is_some(),
+            hard: hard.and_then(|hard| deadline(self.backend.now(), hard)),
+            minds_overdue: self.backend.waits_freely()
+                || hard.is_some()
+                || self.policy(options, |policies| policies.max_load).is_some(),
         }
     }
 
     pub(super) fn schedule(&self, options: &Options) -> Schedule {
         let max_load = self.policy(options, |policies| policies.max_load);
-        Schedule::new(
-            self.backend.now(),
-            max_load.or_else(|| self.backend.max_load()),
-        )
+        let max_load = max_load.filter(|max_load| !max_load.is_zero());
+        let max_load = max_load.or_else(|| self.backend.max_load());
+        let now = self.backend.now();
+        Schedule {
+            begins: now,
+            overdue: max_load.and_then(|max_load| deadline(now, max_load)),
+        }
     }
 
     fn load_timed_out(&self, key: &Key<'_>) {
@@ -906,9 +1001,16 @@ impl Engine {
 }
 
 /// What a loader is told.
-fn context<V: Value>(older: &Older<V>, said: &SaidTtl) -> LoadContext<V> {
+fn context<V: Value>(older: &Older<V>, said: &Said) -> LoadContext<V> {
     let kept = older.kept().map(|kept| V::shared(Arc::clone(&kept.value)));
     LoadContext::new(kept, said.clone())
+}
+
+/// A time from now; none if that is as good as never.
+fn deadline(now: Instant, after: Duration) -> Option<Instant> {
+    // Clocks and timers can count so far.
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    now.checked_add(after).filter(|_| after < CENTURY)
 }
 
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {

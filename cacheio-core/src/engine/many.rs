@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::load::{Landing, Manner, Older, Patience};
 use super::stale::{Found, Kept, Settled};
-use super::{Engine, Failure, Making, Prepared, about, physical};
+use super::{Engine, Failure, Making, Prepared, about};
 use crate::error::{Limit, reentrant, timed_out};
 use crate::flight::{Join, Lead, Outcome, Wait};
 use crate::key::Key;
@@ -73,7 +73,10 @@ impl Engine {
             }));
         }
         let all: Vec<usize> = (0..asked.len()).collect();
-        let stale = self.read_many(&mut asked, &all, options).await;
+        let stale = match options.force_refresh {
+            true => Vec::new(),
+            false => self.read_many(&mut asked, &all, options).await,
+        };
         for place in &order {
             self.count_lookup(asked[*place].found.as_ref());
         }
@@ -120,7 +123,10 @@ impl Engine {
                 for (place, entry) in places.iter().zip(entries) {
                     let asked = &mut asked[*place];
                     match self.found::<V>(&asked.at, Ok(entry), options) {
-                        Found::Live(kept) => asked.found = Some(Ok(Some(kept.value))),
+                        Found::Live(kept) => {
+                            self.used(&asked.at, &kept).await;
+                            asked.found = Some(Ok(Some(kept.value)));
+                        }
                         Found::Stale(value) => {
                             asked.stale = true;
                             stale.push((*place, value));
@@ -185,6 +191,11 @@ impl Engine {
                 continue;
             }
             let frame = frame.get_or_insert_with(Frame::new);
+            if options.force_refresh {
+                asked.stale = true;
+                led.push((place, self.take_over(&asked.at, options, frame).await));
+                continue;
+            }
             let (stamps, ended) = (self.stamp(options), asked.ended.take());
             let schedule = self.schedule(options);
             match self
@@ -356,7 +367,7 @@ impl Engine {
         };
         self.can_tag(&options.tags)?;
         let entry = self.entry(object, lead.stamps(), ttl, making)?;
-        Ok(Some((entry, physical(ttl, making.stale_for))))
+        Ok(Some((entry, self.physical(ttl, making))))
     }
 
     /// Waits for the loads of others; the keys whose outcome is of no use to this caller.
@@ -371,7 +382,7 @@ impl Engine {
         let mut alone = Vec::new();
         let mut failed = Vec::new();
         for (place, wait) in waited {
-            let outcome = match self.landing(&wait, patience, false).await {
+            let outcome = match self.landing::<V>(&wait, patience, None, options).await {
                 Landing::Over(outcome) => outcome,
                 Landing::GivenUp => {
                     self.counters.add(Count::Timeout);

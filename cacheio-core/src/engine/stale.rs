@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::idle::physical;
 use super::load::Older;
-use super::{Engine, Making, about, physical};
+use super::{Engine, Making, about};
 use crate::key::Key;
 use crate::scope::Frame;
 use crate::span::{Freshness, Span};
@@ -45,7 +46,7 @@ pub(super) struct Kept<V: Value> {
     pub(super) value: Arc<V::Stored>,
     pub(super) span: Option<Span>,
     /// In memory.
-    meta: Option<Arc<Meta>>,
+    pub(super) meta: Option<Arc<Meta>>,
 }
 
 impl<V: Value> Clone for Kept<V> {
@@ -66,6 +67,11 @@ impl<V: Value> Kept<V> {
             span: None,
             meta: None,
         }
+    }
+
+    /// Whether it may still be known, as far as memory is to say.
+    pub(super) fn is_kept(&self, now: Timestamp) -> bool {
+        self.meta.as_ref().is_none_or(|meta| meta.is_kept(now))
     }
 
     /// Whether a server's note says that the load which was to replace it failed.
@@ -114,6 +120,8 @@ impl Engine {
 
     pub(super) fn refresh_ahead(&self, options: &Options) -> RefreshAhead {
         let ahead = self.policy(options, |policies| policies.refresh_ahead);
+        // What a call says is not checked before.
+        let ahead = ahead.filter(|ahead| ahead.check().is_ok());
         ahead.unwrap_or(RefreshAhead::Never)
     }
 
@@ -126,17 +134,29 @@ impl Engine {
             return false;
         }
         let now = self.clock.now();
-        span.due_from(ahead) <= now && span.is_due(now, ahead, random_fraction())
+        let is_throttled = kept.meta.as_ref().is_some_and(|meta| !meta.may_retry(now));
+        !is_throttled && span.due_from(ahead) <= now && span.is_due(now, ahead, random_fraction())
     }
 
     /// The moments of an entry that is made now, if somebody is to ask for them.
     pub(super) fn span(&self, ttl: Option<Duration>, making: Making) -> Option<Span> {
         let is_asked_for = making.dated
+            || making.idle.is_some()
             || (ttl.is_some()
                 && (!making.stale_for.is_zero() || making.ahead != RefreshAhead::Never));
+        let is_only_dated = making.idle.is_none()
+            && making.stale_for.is_zero()
+            && making.ahead == RefreshAhead::Never;
         is_asked_for.then(|| {
-            self.met_span();
-            Span::new(self.clock.now(), making.load_time, ttl, making.stale_for)
+            // The store alone decides how long it keeps what is nothing but dated.
+            let ttl = ttl.filter(|_| !is_only_dated);
+            if !is_only_dated {
+                self.met_span();
+            }
+            Span {
+                idle: making.idle,
+                ..Span::new(self.clock.now(), making.load_time, ttl, making.stale_for)
+            }
         })
     }
 
@@ -169,7 +189,9 @@ impl Engine {
         decode: impl FnOnce() -> Result<Arc<V::Stored>>,
     ) -> Result<Found<V>> {
         let freshness = span.map_or(Freshness::Live, |span| {
-            self.met_span();
+            if !span.is_for_the_store() {
+                self.met_span();
+            }
             span.freshness(self.clock.now(), stale_for)
         });
         let found = match freshness {
@@ -255,8 +277,13 @@ impl Engine {
         options: &Options,
     ) -> Settled<V> {
         match found {
-            Found::Live(kept) if self.is_due(&kept, options) => Settled::Due(kept),
-            Found::Live(kept) => Settled::Live(kept),
+            Found::Live(kept) => {
+                self.used(key, &kept).await;
+                match self.is_due(&kept, options) {
+                    true => Settled::Due(kept),
+                    false => Settled::Live(kept),
+                }
+            }
             Found::Stale(stale) if self.is_throttled(key, &stale).await => {
                 Settled::Stale(self.serve(stale))
             }
@@ -420,9 +447,11 @@ impl Engine {
             let expires = ttl.map_or(Timestamp::MAX, |ttl| self.clock.now().after(ttl));
             let bytes = wire::seal_with(span.touched(expires), body);
             if lead.begin_publishing() {
-                let set = self
-                    .backend
-                    .set(key, Entry::bytes(bytes), physical(ttl, stale_for));
+                let set = self.backend.set(
+                    key,
+                    Entry::bytes(bytes),
+                    physical(ttl, stale_for, span.idle),
+                );
                 lead.frame().run(set).await?;
                 return Ok(true);
             }
@@ -440,7 +469,9 @@ impl Engine {
             return Some(Ok(false));
         };
         match self.judge(entry) {
-            _ if spanned(entry).is_none() => Some(self.backend.touch(key, ttl).await),
+            _ if spanned(entry).is_none_or(|(span, _)| span.is_for_the_store()) => {
+                Some(self.backend.touch(key, ttl).await)
+            }
             Freshness::Live => None,
             Freshness::Stale | Freshness::Gone => Some(Ok(false)),
         }

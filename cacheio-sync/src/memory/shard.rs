@@ -71,7 +71,7 @@ impl Shard {
         if self.next_expiry <= now && self.writes_since_sweep > self.cache.len() / 4 {
             self.sweep(now, displaced);
         }
-        self.next_expiry = self.next_expiry.min(slot.expires());
+        self.next_expiry = self.next_expiry.min(slot.ends());
         let Some(bounced) = self.offer(key, slot, now, displaced) else {
             return true;
         };
@@ -128,7 +128,7 @@ impl Shard {
         match self.cache.peek_mut(&Lookup(*key)) {
             Some(mut slot) if slot.is_live(now) => {
                 slot.touch(expires);
-                self.next_expiry = self.next_expiry.min(slot.expires());
+                self.next_expiry = self.next_expiry.min(slot.ends());
                 true
             }
             _ => false,
@@ -141,7 +141,7 @@ impl Shard {
         self.retain(displaced, |_, slot| {
             let kept = slot.is_kept(now);
             if kept {
-                next_expiry.set(next_expiry.get().min(slot.expires()));
+                next_expiry.set(next_expiry.get().min(slot.ends()));
             }
             kept
         });
@@ -245,13 +245,19 @@ impl Slot {
 
     /// Whether it is live, or outlives its TTL.
     pub(super) fn is_kept(&self, now: Timestamp) -> bool {
-        now < self.expires() && self.meta().is_none_or(|meta| meta.is_valid())
+        now < self.expires() && self.meta().is_none_or(|meta| meta.is_kept(now))
     }
 
     pub(super) fn expires(&self) -> Timestamp {
         self.special
             .as_ref()
             .map_or(self.fresh_until, |special| special.expires)
+    }
+
+    /// When it is gone, as far as is known now.
+    fn ends(&self) -> Timestamp {
+        let idle = self.meta().map(|meta| meta.idle_until());
+        idle.map_or(self.expires(), |idle| idle.min(self.expires()))
     }
 
     fn weight(&self) -> u64 {

@@ -104,6 +104,9 @@ macro_rules! each_line {
                 a_ttl_that_is_too_long_is_refused_and_changes_nothing
                 the_longest_ttl_is_taken
                 jitter_only_shortens
+                what_nobody_reads_expires
+                what_is_read_stays
+                what_is_read_ends_with_its_ttl
             }
             counters: {
                 a_missing_counter_counts_from_zero

@@ -373,3 +373,62 @@ pub(crate) async fn jitter_only_shortens<F: Face>(place: Place<F>) {
         );
     }
 }
+
+/// Longer than it takes to look, also on a busy machine.
+fn idle<F: Face>(place: &Place<F>) -> Duration {
+    place.ttl() * 2
+}
+
+/// How long a server may keep what nobody reads.
+fn over<F: Face>(place: &Place<F>) -> Duration {
+    idle(place) + idle(place) / 8
+}
+
+pub(crate) async fn what_nobody_reads_expires<F: Face>(place: Place<F>) {
+    let cache = place.cache.clone();
+    let options = Options::ttl(Ttl::Never).ttl_idle(idle(&place));
+    cache.set_with("k", 1, options.clone()).await.unwrap();
+    cache
+        .set_many_with(vec![("a", 1), ("b", 2)], options.clone())
+        .await
+        .unwrap();
+    let loaded = cache.get_or_set_with("loaded", options, async || 3).await;
+    assert_eq!(loaded, 3);
+    is_live(&cache, "k").await;
+    place.expire(over(&place));
+    for key in ["k", "a", "b", "loaded"] {
+        assert!(!cache.has(key).await.unwrap(), "{key}");
+        assert_eq!(cache.get::<i64>(key).await.unwrap(), None);
+    }
+}
+
+pub(crate) async fn what_is_read_stays<F: Face>(place: Place<F>) {
+    let cache = place.cache.clone();
+    let options = Options::ttl(Ttl::Never).ttl_idle(idle(&place));
+    for key in ["got", "fetched", "seen"] {
+        cache.set_with(key, "v", options.clone()).await.unwrap();
+    }
+    for _ in 0..4 {
+        place.pass(idle(&place) / 2).await;
+        assert_eq!(
+            cache.get::<String>("got").await.unwrap().as_deref(),
+            Some("v")
+        );
+        let fetched = cache.fetch("fetched", async |_| Ok::<_, String>(String::from("new")));
+        assert_eq!(fetched.await.unwrap().value, "v");
+        cache.has("seen").await.unwrap();
+    }
+    // Whether it is there was asked for, but it was not read.
+    place.expire(over(&place) / 2);
+    assert_eq!(cache.get::<String>("seen").await.unwrap(), None);
+}
+
+pub(crate) async fn what_is_read_ends_with_its_ttl<F: Face>(place: Place<F>) {
+    let cache = place.cache.clone();
+    let options = Options::ttl(idle(&place)).ttl_idle(idle(&place) * 3);
+    cache.set_with("k", 1, options).await.unwrap();
+    place.pass(idle(&place) / 2).await;
+    is_live(&cache, "k").await;
+    place.expire(idle(&place) / 2);
+    assert_eq!(cache.get::<i64>("k").await.unwrap(), None);
+}
