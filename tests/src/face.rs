@@ -135,6 +135,13 @@ macro_rules! faces {
                 load: impl FnMut(Vec<K>) -> F + Send,
             ) -> impl Future<Output = Vec<Option<V>>> + Send;
 
+            fn get_or_set_many_with<K: CacheKey + Send + Sync, V: Value, F: Future<Output = Vec<(K, V)>> + Send>(
+                &self,
+                keys: Vec<K>,
+                options: impl Into<Options> + Send,
+                load: impl FnMut(Vec<K>) -> F + Send,
+            ) -> impl Future<Output = Vec<Option<V>>> + Send;
+
             fn get_or_try_set_many<K: CacheKey + Send + Sync, V: Value, E: Send + Sync + 'static, F: Future<Output = Result<Vec<(K, V)>, E>> + Send>(
                 &self,
                 keys: Vec<K>,
@@ -224,6 +231,15 @@ macro_rules! faces {
                 mut load: impl FnMut(Vec<K>) -> F + Send,
             ) -> Vec<Option<V>> {
                 self.0.get_or_set_many(keys, |missing| block_on(load(missing)))
+            }
+
+            async fn get_or_set_many_with<K: CacheKey + Send + Sync, V: Value, F: Future<Output = Vec<(K, V)>> + Send>(
+                &self,
+                keys: Vec<K>,
+                options: impl Into<Options> + Send,
+                mut load: impl FnMut(Vec<K>) -> F + Send,
+            ) -> Vec<Option<V>> {
+                self.0.get_or_set_many_with(keys, options, |missing| block_on(load(missing)))
             }
 
             async fn get_or_try_set_many<K: CacheKey + Send + Sync, V: Value, E: Send + Sync + 'static, F: Future<Output = Result<Vec<(K, V)>, E>> + Send>(
@@ -327,6 +343,15 @@ macro_rules! faces {
                 load: impl FnMut(Vec<K>) -> F + Send,
             ) -> Vec<Option<V>> {
                 self.0.get_or_set_many(keys, load).await
+            }
+
+            async fn get_or_set_many_with<K: CacheKey + Send + Sync, V: Value, F: Future<Output = Vec<(K, V)>> + Send>(
+                &self,
+                keys: Vec<K>,
+                options: impl Into<Options> + Send,
+                load: impl FnMut(Vec<K>) -> F + Send,
+            ) -> Vec<Option<V>> {
+                self.0.get_or_set_many_with(keys, options, load).await
             }
 
             async fn get_or_try_set_many<K: CacheKey + Send + Sync, V: Value, E: Send + Sync + 'static, F: Future<Output = Result<Vec<(K, V)>, E>> + Send>(

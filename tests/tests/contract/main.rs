@@ -283,6 +283,13 @@ macro_rules! each_line {
                 a_load_behind_may_ask_for_the_key_of_who_left_it
                 settings_that_do_not_fit_are_refused
                 a_hot_key_is_never_waited_for
+                nothing_is_served_past_its_end
+                a_load_that_nobody_waits_for_is_given_up_by_the_next
+                not_modified_brings_nothing_back
+                those_with_another_error_load_once
+                a_touch_reaches_what_was_fetched
+                a_batch_may_be_forced
+                many_loads_may_ask_for_others
             }
             invalidation: {
                 delete_during_load_is_not_overwritten

@@ -817,3 +817,143 @@ pub(crate) async fn a_hot_key_is_never_waited_for<F: Face>(place: Place<F>) {
     // 48 TTLs.
     assert!(stats.loads <= 52, "{stats:?}");
 }
+
+pub(crate) async fn nothing_is_served_past_its_end<F: Face>(place: Place<F>) {
+    if !place.stops_time() {
+        return;
+    }
+    let mut setup = patient(&place);
+    setup.hard_timeout = Some(SOON * 2);
+    let stale_for = setup.stale_for;
+    let cache = old(&place, setup, place.ttl()).await;
+    let stage = Stage::new();
+    let load = {
+        let (place, load) = (place.clone(), new(&stage));
+        move |context| -> Load {
+            // While it runs, what is stale comes to its end.
+            place.expire(stale_for);
+            load(context)
+        }
+    };
+    let error = cache.fetch("k", load).await.unwrap_err();
+    assert!(matches!(error, LoadError::Timeout(_)), "{error}");
+    assert_eq!(cache.stats().stale_hits, 0);
+    stage.end();
+}
+
+pub(crate) async fn a_load_that_nobody_waits_for_is_given_up_by_the_next<F: Face>(place: Place<F>) {
+    let mut setup = patient(&place);
+    (setup.soft_timeout, setup.max_load) = (Some(Duration::ZERO), Some(SOON));
+    let cache = old(&place, setup, place.ttl()).await;
+    let hung = Stage::new();
+    is(cache.fetch("k", new(&hung)).await, "old", Source::Stale);
+    F::sleep(SOON * 2).await;
+    // It counts as one that failed: none is tried for a while.
+    for _ in 0..3 {
+        is(cache.fetch("k", new(&hung)).await, "old", Source::Stale);
+    }
+    assert_eq!((hung.runs(), cache.stats().load_timeouts), (1, 1));
+    hung.end();
+}
+
+pub(crate) async fn not_modified_brings_nothing_back<F: Face>(place: Place<F>) {
+    if !place.keeps_objects() {
+        return;
+    }
+    let cache = place.open(ahead(&place)).unwrap();
+    let tagged = Options::new().tags(["t"]);
+    let load = at_once("old".to_owned());
+    cache.fetch_with("k", tagged.clone(), load).await.unwrap();
+    place.expire(place.ttl());
+    let stage = Stage::new();
+    let load = {
+        let stage = stage.clone();
+        move |context: LoadContext<String>| -> Load {
+            Box::pin(async move {
+                stage.play().await;
+                context
+                    .not_modified()
+                    .ok_or_else(|| "nothing older".to_owned())
+            })
+        }
+    };
+    // Without the tag: the entry that it renews had it.
+    is(cache.fetch("k", load).await, "old", Source::Hit);
+    stage.begun().await;
+    cache.invalidate_tags(vec!["t"]).await.unwrap();
+    stage.end();
+    F::sleep(WHILE).await;
+    assert_eq!(stored(&cache).await, None);
+}
+
+pub(crate) async fn those_with_another_error_load_once<F: Face>(place: Place<F>) {
+    let (cache, stage) = (place.cache, Stage::new());
+    let load = stage.loader(Err("down".to_owned()));
+    let leader = fetching(&cache, move |_| load());
+    stage.begun().await;
+    let second = Stage::open();
+    let callers = (0..100).map(|_| {
+        let (cache, load) = (cache.clone(), second.loader(7));
+        F::spawn(async move { cache.get_or_set("k", load).await })
+    });
+    let callers = callers.collect();
+    cache.until(|cache| cache.stats().waits == 100).await;
+    stage.end();
+    assert!(leader.join().await.is_err());
+    assert_eq!(join_all(callers).await, [7; 100]);
+    assert_eq!(second.runs(), 1);
+}
+
+pub(crate) async fn a_touch_reaches_what_was_fetched<F: Face>(place: Place<F>) {
+    let [one, other] = place.twins(Setup::default());
+    let options = Options::ttl(place.ttl());
+    let load = at_once("v".to_owned());
+    is(
+        one.fetch_with("k", options, load).await,
+        "v",
+        Source::Loaded,
+    );
+    assert!(other.touch("k", place.ttl() * 20).await.unwrap());
+    place.expire(place.ttl());
+    is(other.fetch("k", failing).await, "v", Source::Hit);
+}
+
+pub(crate) async fn a_batch_may_be_forced<F: Face>(place: Place<F>) {
+    let cache = place.cache;
+    cache.set_many(vec![("a", 1), ("b", 2)]).await.unwrap();
+    let forced = Options::new().force_refresh();
+    let load = async |missing: Vec<&'static str>| {
+        missing
+            .into_iter()
+            .filter(|key| *key == "a")
+            .map(|key| (key, 7))
+            .collect()
+    };
+    let loaded = cache
+        .get_or_set_many_with(vec!["a", "b"], forced, load)
+        .await;
+    assert_eq!(loaded, [Some(7), None]);
+    let stored = cache.get_many::<i32>(vec!["a", "b"]).await.unwrap();
+    assert_eq!(stored, [Some(7), None]);
+}
+
+/// More than there are threads for it.
+pub(crate) async fn many_loads_may_ask_for_others<F: Face>(place: Place<F>) {
+    let setup = Setup {
+        hard_timeout: Some(LATE),
+        ..Setup::default()
+    };
+    let cache = place.open(setup).unwrap();
+    let callers = (0..50).map(|i| {
+        let (cache, inner) = (cache.clone(), cache.clone());
+        let load = move |_: LoadContext<i32>| async move {
+            let part = inner.fetch(("part", i), at_once(i)).await;
+            part.map(|part| part.value + 1)
+                .map_err(|error| error.to_string())
+        };
+        F::spawn(async move { cache.fetch(("whole", i), load).await })
+    });
+    for (i, whole) in (0..).zip(join_all(callers.collect()).await) {
+        assert_eq!(whole.unwrap().value, i + 1);
+    }
+}
