@@ -48,6 +48,10 @@ pub use cacheio_sync::{Memcached, MemcachedBuilder};
 #[cfg(any(feature = "sync", feature = "async"))]
 pub use factory::CacheFactory;
 
+#[cfg(doc)]
+#[doc = include_str!("guide.md")]
+pub mod guide {}
+
 #[doc(hidden)]
 pub mod __private {
     #[cfg(feature = "async")]

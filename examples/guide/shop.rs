@@ -1,0 +1,75 @@
+//! The service: a page for each product.
+
+use anyhow::Context as _;
+use cacheio::{AsyncCache, AsyncCacheBuilder, LoadError};
+use tokio::task::JoinSet;
+
+use crate::database::{Database, Product, Refused};
+
+/// How many products there are.
+pub(crate) const PRODUCTS: u64 = 10;
+
+/// What a web framework keeps as the state of a service, and gives to every handler.
+#[derive(Clone, Debug)]
+pub(crate) struct Shop {
+    pub(crate) database: Database,
+    cache: AsyncCache,
+}
+
+impl Shop {
+    pub(crate) fn new(cache: AsyncCacheBuilder) -> cacheio::Result<Self> {
+        Self::over(Database::new(), cache)
+    }
+
+    /// Another instance of the service, over the same database.
+    pub(crate) fn over(database: Database, cache: AsyncCacheBuilder) -> cacheio::Result<Self> {
+        let cache = cache.build()?;
+        Ok(Self { database, cache })
+    }
+
+    /// The handler without a cache.
+    pub(crate) async fn uncached(self, id: u64) -> Result<Product, Refused> {
+        self.database.product(id).await
+    }
+
+    /// The handler as one would write it over a map: look, load, store.
+    pub(crate) async fn by_hand(self, id: u64) -> anyhow::Result<Product> {
+        let key = ("product", id);
+        if let Some(product) = self.cache.get(key).await.context("get")? {
+            return Ok(product);
+        }
+        let product = self.database.product(id).await?;
+        self.cache.set(key, product.clone()).await.context("set")?;
+        Ok(product)
+    }
+
+    /// The handler that waits for its own load.
+    pub(crate) async fn get_or_set(self, id: u64) -> Result<Product, LoadError<Refused>> {
+        let load = || self.database.product(id);
+        self.cache.get_or_try_set(("product", id), load).await
+    }
+
+    /// The handler whose loads can go on behind it.
+    pub(crate) async fn fetch(self, id: u64) -> Result<Product, LoadError<Refused>> {
+        let database = self.database;
+        let load = move |_| async move { database.product(id).await };
+        let fetched = self.cache.fetch(("product", id), load).await?;
+        Ok(fetched.value)
+    }
+
+    /// Loads all products anew, side by side, and does not count these queries: the service has
+    /// been running for a while.
+    pub(crate) async fn warm(self) -> anyhow::Result<Self> {
+        // Of what another step has left on the server.
+        self.cache.clear().await?;
+        let mut loads = JoinSet::new();
+        for id in 0..PRODUCTS {
+            loads.spawn(self.clone().fetch(id));
+        }
+        while let Some(loaded) = loads.join_next().await {
+            loaded??;
+        }
+        self.database.forget_queries();
+        Ok(self)
+    }
+}
