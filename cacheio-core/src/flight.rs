@@ -147,7 +147,7 @@ impl Flights {
         let overdue = register.flights.get(key.text());
         let overdue = overdue.filter(|flight| flight.is_overdue(schedule.begins));
         let overdue = overdue.map(Arc::clone);
-        let superseded = overdue.filter(|flight| register.give_up(flight));
+        let superseded = overdue.filter(|flight| register.give_up(flight, || ()));
         if let Some(flight) = register.flights.get(key.text()) {
             let mut state = flight.state();
             let joinable = flight.stamps.are_current();
@@ -203,8 +203,8 @@ impl Flights {
 
     /// Gives up a flight that is overdue, unless it has ended or is being stored: those who wait
     /// for it are told. Whether it was this call that did.
-    pub(crate) fn give_up(&self, wait: &Wait) -> bool {
-        self.stripe(wait.flight.hash).give_up(&wait.flight)
+    pub(crate) fn give_up(&self, wait: &Wait, count: impl FnOnce()) -> bool {
+        self.stripe(wait.flight.hash).give_up(&wait.flight, count)
     }
 
     fn open(
@@ -277,8 +277,10 @@ impl Stripe {
         self.ended.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn give_up(&self, flight: &Flight) -> bool {
-        let given_up = self.lock().give_up(flight);
+    fn give_up(&self, flight: &Flight, count: impl FnOnce()) -> bool {
+        let mut register = self.lock();
+        let given_up = register.give_up(flight, count);
+        drop(register);
         if given_up {
             flight.landed.notify(usize::MAX);
         }
@@ -299,13 +301,14 @@ impl Register {
         publishing
     }
 
-    /// Takes a flight off that takes too long, unless it has ended or is being stored. Those who
-    /// wait are still to be notified.
-    fn give_up(&mut self, flight: &Flight) -> bool {
+    /// Takes a flight off that takes too long, unless it has ended or is being stored. It is counted
+    /// before anybody can know. Those who wait are still to be notified.
+    fn give_up(&mut self, flight: &Flight, count: impl FnOnce()) -> bool {
         let mut state = flight.state();
         if matches!(state.phase, Phase::Publishing | Phase::Landed(_)) {
             return false;
         }
+        count();
         state.phase = Phase::Landed(Some(Outcome::TimedOut));
         drop(state);
         self.remove(flight);
@@ -424,8 +427,8 @@ impl Lead {
     }
 
     /// Tells those who wait that it takes too long; whether nobody did before.
-    pub(crate) fn give_up(&self) -> bool {
-        self.stripe().give_up(&self.flight)
+    pub(crate) fn give_up(&self, count: impl FnOnce()) -> bool {
+        self.stripe().give_up(&self.flight, count)
     }
 
     /// Whether it took the place of a load that was overdue.

@@ -550,7 +550,7 @@ impl Engine {
                 }
                 None => {
                     self.failed(&key, &options, &older).await;
-                    if lead.give_up() {
+                    if lead.give_up(|| self.counters.add(Count::LoadTimeout)) {
                         self.load_timed_out(&key);
                     }
                     Outcome::TimedOut
@@ -792,7 +792,8 @@ impl Engine {
             if overdue.is_some_and(|at| at <= now) {
                 // If not, it is just being stored.
                 overdue = None;
-                if self.flights().give_up(wait) {
+                let count = || self.counters.add(Count::LoadTimeout);
+                if self.flights().give_up(wait, count) {
                     self.load_timed_out(&wait.key());
                 }
             }
@@ -882,6 +883,7 @@ impl Engine {
         older: &mut Older<V>,
     ) -> Result<Lead, (Kept<V>, Source)> {
         if lead.supersedes() {
+            self.counters.add(Count::LoadTimeout);
             self.load_timed_out(key);
             if let Some(kept) = self.fall_back(key, options).await {
                 lead.land(|| Outcome::FailedAlone);
@@ -924,6 +926,7 @@ impl Engine {
             return None;
         };
         if lead.supersedes() {
+            self.counters.add(Count::LoadTimeout);
             self.load_timed_out(key);
             self.refresh_failed(key, options, kept).await;
             return None;
@@ -990,7 +993,6 @@ impl Engine {
     }
 
     fn load_timed_out(&self, key: &Key<'_>) {
-        self.counters.add(Count::LoadTimeout);
         tracing::warn!(
             target: "cacheio",
             namespace = self.namespace(),

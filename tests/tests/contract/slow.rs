@@ -639,6 +639,7 @@ pub(crate) async fn not_modified_renews<F: Face>(place: Place<F>) {
     assert!(cache.fetch("other", load_unmodified).await.is_err());
 }
 
+#[allow(clippy::needless_pass_by_value)]
 fn load_unmodified(context: LoadContext<String>) -> std::future::Ready<Result<String, String>> {
     std::future::ready(
         context

@@ -161,6 +161,11 @@ mod threads {
             || $body
         };
     }
+    macro_rules! load_behind {
+        ($body:block) => {
+            move |_| Ok::<_, String>($body)
+        };
+    }
     macro_rules! load_many {
         ($missing:ident => $body:block) => {
             |$missing: Vec<&'static str>| $body
@@ -220,6 +225,11 @@ mod tasks {
     macro_rules! load {
         ($body:block) => {
             || async { $body }
+        };
+    }
+    macro_rules! load_behind {
+        ($body:block) => {
+            move |_| async move { Ok::<_, String>($body) }
         };
     }
     macro_rules! load_many {

@@ -312,3 +312,64 @@ scenario!(a_batch_takes_over_what_others_leave_out, cache, {
     let left = end!(leaving);
     assert!(matches!(left[..], [Some(1 | 2), None | Some(2)]), "{left:?}");
 });
+
+scenario!(a_cold_key_is_fetched_once, cache, {
+    let truth = Truth::default();
+    let callers: Vec<_> = (0..3)
+        .map(|_| {
+            let (cache, truth) = (cache.clone(), truth.clone());
+            go!({
+                let load = load_behind!({
+                    pause!();
+                    truth.load()
+                });
+                wait!(cache.fetch("k", load)).unwrap().value
+            })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(end!(caller), 0);
+    }
+    assert_eq!(truth.loads(), 1);
+});
+
+scenario!(refreshes_are_invalidated_as_loads_are, cache, {
+    let truth = Truth::default();
+    // Due at once, and always.
+    let options = Options::new().refresh_ahead(1e-12);
+    let first = truth.clone();
+    let load = load!({ first.load() });
+    wait!(cache.get_or_set_with("k", options.clone(), load));
+    let got = {
+        let (cache, truth, options) = (cache.clone(), truth.clone(), options.clone());
+        go!({
+            let load = load!({
+                let value = truth.load();
+                pause!();
+                value
+            });
+            wait!(cache.get_or_set_with("k", options, load));
+        })
+    };
+    let fetched = {
+        let (cache, truth) = (cache.clone(), truth.clone());
+        go!({
+            let load = load_behind!({
+                let value = truth.load();
+                pause!();
+                value
+            });
+            wait!(cache.fetch_with("k", options, load)).unwrap();
+        })
+    };
+    for now in 1..=2 {
+        truth.becomes(now);
+        wait!(cache.delete("k")).unwrap();
+        let seen = wait!(cache.get::<u64>("k")).unwrap();
+        assert!(seen.is_none_or(|seen| seen == now), "{seen:?} was loaded before {now}");
+    }
+    end!(got);
+    end!(fetched);
+    let seen = wait!(cache.get::<u64>("k")).unwrap();
+    assert!(seen.is_none_or(|seen| seen == 2), "{seen:?} was loaded before 2");
+});
