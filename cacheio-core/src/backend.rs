@@ -189,6 +189,13 @@ impl Backend {
         }
     }
 
+    pub(crate) fn circuit_opens(&self) -> u64 {
+        match &self.store {
+            AnyStore::Direct(store) => store.circuit_opens(),
+            AnyStore::Immediate(store) | AnyStore::Suspending(store) => store.circuit_opens(),
+        }
+    }
+
     pub(crate) fn coordination(&self) -> Option<Arc<Coordination>> {
         match &self.store {
             AnyStore::Direct(store) => store.coordination(),

@@ -150,6 +150,7 @@ impl Engine {
     pub fn stats(&self) -> Stats {
         Stats {
             evictions: self.backend.evictions(),
+            circuit_opens: self.backend.circuit_opens(),
             ..self.counters.snapshot()
         }
     }

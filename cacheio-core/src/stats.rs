@@ -35,13 +35,16 @@ pub struct Stats {
     pub evictions: u64,
     /// Operations on the store that failed while the caller got a value all the same.
     pub store_errors: u64,
+    /// How often a server of the store was given up for a while, because it did not answer. Each
+    /// connection that a store was told to keep to a server finds that out for itself.
+    pub circuit_opens: u64,
 }
 
 impl serde_core::Serialize for Stats {
     /// As a struct of its fields, for pages and logs.
     fn serialize<S: serde_core::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde_core::ser::SerializeStruct as _;
-        let mut fields = serializer.serialize_struct("Stats", 12)?;
+        let mut fields = serializer.serialize_struct("Stats", 13)?;
         fields.serialize_field("hits", &self.hits)?;
         fields.serialize_field("misses", &self.misses)?;
         fields.serialize_field("stale_hits", &self.stale_hits)?;
@@ -54,6 +57,7 @@ impl serde_core::Serialize for Stats {
         fields.serialize_field("waits", &self.waits)?;
         fields.serialize_field("evictions", &self.evictions)?;
         fields.serialize_field("store_errors", &self.store_errors)?;
+        fields.serialize_field("circuit_opens", &self.circuit_opens)?;
         fields.end()
     }
 }
@@ -134,6 +138,7 @@ impl Counters {
             waits: sum(Count::Wait),
             evictions: 0,
             store_errors: sum(Count::StoreError),
+            circuit_opens: 0,
         }
     }
 }
