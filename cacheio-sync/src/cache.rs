@@ -528,7 +528,7 @@ impl Cache {
         options: impl Into<Options>,
         load: impl FnOnce() -> V,
     ) -> V {
-        match self.load(key, options.into(), Manner::INFALLIBLE, || {
+        match self.load(key, &options.into(), Manner::INFALLIBLE, || {
             Ok::<_, Infallible>(load())
         }) {
             Ok(value) => value,
@@ -589,7 +589,7 @@ impl Cache {
         options: impl Into<Options>,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, LoadError<E>> {
-        self.load(key, options.into(), Manner::FALLIBLE, load)
+        self.load(key, &options.into(), Manner::FALLIBLE, load)
             .map_err(LoadError::from)
     }
 
@@ -597,16 +597,16 @@ impl Cache {
     fn load<V: Value, E: Send + Sync + 'static>(
         &self,
         key: impl CacheKey,
-        options: Options,
+        options: &Options,
         manner: Manner,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, Failure<E>> {
-        match self.engine.get_or_load_plain::<V>(&key, &options) {
+        match self.engine.get_or_load_plain::<V>(&key, options) {
             Some(value) => Ok(V::from_stored(value)),
             None => {
                 let missed = self.engine.missed(&key);
                 let loader = || async { load().map(Loaded::from) };
-                now(self.engine.load(missed, &options, manner, loader))
+                now(self.engine.load(missed, options, manner, loader))
             }
         }
     }
