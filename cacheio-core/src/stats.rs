@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::lane::LANES;
+use crate::metrics::{LoadTimer, Metrics};
 
 /// What a cache has done since it was built: a snapshot.
 ///
@@ -89,38 +90,50 @@ pub(crate) enum Count {
     Timeout,
 }
 
-const COUNTS: usize = 11;
+pub(crate) const COUNTS: usize = 11;
 
 /// Counters, spread so that no two threads write to the same ones.
 ///
 /// Each of the first [`LANES`] threads alive has a lane of its own in every cache, where counting
 /// is a load and a store: a locked addition would be a fifth of a hit. Further threads share the
 /// last lane, by locked additions.
-pub(crate) struct Counters([Lane; LANES + 1]);
+pub(crate) struct Counters {
+    lanes: [Lane; LANES + 1],
+    metrics: Metrics,
+}
 
 #[repr(align(64))]
 #[derive(Default)]
 struct Lane([AtomicU64; COUNTS]);
 
 impl Counters {
-    pub(crate) fn new() -> Self {
-        Self(std::array::from_fn(|_| Lane::default()))
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self {
+            lanes: std::array::from_fn(|_| Lane::default()),
+            metrics,
+        }
     }
 
     #[inline]
     pub(crate) fn add(&self, count: Count) {
         let lane = lane::current();
-        let counter = &self.0[lane].0[count as usize];
+        let counter = &self.lanes[lane].0[count as usize];
         if lane < LANES {
             counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         } else {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+        self.metrics.add(count);
+    }
+
+    /// To be dropped when the load ends.
+    pub(crate) fn time_load(&self) -> LoadTimer {
+        self.metrics.time_load()
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
         let sum = |count: Count| {
-            self.0
+            self.lanes
                 .iter()
                 .map(|lane| lane.0[count as usize].load(Ordering::Relaxed))
                 .sum()
@@ -215,7 +228,7 @@ mod tests {
 
     #[test]
     fn no_count_is_lost_with_more_threads_than_lanes() {
-        let counters = Counters::new();
+        let counters = Counters::new(Metrics::new("", 0, 0));
         for _ in 0..3 {
             thread::scope(|scope| {
                 for _ in 0..LANES + 20 {
