@@ -1,4 +1,6 @@
 //! What is counted and timed reaches the recorder that the program has installed.
+//!
+//! `cargo test -p cacheio-tests --features metrics --test metrics`
 
 #![cfg(not(shuttle))]
 
