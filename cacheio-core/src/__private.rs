@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::{Local, Value};
 
 pub use crate::backend::{Backend, Runner};
-pub use crate::circuit::{Attempt, Backoff, Circuit};
+pub use crate::circuit::{Attempt, Backoff, Circuit, Opens};
 pub use crate::engine::{Coordination, Engine, Failure, Loaded, Manner, Missed, Sharing, now};
 pub use crate::error::overflow;
 pub use crate::own::{InMemory, Own};

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::engine::Coordination;
+use crate::metrics::Metrics;
 use crate::sync::{EventListener, Listener};
 use crate::{AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Result, Store};
 
@@ -22,6 +23,7 @@ pub struct Backend {
     runner: Arc<dyn Runner>,
     form: Form,
     key_rule: KeyRule,
+    metrics: Option<Metrics>,
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +74,7 @@ impl Backend {
             store: AnyStore::Direct(store),
             waiting: Waiting::BlocksTheThread,
             runner,
+            metrics: None,
         }
     }
 
@@ -86,6 +89,21 @@ impl Backend {
             },
             waiting: Waiting::SuspendsTheTask,
             runner,
+            metrics: None,
+        }
+    }
+
+    /// Makes the metrics of a cache of this name, to which the store's own numbers go too.
+    pub(crate) fn report_as(&mut self, namespace: &str) -> Metrics {
+        let metrics = Metrics::new(namespace, self.evictions(), self.circuit_opens());
+        self.metrics.insert(metrics).clone()
+    }
+
+    /// What an operation has changed may be in the store's own numbers.
+    #[inline]
+    fn report(&self) {
+        if let Some(metrics) = &self.metrics {
+            metrics.look_at_store(|| (self.evictions(), self.circuit_opens()));
         }
     }
 
@@ -205,6 +223,13 @@ impl Backend {
         }
     }
 
+    pub(crate) fn circuit_opens(&self) -> u64 {
+        match &self.store {
+            AnyStore::Direct(store) => store.circuit_opens(),
+            AnyStore::Immediate(store) | AnyStore::Suspending(store) => store.circuit_opens(),
+        }
+    }
+
     pub(crate) fn coordination(&self) -> Option<Arc<Coordination>> {
         match &self.store {
             AnyStore::Direct(store) => store.coordination(),
@@ -224,14 +249,16 @@ macro_rules! operations {
     ($($operation:ident($($arg:ident: $type:ty),*) -> $output:ty;)*) => {
         impl Backend {$(
             pub(crate) async fn $operation(&self, $($arg: $type),*) -> Result<$output> {
-                match &self.store {
+                let answer = match &self.store {
                     AnyStore::Direct(store) => store.$operation($($arg),*),
                     AnyStore::Immediate(store) => match store.immediate() {
                         Some(store) => store.$operation($($arg),*),
                         None => store.$operation($($arg),*).await,
                     },
                     AnyStore::Suspending(store) => store.$operation($($arg),*).await,
-                }
+                };
+                self.report();
+                answer
             }
         )*}
     };

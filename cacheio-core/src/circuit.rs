@@ -6,6 +6,7 @@
 //! down or hangs costs those who were already waiting for it one timeout, and nobody after them
 //! anything.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use crate::{Error, ErrorKind};
 /// timeout. While it is open no call goes out but the store's own probes.
 ///
 /// ```
-/// use cacheio_core::__private::Circuit;
+/// use cacheio_core::__private::{Circuit, Opens};
 ///
-/// let circuit = Circuit::new("redis://cache:6379");
+/// let opens = Opens::default();
+/// let circuit = Circuit::new("redis://cache:6379", &opens);
 /// let call = circuit.enter()?;
 /// let slow = circuit.enter()?;
 /// circuit.answered();
@@ -29,6 +31,7 @@ use crate::{Error, ErrorKind};
 /// let call = circuit.enter()?;
 /// assert!(circuit.failed(call, "connection refused")); // open: whoever gets `true` starts to probe
 /// assert!(circuit.enter().is_err());
+/// assert_eq!(opens.count(), 1);
 /// circuit.close(); // a probe was answered
 /// assert!(circuit.enter().is_ok());
 /// # Ok::<(), cacheio_core::Error>(())
@@ -38,7 +41,12 @@ pub struct Circuit {
     server: Box<str>,
     open: AtomicBool,
     answers: AtomicU64,
+    opens: Opens,
 }
+
+/// How often the circuits of a store were opened: they share it, also those that come and go.
+#[derive(Clone, Debug, Default)]
+pub struct Opens(Arc<AtomicU64>);
 
 /// A call that was let through: how many answers there were before it.
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +54,12 @@ pub struct Attempt(u64);
 
 impl Circuit {
     /// A closed circuit. `server` is how log events name it: without a password.
-    pub fn new(server: impl Into<Box<str>>) -> Self {
+    pub fn new(server: impl Into<Box<str>>, opens: &Opens) -> Self {
         Self {
             server: server.into(),
             open: AtomicBool::new(false),
             answers: AtomicU64::new(0),
+            opens: opens.clone(),
         }
     }
 
@@ -89,6 +98,7 @@ impl Circuit {
         let opens = self.answers.load(Ordering::SeqCst) == attempt.0
             && !self.open.swap(true, Ordering::SeqCst);
         if opens {
+            self.opens.0.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 target: "cacheio",
                 server = &*self.server,
@@ -105,6 +115,13 @@ impl Circuit {
         if self.open.swap(false, Ordering::SeqCst) {
             tracing::info!(target: "cacheio", server = &*self.server, "the server answers again");
         }
+    }
+}
+
+impl Opens {
+    /// How often.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -158,18 +175,20 @@ mod tests {
 
     #[test]
     fn only_one_of_many_failures_starts_the_probing() {
-        let circuit = Circuit::new("server");
+        let opens = Opens::default();
+        let circuit = Circuit::new("server", &opens);
         let calls: Vec<_> = (0..10).map(|_| circuit.enter().unwrap()).collect();
         let opened = calls
             .into_iter()
             .filter(|call| circuit.failed(*call, "gone"));
         assert_eq!(opened.count(), 1);
+        assert_eq!(opens.count(), 1);
         assert_eq!(circuit.enter().unwrap_err().kind(), ErrorKind::Unavailable);
     }
 
     #[test]
     fn a_failure_that_began_before_the_server_came_back_does_not_open_it_again() {
-        let circuit = Circuit::new("server");
+        let circuit = Circuit::new("server", &Opens::default());
         let (first, late) = (circuit.enter().unwrap(), circuit.enter().unwrap());
         assert!(circuit.failed(first, "gone"));
         circuit.close();

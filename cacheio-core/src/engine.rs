@@ -131,12 +131,13 @@ impl Engine {
     /// # Errors
     ///
     /// [`ErrorKind::Config`] when a setting makes no sense.
-    pub fn new(backend: Backend, settings: Settings) -> Result<Self> {
+    pub fn new(mut backend: Backend, settings: Settings) -> Result<Self> {
         let checked = || {
             backend.check()?;
             settings.check(backend.form() == Form::Bytes, backend.key_rule())
         };
         let settings = checked().map_err(|error| error.during(Operation::Build))?;
+        let metrics = backend.report_as(&settings.namespace);
         Ok(Self {
             coordination: backend.coordination().unwrap_or_default(),
             clock: backend.clock(),
@@ -144,7 +145,7 @@ impl Engine {
             touches: Touches::default(),
             backend,
             settings,
-            counters: Counters::new(),
+            counters: Counters::new(metrics),
         })
     }
 
@@ -155,6 +156,7 @@ impl Engine {
     pub fn stats(&self) -> Stats {
         Stats {
             evictions: self.backend.evictions(),
+            circuit_opens: self.backend.circuit_opens(),
             ..self.counters.snapshot()
         }
     }

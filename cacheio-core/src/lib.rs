@@ -14,6 +14,11 @@ mod error;
 mod fetched;
 mod flight;
 mod key;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "metrics/none.rs"]
+mod metrics;
 mod options;
 mod own;
 mod policies;

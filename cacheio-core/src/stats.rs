@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::lane::LANES;
+use crate::metrics::{LoadTimer, Metrics};
 
 /// What a cache has done since it was built: a snapshot.
 ///
@@ -35,13 +36,16 @@ pub struct Stats {
     pub evictions: u64,
     /// Operations on the store that failed while the caller got a value all the same.
     pub store_errors: u64,
+    /// How often a server of the store was given up for a while, because it did not answer. Each
+    /// connection that a store was told to keep to a server finds that out for itself.
+    pub circuit_opens: u64,
 }
 
 impl serde_core::Serialize for Stats {
     /// As a struct of its fields, for pages and logs.
     fn serialize<S: serde_core::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde_core::ser::SerializeStruct as _;
-        let mut fields = serializer.serialize_struct("Stats", 12)?;
+        let mut fields = serializer.serialize_struct("Stats", 13)?;
         fields.serialize_field("hits", &self.hits)?;
         fields.serialize_field("misses", &self.misses)?;
         fields.serialize_field("stale_hits", &self.stale_hits)?;
@@ -54,6 +58,7 @@ impl serde_core::Serialize for Stats {
         fields.serialize_field("waits", &self.waits)?;
         fields.serialize_field("evictions", &self.evictions)?;
         fields.serialize_field("store_errors", &self.store_errors)?;
+        fields.serialize_field("circuit_opens", &self.circuit_opens)?;
         fields.end()
     }
 }
@@ -85,38 +90,50 @@ pub(crate) enum Count {
     Timeout,
 }
 
-const COUNTS: usize = 11;
+pub(crate) const COUNTS: usize = 11;
 
 /// Counters, spread so that no two threads write to the same ones.
 ///
 /// Each of the first [`LANES`] threads alive has a lane of its own in every cache, where counting
 /// is a load and a store: a locked addition would be a fifth of a hit. Further threads share the
 /// last lane, by locked additions.
-pub(crate) struct Counters([Lane; LANES + 1]);
+pub(crate) struct Counters {
+    lanes: [Lane; LANES + 1],
+    metrics: Metrics,
+}
 
 #[repr(align(64))]
 #[derive(Default)]
 struct Lane([AtomicU64; COUNTS]);
 
 impl Counters {
-    pub(crate) fn new() -> Self {
-        Self(std::array::from_fn(|_| Lane::default()))
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self {
+            lanes: std::array::from_fn(|_| Lane::default()),
+            metrics,
+        }
     }
 
     #[inline]
     pub(crate) fn add(&self, count: Count) {
         let lane = lane::current();
-        let counter = &self.0[lane].0[count as usize];
+        let counter = &self.lanes[lane].0[count as usize];
         if lane < LANES {
             counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         } else {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+        self.metrics.add(count);
+    }
+
+    /// To be dropped when the load ends.
+    pub(crate) fn time_load(&self) -> LoadTimer {
+        self.metrics.time_load()
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
         let sum = |count: Count| {
-            self.0
+            self.lanes
                 .iter()
                 .map(|lane| lane.0[count as usize].load(Ordering::Relaxed))
                 .sum()
@@ -134,6 +151,7 @@ impl Counters {
             waits: sum(Count::Wait),
             evictions: 0,
             store_errors: sum(Count::StoreError),
+            circuit_opens: 0,
         }
     }
 }
@@ -210,7 +228,7 @@ mod tests {
 
     #[test]
     fn no_count_is_lost_with_more_threads_than_lanes() {
-        let counters = Counters::new();
+        let counters = Counters::new(Metrics::new("", 0, 0));
         for _ in 0..3 {
             thread::scope(|scope| {
                 for _ in 0..LANES + 20 {

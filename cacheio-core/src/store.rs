@@ -231,6 +231,12 @@ pub trait Store: Debug + Send + Sync + 'static {
         0
     }
 
+    /// How often it has given up a server for a while, because that did not answer: over all of its
+    /// servers.
+    fn circuit_opens(&self) -> u64 {
+        0
+    }
+
     /// What the caches of this process have to agree on, if several can share this store.
     #[doc(hidden)]
     fn coordination(&self) -> Option<Arc<Coordination>> {
@@ -379,6 +385,11 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
         0
     }
 
+    /// As [`Store::circuit_opens`].
+    fn circuit_opens(&self) -> u64 {
+        0
+    }
+
     /// What the caches of this process have to agree on, if several can share this store.
     #[doc(hidden)]
     fn coordination(&self) -> Option<Arc<Coordination>> {
@@ -473,6 +484,11 @@ macro_rules! __async_store {
                 <_ as $trait>::evictions($target)
             }
 
+            fn circuit_opens(&self) -> u64 {
+                let $this = self;
+                <_ as $trait>::circuit_opens($target)
+            }
+
             fn coordination(&self) -> ::std::option::Option<::std::sync::Arc<$crate::__private::Coordination>> {
                 let $this = self;
                 <_ as $trait>::coordination($target)
@@ -529,6 +545,7 @@ macro_rules! pointers {
                 key_rule() -> KeyRule;
                 clock() -> Arc<dyn Clock>;
                 evictions() -> u64;
+                circuit_opens() -> u64;
                 coordination() -> Option<Arc<Coordination>>;
                 check() -> Result<()>;
             }

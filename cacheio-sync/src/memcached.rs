@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cacheio_core::__private::{CacheUrl, Coordination};
+use cacheio_core::__private::{CacheUrl, Coordination, Opens};
 #[cfg(feature = "tokio")]
 use cacheio_tokio::__private::Spawner;
 use memcache::exp::{MetaOp, Rendezvous, ReturnCode, Router as _};
@@ -139,6 +139,7 @@ struct Cluster {
     names: Vec<String>,
     router: Rendezvous,
     timeout: Duration,
+    opens: Opens,
     coordination: Arc<Coordination>,
     #[cfg(feature = "tokio")]
     spawner: Spawner,
@@ -230,6 +231,10 @@ impl Store for Memcached {
 
     fn coordination(&self) -> Option<Arc<Coordination>> {
         Some(Arc::clone(&self.0.coordination))
+    }
+
+    fn circuit_opens(&self) -> u64 {
+        self.0.opens.count()
     }
 
     fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {

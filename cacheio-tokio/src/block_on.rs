@@ -109,6 +109,7 @@ macro_rules! blocking_store {
                 key_rule() -> KeyRule;
                 clock() -> Arc<dyn Clock>;
                 evictions() -> u64;
+                circuit_opens() -> u64;
                 coordination() -> Option<Arc<Coordination>>;
                 check() -> Result<()>;
             }

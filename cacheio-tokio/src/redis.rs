@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::Coordination;
+use cacheio_core::__private::{Coordination, Opens};
 use cacheio_core::{AsyncStore, BoxFuture, Entry, Error, ErrorKind, Form, Key, Result};
 use redis::{Client, Cmd, cmd};
 
@@ -56,6 +56,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Redis {
     nodes: Arc<Nodes>,
+    opens: Opens,
     coordination: Arc<Coordination>,
 }
 
@@ -84,8 +85,9 @@ impl Redis {
     /// The store that a client of the `redis` crate would connect to, as that is set up: with
     /// certificates of your own, for instance.
     pub fn from_client(client: Client) -> Self {
-        let link = Link::new(Target::server(client), TIMEOUT);
-        Self::over(Nodes::one(Links::new([link]), TIMEOUT))
+        let opens = Opens::default();
+        let link = Link::new(Target::server(client), TIMEOUT, &opens);
+        Self::over(Nodes::one(Links::new([link]), TIMEOUT), opens)
     }
 
     /// A builder, for timeouts and more connections.
@@ -93,9 +95,10 @@ impl Redis {
         RedisBuilder::default()
     }
 
-    fn over(nodes: Nodes) -> Self {
+    fn over(nodes: Nodes, opens: Opens) -> Self {
         Self {
             nodes: Arc::new(nodes),
+            opens,
             coordination: Arc::default(),
         }
     }
@@ -233,6 +236,10 @@ impl AsyncStore for Redis {
 
     fn coordination(&self) -> Option<Arc<Coordination>> {
         Some(Arc::clone(&self.coordination))
+    }
+
+    fn circuit_opens(&self) -> u64 {
+        self.opens.count()
     }
 
     fn get<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<Option<Entry>>> {

@@ -281,6 +281,11 @@ macro_rules! __spawning_store {
                     Store::evictions(&$store)
                 }
 
+                fn circuit_opens(&self) -> u64 {
+                    let $this = self;
+                    Store::circuit_opens(&$store)
+                }
+
                 fn coordination(&self) -> Option<Arc<::cacheio_core::__private::Coordination>> {
                     let $this = self;
                     Store::coordination(&$store)

@@ -326,6 +326,11 @@ macro_rules! settings {
             $trait::evictions($inner)
         }
 
+        fn circuit_opens(&self) -> u64 {
+            let $this = self;
+            $trait::circuit_opens($inner)
+        }
+
         fn check(&self) -> Result<()> {
             let $this = self;
             $trait::check($inner)

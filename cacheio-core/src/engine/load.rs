@@ -661,6 +661,7 @@ impl Engine {
         loading: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         self.counters.add(Count::Load);
+        let _timer = self.counters.time_load();
         let span = tracing::debug_span!(target: "cacheio", "load");
         let loaded = loading.instrument(span).await;
         if loaded.is_err() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cacheio_core::__private::Opens;
 use memcache::exp::Rendezvous;
 
 use super::address::Address;
@@ -142,6 +143,7 @@ impl MemcachedBuilder {
         }
         #[cfg(feature = "memcached-tls")]
         let tls = self.tls.map(|settings| settings.load()).transpose()?;
+        let opens = Opens::default();
         let mut servers = Vec::with_capacity(self.servers.len());
         let mut names = Vec::with_capacity(self.servers.len());
         for place in self.servers {
@@ -165,13 +167,15 @@ impl MemcachedBuilder {
                 #[cfg(feature = "memcached-tls")]
                 tls: tls.clone(),
             };
-            servers.push(Server::new(target, self.timeout, self.pool_size));
+            let server = Server::new(target, self.timeout, self.pool_size, &opens);
+            servers.push(server);
         }
         Ok(Memcached(Arc::new(Cluster {
             servers,
             names,
             router: Rendezvous::new(),
             timeout: self.timeout,
+            opens,
             coordination: Arc::default(),
             // Not before the store itself has given up: what it then knows spares the next caller.
             #[cfg(feature = "tokio")]

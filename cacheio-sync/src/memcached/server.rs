@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use cacheio_core::__private::{Attempt, Backoff, Circuit};
+use cacheio_core::__private::{Attempt, Backoff, Circuit, Opens};
 
 use super::address::Address;
 use super::connection::{Connection, Failure};
@@ -52,10 +52,15 @@ pub(super) enum Effect {
 }
 
 impl Server {
-    pub(super) fn new(target: Target, timeout: Duration, pool_size: usize) -> Arc<Self> {
+    pub(super) fn new(
+        target: Target,
+        timeout: Duration,
+        pool_size: usize,
+        opens: &Opens,
+    ) -> Arc<Self> {
         let name = format!("memcached at {}", target.address);
         Arc::new(Self {
-            circuit: Circuit::new(name.as_str()),
+            circuit: Circuit::new(name.as_str(), opens),
             name,
             target,
             timeout,

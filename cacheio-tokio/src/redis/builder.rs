@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use cacheio_core::__private::Opens;
 use cacheio_core::{Error, ErrorKind, Result};
 
 use super::cluster::Cluster;
@@ -169,8 +170,9 @@ impl Setup {
         let unreachable = |error: redis::RedisError| {
             config("Redis cannot be reached in the way it is set up").with_source(error)
         };
+        let opens = Opens::default();
         let links = |target: &dyn Fn() -> Target| {
-            Links::new((0..connections).map(|_| Link::new(target(), timeout)))
+            Links::new((0..connections).map(|_| Link::new(target(), timeout, &opens)))
         };
         let nodes = match place {
             Place::Server(address) => {
@@ -183,11 +185,11 @@ impl Setup {
                 Nodes::one(links(&target), timeout)
             }
             Place::Cluster(seeds) => {
-                let cluster = Cluster::new(seeds, settings, timeout, connections);
+                let cluster = Cluster::new(seeds, settings, timeout, connections, &opens);
                 Nodes::cluster(cluster.map_err(unreachable)?, timeout)
             }
         };
-        Ok(Redis::over(nodes))
+        Ok(Redis::over(nodes, opens))
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cacheio_core::__private::Opens;
 use cacheio_core::{Error, ErrorKind, Key};
 use redis::{
     ConnectionAddr, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value, cmd,
@@ -33,6 +34,7 @@ pub(super) struct Cluster {
     settings: RedisConnectionInfo,
     timeout: Duration,
     connections: usize,
+    opens: Opens,
     map: Mutex<Arc<Map>>,
     /// Held by whoever asks for the slots.
     refreshing: tokio::sync::Mutex<()>,
@@ -55,6 +57,7 @@ impl Cluster {
         settings: RedisConnectionInfo,
         timeout: Duration,
         connections: usize,
+        opens: &Opens,
     ) -> RedisResult<Self> {
         let mut cluster = Self {
             seeds: Vec::with_capacity(seeds.len()),
@@ -62,6 +65,7 @@ impl Cluster {
             settings,
             timeout,
             connections,
+            opens: opens.clone(),
             map: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
         };
@@ -303,7 +307,7 @@ impl Cluster {
 
     fn connect(&self, address: &ConnectionAddr) -> RedisResult<Links> {
         let client = client(address.clone(), self.settings.clone())?;
-        let link = || Link::scattered(Target::server(client.clone()), self.timeout);
+        let link = || Link::scattered(Target::server(client.clone()), self.timeout, &self.opens);
         Ok(Links::new((0..self.connections).map(|_| link())))
     }
 

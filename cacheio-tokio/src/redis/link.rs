@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, W
 use std::time::Duration;
 use std::{fmt, io};
 
-use cacheio_core::__private::{Attempt, Backoff, Circuit};
+use cacheio_core::__private::{Attempt, Backoff, Circuit, Opens};
 use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -63,9 +63,9 @@ struct Identity {
 }
 
 impl Link {
-    pub(super) fn new(target: Target, timeout: Duration) -> Self {
+    pub(super) fn new(target: Target, timeout: Duration, opens: &Opens) -> Self {
         Self {
-            circuit: Circuit::new(target.to_string()),
+            circuit: Circuit::new(target.to_string(), opens),
             target,
             timeout,
             slot: RwLock::default(),
@@ -77,10 +77,10 @@ impl Link {
     }
 
     /// A connection to one of several servers that share the keys: no command may name two.
-    pub(super) fn scattered(target: Target, timeout: Duration) -> Self {
+    pub(super) fn scattered(target: Target, timeout: Duration, opens: &Opens) -> Self {
         Self {
             gets: None,
-            ..Self::new(target, timeout)
+            ..Self::new(target, timeout, opens)
         }
     }
 

@@ -171,6 +171,24 @@ pub(crate) async fn stopped_for_5_seconds<F: Face>(scene: Scene<F, impl Harmed>)
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
 }
 
+pub(crate) async fn a_server_that_is_given_up_is_counted_once<F: Face>(
+    scene: Scene<F, impl Harmed>,
+) {
+    let cache = scene.cache(Duration::from_secs(1));
+    cache.set("k", 1).await.unwrap();
+    assert_eq!(cache.stats().circuit_opens, 0);
+    for outage in 1..=2 {
+        scene.server.kill();
+        for call in 0..20 {
+            assert_eq!(cache.get_or_set(("k", call), || async { call }).await, call);
+        }
+        assert_eq!(cache.stats().circuit_opens, outage);
+        scene.server.restart();
+        is_used_again(&cache).await;
+    }
+    assert_eq!(cache.stats().circuit_opens, 2);
+}
+
 pub(crate) async fn a_delete_is_not_undone_by_an_older_write_in_doubt<F: Face>(
     scene: Scene<F, impl Harmed>,
 ) {

@@ -77,6 +77,7 @@ pub(crate) async fn one_node_is_killed_and_back<F: Face>(scene: Scene<F, RedisCl
         read(&cache).await >= KEYS / 3,
         "the other nodes are not asked any more"
     );
+    assert!(cache.stats().circuit_opens > 0);
     scene.server.node(1).restart();
     until_all_are_read(&cache, REJOIN).await;
 }

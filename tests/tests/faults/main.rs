@@ -27,6 +27,7 @@ macro_rules! faults {
                     killed_under_load_and_back
                     absent_at_start
                     stopped_for_5_seconds
+                    a_server_that_is_given_up_is_counted_once
                     a_delete_is_not_undone_by_an_older_write_in_doubt
                 }
                 wire: {

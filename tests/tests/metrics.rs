@@ -1,0 +1,512 @@
+//! What is counted and timed reaches the recorder that the program has installed.
+//!
+//! `cargo test -p cacheio-tests --features metrics --test metrics`
+
+#![cfg(not(shuttle))]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cacheio_async::AsyncCache;
+use cacheio_core::{LoadError, Options, RefreshAhead};
+use cacheio_sync::{Cache, Memcached, Memory};
+use cacheio_tests::face::{Face, Tasks, Threads, block_on, join_all};
+use cacheio_tests::place::{Place, Setup, Time};
+use cacheio_tests::stage::Stage;
+use cacheio_tests::{servers, stores, watchdog};
+use cacheio_tokio::Redis;
+use metrics::{
+    Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    with_local_recorder,
+};
+
+/// Runs a test in both worlds, on memory and on bytes, with a recorder of its own.
+macro_rules! everywhere {
+    ($($name:ident)*) => {$(
+        mod $name {
+            use super::*;
+
+            everywhere! { @rows $name;
+                threads_on_memory: Threads, stores::memory;
+                threads_on_bytes: Threads, stores::bytes;
+                tasks_on_memory: Tasks, stores::memory;
+                tasks_on_bytes: Tasks, stores::yielding_bytes;
+            }
+        }
+    )*};
+    (@rows $name:ident; $($row:ident: $world:ident, $store:path;)*) => {$(
+        #[test]
+        fn $row() {
+            watchdog::guarded(|| {
+                let recorded = Recorded::default();
+                let place = with_local_recorder(&recorded, || Place::<$world>::new(Time::manual(), $store));
+                $world::run(super::super::$name(place, recorded));
+            });
+        }
+    )*};
+}
+
+mod everywhere {
+    use super::*;
+
+    everywhere! {
+        a_new_cache_has_all_its_counters_at_zero
+        hits_misses_loads_and_errors
+        waits
+        stale_hits
+        refreshes_and_those_that_fail
+        callers_that_wait_no_longer
+        loads_that_hang
+        store_errors
+        loads_that_panic_are_timed_too
+        a_cache_is_told_from_others_by_its_namespace
+    }
+}
+
+/// A recorder of one test: all that is there, by name and labels.
+#[derive(Clone, Debug, Default)]
+struct Recorded(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    counters: BTreeMap<(String, Labels), Arc<AtomicU64>>,
+    histograms: BTreeMap<(String, Labels), Times>,
+    described: BTreeMap<String, (Option<Unit>, String)>,
+}
+
+type Labels = Vec<(String, String)>;
+
+#[derive(Clone, Debug, Default)]
+struct Times(Arc<Mutex<Vec<f64>>>);
+
+impl HistogramFn for Times {
+    fn record(&self, value: f64) {
+        self.0.lock().unwrap().push(value);
+    }
+}
+
+impl Recorder for Recorded {
+    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        let (name, description) = (key.as_str().to_owned(), description.into_owned());
+        let described = &mut self.0.lock().unwrap().described;
+        described.insert(name, (unit, description));
+    }
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        unreachable!("there are no gauges");
+    }
+
+    fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.describe_counter(key, unit, description);
+    }
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let counters = &mut self.0.lock().unwrap().counters;
+        Counter::from_arc(Arc::clone(counters.entry(series(key)).or_default()))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        unreachable!("there are no gauges");
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        let histograms = &mut self.0.lock().unwrap().histograms;
+        Histogram::from_arc(Arc::new(histograms.entry(series(key)).or_default().clone()))
+    }
+}
+
+fn series(key: &Key) -> (String, Labels) {
+    let label = |label: &metrics::Label| (label.key().to_owned(), label.value().to_owned());
+    (key.name().to_owned(), key.labels().map(label).collect())
+}
+
+fn labels(cache: &str) -> Labels {
+    vec![("cache".to_owned(), cache.to_owned())]
+}
+
+/// What a cache is called: the default namespace is none in memory, and "cacheio" elsewhere.
+fn name<F: Face>(cache: &F) -> &str {
+    match cache.namespace() {
+        "" => "default",
+        namespace => namespace,
+    }
+}
+
+impl Recorded {
+    /// A counter of a cache.
+    fn count(&self, name: &str, cache: &str) -> Option<u64> {
+        let table = self.0.lock().unwrap();
+        let counter = table.counters.get(&(name.to_owned(), labels(cache)))?;
+        Some(counter.load(Ordering::SeqCst))
+    }
+
+    /// How long the loads of a cache took.
+    fn times(&self, cache: &str) -> Vec<f64> {
+        let table = self.0.lock().unwrap();
+        let name = "cacheio_load_duration_seconds".to_owned();
+        let times = table.histograms.get(&(name, labels(cache)));
+        times.map_or_else(Vec::new, |times| times.0.lock().unwrap().clone())
+    }
+
+    /// That each number of a cache's statistics is the recorder's too.
+    #[track_caller]
+    fn agrees<F: Face>(&self, cache: &F) {
+        let stats = serde_json::to_value(cache.stats()).unwrap();
+        for (field, value) in stats.as_object().unwrap() {
+            let metric = format!("cacheio_{field}_total");
+            let count = self.count(&metric, name(cache));
+            assert_eq!(count, value.as_u64(), "{metric}");
+        }
+    }
+
+    fn open<F: Face>(&self, place: &Place<F>, setup: Setup) -> F {
+        with_local_recorder(self, || place.open(setup)).unwrap()
+    }
+}
+
+async fn a_new_cache_has_all_its_counters_at_zero<F: Face>(place: Place<F>, recorded: Recorded) {
+    recorded.agrees(&place.cache);
+    let table = recorded.0.lock().unwrap();
+    let counters: Vec<_> = table.counters.keys().map(|(name, _)| &**name).collect();
+    assert_eq!(
+        counters,
+        [
+            "cacheio_circuit_opens_total",
+            "cacheio_evictions_total",
+            "cacheio_hits_total",
+            "cacheio_load_errors_total",
+            "cacheio_load_timeouts_total",
+            "cacheio_loads_total",
+            "cacheio_misses_total",
+            "cacheio_refresh_errors_total",
+            "cacheio_refreshes_total",
+            "cacheio_stale_hits_total",
+            "cacheio_store_errors_total",
+            "cacheio_timeouts_total",
+            "cacheio_waits_total",
+        ]
+    );
+    for name in counters {
+        let (unit, description) = &table.described[name];
+        assert_eq!(*unit, Some(Unit::Count));
+        assert!(!description.is_empty());
+    }
+    let (unit, _) = table.described["cacheio_load_duration_seconds"];
+    assert_eq!(unit, Some(Unit::Seconds));
+}
+
+async fn hits_misses_loads_and_errors<F: Face>(place: Place<F>, recorded: Recorded) {
+    let cache = place.cache;
+    cache.set("k", 1).await.unwrap();
+    cache.get::<i32>("k").await.unwrap();
+    cache.get::<i32>("secret").await.unwrap();
+    let slow = || async {
+        F::sleep(Duration::from_millis(5)).await;
+        2
+    };
+    cache.get_or_set("secret", slow).await;
+    cache.get_or_set("secret", || async { 3 }).await;
+    let failed = cache.get_or_try_set("failing", || async { Err::<i32, _>("down") });
+    failed.await.unwrap_err();
+    let many = cache.get_many::<i32>(vec!["k", "secret", "missing"]);
+    many.await.unwrap();
+    let count = |metric| recorded.count(metric, name(&cache));
+    assert_eq!(count("cacheio_hits_total"), Some(4));
+    assert_eq!(count("cacheio_misses_total"), Some(4));
+    assert_eq!(count("cacheio_loads_total"), Some(2));
+    assert_eq!(count("cacheio_load_errors_total"), Some(1));
+    recorded.agrees(&cache);
+    let times = recorded.times(name(&cache));
+    assert_eq!(times.len(), 2);
+    assert!(times[0] >= 0.005, "{times:?}");
+    assert!(!format!("{recorded:?}").contains("secret"));
+}
+
+async fn waits<F: Face>(place: Place<F>, recorded: Recorded) {
+    let (cache, stage) = (place.cache, Stage::new());
+    let callers = (0..10).map(|i| {
+        let (cache, load) = (cache.clone(), stage.loader(i));
+        F::spawn(async move { cache.get_or_set("k", load).await })
+    });
+    let callers = callers.collect();
+    cache.until(|cache| cache.stats().waits == 9).await;
+    stage.end();
+    join_all(callers).await;
+    assert_eq!(recorded.count("cacheio_waits_total", name(&cache)), Some(9));
+    recorded.agrees(&cache);
+}
+
+async fn stale_hits<F: Face>(place: Place<F>, recorded: Recorded) {
+    let setup = Setup {
+        namespace: Some("old"),
+        default_ttl: Some(place.ttl().into()),
+        stale_for: place.ttl(),
+        ..Setup::default()
+    };
+    let cache = recorded.open(&place, setup);
+    cache.get_or_set("k", || async { 1 }).await;
+    place.expire(place.ttl());
+    let stale = cache.get_or_try_set("k", || async { Err::<i32, _>("down") });
+    assert_eq!(stale.await.unwrap(), 1);
+    assert_eq!(recorded.count("cacheio_stale_hits_total", "old"), Some(1));
+    recorded.agrees(&cache);
+}
+
+async fn refreshes_and_those_that_fail<F: Face>(place: Place<F>, recorded: Recorded) {
+    let setup = Setup {
+        namespace: Some("fresh"),
+        default_ttl: Some((place.ttl() * 2).into()),
+        refresh_ahead: Some(RefreshAhead::Fraction(0.5)),
+        retry_after: Some(Duration::from_millis(1)),
+        ..Setup::default()
+    };
+    let cache = recorded.open(&place, setup);
+    cache.get_or_set("k", || async { 1 }).await;
+    place.expire(place.ttl());
+    let failed = cache.get_or_try_set("k", || async { Err::<i32, _>("down") });
+    assert_eq!(failed.await.unwrap(), 1);
+    place.expire(Duration::from_millis(1));
+    assert_eq!(cache.get_or_set("k", || async { 2 }).await, 2);
+    let count = |metric| recorded.count(metric, "fresh");
+    assert_eq!(count("cacheio_refreshes_total"), Some(2));
+    assert_eq!(count("cacheio_refresh_errors_total"), Some(1));
+    recorded.agrees(&cache);
+    assert_eq!(recorded.times("fresh").len(), 3);
+}
+
+async fn callers_that_wait_no_longer<F: Face>(place: Place<F>, recorded: Recorded) {
+    let (cache, stage) = (place.cache, Stage::new());
+    let load = stage.loader(Ok::<_, String>(1));
+    let options = Options::new().hard_timeout(Duration::from_millis(10));
+    let fetched = cache.fetch_with("k", options, move |_| load()).await;
+    assert!(matches!(fetched, Err(LoadError::Timeout(_))));
+    stage.begun().await;
+    assert_eq!(
+        recorded.count("cacheio_timeouts_total", name(&cache)),
+        Some(1)
+    );
+    recorded.agrees(&cache);
+    // The load goes on, and is timed to its end.
+    F::sleep(Duration::from_millis(5)).await;
+    assert!(recorded.times(name(&cache)).is_empty());
+    stage.end();
+    cache
+        .until(|cache| recorded.times(name(cache)).len() == 1)
+        .await;
+    assert!(recorded.times(name(&cache))[0] >= 0.005);
+}
+
+async fn loads_that_hang<F: Face>(place: Place<F>, recorded: Recorded) {
+    let setup = Setup {
+        namespace: Some("hung"),
+        max_load: Some(Duration::from_millis(100)),
+        ..Setup::default()
+    };
+    let (cache, stage) = (recorded.open(&place, setup), Stage::new());
+    let load = stage.loader(Ok::<_, String>(1));
+    let fetched = cache.fetch("k", move |_| load()).await;
+    assert!(matches!(fetched, Err(LoadError::Timeout(_))));
+    // Whoever gives a load up may tell its callers before it is counted.
+    let count = || recorded.count("cacheio_load_timeouts_total", "hung");
+    cache.until(|_| count() == Some(1)).await;
+    recorded.agrees(&cache);
+    // A task is stopped, a thread is not.
+    stage.end();
+    cache.until(|_| recorded.times("hung").len() == 1).await;
+}
+
+async fn store_errors<F: Face>(place: Place<F>, recorded: Recorded) {
+    let (cache, breaker) = with_local_recorder(&recorded, || place.breakable());
+    breaker.all_fail(true);
+    cache.get_or_set("k", || async { 1 }).await;
+    let errors = recorded.count("cacheio_store_errors_total", name(&cache));
+    assert_eq!(errors, Some(2), "one reading, one writing");
+    recorded.agrees(&cache);
+}
+
+async fn loads_that_panic_are_timed_too<F: Face>(place: Place<F>, recorded: Recorded) {
+    let cache = place.cache.clone();
+    let panics = async move { cache.get_or_set::<i32, _>("k", || async { panic!() }).await };
+    assert!(F::spawn(panics).outcome().await.is_err());
+    assert_eq!(recorded.times(name(&place.cache)).len(), 1);
+    recorded.agrees(&place.cache);
+}
+
+async fn a_cache_is_told_from_others_by_its_namespace<F: Face>(
+    place: Place<F>,
+    recorded: Recorded,
+) {
+    let [shop, blog] = with_local_recorder(&recorded, || place.sharing(["shop", "blog"]));
+    shop.get::<i32>("k").await.unwrap();
+    blog.set("k", 1).await.unwrap();
+    blog.get::<i32>("k").await.unwrap();
+    let counts = ["shop", "blog"].map(|cache| {
+        ["cacheio_hits_total", "cacheio_misses_total"].map(|metric| recorded.count(metric, cache))
+    });
+    assert_eq!(counts, [[Some(0), Some(1)], [Some(1), Some(0)]]);
+    recorded.agrees(&shop);
+    recorded.agrees(&blog);
+}
+
+#[test]
+fn caches_of_one_name_count_together() {
+    let recorded = Recorded::default();
+    let caches = [3, 4].map(|capacity| {
+        let builder = Cache::builder().store(Memory::with_capacity(capacity));
+        with_local_recorder(&recorded, || builder.build()).unwrap()
+    });
+    for cache in &caches {
+        for key in 0..10 {
+            cache.set(key, key).unwrap();
+        }
+        cache.get::<i32>("missing").unwrap();
+    }
+    let count = |metric| recorded.count(metric, "default");
+    assert_eq!(count("cacheio_misses_total"), Some(2));
+    assert_eq!(count("cacheio_evictions_total"), Some(7 + 6));
+}
+
+#[test]
+fn evictions_are_reported_in_both_worlds_as_they_happen() {
+    let recorded = Recorded::default();
+    let memory = || Memory::with_capacity(3);
+    let threads = Cache::builder().store(memory()).namespace("threads");
+    let tasks = AsyncCache::builder().store(memory()).namespace("tasks");
+    let threads = with_local_recorder(&recorded, || threads.build()).unwrap();
+    let tasks = with_local_recorder(&recorded, || tasks.build()).unwrap();
+    for key in 0..10_u64 {
+        threads.set(key, key).unwrap();
+        block_on(tasks.get_or_set(key, || async move { key }));
+        for cache in ["threads", "tasks"] {
+            let evictions = recorded.count("cacheio_evictions_total", cache);
+            assert_eq!(evictions, Some((key + 1).saturating_sub(3)));
+        }
+    }
+}
+
+#[test]
+fn what_a_store_counted_before_is_not_this_caches() {
+    let recorded = Recorded::default();
+    let memory = Arc::new(Memory::with_capacity(3));
+    let cache = |namespace| {
+        let builder = Cache::builder().store(Arc::clone(&memory));
+        with_local_recorder(&recorded, || builder.namespace(namespace).build()).unwrap()
+    };
+    let first = cache("first");
+    (0..10).for_each(|key| first.set(key, key).unwrap());
+    let second = cache("second");
+    second.set(10, 10).unwrap();
+    let evictions = |cache| recorded.count("cacheio_evictions_total", cache);
+    assert_eq!(
+        (evictions("first"), evictions("second")),
+        (Some(7), Some(1))
+    );
+}
+
+#[test]
+fn a_server_that_is_given_up_is_reported() {
+    watchdog::guarded(|| {
+        let server = servers::Redis::start();
+        let redis = Redis::new(server.url()).unwrap();
+        let cache = AsyncCache::builder().store(redis);
+        given_up::<Tasks>(|| Tasks(cache.build().unwrap()), || server.kill());
+    });
+    watchdog::guarded(|| {
+        let server = servers::Memcached::start();
+        let memcached = Memcached::new(&server.url()).unwrap();
+        let cache = Cache::builder().store(memcached);
+        given_up::<Threads>(|| Threads(cache.build().unwrap()), || server.kill());
+    });
+}
+
+fn given_up<F: Face>(build: impl FnOnce() -> F, kill: impl FnOnce()) {
+    let recorded = Recorded::default();
+    let cache = with_local_recorder(&recorded, build);
+    F::run(async {
+        cache.set("k", 1).await.unwrap();
+        kill();
+        for _ in 0..3 {
+            cache.get::<i32>("k").await.unwrap_err();
+        }
+        let opens = recorded.count("cacheio_circuit_opens_total", "cacheio");
+        assert_eq!(opens, Some(1));
+        recorded.agrees(&cache);
+    });
+}
+
+#[test]
+fn without_a_recorder_nothing_is_missing() {
+    let cache = Cache::builder().build().unwrap();
+    cache.get_or_set("k", || 1);
+    cache.get_or_set("k", || 2);
+    let stats = cache.stats();
+    assert_eq!((stats.hits, stats.misses, stats.loads), (1, 1, 1));
+}
+
+#[test]
+fn a_recorder_may_be_installed_after_the_cache_was_built() {
+    let cache = Cache::builder().build().unwrap();
+    cache.get_or_set("k", || 1);
+    cache.get_or_set("k", || 1);
+    let recorded = Recorded::default();
+    // What was counted before is not reported.
+    with_local_recorder(&recorded, || cache.get::<i32>("k").unwrap());
+    assert_eq!(recorded.count("cacheio_hits_total", "default"), Some(1));
+    assert_eq!(recorded.count("cacheio_misses_total", "default"), Some(0));
+    // From then on it is reported to, wherever the cache is used.
+    std::thread::scope(|scope| {
+        scope.spawn(|| cache.get::<i32>("k").unwrap());
+    });
+    cache.get_or_set("other", || 1);
+    assert_eq!(recorded.count("cacheio_hits_total", "default"), Some(2));
+    assert_eq!(recorded.count("cacheio_loads_total", "default"), Some(1));
+    assert_eq!(recorded.times("default").len(), 1);
+}
+
+/// The stand-in for no recorder has no size either.
+#[test]
+fn a_recorder_without_a_size_is_reported_to() {
+    static RECORDED: Mutex<Option<Recorded>> = Mutex::new(None);
+
+    struct Elsewhere;
+
+    fn recorded() -> Recorded {
+        RECORDED.lock().unwrap().get_or_insert_default().clone()
+    }
+
+    impl Recorder for Elsewhere {
+        fn describe_counter(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+            recorded().describe_counter(key, unit, description);
+        }
+
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+            recorded().describe_histogram(key, unit, description);
+        }
+
+        fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+            recorded().register_counter(key, metadata)
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
+            recorded().register_histogram(key, metadata)
+        }
+    }
+
+    with_local_recorder(&Elsewhere, || {
+        let cache = Cache::builder().build().unwrap();
+        cache.get_or_set("k", || 1);
+        cache.get_or_set("k", || 2);
+    });
+    let count = |metric| recorded().count(metric, "default");
+    assert_eq!(count("cacheio_hits_total"), Some(1));
+    assert_eq!(count("cacheio_misses_total"), Some(1));
+    assert_eq!(recorded().times("default").len(), 1);
+}
