@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Instant;
 
 use cacheio_benches::{
-    CacheioAsync, CacheioSync, MiniMoka, MokaFuture, MokaSync, RawQuickCache, Subject, Workload,
-    macros,
+    CacheioAsync, CacheioSync, MiniMoka, MokaFuture, MokaSync, Policies, RawQuickCache, Subject,
+    Workload, macros,
 };
 
 /// One pass over the accesses of a workload, of one thread; the thread's number.
@@ -39,6 +39,7 @@ fn main() {
             for operation in ["hit", "get_or_set hit", "miss", "set"] {
                 table(operation, &workload, threads, rounds);
             }
+            policies_table(&workload, threads, rounds);
             macro_table(&workload, threads, rounds);
         }
     }
@@ -83,6 +84,41 @@ fn table(operation: &'static str, workload: &Workload, threads: usize, rounds: u
     ];
     race(&mut contestants, threads, rounds);
     print(operation, workload, threads, &contestants);
+}
+
+/// What policies cost those who hit.
+fn policies_table(workload: &Workload, threads: usize, rounds: usize) {
+    let capacity = workload.keys.len() as u64 * 2;
+    let keys = || workload.keys.iter().map(String::as_str);
+    let none = Policies::<false>::new(capacity, keys());
+    let all = Policies::<true>::new(capacity, keys());
+    macro_rules! contestant {
+        ($name:literal, $subject:ident.$method:ident) => {
+            Contestant::new(
+                $name,
+                Box::new(|thread| {
+                    let sum = $subject.$method(workload.accesses(&workload.keys, thread * 7919));
+                    assert_eq!(black_box(sum), Workload::ACCESSES as u64);
+                }),
+            )
+        };
+    }
+    let mut sync = [
+        contestant!("get_or_set", none.get_or_set),
+        contestant!("get_or_set, all policies", all.get_or_set),
+        contestant!("fetch", none.fetch),
+        contestant!("fetch, all policies", all.fetch),
+    ];
+    race(&mut sync, threads, rounds);
+    print("sync hit with policies", workload, threads, &sync);
+    let mut tasks = [
+        contestant!("get_or_set", none.async_get_or_set),
+        contestant!("get_or_set, all policies", all.async_get_or_set),
+        contestant!("fetch", none.async_fetch),
+        contestant!("fetch, all policies", all.async_fetch),
+    ];
+    race(&mut tasks, threads, rounds);
+    print("async hit with policies", workload, threads, &tasks);
 }
 
 fn macro_table(workload: &Workload, threads: usize, rounds: usize) {

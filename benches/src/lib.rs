@@ -9,6 +9,7 @@ mod subjects;
 mod workload;
 
 pub use subjects::{
-    CacheioAsync, CacheioSync, MiniMoka, MokaFuture, MokaSync, RawQuickCache, Subject, macros,
+    CacheioAsync, CacheioSync, MiniMoka, MokaFuture, MokaSync, Policies, RawQuickCache, Subject,
+    macros,
 };
 pub use workload::Workload;

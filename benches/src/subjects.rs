@@ -143,6 +143,80 @@ impl Subject for CacheioAsync {
     }
 }
 
+/// cacheio with every policy set, whose entries were loaded; and with none.
+pub struct Policies<const ALL: bool>(Cache, AsyncCache);
+
+impl<const ALL: bool> Policies<ALL> {
+    /// Caches that have loaded a value for each key.
+    pub fn new<'a>(capacity: u64, keys: impl Iterator<Item = &'a str>) -> Self {
+        let memory = || Memory::builder().capacity(capacity).build();
+        let (threads, tasks) = (Cache::builder(), AsyncCache::builder());
+        let (threads, tasks) = (threads.default_ttl(TTL), tasks.default_ttl(TTL));
+        let (threads, tasks) = (threads.store(memory()), tasks.store(memory()));
+        macro_rules! all {
+            ($builder:expr) => {
+                match ALL {
+                    true => $builder
+                        .jitter(0.1)
+                        .stale_for(TTL)
+                        .retry_after(TTL)
+                        .refresh_ahead(0.8)
+                        .soft_timeout(TTL / 100)
+                        .hard_timeout(TTL / 10)
+                        .max_load(TTL)
+                        .ttl_none(TTL),
+                    false => $builder,
+                }
+                .build()
+                .expect("valid settings")
+            };
+        }
+        let this = Self(all!(threads), all!(tasks));
+        runtime().block_on(async {
+            for key in keys {
+                this.0.get_or_set(key, || 1_u64);
+                this.1.get_or_set(key, || async { 1_u64 }).await;
+            }
+        });
+        this
+    }
+
+    /// `get_or_set` for threads.
+    pub fn get_or_set<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
+        keys.map(|key| self.0.get_or_set(key, || 1_u64)).sum()
+    }
+
+    /// `fetch` for threads.
+    pub fn fetch<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
+        let fetch = |key| self.0.fetch(key, |_| Ok::<u64, ()>(1));
+        keys.map(|key| fetch(key).map_or(0, |fetched| fetched.value))
+            .sum()
+    }
+
+    /// `get_or_set` for tasks.
+    pub fn async_get_or_set<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
+        runtime().block_on(async {
+            let mut sum = 0;
+            for key in keys {
+                sum += self.1.get_or_set(key, || async { 1_u64 }).await;
+            }
+            sum
+        })
+    }
+
+    /// `fetch` for tasks.
+    pub fn async_fetch<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
+        runtime().block_on(async {
+            let mut sum = 0;
+            for key in keys {
+                let fetched = self.1.fetch(key, |_| async { Ok::<u64, ()>(1) }).await;
+                sum += fetched.map_or(0, |fetched| fetched.value);
+            }
+            sum
+        })
+    }
+}
+
 /// moka for threads.
 pub struct MokaSync(moka::sync::Cache<String, Arc<u64>>);
 

@@ -42,25 +42,30 @@ impl RefreshAhead {
         }
     }
 
-    pub(crate) fn check(self) -> Result<()> {
-        let (is_sensible, message) = match self {
-            Self::Never => return Ok(()),
-            Self::Fraction(fraction) => (
-                fraction > 0.0 && fraction < 1.0,
-                format!(
-                    "a refresh_ahead of {fraction} makes no sense: it is the fraction of the TTL \
-                     after which an entry is loaded anew, more than 0 and less than 1"
-                ),
-            ),
-            Self::XFetch { beta } => (
-                beta > 0.0 && beta.is_finite(),
-                format!("a refresh_ahead by XFetch needs a beta above 0, not {beta}"),
-            ),
-        };
-        match is_sensible {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::Config, message)),
+    /// Whether it makes sense.
+    pub(crate) fn is_sensible(self) -> bool {
+        match self {
+            Self::Never => true,
+            Self::Fraction(fraction) => fraction > 0.0 && fraction < 1.0,
+            Self::XFetch { beta } => beta > 0.0 && beta.is_finite(),
         }
+    }
+
+    fn check(self) -> Result<()> {
+        if self.is_sensible() {
+            return Ok(());
+        }
+        let message = match self {
+            Self::XFetch { beta } => {
+                format!("a refresh_ahead by XFetch needs a beta above 0, not {beta}")
+            }
+            Self::Fraction(fraction) => format!(
+                "a refresh_ahead of {fraction} makes no sense: it is the fraction of the TTL after \
+                 which an entry is loaded anew, more than 0 and less than 1"
+            ),
+            Self::Never => unreachable!("never is always sensible"),
+        };
+        Err(Error::new(ErrorKind::Config, message))
     }
 }
 

@@ -6,9 +6,10 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use cacheio_async::AsyncCache;
-use cacheio_core::Local;
+use cacheio_core::{Local, Options};
 use cacheio_sync::{Cache, Memory};
 
 /// How often the second of two runs allocates.
@@ -170,6 +171,56 @@ fn a_hit_allocates_nothing_in_tasks() {
         for (hit, allocations) in hits {
             assert_eq!(allocations, 0, "{hit}, namespace `{namespace}`");
         }
+    }
+}
+
+/// All that a call can say about its load.
+fn policies() -> Options {
+    let minute = Duration::from_secs(60);
+    Options::ttl(10 * minute)
+        .jitter(0.1)
+        .stale_for(10 * minute)
+        .retry_after(minute)
+        .refresh_ahead(0.8)
+        .soft_timeout(minute / 100)
+        .hard_timeout(minute)
+        .max_load(minute)
+        .ttl_none(minute)
+}
+
+#[test]
+fn a_hit_with_all_policies_allocates_nothing() {
+    let cache = Cache::builder().build().unwrap();
+    let tasks = AsyncCache::builder().build().unwrap();
+    for (key, options) in [
+        ("plain", policies()),
+        ("idle", policies().ttl_idle(Duration::from_secs(60))),
+        ("tagged", policies().tags(["t"])),
+    ] {
+        assert_eq!(cache.get_or_set_with(key, options.clone(), || 7_u64), 7);
+        assert_eq!(
+            ready(tasks.get_or_set_with(key, options, || async { 7_u64 })),
+            7
+        );
+        let hits = [
+            allocations(|| cache.get_or_set_with(key, policies(), || 0_u64)),
+            allocations(|| cache.get::<u64>(key).unwrap().unwrap()),
+            allocations(|| {
+                cache
+                    .fetch_with(key, policies(), |_| Err::<u64, ()>(()))
+                    .unwrap()
+                    .value
+            }),
+            allocations(|| ready(tasks.get_or_set_with(key, policies(), || async { 0_u64 }))),
+            allocations(|| ready(tasks.get::<u64>(key)).unwrap().unwrap()),
+            allocations(|| {
+                let load = |_| async { Err::<u64, ()>(()) };
+                ready(tasks.fetch_with(key, policies(), load))
+                    .unwrap()
+                    .value
+            }),
+        ];
+        assert_eq!(hits, [0; 6], "{key}");
     }
 }
 

@@ -121,7 +121,7 @@ impl Engine {
     pub(super) fn refresh_ahead(&self, options: &Options) -> RefreshAhead {
         let ahead = self.policy(options, |policies| policies.refresh_ahead);
         // What a call says is not checked before.
-        let ahead = ahead.filter(|ahead| ahead.check().is_ok());
+        let ahead = ahead.filter(|ahead| ahead.is_sensible());
         ahead.unwrap_or(RefreshAhead::Never)
     }
 

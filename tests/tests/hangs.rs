@@ -1,0 +1,118 @@
+//! What a load that hangs leaves behind: nothing.
+
+#![cfg(not(shuttle))]
+
+use std::future::pending;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cacheio_async::AsyncCache;
+use cacheio_core::{LoadError, Options};
+use cacheio_sync::Cache;
+use cacheio_tests::watchdog::guarded;
+
+const SOON: Duration = Duration::from_millis(20);
+
+#[test]
+fn the_tasks_of_loads_that_hang_are_gone() {
+    guarded(|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let cache = AsyncCache::builder().max_load(SOON).build().unwrap();
+            let dropped = Arc::new(());
+            for key in 0..100 {
+                let (cache, held) = (cache.clone(), Arc::clone(&dropped));
+                let hangs = tokio::spawn(async move {
+                    let load = |_| async move {
+                        let _held = held;
+                        pending::<Result<u32, String>>().await
+                    };
+                    cache.fetch(key, load).await
+                });
+                // Some callers leave, others wait.
+                if key % 2 == 0 {
+                    tokio::task::yield_now().await;
+                    hangs.abort();
+                } else {
+                    drop(hangs);
+                }
+            }
+            let metrics = tokio::runtime::Handle::current().metrics();
+            while metrics.num_alive_tasks() > 0 || Arc::strong_count(&dropped) > 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // And every key is free.
+            for key in 0..100 {
+                let loaded = cache.fetch(key, |_| async { Ok::<_, String>(7) }).await;
+                assert_eq!(loaded.unwrap().value, 7);
+            }
+        });
+    });
+}
+
+#[test]
+fn nothing_is_left_of_a_timeout() {
+    guarded(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            // Time stands still, but for what waits for it: a minute is over at once.
+            let cache = AsyncCache::builder().build().unwrap();
+            let start = tokio::time::Instant::now();
+            let hangs = cache.fetch("k", |_| pending::<Result<u32, String>>()).await;
+            assert!(matches!(hangs, Err(LoadError::Timeout(_))));
+            assert_eq!(start.elapsed().as_secs(), 60);
+            let options = Options::new().hard_timeout(Duration::from_secs(1));
+            let hangs = cache.get_or_try_set_with("k", options, pending::<Result<u32, String>>);
+            assert!(matches!(hangs.await, Err(LoadError::Timeout(_))));
+            assert_eq!(start.elapsed().as_secs(), 61);
+            let metrics = tokio::runtime::Handle::current().metrics();
+            assert_eq!(metrics.num_alive_tasks(), 0);
+        });
+    });
+}
+
+/// How many threads caches have made for their loads.
+#[cfg(target_os = "linux")]
+fn threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.trim() == "cacheio-load").count()
+}
+
+/// A closure cannot be stopped: its thread is its own until it ends, and its key is free.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_threads_of_loads_that_hang_go_when_these_end() {
+    guarded(|| {
+        let cache = Cache::builder().max_load(SOON).build().unwrap();
+        let (end, ends) = channel::<()>();
+        let ends = Arc::new(Mutex::new(ends));
+        for key in 0..10 {
+            let ends = Arc::clone(&ends);
+            let hangs = cache.fetch(key, move |_| {
+                let _ = ends.lock().unwrap().recv();
+                Ok::<_, String>(1)
+            });
+            assert!(matches!(hangs, Err(LoadError::Timeout(_))));
+            let loaded = cache.fetch(key, |_| Ok::<_, String>(7)).unwrap();
+            assert_eq!(loaded.value, 7);
+        }
+        assert!((10..=16).contains(&threads()), "{} threads", threads());
+        assert_eq!(cache.stats().load_timeouts, 10);
+        drop(end);
+        drop(cache);
+        while threads() > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+}
