@@ -189,8 +189,7 @@ impl<const ALL: bool> Policies<ALL> {
     /// `fetch` for threads.
     pub fn fetch<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
         let fetch = |key| self.0.fetch(key, |_| Ok::<u64, ()>(1));
-        keys.map(|key| fetch(key).map_or(0, |fetched| fetched.value))
-            .sum()
+        keys.map(|key| fetch(key).unwrap_or_default()).sum()
     }
 
     /// `get_or_set` for tasks.
@@ -210,7 +209,7 @@ impl<const ALL: bool> Policies<ALL> {
             let mut sum = 0;
             for key in keys {
                 let fetched = self.1.fetch(key, |_| async { Ok::<u64, ()>(1) }).await;
-                sum += fetched.map_or(0, |fetched| fetched.value);
+                sum += fetched.unwrap_or_default();
             }
             sum
         })

@@ -580,7 +580,8 @@ impl AsyncCache {
     ///
     /// # Errors
     ///
-    /// Those of `load`, shared; [`LoadError::Reentrant`] when `load` waits for its own key.
+    /// Those of `load`, shared; [`LoadError::Timeout`] when the cache or another caller sets a timeout
+    /// which the load does not keep; [`LoadError::Reentrant`] when `load` waits for its own key.
     ///
     /// # Panics
     ///
@@ -659,23 +660,20 @@ impl AsyncCache {
     /// That takes a `load` that owns what it uses. With it, all that the cache or the
     /// [`Options`] of the call say about slow origins holds for every caller: `soft_timeout`,
     /// `hard_timeout`, `max_load` and `refresh_ahead`. In `get_or_set` and its kin, whose `load` may
-    /// borrow, the one caller that runs it waits for it; all others are served as here.
+    /// borrow, the one caller that runs it waits for it (`get_or_try_set` until `hard_timeout`, which
+    /// drops it); all others are served as here.
     ///
     /// `load` runs as a task of its own, on the runtime of the caller: it goes on when the caller is
     /// dropped or waits no longer, and is dropped itself after [`max_load`](crate::Options::max_load),
     /// 60 s unless told otherwise. The runtime needs its timer (`enable_time`), as `#[tokio::main]`
-    /// has it. Outside of tokio, `load` runs in its caller, without timeouts.
+    /// has it. Outside of tokio, `load` runs in its caller, without timeouts; a thread of tokio's that
+    /// blocks on this future by other means than tokio's may wait for ever.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let cache = cacheio_async::AsyncCache::builder().build()?;
-    /// use cacheio_async::Source;
-    ///
-    /// let port = cache.fetch("port", |_| async move { "80".parse::<u16>() }).await?;
-    /// assert_eq!((port.value, port.source), (80, Source::Loaded));
-    ///
-    /// let port = cache.fetch("port", |_| async move { "80".parse::<u16>() }).await?;
-    /// assert_eq!((port.value, port.source), (80, Source::Hit));
+    /// let port: u16 = cache.fetch("port", |_| async move { "80".parse() }).await?;
+    /// assert_eq!(port, 80);
     /// # Ok(()) }
     /// ```
     ///
@@ -692,7 +690,7 @@ impl AsyncCache {
         &self,
         key: impl CacheKey,
         load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
-    ) -> Result<Fetched<V>, LoadError<E>>
+    ) -> Result<V, LoadError<E>>
     where
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
@@ -718,7 +716,7 @@ impl AsyncCache {
     ///     context.ttl(Duration::from_secs(10));
     ///     Ok::<_, std::io::Error>(String::from("Ada"))
     /// }).await?;
-    /// # assert_eq!(user.value, "Ada");
+    /// # assert_eq!(user, "Ada");
     /// # Ok(()) }
     /// ```
     ///
@@ -730,6 +728,81 @@ impl AsyncCache {
     ///
     /// As [`fetch`](Self::fetch).
     pub async fn fetch_with<V: Value, E: Send + Sync + 'static, F>(
+        &self,
+        key: impl CacheKey,
+        options: impl Into<Options>,
+        load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+    ) -> Result<V, LoadError<E>>
+    where
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let options = options.into();
+        if let Some(value) = self.engine.get_or_load_plain::<V>(&key, &options) {
+            return Ok(V::from_stored(value));
+        }
+        let missed = self.engine.missed(&key);
+        let fetched = Box::pin(self.engine.fetch(missed, options, load)).await?;
+        Ok(fetched.value)
+    }
+
+    /// As [`fetch`](Self::fetch), with where the value came from and how old it is. A hit in memory
+    /// takes about twice as long.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use cacheio_async::Source;
+    ///
+    /// let port = cache.fetch_entry("port", |_| async move { "80".parse::<u16>() }).await?;
+    /// assert_eq!((port.value, port.source), (80, Source::Loaded));
+    ///
+    /// let port = cache.fetch_entry("port", |_| async move { "80".parse::<u16>() }).await?;
+    /// assert_eq!((port.value, port.source), (80, Source::Hit));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch`](Self::fetch).
+    ///
+    /// # Panics
+    ///
+    /// As [`fetch`](Self::fetch).
+    pub async fn fetch_entry<V: Value, E: Send + Sync + 'static, F>(
+        &self,
+        key: impl CacheKey,
+        load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+    ) -> Result<Fetched<V>, LoadError<E>>
+    where
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        self.fetch_entry_with(key, Options::new(), load).await
+    }
+
+    /// As [`fetch_entry`](Self::fetch_entry), with options.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio_async::AsyncCache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let page = cache.fetch_entry_with("page", minute, |_| async move {
+    ///     Ok::<_, std::io::Error>(String::from("<html>…"))
+    /// }).await?;
+    /// let header = page.age.map(|age| format!("Age: {}", age.as_secs()));
+    /// # assert_eq!(header.as_deref(), Some("Age: 0"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch`](Self::fetch).
+    ///
+    /// # Panics
+    ///
+    /// As [`fetch`](Self::fetch).
+    pub async fn fetch_entry_with<V: Value, E: Send + Sync + 'static, F>(
         &self,
         key: impl CacheKey,
         options: impl Into<Options>,
@@ -1093,6 +1166,9 @@ impl AsyncCacheBuilder {
     /// How long a caller waits for a load in any case; then it gets something stale, or
     /// [`LoadError::Timeout`]. It does not hold where there is no error to return, as in
     /// [`get_or_set`](AsyncCache::get_or_set), nor for what is not run on tokio.
+    ///
+    /// It frees the caller, not the key: a load that hangs is waited for by the next callers too,
+    /// until `max_load` is over.
     pub fn hard_timeout(mut self, duration: Duration) -> Self {
         self.settings.policies().hard_timeout = Some(duration);
         self

@@ -86,27 +86,28 @@ impl Options {
     }
 
     /// When the entry is loaded anew while it is still live: after a fraction of its TTL (a
-    /// number), or by [`RefreshAhead::XFETCH`]. One caller of `get_or_set` and its kin starts it,
-    /// all others go on reading.
+    /// number), or by [`RefreshAhead::XFETCH`]. One caller of `fetch` or `get_or_set` starts it, all
+    /// others go on reading; batches do not. An entry in memory is looked at as the call says that
+    /// stored it.
     pub fn refresh_ahead(mut self, ahead: impl Into<RefreshAhead>) -> Self {
         self.policies.refresh_ahead = Some(ahead.into());
         self
     }
 
     /// How long to wait for a load when there is something stale to serve instead. Zero serves it
-    /// at once.
+    /// at once. Batches wait.
     pub fn soft_timeout(mut self, duration: Duration) -> Self {
         self.policies.soft_timeout = Some(duration);
         self
     }
 
-    /// How long to wait for a load in any case.
+    /// How long to wait for a load in any case, where the call can say so: an infallible one waits.
     pub fn hard_timeout(mut self, duration: Duration) -> Self {
         self.policies.hard_timeout = Some(duration);
         self
     }
 
-    /// How long a load may take before others load its key anew.
+    /// How long a load may take before others load its key anew. Zero says nothing.
     pub fn max_load(mut self, duration: Duration) -> Self {
         self.policies.max_load = Some(duration);
         self

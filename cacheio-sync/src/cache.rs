@@ -549,7 +549,8 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// Those of `load`, shared; [`LoadError::Reentrant`] when `load` waits for its own key.
+    /// Those of `load`, shared; [`LoadError::Timeout`] when the cache or another caller sets a timeout
+    /// which the load does not keep; [`LoadError::Reentrant`] when `load` waits for its own key.
     ///
     /// # Panics
     ///
@@ -626,13 +627,8 @@ impl Cache {
     ///
     /// ```
     /// # let cache = cacheio_sync::Cache::builder().build()?;
-    /// use cacheio_sync::Source;
-    ///
-    /// let port = cache.fetch("port", |_| { "80".parse::<u16>() })?;
-    /// assert_eq!((port.value, port.source), (80, Source::Loaded));
-    ///
-    /// let port = cache.fetch("port", |_| { "80".parse::<u16>() })?;
-    /// assert_eq!((port.value, port.source), (80, Source::Hit));
+    /// let port: u16 = cache.fetch("port", |_| { "80".parse() })?;
+    /// assert_eq!(port, 80);
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -649,7 +645,7 @@ impl Cache {
         &self,
         key: impl CacheKey,
         load: impl FnOnce(LoadContext<V>) -> Result<V, E> + Send + 'static,
-    ) -> Result<Fetched<V>, LoadError<E>> {
+    ) -> Result<V, LoadError<E>> {
         self.fetch_with(key, Options::new(), load)
     }
 
@@ -671,7 +667,7 @@ impl Cache {
     ///     context.ttl(Duration::from_secs(10));
     ///     Ok::<_, std::io::Error>(String::from("Ada"))
     /// })?;
-    /// # assert_eq!(user.value, "Ada");
+    /// # assert_eq!(user, "Ada");
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -683,6 +679,74 @@ impl Cache {
     ///
     /// As [`fetch`](Self::fetch).
     pub fn fetch_with<V: Value, E: Send + Sync + 'static>(
+        &self,
+        key: impl CacheKey,
+        options: impl Into<Options>,
+        load: impl FnOnce(LoadContext<V>) -> Result<V, E> + Send + 'static,
+    ) -> Result<V, LoadError<E>> {
+        let options = options.into();
+        if let Some(value) = self.engine.get_or_load_plain::<V>(&key, &options) {
+            return Ok(V::from_stored(value));
+        }
+        let missed = self.engine.missed(&key);
+        let load = |context| async { load(context) };
+        let fetched = now(self.engine.fetch(missed, options, load))?;
+        Ok(fetched.value)
+    }
+
+    /// As [`fetch`](Self::fetch), with where the value came from and how old it is. A hit in memory
+    /// takes about twice as long.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// use cacheio_sync::Source;
+    ///
+    /// let port = cache.fetch_entry("port", |_| { "80".parse::<u16>() })?;
+    /// assert_eq!((port.value, port.source), (80, Source::Loaded));
+    ///
+    /// let port = cache.fetch_entry("port", |_| { "80".parse::<u16>() })?;
+    /// assert_eq!((port.value, port.source), (80, Source::Hit));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch`](Self::fetch).
+    ///
+    /// # Panics
+    ///
+    /// As [`fetch`](Self::fetch).
+    pub fn fetch_entry<V: Value, E: Send + Sync + 'static>(
+        &self,
+        key: impl CacheKey,
+        load: impl FnOnce(LoadContext<V>) -> Result<V, E> + Send + 'static,
+    ) -> Result<Fetched<V>, LoadError<E>> {
+        self.fetch_entry_with(key, Options::new(), load)
+    }
+
+    /// As [`fetch_entry`](Self::fetch_entry), with options.
+    ///
+    /// ```
+    /// # let cache = cacheio_sync::Cache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let page = cache.fetch_entry_with("page", minute, |_| {
+    ///     Ok::<_, std::io::Error>(String::from("<html>…"))
+    /// })?;
+    /// let header = page.age.map(|age| format!("Age: {}", age.as_secs()));
+    /// # assert_eq!(header.as_deref(), Some("Age: 0"));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch`](Self::fetch).
+    ///
+    /// # Panics
+    ///
+    /// As [`fetch`](Self::fetch).
+    pub fn fetch_entry_with<V: Value, E: Send + Sync + 'static>(
         &self,
         key: impl CacheKey,
         options: impl Into<Options>,
@@ -1013,6 +1077,9 @@ impl CacheBuilder {
     /// How long a caller waits for a load in any case; then it gets something stale, or
     /// [`LoadError::Timeout`]. It does not hold where there is no error to return, as in
     /// [`get_or_set`](Cache::get_or_set), nor for the caller that itself runs the load of a `get_or_try_set`.
+    ///
+    /// It frees the caller, not the key: a load that hangs is waited for by the next callers too,
+    /// until `max_load` is over.
     pub fn hard_timeout(mut self, duration: Duration) -> Self {
         self.settings.policies().hard_timeout = Some(duration);
         self

@@ -53,8 +53,7 @@ impl Shop {
     pub(crate) async fn fetch(self, id: u64) -> Result<Product, LoadError<Refused>> {
         let database = self.database;
         let load = move |_| async move { database.product(id).await };
-        let fetched = self.cache.fetch(("product", id), load).await?;
-        Ok(fetched.value)
+        self.cache.fetch(("product", id), load).await
     }
 
     /// Loads all products anew, side by side, and does not count these queries: the service has

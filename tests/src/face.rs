@@ -148,14 +148,20 @@ macro_rules! faces {
                 load: impl FnMut(Vec<K>) -> F + Send,
             ) -> impl Future<Output = Vec<Result<Option<V>, LoadError<E>>>> + Send;
 
-            fn fetch_with<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+            fn fetch<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+                &self,
+                key: impl CacheKey + Send + Sync,
+                load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+            ) -> impl Future<Output = Result<V, LoadError<E>>> + Send;
+
+            fn fetch_entry_with<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
                 &self,
                 key: impl CacheKey + Send + Sync,
                 options: impl Into<Options> + Send,
                 load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
             ) -> impl Future<Output = Result<Fetched<V>, LoadError<E>>> + Send;
 
-            fn fetch<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+            fn fetch_entry<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
                 &self,
                 key: impl CacheKey + Send + Sync,
                 load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
@@ -250,21 +256,29 @@ macro_rules! faces {
                 self.0.get_or_try_set_many(keys, |missing| block_on(load(missing)))
             }
 
-            async fn fetch_with<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+            async fn fetch<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+                &self,
+                key: impl CacheKey + Send + Sync,
+                load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+            ) -> Result<V, LoadError<E>> {
+                self.0.fetch(key, move |context| block_on(load(context)))
+            }
+
+            async fn fetch_entry_with<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
                 &self,
                 key: impl CacheKey + Send + Sync,
                 options: impl Into<Options> + Send,
                 load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
             ) -> Result<Fetched<V>, LoadError<E>> {
-                self.0.fetch_with(key, options, move |context| block_on(load(context)))
+                self.0.fetch_entry_with(key, options, move |context| block_on(load(context)))
             }
 
-            async fn fetch<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+            async fn fetch_entry<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
                 &self,
                 key: impl CacheKey + Send + Sync,
                 load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
             ) -> Result<Fetched<V>, LoadError<E>> {
-                self.0.fetch(key, move |context| block_on(load(context)))
+                self.0.fetch_entry(key, move |context| block_on(load(context)))
             }
 
             fn stats(&self) -> Stats {
@@ -362,21 +376,29 @@ macro_rules! faces {
                 self.0.get_or_try_set_many(keys, load).await
             }
 
-            async fn fetch_with<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+            async fn fetch<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+                &self,
+                key: impl CacheKey + Send + Sync,
+                load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+            ) -> Result<V, LoadError<E>> {
+                self.0.fetch(key, load).await
+            }
+
+            async fn fetch_entry_with<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
                 &self,
                 key: impl CacheKey + Send + Sync,
                 options: impl Into<Options> + Send,
                 load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
             ) -> Result<Fetched<V>, LoadError<E>> {
-                self.0.fetch_with(key, options, load).await
+                self.0.fetch_entry_with(key, options, load).await
             }
 
-            async fn fetch<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
+            async fn fetch_entry<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>> + Send + 'static>(
                 &self,
                 key: impl CacheKey + Send + Sync,
                 load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
             ) -> Result<Fetched<V>, LoadError<E>> {
-                self.0.fetch(key, load).await
+                self.0.fetch_entry(key, load).await
             }
 
             fn stats(&self) -> Stats {

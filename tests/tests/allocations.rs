@@ -209,15 +209,12 @@ fn a_hit_with_all_policies_allocates_nothing() {
                 cache
                     .fetch_with(key, policies(), |_| Err::<u64, ()>(()))
                     .unwrap()
-                    .value
             }),
             allocations(|| ready(tasks.get_or_set_with(key, policies(), || async { 0_u64 }))),
             allocations(|| ready(tasks.get::<u64>(key)).unwrap().unwrap()),
             allocations(|| {
                 let load = |_| async { Err::<u64, ()>(()) };
-                ready(tasks.fetch_with(key, policies(), load))
-                    .unwrap()
-                    .value
+                ready(tasks.fetch_with(key, policies(), load)).unwrap()
             }),
         ];
         assert_eq!(hits, [0; 6], "{key}");

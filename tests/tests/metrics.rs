@@ -280,7 +280,7 @@ async fn callers_that_wait_no_longer<F: Face>(place: Place<F>, recorded: Recorde
     let (cache, stage) = (place.cache, Stage::new());
     let load = stage.loader(Ok::<_, String>(1));
     let options = Options::new().hard_timeout(Duration::from_millis(10));
-    let fetched = cache.fetch_with("k", options, move |_| load()).await;
+    let fetched = cache.fetch_entry_with("k", options, move |_| load()).await;
     assert!(matches!(fetched, Err(LoadError::Timeout(_))));
     stage.begun().await;
     assert_eq!(

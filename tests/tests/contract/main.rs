@@ -242,6 +242,7 @@ macro_rules! each_line {
             }
             slow: {
                 fetch_loads_once_and_then_hits
+                fetch_gives_the_value
                 a_1000_cold_callers_fetch_once
                 one_failed_fetch_is_one_error_for_all
                 fetch_and_get_or_set_wait_for_each_other

@@ -57,7 +57,10 @@ fn failing(_: LoadContext<String>) -> std::future::Ready<Result<String, String>>
 /// A cache whose entry "k" is "old"; then `passes` has passed.
 async fn old<F: Face>(place: &Place<F>, setup: Setup, passes: Duration) -> F {
     let cache = place.open(setup).unwrap();
-    let fetched = cache.fetch("k", at_once("old".to_owned())).await.unwrap();
+    let fetched = cache
+        .fetch_entry("k", at_once("old".to_owned()))
+        .await
+        .unwrap();
     assert_eq!((&*fetched.value, fetched.source), ("old", Source::Loaded));
     place.expire(passes);
     cache
@@ -69,7 +72,7 @@ fn fetching<F: Face>(
     load: impl FnOnce(LoadContext<String>) -> Load + Send + 'static,
 ) -> cacheio_tests::face::Running<Fetch> {
     let cache = cache.clone();
-    F::spawn(async move { cache.fetch("k", load).await })
+    F::spawn(async move { cache.fetch_entry("k", load).await })
 }
 
 #[track_caller]
@@ -91,13 +94,27 @@ async fn until_stored<F: Face>(cache: &F, value: &str) {
 pub(crate) async fn fetch_loads_once_and_then_hits<F: Face>(place: Place<F>) {
     let cache = place.cache;
     is(
-        cache.fetch("k", at_once("v".to_owned())).await,
+        cache.fetch_entry("k", at_once("v".to_owned())).await,
         "v",
         Source::Loaded,
     );
-    is(cache.fetch("k", failing).await, "v", Source::Hit);
+    is(cache.fetch_entry("k", failing).await, "v", Source::Hit);
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses, stats.loads), (1, 1, 1));
+}
+
+pub(crate) async fn fetch_gives_the_value<F: Face>(place: Place<F>) {
+    let cache = old(&place, ahead(&place), place.ttl()).await;
+    let stage = Stage::new();
+    for _ in 0..3 {
+        assert_eq!(cache.fetch("k", new(&stage)).await.unwrap(), "old");
+    }
+    stage.end();
+    until_stored(&cache, "new").await;
+    assert_eq!(cache.fetch("k", failing).await.unwrap(), "new");
+    assert_eq!(stage.runs(), 1);
+    let error = cache.fetch("other", failing).await.unwrap_err();
+    assert_eq!(error.to_string(), "the origin is down");
 }
 
 pub(crate) async fn a_1000_cold_callers_fetch_once<F: Face>(place: Place<F>) {
@@ -154,7 +171,7 @@ pub(crate) async fn fetch_and_get_or_set_wait_for_each_other<F: Face>(place: Pla
     stage.begun().await;
     let waiter = {
         let cache = cache.clone();
-        F::spawn(async move { cache.fetch("n", at_once(8)).await })
+        F::spawn(async move { cache.fetch_entry("n", at_once(8)).await })
     };
     cache.until(|cache| cache.stats().waits == 2).await;
     stage.end();
@@ -165,7 +182,7 @@ pub(crate) async fn fetch_and_get_or_set_wait_for_each_other<F: Face>(place: Pla
 
 pub(crate) async fn the_age_is_that_of_the_value<F: Face>(place: Place<F>) {
     let cache = old(&place, ahead(&place), place.ttl()).await;
-    let fetched = cache.fetch_with(
+    let fetched = cache.fetch_entry_with(
         "k",
         Options::new().refresh_ahead(RefreshAhead::Never),
         failing,
@@ -174,20 +191,28 @@ pub(crate) async fn the_age_is_that_of_the_value<F: Face>(place: Place<F>) {
     assert_eq!(fetched.source, Source::Hit);
     assert!(fetched.age.unwrap() >= place.ttl(), "{:?}", fetched.age);
     cache.set("k", "set").await.unwrap();
-    let fetched = cache.fetch("k", failing).await.unwrap();
+    let fetched = cache.fetch_entry("k", failing).await.unwrap();
     assert_eq!((&*fetched.value, fetched.age), ("set", None));
 }
 
 pub(crate) async fn a_soft_timeout_serves_what_is_stale<F: Face>(place: Place<F>) {
     let cache = old(&place, patient(&place), place.ttl()).await;
     let stage = Stage::new();
-    is(cache.fetch("k", new(&stage)).await, "old", Source::Stale);
+    is(
+        cache.fetch_entry("k", new(&stage)).await,
+        "old",
+        Source::Stale,
+    );
     assert_eq!(stage.runs(), 1);
     let stats = cache.stats();
     assert_eq!((stats.timeouts, stats.stale_hits), (1, 1));
     // A load that is late already is not waited for again; nor is another one begun.
     for _ in 0..3 {
-        is(cache.fetch("k", new(&stage)).await, "old", Source::Stale);
+        is(
+            cache.fetch_entry("k", new(&stage)).await,
+            "old",
+            Source::Stale,
+        );
     }
     assert_eq!(stage.runs(), 1);
     stage.end();
@@ -196,11 +221,15 @@ pub(crate) async fn a_soft_timeout_serves_what_is_stale<F: Face>(place: Place<F>
 pub(crate) async fn timed_out_load_still_updates<F: Face>(place: Place<F>) {
     let cache = old(&place, patient(&place), place.ttl()).await;
     let stage = Stage::new();
-    is(cache.fetch("k", new(&stage)).await, "old", Source::Stale);
+    is(
+        cache.fetch_entry("k", new(&stage)).await,
+        "old",
+        Source::Stale,
+    );
     assert_eq!(stored(&cache).await, None);
     stage.end();
     until_stored(&cache, "new").await;
-    is(cache.fetch("k", failing).await, "new", Source::Hit);
+    is(cache.fetch_entry("k", failing).await, "new", Source::Hit);
 }
 
 pub(crate) async fn no_soft_timeout_without_stale<F: Face>(place: Place<F>) {
@@ -219,7 +248,7 @@ pub(crate) async fn hard_timeout_without_stale<F: Face>(place: Place<F>) {
     setup.hard_timeout = Some(SOON);
     let cache = place.open(setup).unwrap();
     let stage = Stage::new();
-    let error = cache.fetch("k", new(&stage)).await.unwrap_err();
+    let error = cache.fetch_entry("k", new(&stage)).await.unwrap_err();
     let LoadError::Timeout(error) = error else {
         panic!("{error}");
     };
@@ -237,7 +266,11 @@ pub(crate) async fn a_hard_timeout_serves_what_is_stale<F: Face>(place: Place<F>
     (setup.soft_timeout, setup.hard_timeout) = (None, Some(SOON));
     let cache = old(&place, setup, place.ttl()).await;
     let stage = Stage::new();
-    is(cache.fetch("k", new(&stage)).await, "old", Source::Stale);
+    is(
+        cache.fetch_entry("k", new(&stage)).await,
+        "old",
+        Source::Stale,
+    );
     stage.end();
 }
 
@@ -259,37 +292,49 @@ pub(crate) async fn background_failure_is_harmless<F: Face>(place: Place<F>) {
     let cache = old(&place, patient(&place), place.ttl()).await;
     let stage = Stage::new();
     let load = stage.loader(Err("down".to_owned()));
-    let fetched: Fetch = cache.fetch("k", move |_| load()).await;
+    let fetched: Fetch = cache.fetch_entry("k", move |_| load()).await;
     is(fetched, "old", Source::Stale);
     stage.end();
     cache.until(|cache| cache.stats().load_errors == 1).await;
     F::sleep(WHILE).await;
     // And it is not tried again at once.
     let again = Stage::open();
-    is(cache.fetch("k", new(&again)).await, "old", Source::Stale);
+    is(
+        cache.fetch_entry("k", new(&again)).await,
+        "old",
+        Source::Stale,
+    );
     assert_eq!(again.runs(), 0);
 }
 
 pub(crate) async fn fetch_is_served_what_is_stale_when_its_load_fails<F: Face>(place: Place<F>) {
     let cache = old(&place, patient(&place), place.ttl()).await;
-    is(cache.fetch("k", failing).await, "old", Source::Stale);
+    is(cache.fetch_entry("k", failing).await, "old", Source::Stale);
     let again = Stage::open();
-    is(cache.fetch("k", new(&again)).await, "old", Source::Stale);
+    is(
+        cache.fetch_entry("k", new(&again)).await,
+        "old",
+        Source::Stale,
+    );
     assert_eq!(again.runs(), 0);
     assert_eq!(cache.stats().stale_hits, 2);
     place.expire(place.ttl() * 20);
-    assert!(cache.fetch("k", failing).await.is_err());
+    assert!(cache.fetch_entry("k", failing).await.is_err());
 }
 
 pub(crate) async fn invalidation_beats_background_load<F: Face>(place: Place<F>) {
     let cache = old(&place, patient(&place), place.ttl()).await;
     let stage = Stage::new();
-    is(cache.fetch("k", new(&stage)).await, "old", Source::Stale);
+    is(
+        cache.fetch_entry("k", new(&stage)).await,
+        "old",
+        Source::Stale,
+    );
     cache.delete("k").await.unwrap();
     stage.end();
     F::sleep(WHILE).await;
     assert_eq!(stored(&cache).await, None);
-    assert!(cache.fetch("k", failing).await.is_err());
+    assert!(cache.fetch_entry("k", failing).await.is_err());
 }
 
 pub(crate) async fn a_soft_timeout_of_zero_never_waits<F: Face>(place: Place<F>) {
@@ -297,7 +342,11 @@ pub(crate) async fn a_soft_timeout_of_zero_never_waits<F: Face>(place: Place<F>)
     setup.soft_timeout = Some(Duration::ZERO);
     let cache = old(&place, setup, place.ttl()).await;
     let stage = Stage::new();
-    is(cache.fetch("k", new(&stage)).await, "old", Source::Stale);
+    is(
+        cache.fetch_entry("k", new(&stage)).await,
+        "old",
+        Source::Stale,
+    );
     stage.end();
     until_stored(&cache, "new").await;
 }
@@ -314,13 +363,17 @@ pub(crate) async fn endless_durations_are_taken<F: Face>(place: Place<F>) {
         ..Setup::default()
     };
     let cache = old(&place, setup, place.ttl()).await;
-    is(cache.fetch("k", failing).await, "old", Source::Hit);
+    is(cache.fetch_entry("k", failing).await, "old", Source::Hit);
     let options = Options::ttl(place.ttl());
     let load = at_once("short".to_owned());
-    let short: Fetch = cache.fetch_with("short", options, load).await;
+    let short: Fetch = cache.fetch_entry_with("short", options, load).await;
     is(short, "short", Source::Loaded);
     place.expire(place.ttl());
-    is(cache.fetch("short", failing).await, "short", Source::Stale);
+    is(
+        cache.fetch_entry("short", failing).await,
+        "short",
+        Source::Stale,
+    );
 }
 
 pub(crate) async fn a_load_that_hangs_frees_its_key<F: Face>(place: Place<F>) {
@@ -339,7 +392,7 @@ pub(crate) async fn a_load_that_hangs_frees_its_key<F: Face>(place: Place<F>) {
     assert_eq!(hung.runs(), 1);
     assert_eq!(cache.stats().load_timeouts, 1);
     is(
-        cache.fetch("k", at_once("v".to_owned())).await,
+        cache.fetch_entry("k", at_once("v".to_owned())).await,
         "v",
         Source::Loaded,
     );
@@ -374,10 +427,18 @@ pub(crate) async fn a_load_that_hangs_serves_what_is_stale<F: Face>(place: Place
     (setup.soft_timeout, setup.max_load) = (None, Some(SOON));
     let cache = old(&place, setup, place.ttl()).await;
     let hung = Stage::new();
-    is(cache.fetch("k", new(&hung)).await, "old", Source::Stale);
+    is(
+        cache.fetch_entry("k", new(&hung)).await,
+        "old",
+        Source::Stale,
+    );
     assert_eq!(cache.stats().load_timeouts, 1);
     // It counts as one that failed.
-    is(cache.fetch("k", new(&hung)).await, "old", Source::Stale);
+    is(
+        cache.fetch_entry("k", new(&hung)).await,
+        "old",
+        Source::Stale,
+    );
     assert_eq!(hung.runs(), 1);
     hung.end();
 }
@@ -410,7 +471,11 @@ pub(crate) async fn refresh_does_not_block<F: Face>(place: Place<F>) {
     let cache = old(&place, ahead(&place), place.ttl()).await;
     let stage = Stage::new();
     for _ in 0..3 {
-        is(cache.fetch("k", new(&stage)).await, "old", Source::Hit);
+        is(
+            cache.fetch_entry("k", new(&stage)).await,
+            "old",
+            Source::Hit,
+        );
     }
     stage.begun().await;
     assert_eq!(stored(&cache).await.as_deref(), Some("old"));
@@ -437,7 +502,11 @@ pub(crate) async fn refresh_ahead_once<F: Face>(place: Place<F>) {
     until_stored(&cache, "new").await;
     // What is new is not due.
     let again = Stage::open();
-    is(cache.fetch("k", new(&again)).await, "new", Source::Hit);
+    is(
+        cache.fetch_entry("k", new(&again)).await,
+        "new",
+        Source::Hit,
+    );
     assert_eq!((again.runs(), cache.stats().refreshes), (0, 1));
 }
 
@@ -460,29 +529,37 @@ pub(crate) async fn a_refresh_that_fails_changes_nothing<F: Face>(place: Place<F
     let mut setup = ahead(&place);
     setup.retry_after = Some(place.ttl());
     let cache = old(&place, setup, place.ttl()).await;
-    is(cache.fetch("k", failing).await, "old", Source::Hit);
+    is(cache.fetch_entry("k", failing).await, "old", Source::Hit);
     cache.until(|cache| cache.stats().refresh_errors == 1).await;
     F::sleep(WHILE).await;
     // It is not tried again at once …
     let stage = Stage::open();
-    is(cache.fetch("k", new(&stage)).await, "old", Source::Hit);
+    is(
+        cache.fetch_entry("k", new(&stage)).await,
+        "old",
+        Source::Hit,
+    );
     let got = cache.get_or_try_set("k", async || Err::<String, _>("down".to_owned()));
     assert_eq!(got.await.unwrap(), "old");
     assert_eq!((stage.runs(), cache.stats().loads), (0, 2));
     // … but after a while.
     place.expire(place.ttl());
-    is(cache.fetch("k", new(&stage)).await, "old", Source::Hit);
+    is(
+        cache.fetch_entry("k", new(&stage)).await,
+        "old",
+        Source::Hit,
+    );
     until_stored(&cache, "new").await;
 }
 
 pub(crate) async fn loader_panics_in_background<F: Face>(place: Place<F>) {
     let cache = old(&place, ahead(&place), place.ttl()).await;
     let panics = |_: LoadContext<String>| async { panic!("in the background") };
-    let fetched: Fetch = cache.fetch("k", panics).await;
+    let fetched: Fetch = cache.fetch_entry("k", panics).await;
     is(fetched, "old", Source::Hit);
     cache.until(|cache| cache.stats().refresh_errors == 1).await;
     F::sleep(WHILE).await;
-    is(cache.fetch("k", failing).await, "old", Source::Hit);
+    is(cache.fetch_entry("k", failing).await, "old", Source::Hit);
     assert_eq!(cache.stats().loads, 2);
     cache.set("k", "set").await.unwrap();
     assert_eq!(stored(&cache).await.as_deref(), Some("set"));
@@ -513,7 +590,11 @@ pub(crate) async fn miss_waits_for_running_refresh<F: Face>(place: Place<F>) {
     setup.default_ttl = Some((place.ttl() * 4).into());
     let cache = old(&place, setup, place.ttl()).await;
     let stage = Stage::new();
-    is(cache.fetch("k", new(&stage)).await, "old", Source::Hit);
+    is(
+        cache.fetch_entry("k", new(&stage)).await,
+        "old",
+        Source::Hit,
+    );
     stage.begun().await;
     place.expire(place.ttl() * 4);
     let waiter = fetching(&cache, new(&stage));
@@ -526,7 +607,11 @@ pub(crate) async fn miss_waits_for_running_refresh<F: Face>(place: Place<F>) {
 pub(crate) async fn invalidation_beats_refresh<F: Face>(place: Place<F>) {
     let cache = old(&place, ahead(&place), place.ttl()).await;
     let stage = Stage::new();
-    is(cache.fetch("k", new(&stage)).await, "old", Source::Hit);
+    is(
+        cache.fetch_entry("k", new(&stage)).await,
+        "old",
+        Source::Hit,
+    );
     stage.begun().await;
     cache.delete("k").await.unwrap();
     stage.end();
@@ -542,11 +627,14 @@ pub(crate) async fn tag_invalidation_beats_refresh<F: Face>(place: Place<F>) {
     let cache = place.open(ahead(&place)).unwrap();
     let tagged = Options::new().tags(["t"]);
     let load = at_once("old".to_owned());
-    cache.fetch_with("k", tagged.clone(), load).await.unwrap();
+    cache
+        .fetch_entry_with("k", tagged.clone(), load)
+        .await
+        .unwrap();
     place.expire(place.ttl());
     let stage = Stage::new();
     is(
-        cache.fetch_with("k", tagged, new(&stage)).await,
+        cache.fetch_entry_with("k", tagged, new(&stage)).await,
         "old",
         Source::Hit,
     );
@@ -560,7 +648,11 @@ pub(crate) async fn tag_invalidation_beats_refresh<F: Face>(place: Place<F>) {
 pub(crate) async fn a_set_beats_a_refresh<F: Face>(place: Place<F>) {
     let cache = old(&place, ahead(&place), place.ttl()).await;
     let stage = Stage::new();
-    is(cache.fetch("k", new(&stage)).await, "old", Source::Hit);
+    is(
+        cache.fetch_entry("k", new(&stage)).await,
+        "old",
+        Source::Hit,
+    );
     stage.begun().await;
     cache.set("k", "set").await.unwrap();
     stage.end();
@@ -581,7 +673,7 @@ pub(crate) async fn xfetch_refreshes_what_took_long<F: Face>(place: Place<F>) {
     is(loading.join().await, "new", Source::Loaded);
     let newer = Stage::open();
     let load = newer.loader(Ok("newer".to_owned()));
-    let fetched: Fetch = cache.fetch("k", move |_| load()).await;
+    let fetched: Fetch = cache.fetch_entry("k", move |_| load()).await;
     is(fetched, "new", Source::Hit);
     until_stored(&cache, "newer").await;
 }
@@ -593,7 +685,7 @@ pub(crate) async fn adaptive_ttl<F: Face>(place: Place<F>) {
         context.ttl(ttl);
         std::future::ready(Ok::<_, String>("short".to_owned()))
     };
-    is(cache.fetch("k", load).await, "short", Source::Loaded);
+    is(cache.fetch_entry("k", load).await, "short", Source::Loaded);
     assert_eq!(stored(&cache).await.as_deref(), Some("short"));
     place.expire(ttl);
     assert_eq!(stored(&cache).await, None);
@@ -606,7 +698,7 @@ pub(crate) async fn adaptive_ttl_in_background<F: Face>(place: Place<F>) {
         context.ttl(ttl);
         std::future::ready(Ok::<_, String>("short".to_owned()))
     };
-    is(cache.fetch("k", load).await, "old", Source::Hit);
+    is(cache.fetch_entry("k", load).await, "old", Source::Hit);
     until_stored(&cache, "short").await;
     place.expire(ttl);
     assert_eq!(stored(&cache).await, None);
@@ -618,7 +710,7 @@ pub(crate) async fn skip_gives_without_storing<F: Face>(place: Place<F>) {
         context.skip();
         std::future::ready(Ok::<_, String>("v".to_owned()))
     };
-    is(cache.fetch("k", load).await, "v", Source::Loaded);
+    is(cache.fetch_entry("k", load).await, "v", Source::Loaded);
     assert_eq!(stored(&cache).await, None);
 }
 
@@ -632,15 +724,15 @@ pub(crate) async fn not_modified_renews<F: Face>(place: Place<F>) {
                 .ok_or_else(|| "nothing older".to_owned()),
         )
     };
-    is(cache.fetch("k", load).await, "old", Source::Loaded);
-    is(cache.fetch("k", failing).await, "old", Source::Hit);
+    is(cache.fetch_entry("k", load).await, "old", Source::Loaded);
+    is(cache.fetch_entry("k", failing).await, "old", Source::Hit);
     assert_eq!(stored(&cache).await.as_deref(), Some("old"));
     // There is nothing older where nothing is.
     let load = |context: LoadContext<String>| {
         let kept = context.not_modified();
         std::future::ready(kept.ok_or_else(|| "nothing older".to_owned()))
     };
-    assert!(cache.fetch("other", load).await.is_err());
+    assert!(cache.fetch_entry("other", load).await.is_err());
 }
 
 pub(crate) async fn none_has_its_own_ttl<F: Face>(place: Place<F>) {
@@ -685,7 +777,7 @@ pub(crate) async fn force_refresh_loads_what_is_live<F: Face>(place: Place<F>) {
     let forced = Options::new().force_refresh();
     let load = at_once("new".to_owned());
     is(
-        cache.fetch_with("k", forced.clone(), load).await,
+        cache.fetch_entry_with("k", forced.clone(), load).await,
         "new",
         Source::Loaded,
     );
@@ -694,7 +786,7 @@ pub(crate) async fn force_refresh_loads_what_is_live<F: Face>(place: Place<F>) {
     assert_eq!(got.await, "newer");
     assert_eq!(stored(&cache).await.as_deref(), Some("newer"));
     // One that fails is told so, and leaves what is there.
-    assert!(cache.fetch_with("k", forced, failing).await.is_err());
+    assert!(cache.fetch_entry_with("k", forced, failing).await.is_err());
     assert_eq!(stored(&cache).await.as_deref(), Some("newer"));
 }
 
@@ -702,12 +794,12 @@ pub(crate) async fn a_fetch_of_its_own_key_is_an_error<F: Face>(place: Place<F>)
     let cache = place.cache;
     let again = cache.clone();
     let load = move |_: LoadContext<String>| async move {
-        let inner = again.fetch("k", at_once("inner".to_owned())).await;
+        let inner = again.fetch_entry("k", at_once("inner".to_owned())).await;
         inner
             .map(|fetched| fetched.value)
             .map_err(|error| error.to_string())
     };
-    let error = cache.fetch("k", load).await.unwrap_err();
+    let error = cache.fetch_entry("k", load).await.unwrap_err();
     assert!(
         error.to_string().contains("waits for the key itself"),
         "{error}"
@@ -730,7 +822,7 @@ pub(crate) async fn a_load_behind_may_ask_for_the_key_of_who_left_it<F: Face>(pl
                     move |_: LoadContext<String>| -> Load {
                         Box::pin(async move {
                             inner.play().await;
-                            let outer = cache.fetch("outer", failing).await;
+                            let outer = cache.fetch_entry("outer", failing).await;
                             outer
                                 .map(|fetched| fetched.value)
                                 .map_err(|error| error.to_string())
@@ -738,7 +830,7 @@ pub(crate) async fn a_load_behind_may_ask_for_the_key_of_who_left_it<F: Face>(pl
                     }
                 };
                 let old = cache
-                    .fetch("k", load)
+                    .fetch_entry("k", load)
                     .await
                     .map_err(|error| error.to_string())?;
                 outer.play().await;
@@ -748,7 +840,7 @@ pub(crate) async fn a_load_behind_may_ask_for_the_key_of_who_left_it<F: Face>(pl
     };
     let fetched = {
         let cache = cache.clone();
-        F::spawn(async move { cache.fetch("outer", asks).await })
+        F::spawn(async move { cache.fetch_entry("outer", asks).await })
     };
     outer.begun().await;
     inner.end();
@@ -799,7 +891,7 @@ pub(crate) async fn a_hot_key_is_never_waited_for<F: Face>(place: Place<F>) {
         move |_: LoadContext<usize>| async move { Ok::<_, String>(loads.fetch_add(1, Ordering::SeqCst)) }
     };
     for _ in 0..24 * 60 {
-        let fetched = cache.fetch("hot", load()).await.unwrap();
+        let fetched = cache.fetch_entry("hot", load()).await.unwrap();
         assert!(fetched.age.unwrap() < MINUTE * 30);
         // A refresh that was begun has ended.
         let begun = usize::try_from(cache.stats().refreshes).unwrap();
@@ -831,7 +923,7 @@ pub(crate) async fn nothing_is_served_past_its_end<F: Face>(place: Place<F>) {
             load(context)
         }
     };
-    let error = cache.fetch("k", load).await.unwrap_err();
+    let error = cache.fetch_entry("k", load).await.unwrap_err();
     assert!(matches!(error, LoadError::Timeout(_)), "{error}");
     assert_eq!(cache.stats().stale_hits, 0);
     stage.end();
@@ -842,11 +934,19 @@ pub(crate) async fn a_load_that_nobody_waits_for_is_given_up_by_the_next<F: Face
     (setup.soft_timeout, setup.max_load) = (Some(Duration::ZERO), Some(SOON));
     let cache = old(&place, setup, place.ttl()).await;
     let hung = Stage::new();
-    is(cache.fetch("k", new(&hung)).await, "old", Source::Stale);
+    is(
+        cache.fetch_entry("k", new(&hung)).await,
+        "old",
+        Source::Stale,
+    );
     F::sleep(SOON * 2).await;
     // It counts as one that failed: none is tried for a while.
     for _ in 0..3 {
-        is(cache.fetch("k", new(&hung)).await, "old", Source::Stale);
+        is(
+            cache.fetch_entry("k", new(&hung)).await,
+            "old",
+            Source::Stale,
+        );
     }
     assert_eq!((hung.runs(), cache.stats().load_timeouts), (1, 1));
     hung.end();
@@ -859,7 +959,10 @@ pub(crate) async fn not_modified_brings_nothing_back<F: Face>(place: Place<F>) {
     let cache = place.open(ahead(&place)).unwrap();
     let tagged = Options::new().tags(["t"]);
     let load = at_once("old".to_owned());
-    cache.fetch_with("k", tagged.clone(), load).await.unwrap();
+    cache
+        .fetch_entry_with("k", tagged.clone(), load)
+        .await
+        .unwrap();
     place.expire(place.ttl());
     let stage = Stage::new();
     let load = {
@@ -874,7 +977,7 @@ pub(crate) async fn not_modified_brings_nothing_back<F: Face>(place: Place<F>) {
         }
     };
     // Without the tag: the entry that it renews had it.
-    is(cache.fetch("k", load).await, "old", Source::Hit);
+    is(cache.fetch_entry("k", load).await, "old", Source::Hit);
     stage.begun().await;
     cache.invalidate_tags(vec!["t"]).await.unwrap();
     stage.end();
@@ -905,13 +1008,13 @@ pub(crate) async fn a_touch_reaches_what_was_fetched<F: Face>(place: Place<F>) {
     let options = Options::ttl(place.ttl());
     let load = at_once("v".to_owned());
     is(
-        one.fetch_with("k", options, load).await,
+        one.fetch_entry_with("k", options, load).await,
         "v",
         Source::Loaded,
     );
     assert!(other.touch("k", place.ttl() * 20).await.unwrap());
     place.expire(place.ttl());
-    is(other.fetch("k", failing).await, "v", Source::Hit);
+    is(other.fetch_entry("k", failing).await, "v", Source::Hit);
 }
 
 pub(crate) async fn a_batch_may_be_forced<F: Face>(place: Place<F>) {
@@ -943,11 +1046,11 @@ pub(crate) async fn many_loads_may_ask_for_others<F: Face>(place: Place<F>) {
     let callers = (0..50).map(|i| {
         let (cache, inner) = (cache.clone(), cache.clone());
         let load = move |_: LoadContext<i32>| async move {
-            let part = inner.fetch(("part", i), at_once(i)).await;
+            let part = inner.fetch_entry(("part", i), at_once(i)).await;
             part.map(|part| part.value + 1)
                 .map_err(|error| error.to_string())
         };
-        F::spawn(async move { cache.fetch(("whole", i), load).await })
+        F::spawn(async move { cache.fetch_entry(("whole", i), load).await })
     });
     for (i, whole) in (0..).zip(join_all(callers.collect()).await) {
         assert_eq!(whole.unwrap().value, i + 1);

@@ -415,7 +415,7 @@ pub(crate) async fn what_is_read_stays<F: Face>(place: Place<F>) {
             Some("v")
         );
         let fetched = cache.fetch("fetched", async |_| Ok::<_, String>(String::from("new")));
-        assert_eq!(fetched.await.unwrap().value, "v");
+        assert_eq!(fetched.await.unwrap(), "v");
         cache.has("seen").await.unwrap();
     }
     // Whether it is there was asked for, but it was not read.

@@ -323,7 +323,7 @@ scenario!(a_cold_key_is_fetched_once, cache, {
                     pause!();
                     truth.load()
                 });
-                wait!(cache.fetch("k", load)).unwrap().value
+                wait!(cache.fetch("k", load)).unwrap()
             })
         })
         .collect();
