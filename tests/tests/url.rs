@@ -45,7 +45,10 @@ fn a_url_makes_a_cache_in_memory() {
         "memory://?ttl=300",
         "memory://?ttl=500ms",
         "memory://?ttl=5m&capacity=10&namespace=shop&jitter=0.1&stale_for=1h&retry_after=5s",
-        "memory://?ttl=never&",
+        "memory://?stale_for=1h&soft_timeout=100ms&hard_timeout=2s&max_load=30s",
+        "memory://?refresh_ahead=0.8&ttl_none=10s&ttl_idle=30m",
+        "memory://?refresh_ahead=xfetch&retry_after=5s",
+        "memory://?ttl=never&refresh_ahead=never",
     ] {
         let (threads, tasks) = open(url).expect(url);
         threads.set("k", 1).unwrap();
@@ -118,6 +121,12 @@ fn an_unknown_parameter_says_which_there_are() {
             "jitter",
             "stale_for",
             "retry_after",
+            "refresh_ahead",
+            "soft_timeout",
+            "hard_timeout",
+            "max_load",
+            "ttl_none",
+            "ttl_idle",
         ] {
             assert!(message.contains(parameter), "{message}");
         }
@@ -150,6 +159,20 @@ fn a_value_that_is_none_says_what_is_one() {
         ),
         ("memory://?retry_after=30s", "stale_for"),
         ("memory://?jitter=2", "from 0 to 1"),
+        ("memory://?refresh_ahead=soon", "\"xfetch\""),
+        ("memory://?refresh_ahead=1.5", "less than 1"),
+        ("memory://?soft_timeout=1s", "stale_for"),
+        (
+            "memory://?stale_for=1h&soft_timeout=2s&hard_timeout=1s",
+            "soft_timeout is longer than hard_timeout",
+        ),
+        ("memory://?hard_timeout=0", "hard_timeout of zero"),
+        ("memory://?max_load=-1", "a whole number and a unit"),
+        (
+            "memory://?ttl_none=99999999999",
+            "ttl_none of more than 290",
+        ),
+        ("memory://?ttl_idle=0", "ttl_idle of zero"),
         ("memory://?jitter=nan", "from 0 to 1"),
         ("memory://?namespace=%zz", "percent-encoding"),
         ("memory://?%zz=secret", "percent-encoding"),
