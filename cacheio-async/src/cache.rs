@@ -743,8 +743,8 @@ impl AsyncCache {
             return Ok(fetched);
         }
         let missed = self.engine.missed(&key);
-        let fetched = Box::pin(self.engine.fetch(missed, options, load)).await;
-        fetched.map_err(LoadError::from)
+        let fetched = self.engine.fetch(missed, options, Manner::FETCH, || load);
+        Box::pin(fetched).await.map_err(LoadError::from)
     }
 
     /// Gets the values of many keys, and loads all that are missing at once.
@@ -976,7 +976,7 @@ impl AsyncCache {
     }
 
     #[doc(hidden)]
-    pub fn __engine(&self) -> &Engine {
+    pub fn __engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 }

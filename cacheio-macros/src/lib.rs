@@ -6,6 +6,7 @@ mod derive;
 mod expand;
 mod function;
 mod key;
+mod outlive;
 mod path;
 mod template;
 

@@ -693,8 +693,9 @@ impl Cache {
             return Ok(fetched);
         }
         let missed = self.engine.missed(&key);
-        let load = |context| async { load(context) };
-        now(self.engine.fetch(missed, options, load)).map_err(LoadError::from)
+        let load = || |context| async { load(context) };
+        let fetched = self.engine.fetch(missed, options, Manner::FETCH, load);
+        now(fetched).map_err(LoadError::from)
     }
 
     /// Gets the values of many keys, and loads all that are missing at once.
@@ -896,7 +897,7 @@ impl Cache {
     }
 
     #[doc(hidden)]
-    pub fn __engine(&self) -> &Engine {
+    pub fn __engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 }
