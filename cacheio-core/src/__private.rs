@@ -578,14 +578,9 @@ impl<T: ToOwned<Owned: Send + Sync + 'static> + ?Sized> Outlive for T {
     }
 }
 
-/// Stops the compiler where two settings do not fit together.
-pub const fn check_order(first: Duration, second: Duration, message: &str) {
-    assert!(first.as_nanos() <= second.as_nanos(), "{}", message);
-}
-
-/// Stops the compiler where a setting makes no sense.
-pub const fn check_zero(duration: Duration, message: &str) {
-    assert!(!duration.is_zero(), "{}", message);
+/// Whether one is longer than the other; to be asked when the program is compiled.
+pub const fn is_longer(one: Duration, other: Duration) -> bool {
+    one.as_nanos() > other.as_nanos()
 }
 
 impl<E> Call<E> {

@@ -413,7 +413,9 @@ impl Plan {
         let zero = [&hard, &load].into_iter().flatten();
         let zero = zero.map(|(name, span, duration)| {
             let message = format!("a {name} of zero would let no body come to its end");
-            quote_spanned!(*span=> const _: () = #private::check_zero(#duration, #message);)
+            quote_spanned! {*span=>
+                const _: () = if #private::Duration::is_zero(&#duration) { ::core::panic!(#message) };
+            }
         });
         let order = [(&soft, &hard), (&soft, &load), (&hard, &load)];
         let order = order.into_iter().filter_map(|(first, second)| {
@@ -421,7 +423,7 @@ impl Plan {
             let (second, _, other) = second.as_ref()?;
             let message = format!("{first} is longer than {second}, and so would never be over");
             Some(quote_spanned! {*span=>
-                const _: () = #private::check_order(#duration, #other, #message);
+                const _: () = if #private::is_longer(#duration, #other) { ::core::panic!(#message) };
             })
         });
         quote!(#(#zero)* #(#order)*)

@@ -2,7 +2,6 @@
 
 use proc_macro2::{Group, Ident, Spacing, TokenStream, TokenTree};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
-use syn::spanned::Spanned as _;
 use syn::visit_mut::{self, VisitMut};
 use syn::{Attribute, Error, Expr, FnArg, Item, Macro, Pat, PatIdent, PatType, Path, Result, Type};
 
@@ -15,9 +14,8 @@ pub(crate) struct Lent(Vec<Loan>);
 
 struct Loan {
     cfgs: Vec<Attribute>,
-    /// What the caller lends, and its type, for messages.
+    /// What the caller lends.
     name: Ident,
-    ty: Type,
     /// What the body knows it as.
     inside: PatIdent,
     is_optional: bool,
@@ -41,7 +39,6 @@ impl Function {
                     lent.0.push(Loan {
                         cfgs: Vec::new(),
                         name: this,
-                        ty: (*receiver.ty).clone(),
                         inside: plain(inside),
                         is_optional: false,
                     });
@@ -66,7 +63,6 @@ impl Function {
                 lent.0.push(Loan {
                     cfgs: known.cfgs.clone(),
                     name: inside.ident.clone(),
-                    ty: known.ty.clone(),
                     inside,
                     is_optional,
                 });
@@ -80,10 +76,10 @@ impl Lent {
     /// Statements that copy what is lent.
     pub(crate) fn copies(&self, private: &TokenStream) -> TokenStream {
         let copies = self.0.iter().enumerate().map(|(at, loan)| {
-            let Loan { cfgs, name, ty, .. } = loan;
+            let Loan { cfgs, name, .. } = loan;
             let copy = copy(at);
-            // What cannot be copied is shown where the function says what it is.
-            let span = shown_at(ty.span());
+            // What cannot be copied is shown where the argument is.
+            let span = shown_at(name.span());
             let here = respanned(private, span);
             let of = quote_spanned!(span=> #here::Copied::of);
             let copied = match loan.is_optional {
@@ -142,10 +138,10 @@ fn is_lent(ty: &Type, what: &str, setting: &Ident) -> Result<Option<bool>> {
             return Err(Error::new_spanned(ty, message));
         }
         Type::Reference(lent)
-            if !lent
+            if lent
                 .lifetime
                 .as_ref()
-                .is_some_and(|lent| lent.ident == "static") =>
+                .is_none_or(|lifetime| lifetime.ident != "static") =>
         {
             (true, &*lent.elem)
         }
