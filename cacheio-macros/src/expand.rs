@@ -132,8 +132,7 @@ impl Plan {
         let here = respanned(private, span);
         let lookup = quote_spanned!(span=> #here::lookup);
         let held = self.held();
-        let options = self.options();
-        let load = self.awaited(&quote!(__cacheio_missed), &options);
+        let load = self.awaited(&self.options());
         Ok(self.in_block(&quote! {
             #shape
             let (__cacheio_missed, __cacheio_cache) = {
@@ -160,7 +159,7 @@ impl Plan {
         let held = self.held();
         let engine = face.ident(face.engine);
         let options = self.options();
-        let refresh = self.awaited(&quote!(__cacheio_missed), &quote!(#options.force_refresh()));
+        let refresh = self.awaited(&quote!(#options.force_refresh()));
         Ok(self.in_block(&quote! {
             #shape
             let (__cacheio_missed, __cacheio_cache) = {
@@ -241,7 +240,7 @@ impl Plan {
     }
 
     /// Runs the body to the end, or as far as the caller waits.
-    fn awaited(&self, missed: &TokenStream, options: &TokenStream) -> TokenStream {
+    fn awaited(&self, options: &TokenStream) -> TokenStream {
         let Self { private, face, .. } = self;
         let engine = face.ident(face.engine);
         let cache = if self.is_own() {
@@ -256,7 +255,7 @@ impl Plan {
                 #private::#engine(#cache),
                 &__cacheio_shape,
                 &__cacheio_keeping,
-                #missed,
+                __cacheio_missed,
                 __cacheio_call,
                 #loader,
             )
