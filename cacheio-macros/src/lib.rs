@@ -39,9 +39,13 @@ use proc_macro::TokenStream;
 /// The value; of a `Result`, under any alias, only what is `Ok`. Those who waited for a load that
 /// fails get its error if that is `Clone`; else each runs the body itself. Many errors of libraries
 /// are not `Clone` (`anyhow::Error`, `std::io::Error`): where a failing origin must not be asked by
-/// every waiter, let the function return `Arc<E>`, or an error of yours around one. In a cache that
-/// may stand on a server, values are `Serialize + DeserializeOwned + Clone + Send + Sync + 'static`; in the own
-/// cache of a function they need no serde.
+/// every waiter, let the function return `Arc<E>`, or an error of yours around one. What goes wrong
+/// in the cache itself, a timeout or a body that waits for its own key, becomes an error of the
+/// function where that is `From<cacheio::Error>`; elsewhere nothing times out, and such a body
+/// panics.
+///
+/// In a cache that may stand on a server, values are `Serialize + DeserializeOwned + Clone + Send +
+/// Sync + 'static`; in the own cache of a function they need no serde.
 ///
 /// # Arguments
 ///
@@ -72,7 +76,6 @@ use proc_macro::TokenStream;
 /// - `max_load = "30s"`: how long the body may take until others run it for the same key. Who waits
 ///   for it fails as after `hard_timeout`; in a function that has no such error, those who waited
 ///   run the body, and who runs it waits on.
-/// - The cache's own settings count where any of these is left out.
 /// - `tags = ["users", format!("team:{team}")]`: for `invalidate_tags`; evaluated on a miss only.
 /// - `cache = self.users`: the cache, as an expression: a `Cache` (`AsyncCache` for `async`
 ///   functions), a reference to one, an `Arc` or a `LazyLock` of one.
@@ -86,14 +89,16 @@ use proc_macro::TokenStream;
 ///   it exists twice.
 /// - `crate = path`: where `cacheio` is, for those who re-export it.
 ///
+/// Where a setting is left out, that of the cache counts.
+///
 /// # Bodies that go on when their callers have left
 ///
 /// With `refresh_ahead`, `soft_timeout`, `hard_timeout` or `max_load`, the body may run behind its
 /// caller: on a thread of the cache, or as a task of tokio. So it gets copies of what is lent to the
 /// function, and uses: a `String` for a `&str`, a `Vec<T>` for a `&[T]`, a clone for a `&T`, an
 /// `Option<&T>` and a `&self`; what is taken by value, such as an `Arc<Self>`, goes with it. All that
-/// is `Send + 'static`, and there is no `&mut`. A hit copies nothing, nor does who waits for
-/// another's load. A type that is cloned for its methods is best one of handles: its caches and
+/// is `Send + 'static`, as is what the body awaits, and there is no `&mut`; an `async` body of this
+/// kind cannot call itself. A hit copies nothing, nor does who waits for another's load. A type that is cloned for its methods is best one of handles: its caches and
 /// pools, which clone cheaply, and the rest in an `Arc`.
 ///
 /// ```ignore
