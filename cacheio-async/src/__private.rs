@@ -2,13 +2,15 @@
 
 #![allow(missing_docs)]
 
+use std::sync::Arc;
+
 pub use cacheio_core::__private::*;
 
 pub use crate::AsyncCache;
 
 /// The engine of what `cache = …` names.
 #[inline]
-pub fn async_engine(cache: &AsyncCache) -> &Engine {
+pub fn async_engine(cache: &AsyncCache) -> &Arc<Engine> {
     cache.__engine()
 }
 

@@ -741,8 +741,10 @@ impl AsyncCache {
             return Ok(V::from_stored(value));
         }
         let missed = self.engine.missed(&key);
-        let fetched = Box::pin(self.engine.fetch(missed, options, load)).await?;
-        Ok(fetched.value)
+        let fetched = self
+            .engine
+            .fetch(missed, options, Manner::FALLIBLE, || load);
+        Ok(Box::pin(fetched).await?.value)
     }
 
     /// As [`fetch`](Self::fetch), with where the value came from and how old it is. A hit in memory
@@ -816,8 +818,8 @@ impl AsyncCache {
             return Ok(fetched);
         }
         let missed = self.engine.missed(&key);
-        let fetched = Box::pin(self.engine.fetch(missed, options, load)).await;
-        fetched.map_err(LoadError::from)
+        let fetched = self.engine.fetch(missed, options, Manner::DATED, || load);
+        Box::pin(fetched).await.map_err(LoadError::from)
     }
 
     /// Gets the values of many keys, and loads all that are missing at once.
@@ -1049,7 +1051,7 @@ impl AsyncCache {
     }
 
     #[doc(hidden)]
-    pub fn __engine(&self) -> &Engine {
+    pub fn __engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 }

@@ -2,13 +2,13 @@
 
 #![allow(missing_docs, missing_debug_implementations)]
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::{Local, Value};
+use crate::{Error, LoadContext, Local, Value};
 
 pub use crate::backend::{Backend, Runner};
 pub use crate::circuit::{Attempt, Backoff, Circuit, Opens};
@@ -19,7 +19,9 @@ pub use crate::policies::Policies;
 pub use crate::settings::Settings;
 pub use crate::ttl::parse_duration;
 pub use crate::url::{CacheUrl, percent_decode};
-pub use crate::{AsyncCacheable, CacheKey, Cacheable, KeyWriter, Options, Result, Ttl, key_text};
+pub use crate::{
+    AsyncCacheable, CacheKey, Cacheable, KeyWriter, Options, RefreshAhead, Result, Ttl, key_text,
+};
 pub use std::any::type_name_of_val;
 pub use std::time::Duration;
 
@@ -37,7 +39,7 @@ impl<R> Returns<R> {
 }
 
 /// What a return type holds.
-pub trait Shape {
+pub trait Shape: Copy {
     type Output;
     type Value;
     type Error: Send + Sync + 'static;
@@ -48,6 +50,14 @@ pub trait Shape {
 }
 
 pub struct Plain<R>(PhantomData<fn() -> R>);
+
+impl<R> Copy for Plain<R> {}
+
+impl<R> Clone for Plain<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 
 impl<R> Shape for Plain<R> {
     type Output = R;
@@ -69,6 +79,14 @@ impl<R> Shape for Plain<R> {
 }
 
 pub struct Fallible<V, E>(PhantomData<fn() -> (V, E)>);
+
+impl<V, E> Copy for Fallible<V, E> {}
+
+impl<V, E> Clone for Fallible<V, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 
 impl<V, E: Send + Sync + 'static> Shape for Fallible<V, E> {
     type Output = Result<V, E>;
@@ -133,8 +151,57 @@ impl<S: Shape> ShareNothing<S::Error> for &S {
     }
 }
 
+/// How an error of the cache becomes one of the function: where it can be.
+/// To be called as `(&shape).convert()`, with `ConvertError` and `ConvertNothing` in scope.
+pub struct Convert<E>(Option<fn(Error) -> E>);
+
+pub trait ConvertError<E> {
+    fn convert(&self) -> Convert<E>;
+}
+
+impl<V, E: From<Error>> ConvertError<E> for Fallible<V, E> {
+    fn convert(&self) -> Convert<E> {
+        Convert(Some(E::from))
+    }
+}
+
+pub trait ConvertNothing<E> {
+    fn convert(&self) -> Convert<E>;
+}
+
+impl<S: Shape> ConvertNothing<S::Error> for &S {
+    fn convert(&self) -> Convert<S::Error> {
+        Convert(None)
+    }
+}
+
+/// What `hard_timeout` asks of a function.
+#[diagnostic::on_unimplemented(
+    message = "`hard_timeout` needs a function that returns a `Result`",
+    label = "there is no error to return",
+    note = "`soft_timeout` with `stale_for` returns something older instead of an error"
+)]
+pub trait TimesOut: Shape {}
+
+impl<V, E: FromCache + Send + Sync + 'static> TimesOut for Fallible<V, E> {}
+
+/// What it asks of the function's error.
+#[diagnostic::on_unimplemented(
+    message = "`hard_timeout` needs an error that can say so, and `{Self}` is not `From<cacheio::Error>`",
+    label = "cannot be made of a `cacheio::Error`",
+    note = "write `impl From<cacheio::Error> for {Self}`, or return an error that is made of any, such as `anyhow::Error`"
+)]
+pub trait FromCache {}
+
+#[diagnostic::do_not_recommend]
+impl<E: From<Error>> FromCache for E {}
+
+pub fn hard_timeout<S: TimesOut>(_: S, timeout: Duration) -> Duration {
+    timeout
+}
+
 /// How a function's values are kept.
-pub trait Keeping<V> {
+pub trait Keeping<V>: Copy {
     type Kept: Value;
 
     fn keep(value: V) -> Self::Kept;
@@ -145,6 +212,7 @@ pub trait Keeping<V> {
 }
 
 /// In a cache that may stand on a server.
+#[derive(Clone, Copy)]
 pub struct AsValue;
 
 impl<V: Value> Keeping<V> for AsValue {
@@ -161,6 +229,7 @@ impl<V: Value> Keeping<V> for AsValue {
 }
 
 /// In the function's own memory: needs no serde.
+#[derive(Clone, Copy)]
 pub struct InProcess;
 
 impl<V: Clone + Send + Sync + 'static> Keeping<V> for InProcess {
@@ -342,67 +411,125 @@ pub fn lookup<S: Shape, K: Keeping<S::Value>>(
 }
 
 /// A function's value, by its body.
-pub async fn load<S: Shape, K: Keeping<S::Value>, F: Future<Output = S::Output>>(
+pub async fn load<S: Shape, K: Keeping<S::Value>, F: Load<S, K>>(
     engine: &Engine,
     _: &S,
     _: &K,
     missed: Missed,
-    call: Call<S::Error, impl FnOnce(&S::Value) -> bool>,
-    body: impl FnOnce() -> F,
+    call: Call<S::Error>,
+    loader: impl FnOnce() -> F,
 ) -> S::Output {
-    let manner = call.share.manner();
-    let loader = || loader::<S, K, F>(call.keep, body);
-    let loaded = engine.load(missed, &call.options, manner, loader).await;
-    output::<S, K>(loaded, &call.share)
+    let loaded = engine.load(missed, &call.options, call.manner(), loader);
+    call.output::<S, K>(loaded.await)
 }
 
-/// A function's value, by its body, whatever the cache has.
-pub async fn refresh<S: Shape, K: Keeping<S::Value>, F: Future<Output = S::Output>>(
-    engine: &Engine,
+/// A function's value, by its body, which may go on when its caller has left.
+///
+/// `prepare` copies what the caller lends.
+pub async fn fetch<S: Shape, K: Keeping<S::Value>, F: Load<S, K> + Send + 'static, L>(
+    engine: &Arc<Engine>,
     _: &S,
     _: &K,
-    key: impl CacheKey,
-    call: Call<S::Error, impl FnOnce(&S::Value) -> bool>,
-    body: impl FnOnce() -> F,
-) -> S::Output {
-    let manner = call.share.manner();
-    let loader = || loader::<S, K, F>(call.keep, body);
-    let loaded = engine.refresh(key, &call.options, manner, loader).await;
-    output::<S, K>(loaded, &call.share)
+    missed: Missed,
+    call: Call<S::Error>,
+    prepare: impl FnOnce() -> L,
+) -> S::Output
+where
+    L: FnOnce() -> F + Send + 'static,
+{
+    let prepare = || {
+        let loader = prepare();
+        |context: LoadContext<K::Kept>| async move {
+            let Loaded { value, ttl } = loader().await?;
+            if let Some(ttl) = ttl {
+                context.ttl(ttl);
+            }
+            Ok(value)
+        }
+    };
+    let fetched = engine.fetch(missed, call.options.clone(), call.manner(), prepare);
+    call.output::<S, K>(fetched.await.map(|fetched| fetched.value))
 }
 
 /// What a miss needs, beyond the body.
-pub struct Call<E, P> {
+pub struct Call<E> {
     pub options: Options,
     pub share: Share<E>,
-    /// Whether to store a value.
-    pub keep: P,
+    pub convert: Convert<E>,
 }
 
-// Which values to store.
-
-pub fn keep_all<S: Shape>(_: &S) -> impl FnOnce(&S::Value) -> bool + use<S> {
-    |_| true
+/// What a loader gives.
+pub trait Load<S: Shape, K: Keeping<S::Value>>:
+    Future<Output = Result<Loaded<K::Kept>, S::Error>>
+{
 }
 
-pub fn keep_some<S: Shape<Value: Optional>>(_: &S) -> impl FnOnce(&S::Value) -> bool + use<S> {
-    |value| value.is_some()
+impl<S: Shape, K: Keeping<S::Value>, F> Load<S, K> for F where
+    F: Future<Output = Result<Loaded<K::Kept>, S::Error>>
+{
 }
 
-pub fn keep_if<S: Shape, P: FnOnce(&S::Value) -> bool>(_: &S, keep: P) -> P {
-    keep
+/// A function's body as a loader; `keep` says for how long, if not for as long as the call says.
+pub async fn loader<S: Shape, K: Keeping<S::Value>, F: Future<Output = S::Output>>(
+    _: S,
+    _: K,
+    keep: impl FnOnce(&S::Value) -> Option<Ttl>,
+    body: impl FnOnce() -> F,
+) -> Result<Loaded<K::Kept>, S::Error> {
+    let value = S::split(body().await)?;
+    let ttl = keep(&value);
+    Ok(Loaded {
+        value: K::keep(value),
+        ttl,
+    })
+}
+
+/// A function's body as the future that [`loader`] takes.
+pub fn at_once<R>(body: impl FnOnce() -> R) -> impl FnOnce() -> Ready<R> {
+    || ready(body())
+}
+
+// For how long to keep which values.
+
+/// Not at all.
+const NOT: Ttl = Ttl::After(Duration::ZERO);
+
+pub fn keep_all<S: Shape>(_: S) -> impl FnOnce(&S::Value) -> Option<Ttl> + use<S> {
+    |_| None
+}
+
+pub fn keep_some<S: Shape<Value: Optional>>(
+    _: S,
+    none: impl Into<Ttl>,
+) -> impl FnOnce(&S::Value) -> Option<Ttl> {
+    let none = none.into();
+    move |value| (!value.is_some()).then_some(none)
+}
+
+pub fn keep_if<S: Shape, P: FnOnce(&S::Value) -> bool>(
+    _: S,
+    keep: P,
+) -> impl FnOnce(&S::Value) -> Option<Ttl> + use<S, P> {
+    |value| (!keep(value)).then_some(NOT)
 }
 
 pub fn keep_some_if<S: Shape<Value: Optional>, P: FnOnce(&S::Value) -> bool>(
-    _: &S,
+    _: S,
+    none: impl Into<Ttl>,
     keep: P,
-) -> impl FnOnce(&S::Value) -> bool + use<S, P> {
-    |value| value.is_some() && keep(value)
+) -> impl FnOnce(&S::Value) -> Option<Ttl> {
+    let none = none.into();
+    move |value| match value.is_some() {
+        // It need not know what to say of none, if none is kept.
+        false if none == NOT => Some(NOT),
+        _ if !keep(value) => Some(NOT),
+        is_some => (!is_some).then_some(none),
+    }
 }
 
 /// A value that may be none.
 #[diagnostic::on_unimplemented(
-    message = "`cache_none` is for functions that return an `Option<T>` or a `Result<Option<T>, E>`",
+    message = "`cache_none` and `ttl_none` are for functions that return an `Option<T>` or a `Result<Option<T>, E>`",
     label = "this is no `Option`",
     note = "to leave out other values, write `cache_if = |value| …`"
 )]
@@ -416,49 +543,75 @@ impl<T> Optional for Option<T> {
     }
 }
 
-/// A function's body as the future that [`load`] takes.
-pub fn at_once<R>(body: impl FnOnce() -> R) -> impl FnOnce() -> Ready<R> {
-    || ready(body())
-}
+/// What a caller lends, copied for a body that may go on when it has left.
+pub struct Copied<T: Outlive + ?Sized>(T::Copy);
 
-async fn loader<S: Shape, K: Keeping<S::Value>, F: Future<Output = S::Output>>(
-    keep: impl FnOnce(&S::Value) -> bool,
-    body: impl FnOnce() -> F,
-) -> Result<Loaded<K::Kept>, S::Error> {
-    let value = S::split(body().await)?;
-    let ttl = (!keep(&value)).then_some(Ttl::After(Duration::ZERO));
-    Ok(Loaded {
-        value: K::keep(value),
-        ttl,
-    })
-}
+impl<T: Outlive + ?Sized> Copied<T> {
+    pub fn of(lent: &T) -> Self {
+        Self(lent.copy())
+    }
 
-fn output<S: Shape, K: Keeping<S::Value>>(
-    loaded: Result<K::Kept, Failure<S::Error>>,
-    share: &Share<S::Error>,
-) -> S::Output {
-    match loaded {
-        Ok(kept) => S::value(K::give(kept)),
-        Err(Failure::Own(error)) => S::error(error),
-        Err(Failure::Load(error)) => S::error(match (Arc::try_unwrap(error), share.0) {
-            (Ok(error), _) => error,
-            (Err(error), Some(clone)) => clone(&error),
-            (Err(_), None) => unreachable!("errors are shared only where they can be cloned"),
-        }),
-        Err(Failure::Reentrant(error) | Failure::TimedOut(error)) => panic!("cacheio: {error}"),
+    pub fn lend(&self) -> &T {
+        self.0.borrow()
     }
 }
 
-impl<E> Share<E> {
+/// What can be copied so.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be copied for a body that may go on when its caller has left",
+    label = "not `Clone + Send + Sync + 'static`",
+    note = "with `refresh_ahead`, `soft_timeout`, `hard_timeout` or `max_load`, the body gets copies of what is \
+            lent to the function: derive `Clone`, lend an `Arc`, or take the argument by value"
+)]
+pub trait Outlive {
+    type Copy: Borrow<Self> + Send + Sync + 'static;
+
+    fn copy(&self) -> Self::Copy;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: ToOwned<Owned: Send + Sync + 'static> + ?Sized> Outlive for T {
+    type Copy = T::Owned;
+
+    fn copy(&self) -> T::Owned {
+        self.to_owned()
+    }
+}
+
+/// Whether one is longer than the other; to be asked when the program is compiled.
+pub const fn is_longer(one: Duration, other: Duration) -> bool {
+    one.as_nanos() > other.as_nanos()
+}
+
+impl<E> Call<E> {
     fn manner(&self) -> Manner {
         Manner {
-            sharing: match self.0 {
+            sharing: match self.share.0 {
                 Some(_) => Sharing::Shared,
                 None => Sharing::Alone,
             },
-            // The error of a function cannot say so.
-            times_out: false,
+            times_out: self.convert.0.is_some(),
+            dated: false,
         }
+    }
+
+    fn output<S: Shape<Error = E>, K: Keeping<S::Value>>(
+        &self,
+        loaded: Result<K::Kept, Failure<E>>,
+    ) -> S::Output {
+        S::error(match loaded {
+            Ok(kept) => return S::value(K::give(kept)),
+            Err(Failure::Own(error)) => error,
+            Err(Failure::Load(error)) => match (Arc::try_unwrap(error), self.share.0) {
+                (Ok(error), _) => error,
+                (Err(error), Some(clone)) => clone(&error),
+                (Err(_), None) => unreachable!("errors are shared only where they can be cloned"),
+            },
+            Err(Failure::Reentrant(error) | Failure::TimedOut(error)) => match self.convert.0 {
+                Some(convert) => convert(error),
+                None => panic!("cacheio: {error}"),
+            },
+        })
     }
 }
 

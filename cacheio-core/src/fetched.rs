@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Ttl;
 
-/// A value, and where it came from: what `fetch` answers.
+/// A value, and where it came from: what `fetch_entry` answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fetched<V> {
@@ -14,7 +14,7 @@ pub struct Fetched<V> {
     /// Where it came from.
     pub source: Source,
     /// How long ago it was made; none where that is not known: of what was stored by other means
-    /// than `fetch`, without `stale_for` or `refresh_ahead`.
+    /// than `fetch_entry`, without `stale_for` or `refresh_ahead`.
     pub age: Option<Duration>,
 }
 

@@ -4,19 +4,30 @@ use proc_macro2::Span;
 use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
-use syn::{Error, Expr, ExprLit, Ident, Lit, LitBool, LitStr, Path, Result, Token, parenthesized};
+use syn::{
+    Error, Expr, ExprLit, Ident, Lit, LitBool, LitInt, LitStr, Path, Result, Token, parenthesized,
+};
 
-const KNOWN: &str = "`key`, `ttl`, `jitter`, `stale_for`, `retry_after`, `tags`, `cache`, `capacity`, \
-                     `skip`, `cache_none`, `cache_if`, `companions` and `crate`";
+const KNOWN: &str = "`key`, `ttl`, `ttl_none`, `jitter`, `stale_for`, `retry_after`, `refresh_ahead`, \
+                     `soft_timeout`, `hard_timeout`, `max_load`, `tags`, `cache`, `capacity`, `skip`, \
+                     `cache_none`, `cache_if`, `companions` and `crate`";
+
+/// Those with which a body may go on when its caller has left.
+const BEHIND: [&str; 4] = ["refresh_ahead", "soft_timeout", "hard_timeout", "max_load"];
 
 /// What stands in the parentheses of `#[cached(…)]`.
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) key: Option<KeyArg>,
     pub(crate) ttl: Option<DurationArg>,
+    pub(crate) ttl_none: Option<DurationArg>,
     pub(crate) jitter: Option<Expr>,
     pub(crate) stale_for: Option<DurationArg>,
     pub(crate) retry_after: Option<DurationArg>,
+    pub(crate) refresh_ahead: Option<RefreshArg>,
+    pub(crate) soft_timeout: Option<DurationArg>,
+    pub(crate) hard_timeout: Option<DurationArg>,
+    pub(crate) max_load: Option<DurationArg>,
     pub(crate) tags: Option<Expr>,
     pub(crate) cache: Option<Expr>,
     pub(crate) capacity: Option<(Ident, Expr)>,
@@ -26,6 +37,8 @@ pub(crate) struct Args {
     pub(crate) cache_if: Option<Expr>,
     pub(crate) companions: Option<Span>,
     pub(crate) path: Option<Path>,
+    /// The names of all that is there.
+    named: Vec<Ident>,
 }
 
 pub(crate) enum KeyArg {
@@ -33,8 +46,13 @@ pub(crate) enum KeyArg {
     Expression(Expr),
 }
 
+pub(crate) enum RefreshArg {
+    XFetch,
+    Expression(Expr),
+}
+
 pub(crate) enum DurationArg {
-    Seconds(u64),
+    Seconds(LitInt),
     Text(LitStr),
     Expression(Expr),
 }
@@ -42,22 +60,21 @@ pub(crate) enum DurationArg {
 impl Parse for Args {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         let mut args = Self::default();
-        let mut seen: Vec<Ident> = Vec::new();
         while !input.is_empty() {
             let name = argument_name(input)?;
-            if seen.contains(&name) {
+            if args.named.contains(&name) {
                 return Err(Error::new(
                     name.span(),
                     format!("`{name}` stands here twice"),
                 ));
             }
             args.parse_argument(&name, input)?;
-            seen.push(name);
+            args.named.push(name);
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
             }
         }
-        args.check(&seen)?;
+        args.check()?;
         Ok(args)
     }
 }
@@ -76,9 +93,16 @@ impl Args {
         match name.to_string().as_str() {
             "key" => self.key = Some(KeyArg::from(value::<Expr>(name, "\"user:{id}\"", input)?)),
             "ttl" => self.ttl = Some(DurationArg::of(name, "60", input)?),
+            "ttl_none" => self.ttl_none = Some(DurationArg::of(name, "\"10s\"", input)?),
             "jitter" => self.jitter = Some(jitter(value(name, "0.1", input)?)?),
             "stale_for" => self.stale_for = Some(DurationArg::of(name, "\"1h\"", input)?),
             "retry_after" => self.retry_after = Some(DurationArg::of(name, "\"30s\"", input)?),
+            "refresh_ahead" => {
+                self.refresh_ahead = Some(RefreshArg::new(value(name, "0.8", input)?)?);
+            }
+            "soft_timeout" => self.soft_timeout = Some(DurationArg::of(name, "\"100ms\"", input)?),
+            "hard_timeout" => self.hard_timeout = Some(DurationArg::of(name, "\"2s\"", input)?),
+            "max_load" => self.max_load = Some(DurationArg::of(name, "\"30s\"", input)?),
             "tags" => self.tags = Some(value(name, "[\"users\"]", input)?),
             "cache" => self.cache = Some(value(name, "self.users", input)?),
             "capacity" => {
@@ -123,8 +147,18 @@ impl Args {
         Ok(())
     }
 
-    fn check(&self, seen: &[Ident]) -> Result<()> {
-        let at = |name: &str| seen.iter().find(|seen| *seen == name);
+    /// The name of an argument, if it is there.
+    fn at(&self, name: &str) -> Option<&Ident> {
+        self.named.iter().find(|named| *named == name)
+    }
+
+    /// The argument with which the body may go on when its caller has left.
+    pub(crate) fn behind(&self) -> Option<&Ident> {
+        BEHIND.iter().find_map(|name| self.at(name))
+    }
+
+    fn check(&self) -> Result<()> {
+        let at = |name| self.at(name);
         if let (Some(_), Some(skip)) = (at("key"), at("skip")) {
             let message =
                 "`skip` is for the key of all arguments: what `key` does not name does not count";
@@ -135,7 +169,32 @@ impl Args {
                 "the cache that `cache` names has its own capacity: say it where that is built";
             return Err(Error::new(capacity.span(), message));
         }
+        if let (Some(ttl), Some(_)) = (at("ttl_none"), self.skip_none) {
+            let message = "`cache_none = false` stores no `None` that could have a TTL: leave one of \
+                           the two out";
+            return Err(Error::new(ttl.span(), message));
+        }
         Ok(())
+    }
+
+    /// The same for a function with a cache of its own, which has no other settings than these.
+    pub(crate) fn check_alone(&self) -> Result<()> {
+        if self.stale_for.is_some() {
+            return Ok(());
+        }
+        if let Some(soft_timeout) = self.at("soft_timeout") {
+            let message = "`soft_timeout` needs `stale_for`: when it is over, something stale is \
+                           returned; add `stale_for`, or write `hard_timeout` for an error instead";
+            return Err(Error::new(soft_timeout.span(), message));
+        }
+        match self.at("retry_after") {
+            Some(retry_after) if self.refresh_ahead.is_none() => {
+                let message = "`retry_after` needs `stale_for` or `refresh_ahead`: it is how long a \
+                               body that failed is not run again, while something older is returned";
+                Err(Error::new(retry_after.span(), message))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -182,6 +241,11 @@ impl From<Expr> for KeyArg {
 }
 
 impl DurationArg {
+    /// Whether it can be known when the program is compiled.
+    pub(crate) fn is_known(&self) -> bool {
+        !matches!(self, Self::Expression(_))
+    }
+
     fn of(name: &Ident, example: &str, input: ParseStream<'_>) -> Result<Self> {
         let value: Expr = value(name, example, input)?;
         let what = match name.to_string().as_str() {
@@ -197,7 +261,9 @@ impl DurationArg {
                     seconds.span(),
                     "a TTL of 0 stores nothing: leave it out for the cache's default",
                 )),
-                Ok(number) if seconds.suffix().is_empty() => Ok(Self::Seconds(number)),
+                Ok::<u64, _>(_) if seconds.suffix().is_empty() => {
+                    Ok(Self::Seconds(seconds.clone()))
+                }
                 _ => Err(Error::new(seconds.span(), expected)),
             },
             Some(Lit::Str(text)) => Ok(Self::Text(text.clone())),
@@ -209,6 +275,30 @@ impl DurationArg {
                 _ => Ok(Self::Expression(value)),
             },
         }
+    }
+}
+
+impl RefreshArg {
+    fn new(value: Expr) -> Result<Self> {
+        match literal(&value) {
+            Some(Lit::Str(text)) if text.value() == "xfetch" => return Ok(Self::XFetch),
+            Some(Lit::Float(fraction)) => {
+                let fraction = fraction.base10_parse::<f64>();
+                if fraction.is_ok_and(|fraction| fraction > 0.0 && fraction < 1.0) {
+                    return Ok(Self::Expression(value));
+                }
+            }
+            Some(_) => {}
+            None => match &value {
+                Expr::Unary(unary) if literal(&unary.expr).is_some() => {}
+                _ => return Ok(Self::Expression(value)),
+            },
+        }
+        Err(Error::new_spanned(
+            value,
+            "`refresh_ahead` is the fraction of the TTL after which the body is run anew: a number \
+             between 0.0 and 1.0, such as 0.8; or \"xfetch\", or a `RefreshAhead`",
+        ))
     }
 }
 

@@ -7,9 +7,10 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Error, Expr, Ident, Result, ReturnType};
 
-use crate::attr::{Args, DurationArg};
+use crate::attr::{Args, DurationArg, RefreshArg};
 use crate::function::{Function, Kind};
 use crate::key::{Key, KeyCode};
+use crate::outlive::Lent;
 use crate::path::{self, Face, private, respanned, shown_at};
 
 static EXPANSIONS: AtomicUsize = AtomicUsize::new(0);
@@ -28,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) key: Key,
     pub(crate) private: TokenStream,
     pub(crate) face: &'static Face,
+    /// What the body is lent, if it may go on when its caller has left.
+    lent: Option<Lent>,
     /// Which of the expansions in its crate it is.
     number: usize,
 }
@@ -78,12 +81,20 @@ impl Plan {
         if matches!(key, Key::Arguments { .. }) {
             function.name_arguments();
         }
+        if args.cache.is_none() && function.receiver().is_none() {
+            args.check_alone()?;
+        }
+        let lent = match args.behind().cloned() {
+            Some(setting) => Some(function.outlive(&setting, &mut args.cache_if)?),
+            None => None,
+        };
         Ok(Self {
             function,
             args,
             key,
             private,
             face,
+            lent,
             number: EXPANSIONS.fetch_add(1, Ordering::Relaxed),
         })
     }
@@ -121,7 +132,7 @@ impl Plan {
         let here = respanned(private, span);
         let lookup = quote_spanned!(span=> #here::lookup);
         let held = self.held();
-        let load = self.awaited(&quote!(#private::load), &quote!(__cacheio_missed));
+        let load = self.awaited(&self.options());
         Ok(self.in_block(&quote! {
             #shape
             let (__cacheio_missed, __cacheio_cache) = {
@@ -141,18 +152,20 @@ impl Plan {
 
     /// The body of a function that runs the original's in any case.
     pub(crate) fn refresh(&self, inside: &Ident) -> Result<TokenStream> {
-        let Self { private, .. } = self;
+        let Self { private, face, .. } = self;
         let KeyCode { setup, key } = self.key_code(inside, self.function.is_async())?;
         let shape = self.shape();
         let cache = self.cache();
         let held = self.held();
-        let refresh = self.awaited(&quote!(#private::refresh), &quote!(__cacheio_key));
+        let engine = face.ident(face.engine);
+        let options = self.options();
+        let refresh = self.awaited(&quote!(#options.force_refresh()));
         Ok(self.in_block(&quote! {
             #shape
-            let (__cacheio_key, __cacheio_cache) = {
+            let (__cacheio_missed, __cacheio_cache) = {
                 #cache
                 #setup
-                (#private::key_text(#key), #held)
+                (#private::#engine(__cacheio_cache).missed(#key), #held)
             };
             #refresh
         }))
@@ -226,8 +239,8 @@ impl Plan {
         }
     }
 
-    /// Runs the body by `load` or `refresh`, to the end.
-    fn awaited(&self, run: &TokenStream, what: &TokenStream) -> TokenStream {
+    /// Runs the body to the end, or as far as the caller waits.
+    fn awaited(&self, options: &TokenStream) -> TokenStream {
         let Self { private, face, .. } = self;
         let engine = face.ident(face.engine);
         let cache = if self.is_own() {
@@ -235,10 +248,74 @@ impl Plan {
         } else {
             quote!(&__cacheio_cache)
         };
-        let options = self.options();
-        let keep = self.keep();
+        let checks = self.checks();
+        let (how, loader) = self.loader();
+        let call = quote! {
+            #private::#how(
+                #private::#engine(#cache),
+                &__cacheio_shape,
+                &__cacheio_keeping,
+                __cacheio_missed,
+                __cacheio_call,
+                #loader,
+            )
+        };
+        let call = match self.function.is_async() {
+            // On the heap, so that the future of a hit stays small.
+            true => quote!(::std::boxed::Box::pin(#call).await),
+            false => quote!(#private::now(#call)),
+        };
+        let ttl_none = self.args.ttl_none.as_ref().map(|ttl| {
+            let (span, ttl) = self.duration("ttl_none", ttl);
+            let ttl = quote_spanned!(span=> ::core::convert::Into::into(#ttl));
+            quote!(let __cacheio_ttl_none: #private::Ttl = #ttl;)
+        });
+        quote! {
+            #checks
+            #ttl_none
+            let __cacheio_call = #private::Call {
+                options: #options,
+                share: {
+                    #[allow(unused_imports)]
+                    use #private::{ShareCloned as _, ShareNothing as _};
+                    (&__cacheio_shape).share()
+                },
+                convert: {
+                    #[allow(unused_imports)]
+                    use #private::{ConvertError as _, ConvertNothing as _};
+                    (&__cacheio_shape).convert()
+                },
+            };
+            #call
+        }
+    }
+
+    /// What runs a loader, and the loader: the body, in its caller or behind it.
+    fn loader(&self) -> (Ident, TokenStream) {
+        let private = &self.private;
+        let (keep, body) = (self.keep(), self.body());
+        let loader = quote!(#private::loader(__cacheio_shape, __cacheio_keeping, #keep, #body));
+        let Some(lent) = &self.lent else {
+            return (format_ident!("load"), quote!(|| #loader));
+        };
+        let (copies, loans) = (lent.copies(private), lent.loans(private));
+        let loader = quote! {
+            move || {
+                #copies
+                move || async move {
+                    #loans
+                    #loader.await
+                }
+            }
+        };
+        (format_ident!("fetch"), loader)
+    }
+
+    /// The body, as a function of nothing that gives a future.
+    fn body(&self) -> TokenStream {
+        let private = &self.private;
         let Function { output, body, .. } = &self.function;
-        let body = match (&self.function.kind, &self.function.sig.output) {
+        match (&self.function.kind, &self.function.sig.output) {
             (Kind::Sync, ReturnType::Default) => quote!(#private::at_once(move || #body)),
             (Kind::Sync, _) => quote!(#private::at_once(move || -> #output #body)),
             // `#[async_trait]` did already what follows.
@@ -257,57 +334,60 @@ impl Plan {
                     __cacheio_output
                 }
             },
-        };
-        let call = quote! {
-            #run(
-                #private::#engine(#cache),
-                &__cacheio_shape,
-                &__cacheio_keeping,
-                #what,
-                __cacheio_call,
-                #body,
-            )
-        };
-        let call = match self.function.is_async() {
-            // On the heap, so that the future of a hit stays small.
-            true => quote!(::std::boxed::Box::pin(#call).await),
-            false => quote!(#private::now(#call)),
-        };
-        quote! {
-            let __cacheio_call = #private::Call {
-                options: #options,
-                share: {
-                    #[allow(unused_imports)]
-                    use #private::{ShareCloned as _, ShareNothing as _};
-                    (&__cacheio_shape).share()
-                },
-                keep: #keep,
-            };
-            #call
         }
     }
 
     fn options(&self) -> TokenStream {
         let private = &self.private;
-        let mut options = match &self.args.ttl {
+        let Args {
+            ttl,
+            jitter,
+            stale_for,
+            retry_after,
+            refresh_ahead,
+            soft_timeout,
+            hard_timeout,
+            max_load,
+            tags,
+            ..
+        } = &self.args;
+        let mut options = match ttl {
             None => quote!(#private::Options::new()),
             Some(ttl) => {
-                let (span, ttl) = self.duration("TTL", ttl);
+                let (span, ttl) = self.duration("ttl", ttl);
                 quote_spanned!(span=> #private::Options::ttl(#ttl))
             }
         };
-        if let Some(jitter) = &self.args.jitter {
+        if let Some(jitter) = jitter {
             options = quote_spanned!(shown_at(jitter.span())=> #options.jitter(#jitter));
         }
-        if let Some(stale_for) = &self.args.stale_for {
-            let (span, stale_for) = self.duration("STALE_FOR", stale_for);
-            options = quote_spanned!(span=> #options.stale_for(#stale_for));
+        options = match refresh_ahead {
+            None => options,
+            Some(RefreshArg::XFetch) => {
+                quote!(#options.refresh_ahead(#private::RefreshAhead::XFETCH))
+            }
+            Some(RefreshArg::Expression(ahead)) => {
+                quote_spanned!(shown_at(ahead.span())=> #options.refresh_ahead(#ahead))
+            }
+        };
+        let durations = [
+            ("stale_for", stale_for),
+            ("retry_after", retry_after),
+            ("soft_timeout", soft_timeout),
+            ("hard_timeout", hard_timeout),
+            ("max_load", max_load),
+        ];
+        for (name, duration) in durations {
+            let Some(duration) = duration else { continue };
+            let (span, mut duration) = self.duration(name, duration);
+            if name == "hard_timeout" {
+                duration =
+                    quote_spanned!(span=> #private::hard_timeout(__cacheio_shape, #duration));
+            }
+            let setter = Ident::new(name, span);
+            options = quote_spanned!(span=> #options.#setter(#duration));
         }
-        if let Some(retry_after) = &self.args.retry_after {
-            let (span, retry_after) = self.duration("RETRY_AFTER", retry_after);
-            options = quote_spanned!(span=> #options.retry_after(#retry_after));
-        }
-        match &self.args.tags {
+        match tags {
             None => options,
             // One by one, since they may be of different types.
             Some(Expr::Array(tags)) => {
@@ -318,17 +398,47 @@ impl Plan {
         }
     }
 
+    /// Stops the compiler where durations that are known do not fit together.
+    fn checks(&self) -> TokenStream {
+        let private = &self.private;
+        let known = |name: &'static str, duration: &Option<DurationArg>| {
+            let duration = duration.as_ref().filter(|duration| duration.is_known())?;
+            let (span, duration) = self.duration(name, duration);
+            Some((name, span, duration))
+        };
+        let soft = known("soft_timeout", &self.args.soft_timeout);
+        let hard = known("hard_timeout", &self.args.hard_timeout);
+        let load = known("max_load", &self.args.max_load);
+        let zero = [&hard, &load].into_iter().flatten();
+        let zero = zero.map(|(name, span, duration)| {
+            let message = format!("a {name} of zero would let no body come to its end");
+            quote_spanned! {*span=>
+                const _: () = if #private::Duration::is_zero(&#duration) { ::core::panic!(#message) };
+            }
+        });
+        let order = [(&soft, &hard), (&soft, &load), (&hard, &load)];
+        let order = order.into_iter().filter_map(|(first, second)| {
+            let (first, span, duration) = first.as_ref()?;
+            let (second, _, other) = second.as_ref()?;
+            let message = format!("{first} is longer than {second}, and so would never be over");
+            Some(quote_spanned! {*span=>
+                const _: () = if #private::is_longer(#duration, #other) { ::core::panic!(#message) };
+            })
+        });
+        quote!(#(#zero)* #(#order)*)
+    }
+
     /// A duration as an expression, and where to show what is wrong with it.
     fn duration(&self, name: &str, duration: &DurationArg) -> (Span, TokenStream) {
         let private = &self.private;
         match duration {
             DurationArg::Seconds(seconds) => (
-                Span::call_site(),
+                shown_at(seconds.span()),
                 quote!(#private::Duration::from_secs(#seconds)),
             ),
             // In a constant, so that it is checked when the program is, also in what is generic.
             DurationArg::Text(text) => {
-                let constant = format_ident!("__CACHEIO_{name}");
+                let constant = format_ident!("__CACHEIO_{}", name.to_uppercase());
                 let checked = quote_spanned! {text.span()=> {
                     const #constant: #private::Duration = match #private::parse_duration(#text) {
                         ::core::result::Result::Ok(duration) => duration,
@@ -346,16 +456,21 @@ impl Plan {
 
     fn keep(&self) -> TokenStream {
         let private = &self.private;
-        match (self.args.skip_none, &self.args.cache_if) {
-            (None, None) => quote!(#private::keep_all(&__cacheio_shape)),
-            (Some(span), None) => {
-                quote_spanned!(shown_at(span)=> #private::keep_some(&__cacheio_shape))
+        let none = match (&self.args.ttl_none, self.args.skip_none) {
+            (Some(ttl), _) => Some((self.duration("ttl_none", ttl).0, quote!(__cacheio_ttl_none))),
+            (None, Some(span)) => Some((shown_at(span), quote!(#private::Duration::ZERO))),
+            (None, None) => None,
+        };
+        match (none, &self.args.cache_if) {
+            (None, None) => quote!(#private::keep_all(__cacheio_shape)),
+            (Some((span, none)), None) => {
+                quote_spanned!(span=> #private::keep_some(__cacheio_shape, #none))
             }
             (None, Some(keep)) => {
-                quote_spanned!(shown_at(keep.span())=> #private::keep_if(&__cacheio_shape, #keep))
+                quote_spanned!(shown_at(keep.span())=> #private::keep_if(__cacheio_shape, #keep))
             }
-            (Some(span), Some(keep)) => {
-                quote_spanned!(shown_at(span)=> #private::keep_some_if(&__cacheio_shape, #keep))
+            (Some((span, none)), Some(keep)) => {
+                quote_spanned!(span=> #private::keep_some_if(__cacheio_shape, #none, #keep))
             }
         }
     }

@@ -201,29 +201,41 @@ fn check(sig: &Signature) -> Result<()> {
 
 /// Refuses what no cache could give out again.
 fn check_output(output: &Type) -> Result<()> {
-    struct Borrows(Option<Error>);
-    impl Borrows {
-        fn refuse(&mut self, span: Span) {
-            let message = "a cached value outlives the call, so it cannot borrow from the arguments: return an \
-                           owned one, such as `String` for `&str`";
-            self.0.get_or_insert_with(|| Error::new(span, message));
+    struct Unnamed(Option<Span>);
+    impl Visit<'_> for Unnamed {
+        fn visit_type_impl_trait(&mut self, ty: &syn::TypeImplTrait) {
+            self.0.get_or_insert(ty.impl_token.span);
         }
     }
-    impl Visit<'_> for Borrows {
-        fn visit_type_impl_trait(&mut self, ty: &syn::TypeImplTrait) {
-            let message = "`impl Trait` cannot be cached: name the type that the function returns";
-            self.0
-                .get_or_insert_with(|| Error::new(ty.impl_token.span, message));
+    let mut unnamed = Unnamed(None);
+    unnamed.visit_type(output);
+    if let Some(span) = unnamed.0 {
+        let message = "`impl Trait` cannot be cached: name the type that the function returns";
+        return Err(Error::new(span, message));
+    }
+    match borrow(output) {
+        Some(span) => {
+            let message = "a cached value outlives the call, so it cannot borrow from the arguments: return an \
+                           owned one, such as `String` for `&str`";
+            Err(Error::new(span, message))
         }
+        None => Ok(()),
+    }
+}
+
+/// Where a type borrows, as it is written.
+pub(crate) fn borrow(ty: &Type) -> Option<Span> {
+    struct Borrows(Option<Span>);
+    impl Visit<'_> for Borrows {
         fn visit_type_reference(&mut self, ty: &syn::TypeReference) {
             if ty.lifetime.is_none() {
-                self.refuse(ty.and_token.span);
+                self.0.get_or_insert(ty.and_token.span);
             }
             visit::visit_type_reference(self, ty);
         }
         fn visit_lifetime(&mut self, lifetime: &syn::Lifetime) {
             if lifetime.ident != "static" {
-                self.refuse(lifetime.span());
+                self.0.get_or_insert(lifetime.span());
             }
         }
         // The lifetimes in the types of functions, and those of `for<'a>`, are their own.
@@ -240,8 +252,8 @@ fn check_output(output: &Type) -> Result<()> {
         }
     }
     let mut borrows = Borrows(None);
-    borrows.visit_type(output);
-    borrows.0.map_or(Ok(()), Err)
+    borrows.visit_type(ty);
+    borrows.0
 }
 
 /// What `#[async_trait]` made of an `async fn`: its `Box::pin`, the block in it, its own return type.
@@ -305,14 +317,14 @@ fn is_future(ty: &Type) -> bool {
     }
 }
 
-fn last_segment(ty: &Type) -> Option<&PathSegment> {
+pub(crate) fn last_segment(ty: &Type) -> Option<&PathSegment> {
     match bare(ty) {
         Type::Path(ty) => ty.path.segments.last(),
         _ => None,
     }
 }
 
-fn argument(segment: &PathSegment) -> Option<&Type> {
+pub(crate) fn argument(segment: &PathSegment) -> Option<&Type> {
     let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
         return None;
     };
@@ -322,7 +334,7 @@ fn argument(segment: &PathSegment) -> Option<&Type> {
     })
 }
 
-fn bare(ty: &Type) -> &Type {
+pub(crate) fn bare(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => bare(&group.elem),
         Type::Paren(paren) => bare(&paren.elem),

@@ -6,6 +6,7 @@ mod derive;
 mod expand;
 mod function;
 mod key;
+mod outlive;
 mod path;
 mod template;
 
@@ -38,9 +39,13 @@ use proc_macro::TokenStream;
 /// The value; of a `Result`, under any alias, only what is `Ok`. Those who waited for a load that
 /// fails get its error if that is `Clone`; else each runs the body itself. Many errors of libraries
 /// are not `Clone` (`anyhow::Error`, `std::io::Error`): where a failing origin must not be asked by
-/// every waiter, let the function return `Arc<E>`, or an error of yours around one. In a cache that
-/// may stand on a server, values are `Serialize + DeserializeOwned + Clone + Send + Sync + 'static`; in the own
-/// cache of a function they need no serde.
+/// every waiter, let the function return `Arc<E>`, or an error of yours around one. What goes wrong
+/// in the cache itself, a timeout or a body that waits for its own key, becomes an error of the
+/// function where that is `From<cacheio::Error>`; elsewhere nothing times out, and such a body
+/// panics.
+///
+/// In a cache that may stand on a server, values are `Serialize + DeserializeOwned + Clone + Send +
+/// Sync + 'static`; in the own cache of a function they need no serde.
 ///
 /// # Arguments
 ///
@@ -55,10 +60,22 @@ use proc_macro::TokenStream;
 /// - `skip(request_id)`: arguments that do not count.
 /// - `ttl = 60` (seconds), `ttl = "5m"` (`ms`, `s`, `m`, `h`, `d`), or an expression of type
 ///   `Duration` or `Ttl`, which may use the arguments and is evaluated on a miss only.
+/// - `ttl_none = "10s"` (as `ttl`): another TTL for a result of `None` (or `Ok(None)`), which may be
+///   something that does not exist yet; zero does not store it.
 /// - `jitter = 0.1`: entries expire earlier, by a random part of this fraction of the TTL.
 /// - `stale_for = "1h"` (as `ttl`): for how long after its TTL a value is returned when the body,
-///   run anew, fails; nothing is tried again for `retry_after = "30s"`. The cache's own settings
-///   count where these are left out.
+///   run anew, fails; nothing is tried again for `retry_after = "30s"`.
+/// - `refresh_ahead = 0.8`: after this fraction of its TTL a value is loaded anew, behind the first
+///   caller that finds it due, while all go on reading; `"xfetch"`, or any `RefreshAhead`.
+/// - `soft_timeout = "100ms"` (as `ttl`, and so are the next two): how long a caller waits when
+///   there is something stale to return instead, by `stale_for`. The body goes on, and what it
+///   makes is stored.
+/// - `hard_timeout = "2s"`: how long a caller waits in any case; then the function fails, with an
+///   error that is made of a `cacheio::Error`: it returns a `Result` whose error is
+///   `From<cacheio::Error>`.
+/// - `max_load = "30s"`: how long the body may take until others run it for the same key. Who waits
+///   for it fails as after `hard_timeout`; in a function that has no such error, those who waited
+///   run the body, and who runs it waits on.
 /// - `tags = ["users", format!("team:{team}")]`: for `invalidate_tags`; evaluated on a miss only.
 /// - `cache = self.users`: the cache, as an expression: a `Cache` (`AsyncCache` for `async`
 ///   functions), a reference to one, an `Arc` or a `LazyLock` of one.
@@ -71,6 +88,31 @@ use proc_macro::TokenStream;
 ///   take the arguments that count. The body stands in `find` and in `find_refresh`: a `static` in
 ///   it exists twice.
 /// - `crate = path`: where `cacheio` is, for those who re-export it.
+///
+/// Where a setting is left out, that of the cache counts.
+///
+/// # Bodies that go on when their callers have left
+///
+/// With `refresh_ahead`, `soft_timeout`, `hard_timeout` or `max_load`, the body may run behind its
+/// caller: on a thread of the cache, or as a task of tokio. So it gets copies of what is lent to the
+/// function, and uses: a `String` for a `&str`, a `Vec<T>` for a `&[T]`, a clone for a `&T`, an
+/// `Option<&T>` and a `&self`; what is taken by value, such as an `Arc<Self>`, goes with it. All that
+/// is `Send + 'static`, as is what the body awaits, and there is no `&mut`; an `async` body of this
+/// kind cannot call itself. A hit copies nothing, nor does who waits for another's load. A type that is cloned for its methods is best one of handles: its caches and
+/// pools, which clone cheaply, and the rest in an `Arc`.
+///
+/// ```ignore
+/// #[derive(Clone, Cacheable)]
+/// struct UserService { cache: Cache, db: Pool }
+///
+/// impl UserService {
+///     #[cached(
+///         key = "user:{id}", ttl = "1m", stale_for = "1h", refresh_ahead = 0.8, jitter = 0.1,
+///         soft_timeout = "100ms", hard_timeout = "2s", max_load = "30s", ttl_none = "10s",
+///     )]
+///     fn find_user(&self, id: u64) -> anyhow::Result<Option<User>> { todo!() }
+/// }
+/// ```
 ///
 /// # Where it works
 ///

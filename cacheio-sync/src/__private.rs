@@ -2,13 +2,15 @@
 
 #![allow(missing_docs)]
 
+use std::sync::Arc;
+
 pub use cacheio_core::__private::*;
 
 pub use crate::Cache;
 
 /// The engine of what `cache = …` names.
 #[inline]
-pub fn engine(cache: &Cache) -> &Engine {
+pub fn engine(cache: &Cache) -> &Arc<Engine> {
     cache.__engine()
 }
 

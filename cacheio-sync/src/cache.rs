@@ -689,9 +689,9 @@ impl Cache {
             return Ok(V::from_stored(value));
         }
         let missed = self.engine.missed(&key);
-        let load = |context| async { load(context) };
-        let fetched = now(self.engine.fetch(missed, options, load))?;
-        Ok(fetched.value)
+        let load = || |context| async { load(context) };
+        let fetched = self.engine.fetch(missed, options, Manner::FALLIBLE, load);
+        Ok(now(fetched)?.value)
     }
 
     /// As [`fetch`](Self::fetch), with where the value came from and how old it is. A hit in memory
@@ -757,8 +757,9 @@ impl Cache {
             return Ok(fetched);
         }
         let missed = self.engine.missed(&key);
-        let load = |context| async { load(context) };
-        now(self.engine.fetch(missed, options, load)).map_err(LoadError::from)
+        let load = || |context| async { load(context) };
+        let fetched = self.engine.fetch(missed, options, Manner::DATED, load);
+        now(fetched).map_err(LoadError::from)
     }
 
     /// Gets the values of many keys, and loads all that are missing at once.
@@ -960,7 +961,7 @@ impl Cache {
     }
 
     #[doc(hidden)]
-    pub fn __engine(&self) -> &Engine {
+    pub fn __engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 }

@@ -261,7 +261,7 @@ mod decorated {
 
     use super::{allocations, ready};
 
-    #[derive(Cacheable)]
+    #[derive(Clone, Cacheable)]
     struct Shop {
         cache: Cache,
     }
@@ -281,9 +281,14 @@ mod decorated {
         fn page(&self, region: &str, id: u64) -> Local<String> {
             Local::new(format!("{region}: {id}"))
         }
+
+        #[cached(key = "ahead:{region}:{id}", stale_for = "1h", refresh_ahead = 0.8)]
+        fn ahead(&self, region: &str, id: u64) -> u64 {
+            self.price(region, id)
+        }
     }
 
-    #[derive(AsyncCacheable)]
+    #[derive(Clone, AsyncCacheable)]
     struct AsyncShop {
         cache: AsyncCache,
     }
@@ -302,6 +307,11 @@ mod decorated {
         #[async_cached(key = (region, id))]
         async fn page(&self, region: &str, id: u64) -> Local<String> {
             Local::new(format!("{region}: {id}"))
+        }
+
+        #[async_cached(key = "ahead:{region}:{id}", stale_for = "1h", refresh_ahead = 0.8)]
+        async fn ahead(&self, region: &str, id: u64) -> u64 {
+            self.price(region, id).await
         }
     }
 
@@ -323,6 +333,7 @@ mod decorated {
         assert_eq!(allocations(|| shop.price("eu-west", 42)), 0);
         assert_eq!(allocations(|| shop.by_all_arguments("eu-west", 42)), 0);
         assert_eq!(allocations(|| shop.page("eu-west", 42)), 0);
+        assert_eq!(allocations(|| shop.ahead("eu-west", 42)), 0);
         assert_eq!(allocations(|| free("eu-west", 42)), 0);
     }
 
@@ -337,6 +348,7 @@ mod decorated {
             0
         );
         assert_eq!(allocations(|| ready(shop.page("eu-west", 42))), 0);
+        assert_eq!(allocations(|| ready(shop.ahead("eu-west", 42))), 0);
         assert_eq!(allocations(|| ready(async_free("eu-west", 42))), 0);
     }
 }

@@ -50,13 +50,15 @@ pub enum Sharing {
     Alone,
 }
 
-/// How a call fails.
+/// How a call answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Manner {
     /// With whose error.
     pub sharing: Sharing,
     /// Whether it can say that it took too long; if not, it waits.
     pub times_out: bool,
+    /// Whether it says how old its value is.
+    pub dated: bool,
 }
 
 impl Manner {
@@ -64,12 +66,29 @@ impl Manner {
     pub const FALLIBLE: Self = Self {
         sharing: Sharing::Shared,
         times_out: true,
+        dated: false,
     };
     /// Of one that cannot.
     pub const INFALLIBLE: Self = Self {
-        sharing: Sharing::Shared,
         times_out: false,
+        ..Self::FALLIBLE
     };
+    /// Of one that says how old its value is.
+    pub const DATED: Self = Self {
+        dated: true,
+        ..Self::FALLIBLE
+    };
+
+    /// What a loader's error is to its own caller, and to those who wait.
+    fn failure<E: Send + Sync + 'static>(self, error: E) -> (Failure<E>, Outcome) {
+        match self.sharing {
+            Sharing::Alone => (Failure::Own(error), Outcome::FailedAlone),
+            Sharing::Shared => {
+                let error = Arc::new(error);
+                (Failure::Load(Arc::clone(&error)), Outcome::Failed(error))
+            }
+        }
+    }
 }
 
 /// What a load is to replace.
@@ -129,8 +148,33 @@ enum Verdict<V: Value, E> {
     Again,
 }
 
-/// Where the panic of a load waits for its caller.
-type Panicked = Arc<Mutex<Option<Box<dyn Any + Send>>>>;
+/// A load that may go on when its caller has left.
+struct Loading<V: Value> {
+    lead: Lead,
+    options: Options,
+    manner: Manner,
+    older: Older<V>,
+}
+
+/// What such a load leaves for its own caller.
+enum Left<V: Value, E> {
+    Made(Arc<V::Stored>),
+    Failed(Failure<E>),
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// Where it leaves it.
+struct Place<V: Value, E>(Mutex<Option<Left<V, E>>>);
+
+impl<V: Value, E> Place<V, E> {
+    fn leave(&self, left: Left<V, E>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
+    }
+
+    fn take(&self) -> Option<Left<V, E>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
 
 impl Engine {
     /// Gets a value or loads it: the heart of `get_or_set`, after [`get_plain`](Self::get_plain).
@@ -233,39 +277,6 @@ impl Engine {
         }
     }
 
-    /// Loads a key whatever the store has, and whatever other load is under way.
-    ///
-    /// # Errors
-    ///
-    /// When the loader fails.
-    pub async fn refresh<V, E, F>(
-        &self,
-        key: impl CacheKey,
-        options: &Options,
-        manner: Manner,
-        loader: impl FnOnce() -> F,
-    ) -> Result<V, Failure<E>>
-    where
-        V: Value,
-        E: Send + Sync + 'static,
-        F: Future<Output = Result<Loaded<V>, E>>,
-    {
-        let text = self.text(&key);
-        let key = Key::new(&text);
-        let patience = self.patience(options, manner);
-        let lead = self.take_over(&key, options, &Frame::new()).await;
-        let loaded = self.lead(
-            lead,
-            &key,
-            options,
-            Older::Anything,
-            manner,
-            patience,
-            loader,
-        );
-        loaded.await.map(V::from_stored)
-    }
-
     /// The value under a key that `get_or_set` answers with at once; none says nothing.
     #[inline]
     pub fn get_or_load_plain<V: Value>(
@@ -314,29 +325,39 @@ impl Engine {
     /// Gets a value or loads it behind its callers: the heart of `fetch`, after
     /// [`fetch_plain`](Self::fetch_plain).
     ///
+    /// A call that cannot say that it took too long is behind its load only where it may leave with
+    /// something stale: else it runs it, and waits for it.
+    ///
+    /// `prepare` makes the loader, where one is to run.
+    ///
     /// # Errors
     ///
     /// When the loader fails, takes too long, or would wait for itself. The store's failures are
     /// none.
-    pub async fn fetch<V, E, F>(
+    pub async fn fetch<V, E, L, F>(
         self: &Arc<Self>,
         missed: Missed,
         options: Options,
-        loader: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+        manner: Manner,
+        prepare: impl FnOnce() -> L,
     ) -> Result<Fetched<V>, Failure<E>>
     where
         V: Value,
         E: Send + Sync + 'static,
+        L: FnOnce(LoadContext<V>) -> F + Send + 'static,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
         let key = Key::new(&missed.0);
-        let manner = Manner::FALLIBLE;
         let patience = self.patience(&options, manner);
         if options.force_refresh {
             let lead = self.take_over(&key, &options, &Frame::apart()).await;
-            return self
-                .led(lead, &key, options, patience, Older::Anything, loader)
-                .await;
+            let loading = Loading {
+                lead,
+                options,
+                manner,
+                older: Older::Anything,
+            };
+            return self.led(&key, loading, patience, prepare()).await;
         }
         let mut ended = Some(self.flights().ended(&key));
         let mut stamps = Some(self.stamp(&options));
@@ -350,8 +371,13 @@ impl Engine {
                 let stamps = stamps.take().unwrap_or_default();
                 let begun = self.begin_refresh(&key, &options, ended, stamps, &kept, Some(&apart));
                 if let Some(lead) = begun.await {
-                    let older = Older::Live(kept.clone());
-                    self.launch(lead, &key, options, older, true, loader).await;
+                    let loading = Loading {
+                        lead,
+                        options,
+                        manner,
+                        older: Older::Live(kept.clone()),
+                    };
+                    self.launch(&key, loading, true, prepare()).await;
                 }
                 return Ok(self.fetched(kept, Source::Hit));
             }
@@ -371,7 +397,13 @@ impl Engine {
                         Ok(lead) => lead,
                         Err((kept, source)) => return Ok(self.fetched(kept, source)),
                     };
-                    return self.led(lead, &key, options, patience, older, loader).await;
+                    let loading = Loading {
+                        lead,
+                        options,
+                        manner,
+                        older,
+                    };
+                    return self.led(&key, loading, patience, prepare()).await;
                 }
                 Join::Wait(wait) => {
                     self.counters.add(Count::Wait);
@@ -386,7 +418,7 @@ impl Engine {
                         Verdict::Failed(failure) => return Err(failure),
                         Verdict::Alone => {
                             drop(wait);
-                            let context = context(&older, &Said::default());
+                            let (context, loader) = (context(&older, &Said::default()), prepare());
                             let loading = async { loader(context).await.map(Loaded::from) };
                             let loaded = self.alone(&key, &options, patience, loading);
                             let (kept, source) = loaded.await?;
@@ -402,11 +434,9 @@ impl Engine {
     /// Has a load run and waits for it.
     async fn led<V, E, F>(
         self: &Arc<Self>,
-        lead: Lead,
         key: &Key<'_>,
-        options: Options,
+        loading: Loading<V>,
         patience: Patience,
-        older: Older<V>,
         loader: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
     ) -> Result<Fetched<V>, Failure<E>>
     where
@@ -414,78 +444,82 @@ impl Engine {
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
-        let wait = lead.watch();
-        let stale = match &older {
+        let wait = loading.lead.watch();
+        let (options, manner) = (loading.options.clone(), loading.manner);
+        let stale = match &loading.older {
             Older::Stale(kept) => Older::Stale(kept.clone()),
             Older::Anything => Older::Anything,
             _ => Older::Nothing,
         };
-        let may_be_left = patience.hard.is_some()
-            || lead.overdue().is_some()
-            || (patience.soft.is_some() && stale.stale().is_some());
-        let behind = self.backend.prefers_behind() || may_be_left;
-        let panicked = self
-            .launch(lead, key, options.clone(), older, behind, loader)
-            .await;
+        let may_be_stale = patience.soft.is_some() && stale.stale().is_some();
+        let may_time_out = self.backend.prefers_behind()
+            || patience.hard.is_some()
+            || loading.lead.overdue().is_some();
+        let behind = may_be_stale || (manner.times_out && may_time_out);
+        let place = self.launch(key, loading, behind, loader).await;
         let landing = self.landing(&wait, patience, stale.stale(), &options).await;
         drop(wait);
-        if let Landing::Over(None) = landing {
-            let panic = panicked
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            if let Some(panic) = panic {
-                resume_unwind(panic);
+        let left = match (place.take(), &landing) {
+            (Some(Left::Made(value)), _) => {
+                return Ok(self.fetched(Kept::new(value), Source::Loaded));
             }
-            let fallen = match stale {
-                Older::Anything => None,
-                _ => self.fall_back::<V>(key, &options).await,
-            };
-            return match fallen {
-                Some(kept) => Ok(self.fetched(self.serve(kept), Source::Stale)),
-                None => Err(Failure::TimedOut(timed_out(key.text(), Limit::Runtime))),
-            };
-        }
-        let manner = Manner::FALLIBLE;
+            (Some(Left::Panicked(panic)), Landing::Over(None)) => resume_unwind(panic),
+            (_, Landing::Over(None)) => {
+                let fallen = match stale {
+                    Older::Anything => None,
+                    _ => self.fall_back::<V>(key, &options).await,
+                };
+                return match fallen {
+                    Some(kept) => Ok(self.fetched(self.serve(kept), Source::Stale)),
+                    None => Err(Failure::TimedOut(timed_out(key.text(), Limit::Runtime))),
+                };
+            }
+            (left, _) => left,
+        };
         match self
             .judge_landing(key, &options, manner, landing, &stale)
             .await
         {
             Verdict::Served(value, source, age) => {
-                let source = match source {
-                    Source::Waited => Source::Loaded,
-                    source => source,
-                };
                 Ok(Fetched::new(V::from_stored(value), source, age))
             }
             Verdict::Failed(failure) => Err(failure),
-            Verdict::Alone | Verdict::Again => {
-                unreachable!("the outcome of a call's own load is for it")
-            }
+            Verdict::Alone | Verdict::Again => match left {
+                Some(Left::Failed(failure)) => Err(failure),
+                // It was given up by others, before this call itself would have left.
+                _ => match self.give_up(key, &options, &stale) {
+                    Ok(kept) => Ok(self.fetched(kept, Source::Stale)),
+                    Err(error) => Err(Failure::TimedOut(error)),
+                },
+            },
         }
     }
 
-    /// Starts a load, behind its callers if it can be and is to be. Where its panic will be.
+    /// Starts a load, behind its callers if it can be and is to be. Where it leaves what it comes
+    /// to.
     async fn launch<V, E, F>(
         self: &Arc<Self>,
-        lead: Lead,
         key: &Key<'_>,
-        options: Options,
-        older: Older<V>,
+        loading: Loading<V>,
         behind: bool,
         loader: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
-    ) -> Panicked
+    ) -> Arc<Place<V, E>>
     where
         V: Value,
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
         // Whoever runs it waits for it.
-        let watch = lead.watch();
+        let watch = loading.lead.watch();
         let (engine, text) = (Arc::clone(self), Box::from(key.text()));
-        let panicked = Panicked::default();
-        let panic = Arc::clone(&panicked);
-        let load = async move { engine.fly(lead, text, options, older, panic, loader).await };
+        let place = Arc::new(Place(Mutex::new(None)));
+        let left = Arc::clone(&place);
+        let load = async move {
+            // It may have waited for a thread until nobody wanted it any more.
+            if !behind || loading.lead.is_wanted() {
+                engine.fly(text, loading, &left, loader).await;
+            }
+        };
         let load: BoxFuture<'static, ()> = Box::pin(load.in_current_span());
         let refused = match behind {
             true => self.backend.spawn(load).err(),
@@ -495,32 +529,35 @@ impl Engine {
             let _waits = watch;
             load.await;
         }
-        panicked
+        place
     }
 
     /// A load on its own: what comes of it, those hear who wait for its flight.
     async fn fly<V, E, F>(
         self: Arc<Self>,
-        lead: Lead,
         text: Box<str>,
-        options: Options,
-        older: Older<V>,
-        panicked: Panicked,
+        loading: Loading<V>,
+        place: &Place<V, E>,
         loader: impl FnOnce(LoadContext<V>) -> F,
     ) where
         V: Value,
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>>,
     {
-        // It has waited for a thread until nobody wanted it any more.
-        if !lead.is_wanted() {
-            return;
-        }
+        let Loading {
+            lead,
+            options,
+            manner,
+            older,
+        } = loading;
         let key = Key::new(&text);
+        // Who cannot say that it took too long waits until it is over, while others load anew.
+        let overdue = lead.overdue().filter(|_| manner.times_out);
         let flight = async {
             let said = Said::default();
             let context = context(&older, &said);
-            let loading = async {
+            // On the heap: each future around it would hold it twice.
+            let loading = Box::pin(async {
                 let value = loader(context).await?;
                 let mut ttl = said.ttl();
                 // What was invalidated meanwhile is not brought back.
@@ -533,20 +570,24 @@ impl Engine {
                     ttl = Some(Ttl::After(Duration::ZERO));
                 }
                 Ok::<_, E>(Loaded { value, ttl })
-            };
+            });
             let begun = self.clock.now();
             let running = lead.frame().run(self.run(loading));
-            match self.backend.within(lead.overdue(), running).await {
+            match self.backend.within(overdue, running).await {
                 Some(Ok(loaded)) => {
-                    let making = self.making(&options, self.clock.now().since(begun), true);
+                    let load_time = self.clock.now().since(begun);
+                    let making = self.making(&options, load_time, manner.dated);
                     let stored = self
                         .store(&lead, &key, &options, making, &older, loaded)
                         .await;
+                    place.leave(Left::Made(Arc::clone(&stored)));
                     Outcome::Value(stored)
                 }
                 Some(Err(error)) => {
                     self.failed(&key, &options, &older).await;
-                    Outcome::Failed(Arc::new(error))
+                    let (failure, outcome) = manner.failure(error);
+                    place.leave(Left::Failed(failure));
+                    outcome
                 }
                 None => {
                     self.failed(&key, &options, &older).await;
@@ -566,7 +607,7 @@ impl Engine {
                     key = key.text(),
                     "a load panicked behind its callers",
                 );
-                *panicked.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+                place.leave(Left::Panicked(panic));
                 self.failed(&key, &options, &older).await;
                 drop(lead);
             }
@@ -592,10 +633,13 @@ impl Engine {
         F: Future<Output = Result<Loaded<V>, E>>,
     {
         let begun = self.clock.now();
-        let running = lead.frame().run(self.run(async { loader().await }));
+        // On the heap, as above.
+        let loading = Box::pin(async { loader().await });
+        let running = lead.frame().run(self.run(loading));
         let error = match self.backend.within(patience.hard, running).await {
             Some(Ok(loaded)) => {
-                let making = self.making(options, self.clock.now().since(begun), false);
+                let load_time = self.clock.now().since(begun);
+                let making = self.making(options, load_time, manner.dated);
                 let stored = self
                     .store(&lead, key, options, making, &older, loaded)
                     .await;
@@ -615,17 +659,8 @@ impl Engine {
             }
         };
         let fallen = self.failed(key, options, &older).await;
-        let failure = match manner.sharing {
-            Sharing::Alone => {
-                lead.land(|| Outcome::FailedAlone);
-                Failure::Own(error)
-            }
-            Sharing::Shared => {
-                let error = Arc::new(error);
-                lead.land(|| Outcome::Failed(error.clone()));
-                Failure::Load(error)
-            }
-        };
+        let (failure, outcome) = manner.failure(error);
+        lead.land(|| outcome);
         match fallen {
             Some(kept) => Ok(self.serve(kept).value),
             None => Err(failure),
@@ -640,7 +675,8 @@ impl Engine {
         patience: Patience,
         loading: impl Future<Output = Result<Loaded<V>, E>>,
     ) -> Result<(Kept<V>, Source), Failure<E>> {
-        let error = match self.backend.within(patience.hard, self.run(loading)).await {
+        let running = self.run(Box::pin(loading));
+        let error = match self.backend.within(patience.hard, running).await {
             Some(Ok(loaded)) => {
                 return Ok((Kept::new(loaded.value.into_stored()), Source::Loaded));
             }

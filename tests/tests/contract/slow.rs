@@ -57,10 +57,10 @@ fn failing(_: LoadContext<String>) -> std::future::Ready<Result<String, String>>
 /// A cache whose entry "k" is "old"; then `passes` has passed.
 async fn old<F: Face>(place: &Place<F>, setup: Setup, passes: Duration) -> F {
     let cache = place.open(setup).unwrap();
-    let fetched = cache
-        .fetch_entry("k", at_once("old".to_owned()))
-        .await
-        .unwrap();
+    // However long that takes.
+    let options = Options::new().hard_timeout(LATE).max_load(LATE);
+    let load = at_once("old".to_owned());
+    let fetched = cache.fetch_entry_with("k", options, load).await.unwrap();
     assert_eq!((&*fetched.value, fetched.source), ("old", Source::Loaded));
     place.expire(passes);
     cache

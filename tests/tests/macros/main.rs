@@ -2,6 +2,7 @@
 
 #![cfg(not(shuttle))]
 
+mod behind;
 mod bodies;
 mod caches;
 mod companions;

@@ -18,4 +18,19 @@ fn stale(n: u8) -> u8 {
     n
 }
 
+#[cached(stale_for = "1h", soft_timeout = "3s", hard_timeout = 2)]
+fn soft_after_hard(n: u8) -> Result<u8, cacheio::Error> {
+    Ok(n)
+}
+
+#[cached(hard_timeout = "1m", max_load = "30s")]
+fn hard_after_the_end(n: u8) -> Result<u8, cacheio::Error> {
+    Ok(n)
+}
+
+#[cached(max_load = 0)]
+fn no_time_at_all(n: u8) -> u8 {
+    n
+}
+
 fn main() {}
