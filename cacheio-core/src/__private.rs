@@ -419,7 +419,8 @@ pub async fn load<S: Shape, K: Keeping<S::Value>, F: Load<S, K>>(
     call: Call<S::Error>,
     loader: impl FnOnce() -> F,
 ) -> S::Output {
-    let loaded = engine.load(missed, &call.options, call.manner(), loader);
+    // On the heap: a function that calls itself goes deep.
+    let loaded = Box::pin(engine.load(missed, &call.options, call.manner(), loader));
     call.output::<S, K>(loaded.await)
 }
 
@@ -447,7 +448,7 @@ where
             Ok(value)
         }
     };
-    let fetched = engine.fetch(missed, call.options.clone(), call.manner(), prepare);
+    let fetched = Box::pin(engine.fetch(missed, call.options.clone(), call.manner(), prepare));
     call.output::<S, K>(fetched.await.map(|fetched| fetched.value))
 }
 

@@ -202,7 +202,7 @@ impl Engine {
         let patience = self.patience(options, manner);
         if options.force_refresh {
             let lead = self.take_over(&key, options, &Frame::new()).await;
-            let loaded = self.lead(
+            let loaded = Box::pin(self.lead(
                 lead,
                 &key,
                 options,
@@ -210,7 +210,7 @@ impl Engine {
                 manner,
                 patience,
                 loader,
-            );
+            ));
             return loaded.await.map(V::from_stored);
         }
         let mut ended = Some(self.flights().ended(&key));
@@ -227,7 +227,7 @@ impl Engine {
                     return Ok(V::from_stored(kept.value));
                 };
                 // Others go on reading; this one waits, since its loader may borrow.
-                let loaded = self.lead(
+                let loaded = Box::pin(self.lead(
                     lead,
                     &key,
                     options,
@@ -235,7 +235,7 @@ impl Engine {
                     manner,
                     patience,
                     loader,
-                );
+                ));
                 return loaded.await.map(V::from_stored);
             }
             Settled::Missing(older) => older,
@@ -253,7 +253,8 @@ impl Engine {
                         Ok(lead) => lead,
                         Err((kept, _)) => return Ok(V::from_stored(kept.value)),
                     };
-                    let loaded = self.lead(lead, &key, options, older, manner, patience, loader);
+                    let loaded =
+                        Box::pin(self.lead(lead, &key, options, older, manner, patience, loader));
                     return loaded.await.map(V::from_stored);
                 }
                 Join::Wait(wait) => {
