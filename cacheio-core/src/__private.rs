@@ -12,7 +12,9 @@ use crate::{Error, LoadContext, Local, Value};
 
 pub use crate::backend::{Backend, Runner};
 pub use crate::circuit::{Attempt, Backoff, Circuit, Opens};
-pub use crate::engine::{Coordination, Engine, Failure, Loaded, Manner, Missed, Sharing, now};
+pub use crate::engine::{
+    Coordination, Engine, Failure, Loaded, Manner, Missed, Sharing, boxed, now,
+};
 pub use crate::error::overflow;
 pub use crate::own::{InMemory, Own};
 pub use crate::policies::Policies;
@@ -420,7 +422,7 @@ pub async fn load<S: Shape, K: Keeping<S::Value>, F: Load<S, K>>(
     loader: impl FnOnce() -> F,
 ) -> S::Output {
     // On the heap: a function that calls itself goes deep.
-    let loaded = Box::pin(engine.load(missed, &call.options, call.manner(), loader));
+    let loaded = boxed(|| engine.load(missed, &call.options, call.manner(), loader));
     call.output::<S, K>(loaded.await)
 }
 
@@ -448,7 +450,7 @@ where
             Ok(value)
         }
     };
-    let fetched = Box::pin(engine.fetch(missed, call.options.clone(), call.manner(), prepare));
+    let fetched = boxed(|| engine.fetch(missed, call.options.clone(), call.manner(), prepare));
     call.output::<S, K>(fetched.await.map(|fetched| fetched.value))
 }
 

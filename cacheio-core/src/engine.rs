@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
@@ -50,6 +50,13 @@ pub fn now<F: Future>(future: F) -> F::Output {
         Poll::Ready(output) => output,
         Poll::Pending => unreachable!("a cache for threads never suspends"),
     }
+}
+
+/// A future on the heap, without its weight in the stack of whoever waits for it: loads may be
+/// nested deeply.
+#[inline(never)]
+pub fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::pin(make())
 }
 
 /// The cache behind `Cache` and `AsyncCache`.

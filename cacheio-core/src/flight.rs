@@ -132,15 +132,16 @@ impl Flights {
     /// Joins the flight of a key whose reading missed, or opens one.
     ///
     /// `ended` is what [`ended`](Self::ended) said before the reading; if another load or write
-    /// has ended since, or it was not asked, the leader has to read again. `frame` is that of the
-    /// batch which the flight is to be part of. A flight that is overdue is given up.
+    /// has ended since, or it was not asked, the leader has to read again. `frame` gives that of the
+    /// load, or of the batch which the flight is to be part of. A flight that is overdue is given
+    /// up.
     pub(crate) fn join(
         &self,
         key: &Key<'_>,
         ended: Option<u64>,
         stamps: Stamps,
         schedule: Schedule,
-        frame: Option<&Arc<Frame>>,
+        frame: impl FnOnce() -> Arc<Frame>,
     ) -> Join {
         let stripe = self.stripe(key.hash());
         let mut register = stripe.lock();
@@ -168,7 +169,7 @@ impl Flights {
             state.phase = Phase::Invalidated;
         }
         let reread = ended != Some(stripe.ended.load(Ordering::SeqCst));
-        let frame = frame.map_or_else(Frame::new, Arc::clone);
+        let frame = frame();
         let flight = Flight::new(frame.id(), key, stamps, schedule);
         let mut lead = self.open(register, flight, frame, reread);
         if let Some(superseded) = superseded {

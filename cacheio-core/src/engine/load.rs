@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
 use super::stale::{Kept, Settled};
-use super::{Engine, Failure, Making, Missed, Prepared, about};
+use super::{Engine, Failure, Making, Missed, Prepared, about, boxed};
 use crate::error::{Limit, reentrant, timed_out};
 use crate::fetched::Said;
 use crate::flight::{Join, Lead, Outcome, Schedule, Wait};
@@ -148,6 +148,16 @@ enum Verdict<V: Value, E> {
     Again,
 }
 
+/// What a caller comes to before its loader runs.
+enum Boarded<V: Value, E> {
+    Served(Fetched<V>),
+    Failed(Failure<E>),
+    /// It runs its loader for itself.
+    Alone(Older<V>),
+    /// It runs its loader for all.
+    Leads(Lead, Older<V>),
+}
+
 /// A load that may go on when its caller has left.
 struct Loading<V: Value> {
     lead: Lead,
@@ -200,80 +210,88 @@ impl Engine {
     {
         let key = Key::new(&missed.0);
         let patience = self.patience(options, manner);
-        if options.force_refresh {
-            let lead = self.take_over(&key, options, &Frame::new()).await;
-            let loaded = Box::pin(self.lead(
-                lead,
-                &key,
-                options,
-                Older::Anything,
-                manner,
-                patience,
-                loader,
-            ));
-            return loaded.await.map(V::from_stored);
+        let boarded = boxed(|| self.board(&key, options, manner, patience, false));
+        match boarded.await {
+            Boarded::Served(fetched) => Ok(fetched.value),
+            Boarded::Failed(failure) => Err(failure),
+            Boarded::Alone(_) => {
+                let loaded = boxed(|| self.alone(&key, options, patience, loader()));
+                loaded.await.map(|(kept, _)| V::from_stored(kept.value))
+            }
+            // Where it is to replace something live, others go on reading: this caller waits, since
+            // its loader may borrow.
+            Boarded::Leads(lead, older) => {
+                let loaded =
+                    boxed(|| self.lead(lead, &key, options, older, manner, patience, loader));
+                loaded.await.map(V::from_stored)
+            }
         }
-        let mut ended = Some(self.flights().ended(&key));
+    }
+
+    /// What a caller comes to before its loader runs, if it is to run.
+    ///
+    /// `apart` says whether the load may go on when the one around this caller has ended.
+    async fn board<V: Value, E: Send + Sync + 'static>(
+        &self,
+        key: &Key<'_>,
+        options: &Options,
+        manner: Manner,
+        patience: Patience,
+        apart: bool,
+    ) -> Boarded<V, E> {
+        let frame = || match apart {
+            true => Frame::apart(),
+            false => Frame::new(),
+        };
+        if options.force_refresh {
+            let lead = self.take_over(key, options, &frame()).await;
+            return Boarded::Leads(lead, Older::Anything);
+        }
+        let mut ended = Some(self.flights().ended(key));
         // Before the reading: a loader may give back what that finds.
         let mut stamps = Some(self.stamp(options));
-        let found = self.find::<V>(&key, options).await;
+        let found = self.find::<V>(key, options).await;
         self.count_lookup(found.as_live());
-        let mut older = match self.settled(&key, found, options).await {
-            Settled::Live(kept) | Settled::Stale(kept) => return Ok(V::from_stored(kept.value)),
+        let mut older = match self.settled(key, found, options).await {
+            Settled::Live(kept) => return Boarded::Served(self.fetched(kept, Source::Hit)),
+            Settled::Stale(kept) => return Boarded::Served(self.fetched(kept, Source::Stale)),
             Settled::Due(kept) => {
                 let stamps = stamps.take().unwrap_or_default();
-                let begun = self.begin_refresh(&key, options, ended, stamps, &kept, None);
-                let Some(lead) = begun.await else {
-                    return Ok(V::from_stored(kept.value));
+                let begun = self.begin_refresh(key, options, ended, stamps, &kept, frame);
+                return match begun.await {
+                    Some(lead) => Boarded::Leads(lead, Older::Live(kept)),
+                    None => Boarded::Served(self.fetched(kept, Source::Hit)),
                 };
-                // Others go on reading; this one waits, since its loader may borrow.
-                let loaded = Box::pin(self.lead(
-                    lead,
-                    &key,
-                    options,
-                    Older::Live(kept),
-                    manner,
-                    patience,
-                    loader,
-                ));
-                return loaded.await.map(V::from_stored);
             }
             Settled::Missing(older) => older,
         };
         loop {
             let stamps = stamps.take().unwrap_or_else(|| self.stamp(options));
             let schedule = self.schedule(options);
-            match self
+            let joined = self
                 .flights()
-                .join(&key, ended.take(), stamps, schedule, None)
-            {
-                Join::Circle => return Err(Failure::Reentrant(reentrant(key.text()))),
+                .join(key, ended.take(), stamps, schedule, frame);
+            let wait = match joined {
+                Join::Circle => return Boarded::Failed(Failure::Reentrant(reentrant(key.text()))),
                 Join::Lead(lead) => {
-                    let lead = match self.reread(lead, &key, options, &mut older).await {
-                        Ok(lead) => lead,
-                        Err((kept, _)) => return Ok(V::from_stored(kept.value)),
+                    return match self.reread(lead, key, options, &mut older).await {
+                        Ok(lead) => Boarded::Leads(lead, older),
+                        Err((kept, source)) => Boarded::Served(self.fetched(kept, source)),
                     };
-                    let loaded =
-                        Box::pin(self.lead(lead, &key, options, older, manner, patience, loader));
-                    return loaded.await.map(V::from_stored);
                 }
-                Join::Wait(wait) => {
-                    self.counters.add(Count::Wait);
-                    let landing = self.landing(&wait, patience, older.stale(), options).await;
-                    match self
-                        .judge_landing(&key, options, manner, landing, &older)
-                        .await
-                    {
-                        Verdict::Served(value, ..) => return Ok(V::from_stored(value)),
-                        Verdict::Failed(failure) => return Err(failure),
-                        Verdict::Alone => {
-                            drop(wait);
-                            let loaded = self.alone(&key, options, patience, loader()).await;
-                            return loaded.map(|(kept, _)| V::from_stored(kept.value));
-                        }
-                        Verdict::Again => {}
-                    }
+                Join::Wait(wait) => wait,
+            };
+            self.counters.add(Count::Wait);
+            let landing = self.landing(&wait, patience, older.stale(), options).await;
+            let verdict = self.judge_landing(key, options, manner, landing, &older);
+            match verdict.await {
+                Verdict::Served(value, source, age) => {
+                    let fetched = Fetched::new(V::from_stored(value), source, age);
+                    return Boarded::Served(fetched);
                 }
+                Verdict::Failed(failure) => return Boarded::Failed(failure),
+                Verdict::Alone => return Boarded::Alone(older),
+                Verdict::Again => {}
             }
         }
     }
@@ -350,85 +368,35 @@ impl Engine {
     {
         let key = Key::new(&missed.0);
         let patience = self.patience(&options, manner);
-        if options.force_refresh {
-            let lead = self.take_over(&key, &options, &Frame::apart()).await;
-            let loading = Loading {
-                lead,
-                options,
-                manner,
-                older: Older::Anything,
-            };
-            return self.led(&key, loading, patience, prepare()).await;
-        }
-        let mut ended = Some(self.flights().ended(&key));
-        let mut stamps = Some(self.stamp(&options));
-        let found = self.find::<V>(&key, &options).await;
-        self.count_lookup(found.as_live());
-        let mut older = match self.settled(&key, found, &options).await {
-            Settled::Live(kept) => return Ok(self.fetched(kept, Source::Hit)),
-            Settled::Stale(kept) => return Ok(self.fetched(kept, Source::Stale)),
-            Settled::Due(kept) => {
-                let apart = Frame::apart();
-                let stamps = stamps.take().unwrap_or_default();
-                let begun = self.begin_refresh(&key, &options, ended, stamps, &kept, Some(&apart));
-                if let Some(lead) = begun.await {
-                    let loading = Loading {
-                        lead,
-                        options,
-                        manner,
-                        older: Older::Live(kept.clone()),
-                    };
-                    self.launch(&key, loading, true, prepare()).await;
-                }
-                return Ok(self.fetched(kept, Source::Hit));
+        let boarded = boxed(|| self.board(&key, &options, manner, patience, true));
+        let (lead, older) = match boarded.await {
+            Boarded::Served(fetched) => return Ok(fetched),
+            Boarded::Failed(failure) => return Err(failure),
+            Boarded::Alone(older) => {
+                let (context, loader) = (context(&older, &Said::default()), prepare());
+                let loading = async { loader(context).await.map(Loaded::from) };
+                let loaded = boxed(|| self.alone(&key, &options, patience, loading));
+                let (kept, source) = loaded.await?;
+                return Ok(self.fetched(kept, source));
             }
-            Settled::Missing(older) => older,
+            Boarded::Leads(lead, older) => (lead, older),
         };
-        loop {
-            let stamps = stamps.take().unwrap_or_else(|| self.stamp(&options));
-            let schedule = self.schedule(&options);
-            let apart = Frame::apart();
-            match self
-                .flights()
-                .join(&key, ended.take(), stamps, schedule, Some(&apart))
-            {
-                Join::Circle => return Err(Failure::Reentrant(reentrant(key.text()))),
-                Join::Lead(lead) => {
-                    let lead = match self.reread(lead, &key, &options, &mut older).await {
-                        Ok(lead) => lead,
-                        Err((kept, source)) => return Ok(self.fetched(kept, source)),
-                    };
-                    let loading = Loading {
-                        lead,
-                        options,
-                        manner,
-                        older,
-                    };
-                    return self.led(&key, loading, patience, prepare()).await;
-                }
-                Join::Wait(wait) => {
-                    self.counters.add(Count::Wait);
-                    let landing = self.landing(&wait, patience, older.stale(), &options).await;
-                    match self
-                        .judge_landing(&key, &options, manner, landing, &older)
-                        .await
-                    {
-                        Verdict::Served(value, source, age) => {
-                            return Ok(Fetched::new(V::from_stored(value), source, age));
-                        }
-                        Verdict::Failed(failure) => return Err(failure),
-                        Verdict::Alone => {
-                            drop(wait);
-                            let (context, loader) = (context(&older, &Said::default()), prepare());
-                            let loading = async { loader(context).await.map(Loaded::from) };
-                            let loaded = self.alone(&key, &options, patience, loading);
-                            let (kept, source) = loaded.await?;
-                            return Ok(self.fetched(kept, source));
-                        }
-                        Verdict::Again => {}
-                    }
-                }
+        let live = match &older {
+            Older::Live(kept) => Some(kept.clone()),
+            _ => None,
+        };
+        let loading = Loading {
+            lead,
+            options,
+            manner,
+            older,
+        };
+        match live {
+            Some(kept) => {
+                self.launch(&key, loading, true, prepare()).await;
+                Ok(self.fetched(kept, Source::Hit))
             }
+            None => boxed(|| self.led(&key, loading, patience, prepare())).await,
         }
     }
 
@@ -957,7 +925,7 @@ impl Engine {
         ended: Option<u64>,
         stamps: Stamps,
         kept: &Kept<V>,
-        frame: Option<&Arc<Frame>>,
+        frame: impl FnOnce() -> Arc<Frame>,
     ) -> Option<Lead> {
         let schedule = self.schedule(options);
         let Join::Lead(lead) = self.flights().join(key, ended, stamps, schedule, frame) else {

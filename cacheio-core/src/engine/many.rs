@@ -82,7 +82,7 @@ impl Engine {
         }
         self.serve_throttled(&mut asked, stale).await;
         loop {
-            let (led, waited) = self.board(&mut asked, options).await;
+            let (led, waited) = self.board_many(&mut asked, options).await;
             if !led.is_empty() {
                 self.lead_many(&mut asked, led, &places, options, patience, &mut loader)
                     .await;
@@ -179,7 +179,7 @@ impl Engine {
     }
 
     /// Joins the flight of each key that is still missing, or opens one.
-    async fn board<K: CacheKey, V: Value, E>(
+    async fn board_many<K: CacheKey, V: Value, E>(
         &self,
         asked: &mut [Asked<'_, K, V, E>],
         options: &Options,
@@ -200,7 +200,7 @@ impl Engine {
             let schedule = self.schedule(options);
             match self
                 .flights()
-                .join(&asked.at, ended, stamps, schedule, Some(frame))
+                .join(&asked.at, ended, stamps, schedule, || Arc::clone(frame))
             {
                 Join::Circle => {
                     asked.found = Some(Err(Failure::Reentrant(reentrant(asked.at.text()))));
