@@ -8,7 +8,7 @@ use syn::{
     Error, Expr, ExprLit, Ident, Lit, LitBool, LitInt, LitStr, Path, Result, Token, parenthesized,
 };
 
-const KNOWN: &str = "`key`, `ttl`, `ttl_none`, `jitter`, `stale_for`, `retry_after`, `refresh_ahead`, \
+const KNOWN: &str = "`key`, `ttl`, `ttl_none`, `ttl_idle`, `jitter`, `stale_for`, `retry_after`, `refresh_ahead`, \
                      `soft_timeout`, `hard_timeout`, `max_load`, `tags`, `cache`, `capacity`, `skip`, \
                      `cache_none`, `cache_if`, `companions` and `crate`";
 
@@ -21,6 +21,7 @@ pub(crate) struct Args {
     pub(crate) key: Option<KeyArg>,
     pub(crate) ttl: Option<DurationArg>,
     pub(crate) ttl_none: Option<DurationArg>,
+    pub(crate) ttl_idle: Option<DurationArg>,
     pub(crate) jitter: Option<Expr>,
     pub(crate) stale_for: Option<DurationArg>,
     pub(crate) retry_after: Option<DurationArg>,
@@ -94,6 +95,7 @@ impl Args {
             "key" => self.key = Some(KeyArg::from(value::<Expr>(name, "\"user:{id}\"", input)?)),
             "ttl" => self.ttl = Some(DurationArg::of(name, "60", input)?),
             "ttl_none" => self.ttl_none = Some(DurationArg::of(name, "\"10s\"", input)?),
+            "ttl_idle" => self.ttl_idle = Some(DurationArg::of(name, "\"30m\"", input)?),
             "jitter" => self.jitter = Some(jitter(value(name, "0.1", input)?)?),
             "stale_for" => self.stale_for = Some(DurationArg::of(name, "\"1h\"", input)?),
             "retry_after" => self.retry_after = Some(DurationArg::of(name, "\"30s\"", input)?),

@@ -341,6 +341,7 @@ impl Plan {
         let private = &self.private;
         let Args {
             ttl,
+            ttl_idle,
             jitter,
             stale_for,
             retry_after,
@@ -371,6 +372,7 @@ impl Plan {
             }
         };
         let durations = [
+            ("ttl_idle", ttl_idle),
             ("stale_for", stale_for),
             ("retry_after", retry_after),
             ("soft_timeout", soft_timeout),

@@ -62,6 +62,7 @@ use proc_macro::TokenStream;
 ///   `Duration` or `Ttl`, which may use the arguments and is evaluated on a miss only.
 /// - `ttl_none = "10s"` (as `ttl`): another TTL for a result of `None` (or `Ok(None)`), which may be
 ///   something that does not exist yet; zero does not store it.
+/// - `ttl_idle = "30m"` (as `ttl`, but a `Duration`): an entry that nobody reads for so long expires.
 /// - `jitter = 0.1`: entries expire earlier, by a random part of this fraction of the TTL.
 /// - `stale_for = "1h"` (as `ttl`): for how long after its TTL a value is returned when the body,
 ///   run anew, fails; nothing is tried again for `retry_after = "30s"`.

@@ -617,7 +617,7 @@ impl Engine {
             }
             Some(Err(error)) => error,
             None => {
-                self.counters.add(Count::Timeout);
+                self.waits_no_longer(key);
                 let fallen = self.failed(key, options, &older).await;
                 // Whoever waits takes over.
                 drop(lead);
@@ -651,7 +651,7 @@ impl Engine {
             }
             Some(Err(error)) => Failure::Own(error),
             None => {
-                self.counters.add(Count::Timeout);
+                self.waits_no_longer(key);
                 Failure::TimedOut(timed_out(key.text(), Limit::Caller))
             }
         };
@@ -749,7 +749,7 @@ impl Engine {
         options: &Options,
         older: &Older<V>,
     ) -> Result<Kept<V>> {
-        self.counters.add(Count::Timeout);
+        self.waits_no_longer(key);
         match older.kept() {
             Some(kept) if self.is_served(kept, options) => Ok(self.serve(kept.clone())),
             _ => Err(timed_out(key.text(), Limit::Caller)),
@@ -996,6 +996,17 @@ impl Engine {
             begins: now,
             overdue: max_load.and_then(|max_load| deadline(now, max_load)),
         }
+    }
+
+    /// Counts a caller that stops waiting for a load.
+    pub(super) fn waits_no_longer(&self, key: &Key<'_>) {
+        self.counters.add(Count::Timeout);
+        tracing::debug!(
+            target: "cacheio",
+            namespace = self.namespace(),
+            key = key.text(),
+            "a caller waits no longer for a load",
+        );
     }
 
     fn load_timed_out(&self, key: &Key<'_>) {

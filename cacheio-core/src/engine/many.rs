@@ -385,7 +385,7 @@ impl Engine {
             let outcome = match self.landing::<V>(&wait, patience, None, options).await {
                 Landing::Over(outcome) => outcome,
                 Landing::GivenUp => {
-                    self.counters.add(Count::Timeout);
+                    self.waits_no_longer(&asked[place].at);
                     failed.push(place);
                     let error = timed_out(asked[place].at.text(), Limit::Caller);
                     asked[place].found = Some(Err(Failure::TimedOut(error)));
@@ -453,7 +453,9 @@ impl Engine {
                 }
             }
             None => {
-                self.counters.add(Count::Timeout);
+                if let Some(first) = given.first() {
+                    self.waits_no_longer(&asked[*first].at);
+                }
                 for place in given {
                     let error = timed_out(asked[*place].at.text(), Limit::Caller);
                     asked[*place].found = Some(Err(Failure::TimedOut(error)));

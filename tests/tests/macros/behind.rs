@@ -369,6 +369,36 @@ fn ttl_none_in_the_cache_of_a_type() {
 }
 
 #[test]
+fn ttl_idle_ends_what_nobody_reads() {
+    #[derive(Cacheable)]
+    struct Sessions {
+        cache: Cache,
+        runs: Runs,
+    }
+    impl Sessions {
+        #[cached(key = "session:{id}", ttl = "1h", ttl_idle = "10m")]
+        fn session(&self, id: u8) -> u8 {
+            self.runs.count();
+            id
+        }
+    }
+    let clock = Arc::new(ManualClock::new());
+    let memory = Memory::builder().clock(Arc::clone(&clock)).build();
+    let sessions = Sessions {
+        cache: Cache::builder().store(memory).build().unwrap(),
+        runs: Runs::new(),
+    };
+    for _ in 0..4 {
+        assert_eq!(sessions.session(7), 7);
+        clock.advance(Duration::from_secs(9 * 60));
+    }
+    assert_eq!(sessions.runs.get(), 1);
+    clock.advance(Duration::from_secs(60));
+    sessions.session(7);
+    assert_eq!(sessions.runs.get(), 2);
+}
+
+#[test]
 fn ttl_none_in_the_cache_of_a_function() {
     static RUNS: Runs = Runs::new();
     /// Nothing that serde knows.
