@@ -3,7 +3,7 @@
 //!
 //! The machine may be shared and noisy: the subjects take turns, round by round, and what counts
 //! is the ratio of their medians. `cargo bench --bench ratios`; a number after `--` sets the
-//! rounds.
+//! rounds, a word picks the tables with it in their names (`hit`, `miss`, `set`, `policies`, `macro`).
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -26,10 +26,16 @@ struct Contestant<'a> {
 }
 
 fn main() {
-    let rounds = std::env::args()
-        .filter_map(|argument| argument.parse().ok())
-        .next()
+    let arguments = || {
+        std::env::args()
+            .skip(1)
+            .filter(|argument| argument != "--bench")
+    };
+    let rounds = arguments()
+        .find_map(|argument| argument.parse().ok())
         .unwrap_or(21);
+    let only = arguments().find(|argument| argument.parse::<usize>().is_err());
+    let is_wanted = |table: &str| only.as_ref().is_none_or(|only| table.contains(&**only));
     println!(
         "ns: of one operation, median of {rounds} interleaved rounds; x: as a multiple of the first line's"
     );
@@ -37,10 +43,16 @@ fn main() {
         let workload = Workload::new(keys);
         for threads in [1, 2] {
             for operation in ["hit", "get_or_set hit", "miss", "set"] {
-                table(operation, &workload, threads, rounds);
+                if is_wanted(operation) {
+                    table(operation, &workload, threads, rounds);
+                }
             }
-            policies_table(&workload, threads, rounds);
-            macro_table(&workload, threads, rounds);
+            if is_wanted("policies") {
+                policies_table(&workload, threads, rounds);
+            }
+            if is_wanted("macro") {
+                macro_table(&workload, threads, rounds);
+            }
         }
     }
 }
