@@ -181,12 +181,6 @@ impl Backend {
         .await
     }
 
-    /// Whether loads are better run behind their callers, also when nobody asks for it: a task
-    /// that is dropped takes what it polls with it.
-    pub(crate) fn prefers_behind(&self) -> bool {
-        matches!(self.waiting, Waiting::SuspendsTheTask)
-    }
-
     /// How long a load may take before its key is free, unless it is said. A thread may well run
     /// for long, and goes on if it is left.
     pub(crate) fn max_load(&self) -> Option<Duration> {
@@ -196,9 +190,10 @@ impl Backend {
         }
     }
 
-    /// Whether waiting with a deadline costs nothing more: a task needs a timer for it.
-    pub(crate) fn waits_freely(&self) -> bool {
-        matches!(self.waiting, Waiting::BlocksTheThread)
+    /// Whether it is called from tasks. One that is dropped takes what it polls with it, and needs
+    /// a timer to wait with a deadline.
+    pub(crate) fn serves_tasks(&self) -> bool {
+        matches!(self.waiting, Waiting::SuspendsTheTask)
     }
 
     pub(crate) fn now(&self) -> Instant {

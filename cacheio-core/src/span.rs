@@ -62,17 +62,24 @@ impl Span {
         }
     }
 
-    /// Whether a reader who finds the entry live is to load it anew; `random` is evenly spread
-    /// over 0 to 1.
-    pub(crate) fn is_due(&self, now: Timestamp, ahead: RefreshAhead, random: f64) -> bool {
+    /// Whether a reader who finds the entry live is to load it anew; `random`, which is asked only
+    /// where it matters, is evenly spread over 0 to 1.
+    pub(crate) fn is_due(
+        &self,
+        now: Timestamp,
+        ahead: RefreshAhead,
+        random: impl FnOnce() -> f64,
+    ) -> bool {
+        if now < self.due_from(ahead) {
+            return false;
+        }
         match ahead {
             RefreshAhead::Never => false,
-            RefreshAhead::Fraction(_) => self.due_from(ahead) <= now,
+            RefreshAhead::Fraction(_) => true,
             // -ln of what is evenly spread is spread exponentially.
             RefreshAhead::XFetch { beta } => {
-                let early = beta * -random.max(f64::MIN_POSITIVE).ln();
-                self.due_from(ahead) <= now
-                    && now.after(scaled(self.load_time, early)) >= self.expires
+                let early = beta * -random().max(f64::MIN_POSITIVE).ln();
+                now.after(scaled(self.load_time, early)) >= self.expires
             }
         }
     }
@@ -151,7 +158,7 @@ mod tests {
         let late = Timestamp::from_nanos(u64::MAX - 1);
         assert_eq!(span.freshness(late, SECOND), Freshness::Live);
         for ahead in [RefreshAhead::Fraction(0.1), RefreshAhead::XFETCH] {
-            assert!(!span.is_due(late, ahead, 0.0));
+            assert!(!span.is_due(late, ahead, || 0.0));
         }
     }
 
@@ -169,12 +176,12 @@ mod tests {
         assert_eq!(span.freshness(NOW, Duration::MAX), Freshness::Live);
         assert_eq!(span.ends, Timestamp::MAX);
         let span = Span::new(NOW, Duration::MAX, Some(SECOND), Duration::MAX);
-        assert!(span.is_due(NOW, RefreshAhead::XFETCH, 0.5));
+        assert!(span.is_due(NOW, RefreshAhead::XFETCH, || 0.5));
     }
 
     #[test]
     fn a_fraction_of_the_ttl() {
-        let due = |seconds| span().is_due(NOW.after(SECOND * seconds), 0.8.into(), 0.0);
+        let due = |seconds| span().is_due(NOW.after(SECOND * seconds), 0.8.into(), || 0.0);
         assert!(!due(0) && !due(7));
         assert!(due(8) && due(9));
         assert_eq!(span().due_from(0.8.into()), NOW.after(SECOND * 8));
@@ -185,7 +192,7 @@ mod tests {
         let share = |left: u32, beta: f64| {
             let now = NOW.after(SECOND * (10 - left));
             let ahead = RefreshAhead::XFetch { beta };
-            let due = |n: &u32| span().is_due(now, ahead, (f64::from(*n) + 0.5) / 10_000.0);
+            let due = |n: &u32| span().is_due(now, ahead, || (f64::from(*n) + 0.5) / 10_000.0);
             f64::from(u32::try_from((0..10_000).filter(due).count()).unwrap()) / 10_000.0
         };
         // A load of a second, as far before the end as the arguments say: e to the minus that.
@@ -203,7 +210,7 @@ mod tests {
         let from = span.due_from(RefreshAhead::XFETCH);
         assert_eq!(from, NOW.after(Duration::from_millis(8_400)));
         let before = Timestamp::from_nanos(from.as_nanos() - 1);
-        assert!(!span.is_due(before, RefreshAhead::XFETCH, 0.0));
-        assert!(span.is_due(from, RefreshAhead::XFETCH, 0.0));
+        assert!(!span.is_due(before, RefreshAhead::XFETCH, || 0.0));
+        assert!(span.is_due(from, RefreshAhead::XFETCH, || 0.0));
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::stale::Kept;
 use super::{Engine, Making, about};
 use crate::key::Key;
+use crate::span::Span;
 use crate::{Form, Operation, Timestamp, Ttl, Value};
 
 /// When this process last moved the TTL of which key.
@@ -38,13 +39,10 @@ impl Touches {
 impl Engine {
     /// Notes that an entry has been read, if anybody is to know.
     pub(super) async fn used<V: Value>(&self, key: &Key<'_>, kept: &Kept<V>) {
-        let Some((span, idle)) = kept.span.and_then(|span| Some((span, span.idle?))) else {
+        let Some((span, idle)) = self.used_here(kept) else {
             return;
         };
         let now = self.clock.now();
-        if let Some(meta) = &kept.meta {
-            return meta.used(now, idle);
-        }
         if !self.touches.is_due(key.hash(), now, idle / 8) {
             return;
         }
@@ -52,6 +50,17 @@ impl Engine {
         if let Err(error) = self.backend.touch(key, Some(ttl)).await {
             self.store_failed(&about(error, Operation::Touch, key));
         }
+    }
+
+    /// The same as far as memory is to know; what a server is still to be told.
+    pub(super) fn used_here<V: Value>(&self, kept: &Kept<V>) -> Option<(Span, Duration)> {
+        let span = kept.span?;
+        let idle = span.idle?;
+        let Some(meta) = &kept.meta else {
+            return Some((span, idle));
+        };
+        meta.used(self.clock.now(), idle);
+        None
     }
 
     /// How long the store keeps what is made so.

@@ -334,9 +334,7 @@ impl Engine {
         if self.is_due(&kept, options) {
             return None;
         }
-        if let (Some(meta), Some(idle)) = (&kept.meta, kept.span.and_then(|span| span.idle)) {
-            meta.used(self.clock.now(), idle);
-        }
+        self.used_here(&kept);
         self.counters.add(Count::Hit);
         Some(kept)
     }
@@ -421,7 +419,7 @@ impl Engine {
             _ => Older::Nothing,
         };
         let may_be_stale = patience.soft.is_some() && stale.stale().is_some();
-        let may_time_out = self.backend.prefers_behind()
+        let may_time_out = self.backend.serves_tasks()
             || patience.hard.is_some()
             || loading.lead.overdue().is_some();
         let behind = may_be_stale || (manner.times_out && may_time_out);
@@ -981,7 +979,7 @@ impl Engine {
         Patience {
             soft: self.policy(options, |policies| policies.soft_timeout),
             hard: hard.and_then(|hard| deadline(self.backend.now(), hard)),
-            minds_overdue: self.backend.waits_freely()
+            minds_overdue: !self.backend.serves_tasks()
                 || hard.is_some()
                 || self.policy(options, |policies| policies.max_load).is_some(),
         }

@@ -135,28 +135,24 @@ impl Engine {
         }
         let now = self.clock.now();
         let is_throttled = kept.meta.as_ref().is_some_and(|meta| !meta.may_retry(now));
-        !is_throttled && span.due_from(ahead) <= now && span.is_due(now, ahead, random_fraction())
+        !is_throttled && span.is_due(now, ahead, random_fraction)
     }
 
     /// The moments of an entry that is made now, if somebody is to ask for them.
     pub(super) fn span(&self, ttl: Option<Duration>, making: Making) -> Option<Span> {
-        let is_asked_for = making.dated
-            || making.idle.is_some()
+        let ends_by_it = making.idle.is_some()
             || (ttl.is_some()
                 && (!making.stale_for.is_zero() || making.ahead != RefreshAhead::Never));
-        let is_only_dated = making.idle.is_none()
-            && making.stale_for.is_zero()
-            && making.ahead == RefreshAhead::Never;
-        is_asked_for.then(|| {
-            // The store alone decides how long it keeps what is nothing but dated.
-            let ttl = ttl.filter(|_| !is_only_dated);
-            if !is_only_dated {
-                self.met_span();
-            }
-            Span {
-                idle: making.idle,
-                ..Span::new(self.clock.now(), making.load_time, ttl, making.stale_for)
-            }
+        if ends_by_it {
+            self.met_span();
+        } else if !making.dated {
+            return None;
+        }
+        // The store alone decides how long it keeps what is nothing but dated.
+        let ttl = ttl.filter(|_| ends_by_it);
+        Some(Span {
+            idle: making.idle,
+            ..Span::new(self.clock.now(), making.load_time, ttl, making.stale_for)
         })
     }
 

@@ -66,6 +66,17 @@ async fn old<F: Face>(place: &Place<F>, setup: Setup, passes: Duration) -> F {
     cache
 }
 
+/// A cache whose entry "k" is "old", tagged, and due; and what tags it.
+async fn old_and_tagged<F: Face>(place: &Place<F>) -> (F, Options) {
+    let cache = place.open(ahead(place)).unwrap();
+    let tagged = Options::new().tags(["t"]);
+    let load = at_once("old".to_owned());
+    let fetched = cache.fetch_entry_with("k", tagged.clone(), load);
+    fetched.await.unwrap();
+    place.expire(place.ttl());
+    (cache, tagged)
+}
+
 /// Starts a fetch of "k" beside the test.
 fn fetching<F: Face>(
     cache: &F,
@@ -625,14 +636,7 @@ pub(crate) async fn tag_invalidation_beats_refresh<F: Face>(place: Place<F>) {
     if !place.keeps_objects() {
         return;
     }
-    let cache = place.open(ahead(&place)).unwrap();
-    let tagged = Options::new().tags(["t"]);
-    let load = at_once("old".to_owned());
-    cache
-        .fetch_entry_with("k", tagged.clone(), load)
-        .await
-        .unwrap();
-    place.expire(place.ttl());
+    let (cache, tagged) = old_and_tagged(&place).await;
     let stage = Stage::new();
     is(
         cache.fetch_entry_with("k", tagged, new(&stage)).await,
@@ -959,14 +963,7 @@ pub(crate) async fn not_modified_brings_nothing_back<F: Face>(place: Place<F>) {
     if !place.keeps_objects() {
         return;
     }
-    let cache = place.open(ahead(&place)).unwrap();
-    let tagged = Options::new().tags(["t"]);
-    let load = at_once("old".to_owned());
-    cache
-        .fetch_entry_with("k", tagged.clone(), load)
-        .await
-        .unwrap();
-    place.expire(place.ttl());
+    let (cache, _) = old_and_tagged(&place).await;
     let stage = Stage::new();
     let load = {
         let stage = stage.clone();
