@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::{Backend, CacheUrl, Engine, Failure, Loaded, Manner, Settings};
+use cacheio_core::__private::{Driver, CacheUrl, Engine, Failure, Loaded, Manner, Settings};
 use cacheio_core::{
     AsyncStore, CacheKey, Codec, Encode, Fetched, LoadContext, LoadError, Options, RefreshAhead,
     Result, Stats, Ttl, Value,
@@ -123,7 +123,7 @@ impl AsyncCache {
     }
 
     fn new(store: Arc<dyn AsyncStore>, settings: Settings) -> Result<Self> {
-        let engine = Engine::new(Backend::tasks(store, Arc::new(Runtime)), settings)?;
+        let engine = Engine::new(Driver::for_tasks(store, Arc::new(Runtime)), settings)?;
         Ok(Self {
             engine: Arc::new(engine),
         })
@@ -188,7 +188,7 @@ impl AsyncCache {
 
     #[inline]
     async fn get_stored<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V::Stored>>> {
-        match self.engine.get_plain::<V>(&key) {
+        match self.engine.get_fast::<V>(&key) {
             Some(value) => Ok(Some(value)),
             None => self.engine.get::<V>(key).await,
         }

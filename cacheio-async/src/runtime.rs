@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use cacheio_core::__private::Runner;
+use cacheio_core::__private::Executor;
 use cacheio_core::BoxFuture;
 use tokio::runtime::Handle;
 
@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 #[derive(Debug)]
 pub(crate) struct Runtime;
 
-impl Runner for Runtime {
+impl Executor for Runtime {
     fn now(&self) -> Instant {
         // In tests, tokio's clock may stand still.
         tokio::time::Instant::now().into_std()

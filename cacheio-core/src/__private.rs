@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use crate::{Error, LoadContext, Local, Value};
 
-pub use crate::backend::{Backend, Runner};
+pub use crate::driver::{Driver, Executor};
 pub use crate::circuit::{Attempt, Backoff, Circuit, Opens};
 pub use crate::engine::{
-    Coordination, Engine, Failure, Loaded, Manner, Missed, Sharing, boxed, now,
+    SharedState, Engine, Failure, Loaded, Manner, Missed, Sharing, boxed, now,
 };
 pub use crate::error::overflow;
 pub use crate::own::{InMemory, Own};
@@ -406,7 +406,7 @@ pub fn lookup<S: Shape, K: Keeping<S::Value>>(
     _: &K,
     key: &impl CacheKey,
 ) -> Result<S::Output, Missed> {
-    match engine.get_plain::<K::Kept>(key) {
+    match engine.get_fast::<K::Kept>(key) {
         Some(stored) => Ok(S::value(K::give_stored(stored))),
         None => Err(engine.missed(key)),
     }

@@ -1,9 +1,9 @@
 //! The one cache behind both faces.
 //!
-//! Everything that a cache does stands here once, as `async` functions over a [`Backend`]. The
+//! Everything that a cache does stands here once, as `async` functions over a [`Driver`]. The
 //! face for tasks awaits them. The face for threads polls them once with [`now`]: its backend
 //! blocks inside the poll and is never pending. What can be answered at once from memory
-//! ([`Engine::get_plain`]) goes past all that, in a plain function.
+//! ([`Engine::get_fast`]) goes past all that, in a plain function.
 
 // Reached by the crates on top alone, where each method is documented.
 #![allow(missing_docs)]
@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::backend::Backend;
+use crate::driver::Driver;
 use crate::error::overflow;
 use crate::flight::{Flights, Write, Writes};
 use crate::key::{Key, KeyBuffer};
@@ -61,9 +61,9 @@ pub fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
 
 /// The cache behind `Cache` and `AsyncCache`.
 pub struct Engine {
-    backend: Backend,
+    driver: Driver,
     settings: Checked,
-    coordination: Arc<Coordination>,
+    shared_state: Arc<SharedState>,
     counters: Counters,
     clock: Arc<dyn Clock>,
     /// Whether entries that outlive their TTL have been met: then a server alone cannot say which
@@ -75,7 +75,7 @@ pub struct Engine {
 /// What the caches on one store have to agree on. A store that several caches of a process can
 /// share keeps it for them.
 #[derive(Default)]
-pub struct Coordination {
+pub struct SharedState {
     flights: Flights,
     tags: Tags,
 }
@@ -83,7 +83,7 @@ pub struct Coordination {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
-            .field("store", self.backend.store())
+            .field("store", self.driver.store())
             .field("namespace", &self.settings.namespace)
             .field("default_ttl", &self.settings.default_ttl)
             .field("codec", &self.settings.codec)
@@ -92,9 +92,9 @@ impl fmt::Debug for Engine {
     }
 }
 
-impl fmt::Debug for Coordination {
+impl fmt::Debug for SharedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Coordination").finish_non_exhaustive()
+        f.debug_struct("SharedState").finish_non_exhaustive()
     }
 }
 
@@ -138,19 +138,19 @@ impl Engine {
     /// # Errors
     ///
     /// [`ErrorKind::Config`] when a setting makes no sense.
-    pub fn new(mut backend: Backend, settings: Settings) -> Result<Self> {
+    pub fn new(mut driver: Driver, settings: Settings) -> Result<Self> {
         let checked = || {
-            backend.check()?;
-            settings.check(backend.form() == Form::Bytes, backend.key_rule())
+            driver.check()?;
+            settings.check(driver.form() == Form::Bytes, driver.key_rule())
         };
         let settings = checked().map_err(|error| error.during(Operation::Build))?;
-        let metrics = backend.report_as(&settings.namespace);
+        let metrics = driver.report_as(&settings.namespace);
         Ok(Self {
-            coordination: backend.coordination().unwrap_or_default(),
-            clock: backend.clock(),
+            shared_state: driver.shared_state().unwrap_or_default(),
+            clock: driver.clock(),
             spans: AtomicBool::new(settings.policies.writes_spans()),
             touches: Touches::default(),
-            backend,
+            driver,
             settings,
             counters: Counters::new(metrics),
         })
@@ -162,8 +162,8 @@ impl Engine {
 
     pub fn stats(&self) -> Stats {
         Stats {
-            evictions: self.backend.evictions(),
-            circuit_opens: self.backend.circuit_opens(),
+            evictions: self.driver.evictions(),
+            circuit_opens: self.driver.circuit_opens(),
             ..self.counters.snapshot()
         }
     }
@@ -172,11 +172,11 @@ impl Engine {
 
     /// The value under a key, if it is a plain hit in memory; none says nothing.
     #[inline]
-    pub fn get_plain<V: Value>(&self, key: &impl CacheKey) -> Option<Arc<V::Stored>> {
-        let store = self.backend.immediate()?;
+    pub fn get_fast<V: Value>(&self, key: &impl CacheKey) -> Option<Arc<V::Stored>> {
+        let store = self.driver.immediate()?;
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, key);
-        let value = downcast(store.get_plain(&key)?)?;
+        let value = downcast(store.get_fast(&key)?)?;
         self.counters.add(Count::Hit);
         Some(value)
     }
@@ -252,7 +252,7 @@ impl Engine {
     pub async fn get<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V::Stored>>> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
-        let value = match self.backend.get(&key).await {
+        let value = match self.driver.get(&key).await {
             Ok(entry) => self.read::<V>(&key, entry).await,
             Err(error) => Err(error),
         };
@@ -271,7 +271,7 @@ impl Engine {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let entries = self.backend.get_many(&keys).await;
+        let entries = self.driver.get_many(&keys).await;
         let entries = entries.map_err(|error| error.during(Operation::GetMany))?;
         let mut values = Vec::with_capacity(entries.len());
         for (entry, key) in entries.into_iter().zip(&keys) {
@@ -296,8 +296,8 @@ impl Engine {
             .map_err(|error| about(error, Operation::Set, &key))?;
         let _write = self.write(key).await;
         let set = match prepared {
-            Some((entry, ttl)) => self.backend.set(&key, entry, ttl).await,
-            None => self.backend.delete(&key).await.map(drop),
+            Some((entry, ttl)) => self.driver.set(&key, entry, ttl).await,
+            None => self.driver.delete(&key).await.map(drop),
         };
         set.map_err(|error| about(error, Operation::Set, &key))
     }
@@ -322,7 +322,7 @@ impl Engine {
         let Lifetime::Live(ttl) = lifetime else {
             let _writes = self.write_many(&keys).await;
             return self
-                .backend
+                .driver
                 .delete_many(&keys)
                 .await
                 .map(drop)
@@ -341,7 +341,7 @@ impl Engine {
         }
         let _writes = self.write_many(&keys).await;
         let ttl = self.physical(ttl, making);
-        self.backend.set_many(prepared, ttl).await.map_err(failed)
+        self.driver.set_many(prepared, ttl).await.map_err(failed)
     }
 
     pub async fn add(
@@ -357,7 +357,7 @@ impl Engine {
             .map_err(|error| about(error, Operation::Add, &key))?;
         let _write = self.write(key).await;
         let added = match prepared {
-            Some((entry, ttl)) => self.backend.add(&key, entry, ttl).await,
+            Some((entry, ttl)) => self.driver.add(&key, entry, ttl).await,
             // Would have been added and gone at once.
             None => self.is_live(&key).await.map(|live| !live),
         };
@@ -368,7 +368,7 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let _write = self.write(key).await;
-        let deleted = self.backend.delete(&key).await;
+        let deleted = self.driver.delete(&key).await;
         deleted.map_err(|error| about(error, Operation::Delete, &key))
     }
 
@@ -382,7 +382,7 @@ impl Engine {
             return Ok(0);
         }
         let _writes = self.write_many(&keys).await;
-        let deleted = self.backend.delete_many(&keys).await;
+        let deleted = self.driver.delete_many(&keys).await;
         deleted.map_err(|error| error.during(Operation::DeleteMany))
     }
 
@@ -405,7 +405,7 @@ impl Engine {
                 ));
             };
             let _write = self.write(key).await;
-            self.backend.increment(&key, by, ttl).await
+            self.driver.increment(&key, by, ttl).await
         };
         increment
             .await
@@ -418,10 +418,10 @@ impl Engine {
         let touch = async {
             match self.lifetime(ttl, &Options::new())? {
                 Lifetime::Live(ttl) if self.reads_spans() => self.retime(&key, ttl).await,
-                Lifetime::Live(ttl) => self.backend.touch(&key, ttl).await,
+                Lifetime::Live(ttl) => self.driver.touch(&key, ttl).await,
                 Lifetime::Zero => {
                     let _write = self.write(key).await;
-                    self.backend.delete(&key).await
+                    self.driver.delete(&key).await
                 }
             }
         };
@@ -435,7 +435,7 @@ impl Engine {
         for publishing in writes.take_publishing() {
             self.wait(publishing).await;
         }
-        let cleared = self.backend.clear(&self.settings.prefix).await;
+        let cleared = self.driver.clear(&self.settings.prefix).await;
         cleared.map_err(|error| error.during(Operation::Clear))
     }
 
@@ -446,14 +446,14 @@ impl Engine {
         let tags: Vec<_> = tags.into_iter().map(Into::into).collect();
         self.can_tag(&tags)
             .map_err(|error| error.during(Operation::InvalidateTags))?;
-        self.coordination
+        self.shared_state
             .tags
             .invalidate(&self.settings.prefix, &tags);
         Ok(())
     }
 
     pub async fn ping(&self) -> Result<()> {
-        self.backend
+        self.driver
             .ping()
             .await
             .map_err(|error| error.during(Operation::Ping))
@@ -462,14 +462,14 @@ impl Engine {
     // The parts.
 
     fn flights(&self) -> &Flights {
-        &self.coordination.flights
+        &self.shared_state.flights
     }
 
     /// What the counters of the tags say now; in a cache that can have none, nothing.
     fn stamp(&self, options: &Options) -> Stamps {
-        match self.backend.form() {
+        match self.driver.form() {
             Form::Objects => self
-                .coordination
+                .shared_state
                 .tags
                 .stamp(&self.settings.prefix, &options.tags),
             Form::Bytes => Stamps::default(),
@@ -478,7 +478,7 @@ impl Engine {
 
     #[inline]
     fn key<'a>(&self, buffer: &'a mut KeyBuffer, key: &'a impl CacheKey) -> Key<'a> {
-        buffer.key(&self.settings.prefix, self.backend.key_rule(), key)
+        buffer.key(&self.settings.prefix, self.driver.key_rule(), key)
     }
 
     fn text(&self, key: &impl CacheKey) -> Box<str> {
@@ -557,7 +557,7 @@ impl Engine {
     ) -> Result<Entry> {
         let codec = &*self.settings.codec;
         let span = self.span(ttl, making);
-        if self.backend.form() == Form::Bytes {
+        if self.driver.form() == Form::Bytes {
             return Ok(Entry::bytes(match (span, object.digits()) {
                 (Some(span), _) => wire::seal_with(span, &object.encode(codec)?),
                 (None, Some(digits)) => digits.into_bytes(),
@@ -572,7 +572,7 @@ impl Engine {
     }
 
     fn can_tag(&self, tags: &[Cow<'static, str>]) -> Result<()> {
-        if tags.is_empty() || self.backend.form() == Form::Objects {
+        if tags.is_empty() || self.driver.form() == Form::Objects {
             return Ok(());
         }
         Err(Error::new(
@@ -608,7 +608,7 @@ impl Engine {
     }
 
     async fn wait(&self, listener: EventListener) {
-        self.backend.wait(listener, None).await;
+        self.driver.wait(listener, None).await;
     }
 
     #[cold]

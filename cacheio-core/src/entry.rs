@@ -91,7 +91,7 @@ impl Meta {
     }
 
     /// From when on the entry must not be served without a closer look.
-    pub fn attend_at(&self) -> Timestamp {
+    pub fn fast_path_until(&self) -> Timestamp {
         if !self.tags.is_empty() {
             return Timestamp::MIN;
         }
@@ -106,7 +106,7 @@ impl Meta {
     /// Whether the entry is to be kept: none of its tags was invalidated since the value was made,
     /// and it has been read recently, if that is asked for. An atomic load a tag. An entry that is
     /// not to be kept will never be again.
-    pub fn is_kept(&self, now: Timestamp) -> bool {
+    pub fn is_retained(&self, now: Timestamp) -> bool {
         now < self.idle_until() && self.tags.are_current()
     }
 
@@ -118,7 +118,7 @@ impl Meta {
     /// Whether the entry is live at this time, as far as it is for meta to say: it may be kept
     /// longer than its TTL, for `get` and `get_many` alone to give back.
     pub fn is_live(&self, now: Timestamp) -> bool {
-        self.span.is_none_or(|span| now < span.expires) && self.is_kept(now)
+        self.span.is_none_or(|span| now < span.expires) && self.is_retained(now)
     }
 
     pub(crate) fn used(&self, now: Timestamp, idle: Duration) {

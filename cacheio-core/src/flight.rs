@@ -330,9 +330,9 @@ impl Register {
                 return true;
             }
             let listener = flight.invalidate();
-            let is_kept = listener.is_some();
+            let is_retained = listener.is_some();
             publishing.extend(listener);
-            is_kept
+            is_retained
         });
         publishing
     }

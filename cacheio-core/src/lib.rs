@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod backend;
+mod driver;
 mod cacheable;
 mod circuit;
 mod clock;

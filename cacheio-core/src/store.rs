@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::WallClock;
-use crate::engine::Coordination;
+use crate::engine::SharedState;
 use crate::{Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Result, SystemClock};
 
 /// The future that an [`AsyncStore`] answers with.
@@ -43,7 +43,7 @@ fn default_clock(form: Form) -> Arc<dyn Clock> {
 /// - Methods may block, but not without bound.
 /// - An entry with [`meta`](Entry::meta) is live only while its
 ///   [`is_live`](crate::Meta::is_live) says so too; `get` and `get_many` give it back, with its
-///   meta, as long as [it is to be kept](crate::Meta::is_kept) and its TTL lasts. Stores of
+///   meta, as long as [it is to be kept](crate::Meta::is_retained) and its TTL lasts. Stores of
 ///   [`Form::Bytes`] never get meta.
 ///
 /// ```
@@ -207,7 +207,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// nothing more to know about it. None says nothing: [`get`](Self::get) is asked then.
     ///
     /// What it gives fits into registers, which makes a hit a quarter faster.
-    fn get_plain(&self, key: &Key<'_>) -> Option<Arc<dyn Object>> {
+    fn get_fast(&self, key: &Key<'_>) -> Option<Arc<dyn Object>> {
         let _ = key;
         None
     }
@@ -239,7 +239,7 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// What the caches of this process have to agree on, if several can share this store.
     #[doc(hidden)]
-    fn coordination(&self) -> Option<Arc<Coordination>> {
+    fn shared_state(&self) -> Option<Arc<SharedState>> {
         None
     }
 
@@ -392,7 +392,7 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
 
     /// What the caches of this process have to agree on, if several can share this store.
     #[doc(hidden)]
-    fn coordination(&self) -> Option<Arc<Coordination>> {
+    fn shared_state(&self) -> Option<Arc<SharedState>> {
         None
     }
 
@@ -489,9 +489,9 @@ macro_rules! __async_store {
                 <_ as $trait>::circuit_opens($target)
             }
 
-            fn coordination(&self) -> ::std::option::Option<::std::sync::Arc<$crate::__private::Coordination>> {
+            fn shared_state(&self) -> ::std::option::Option<::std::sync::Arc<$crate::__private::SharedState>> {
                 let $this = self;
-                <_ as $trait>::coordination($target)
+                <_ as $trait>::shared_state($target)
             }
 
             fn check(&self) -> $crate::Result<()> {
@@ -541,12 +541,12 @@ macro_rules! pointers {
                 set_many(entries: Vec<(Key<'_>, Entry)>, ttl: Option<Duration>) -> Result<()>;
                 delete_many(keys: &[Key<'_>]) -> Result<usize>;
                 ping() -> Result<()>;
-                get_plain(key: &Key<'_>) -> Option<Arc<dyn Object>>;
+                get_fast(key: &Key<'_>) -> Option<Arc<dyn Object>>;
                 key_rule() -> KeyRule;
                 clock() -> Arc<dyn Clock>;
                 evictions() -> u64;
                 circuit_opens() -> u64;
-                coordination() -> Option<Arc<Coordination>>;
+                shared_state() -> Option<Arc<SharedState>>;
                 check() -> Result<()>;
             }
         }

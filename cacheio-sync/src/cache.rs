@@ -6,7 +6,7 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::{Backend, CacheUrl, Engine, Failure, Loaded, Manner, Settings, now};
+use cacheio_core::__private::{Driver, CacheUrl, Engine, Failure, Loaded, Manner, Settings, now};
 use cacheio_core::{
     CacheKey, Codec, Encode, Fetched, LoadContext, LoadError, Options, RefreshAhead, Result, Stats,
     Store, Ttl, Value,
@@ -123,7 +123,7 @@ impl Cache {
     }
 
     fn new(store: Arc<dyn Store>, settings: Settings) -> Result<Self> {
-        let engine = Engine::new(Backend::threads(store, Arc::new(Pool::default())), settings)?;
+        let engine = Engine::new(Driver::for_threads(store, Arc::new(Pool::default())), settings)?;
         Ok(Self {
             engine: Arc::new(engine),
         })
@@ -185,7 +185,7 @@ impl Cache {
 
     #[inline]
     fn get_stored<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V::Stored>>> {
-        match self.engine.get_plain::<V>(&key) {
+        match self.engine.get_fast::<V>(&key) {
             Some(value) => Ok(Some(value)),
             None => now(self.engine.get::<V>(key)),
         }

@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cacheio_core::__private::{CacheUrl, Coordination, Opens};
+use cacheio_core::__private::{CacheUrl, SharedState, Opens};
 #[cfg(feature = "tokio")]
 use cacheio_tokio::__private::Spawner;
 use memcache::exp::{MetaOp, Rendezvous, ReturnCode, Router as _};
@@ -140,7 +140,7 @@ struct Cluster {
     router: Rendezvous,
     timeout: Duration,
     opens: Opens,
-    coordination: Arc<Coordination>,
+    shared_state: Arc<SharedState>,
     #[cfg(feature = "tokio")]
     spawner: Spawner,
 }
@@ -229,8 +229,8 @@ impl Store for Memcached {
         Form::Bytes
     }
 
-    fn coordination(&self) -> Option<Arc<Coordination>> {
-        Some(Arc::clone(&self.0.coordination))
+    fn shared_state(&self) -> Option<Arc<SharedState>> {
+        Some(Arc::clone(&self.0.shared_state))
     }
 
     fn circuit_opens(&self) -> u64 {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use cacheio_core::__private::{CacheUrl, Coordination, Settings, overflow};
+use cacheio_core::__private::{CacheUrl, SharedState, Settings, overflow};
 use cacheio_core::{
     CLOCK_LAG, Clock, Entry, Error, ErrorKind, Form, Key, Object, Payload, Result, Store,
     SystemClock, Timestamp, config, immediate_store,
@@ -48,7 +48,7 @@ pub struct Memory {
     capacity: u64,
     evictions: AtomicU64,
     /// Of the caches on this memory: they invalidate each other's loads.
-    coordination: Arc<Coordination>,
+    shared_state: Arc<SharedState>,
 }
 
 impl Memory {
@@ -229,12 +229,12 @@ impl Store for Memory {
     #[inline]
     fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
         let shard = read(self.shard(key));
-        let kept = shard.get(key).filter(|slot| slot.is_kept(self.clock.now()));
+        let kept = shard.get(key).filter(|slot| slot.is_retained(self.clock.now()));
         Ok(kept.map(Slot::entry))
     }
 
     #[inline]
-    fn get_plain(&self, key: &Key<'_>) -> Option<Arc<dyn Object>> {
+    fn get_fast(&self, key: &Key<'_>) -> Option<Arc<dyn Object>> {
         // Entries that end within the lag, by either clock, take the long way.
         let shard = read(self.shard(key));
         let slot = shard.get(key)?;
@@ -333,8 +333,8 @@ impl Store for Memory {
         self.evictions.load(Ordering::Relaxed)
     }
 
-    fn coordination(&self) -> Option<Arc<Coordination>> {
-        Some(Arc::clone(&self.coordination))
+    fn shared_state(&self) -> Option<Arc<SharedState>> {
+        Some(Arc::clone(&self.shared_state))
     }
 
     fn check(&self) -> Result<()> {
@@ -447,7 +447,7 @@ impl MemoryBuilder {
             weigher: self.weigher,
             capacity,
             evictions: AtomicU64::new(0),
-            coordination: Arc::default(),
+            shared_state: Arc::default(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cacheio_core::__private::{Runner, now};
+use cacheio_core::__private::{Executor, now};
 use cacheio_core::BoxFuture;
 
 type Load = BoxFuture<'static, ()>;
@@ -47,7 +47,7 @@ thread_local! {
     static HOME: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
 }
 
-impl Runner for Pool {
+impl Executor for Pool {
     fn spawn(&self, load: Load) -> Result<(), Load> {
         // The model checker watches its own threads alone.
         if cfg!(shuttle) {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::Coordination;
+use cacheio_core::__private::SharedState;
 use cacheio_core::{
     AsyncStore, Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Result, Store,
 };
@@ -99,9 +99,9 @@ macro_rules! blocking_store {
                 ping() -> ();
             }
 
-            fn get_plain(&self, key: &Key<'_>) -> Option<Arc<dyn Object>> {
+            fn get_fast(&self, key: &Key<'_>) -> Option<Arc<dyn Object>> {
                 let $this = self;
-                AsyncStore::immediate($target)?.get_plain(key)
+                AsyncStore::immediate($target)?.get_fast(key)
             }
 
             blocking_store! { @settings $this => $target;
@@ -110,7 +110,7 @@ macro_rules! blocking_store {
                 clock() -> Arc<dyn Clock>;
                 evictions() -> u64;
                 circuit_opens() -> u64;
-                coordination() -> Option<Arc<Coordination>>;
+                shared_state() -> Option<Arc<SharedState>>;
                 check() -> Result<()>;
             }
         }

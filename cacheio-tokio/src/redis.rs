@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::{Coordination, Opens};
+use cacheio_core::__private::{SharedState, Opens};
 use cacheio_core::{AsyncStore, BoxFuture, Entry, Error, ErrorKind, Form, Key, Result};
 use redis::{Client, Cmd, cmd};
 
@@ -57,7 +57,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Redis {
     nodes: Arc<Nodes>,
     opens: Opens,
-    coordination: Arc<Coordination>,
+    shared_state: Arc<SharedState>,
 }
 
 impl Redis {
@@ -99,7 +99,7 @@ impl Redis {
         Self {
             nodes: Arc::new(nodes),
             opens,
-            coordination: Arc::default(),
+            shared_state: Arc::default(),
         }
     }
 
@@ -234,8 +234,8 @@ impl AsyncStore for Redis {
         Form::Bytes
     }
 
-    fn coordination(&self) -> Option<Arc<Coordination>> {
-        Some(Arc::clone(&self.coordination))
+    fn shared_state(&self) -> Option<Arc<SharedState>> {
+        Some(Arc::clone(&self.shared_state))
     }
 
     fn circuit_opens(&self) -> u64 {

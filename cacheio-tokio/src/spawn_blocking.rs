@@ -286,9 +286,9 @@ macro_rules! __spawning_store {
                     Store::circuit_opens(&$store)
                 }
 
-                fn coordination(&self) -> Option<Arc<::cacheio_core::__private::Coordination>> {
+                fn shared_state(&self) -> Option<Arc<::cacheio_core::__private::SharedState>> {
                     let $this = self;
-                    Store::coordination(&$store)
+                    Store::shared_state(&$store)
                 }
 
                 fn check(&self) -> Result<()> {

@@ -47,7 +47,7 @@ impl Engine {
             return;
         }
         let ttl = stays(idle).min(span.ends.since(now));
-        if let Err(error) = self.backend.touch(key, Some(ttl)).await {
+        if let Err(error) = self.driver.touch(key, Some(ttl)).await {
             self.store_failed(&about(error, Operation::Touch, key));
         }
     }
@@ -65,7 +65,7 @@ impl Engine {
 
     /// How long the store keeps what is made so.
     pub(super) fn physical(&self, ttl: Option<Duration>, making: Making) -> Option<Duration> {
-        let idle = making.idle.filter(|_| self.backend.form() == Form::Bytes);
+        let idle = making.idle.filter(|_| self.driver.form() == Form::Bytes);
         physical(ttl, making.stale_for, idle)
     }
 }

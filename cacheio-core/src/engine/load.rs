@@ -187,7 +187,7 @@ impl<V: Value, E> Place<V, E> {
 }
 
 impl Engine {
-    /// Gets a value or loads it: the heart of `get_or_set`, after [`get_plain`](Self::get_plain).
+    /// Gets a value or loads it: the heart of `get_or_set`, after [`get_fast`](Self::get_fast).
     ///
     /// The loader runs in the caller: it may borrow, and nothing of it is left when the caller is
     /// dropped.
@@ -306,7 +306,7 @@ impl Engine {
         if options.force_refresh {
             return None;
         }
-        let plain = self.get_plain::<V>(key);
+        let plain = self.get_fast::<V>(key);
         plain.or_else(|| Some(self.look_plain::<V>(key, options)?.value))
     }
 
@@ -326,7 +326,7 @@ impl Engine {
 
     /// What is live in memory, and need not be loaded anew.
     fn look_plain<V: Value>(&self, key: &impl CacheKey, options: &Options) -> Option<Kept<V>> {
-        let store = self.backend.immediate()?;
+        let store = self.driver.immediate()?;
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, key);
         let entry = store.get(&key).ok()??;
@@ -419,7 +419,7 @@ impl Engine {
             _ => Older::Nothing,
         };
         let may_be_stale = patience.soft.is_some() && stale.stale().is_some();
-        let may_time_out = self.backend.serves_tasks()
+        let may_time_out = self.driver.is_async()
             || patience.hard.is_some()
             || loading.lead.overdue().is_some();
         let behind = may_be_stale || (manner.times_out && may_time_out);
@@ -489,7 +489,7 @@ impl Engine {
         };
         let load: BoxFuture<'static, ()> = Box::pin(load.in_current_span());
         let refused = match behind {
-            true => self.backend.spawn(load).err(),
+            true => self.driver.spawn(load).err(),
             false => Some(load),
         };
         if let Some(load) = refused {
@@ -532,7 +532,7 @@ impl Engine {
                 if is_older
                     && older
                         .kept()
-                        .is_some_and(|kept| !kept.is_kept(self.clock.now()))
+                        .is_some_and(|kept| !kept.is_retained(self.clock.now()))
                 {
                     ttl = Some(Ttl::After(Duration::ZERO));
                 }
@@ -540,7 +540,7 @@ impl Engine {
             });
             let begun = self.clock.now();
             let running = lead.frame().run(self.run(loading));
-            match self.backend.within(overdue, running).await {
+            match self.driver.within(overdue, running).await {
                 Some(Ok(loaded)) => {
                     let load_time = self.clock.now().since(begun);
                     let making = self.making(&options, load_time, manner.dated);
@@ -603,7 +603,7 @@ impl Engine {
         // On the heap, as above.
         let loading = Box::pin(async { loader().await });
         let running = lead.frame().run(self.run(loading));
-        let error = match self.backend.within(patience.hard, running).await {
+        let error = match self.driver.within(patience.hard, running).await {
             Some(Ok(loaded)) => {
                 let load_time = self.clock.now().since(begun);
                 let making = self.making(options, load_time, manner.dated);
@@ -643,7 +643,7 @@ impl Engine {
         loading: impl Future<Output = Result<Loaded<V>, E>>,
     ) -> Result<(Kept<V>, Source), Failure<E>> {
         let running = self.run(Box::pin(loading));
-        let error = match self.backend.within(patience.hard, running).await {
+        let error = match self.driver.within(patience.hard, running).await {
             Some(Ok(loaded)) => {
                 return Ok((Kept::new(loaded.value.into_stored()), Source::Loaded));
             }
@@ -715,8 +715,8 @@ impl Engine {
         }
         let publish = async {
             match prepared {
-                Some((entry, ttl)) => self.backend.set(key, entry, ttl).await,
-                None => self.backend.delete(key).await.map(drop),
+                Some((entry, ttl)) => self.driver.set(key, entry, ttl).await,
+                None => self.driver.delete(key).await.map(drop),
             }
         };
         lead.frame().run(publish).await
@@ -780,10 +780,10 @@ impl Engine {
                 return Landing::Over(wait.outcome());
             };
             let until = earlier(earlier(soft, patience.hard), overdue);
-            if self.backend.wait(listener, until).await {
+            if self.driver.wait(listener, until).await {
                 return Landing::Over(wait.outcome());
             }
-            let now = self.backend.now();
+            let now = self.driver.now();
             if patience.hard.is_some_and(|at| at <= now) {
                 return Landing::GivenUp;
             }
@@ -978,8 +978,8 @@ impl Engine {
         };
         Patience {
             soft: self.policy(options, |policies| policies.soft_timeout),
-            hard: hard.and_then(|hard| deadline(self.backend.now(), hard)),
-            minds_overdue: !self.backend.serves_tasks()
+            hard: hard.and_then(|hard| deadline(self.driver.now(), hard)),
+            minds_overdue: !self.driver.is_async()
                 || hard.is_some()
                 || self.policy(options, |policies| policies.max_load).is_some(),
         }
@@ -988,8 +988,8 @@ impl Engine {
     pub(super) fn schedule(&self, options: &Options) -> Schedule {
         let max_load = self.policy(options, |policies| policies.max_load);
         let max_load = max_load.filter(|max_load| !max_load.is_zero());
-        let max_load = max_load.or_else(|| self.backend.max_load());
-        let now = self.backend.now();
+        let max_load = max_load.or_else(|| self.driver.max_load());
+        let now = self.driver.now();
         Schedule {
             begins: now,
             overdue: max_load.and_then(|max_load| deadline(now, max_load)),

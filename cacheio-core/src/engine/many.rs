@@ -93,7 +93,7 @@ impl Engine {
             if !alone.is_empty() {
                 let missing = take_keys(&mut asked, &alone);
                 let running = self.run(async { loader(missing).await });
-                let loaded = self.backend.within(patience.hard, running).await;
+                let loaded = self.driver.within(patience.hard, running).await;
                 let failed = !matches!(loaded, Some(Ok(_)));
                 self.settle(&mut asked, &alone, &places, loaded);
                 if failed {
@@ -118,7 +118,7 @@ impl Engine {
         if keys.is_empty() {
             return stale;
         }
-        match self.backend.get_many(&keys).await {
+        match self.driver.get_many(&keys).await {
             Ok(entries) => {
                 for (place, entry) in places.iter().zip(entries) {
                     let asked = &mut asked[*place];
@@ -260,7 +260,7 @@ impl Engine {
         let missing = take_keys(asked, &loading);
         let begun = self.clock.now();
         let running = frame.run(self.run(async { loader(missing).await }));
-        let loaded = self.backend.within(patience.hard, running).await;
+        let loaded = self.driver.within(patience.hard, running).await;
         let load_time = self.clock.now().since(begun);
         self.settle(asked, &loading, places, loaded);
         match led.first().map(|(place, _)| &asked[*place].found) {
@@ -333,10 +333,10 @@ impl Engine {
         let frame = first.frame();
         let mut stored = Ok(());
         for (ttl, entries) in kept {
-            stored = stored.and(frame.run(self.backend.set_many(entries, ttl)).await);
+            stored = stored.and(frame.run(self.driver.set_many(entries, ttl)).await);
         }
         if !gone.is_empty() {
-            let removed = frame.run(self.backend.delete_many(&gone)).await;
+            let removed = frame.run(self.driver.delete_many(&gone)).await;
             stored = stored.and(removed.map(drop));
         }
         if let Err(error) = stored {

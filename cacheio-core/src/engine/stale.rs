@@ -70,8 +70,8 @@ impl<V: Value> Kept<V> {
     }
 
     /// Whether it may still be known, as far as memory is to say.
-    pub(super) fn is_kept(&self, now: Timestamp) -> bool {
-        self.meta.as_ref().is_none_or(|meta| meta.is_kept(now))
+    pub(super) fn is_retained(&self, now: Timestamp) -> bool {
+        self.meta.as_ref().is_none_or(|meta| meta.is_retained(now))
     }
 
     /// Whether a server's note says that the load which was to replace it failed.
@@ -201,7 +201,7 @@ impl Engine {
 
     /// What is under a key; failures are counted, traced, and as good as a miss.
     pub(super) async fn find<V: Value>(&self, key: &Key<'_>, options: &Options) -> Found<V> {
-        let read = self.backend.get(key).await;
+        let read = self.driver.get(key).await;
         self.found(key, read, options)
     }
 
@@ -226,7 +226,7 @@ impl Engine {
         if let Some(meta) = &stale.meta {
             return !meta.may_retry(self.clock.now());
         }
-        let note = self.backend.get(&Key::new(&self.failed_key(key))).await;
+        let note = self.driver.get(&Key::new(&self.failed_key(key))).await;
         match note {
             Ok(entry) => stale.is_noted(entry),
             Err(error) => {
@@ -252,7 +252,7 @@ impl Engine {
         }
         let texts: Vec<Box<str>> = keys.iter().map(|key| self.failed_key(key)).collect();
         let notes: Vec<Key<'_>> = texts.iter().map(|text| Key::new(text)).collect();
-        match self.backend.get_many(&notes).await {
+        match self.driver.get_many(&notes).await {
             Ok(entries) => stale
                 .iter()
                 .zip(entries)
@@ -352,7 +352,7 @@ impl Engine {
         }
         let failed = self.failed_key(key);
         let (failed, note) = (Key::new(&failed), Entry::bytes(stale.note()));
-        if let Err(error) = self.backend.set(&failed, note, Some(retry_after)).await {
+        if let Err(error) = self.driver.set(&failed, note, Some(retry_after)).await {
             self.store_failed(&about(error, Operation::Set, key));
         }
     }
@@ -382,7 +382,7 @@ impl Engine {
         let notes = texts
             .iter()
             .map(|(text, note)| (Key::new(text), Entry::bytes(note.clone())));
-        let noted = self.backend.set_many(notes.collect(), Some(retry_after));
+        let noted = self.driver.set_many(notes.collect(), Some(retry_after));
         if let Err(error) = noted.await {
             self.store_failed(&error.during(Operation::SetMany));
         }
@@ -405,7 +405,7 @@ impl Engine {
 
     /// Whether a server's entries may outlive their TTL, so that only their headers tell.
     pub(super) fn reads_spans(&self) -> bool {
-        self.backend.form() == Form::Bytes && self.spans.load(Ordering::Relaxed)
+        self.driver.form() == Form::Bytes && self.spans.load(Ordering::Relaxed)
     }
 
     fn met_span(&self) {
@@ -416,9 +416,9 @@ impl Engine {
 
     pub(super) async fn is_live(&self, key: &Key<'_>) -> Result<bool> {
         if !self.reads_spans() {
-            return self.backend.has(key).await;
+            return self.driver.has(key).await;
         }
-        let entry = self.backend.get(key).await?;
+        let entry = self.driver.get(key).await?;
         Ok(entry.is_some_and(|entry| self.judge(&entry) == Freshness::Live))
     }
 
@@ -426,13 +426,13 @@ impl Engine {
     /// would, so that no write of this process is undone.
     pub(super) async fn retime(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
         loop {
-            let entry = self.backend.get(key).await?;
+            let entry = self.driver.get(key).await?;
             if let Some(answer) = self.retime_plain(key, entry.as_ref(), ttl).await {
                 return answer;
             }
             let lead = self.take_over(key, &Options::new(), &Frame::new()).await;
             // What was read before may be gone.
-            let entry = self.backend.get(key).await?;
+            let entry = self.driver.get(key).await?;
             if let Some(answer) = self.retime_plain(key, entry.as_ref(), ttl).await {
                 return answer;
             }
@@ -443,7 +443,7 @@ impl Engine {
             let expires = ttl.map_or(Timestamp::MAX, |ttl| self.clock.now().after(ttl));
             let bytes = wire::seal_with(span.touched(expires), body);
             if lead.begin_publishing() {
-                let set = self.backend.set(
+                let set = self.driver.set(
                     key,
                     Entry::bytes(bytes),
                     physical(ttl, stale_for, span.idle),
@@ -466,7 +466,7 @@ impl Engine {
         };
         match self.judge(entry) {
             _ if spanned(entry).is_none_or(|(span, _)| span.is_for_the_store()) => {
-                Some(self.backend.touch(key, ttl).await)
+                Some(self.driver.touch(key, ttl).await)
             }
             Freshness::Live => None,
             Freshness::Stale | Freshness::Gone => Some(Ok(false)),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use cacheio_core::__private::{Backend, Engine, Runner, Settings, now};
+use cacheio_core::__private::{Driver, Engine, Executor, Settings, now};
 use cacheio_core::{
     BoxFuture, Clock, Codec, Entry, Error, ErrorKind, Form, Key, ManualClock, Options, Payload,
     Result, Store, Value,
@@ -51,7 +51,7 @@ impl Store for Server {
 #[derive(Debug)]
 struct Callers;
 
-impl Runner for Callers {
+impl Executor for Callers {
     fn spawn(&self, load: BoxFuture<'static, ()>) -> Result<(), BoxFuture<'static, ()>> {
         Err(load)
     }
@@ -78,7 +78,7 @@ impl Wire {
         let store: Arc<dyn Store> = server.clone();
         Self {
             server,
-            cache: Engine::new(Backend::threads(store, Arc::new(Callers)), settings).unwrap(),
+            cache: Engine::new(Driver::for_threads(store, Arc::new(Callers)), settings).unwrap(),
         }
     }
 

@@ -176,7 +176,7 @@ impl MemcachedBuilder {
             router: Rendezvous::new(),
             timeout: self.timeout,
             opens,
-            coordination: Arc::default(),
+            shared_state: Arc::default(),
             // Not before the store itself has given up: what it then knows spares the next caller.
             #[cfg(feature = "tokio")]
             spawner: cacheio_tokio::__private::Spawner::bounded(

@@ -139,7 +139,7 @@ impl Shard {
     pub(super) fn sweep(&mut self, now: Timestamp, displaced: &mut Displaced) {
         let next_expiry = Cell::new(Timestamp::MAX);
         self.retain(displaced, |_, slot| {
-            let kept = slot.is_kept(now);
+            let kept = slot.is_retained(now);
             if kept {
                 next_expiry.set(next_expiry.get().min(slot.ends()));
             }
@@ -221,7 +221,7 @@ impl Slot {
         if let Some(special) = &mut self.special {
             special.expires = expires;
             if let Some(meta) = &special.meta {
-                self.fresh_until = expires.min(meta.attend_at());
+                self.fresh_until = expires.min(meta.fast_path_until());
             }
         }
     }
@@ -244,8 +244,8 @@ impl Slot {
     }
 
     /// Whether it is live, or outlives its TTL.
-    pub(super) fn is_kept(&self, now: Timestamp) -> bool {
-        now < self.expires() && self.meta().is_none_or(|meta| meta.is_kept(now))
+    pub(super) fn is_retained(&self, now: Timestamp) -> bool {
+        now < self.expires() && self.meta().is_none_or(|meta| meta.is_retained(now))
     }
 
     pub(super) fn expires(&self) -> Timestamp {

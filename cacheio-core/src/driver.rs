@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::engine::Coordination;
+use crate::engine::SharedState;
 use crate::metrics::Metrics;
 use crate::sync::{EventListener, Listener};
 use crate::{AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Result, Store};
@@ -17,10 +17,10 @@ const MAX_LOAD: Duration = Duration::from_secs(60);
 
 /// A store, and the world from which it is called.
 #[derive(Clone, Debug)]
-pub struct Backend {
+pub struct Driver {
     store: AnyStore,
-    waiting: Waiting,
-    runner: Arc<dyn Runner>,
+    mode: Mode,
+    executor: Arc<dyn Executor>,
     form: Form,
     key_rule: KeyRule,
     metrics: Option<Metrics>,
@@ -37,7 +37,7 @@ enum AnyStore {
 }
 
 /// What runs loads behind their callers, and knows the time by which these wait.
-pub trait Runner: Debug + Send + Sync + 'static {
+pub trait Executor: Debug + Send + Sync + 'static {
     /// The time.
     fn now(&self) -> Instant {
         Instant::now()
@@ -60,26 +60,26 @@ pub trait Runner: Debug + Send + Sync + 'static {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Waiting {
-    BlocksTheThread,
-    SuspendsTheTask,
+enum Mode {
+    Blocking,
+    Async,
 }
 
-impl Backend {
+impl Driver {
     /// A store for threads.
-    pub fn threads(store: Arc<dyn Store>, runner: Arc<dyn Runner>) -> Self {
+    pub fn for_threads(store: Arc<dyn Store>, executor: Arc<dyn Executor>) -> Self {
         Self {
             form: store.form(),
             key_rule: store.key_rule(),
             store: AnyStore::Direct(store),
-            waiting: Waiting::BlocksTheThread,
-            runner,
+            mode: Mode::Blocking,
+            executor,
             metrics: None,
         }
     }
 
     /// A store for tasks.
-    pub fn tasks(store: Arc<dyn AsyncStore>, runner: Arc<dyn Runner>) -> Self {
+    pub fn for_tasks(store: Arc<dyn AsyncStore>, executor: Arc<dyn Executor>) -> Self {
         Self {
             form: store.form(),
             key_rule: store.key_rule(),
@@ -87,8 +87,8 @@ impl Backend {
                 Some(_) => AnyStore::Immediate(store),
                 None => AnyStore::Suspending(store),
             },
-            waiting: Waiting::SuspendsTheTask,
-            runner,
+            mode: Mode::Async,
+            executor,
             metrics: None,
         }
     }
@@ -144,10 +144,10 @@ impl Backend {
 
     /// Waits until it is notified, or until a time; whether it was notified.
     pub(crate) async fn wait(&self, listener: EventListener, until: Option<Instant>) -> bool {
-        match self.waiting {
-            Waiting::BlocksTheThread => {
+        match self.mode {
+            Mode::Blocking => {
                 let (mut listener, mut notified) = (Some(listener), true);
-                self.runner.block(&mut || match (listener.take(), until) {
+                self.executor.block(&mut || match (listener.take(), until) {
                     (Some(listener), Some(until)) => {
                         notified = listener.wait_deadline(until).is_some();
                     }
@@ -156,7 +156,7 @@ impl Backend {
                 });
                 notified
             }
-            Waiting::SuspendsTheTask => self.within(until, listener).await.is_some(),
+            Mode::Async => self.within(until, listener).await.is_some(),
         }
     }
 
@@ -166,9 +166,9 @@ impl Backend {
         until: Option<Instant>,
         future: F,
     ) -> Option<F::Output> {
-        let sleep = match self.waiting {
-            Waiting::BlocksTheThread => None,
-            Waiting::SuspendsTheTask => until.and_then(|until| self.runner.sleep_until(until)),
+        let sleep = match self.mode {
+            Mode::Blocking => None,
+            Mode::Async => until.and_then(|until| self.executor.sleep_until(until)),
         };
         let Some(mut sleep) = sleep else {
             return Some(future.await);
@@ -184,24 +184,24 @@ impl Backend {
     /// How long a load may take before its key is free, unless it is said. A thread may well run
     /// for long, and goes on if it is left.
     pub(crate) fn max_load(&self) -> Option<Duration> {
-        match self.waiting {
-            Waiting::BlocksTheThread => None,
-            Waiting::SuspendsTheTask => Some(MAX_LOAD),
+        match self.mode {
+            Mode::Blocking => None,
+            Mode::Async => Some(MAX_LOAD),
         }
     }
 
     /// Whether it is called from tasks. One that is dropped takes what it polls with it, and needs
     /// a timer to wait with a deadline.
-    pub(crate) fn serves_tasks(&self) -> bool {
-        matches!(self.waiting, Waiting::SuspendsTheTask)
+    pub(crate) fn is_async(&self) -> bool {
+        matches!(self.mode, Mode::Async)
     }
 
     pub(crate) fn now(&self) -> Instant {
-        self.runner.now()
+        self.executor.now()
     }
 
     pub(crate) fn spawn(&self, load: BoxFuture<'static, ()>) -> Result<(), BoxFuture<'static, ()>> {
-        self.runner.spawn(load)
+        self.executor.spawn(load)
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {
@@ -225,10 +225,10 @@ impl Backend {
         }
     }
 
-    pub(crate) fn coordination(&self) -> Option<Arc<Coordination>> {
+    pub(crate) fn shared_state(&self) -> Option<Arc<SharedState>> {
         match &self.store {
-            AnyStore::Direct(store) => store.coordination(),
-            AnyStore::Immediate(store) | AnyStore::Suspending(store) => store.coordination(),
+            AnyStore::Direct(store) => store.shared_state(),
+            AnyStore::Immediate(store) | AnyStore::Suspending(store) => store.shared_state(),
         }
     }
 
@@ -242,7 +242,7 @@ impl Backend {
 
 macro_rules! operations {
     ($($operation:ident($($arg:ident: $type:ty),*) -> $output:ty;)*) => {
-        impl Backend {$(
+        impl Driver {$(
             pub(crate) async fn $operation(&self, $($arg: $type),*) -> Result<$output> {
                 let answer = match &self.store {
                     AnyStore::Direct(store) => store.$operation($($arg),*),
