@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use crate::driver::Driver;
 use crate::error::overflow;
-use crate::flight::{Flights, Write, Writes};
+use crate::flight::{Flights, WriteGuard, WriteGuards};
 use crate::key::{Key, KeyBuffer};
 use crate::policies::check_jitter;
 use crate::settings::{Checked, Settings};
@@ -589,7 +589,7 @@ impl Engine {
     }
 
     /// Registers a write and waits until it may go to the store.
-    async fn write<'a>(&'a self, key: Key<'a>) -> Write<'a> {
+    async fn write<'a>(&'a self, key: Key<'a>) -> WriteGuard<'a> {
         let mut write = self.flights().write(key);
         if let Some(publishing) = write.take_publishing() {
             self.wait(publishing).await;
@@ -597,8 +597,8 @@ impl Engine {
         write
     }
 
-    async fn write_many<'a>(&'a self, keys: &[Key<'a>]) -> Writes<'a> {
-        let mut writes = Writes(keys.iter().map(|key| self.flights().write(*key)).collect());
+    async fn write_many<'a>(&'a self, keys: &[Key<'a>]) -> WriteGuards<'a> {
+        let mut writes = WriteGuards(keys.iter().map(|key| self.flights().write(*key)).collect());
         for write in &mut writes.0 {
             if let Some(publishing) = write.take_publishing() {
                 self.wait(publishing).await;

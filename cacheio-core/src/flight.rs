@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use crate::scope::{Edge, Frame};
+use crate::scope::{WaitEdge, LoadScope};
 use crate::sync::{AtomicU64, Event, EventListener, Mutex, MutexGuard, Ordering};
 use crate::tags::Stamps;
 use crate::{Key, Object};
@@ -35,7 +35,7 @@ impl Default for Flights {
     fn default() -> Self {
         let stripe = || Stripe {
             register: Mutex::default(),
-            ended: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
         };
         Self {
             stripes: std::iter::repeat_with(stripe).take(STRIPES).collect(),
@@ -48,7 +48,7 @@ impl Default for Flights {
 struct Stripe {
     register: Mutex<Register>,
     /// How many loads and writes have ended.
-    ended: AtomicU64,
+    epoch: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -63,14 +63,14 @@ struct Register {
 
 #[derive(Debug)]
 struct Flight {
-    /// That of its load's frame; the flights of a batch share one.
+    /// That of its load's scope; the flights of a batch share one.
     id: u64,
     key: Box<str>,
     hash: u64,
     /// What the tags' counters said before the load began.
     stamps: Stamps,
     schedule: Schedule,
-    landed: Event,
+    completed: Event,
     state: Mutex<State>,
 }
 
@@ -95,7 +95,7 @@ enum Phase {
     /// Is being stored.
     Publishing,
     /// Is over: with an outcome, or abandoned.
-    Landed(Option<Outcome>),
+    Completed(Option<Outcome>),
 }
 
 /// What those who waited for a load get.
@@ -115,50 +115,50 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) enum Join {
     /// It runs its loader.
-    Lead(Lead),
+    Lead(Leader),
     /// It waits for the outcome of another's.
-    Wait(Wait),
+    Wait(Waiter),
     /// It would wait for itself.
-    Circle,
+    Cycle,
 }
 
 impl Flights {
     /// How many loads and writes around this key have ended: to be asked before the store is read,
     /// and given to [`join`](Self::join).
-    pub(crate) fn ended(&self, key: &Key<'_>) -> u64 {
-        self.stripe(key.hash()).ended.load(Ordering::SeqCst)
+    pub(crate) fn epoch(&self, key: &Key<'_>) -> u64 {
+        self.stripe(key.hash()).epoch.load(Ordering::SeqCst)
     }
 
     /// Joins the flight of a key whose reading missed, or opens one.
     ///
-    /// `ended` is what [`ended`](Self::ended) said before the reading; if another load or write
-    /// has ended since, or it was not asked, the leader has to read again. `frame` gives that of the
+    /// `epoch` is what [`epoch`](Self::epoch) said before the reading; if another load or write
+    /// has ended since, or it was not asked, the leader has to read again. `scope` gives that of the
     /// load, or of the batch which the flight is to be part of. A flight that is overdue is given
     /// up.
     pub(crate) fn join(
         &self,
         key: &Key<'_>,
-        ended: Option<u64>,
+        epoch: Option<u64>,
         stamps: Stamps,
         schedule: Schedule,
-        frame: impl FnOnce() -> Arc<Frame>,
+        scope: impl FnOnce() -> Arc<LoadScope>,
     ) -> Join {
         let stripe = self.stripe(key.hash());
         let mut register = stripe.lock();
         let overdue = register.flights.get(key.text());
         let overdue = overdue.filter(|flight| flight.is_overdue(schedule.begins));
         let overdue = overdue.map(Arc::clone);
-        let superseded = overdue.filter(|flight| register.give_up(flight, || ()));
+        let superseded = overdue.filter(|flight| register.time_out(flight, || ()));
         if let Some(flight) = register.flights.get(key.text()) {
             let mut state = flight.state();
             let joinable = flight.stamps.are_current();
             // A flight that is being stored stays registered, stale or not, so that writes see it.
             if joinable || matches!(state.phase, Phase::Publishing) {
-                return match Edge::wait_for(flight.id) {
-                    Err(_) => Join::Circle,
+                return match WaitEdge::wait_for(flight.id) {
+                    Err(_) => Join::Cycle,
                     Ok(edge) => {
                         state.waiting += 1;
-                        Join::Wait(Wait {
+                        Join::Wait(Waiter {
                             flight: Arc::clone(flight),
                             joined: joinable,
                             _edge: edge,
@@ -168,13 +168,13 @@ impl Flights {
             }
             state.phase = Phase::Invalidated;
         }
-        let reread = ended != Some(stripe.ended.load(Ordering::SeqCst));
-        let frame = frame();
-        let flight = Flight::new(frame.id(), key, stamps, schedule);
-        let mut lead = self.open(register, flight, frame, reread);
+        let reread = epoch != Some(stripe.epoch.load(Ordering::SeqCst));
+        let scope = scope();
+        let flight = Flight::new(scope.id(), key, stamps, schedule);
+        let mut lead = self.open(register, flight, scope, reread);
         if let Some(superseded) = superseded {
             lead.supersedes = true;
-            superseded.landed.notify(usize::MAX);
+            superseded.completed.notify(usize::MAX);
         }
         Join::Lead(lead)
     }
@@ -190,53 +190,53 @@ impl Flights {
         key: &Key<'_>,
         stamps: Stamps,
         schedule: Schedule,
-        frame: &Arc<Frame>,
-    ) -> Result<Lead, EventListener> {
+        scope: &Arc<LoadScope>,
+    ) -> Result<Leader, EventListener> {
         let mut register = self.stripe(key.hash()).lock();
         match register.invalidate(key.text()) {
             Some(publishing) => Err(publishing),
             None => {
-                let flight = Flight::new(frame.id(), key, stamps, schedule);
-                Ok(self.open(register, flight, Arc::clone(frame), false))
+                let flight = Flight::new(scope.id(), key, stamps, schedule);
+                Ok(self.open(register, flight, Arc::clone(scope), false))
             }
         }
     }
 
     /// Gives up a flight that is overdue, unless it has ended or is being stored: those who wait
     /// for it are told. Whether it was this call that did.
-    pub(crate) fn give_up(&self, wait: &Wait, count: impl FnOnce()) -> bool {
-        self.stripe(wait.flight.hash).give_up(&wait.flight, count)
+    pub(crate) fn time_out(&self, wait: &Waiter, count: impl FnOnce()) -> bool {
+        self.stripe(wait.flight.hash).time_out(&wait.flight, count)
     }
 
     fn open(
         &self,
         mut register: MutexGuard<'_, Register>,
         flight: Flight,
-        frame: Arc<Frame>,
+        scope: Arc<LoadScope>,
         reread: bool,
-    ) -> Lead {
+    ) -> Leader {
         let flight = Arc::new(flight);
         register
             .flights
             .insert(flight.key.clone(), Arc::clone(&flight));
         drop(register);
-        Lead {
-            frame,
+        Leader {
+            scope,
             stripes: Arc::clone(&self.stripes),
             flight,
             reread,
             supersedes: false,
-            landed: false,
+            completed: false,
         }
     }
 
     /// Registers a write of a key. It may go to the store when
-    /// [`publishing`](Write::take_publishing) is over.
-    pub(crate) fn write<'a>(&'a self, key: Key<'a>) -> Write<'a> {
+    /// [`publishing`](WriteGuard::take_publishing) is over.
+    pub(crate) fn write<'a>(&'a self, key: Key<'a>) -> WriteGuard<'a> {
         let mut register = self.stripe(key.hash()).lock();
         register.writes.push(key.hash());
         let publishing = register.invalidate(key.text());
-        Write {
+        WriteGuard {
             flights: self,
             key,
             publishing,
@@ -244,7 +244,7 @@ impl Flights {
     }
 
     /// Registers a write of all keys that begin with `prefix`.
-    pub(crate) fn write_all(&self, prefix: &str) -> WriteAll<'_> {
+    pub(crate) fn write_all(&self, prefix: &str) -> ClearGuard<'_> {
         let prefix: Arc<str> = prefix.into();
         let mut publishing = Vec::new();
         for stripe in &*self.stripes {
@@ -252,7 +252,7 @@ impl Flights {
             register.clears.push(Arc::clone(&prefix));
             publishing.extend(register.invalidate_all(&prefix));
         }
-        WriteAll {
+        ClearGuard {
             flights: self,
             prefix,
             publishing,
@@ -275,15 +275,15 @@ impl Stripe {
     }
 
     fn end(&self) {
-        self.ended.fetch_add(1, Ordering::SeqCst);
+        self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn give_up(&self, flight: &Flight, count: impl FnOnce()) -> bool {
+    fn time_out(&self, flight: &Flight, count: impl FnOnce()) -> bool {
         let mut register = self.lock();
-        let given_up = register.give_up(flight, count);
+        let given_up = register.time_out(flight, count);
         drop(register);
         if given_up {
-            flight.landed.notify(usize::MAX);
+            flight.completed.notify(usize::MAX);
         }
         given_up
     }
@@ -304,13 +304,13 @@ impl Register {
 
     /// Takes a flight off that takes too long, unless it has ended or is being stored. It is counted
     /// before anybody can know. Those who wait are still to be notified.
-    fn give_up(&mut self, flight: &Flight, count: impl FnOnce()) -> bool {
+    fn time_out(&mut self, flight: &Flight, count: impl FnOnce()) -> bool {
         let mut state = flight.state();
-        if matches!(state.phase, Phase::Publishing | Phase::Landed(_)) {
+        if matches!(state.phase, Phase::Publishing | Phase::Completed(_)) {
             return false;
         }
         count();
-        state.phase = Phase::Landed(Some(Outcome::TimedOut));
+        state.phase = Phase::Completed(Some(Outcome::TimedOut));
         drop(state);
         self.remove(flight);
         true
@@ -354,7 +354,7 @@ impl Flight {
             hash: key.hash(),
             stamps,
             schedule,
-            landed: Event::new(),
+            completed: Event::new(),
             state: Mutex::new(State {
                 phase: Phase::Loading,
                 waiting: 0,
@@ -376,13 +376,13 @@ impl Flight {
         match state.phase {
             // What storing it runs (`Drop` of a value that falls out) may write: it would wait for
             // itself. Its write goes to the store after the value.
-            Phase::Publishing if Frame::is_around(self.id) => None,
-            Phase::Publishing => Some(self.landed.listen()),
+            Phase::Publishing if LoadScope::is_around(self.id) => None,
+            Phase::Publishing => Some(self.completed.listen()),
             Phase::Loading => {
                 state.phase = Phase::Invalidated;
                 None
             }
-            Phase::Invalidated | Phase::Landed(_) => None,
+            Phase::Invalidated | Phase::Completed(_) => None,
         }
     }
 }
@@ -390,30 +390,30 @@ impl Flight {
 /// The caller that runs the loader. Dropped before [`land`](Self::land), the flight is abandoned
 /// and one of those who wait takes over.
 #[derive(Debug)]
-pub(crate) struct Lead {
+pub(crate) struct Leader {
     stripes: Arc<[Stripe]>,
     flight: Arc<Flight>,
-    frame: Arc<Frame>,
+    scope: Arc<LoadScope>,
     reread: bool,
     supersedes: bool,
-    landed: bool,
+    completed: bool,
 }
 
-impl Lead {
-    /// Whether the store has to be read again before loading: another flight may have landed
+impl Leader {
+    /// Whether the store has to be read again before loading: another flight may have completed
     /// between the reading that missed and this one's beginning.
     pub(crate) fn must_reread(&self) -> bool {
         self.reread
     }
 
     /// Waits for the flight itself, as those do who join it: for who has another run it.
-    pub(crate) fn watch(&self) -> Wait {
+    pub(crate) fn subscribe(&self) -> Waiter {
         self.flight.state().waiting += 1;
-        Wait {
+        Waiter {
             flight: Arc::clone(&self.flight),
             joined: true,
             // It is new: nobody waits for it who could be waited for.
-            _edge: Edge::wait_for(self.flight.id).unwrap_or(None),
+            _edge: WaitEdge::wait_for(self.flight.id).unwrap_or(None),
         }
     }
 
@@ -421,15 +421,15 @@ impl Lead {
     pub(crate) fn is_wanted(&self) -> bool {
         let state = self.flight.state();
         match state.phase {
-            Phase::Landed(_) => false,
+            Phase::Completed(_) => false,
             Phase::Invalidated => state.waiting > 0,
             Phase::Loading | Phase::Publishing => true,
         }
     }
 
     /// Tells those who wait that it takes too long; whether nobody did before.
-    pub(crate) fn give_up(&self, count: impl FnOnce()) -> bool {
-        self.stripe().give_up(&self.flight, count)
+    pub(crate) fn time_out(&self, count: impl FnOnce()) -> bool {
+        self.stripe().time_out(&self.flight, count)
     }
 
     /// Whether it took the place of a load that was overdue.
@@ -443,8 +443,8 @@ impl Lead {
     }
 
     /// Where to run the loader.
-    pub(crate) fn frame(&self) -> &Arc<Frame> {
-        &self.frame
+    pub(crate) fn scope(&self) -> &Arc<LoadScope> {
+        &self.scope
     }
 
     /// What the tags' counters said before the load began.
@@ -452,7 +452,7 @@ impl Lead {
         &self.flight.stamps
     }
 
-    /// Whether the value may be stored. If so, writes wait until the flight has landed.
+    /// Whether the value may be stored. If so, writes wait until the flight has completed.
     pub(crate) fn begin_publishing(&self) -> bool {
         let register = self.stripe().lock();
         let mut state = self.flight.state();
@@ -466,8 +466,8 @@ impl Lead {
     }
 
     /// Ends the flight; `outcome` is asked for if somebody waits for it.
-    pub(crate) fn land(mut self, outcome: impl FnOnce() -> Outcome) {
-        self.landed = true;
+    pub(crate) fn complete(mut self, outcome: impl FnOnce() -> Outcome) {
+        self.completed = true;
         self.end(|| Some(outcome()));
     }
 
@@ -477,17 +477,17 @@ impl Lead {
         register.remove(&self.flight);
         let mut state = self.flight.state();
         // One that was abandoned before anything was stored changes nothing for those who read.
-        let is_news = self.landed || matches!(state.phase, Phase::Publishing);
+        let is_news = self.completed || matches!(state.phase, Phase::Publishing);
         // Those who waited for one that was given up have been told.
-        if !matches!(state.phase, Phase::Landed(_)) {
-            state.phase = Phase::Landed(if state.waiting > 0 { outcome() } else { None });
+        if !matches!(state.phase, Phase::Completed(_)) {
+            state.phase = Phase::Completed(if state.waiting > 0 { outcome() } else { None });
         }
         drop(state);
         if is_news {
             stripe.end();
         }
         drop(register);
-        self.flight.landed.notify(usize::MAX);
+        self.flight.completed.notify(usize::MAX);
     }
 
     fn stripe(&self) -> &Stripe {
@@ -495,9 +495,9 @@ impl Lead {
     }
 }
 
-impl Drop for Lead {
+impl Drop for Leader {
     fn drop(&mut self) {
-        if !self.landed {
+        if !self.completed {
             self.end(|| None);
         }
     }
@@ -505,19 +505,19 @@ impl Drop for Lead {
 
 /// A caller that waits for another's load.
 #[derive(Debug)]
-pub(crate) struct Wait {
+pub(crate) struct Waiter {
     flight: Arc<Flight>,
     /// Whether the outcome is for this caller, or it only waits for the flight to be over.
     joined: bool,
-    _edge: Option<Edge>,
+    _edge: Option<WaitEdge>,
 }
 
-impl Wait {
+impl Waiter {
     /// What to wait for before [`outcome`](Self::outcome) is asked; nothing, if it is over.
     pub(crate) fn listener(&self) -> Option<EventListener> {
         match self.flight.state().phase {
-            Phase::Landed(_) => None,
-            _ => Some(self.flight.landed.listen()),
+            Phase::Completed(_) => None,
+            _ => Some(self.flight.completed.listen()),
         }
     }
 
@@ -534,13 +534,13 @@ impl Wait {
     /// The outcome, or none if the flight was abandoned: then the caller joins again.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         match &self.flight.state().phase {
-            Phase::Landed(outcome) if self.joined => outcome.clone(),
+            Phase::Completed(outcome) if self.joined => outcome.clone(),
             _ => None,
         }
     }
 }
 
-impl Drop for Wait {
+impl Drop for Waiter {
     fn drop(&mut self) {
         self.flight.state().waiting -= 1;
     }
@@ -548,20 +548,20 @@ impl Drop for Wait {
 
 /// A write of a key under way.
 #[derive(Debug)]
-pub(crate) struct Write<'a> {
+pub(crate) struct WriteGuard<'a> {
     flights: &'a Flights,
     key: Key<'a>,
     publishing: Option<EventListener>,
 }
 
-impl Write<'_> {
+impl WriteGuard<'_> {
     /// What to wait for before the write goes to the store.
     pub(crate) fn take_publishing(&mut self) -> Option<EventListener> {
         self.publishing.take()
     }
 }
 
-impl Drop for Write<'_> {
+impl Drop for WriteGuard<'_> {
     fn drop(&mut self) {
         let stripe = self.flights.stripe(self.key.hash());
         let mut register = stripe.lock();
@@ -578,11 +578,11 @@ impl Drop for Write<'_> {
     }
 }
 
-/// Writes of several keys under way.
+/// WriteGuards of several keys under way.
 #[derive(Debug)]
-pub(crate) struct Writes<'a>(pub(crate) Vec<Write<'a>>);
+pub(crate) struct WriteGuards<'a>(pub(crate) Vec<WriteGuard<'a>>);
 
-impl Drop for Writes<'_> {
+impl Drop for WriteGuards<'_> {
     fn drop(&mut self) {
         // The last one first: it is found at the end of its register.
         while self.0.pop().is_some() {}
@@ -591,20 +591,20 @@ impl Drop for Writes<'_> {
 
 /// A write of a whole namespace under way.
 #[derive(Debug)]
-pub(crate) struct WriteAll<'a> {
+pub(crate) struct ClearGuard<'a> {
     flights: &'a Flights,
     prefix: Arc<str>,
     publishing: Vec<EventListener>,
 }
 
-impl WriteAll<'_> {
+impl ClearGuard<'_> {
     /// What to wait for before the write goes to the store.
     pub(crate) fn take_publishing(&mut self) -> Vec<EventListener> {
         std::mem::take(&mut self.publishing)
     }
 }
 
-impl Drop for WriteAll<'_> {
+impl Drop for ClearGuard<'_> {
     fn drop(&mut self) {
         for stripe in &*self.flights.stripes {
             let mut register = stripe.lock();

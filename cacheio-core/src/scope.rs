@@ -1,7 +1,7 @@
 //! Which loads are under way "around" the code that runs now, and who waits for whom.
 //!
 //! A loader that waits for its own key, directly or through the loader of another key, would wait
-//! for ever. Each load is a frame; while a loader runs (a thread) or is polled (a task), its frame
+//! for ever. Each load is a scope; while a loader runs (a thread) or is polled (a task), its scope
 //! is the thread's current one, so that what it asks of a cache is known to be asked on its
 //! behalf. Waits between loads are edges of a graph; an edge that would close a circle is refused.
 //! Only loaders that use a cache themselves ever touch the graph.
@@ -17,7 +17,7 @@ use once_cell::sync::Lazy;
 use crate::sync::thread_local;
 
 thread_local! {
-    static CURRENT: RefCell<Option<Arc<Frame>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Arc<LoadScope>>> = const { RefCell::new(None) };
 }
 
 /// From a load to the loads it waits for. Never held across anything that waits.
@@ -25,18 +25,18 @@ static GRAPH: Lazy<std::sync::Mutex<HashMap<u64, Vec<u64>>>> = Lazy::new(Default
 
 /// A load under way.
 #[derive(Debug)]
-pub(crate) struct Frame {
+pub(crate) struct LoadScope {
     id: u64,
-    parent: Option<Arc<Frame>>,
-    _edge: Option<Edge>,
+    parent: Option<Arc<LoadScope>>,
+    _edge: Option<WaitEdge>,
 }
 
-impl Frame {
-    /// The frame of a load that starts now; the load around it waits for it.
+impl LoadScope {
+    /// The scope of a load that starts now; the load around it waits for it.
     pub(crate) fn new() -> Arc<Self> {
         let id = next_id();
         let parent = Self::current();
-        let edge = parent.as_ref().map(|parent| Edge::add(parent.id, id));
+        let edge = parent.as_ref().map(|parent| WaitEdge::add(parent.id, id));
         Arc::new(Self {
             id,
             parent,
@@ -44,9 +44,9 @@ impl Frame {
         })
     }
 
-    /// The frame of a load that may go on when the one around it has ended: it is waited for, if
+    /// The scope of a load that may go on when the one around it has ended: it is waited for, if
     /// at all, as another's.
-    pub(crate) fn apart() -> Arc<Self> {
+    pub(crate) fn detached() -> Arc<Self> {
         Arc::new(Self {
             id: next_id(),
             parent: None,
@@ -67,10 +67,10 @@ impl Frame {
 
     /// Whether the code that runs now is run by this load.
     pub(crate) fn is_around(id: u64) -> bool {
-        Self::current().is_some_and(|frame| frame.chain().any(|around| around == id))
+        Self::current().is_some_and(|scope| scope.chain().any(|around| around == id))
     }
 
-    /// Runs a loader in this frame, or what follows it.
+    /// Runs a loader in this scope, or what follows it.
     pub(crate) async fn run<F: Future>(self: &Arc<Self>, loader: F) -> F::Output {
         let mut loader = pin!(loader);
         poll_fn(|context| {
@@ -81,7 +81,7 @@ impl Frame {
     }
 
     fn chain(&self) -> impl Iterator<Item = u64> {
-        std::iter::successors(Some(self), |frame| frame.parent.as_deref()).map(|frame| frame.id)
+        std::iter::successors(Some(self), |scope| scope.parent.as_deref()).map(|scope| scope.id)
     }
 }
 
@@ -92,12 +92,12 @@ fn next_id() -> u64 {
 
 /// The wait of the load around the code that runs now, if there is one, for another load.
 #[derive(Debug)]
-pub(crate) struct Edge {
+pub(crate) struct WaitEdge {
     from: u64,
     to: u64,
 }
 
-impl Edge {
+impl WaitEdge {
     fn add(from: u64, to: u64) -> Self {
         let mut graph = GRAPH.lock().unwrap_or_else(PoisonError::into_inner);
         graph.entry(from).or_default().push(to);
@@ -109,28 +109,28 @@ impl Edge {
     /// # Errors
     ///
     /// When that load waits, in the end, for a load around this code.
-    pub(crate) fn wait_for(to: u64) -> Result<Option<Self>, Circle> {
-        let Some(frame) = Frame::current() else {
+    pub(crate) fn wait_for(to: u64) -> Result<Option<Self>, Cycle> {
+        let Some(scope) = LoadScope::current() else {
             return Ok(None);
         };
         let mut graph = GRAPH.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen = Vec::new();
         let mut ahead = vec![to];
         while let Some(id) = ahead.pop() {
-            if frame.chain().any(|around| around == id) {
-                return Err(Circle);
+            if scope.chain().any(|around| around == id) {
+                return Err(Cycle);
             }
             if !seen.contains(&id) {
                 seen.push(id);
                 ahead.extend(graph.get(&id).into_iter().flatten());
             }
         }
-        graph.entry(frame.id).or_default().push(to);
-        Ok(Some(Self { from: frame.id, to }))
+        graph.entry(scope.id).or_default().push(to);
+        Ok(Some(Self { from: scope.id, to }))
     }
 }
 
-impl Drop for Edge {
+impl Drop for WaitEdge {
     fn drop(&mut self) {
         let mut graph = GRAPH.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(waits) = graph.get_mut(&self.from) {
@@ -146,14 +146,14 @@ impl Drop for Edge {
 
 /// Waiting would never end.
 #[derive(Debug)]
-pub(crate) struct Circle;
+pub(crate) struct Cycle;
 
-/// While it lives, a frame is the thread's current one.
-struct Entered(Option<Arc<Frame>>);
+/// While it lives, a scope is the thread's current one.
+struct Entered(Option<Arc<LoadScope>>);
 
 impl Entered {
-    fn new(frame: &Arc<Frame>) -> Self {
-        let entered = CURRENT.try_with(|current| current.replace(Some(Arc::clone(frame))));
+    fn new(scope: &Arc<LoadScope>) -> Self {
+        let entered = CURRENT.try_with(|current| current.replace(Some(Arc::clone(scope))));
         Self(entered.unwrap_or_default())
     }
 }

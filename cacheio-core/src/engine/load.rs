@@ -14,10 +14,10 @@ use super::stale::{Kept, Settled};
 use super::{Engine, Failure, Making, Missed, Prepared, about, boxed};
 use crate::error::{Limit, reentrant, timed_out};
 use crate::fetched::Said;
-use crate::flight::{Join, Lead, Outcome, Schedule, Wait};
+use crate::flight::{Join, Leader, Outcome, Schedule, Waiter};
 use crate::key::{Key, KeyBuffer};
 use crate::policies::Policies;
-use crate::scope::Frame;
+use crate::scope::LoadScope;
 use crate::span::Freshness;
 use crate::stats::Count;
 use crate::tags::Stamps;
@@ -155,12 +155,12 @@ enum Boarded<V: Value, E> {
     /// It runs its loader for itself.
     Alone(Older<V>),
     /// It runs its loader for all.
-    Leads(Lead, Older<V>),
+    Leads(Leader, Older<V>),
 }
 
 /// A load that may go on when its caller has left.
 struct Loading<V: Value> {
-    lead: Lead,
+    lead: Leader,
     options: Options,
     manner: Manner,
     older: Older<V>,
@@ -239,15 +239,15 @@ impl Engine {
         patience: Patience,
         apart: bool,
     ) -> Boarded<V, E> {
-        let frame = || match apart {
-            true => Frame::apart(),
-            false => Frame::new(),
+        let scope = || match apart {
+            true => LoadScope::detached(),
+            false => LoadScope::new(),
         };
         if options.force_refresh {
-            let lead = self.take_over(key, options, &frame()).await;
+            let lead = self.take_over(key, options, &scope()).await;
             return Boarded::Leads(lead, Older::Anything);
         }
-        let mut ended = Some(self.flights().ended(key));
+        let mut epoch = Some(self.flights().epoch(key));
         // Before the reading: a loader may give back what that finds.
         let mut stamps = Some(self.stamp(options));
         let found = self.find::<V>(key, options).await;
@@ -257,7 +257,7 @@ impl Engine {
             Settled::Stale(kept) => return Boarded::Served(self.fetched(kept, Source::Stale)),
             Settled::Due(kept) => {
                 let stamps = stamps.take().unwrap_or_default();
-                let begun = self.begin_refresh(key, options, ended, stamps, &kept, frame);
+                let begun = self.begin_refresh(key, options, epoch, stamps, &kept, scope);
                 return match begun.await {
                     Some(lead) => Boarded::Leads(lead, Older::Live(kept)),
                     None => Boarded::Served(self.fetched(kept, Source::Hit)),
@@ -270,9 +270,9 @@ impl Engine {
             let schedule = self.schedule(options);
             let joined = self
                 .flights()
-                .join(key, ended.take(), stamps, schedule, frame);
+                .join(key, epoch.take(), stamps, schedule, scope);
             let wait = match joined {
-                Join::Circle => return Boarded::Failed(Failure::Reentrant(reentrant(key.text()))),
+                Join::Cycle => return Boarded::Failed(Failure::Reentrant(reentrant(key.text()))),
                 Join::Lead(lead) => {
                     return match self.reread(lead, key, options, &mut older).await {
                         Ok(lead) => Boarded::Leads(lead, older),
@@ -411,7 +411,7 @@ impl Engine {
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
-        let wait = loading.lead.watch();
+        let wait = loading.lead.subscribe();
         let (options, manner) = (loading.options.clone(), loading.manner);
         let stale = match &loading.older {
             Older::Stale(kept) => Older::Stale(kept.clone()),
@@ -454,7 +454,7 @@ impl Engine {
             Verdict::Alone | Verdict::Again => match left {
                 Some(Left::Failed(failure)) => Err(failure),
                 // It was given up by others, before this call itself would have left.
-                _ => match self.give_up(key, &options, &stale) {
+                _ => match self.stop_waiting(key, &options, &stale) {
                     Ok(kept) => Ok(self.fetched(kept, Source::Stale)),
                     Err(error) => Err(Failure::TimedOut(error)),
                 },
@@ -477,7 +477,7 @@ impl Engine {
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
         // Whoever runs it waits for it.
-        let watch = loading.lead.watch();
+        let watch = loading.lead.subscribe();
         let (engine, text) = (Arc::clone(self), Box::from(key.text()));
         let place = Arc::new(Place(Mutex::new(None)));
         let left = Arc::clone(&place);
@@ -539,7 +539,7 @@ impl Engine {
                 Ok::<_, E>(Loaded { value, ttl })
             });
             let begun = self.clock.now();
-            let running = lead.frame().run(self.run(loading));
+            let running = lead.scope().run(self.run(loading));
             match self.driver.within(overdue, running).await {
                 Some(Ok(loaded)) => {
                     let load_time = self.clock.now().since(begun);
@@ -558,7 +558,7 @@ impl Engine {
                 }
                 None => {
                     self.failed(&key, &options, &older).await;
-                    if lead.give_up(|| self.counters.add(Count::LoadTimeout)) {
+                    if lead.time_out(|| self.counters.add(Count::LoadTimeout)) {
                         self.load_timed_out(&key);
                     }
                     Outcome::TimedOut
@@ -566,7 +566,7 @@ impl Engine {
             }
         };
         match caught(flight).await {
-            Ok(outcome) => lead.land(|| outcome),
+            Ok(outcome) => lead.complete(|| outcome),
             Err(panic) => {
                 tracing::error!(
                     target: "cacheio",
@@ -586,7 +586,7 @@ impl Engine {
     #[allow(clippy::too_many_arguments)]
     async fn lead<V, E, F>(
         &self,
-        lead: Lead,
+        lead: Leader,
         key: &Key<'_>,
         options: &Options,
         older: Older<V>,
@@ -602,7 +602,7 @@ impl Engine {
         let begun = self.clock.now();
         // On the heap, as above.
         let loading = Box::pin(async { loader().await });
-        let running = lead.frame().run(self.run(loading));
+        let running = lead.scope().run(self.run(loading));
         let error = match self.driver.within(patience.hard, running).await {
             Some(Ok(loaded)) => {
                 let load_time = self.clock.now().since(begun);
@@ -610,7 +610,7 @@ impl Engine {
                 let stored = self
                     .store(&lead, key, options, making, &older, loaded)
                     .await;
-                lead.land(|| Outcome::Value(Arc::clone(&stored) as Arc<dyn Object>));
+                lead.complete(|| Outcome::Value(Arc::clone(&stored) as Arc<dyn Object>));
                 return Ok(stored);
             }
             Some(Err(error)) => error,
@@ -627,7 +627,7 @@ impl Engine {
         };
         let fallen = self.failed(key, options, &older).await;
         let (failure, outcome) = manner.failure(error);
-        lead.land(|| outcome);
+        lead.complete(|| outcome);
         match fallen {
             Some(kept) => Ok(self.serve(kept).value),
             None => Err(failure),
@@ -676,7 +676,7 @@ impl Engine {
     /// Stores what a load made, unless a write came between; counts it if the store fails.
     async fn store<V: Value>(
         &self,
-        lead: &Lead,
+        lead: &Leader,
         key: &Key<'_>,
         options: &Options,
         making: Making,
@@ -704,7 +704,7 @@ impl Engine {
     /// store has to go, also when nothing is to be stored.
     async fn publish(
         &self,
-        lead: &Lead,
+        lead: &Leader,
         key: &Key<'_>,
         prepared: Option<Prepared>,
         replaces: bool,
@@ -719,7 +719,7 @@ impl Engine {
                 None => self.driver.delete(key).await.map(drop),
             }
         };
-        lead.frame().run(publish).await
+        lead.scope().run(publish).await
     }
 
     /// What is to be served in the place of a load that failed; no other is tried for a while.
@@ -741,7 +741,7 @@ impl Engine {
     }
 
     /// What a caller gets that waits no longer.
-    fn give_up<V: Value>(
+    fn stop_waiting<V: Value>(
         &self,
         key: &Key<'_>,
         options: &Options,
@@ -766,7 +766,7 @@ impl Engine {
     /// Waits for a load; `stale` is there to be served in its place.
     pub(super) async fn landing<V: Value>(
         &self,
-        wait: &Wait,
+        wait: &Waiter,
         patience: Patience,
         stale: Option<&Kept<V>>,
         options: &Options,
@@ -797,7 +797,7 @@ impl Engine {
                 // If not, it is just being stored.
                 overdue = None;
                 let count = || self.counters.add(Count::LoadTimeout);
-                if self.flights().give_up(wait, count) {
+                if self.flights().time_out(wait, count) {
                     self.load_timed_out(&wait.key());
                 }
             }
@@ -816,7 +816,7 @@ impl Engine {
             Landing::Over(Some(outcome)) => outcome,
             Landing::Over(None) => return Verdict::Again,
             Landing::GivenUp => {
-                return match self.give_up(key, options, older) {
+                return match self.stop_waiting(key, options, older) {
                     Ok(kept) => self.verdict(kept, Source::Stale),
                     Err(error) => Verdict::Failed(Failure::TimedOut(error)),
                 };
@@ -877,20 +877,20 @@ impl Engine {
         (source, kept.span.map(|span| now.since(span.made)))
     }
 
-    /// Reads again before loading, if another flight may have landed between the reading that
+    /// Reads again before loading, if another flight may have completed between the reading that
     /// missed and this one's beginning.
     async fn reread<V: Value>(
         &self,
-        lead: Lead,
+        lead: Leader,
         key: &Key<'_>,
         options: &Options,
         older: &mut Older<V>,
-    ) -> Result<Lead, (Kept<V>, Source)> {
+    ) -> Result<Leader, (Kept<V>, Source)> {
         if lead.supersedes() {
             self.counters.add(Count::LoadTimeout);
             self.load_timed_out(key);
             if let Some(kept) = self.fall_back(key, options).await {
-                lead.land(|| Outcome::FailedAlone);
+                lead.complete(|| Outcome::FailedAlone);
                 return Err((self.serve(kept), Source::Stale));
             }
         }
@@ -900,12 +900,12 @@ impl Engine {
         let found = self.find::<V>(key, options).await;
         match self.settled(key, found, options).await {
             Settled::Live(kept) | Settled::Due(kept) => {
-                lead.land(|| Outcome::Value(Arc::clone(&kept.value) as Arc<dyn Object>));
+                lead.complete(|| Outcome::Value(Arc::clone(&kept.value) as Arc<dyn Object>));
                 Err((kept, Source::Hit))
             }
             // Whoever waits looks for what it takes.
             Settled::Stale(kept) => {
-                lead.land(|| Outcome::FailedAlone);
+                lead.complete(|| Outcome::FailedAlone);
                 Err((kept, Source::Stale))
             }
             Settled::Missing(found) => {
@@ -920,13 +920,13 @@ impl Engine {
         &self,
         key: &Key<'_>,
         options: &Options,
-        ended: Option<u64>,
+        epoch: Option<u64>,
         stamps: Stamps,
         kept: &Kept<V>,
-        frame: impl FnOnce() -> Arc<Frame>,
-    ) -> Option<Lead> {
+        scope: impl FnOnce() -> Arc<LoadScope>,
+    ) -> Option<Leader> {
         let schedule = self.schedule(options);
-        let Join::Lead(lead) = self.flights().join(key, ended, stamps, schedule, frame) else {
+        let Join::Lead(lead) = self.flights().join(key, epoch, stamps, schedule, scope) else {
             return None;
         };
         if lead.supersedes() {
@@ -948,13 +948,13 @@ impl Engine {
         &self,
         key: &Key<'_>,
         options: &Options,
-        frame: &Arc<Frame>,
-    ) -> Lead {
+        scope: &Arc<LoadScope>,
+    ) -> Leader {
         loop {
             let schedule = self.schedule(options);
             match self
                 .flights()
-                .lead(key, self.stamp(options), schedule, frame)
+                .lead(key, self.stamp(options), schedule, scope)
             {
                 Ok(lead) => return lead,
                 Err(publishing) => self.wait(publishing).await,

@@ -10,9 +10,9 @@ use super::load::{Landing, Manner, Older, Patience};
 use super::stale::{Found, Kept, Settled};
 use super::{Engine, Failure, Making, Prepared, about};
 use crate::error::{Limit, reentrant, timed_out};
-use crate::flight::{Join, Lead, Outcome, Wait};
+use crate::flight::{Join, Leader, Outcome, Waiter};
 use crate::key::Key;
-use crate::scope::Frame;
+use crate::scope::LoadScope;
 use crate::stats::Count;
 use crate::ttl::Lifetime;
 use crate::{CacheKey, Entry, Object, Operation, Options, Ttl, Value};
@@ -28,8 +28,8 @@ struct Asked<'a, K, V: Value, E> {
     /// As the caller gave it, until a loader gets it.
     key: Option<K>,
     at: Key<'a>,
-    /// How many loads and writes of it had ended before the store was read.
-    ended: Option<u64>,
+    /// How many loads and writes of it had epoch before the store was read.
+    epoch: Option<u64>,
     /// Whether there is one past its TTL.
     stale: bool,
     found: Option<Answer<V, E>>,
@@ -65,7 +65,7 @@ impl Engine {
                 asked.push(Asked {
                     key: Some(key),
                     at,
-                    ended: Some(self.flights().ended(&at)),
+                    epoch: Some(self.flights().epoch(&at)),
                     stale: false,
                     found: None,
                 });
@@ -183,26 +183,26 @@ impl Engine {
         &self,
         asked: &mut [Asked<'_, K, V, E>],
         options: &Options,
-    ) -> (Vec<(usize, Lead)>, Vec<(usize, Wait)>) {
+    ) -> (Vec<(usize, Leader)>, Vec<(usize, Waiter)>) {
         let (mut led, mut waited) = (Vec::new(), Vec::new());
-        let mut frame = None;
+        let mut scope = None;
         for (place, asked) in asked.iter_mut().enumerate() {
             if asked.found.is_some() {
                 continue;
             }
-            let frame = frame.get_or_insert_with(Frame::new);
+            let scope = scope.get_or_insert_with(LoadScope::new);
             if options.force_refresh {
                 asked.stale = true;
-                led.push((place, self.take_over(&asked.at, options, frame).await));
+                led.push((place, self.take_over(&asked.at, options, scope).await));
                 continue;
             }
-            let (stamps, ended) = (self.stamp(options), asked.ended.take());
+            let (stamps, epoch) = (self.stamp(options), asked.epoch.take());
             let schedule = self.schedule(options);
             match self
                 .flights()
-                .join(&asked.at, ended, stamps, schedule, || Arc::clone(frame))
+                .join(&asked.at, epoch, stamps, schedule, || Arc::clone(scope))
             {
-                Join::Circle => {
+                Join::Cycle => {
                     asked.found = Some(Err(Failure::Reentrant(reentrant(asked.at.text()))));
                 }
                 Join::Wait(wait) => {
@@ -214,13 +214,13 @@ impl Engine {
                         let found = self.find::<V>(&asked.at, options).await;
                         match self.settled(&asked.at, found, options).await {
                             Settled::Live(kept) | Settled::Due(kept) => {
-                                lead.land(|| Outcome::Value(kept.value.clone()));
+                                lead.complete(|| Outcome::Value(kept.value.clone()));
                                 asked.found = Some(Ok(Some(kept.value)));
                                 continue;
                             }
                             // Whoever waits looks for what it takes.
                             Settled::Stale(kept) => {
-                                lead.land(|| Outcome::FailedAlone);
+                                lead.complete(|| Outcome::FailedAlone);
                                 asked.found = Some(Ok(Some(kept.value)));
                                 continue;
                             }
@@ -240,7 +240,7 @@ impl Engine {
     async fn lead_many<K, V, E, L, F>(
         &self,
         asked: &mut [Asked<'_, K, V, E>],
-        led: Vec<(usize, Lead)>,
+        led: Vec<(usize, Leader)>,
         places: &HashMap<&str, usize>,
         options: &Options,
         patience: Patience,
@@ -255,11 +255,11 @@ impl Engine {
         let Some((_, first)) = led.first() else {
             return;
         };
-        let frame = Arc::clone(first.frame());
+        let scope = Arc::clone(first.scope());
         let loading: Vec<usize> = led.iter().map(|(place, _)| *place).collect();
         let missing = take_keys(asked, &loading);
         let begun = self.clock.now();
-        let running = frame.run(self.run(async { loader(missing).await }));
+        let running = scope.run(self.run(async { loader(missing).await }));
         let loaded = self.driver.within(patience.hard, running).await;
         let load_time = self.clock.now().since(begun);
         self.settle(asked, &loading, places, loaded);
@@ -269,7 +269,7 @@ impl Engine {
                 let error = Arc::clone(error);
                 self.fall_back_many(asked, &loading, options).await;
                 for (_, lead) in led {
-                    lead.land(|| Outcome::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
+                    lead.complete(|| Outcome::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
                 }
             }
             // Whoever waits takes over.
@@ -282,7 +282,7 @@ impl Engine {
                 for (place, lead) in led {
                     match &asked[place].found {
                         Some(Ok(Some(value))) => {
-                            lead.land(|| Outcome::Value(Arc::clone(value) as Arc<dyn Object>));
+                            lead.complete(|| Outcome::Value(Arc::clone(value) as Arc<dyn Object>));
                         }
                         // The loader had no value for it: whoever waits for one loads it.
                         _ => drop(lead),
@@ -296,7 +296,7 @@ impl Engine {
     async fn store_many<K, V: Value, E>(
         &self,
         asked: &[Asked<'_, K, V, E>],
-        led: &[(usize, Lead)],
+        led: &[(usize, Leader)],
         options: &Options,
         load_time: Duration,
     ) {
@@ -330,13 +330,13 @@ impl Engine {
                 Err(error) => self.store_failed(&about(error, Operation::SetMany, &asked.at)),
             }
         }
-        let frame = first.frame();
+        let scope = first.scope();
         let mut stored = Ok(());
         for (ttl, entries) in kept {
-            stored = stored.and(frame.run(self.driver.set_many(entries, ttl)).await);
+            stored = stored.and(scope.run(self.driver.set_many(entries, ttl)).await);
         }
         if !gone.is_empty() {
-            let removed = frame.run(self.driver.delete_many(&gone)).await;
+            let removed = scope.run(self.driver.delete_many(&gone)).await;
             stored = stored.and(removed.map(drop));
         }
         if let Err(error) = stored {
@@ -349,7 +349,7 @@ impl Engine {
         object: Arc<dyn Object>,
         ttl: Ttl,
         options: &Options,
-        lead: &Lead,
+        lead: &Leader,
         making: Making,
         lifetimes: &mut Vec<(Ttl, Lifetime)>,
     ) -> crate::Result<Option<Prepared>> {
@@ -374,7 +374,7 @@ impl Engine {
     async fn land_many<K, V: Value, E: Send + Sync + 'static>(
         &self,
         asked: &mut [Asked<'_, K, V, E>],
-        waited: Vec<(usize, Wait)>,
+        waited: Vec<(usize, Waiter)>,
         options: &Options,
         manner: Manner,
         patience: Patience,

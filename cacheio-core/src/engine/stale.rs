@@ -8,7 +8,7 @@ use super::idle::physical;
 use super::load::Older;
 use super::{Engine, Making, about};
 use crate::key::Key;
-use crate::scope::Frame;
+use crate::scope::LoadScope;
 use crate::span::{Freshness, Span};
 use crate::stats::Count;
 use crate::ttl::random_fraction;
@@ -430,7 +430,7 @@ impl Engine {
             if let Some(answer) = self.retime_plain(key, entry.as_ref(), ttl).await {
                 return answer;
             }
-            let lead = self.take_over(key, &Options::new(), &Frame::new()).await;
+            let lead = self.take_over(key, &Options::new(), &LoadScope::new()).await;
             // What was read before may be gone.
             let entry = self.driver.get(key).await?;
             if let Some(answer) = self.retime_plain(key, entry.as_ref(), ttl).await {
@@ -448,7 +448,7 @@ impl Engine {
                     Entry::bytes(bytes),
                     physical(ttl, stale_for, span.idle),
                 );
-                lead.frame().run(set).await?;
+                lead.scope().run(set).await?;
                 return Ok(true);
             }
         }
