@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::{Driver, CacheUrl, Engine, Failure, Loaded, Manner, Settings};
+use cacheio_core::__private::{CacheUrl, Driver, Engine, Failure, Loaded, Manner, Settings};
 use cacheio_core::{
     AsyncStore, CacheKey, Codec, Encode, Fetched, LoadContext, LoadError, Options, RefreshAhead,
     Result, Stats, Ttl, Value,

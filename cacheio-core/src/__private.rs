@@ -10,17 +10,17 @@ use std::sync::Arc;
 
 use crate::{Error, LoadContext, Local, Value};
 
-pub use crate::driver::{Driver, Executor};
-pub use crate::circuit::{Attempt, Backoff, Circuit, Opens};
+pub use crate::config::policies::Policies;
+pub use crate::config::settings::Settings;
+pub use crate::config::ttl::parse_duration;
+pub use crate::config::url::{CacheUrl, percent_decode};
+pub use crate::engine::driver::{Driver, Executor};
 pub use crate::engine::{
-    SharedState, Engine, Failure, Loaded, Manner, Missed, Sharing, boxed, now,
+    Engine, Failure, Loaded, Manner, Missed, SharedState, Sharing, boxed, now,
 };
 pub use crate::error::overflow;
 pub use crate::own::{InMemory, Own};
-pub use crate::policies::Policies;
-pub use crate::settings::Settings;
-pub use crate::ttl::parse_duration;
-pub use crate::url::{CacheUrl, percent_decode};
+pub use crate::store::circuit_breaker::{Attempt, Backoff, Circuit, Opens};
 pub use crate::{
     AsyncCacheable, CacheKey, Cacheable, KeyWriter, Options, RefreshAhead, Result, Ttl, key_text,
 };

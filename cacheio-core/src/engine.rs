@@ -8,6 +8,7 @@
 // Reached by the crates on top alone, where each method is documented.
 #![allow(missing_docs)]
 
+pub(crate) mod driver;
 mod idle;
 mod load;
 mod many;
@@ -23,18 +24,18 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::driver::Driver;
+use crate::config::policies::check_jitter;
+use crate::config::settings::{Checked, Settings};
+use crate::config::ttl::{Lifetime, lifetime, random_fraction};
+use crate::engine::driver::Driver;
+use crate::entry::tags::{Stamps, Tags};
+use crate::entry::wire::{self, Body};
 use crate::error::overflow;
+use crate::flight::sync::EventListener;
 use crate::flight::{Flights, WriteGuard, WriteGuards};
 use crate::key::{Key, KeyBuffer};
-use crate::policies::check_jitter;
-use crate::settings::{Checked, Settings};
 use crate::stats::{Count, Counters};
-use crate::sync::EventListener;
-use crate::tags::{Stamps, Tags};
-use crate::ttl::{Lifetime, lifetime, random_fraction};
 use crate::value::downcast;
-use crate::wire::{self, Body};
 use crate::{
     CacheKey, Clock, Encode, Entry, Error, ErrorKind, Form, Json, LoadError, Meta, Object,
     Operation, Options, RefreshAhead, Result, Stats, Ttl, Value,
@@ -68,7 +69,7 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     /// Whether entries that outlive their TTL have been met: then a server alone cannot say which
     /// are live.
-    spans: AtomicBool,
+    headers_in_use: AtomicBool,
     touches: Touches,
 }
 
@@ -148,7 +149,7 @@ impl Engine {
         Ok(Self {
             shared_state: driver.shared_state().unwrap_or_default(),
             clock: driver.clock(),
-            spans: AtomicBool::new(settings.policies.writes_spans()),
+            headers_in_use: AtomicBool::new(settings.policies.writes_headers()),
             touches: Touches::default(),
             driver,
             settings,
@@ -417,7 +418,7 @@ impl Engine {
         let key = self.key(&mut buffer, &key);
         let touch = async {
             match self.lifetime(ttl, &Options::new())? {
-                Lifetime::Live(ttl) if self.reads_spans() => self.retime(&key, ttl).await,
+                Lifetime::Live(ttl) if self.reads_headers() => self.retime(&key, ttl).await,
                 Lifetime::Live(ttl) => self.driver.touch(&key, ttl).await,
                 Lifetime::Zero => {
                     let _write = self.write(key).await;
@@ -556,17 +557,17 @@ impl Engine {
         making: Making,
     ) -> Result<Entry> {
         let codec = &*self.settings.codec;
-        let span = self.span(ttl, making);
+        let expiry = self.expiry(ttl, making);
         if self.driver.form() == Form::Bytes {
-            return Ok(Entry::bytes(match (span, object.digits()) {
-                (Some(span), _) => wire::seal_with(span, &object.encode(codec)?),
+            return Ok(Entry::bytes(match (expiry, object.digits()) {
+                (Some(expiry), _) => wire::seal_with(expiry, &object.encode(codec)?),
                 (None, Some(digits)) => digits.into_bytes(),
                 (None, None) => wire::seal(object.encode(codec)?),
             }));
         }
         let mut entry = Entry::object(object);
-        if !stamps.is_empty() || span.is_some() {
-            entry.meta = Some(Arc::new(Meta::new(stamps.clone(), span, making.ahead)));
+        if !stamps.is_empty() || expiry.is_some() {
+            entry.meta = Some(Arc::new(Meta::new(stamps.clone(), expiry, making.ahead)));
         }
         Ok(entry)
     }

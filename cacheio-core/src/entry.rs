@@ -1,11 +1,15 @@
 //! What stores keep: a value and what is known about it.
 
+pub(crate) mod expiry;
+pub(crate) mod tags;
+pub(crate) mod wire;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::span::Span;
-use crate::tags::Stamps;
+use crate::entry::expiry::Expiry;
+use crate::entry::tags::Stamps;
 use crate::{Object, RefreshAhead, Timestamp};
 
 /// What a store keeps under a key.
@@ -62,7 +66,7 @@ pub enum Form {
 #[derive(Debug)]
 pub struct Meta {
     pub(crate) tags: Stamps,
-    pub(crate) span: Option<Span>,
+    pub(crate) expiry: Option<Expiry>,
     /// When it is to be loaded anew while it is live.
     ahead: RefreshAhead,
     /// Until when a load that failed is not tried again; in nanoseconds of the store's clock, as
@@ -73,18 +77,18 @@ pub struct Meta {
 }
 
 impl Meta {
-    pub(crate) fn new(tags: Stamps, span: Option<Span>, ahead: RefreshAhead) -> Self {
+    pub(crate) fn new(tags: Stamps, expiry: Option<Expiry>, ahead: RefreshAhead) -> Self {
         Self {
             tags,
-            span,
+            expiry,
             ahead,
             retry_at: AtomicU64::new(0),
-            idle_until: AtomicU64::new(match span {
-                Some(Span {
-                    made,
+            idle_until: AtomicU64::new(match expiry {
+                Some(Expiry {
+                    created_at,
                     idle: Some(idle),
                     ..
-                }) => made.after(idle).as_nanos(),
+                }) => created_at.after(idle).as_nanos(),
                 _ => u64::MAX,
             }),
         }
@@ -95,10 +99,10 @@ impl Meta {
         if !self.tags.is_empty() {
             return Timestamp::MIN;
         }
-        match self.span {
+        match self.expiry {
             // Each reading is to be noted.
-            Some(span) if span.idle.is_some() => Timestamp::MIN,
-            Some(span) => span.expires.min(span.due_from(self.ahead)),
+            Some(expiry) if expiry.idle.is_some() => Timestamp::MIN,
+            Some(expiry) => expiry.expires_at.min(expiry.due_from(self.ahead)),
             None => Timestamp::MAX,
         }
     }
@@ -118,7 +122,7 @@ impl Meta {
     /// Whether the entry is live at this time, as far as it is for meta to say: it may be kept
     /// longer than its TTL, for `get` and `get_many` alone to give back.
     pub fn is_live(&self, now: Timestamp) -> bool {
-        self.span.is_none_or(|span| now < span.expires) && self.is_retained(now)
+        self.expiry.is_none_or(|expiry| now < expiry.expires_at) && self.is_retained(now)
     }
 
     pub(crate) fn used(&self, now: Timestamp, idle: Duration) {
@@ -130,9 +134,9 @@ impl Meta {
     /// is over then.
     #[must_use]
     pub fn touched(&self, expires: Timestamp) -> (Self, Timestamp) {
-        let span = self.span.map(|span| span.touched(expires));
-        let ends = span.map_or(expires, |span| span.ends);
-        let touched = Self::new(self.tags.clone(), span, self.ahead);
+        let expiry = self.expiry.map(|expiry| expiry.touched(expires));
+        let ends = expiry.map_or(expires, |expiry| expiry.stale_until);
+        let touched = Self::new(self.tags.clone(), expiry, self.ahead);
         for (new, old) in [
             (&touched.retry_at, &self.retry_at),
             (&touched.idle_until, &self.idle_until),

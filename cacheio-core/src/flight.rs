@@ -12,14 +12,17 @@
 //!
 //! There is no I/O here: the engine does it between these calls, and waits on the listeners.
 
+pub(crate) mod deadlock;
+pub(crate) mod sync;
+
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use crate::scope::{WaitEdge, LoadScope};
-use crate::sync::{AtomicU64, Event, EventListener, Mutex, MutexGuard, Ordering};
-use crate::tags::Stamps;
+use crate::entry::tags::Stamps;
+use crate::flight::deadlock::{LoadScope, WaitEdge};
+use crate::flight::sync::{AtomicU64, Event, EventListener, Mutex, MutexGuard, Ordering};
 use crate::{Key, Object};
 
 // Few under the model checker: `clear` passes by all, and each is a step.

@@ -1,10 +1,16 @@
 //! What a cache has done so far.
 
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "stats/no_metrics.rs"]
+pub(crate) mod metrics;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::lane::LANES;
-use crate::metrics::{LoadTimer, Metrics};
+use crate::stats::metrics::{LoadTimer, Metrics};
 
 /// What a cache has done since it was built: a snapshot.
 ///

@@ -1,5 +1,7 @@
 //! What a backend is.
 
+pub(crate) mod circuit_breaker;
+
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;

@@ -1,5 +1,7 @@
 //! What can be put into a cache, and what can be taken out.
 
+pub(crate) mod integer;
+
 use std::any::{Any, type_name};
 use std::fmt;
 use std::ops::Deref;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 
-use crate::{BoxError, Codec, Error, ErrorKind, Json, Result, digits};
+use crate::{BoxError, Codec, Error, ErrorKind, Json, Result};
 
 /// What can be put into a cache: everything `Serialize + Send + Sync + 'static`, and [`Local`].
 ///
@@ -155,11 +157,11 @@ impl<T: Serialize + Send + Sync + 'static> Object for T {
     }
 
     fn digits(&self) -> Option<String> {
-        digits::digits(self)
+        integer::digits(self)
     }
 
     fn is_none(&self) -> bool {
-        digits::is_none(self)
+        integer::is_none(self)
     }
 
     fn type_name(&self) -> &'static str {

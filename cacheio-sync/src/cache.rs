@@ -6,7 +6,7 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::{Driver, CacheUrl, Engine, Failure, Loaded, Manner, Settings, now};
+use cacheio_core::__private::{CacheUrl, Driver, Engine, Failure, Loaded, Manner, Settings, now};
 use cacheio_core::{
     CacheKey, Codec, Encode, Fetched, LoadContext, LoadError, Options, RefreshAhead, Result, Stats,
     Store, Ttl, Value,
@@ -123,7 +123,10 @@ impl Cache {
     }
 
     fn new(store: Arc<dyn Store>, settings: Settings) -> Result<Self> {
-        let engine = Engine::new(Driver::for_threads(store, Arc::new(Pool::default())), settings)?;
+        let engine = Engine::new(
+            Driver::for_threads(store, Arc::new(Pool::default())),
+            settings,
+        )?;
         Ok(Self {
             engine: Arc::new(engine),
         })

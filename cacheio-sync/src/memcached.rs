@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cacheio_core::__private::{CacheUrl, SharedState, Opens};
+use cacheio_core::__private::{CacheUrl, Opens, SharedState};
 #[cfg(feature = "tokio")]
 use cacheio_tokio::__private::Spawner;
 use memcache::exp::{MetaOp, Rendezvous, ReturnCode, Router as _};

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use cacheio_core::__private::{CacheUrl, SharedState, Settings, overflow};
+use cacheio_core::__private::{CacheUrl, Settings, SharedState, overflow};
 use cacheio_core::{
     CLOCK_LAG, Clock, Entry, Error, ErrorKind, Form, Key, Object, Payload, Result, Store,
     SystemClock, Timestamp, config, immediate_store,
@@ -229,7 +229,9 @@ impl Store for Memory {
     #[inline]
     fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
         let shard = read(self.shard(key));
-        let kept = shard.get(key).filter(|slot| slot.is_retained(self.clock.now()));
+        let kept = shard
+            .get(key)
+            .filter(|slot| slot.is_retained(self.clock.now()));
         Ok(kept.map(Slot::entry))
     }
 

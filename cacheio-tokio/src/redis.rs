@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::{SharedState, Opens};
+use cacheio_core::__private::{Opens, SharedState};
 use cacheio_core::{AsyncStore, BoxFuture, Entry, Error, ErrorKind, Form, Key, Result};
 use redis::{Client, Cmd, cmd};
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::stale::Kept;
 use super::{Engine, Making, about};
+use crate::entry::expiry::Expiry;
 use crate::key::Key;
-use crate::span::Span;
 use crate::{Form, Operation, Timestamp, Ttl, Value};
 
 /// When this process last moved the TTL of which key.
@@ -39,25 +39,25 @@ impl Touches {
 impl Engine {
     /// Notes that an entry has been read, if anybody is to know.
     pub(super) async fn used<V: Value>(&self, key: &Key<'_>, kept: &Kept<V>) {
-        let Some((span, idle)) = self.used_here(kept) else {
+        let Some((expiry, idle)) = self.used_here(kept) else {
             return;
         };
         let now = self.clock.now();
         if !self.touches.is_due(key.hash(), now, idle / 8) {
             return;
         }
-        let ttl = stays(idle).min(span.ends.since(now));
+        let ttl = stays(idle).min(expiry.stale_until.since(now));
         if let Err(error) = self.driver.touch(key, Some(ttl)).await {
             self.store_failed(&about(error, Operation::Touch, key));
         }
     }
 
     /// The same as far as memory is to know; what a server is still to be told.
-    pub(super) fn used_here<V: Value>(&self, kept: &Kept<V>) -> Option<(Span, Duration)> {
-        let span = kept.span?;
-        let idle = span.idle?;
+    pub(super) fn used_here<V: Value>(&self, kept: &Kept<V>) -> Option<(Expiry, Duration)> {
+        let expiry = kept.expiry?;
+        let idle = expiry.idle?;
         let Some(meta) = &kept.meta else {
-            return Some((span, idle));
+            return Some((expiry, idle));
         };
         meta.used(self.clock.now(), idle);
         None

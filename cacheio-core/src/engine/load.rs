@@ -12,15 +12,15 @@ use tracing::Instrument as _;
 
 use super::stale::{Kept, Settled};
 use super::{Engine, Failure, Making, Missed, Prepared, about, boxed};
+use crate::config::policies::Policies;
+use crate::entry::expiry::Freshness;
+use crate::entry::tags::Stamps;
 use crate::error::{Limit, reentrant, timed_out};
 use crate::fetched::Said;
+use crate::flight::deadlock::LoadScope;
 use crate::flight::{Join, Leader, Outcome, Schedule, Waiter};
 use crate::key::{Key, KeyBuffer};
-use crate::policies::Policies;
-use crate::scope::LoadScope;
-use crate::span::Freshness;
 use crate::stats::Count;
-use crate::tags::Stamps;
 use crate::{
     BoxFuture, CacheKey, Fetched, LoadContext, Object, Operation, Options, Result, Source, Ttl,
     Value,
@@ -419,9 +419,8 @@ impl Engine {
             _ => Older::Nothing,
         };
         let may_be_stale = patience.soft.is_some() && stale.stale().is_some();
-        let may_time_out = self.driver.is_async()
-            || patience.hard.is_some()
-            || loading.lead.overdue().is_some();
+        let may_time_out =
+            self.driver.is_async() || patience.hard.is_some() || loading.lead.overdue().is_some();
         let behind = may_be_stale || (manner.times_out && may_time_out);
         let place = self.launch(key, loading, behind, loader).await;
         let landing = self.landing(&wait, patience, stale.stale(), &options).await;
@@ -658,15 +657,15 @@ impl Engine {
             .ok_or(error)
     }
 
-    /// Runs a loader, counted and in a span.
+    /// Runs a loader, counted and in a expiry.
     pub(super) async fn run<T, E>(
         &self,
         loading: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         self.counters.add(Count::Load);
         let _timer = self.counters.time_load();
-        let span = tracing::debug_span!(target: "cacheio", "load");
-        let loaded = loading.instrument(span).await;
+        let expiry = tracing::debug_span!(target: "cacheio", "load");
+        let loaded = loading.instrument(expiry).await;
         if loaded.is_err() {
             self.counters.add(Count::LoadError);
         }
@@ -756,11 +755,11 @@ impl Engine {
 
     /// Whether what was read some time ago may still be served.
     fn is_served<V: Value>(&self, kept: &Kept<V>, options: &Options) -> bool {
-        let freshness = kept.span.map(|span| {
+        let freshness = kept.expiry.map(|expiry| {
             let stale_for = self.stale_for(options);
-            span.freshness(self.clock.now(), stale_for)
+            expiry.freshness(self.clock.now(), stale_for)
         });
-        freshness != Some(Freshness::Gone)
+        freshness != Some(Freshness::Expired)
     }
 
     /// Waits for a load; `stale` is there to be served in its place.
@@ -868,13 +867,16 @@ impl Engine {
             return (source, Some(Duration::ZERO));
         }
         let now = self.clock.now();
-        let is_live = kept.span.is_none_or(|span| now < span.expires);
+        let is_live = kept.expiry.is_none_or(|expiry| now < expiry.expires_at);
         let source = match source {
             // Somebody has stored it since.
             Source::Stale if is_live => Source::Hit,
             source => source,
         };
-        (source, kept.span.map(|span| now.since(span.made)))
+        (
+            source,
+            kept.expiry.map(|expiry| now.since(expiry.created_at)),
+        )
     }
 
     /// Reads again before loading, if another flight may have completed between the reading that

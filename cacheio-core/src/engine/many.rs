@@ -9,12 +9,12 @@ use std::time::Duration;
 use super::load::{Landing, Manner, Older, Patience};
 use super::stale::{Found, Kept, Settled};
 use super::{Engine, Failure, Making, Prepared, about};
+use crate::config::ttl::Lifetime;
 use crate::error::{Limit, reentrant, timed_out};
+use crate::flight::deadlock::LoadScope;
 use crate::flight::{Join, Leader, Outcome, Waiter};
 use crate::key::Key;
-use crate::scope::LoadScope;
 use crate::stats::Count;
-use crate::ttl::Lifetime;
 use crate::{CacheKey, Entry, Object, Operation, Options, Ttl, Value};
 
 /// What becomes of a key: its value, none if the loader had none, or why there is none.
@@ -269,7 +269,9 @@ impl Engine {
                 let error = Arc::clone(error);
                 self.fall_back_many(asked, &loading, options).await;
                 for (_, lead) in led {
-                    lead.complete(|| Outcome::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
+                    lead.complete(|| {
+                        Outcome::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>)
+                    });
                 }
             }
             // Whoever waits takes over.

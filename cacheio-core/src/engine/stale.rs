@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::idle::physical;
 use super::load::Older;
 use super::{Engine, Making, about};
+use crate::config::ttl::random_fraction;
+use crate::entry::expiry::{Expiry, Freshness};
+use crate::entry::wire::{self, Body};
+use crate::flight::deadlock::LoadScope;
 use crate::key::Key;
-use crate::scope::LoadScope;
-use crate::span::{Freshness, Span};
 use crate::stats::Count;
-use crate::ttl::random_fraction;
-use crate::wire::{self, Body};
 use crate::{
     Entry, Form, Meta, Operation, Options, Payload, RefreshAhead, Result, Timestamp, Ttl, Value,
 };
@@ -44,7 +44,7 @@ pub(super) enum Settled<V: Value> {
 /// A value in the store, and what is known about it.
 pub(super) struct Kept<V: Value> {
     pub(super) value: Arc<V::Stored>,
-    pub(super) span: Option<Span>,
+    pub(super) expiry: Option<Expiry>,
     /// In memory.
     pub(super) meta: Option<Arc<Meta>>,
 }
@@ -53,7 +53,7 @@ impl<V: Value> Clone for Kept<V> {
     fn clone(&self) -> Self {
         Self {
             value: Arc::clone(&self.value),
-            span: self.span,
+            expiry: self.expiry,
             meta: self.meta.clone(),
         }
     }
@@ -64,7 +64,7 @@ impl<V: Value> Kept<V> {
     pub(super) fn new(value: Arc<V::Stored>) -> Self {
         Self {
             value,
-            span: None,
+            expiry: None,
             meta: None,
         }
     }
@@ -84,7 +84,7 @@ impl<V: Value> Kept<V> {
 
     /// What a server notes when a load that was to replace it has failed: which one it was.
     fn note(&self) -> Vec<u8> {
-        let expires = self.span.map(|span| span.expires.as_millis());
+        let expires = self.expiry.map(|expiry| expiry.expires_at.as_millis());
         expires.unwrap_or_default().to_string().into_bytes()
     }
 }
@@ -127,7 +127,7 @@ impl Engine {
 
     /// Whether a call that finds this live is to load it anew.
     pub(super) fn is_due<V: Value>(&self, kept: &Kept<V>, options: &Options) -> bool {
-        let (Some(span), ahead) = (&kept.span, self.refresh_ahead(options)) else {
+        let (Some(expiry), ahead) = (&kept.expiry, self.refresh_ahead(options)) else {
             return false;
         };
         if ahead == RefreshAhead::Never {
@@ -135,24 +135,24 @@ impl Engine {
         }
         let now = self.clock.now();
         let is_throttled = kept.meta.as_ref().is_some_and(|meta| !meta.may_retry(now));
-        !is_throttled && span.is_due(now, ahead, random_fraction)
+        !is_throttled && expiry.is_due(now, ahead, random_fraction)
     }
 
     /// The moments of an entry that is made now, if somebody is to ask for them.
-    pub(super) fn span(&self, ttl: Option<Duration>, making: Making) -> Option<Span> {
+    pub(super) fn expiry(&self, ttl: Option<Duration>, making: Making) -> Option<Expiry> {
         let ends_by_it = making.idle.is_some()
             || (ttl.is_some()
                 && (!making.stale_for.is_zero() || making.ahead != RefreshAhead::Never));
         if ends_by_it {
-            self.met_span();
+            self.note_headers_in_use();
         } else if !making.dated {
             return None;
         }
         // The store alone decides how long it keeps what is nothing but dated.
         let ttl = ttl.filter(|_| ends_by_it);
-        Some(Span {
+        Some(Expiry {
             idle: making.idle,
-            ..Span::new(self.clock.now(), making.load_time, ttl, making.stale_for)
+            ..Expiry::new(self.clock.now(), making.load_time, ttl, making.stale_for)
         })
     }
 
@@ -167,36 +167,40 @@ impl Engine {
         };
         match payload {
             Payload::Object(object) => {
-                let span = meta.as_ref().and_then(|meta| meta.span);
-                self.judged(span, meta, stale_for, || self.object_as::<V>(&object))
+                let expiry = meta.as_ref().and_then(|meta| meta.expiry);
+                self.judged(expiry, meta, stale_for, || self.object_as::<V>(&object))
             }
             Payload::Bytes(bytes) => {
-                let (body, span) = wire::open(&bytes)?;
-                self.judged(span, meta, stale_for, || self.decode::<V>(body))
+                let (body, expiry) = wire::open(&bytes)?;
+                self.judged(expiry, meta, stale_for, || self.decode::<V>(body))
             }
         }
     }
 
     fn judged<V: Value>(
         &self,
-        span: Option<Span>,
+        expiry: Option<Expiry>,
         meta: Option<Arc<Meta>>,
         stale_for: Duration,
         decode: impl FnOnce() -> Result<Arc<V::Stored>>,
     ) -> Result<Found<V>> {
-        let freshness = span.map_or(Freshness::Live, |span| {
-            if !span.is_for_the_store() {
-                self.met_span();
+        let freshness = expiry.map_or(Freshness::Live, |expiry| {
+            if !expiry.is_age_only() {
+                self.note_headers_in_use();
             }
-            span.freshness(self.clock.now(), stale_for)
+            expiry.freshness(self.clock.now(), stale_for)
         });
         let found = match freshness {
             Freshness::Live => Found::Live,
             Freshness::Stale => Found::Stale,
-            Freshness::Gone => return Ok(Found::Nothing),
+            Freshness::Expired => return Ok(Found::Nothing),
         };
         let value = decode()?;
-        Ok(found(Kept { value, span, meta }))
+        Ok(found(Kept {
+            value,
+            expiry,
+            meta,
+        }))
     }
 
     /// What is under a key; failures are counted, traced, and as good as a miss.
@@ -337,7 +341,7 @@ impl Engine {
     /// TTL.
     pub(super) fn serve<V: Value>(&self, kept: Kept<V>) -> Kept<V> {
         let now = self.clock.now();
-        if kept.span.is_some_and(|span| span.expires <= now) {
+        if kept.expiry.is_some_and(|expiry| expiry.expires_at <= now) {
             self.counters.add(Count::StaleHit);
         }
         kept
@@ -404,18 +408,18 @@ impl Engine {
     }
 
     /// Whether a server's entries may outlive their TTL, so that only their headers tell.
-    pub(super) fn reads_spans(&self) -> bool {
-        self.driver.form() == Form::Bytes && self.spans.load(Ordering::Relaxed)
+    pub(super) fn reads_headers(&self) -> bool {
+        self.driver.form() == Form::Bytes && self.headers_in_use.load(Ordering::Relaxed)
     }
 
-    fn met_span(&self) {
-        if !self.spans.load(Ordering::Relaxed) {
-            self.spans.store(true, Ordering::Relaxed);
+    fn note_headers_in_use(&self) {
+        if !self.headers_in_use.load(Ordering::Relaxed) {
+            self.headers_in_use.store(true, Ordering::Relaxed);
         }
     }
 
     pub(super) async fn is_live(&self, key: &Key<'_>) -> Result<bool> {
-        if !self.reads_spans() {
+        if !self.reads_headers() {
             return self.driver.has(key).await;
         }
         let entry = self.driver.get(key).await?;
@@ -430,23 +434,25 @@ impl Engine {
             if let Some(answer) = self.retime_plain(key, entry.as_ref(), ttl).await {
                 return answer;
             }
-            let lead = self.take_over(key, &Options::new(), &LoadScope::new()).await;
+            let lead = self
+                .take_over(key, &Options::new(), &LoadScope::new())
+                .await;
             // What was read before may be gone.
             let entry = self.driver.get(key).await?;
             if let Some(answer) = self.retime_plain(key, entry.as_ref(), ttl).await {
                 return answer;
             }
-            let Some((span, body)) = entry.as_ref().and_then(spanned) else {
+            let Some((expiry, body)) = entry.as_ref().and_then(header_of) else {
                 continue;
             };
-            let stale_for = span.ends.since(span.expires);
+            let stale_for = expiry.stale_until.since(expiry.expires_at);
             let expires = ttl.map_or(Timestamp::MAX, |ttl| self.clock.now().after(ttl));
-            let bytes = wire::seal_with(span.touched(expires), body);
+            let bytes = wire::seal_with(expiry.touched(expires), body);
             if lead.begin_publishing() {
                 let set = self.driver.set(
                     key,
                     Entry::bytes(bytes),
-                    physical(ttl, stale_for, span.idle),
+                    physical(ttl, stale_for, expiry.idle),
                 );
                 lead.scope().run(set).await?;
                 return Ok(true);
@@ -465,28 +471,28 @@ impl Engine {
             return Some(Ok(false));
         };
         match self.judge(entry) {
-            _ if spanned(entry).is_none_or(|(span, _)| span.is_for_the_store()) => {
+            _ if header_of(entry).is_none_or(|(expiry, _)| expiry.is_age_only()) => {
                 Some(self.driver.touch(key, ttl).await)
             }
             Freshness::Live => None,
-            Freshness::Stale | Freshness::Gone => Some(Ok(false)),
+            Freshness::Stale | Freshness::Expired => Some(Ok(false)),
         }
     }
 
     fn judge(&self, entry: &Entry) -> Freshness {
-        spanned(entry).map_or(Freshness::Live, |(span, _)| {
-            span.freshness(self.clock.now(), Duration::ZERO)
+        header_of(entry).map_or(Freshness::Live, |(expiry, _)| {
+            expiry.freshness(self.clock.now(), Duration::ZERO)
         })
     }
 }
 
 /// What the header of an entry on a server says, and what stands behind it.
-fn spanned(entry: &Entry) -> Option<(Span, &[u8])> {
+fn header_of(entry: &Entry) -> Option<(Expiry, &[u8])> {
     let Payload::Bytes(bytes) = &entry.payload else {
         return None;
     };
     match wire::open(bytes) {
-        Ok((Body::Encoded(body), Some(span))) => Some((span, body)),
+        Ok((Body::Encoded(body), Some(expiry))) => Some((expiry, body)),
         _ => None,
     }
 }

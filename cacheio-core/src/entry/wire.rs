@@ -27,12 +27,12 @@
 
 use std::time::Duration;
 
-use crate::span::Span;
+use crate::entry::expiry::Expiry;
 use crate::{Error, ErrorKind, Timestamp};
 
 const MARK: u8 = 0xC1;
 const VERSION: u8 = 1;
-/// The id of the field with the moments of a span.
+/// The id of the field with the moments of a expiry.
 const SPAN: u8 = 1;
 /// The id of the field that says for how long nobody may read it.
 const IDLE: u8 = 2;
@@ -58,16 +58,16 @@ pub(crate) fn seal(encoded: Vec<u8>) -> Vec<u8> {
 }
 
 /// The bytes to store for what a codec made of a value about which more must be known.
-pub(crate) fn seal_with(span: Span, encoded: &[u8]) -> Vec<u8> {
+pub(crate) fn seal_with(expiry: Expiry, encoded: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(44 + encoded.len());
-    let length = if span.idle.is_some() { 40 } else { 30 };
+    let length = if expiry.idle.is_some() { 40 } else { 30 };
     bytes.extend([MARK, VERSION, length, 0, SPAN, 28]);
-    for moment in [span.expires, span.ends, span.made] {
+    for moment in [expiry.expires_at, expiry.stale_until, expiry.created_at] {
         bytes.extend(moment.as_millis().to_le_bytes());
     }
-    let load_time = u32::try_from(span.load_time.as_millis()).unwrap_or(u32::MAX);
+    let load_time = u32::try_from(expiry.load_time.as_millis()).unwrap_or(u32::MAX);
     bytes.extend(load_time.to_le_bytes());
-    if let Some(idle) = span.idle {
+    if let Some(idle) = expiry.idle {
         let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
         bytes.extend([IDLE, 8]);
         bytes.extend(idle.to_le_bytes());
@@ -77,7 +77,7 @@ pub(crate) fn seal_with(span: Span, encoded: &[u8]) -> Vec<u8> {
 }
 
 /// Takes stored bytes apart. They may be anything.
-pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Span>), Error> {
+pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Expiry>), Error> {
     if is_integer(bytes) {
         return Ok((Body::Integer(bytes), None));
     }
@@ -94,14 +94,14 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Span>), Error> {
     let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(truncated)?;
     let length = usize::from(u16::from_le_bytes(*length));
     let (mut fields, body) = rest.split_at_checked(length).ok_or_else(truncated)?;
-    let mut span = None;
+    let mut expiry = None;
     let mut idle = None;
     while let Some(([id, length], rest)) = fields.split_first_chunk::<2>() {
         let (field, rest) = rest
             .split_at_checked(usize::from(*length))
             .ok_or_else(truncated)?;
         match *id {
-            SPAN => span = Some(moments(field).ok_or_else(truncated)?),
+            SPAN => expiry = Some(moments(field).ok_or_else(truncated)?),
             IDLE => {
                 let millis = field.try_into().map_err(|_| truncated())?;
                 idle = Some(Duration::from_millis(u64::from_le_bytes(millis)));
@@ -111,25 +111,28 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Span>), Error> {
         fields = rest;
     }
     match fields {
-        [] => Ok((Body::Encoded(body), span.map(|span| Span { idle, ..span }))),
+        [] => Ok((
+            Body::Encoded(body),
+            expiry.map(|expiry| Expiry { idle, ..expiry }),
+        )),
         _ => Err(truncated()),
     }
 }
 
-fn moments(field: &[u8]) -> Option<Span> {
-    let (expires, field) = field.split_first_chunk::<8>()?;
-    let (ends, field) = field.split_first_chunk::<8>()?;
-    let (made, load_time) = field.split_first_chunk::<8>()?;
+fn moments(field: &[u8]) -> Option<Expiry> {
+    let (expires_at, field) = field.split_first_chunk::<8>()?;
+    let (stale_until, field) = field.split_first_chunk::<8>()?;
+    let (created_at, load_time) = field.split_first_chunk::<8>()?;
     let moment = |bytes: &[u8; 8]| match u64::from_le_bytes(*bytes) {
         // What never comes has lost its last digits.
         never if never >= Timestamp::MAX.as_millis() => Timestamp::MAX,
         millis => Timestamp::from_millis(millis),
     };
     let load_time = u32::from_le_bytes(load_time.try_into().ok()?);
-    Some(Span {
-        expires: moment(expires),
-        ends: moment(ends),
-        made: moment(made),
+    Some(Expiry {
+        expires_at: moment(expires_at),
+        stale_until: moment(stale_until),
+        created_at: moment(created_at),
         load_time: Duration::from_millis(load_time.into()),
         idle: None,
     })

@@ -4,19 +4,19 @@
 use std::time::Duration;
 
 use crate::Timestamp;
-use crate::policies::{RefreshAhead, XFETCH_REACH};
+use crate::config::policies::{RefreshAhead, XFETCH_REACH};
 
 /// The moments in an entry's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct Expiry {
     /// When its value was made.
-    pub(crate) made: Timestamp,
+    pub(crate) created_at: Timestamp,
     /// How long the load of its value took.
     pub(crate) load_time: Duration,
     /// When its TTL is over.
-    pub(crate) expires: Timestamp,
+    pub(crate) expires_at: Timestamp,
     /// When it must not be served any more, whatever happens.
-    pub(crate) ends: Timestamp,
+    pub(crate) stale_until: Timestamp,
     /// For how long nobody may read it, or it is gone before that.
     pub(crate) idle: Option<Duration>,
 }
@@ -29,10 +29,10 @@ pub(crate) enum Freshness {
     /// It is served when there is nothing better.
     Stale,
     /// It is as good as gone.
-    Gone,
+    Expired,
 }
 
-impl Span {
+impl Expiry {
     /// Of an entry that is made now.
     pub(crate) fn new(
         now: Timestamp,
@@ -40,12 +40,12 @@ impl Span {
         ttl: Option<Duration>,
         stale_for: Duration,
     ) -> Self {
-        let expires = ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl));
+        let expires_at = ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl));
         Self {
-            made: now,
+            created_at: now,
             load_time,
-            expires,
-            ends: expires.after(stale_for),
+            expires_at,
+            stale_until: expires_at.after(stale_for),
             idle: None,
         }
     }
@@ -53,12 +53,12 @@ impl Span {
     /// What the entry is good for now, for a reader who takes what expired less than `stale_for`
     /// ago.
     pub(crate) fn freshness(&self, now: Timestamp, stale_for: Duration) -> Freshness {
-        if now < self.expires {
+        if now < self.expires_at {
             Freshness::Live
-        } else if now < self.ends.min(self.expires.after(stale_for)) {
+        } else if now < self.stale_until.min(self.expires_at.after(stale_for)) {
             Freshness::Stale
         } else {
-            Freshness::Gone
+            Freshness::Expired
         }
     }
 
@@ -79,7 +79,7 @@ impl Span {
             // -ln of what is evenly spread is spread exponentially.
             RefreshAhead::XFetch { beta } => {
                 let early = beta * -random().max(f64::MIN_POSITIVE).ln();
-                now.after(scaled(self.load_time, early)) >= self.expires
+                now.after(scaled(self.load_time, early)) >= self.expires_at
             }
         }
     }
@@ -87,29 +87,29 @@ impl Span {
     /// Before then no reader has to ask whether it is due.
     pub(crate) fn due_from(&self, ahead: RefreshAhead) -> Timestamp {
         match ahead {
-            _ if self.expires == Timestamp::MAX => Timestamp::MAX,
+            _ if self.expires_at == Timestamp::MAX => Timestamp::MAX,
             RefreshAhead::Never => Timestamp::MAX,
             RefreshAhead::Fraction(fraction) => self
-                .made
-                .after(scaled(self.expires.since(self.made), fraction)),
+                .created_at
+                .after(scaled(self.expires_at.since(self.created_at), fraction)),
             RefreshAhead::XFetch { beta } => {
                 let reach = scaled(self.load_time, beta * XFETCH_REACH);
-                self.made
-                    .after(self.expires.since(self.made).saturating_sub(reach))
+                self.created_at
+                    .after(self.expires_at.since(self.created_at).saturating_sub(reach))
             }
         }
     }
 
     /// Whether it says nothing about how long the entry lives: the store knows that.
-    pub(crate) fn is_for_the_store(&self) -> bool {
-        self.expires == Timestamp::MAX && self.idle.is_none()
+    pub(crate) fn is_age_only(&self) -> bool {
+        self.expires_at == Timestamp::MAX && self.idle.is_none()
     }
 
     /// The same with another TTL from now on.
-    pub(crate) fn touched(&self, expires: Timestamp) -> Self {
+    pub(crate) fn touched(&self, expires_at: Timestamp) -> Self {
         Self {
-            expires,
-            ends: expires.after(self.ends.since(self.expires)),
+            expires_at,
+            stale_until: expires_at.after(self.stale_until.since(self.expires_at)),
             ..*self
         }
     }
@@ -127,12 +127,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
 
-    fn span() -> Span {
-        Span::new(NOW, SECOND, Some(SECOND * 10), SECOND * 60)
+    fn expiry() -> Expiry {
+        Expiry::new(NOW, SECOND, Some(SECOND * 10), SECOND * 60)
     }
 
     fn after(seconds: u32, stale_for: Duration) -> Freshness {
-        span().freshness(NOW.after(SECOND * seconds), stale_for)
+        expiry().freshness(NOW.after(SECOND * seconds), stale_for)
     }
 
     #[test]
@@ -141,50 +141,50 @@ mod tests {
         assert_eq!(after(9, SECOND * 60), Freshness::Live);
         assert_eq!(after(10, SECOND * 60), Freshness::Stale);
         assert_eq!(after(69, SECOND * 60), Freshness::Stale);
-        assert_eq!(after(70, SECOND * 60), Freshness::Gone);
+        assert_eq!(after(70, SECOND * 60), Freshness::Expired);
     }
 
     #[test]
     fn a_reader_may_want_less_and_gets_no_more() {
-        assert_eq!(after(10, Duration::ZERO), Freshness::Gone);
+        assert_eq!(after(10, Duration::ZERO), Freshness::Expired);
         assert_eq!(after(14, SECOND * 5), Freshness::Stale);
-        assert_eq!(after(15, SECOND * 5), Freshness::Gone);
-        assert_eq!(after(70, SECOND * 600), Freshness::Gone);
+        assert_eq!(after(15, SECOND * 5), Freshness::Expired);
+        assert_eq!(after(70, SECOND * 600), Freshness::Expired);
     }
 
     #[test]
     fn what_never_expires_is_never_stale_and_never_due() {
-        let span = Span::new(NOW, SECOND, None, SECOND);
+        let expiry = Expiry::new(NOW, SECOND, None, SECOND);
         let late = Timestamp::from_nanos(u64::MAX - 1);
-        assert_eq!(span.freshness(late, SECOND), Freshness::Live);
+        assert_eq!(expiry.freshness(late, SECOND), Freshness::Live);
         for ahead in [RefreshAhead::Fraction(0.1), RefreshAhead::XFETCH] {
-            assert!(!span.is_due(late, ahead, || 0.0));
+            assert!(!expiry.is_due(late, ahead, || 0.0));
         }
     }
 
     #[test]
     fn a_touch_moves_both_ends() {
-        let touched = span().touched(NOW.after(SECOND * 100));
-        assert_eq!(touched.expires, NOW.after(SECOND * 100));
-        assert_eq!(touched.ends, NOW.after(SECOND * 160));
-        assert_eq!(touched.made, NOW);
+        let touched = expiry().touched(NOW.after(SECOND * 100));
+        assert_eq!(touched.expires_at, NOW.after(SECOND * 100));
+        assert_eq!(touched.stale_until, NOW.after(SECOND * 160));
+        assert_eq!(touched.created_at, NOW);
     }
 
     #[test]
     fn the_longest_times_do_not_wrap() {
-        let span = Span::new(NOW, Duration::MAX, Some(Duration::MAX), Duration::MAX);
-        assert_eq!(span.freshness(NOW, Duration::MAX), Freshness::Live);
-        assert_eq!(span.ends, Timestamp::MAX);
-        let span = Span::new(NOW, Duration::MAX, Some(SECOND), Duration::MAX);
-        assert!(span.is_due(NOW, RefreshAhead::XFETCH, || 0.5));
+        let expiry = Expiry::new(NOW, Duration::MAX, Some(Duration::MAX), Duration::MAX);
+        assert_eq!(expiry.freshness(NOW, Duration::MAX), Freshness::Live);
+        assert_eq!(expiry.stale_until, Timestamp::MAX);
+        let expiry = Expiry::new(NOW, Duration::MAX, Some(SECOND), Duration::MAX);
+        assert!(expiry.is_due(NOW, RefreshAhead::XFETCH, || 0.5));
     }
 
     #[test]
     fn a_fraction_of_the_ttl() {
-        let due = |seconds| span().is_due(NOW.after(SECOND * seconds), 0.8.into(), || 0.0);
+        let due = |seconds| expiry().is_due(NOW.after(SECOND * seconds), 0.8.into(), || 0.0);
         assert!(!due(0) && !due(7));
         assert!(due(8) && due(9));
-        assert_eq!(span().due_from(0.8.into()), NOW.after(SECOND * 8));
+        assert_eq!(expiry().due_from(0.8.into()), NOW.after(SECOND * 8));
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
         let share = |left: u32, beta: f64| {
             let now = NOW.after(SECOND * (10 - left));
             let ahead = RefreshAhead::XFetch { beta };
-            let due = |n: &u32| span().is_due(now, ahead, || (f64::from(*n) + 0.5) / 10_000.0);
+            let due = |n: &u32| expiry().is_due(now, ahead, || (f64::from(*n) + 0.5) / 10_000.0);
             f64::from(u32::try_from((0..10_000).filter(due).count()).unwrap()) / 10_000.0
         };
         // A load of a second, as far before the end as the arguments say: e to the minus that.
@@ -206,11 +206,11 @@ mod tests {
     #[test]
     fn before_its_reach_xfetch_is_never_due() {
         let load = Duration::from_millis(100);
-        let span = Span::new(NOW, load, Some(SECOND * 10), Duration::ZERO);
-        let from = span.due_from(RefreshAhead::XFETCH);
+        let expiry = Expiry::new(NOW, load, Some(SECOND * 10), Duration::ZERO);
+        let from = expiry.due_from(RefreshAhead::XFETCH);
         assert_eq!(from, NOW.after(Duration::from_millis(8_400)));
         let before = Timestamp::from_nanos(from.as_nanos() - 1);
-        assert!(!span.is_due(before, RefreshAhead::XFETCH, || 0.0));
-        assert!(span.is_due(from, RefreshAhead::XFETCH, || 0.0));
+        assert!(!expiry.is_due(before, RefreshAhead::XFETCH, || 0.0));
+        assert!(expiry.is_due(from, RefreshAhead::XFETCH, || 0.0));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ttl::parse_duration;
+use crate::config::ttl::parse_duration;
 use crate::{Error, ErrorKind, Result, Ttl};
 
 /// When what is still live is loaded anew, so that nobody ever waits for it.
@@ -132,7 +132,7 @@ impl Policies {
     }
 
     /// Whether what is loaded carries the moments of its life.
-    pub(crate) fn writes_spans(&self) -> bool {
+    pub(crate) fn writes_headers(&self) -> bool {
         let stale_for = self.stale_for.unwrap_or_default();
         let ahead = self.refresh_ahead.unwrap_or(RefreshAhead::Never);
         !stale_for.is_zero() || ahead != RefreshAhead::Never || self.ttl_idle.is_some()

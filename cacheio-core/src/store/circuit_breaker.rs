@@ -159,7 +159,7 @@ impl Backoff {
     pub fn next(&mut self) -> Duration {
         let delay = self.delay;
         self.delay = (delay * 2).min(Self::LONGEST);
-        delay.mul_f64(1.0 + crate::ttl::random_fraction() / 4.0)
+        delay.mul_f64(1.0 + crate::config::ttl::random_fraction() / 4.0)
     }
 }
 

@@ -8,8 +8,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::engine::SharedState;
-use crate::metrics::Metrics;
-use crate::sync::{EventListener, Listener};
+use crate::flight::sync::{EventListener, Listener};
+use crate::stats::metrics::Metrics;
 use crate::{AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Result, Store};
 
 /// How long a task's load may take, unless it is said.

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use crate::codec::codec_by_name;
+use crate::config::policies::{self, Policies};
+use crate::config::ttl::{lifetime, parse_duration};
+use crate::config::url::CacheUrl;
 use crate::key::namespace_prefix;
-use crate::policies::{self, Policies};
-use crate::ttl::{lifetime, parse_duration};
-use crate::url::CacheUrl;
 use crate::{Codec, Error, ErrorKind, Json, KeyRule, Result, Ttl, config};
 
 /// What a cache is built with, whatever stands behind it: the part that both builders share.

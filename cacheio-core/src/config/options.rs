@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::policies::Policies;
+use crate::config::policies::Policies;
 use crate::{RefreshAhead, Ttl};
 
 /// What one call asks for, where it differs from what the cache was built with.

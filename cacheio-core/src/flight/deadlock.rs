@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError};
 
 use once_cell::sync::Lazy;
 
-use crate::sync::thread_local;
+use crate::flight::sync::thread_local;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<LoadScope>>> = const { RefCell::new(None) };

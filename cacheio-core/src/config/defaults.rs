@@ -1,0 +1,98 @@
+//! The defaults of caches that are built without saying more.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use once_cell::sync::Lazy;
+
+use crate::config::ttl::lifetime;
+use crate::{Error, ErrorKind, Operation, Result, Ttl};
+
+static CONFIG: Lazy<Mutex<Arc<Config>>> = Lazy::new(Mutex::default);
+
+/// The defaults of caches that are built without saying more.
+///
+/// A cache takes them when it is built: later changes do not reach it.
+///
+/// # Defaults
+///
+/// - `default_ttl`: 300 seconds
+/// - `default_threshold`: 500 entries
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// How long an entry lives that is stored without a TTL. For entries that never expire, build
+    /// the cache with `default_ttl(Ttl::Never)`.
+    pub default_ttl: Duration,
+    /// How many entries a memory cache holds at most.
+    pub default_threshold: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            default_ttl: Duration::from_secs(300),
+            default_threshold: 500,
+        }
+    }
+}
+
+impl Config {
+    fn check(&self) -> Result<()> {
+        if self.default_ttl.is_zero() {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "default_ttl is zero: every entry would be gone at once",
+            ));
+        }
+        lifetime(self.default_ttl.into(), Ttl::Never, 0.0, 0.0)?;
+        if self.default_threshold == 0 {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "default_threshold is 0: a memory cache holds at least one entry",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The defaults in force.
+///
+/// ```
+/// assert_eq!(cacheio_core::config().default_threshold, 500);
+/// ```
+pub fn config() -> Arc<Config> {
+    Arc::clone(&CONFIG.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Changes the defaults of all caches that are built from now on.
+///
+/// ```
+/// # fn main() -> cacheio_core::Result<()> {
+/// use std::time::Duration;
+///
+/// cacheio_core::configure(|c| {
+///     c.default_ttl = Duration::from_secs(600);
+///     c.default_threshold = 1000;
+/// })?;
+/// assert_eq!(cacheio_core::config().default_ttl, Duration::from_secs(600));
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] when a setting makes no sense; nothing is changed then.
+///
+/// # Panics
+///
+/// When `change` does; nothing is changed then.
+pub fn configure(change: impl FnOnce(&mut Config)) -> Result<()> {
+    let mut current = CONFIG.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut config = Config::clone(&current);
+    change(&mut config);
+    config
+        .check()
+        .map_err(|error| error.during(Operation::Build))?;
+    *current = Arc::new(config);
+    Ok(())
+}
