@@ -24,20 +24,20 @@ pub use cacheio_core::{
     Payload, RefreshAhead, Result, Source, Stats, Store, SystemClock, Timestamp, Ttl, Value,
     config, configure, immediate_store, key_text,
 };
+#[cfg(feature = "tokio")]
+#[doc(inline)]
+pub use cacheio_core::{BlockOn, SpawnBlocking};
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use cacheio_macros::{AsyncCacheable, CacheKey, async_cached, cached};
+#[cfg(feature = "redis")]
+#[doc(inline)]
+pub use cacheio_redis::{Redis, RedisBuilder};
 #[cfg(feature = "memcached")]
 #[doc(inline)]
 pub use cacheio_sync::{Memcached, MemcachedBuilder};
 #[cfg(feature = "memory")]
 pub use cacheio_sync::{Memory, MemoryBuilder};
-#[cfg(feature = "tokio")]
-#[doc(inline)]
-pub use cacheio_tokio::{BlockOn, SpawnBlocking};
-#[cfg(feature = "redis")]
-#[doc(inline)]
-pub use cacheio_tokio::{Redis, RedisBuilder};
 #[cfg(any(feature = "memory", feature = "memcached", feature = "redis"))]
 pub use factory::CacheFactory;
 

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use crate::{Error, LoadContext, Local, Value};
 
+#[cfg(feature = "tokio")]
+pub use crate::bridge::{Spawner, block_on};
 pub use crate::config::policies::Policies;
 pub use crate::config::settings::Settings;
 pub use crate::config::ttl::parse_duration;

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "tokio")]
+mod bridge;
 mod cacheable;
 mod clock;
 mod codec;
@@ -16,6 +18,8 @@ mod stats;
 mod store;
 mod value;
 
+#[cfg(feature = "tokio")]
+pub use bridge::{BlockOn, SpawnBlocking};
 pub use cacheable::{AsyncCacheable, Cacheable};
 pub use clock::{CLOCK_LAG, Clock, CoarseClock, ManualClock, SystemClock, Timestamp};
 #[cfg(any(feature = "zstd", feature = "lz4"))]

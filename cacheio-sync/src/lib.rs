@@ -20,6 +20,9 @@ pub use cacheio_core::MessagePack;
 #[cfg(feature = "postcard")]
 #[doc(inline)]
 pub use cacheio_core::Postcard;
+#[cfg(feature = "tokio")]
+#[doc(inline)]
+pub use cacheio_core::{BlockOn, SpawnBlocking};
 #[doc(inline)]
 pub use cacheio_core::{
     BoxError, CLOCK_LAG, CacheKey, Cacheable, Clock, CoarseClock, Codec, Config, Encode, Entry,
@@ -30,12 +33,9 @@ pub use cacheio_core::{
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use cacheio_macros::{CacheKey, Cacheable, cached};
-#[cfg(feature = "tokio")]
-#[doc(inline)]
-pub use cacheio_tokio::{BlockOn, SpawnBlocking};
 #[cfg(feature = "redis")]
 #[doc(inline)]
-pub use cacheio_tokio::{Redis, RedisBuilder};
+pub use cacheio_redis::{Redis, RedisBuilder};
 #[cfg(any(feature = "memory", feature = "memcached", feature = "redis"))]
 pub use factory::CacheFactory;
 #[cfg(feature = "memcached")]

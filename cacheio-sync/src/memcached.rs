@@ -20,9 +20,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cacheio_core::__private::{CacheUrl, Opens, SharedState};
 #[cfg(feature = "tokio")]
-use cacheio_tokio::__private::Spawner;
+use cacheio_core::__private::Spawner;
+use cacheio_core::__private::{CacheUrl, Opens, SharedState};
 use memcache::exp::{MetaOp, Rendezvous, ReturnCode, Router as _};
 
 pub use builder::MemcachedBuilder;
@@ -148,7 +148,7 @@ struct Cluster {
 // For tasks, on the runtime's threads for blocking work. A call's own bound comes on top of the
 // store's: it may have to wait for a thread.
 #[cfg(feature = "tokio")]
-cacheio_tokio::__spawning_store!(() Memcached, this => this.0.spawner, this.clone());
+cacheio_core::__spawn_blocking_store!(() Memcached, this => this.0.spawner, this.clone());
 
 impl Cluster {
     fn deadline(&self) -> Instant {

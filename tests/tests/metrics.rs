@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use cacheio_async::AsyncCache;
 use cacheio_core::{LoadError, Options, RefreshAhead};
+use cacheio_redis::Redis;
 use cacheio_sync::{Cache, Memcached, Memory};
 use cacheio_tests::face::{Face, Tasks, Threads, block_on, join_all};
 use cacheio_tests::place::{Place, Setup, Time};
 use cacheio_tests::stage::Stage;
 use cacheio_tests::{servers, stores, watchdog};
-use cacheio_tokio::Redis;
 use metrics::{
     Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
     with_local_recorder,

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use cacheio_async::AsyncCache;
 use cacheio_core::{Options, Ttl};
+use cacheio_redis::Redis;
 use cacheio_sync::{Cache, Memcached};
 use cacheio_tests::face::{Face, Tasks, Threads};
 use cacheio_tests::servers::{self, Proxy};
 use cacheio_tests::watchdog::guarded;
-use cacheio_tokio::Redis;
 
 const COUNT: usize = 50;
 

@@ -179,7 +179,7 @@ impl MemcachedBuilder {
             shared_state: Arc::default(),
             // Not before the store itself has given up: what it then knows spares the next caller.
             #[cfg(feature = "tokio")]
-            spawner: cacheio_tokio::__private::Spawner::bounded(
+            spawner: cacheio_core::__private::Spawner::bounded(
                 self.timeout + Duration::from_millis(25),
             ),
         })))

@@ -1,8 +1,8 @@
 //! Stores on real servers, each on one of its own.
 
 use cacheio_core::Result;
+use cacheio_redis::Redis;
 use cacheio_sync::Memcached;
-use cacheio_tokio::Redis;
 
 use crate::place::Ground;
 use crate::servers;

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use cacheio_async::AsyncCache;
 use cacheio_core::Result;
+use cacheio_redis::Redis;
 use cacheio_sync::{Cache, Memcached};
 use cacheio_tests::face::{Face, Tasks, Threads};
-use cacheio_tokio::Redis;
 
 /// How long a server that is back may stay unused.
 const BACK: Duration = Duration::from_secs(1);

@@ -14,7 +14,7 @@ const LANES: usize = 16;
 /// How many handles a lane keeps.
 const KEPT: usize = 64;
 
-pub(super) struct Handles {
+pub(crate) struct Handles {
     first: MultiplexedConnection,
     lanes: [Lane; LANES],
 }
@@ -24,7 +24,7 @@ pub(super) struct Handles {
 struct Lane(Mutex<Vec<MultiplexedConnection>>);
 
 impl Handles {
-    pub(super) fn new(connection: MultiplexedConnection) -> Self {
+    pub(crate) fn new(connection: MultiplexedConnection) -> Self {
         Self {
             first: connection,
             lanes: Default::default(),
@@ -32,13 +32,13 @@ impl Handles {
     }
 
     /// A handle of one's own.
-    pub(super) fn take(&self) -> MultiplexedConnection {
+    pub(crate) fn take(&self) -> MultiplexedConnection {
         let kept = self.lane().pop();
         kept.unwrap_or_else(|| self.first.clone())
     }
 
     /// Lays a handle aside.
-    pub(super) fn put_back(&self, handle: MultiplexedConnection) {
+    pub(crate) fn put_back(&self, handle: MultiplexedConnection) {
         let mut lane = self.lane();
         if lane.len() < KEPT {
             lane.push(handle);

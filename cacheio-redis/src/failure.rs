@@ -8,7 +8,7 @@ use redis::{ErrorKind as Kind, RedisError, ServerErrorKind};
 
 /// Why a request has no answer.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Redis, or the way to it.
     Redis(RedisError),
     /// Something that is said already.
@@ -17,7 +17,7 @@ pub(super) enum Failure {
 
 impl Failure {
     /// The operation's time is over.
-    pub(super) fn elapsed(timeout: Duration) -> Self {
+    pub(crate) fn elapsed(timeout: Duration) -> Self {
         Self::Cache(Error::new(
             ErrorKind::Timeout,
             format!(
@@ -28,7 +28,7 @@ impl Failure {
     }
 
     /// There is no runtime to wait on.
-    pub(super) fn no_runtime() -> Self {
+    pub(crate) fn no_runtime() -> Self {
         Self::Cache(Error::new(
             ErrorKind::Config,
             "Redis was asked outside of a tokio runtime; call it in one, or use the sync cache, \
@@ -37,7 +37,7 @@ impl Failure {
     }
 
     /// An answer that Redis does not give.
-    pub(super) fn unexpected() -> Self {
+    pub(crate) fn unexpected() -> Self {
         Self::Cache(Error::new(
             ErrorKind::Server,
             "the server's answer is none that Redis gives; is it a Redis server?",
@@ -46,7 +46,7 @@ impl Failure {
 
     /// The error that callers see. No `From`: another one for a public type would leave `?` in
     /// doubt in the crates on top.
-    pub(super) fn into_error(self) -> Error {
+    pub(crate) fn into_error(self) -> Error {
         match self {
             Self::Redis(error) => describe(error),
             Self::Cache(error) => error,
@@ -55,7 +55,7 @@ impl Failure {
 
     /// Whether the server moved the key elsewhere, or left its role: the request was not carried
     /// out, and another server is to be asked.
-    pub(super) fn is_redirection(&self) -> bool {
+    pub(crate) fn is_redirection(&self) -> bool {
         match self {
             Self::Redis(error) => matches!(
                 error.kind(),
@@ -86,7 +86,7 @@ impl From<Error> for Failure {
 }
 
 /// Whether a connection that gave this error is of no use any more.
-pub(super) fn breaks(error: &RedisError) -> bool {
+pub(crate) fn breaks(error: &RedisError) -> bool {
     error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
 }
 

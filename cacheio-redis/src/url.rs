@@ -6,8 +6,8 @@ use cacheio_core::__private::{CacheUrl, parse_duration, percent_decode};
 use cacheio_core::{Error, ErrorKind, Result};
 use redis::{ConnectionAddr, ProtocolVersion, RedisConnectionInfo};
 
-use super::Redis;
-use super::target::address;
+use crate::redis::Redis;
+use crate::target::address;
 
 const REDIS: u16 = 6379;
 const SENTINEL: u16 = 26379;
@@ -37,7 +37,7 @@ impl Redis {
 
 /// Where Redis is.
 #[derive(Clone)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Server(ConnectionAddr),
     /// The master of this name that the sentinels know.
     Sentinel(String, Vec<ConnectionAddr>),
@@ -45,17 +45,17 @@ pub(super) enum Place {
 }
 
 /// What a store is made of.
-pub(super) struct Setup {
-    pub(super) place: Place,
+pub(crate) struct Setup {
+    pub(crate) place: Place,
     /// Of the servers, not of the sentinels.
-    pub(super) settings: RedisConnectionInfo,
-    pub(super) timeout: Option<Duration>,
-    pub(super) connections: Option<usize>,
+    pub(crate) settings: RedisConnectionInfo,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) connections: Option<usize>,
 }
 
 impl Setup {
     /// What a URL of a store says; none of its parameters may be left over.
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut url = CacheUrl::parse(text)?;
         let setup = Self::take(&mut url)?;
         url.finish(Redis::PARAMETERS)?;
@@ -124,7 +124,7 @@ fn place(
         scheme,
         "rediss" | "valkeys" | "rediss-cluster" | "rediss-sentinel"
     );
-    if tls && cfg!(not(feature = "redis-tls")) {
+    if tls && cfg!(not(feature = "tls")) {
         return Err(config(format!("{scheme}:// needs the feature `redis-tls`")));
     }
     let rest = match url.rest().rsplit_once('@') {

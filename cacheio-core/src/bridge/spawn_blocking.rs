@@ -1,28 +1,28 @@
-//! A store for threads, made one for tasks.
+//! [`SpawnBlocking`]: a synchronous store for asynchronous callers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::{Error, ErrorKind, Key, Result, Store};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// How many writes can go on at the same time, at most.
+use crate::{Error, ErrorKind, Key, Result, Store};
+
+/// How many locks order the writes; each key belongs to one of them.
 const STRIPES: usize = 64;
 
-/// A store for threads, made one for tasks: each call runs on the runtime's threads for blocking
-/// work ([`tokio::task::spawn_blocking`]).
+/// Implements [`AsyncStore`](crate::AsyncStore) for a [`Store`]: each call runs on the runtime's
+/// threads for blocking work ([`tokio::task::spawn_blocking`]).
 ///
-/// A call whose future is dropped goes on and ends by itself. Writes of one key are done one after
-/// another in the order of the calls, dropped or not: what was given up never lands on top of a
-/// later write.
+/// A call whose future is dropped continues in the background. Writes of one key run one after
+/// another in the order of the calls, dropped or not, so a cancelled write never overwrites a later
+/// one.
 ///
-/// It must be called in a tokio runtime; elsewhere each call is an error of kind
+/// The caller must run on a tokio runtime; without one each call returns an error of kind
 /// [`Unsupported`](ErrorKind::Unsupported).
 ///
 /// ```
-/// use cacheio_core::{AsyncStore, Entry, Form, Key, Result, Store};
-/// use cacheio_tokio::SpawnBlocking;
+/// use cacheio_core::{AsyncStore, Entry, Form, Key, Result, SpawnBlocking, Store};
 /// use std::time::Duration;
 ///
 /// #[derive(Debug)]
@@ -52,7 +52,14 @@ pub struct SpawnBlocking<S> {
 }
 
 impl<S: Store> SpawnBlocking<S> {
-    /// Makes it one for tasks.
+    /// Wraps a synchronous store, without a timeout: a call ends when the store's does.
+    ///
+    /// ```
+    /// # use cacheio_core::{AsyncStore, SpawnBlocking, Store};
+    /// fn spawning(store: impl Store) -> impl AsyncStore {
+    ///     SpawnBlocking::new(store)
+    /// }
+    /// ```
     pub fn new(store: S) -> Self {
         Self {
             store: Arc::new(store),
@@ -60,8 +67,17 @@ impl<S: Store> SpawnBlocking<S> {
         }
     }
 
-    /// Bounds each call but `clear`, with the time that it waits for a thread. Without it a call
-    /// ends when the store's does.
+    /// Limits how long each call but `clear` may take. The time that a call waits for a thread
+    /// counts; after the timeout the call returns an error of kind
+    /// [`Timeout`](ErrorKind::Timeout), and the store's work continues in the background.
+    ///
+    /// ```
+    /// # use cacheio_core::{AsyncStore, SpawnBlocking, Store};
+    /// # use std::time::Duration;
+    /// fn bounded(store: impl Store) -> impl AsyncStore {
+    ///     SpawnBlocking::new(store).timeout(Duration::from_millis(200))
+    /// }
+    /// ```
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.spawner.timeout = Some(timeout);
@@ -69,7 +85,7 @@ impl<S: Store> SpawnBlocking<S> {
     }
 }
 
-/// What runs a store's calls on threads that may block.
+/// Runs a store's calls on threads that may block.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct Spawner {
@@ -88,7 +104,7 @@ impl Default for Spawner {
 }
 
 impl Spawner {
-    /// One that bounds each call, with the time that it waits for a thread.
+    /// Limits each call, with the time that it waits for a thread.
     pub fn bounded(timeout: Duration) -> Self {
         Self {
             timeout: Some(timeout),
@@ -96,11 +112,12 @@ impl Spawner {
         }
     }
 
-    /// Runs a call on a thread that may block, which holds the stripes of what it writes.
+    /// Runs a call that holds the stripes of the keys that it writes.
     ///
     /// # Errors
     ///
-    /// Those of the call; that there is no runtime, or that its time is over.
+    /// Returns the error of the call, [`ErrorKind::Timeout`], or [`ErrorKind::Unsupported`] outside
+    /// of a runtime.
     pub async fn run<T: Send + 'static>(
         &self,
         writes: Vec<usize>,
@@ -114,7 +131,7 @@ impl Spawner {
                     .unwrap_or_else(|_| {
                         Err(Error::new(
                             ErrorKind::Timeout,
-                            format!("no answer within {timeout:?}"),
+                            format!("no response within {timeout:?}"),
                         ))
                     })
             }
@@ -122,11 +139,11 @@ impl Spawner {
         }
     }
 
-    /// As [`run`](Self::run), for what takes many round trips.
+    /// Does the same without a timeout, for a call that takes many round trips.
     ///
     /// # Errors
     ///
-    /// Those of the call; that there is no runtime.
+    /// Returns the error of the call, or [`ErrorKind::Unsupported`] outside of a runtime.
     pub async fn run_unbounded<T: Send + 'static>(
         &self,
         writes: Vec<usize>,
@@ -153,18 +170,19 @@ impl Spawner {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(_) => Err(Error::new(
                     ErrorKind::Unavailable,
-                    "the runtime shuts down and takes no more work",
+                    "the tokio runtime is shutting down",
                 )),
             },
         }
     }
 
-    /// The stripe of a key.
+    /// Returns the stripe of a key.
     pub fn stripe(key: &Key<'_>) -> usize {
         (key.hash() >> 20) as usize % STRIPES
     }
 
-    /// The stripes of some keys, in the order in which everybody takes them.
+    /// Returns the stripes of some keys, sorted: all callers lock them in one order, so that they
+    /// cannot deadlock.
     pub fn stripes<'a>(keys: impl IntoIterator<Item = &'a Key<'a>>) -> Vec<usize> {
         let mut stripes: Vec<usize> = keys.into_iter().map(Self::stripe).collect();
         stripes.sort_unstable();
@@ -172,27 +190,25 @@ impl Spawner {
         stripes
     }
 
-    /// The stripes of all keys.
+    /// Returns the stripes of all keys.
     pub fn all() -> Vec<usize> {
         (0..STRIPES).collect()
     }
 }
 
-/// Implements `AsyncStore` by running the calls of a `Store` on threads that may block.
+/// Implements `AsyncStore` for a type by running the calls of a `Store` on threads that may block.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __spawning_store {
+macro_rules! __spawn_blocking_store {
     (($($generics:tt)*) $type:ty, $this:ident => $spawner:expr, $store:expr) => {
         const _: () = {
-            use ::cacheio_core::{
-                AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Result, Store,
-            };
             use ::std::boxed::Box;
             use ::std::option::Option;
             use ::std::sync::Arc;
             use ::std::time::Duration;
             use ::std::vec::Vec;
-            use $crate::__private::Spawner;
+            use $crate::__private::{SharedState, Spawner};
+            use $crate::{AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Result, Store};
 
             fn texts<'a>(keys: impl IntoIterator<Item = &'a Key<'a>>) -> Vec<Box<str>> {
                 keys.into_iter().map(|key| key.text().into()).collect()
@@ -204,7 +220,7 @@ macro_rules! __spawning_store {
 
             #[warn(clippy::missing_trait_methods)]
             impl<$($generics)*> AsyncStore for $type {
-                $crate::__spawning_store! { @on_one_key $this => $spawner, $store;
+                $crate::__spawn_blocking_store! { @one_key $this => $spawner, $store;
                     read get() -> Option<Entry>;
                     read has() -> bool;
                     write set(entry: Entry, ttl: Option<Duration>) -> ();
@@ -286,7 +302,7 @@ macro_rules! __spawning_store {
                     Store::circuit_opens(&$store)
                 }
 
-                fn shared_state(&self) -> Option<Arc<::cacheio_core::__private::SharedState>> {
+                fn shared_state(&self) -> Option<Arc<SharedState>> {
                     let $this = self;
                     Store::shared_state(&$store)
                 }
@@ -302,7 +318,7 @@ macro_rules! __spawning_store {
             }
         };
     };
-    (@on_one_key $this:ident => $spawner:expr, $store:expr;
+    (@one_key $this:ident => $spawner:expr, $store:expr;
         $($access:ident $method:ident($($arg:ident: $arg_type:ty),*) -> $output:ty;)*
     ) => {$(
         fn $method<'a>(
@@ -313,7 +329,7 @@ macro_rules! __spawning_store {
             let $this = self;
             let (store, text) = ($store, Box::<str>::from(key.text()));
             let call = move || Store::$method(&store, &Key::new(&text), $($arg),*);
-            let writes = $crate::__spawning_store!(@$access key);
+            let writes = $crate::__spawn_blocking_store!(@$access key);
             Box::pin($spawner.run(writes, call))
         }
     )*};
@@ -321,4 +337,4 @@ macro_rules! __spawning_store {
     (@write $key:ident) => { vec![Spawner::stripe($key)] };
 }
 
-__spawning_store!((S: Store) SpawnBlocking<S>, this => this.spawner, Arc::clone(&this.store));
+__spawn_blocking_store!((S: Store) SpawnBlocking<S>, this => this.spawner, Arc::clone(&this.store));

@@ -3,18 +3,6 @@
 //! One connection, shared by all callers and mended by itself, on which requests keep their order.
 //! Each operation is one round trip, and takes no longer than its timeout.
 
-mod batches;
-mod builder;
-mod cluster;
-mod failure;
-mod handles;
-mod link;
-mod nodes;
-mod request;
-mod slots;
-mod target;
-mod url;
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,17 +11,17 @@ use cacheio_core::__private::{Opens, SharedState};
 use cacheio_core::{AsyncStore, BoxFuture, Entry, Error, ErrorKind, Form, Key, Result};
 use redis::{Client, Cmd, cmd};
 
-pub use self::builder::RedisBuilder;
-use self::failure::Failure;
-use self::link::Link;
-use self::nodes::{Links, Nodes, all};
-use self::request::{
+use crate::builder::RedisBuilder;
+use crate::failure::Failure;
+use crate::link::Link;
+use crate::nodes::{Links, Nodes, all};
+use crate::request::{
     Request, bytes, done, entry, integer, last, named, on_all, set, value, values,
 };
-use self::target::Target;
+use crate::target::Target;
 
 /// How long an operation may take, unless it is said.
-const TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A store on Redis, or on Valkey, `KeyDB`, Dragonfly and what else speaks as it does (RESP3; RESP2
 /// with servers older than Redis 6).
@@ -48,7 +36,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// ```no_run
 /// # fn main() -> cacheio_core::Result<()> {
-/// use cacheio_tokio::Redis;
+/// use cacheio_redis::Redis;
 ///
 /// let redis = Redis::new("redis://127.0.0.1:6379")?;
 /// # Ok(()) }
@@ -95,7 +83,7 @@ impl Redis {
         RedisBuilder::default()
     }
 
-    fn over(nodes: Nodes, opens: Opens) -> Self {
+    pub(crate) fn over(nodes: Nodes, opens: Opens) -> Self {
         Self {
             nodes: Arc::new(nodes),
             opens,
@@ -321,6 +309,8 @@ impl AsyncStore for Redis {
         told(self.nodes.ping())
     }
 }
+
+cacheio_core::__blocking_store!(() Redis, this => this);
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,16 +11,16 @@ use cacheio_core::Key;
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
-use super::cluster::Cluster;
-use super::failure::Failure;
-use super::link::Link;
-use super::request::{Request, values};
-use super::slots::slot;
+use crate::cluster::Cluster;
+use crate::failure::Failure;
+use crate::link::Link;
+use crate::request::{Request, values};
+use crate::slots::slot;
 
 /// How many keys one command names at most: the server serves nobody else meanwhile.
 const KEYS: usize = 1000;
 
-pub(super) struct Nodes {
+pub(crate) struct Nodes {
     layout: Layout,
     timeout: Duration,
 }
@@ -33,37 +33,37 @@ enum Layout {
 /// The connections to one server: a key always takes the same one, so that what is written to it
 /// keeps its order.
 #[derive(Clone)]
-pub(super) struct Links(Arc<[Arc<Link>]>);
+pub(crate) struct Links(Arc<[Arc<Link>]>);
 
 impl Links {
-    pub(super) fn new(links: impl IntoIterator<Item = Link>) -> Self {
+    pub(crate) fn new(links: impl IntoIterator<Item = Link>) -> Self {
         Self(links.into_iter().map(Arc::new).collect())
     }
 
-    pub(super) fn of(&self, key: &Key<'_>) -> &Arc<Link> {
+    pub(crate) fn of(&self, key: &Key<'_>) -> &Arc<Link> {
         &self.0[(key.hash() % self.0.len() as u64) as usize]
     }
 
-    pub(super) fn first(&self) -> &Arc<Link> {
+    pub(crate) fn first(&self) -> &Arc<Link> {
         &self.0[0]
     }
 }
 
 /// A command on some of a call's keys, and the answer to it.
-pub(super) struct Part {
-    pub(super) keys: Vec<usize>,
-    pub(super) answer: Value,
+pub(crate) struct Part {
+    pub(crate) keys: Vec<usize>,
+    pub(crate) answer: Value,
 }
 
 impl Nodes {
-    pub(super) fn one(links: Links, timeout: Duration) -> Self {
+    pub(crate) fn one(links: Links, timeout: Duration) -> Self {
         Self {
             layout: Layout::One(links),
             timeout,
         }
     }
 
-    pub(super) fn cluster(cluster: Cluster, timeout: Duration) -> Self {
+    pub(crate) fn cluster(cluster: Cluster, timeout: Duration) -> Self {
         Self {
             layout: Layout::Cluster(Arc::new(cluster)),
             timeout,
@@ -71,7 +71,7 @@ impl Nodes {
     }
 
     /// The value under a key.
-    pub(super) async fn get(&self, key: &Key<'_>) -> Result<Option<Vec<u8>>, Failure> {
+    pub(crate) async fn get(&self, key: &Key<'_>) -> Result<Option<Vec<u8>>, Failure> {
         let deadline = self.deadline();
         match &self.layout {
             Layout::One(links) => links.of(key).get(key.text(), deadline).await,
@@ -81,7 +81,7 @@ impl Nodes {
     }
 
     /// The answer to a request on one key.
-    pub(super) async fn ask(&self, key: &Key<'_>, request: &Request) -> Result<Value, Failure> {
+    pub(crate) async fn ask(&self, key: &Key<'_>, request: &Request) -> Result<Value, Failure> {
         let deadline = self.deadline();
         match &self.layout {
             Layout::One(links) => links.of(key).ask(request, deadline).await,
@@ -91,7 +91,7 @@ impl Nodes {
 
     /// The answers to commands on several keys, `most` at a time; those to one server go out in one
     /// write, those to different servers at the same time.
-    pub(super) async fn ask_many(
+    pub(crate) async fn ask_many(
         &self,
         keys: &[Key<'_>],
         most: usize,
@@ -179,7 +179,7 @@ impl Nodes {
     }
 
     /// A connection to each server that has keys. What was sent before, on others too, is done.
-    pub(super) async fn servers(&self) -> Result<Vec<Arc<Link>>, Failure> {
+    pub(crate) async fn servers(&self) -> Result<Vec<Arc<Link>>, Failure> {
         let servers = self.all_links().await?;
         let busy = servers.iter().flat_map(|links| links.0.iter().skip(1));
         ping(busy, self.deadline()).await?;
@@ -190,7 +190,7 @@ impl Nodes {
     }
 
     /// Asks all servers whether they are there.
-    pub(super) async fn ping(&self) -> Result<(), Failure> {
+    pub(crate) async fn ping(&self) -> Result<(), Failure> {
         let servers = self.all_links().await?;
         ping(
             servers.iter().flat_map(|links| links.0.iter()),
@@ -207,7 +207,7 @@ impl Nodes {
     }
 
     /// When a call that begins now has to end.
-    pub(super) fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
 }
@@ -266,7 +266,7 @@ async fn ping<'a>(
 }
 
 /// Waits for all at once.
-pub(super) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut futures: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
     let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
     std::future::poll_fn(|context| {

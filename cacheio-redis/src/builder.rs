@@ -6,12 +6,12 @@ use std::time::Duration;
 use cacheio_core::__private::Opens;
 use cacheio_core::{Error, ErrorKind, Result};
 
-use super::cluster::Cluster;
-use super::link::Link;
-use super::nodes::{Links, Nodes};
-use super::target::{Target, client};
-use super::url::{Place, Setup};
-use super::{Redis, TIMEOUT};
+use crate::cluster::Cluster;
+use crate::link::Link;
+use crate::nodes::{Links, Nodes};
+use crate::redis::{Redis, TIMEOUT};
+use crate::target::{Target, client};
+use crate::url::{Place, Setup};
 
 /// As good as no timeout.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -25,7 +25,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 ///
 /// ```no_run
 /// # fn main() -> cacheio_core::Result<()> {
-/// use cacheio_tokio::Redis;
+/// use cacheio_redis::Redis;
 /// use std::time::Duration;
 ///
 /// let redis = Redis::builder()
@@ -155,7 +155,7 @@ impl Setup {
         })
     }
 
-    pub(super) fn build(self) -> Result<Redis> {
+    pub(crate) fn build(self) -> Result<Redis> {
         // Clocks end somewhere.
         let timeout = self.timeout.unwrap_or(TIMEOUT).min(LONGEST);
         let connections = self.connections.unwrap_or(1);

@@ -26,9 +26,9 @@ use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::failure::Failure;
-use super::link::{Link, Live};
-use super::request::{Commands, Request, named, value};
+use crate::failure::Failure;
+use crate::link::{Link, Live};
+use crate::request::{Commands, Request, named, value};
 
 /// How many requests go out by themselves at the same time.
 const ALONE: usize = 4;
@@ -50,13 +50,13 @@ const SLACK: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Requests of one kind on one connection.
-pub(super) struct Batches {
+pub(crate) struct Batches {
     kind: Kind,
     queues: Mutex<Vec<Queue>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Gets, which become one MGET.
     Gets,
     /// Commands, one after the other.
@@ -107,7 +107,7 @@ enum Turn {
 
 impl Link {
     /// The value under a key.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         self: &Arc<Self>,
         key: &str,
         deadline: Instant,
@@ -117,7 +117,7 @@ impl Link {
     }
 
     /// Sends a request, with others if it may, and waits for its answer, which is no error.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         self: &Arc<Self>,
         request: &Request,
         deadline: Instant,
@@ -277,7 +277,7 @@ impl Link {
 }
 
 impl Batches {
-    pub(super) fn new(kind: Kind) -> Self {
+    pub(crate) fn new(kind: Kind) -> Self {
         Self {
             kind,
             queues: Mutex::default(),

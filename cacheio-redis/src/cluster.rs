@@ -13,12 +13,12 @@ use redis::{
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::failure::Failure;
-use super::link::Link;
-use super::nodes::Links;
-use super::request::{Request, integer, last, named, value, values};
-use super::slots::{SLOTS, slot};
-use super::target::{Target, address, client};
+use crate::failure::Failure;
+use crate::link::Link;
+use crate::nodes::Links;
+use crate::request::{Request, integer, last, named, value, values};
+use crate::slots::{SLOTS, slot};
+use crate::target::{Target, address, client};
 
 /// How often one request may be sent elsewhere.
 const REDIRECTIONS: usize = 8;
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How often the nodes are asked for their slots at most, while a node does not answer.
 const REFRESH: Duration = Duration::from_millis(250);
 
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     /// The nodes that were named, by their place.
     seeds: Vec<(String, Links)>,
     tls: bool,
@@ -52,7 +52,7 @@ struct Map {
 }
 
 impl Cluster {
-    pub(super) fn new(
+    pub(crate) fn new(
         seeds: Vec<ConnectionAddr>,
         settings: RedisConnectionInfo,
         timeout: Duration,
@@ -77,7 +77,7 @@ impl Cluster {
     }
 
     /// The value under a key.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         self: &Arc<Self>,
         key: &Key<'_>,
         deadline: Instant,
@@ -86,7 +86,7 @@ impl Cluster {
     }
 
     /// The answer to a request on one slot, that of a key.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         self: &Arc<Self>,
         key: &Key<'_>,
         request: &Request,
@@ -96,7 +96,7 @@ impl Cluster {
     }
 
     /// The connection to whoever has a key.
-    pub(super) async fn link(
+    pub(crate) async fn link(
         &self,
         key: &Key<'_>,
         deadline: Instant,
@@ -113,7 +113,7 @@ impl Cluster {
     }
 
     /// The connections to all masters.
-    pub(super) async fn masters(&self, deadline: Instant) -> Result<Vec<Links>, Failure> {
+    pub(crate) async fn masters(&self, deadline: Instant) -> Result<Vec<Links>, Failure> {
         self.refresh(&self.map(), deadline).await?;
         Ok(self.map().nodes.values().cloned().collect())
     }

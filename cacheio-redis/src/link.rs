@@ -10,16 +10,16 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::batches::{Batches, Kind};
-use super::failure::{Failure, breaks};
-use super::handles::Handles;
-use super::request::{Commands, Request};
-use super::target::{End, Opened, Target};
+use crate::batches::{Batches, Kind};
+use crate::failure::{Failure, breaks};
+use crate::handles::Handles;
+use crate::request::{Commands, Request};
+use crate::target::{End, Opened, Target};
 
 /// How long after its time whoever probes is taken to be on a runtime that stands still.
 const STANDSTILL: Duration = Duration::from_secs(1);
 
-pub(super) struct Link {
+pub(crate) struct Link {
     target: Target,
     timeout: Duration,
     circuit: Circuit,
@@ -39,7 +39,7 @@ struct Slot {
     doubtful: Vec<Identity>,
 }
 
-pub(super) struct Live {
+pub(crate) struct Live {
     handles: Handles,
     end: Arc<End>,
     identity: Option<Identity>,
@@ -63,7 +63,7 @@ struct Identity {
 }
 
 impl Link {
-    pub(super) fn new(target: Target, timeout: Duration, opens: &Opens) -> Self {
+    pub(crate) fn new(target: Target, timeout: Duration, opens: &Opens) -> Self {
         Self {
             circuit: Circuit::new(target.to_string(), opens),
             target,
@@ -77,7 +77,7 @@ impl Link {
     }
 
     /// A connection to one of several servers that share the keys: no command may name two.
-    pub(super) fn scattered(target: Target, timeout: Duration, opens: &Opens) -> Self {
+    pub(crate) fn scattered(target: Target, timeout: Duration, opens: &Opens) -> Self {
         Self {
             gets: None,
             ..Self::new(target, timeout, opens)
@@ -85,17 +85,17 @@ impl Link {
     }
 
     /// The server's host, if it is always the same.
-    pub(super) fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         self.target.host().unwrap_or_default().to_owned()
     }
 
-    pub(super) fn timeout(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
     /// Requests that wait for each other's company. Where no command may name two keys, gets are
     /// commands like others.
-    pub(super) fn batches(&self, kind: Kind) -> &Batches {
+    pub(crate) fn batches(&self, kind: Kind) -> &Batches {
         match (kind, &self.gets) {
             (Kind::Gets, Some(gets)) => gets,
             _ => &self.commands,
@@ -103,7 +103,7 @@ impl Link {
     }
 
     /// Lets a call through, unless the server is known not to answer.
-    pub(super) fn enter(self: &Arc<Self>) -> Result<Attempt, Failure> {
+    pub(crate) fn enter(self: &Arc<Self>) -> Result<Attempt, Failure> {
         if Handle::try_current().is_err() {
             return Err(Failure::no_runtime());
         }
@@ -111,7 +111,7 @@ impl Link {
     }
 
     /// The same on a runtime.
-    pub(super) fn admit(self: &Arc<Self>) -> Result<Attempt, Failure> {
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<Attempt, Failure> {
         self.circuit.enter().map_err(|error| {
             // The task that probes ends with its runtime.
             self.probe();
@@ -120,7 +120,7 @@ impl Link {
     }
 
     /// What a call's end says about the server; no result means that its time is over.
-    pub(super) fn judge<T>(
+    pub(crate) fn judge<T>(
         self: &Arc<Self>,
         attempt: Attempt,
         result: Option<RedisResult<T>>,
@@ -151,13 +151,13 @@ impl Link {
     }
 
     /// Says that the server answered a request for several callers.
-    pub(super) fn answered(&self) {
+    pub(crate) fn answered(&self) {
         self.circuit.answered();
     }
 
     /// Sends a request: once more on another connection, if the one there was turns out to be
     /// broken and the request may be repeated, or if the server is the right one no longer.
-    pub(super) async fn send(self: &Arc<Self>, request: &Request) -> RedisResult<Value> {
+    pub(crate) async fn send(self: &Arc<Self>, request: &Request) -> RedisResult<Value> {
         let live = match self.current() {
             Some(live) => live,
             // On the heap, as all that is seldom: what every call carries with it stays small.
@@ -186,7 +186,7 @@ impl Link {
     }
 
     /// Whether a connection that gave this error is to be replaced.
-    pub(super) fn is_useless_after(&self, error: &RedisError) -> bool {
+    pub(crate) fn is_useless_after(&self, error: &RedisError) -> bool {
         breaks(error) || self.has_moved(error)
     }
 
@@ -246,7 +246,7 @@ impl Link {
         Connecting { since, outcome }
     }
 
-    pub(super) fn current(&self) -> Option<Arc<Live>> {
+    pub(crate) fn current(&self) -> Option<Arc<Live>> {
         let live = Arc::clone(
             self.slot
                 .read()
@@ -261,7 +261,7 @@ impl Link {
         None
     }
 
-    pub(super) fn give_up(&self, live: &Arc<Live>) {
+    pub(crate) fn give_up(&self, live: &Arc<Live>) {
         let mut slot = self.slot();
         if slot
             .live
@@ -394,7 +394,7 @@ impl Link {
 
 impl Live {
     /// Sends commands and waits for their answer.
-    pub(super) async fn ask(&self, commands: &Commands) -> RedisResult<Value> {
+    pub(crate) async fn ask(&self, commands: &Commands) -> RedisResult<Value> {
         let mut handle = self.handles.take();
         let answer = match commands {
             Commands::One(command) => handle.send_packed_command(command).await,

@@ -5,18 +5,18 @@ use std::time::Duration;
 use cacheio_core::{Entry, Error, ErrorKind, Payload, Result};
 use redis::{Cmd, Pipeline, Value, cmd};
 
-use super::failure::Failure;
+use crate::failure::Failure;
 
 /// One or several commands that go out in one write.
 #[derive(Clone)]
-pub(super) struct Request {
-    pub(super) commands: Commands,
+pub(crate) struct Request {
+    pub(crate) commands: Commands,
     /// Whether it may be carried out twice: a connection that broke leaves that open.
-    pub(super) repeatable: bool,
+    pub(crate) repeatable: bool,
 }
 
 #[derive(Clone)]
-pub(super) enum Commands {
+pub(crate) enum Commands {
     One(Cmd),
     /// Answered by the array of their answers.
     Many(Pipeline),
@@ -25,14 +25,14 @@ pub(super) enum Commands {
 }
 
 impl Request {
-    pub(super) fn one(command: Cmd) -> Self {
+    pub(crate) fn one(command: Cmd) -> Self {
         Self {
             commands: Commands::One(command),
             repeatable: true,
         }
     }
 
-    pub(super) fn many(commands: impl IntoIterator<Item = Cmd>) -> Self {
+    pub(crate) fn many(commands: impl IntoIterator<Item = Cmd>) -> Self {
         let mut pipeline = Pipeline::new();
         for command in commands {
             pipeline.add_command(command);
@@ -63,7 +63,7 @@ impl Request {
     }
 
     /// The same for a node that is just getting the key's slot; the last answer counts.
-    pub(super) fn asking(self) -> Self {
+    pub(crate) fn asking(self) -> Self {
         let mut pipeline = Pipeline::new();
         pipeline.cmd("ASKING");
         match &self.commands {
@@ -92,7 +92,7 @@ impl Request {
         }
     }
 
-    pub(super) fn add(key: &str, bytes: &[u8], ttl: Option<Duration>) -> Self {
+    pub(crate) fn add(key: &str, bytes: &[u8], ttl: Option<Duration>) -> Self {
         let mut add = set(key, bytes, ttl);
         add.arg("NX");
         Self::one(add).once()
@@ -100,7 +100,7 @@ impl Request {
 
     /// A counter's TTL is given by a SET that does nothing where there is one already: no script,
     /// which an ACL may forbid.
-    pub(super) fn increment(key: &str, by: i64, ttl: Option<Duration>) -> Self {
+    pub(crate) fn increment(key: &str, by: i64, ttl: Option<Duration>) -> Self {
         let mut increment = cmd("INCRBY");
         increment.arg(key).arg(by);
         let Some(ttl) = ttl else {
@@ -111,7 +111,7 @@ impl Request {
         Self::atomic([begin, increment]).once()
     }
 
-    pub(super) fn touch(key: &str, ttl: Option<Duration>) -> Self {
+    pub(crate) fn touch(key: &str, ttl: Option<Duration>) -> Self {
         let Some(ttl) = ttl else {
             // PERSIST says nothing of an entry that has no TTL.
             return Self::atomic([named("PERSIST", key), named("EXISTS", key)]);
@@ -123,14 +123,14 @@ impl Request {
 }
 
 /// A command on one key.
-pub(super) fn named(name: &str, key: &str) -> Cmd {
+pub(crate) fn named(name: &str, key: &str) -> Cmd {
     let mut command = Cmd::with_capacity(2, name.len() + key.len());
     command.arg(name).arg(key);
     command
 }
 
 /// A command on several keys.
-pub(super) fn on_all<'a>(name: &str, keys: impl IntoIterator<Item = &'a [u8]>) -> Cmd {
+pub(crate) fn on_all<'a>(name: &str, keys: impl IntoIterator<Item = &'a [u8]>) -> Cmd {
     let mut command = cmd(name);
     for key in keys {
         command.arg(key);
@@ -138,7 +138,7 @@ pub(super) fn on_all<'a>(name: &str, keys: impl IntoIterator<Item = &'a [u8]>) -
     command
 }
 
-pub(super) fn set(key: &str, bytes: &[u8], ttl: Option<Duration>) -> Cmd {
+pub(crate) fn set(key: &str, bytes: &[u8], ttl: Option<Duration>) -> Cmd {
     let mut set = Cmd::with_capacity(6, key.len() + bytes.len() + 32);
     set.arg("SET").arg(key).arg(bytes);
     if let Some(ttl) = ttl {
@@ -157,7 +157,7 @@ fn milliseconds(ttl: Duration) -> i64 {
 const LARGEST: usize = 512 * 1024 * 1024;
 
 /// The bytes of an entry.
-pub(super) fn bytes(entry: Entry) -> Result<Vec<u8>> {
+pub(crate) fn bytes(entry: Entry) -> Result<Vec<u8>> {
     match entry.payload {
         Payload::Bytes(bytes) if bytes.len() <= LARGEST => Ok(bytes),
         Payload::Bytes(bytes) => Err(Error::new(
@@ -176,11 +176,11 @@ pub(super) fn bytes(entry: Entry) -> Result<Vec<u8>> {
 
 // Answers. An error that stands for the whole request was taken out before.
 
-pub(super) fn entry(answer: Value) -> Result<Option<Entry>, Failure> {
+pub(crate) fn entry(answer: Value) -> Result<Option<Entry>, Failure> {
     Ok(value(answer)?.map(Entry::bytes))
 }
 
-pub(super) fn value(answer: Value) -> Result<Option<Vec<u8>>, Failure> {
+pub(crate) fn value(answer: Value) -> Result<Option<Vec<u8>>, Failure> {
     match answer {
         Value::BulkString(bytes) => Ok(Some(bytes)),
         Value::Nil => Ok(None),
@@ -188,14 +188,14 @@ pub(super) fn value(answer: Value) -> Result<Option<Vec<u8>>, Failure> {
     }
 }
 
-pub(super) fn values(answer: Value) -> Result<Vec<Value>, Failure> {
+pub(crate) fn values(answer: Value) -> Result<Vec<Value>, Failure> {
     match answer {
         Value::Array(values) => Ok(values),
         other => Err(refused(other)),
     }
 }
 
-pub(super) fn integer(answer: Value) -> Result<i64, Failure> {
+pub(crate) fn integer(answer: Value) -> Result<i64, Failure> {
     match answer {
         Value::Int(integer) => Ok(integer),
         other => Err(refused(other)),
@@ -203,7 +203,7 @@ pub(super) fn integer(answer: Value) -> Result<i64, Failure> {
 }
 
 /// Whether it was done: what SET answers, with and without NX.
-pub(super) fn done(answer: Value) -> Result<bool, Failure> {
+pub(crate) fn done(answer: Value) -> Result<bool, Failure> {
     match answer {
         Value::Okay => Ok(true),
         Value::Nil => Ok(false),
@@ -212,7 +212,7 @@ pub(super) fn done(answer: Value) -> Result<bool, Failure> {
 }
 
 /// The answer to the last of several commands.
-pub(super) fn last(answer: Value) -> Result<Value, Failure> {
+pub(crate) fn last(answer: Value) -> Result<Value, Failure> {
     match answer {
         Value::Array(mut answers) => match answers.pop() {
             Some(Value::ServerError(error)) => Err(Failure::Redis(error.into())),

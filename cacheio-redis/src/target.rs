@@ -15,7 +15,7 @@ use redis::{
 use tokio::sync::Semaphore;
 
 /// Where a server is.
-pub(super) struct Target {
+pub(crate) struct Target {
     place: Place,
     /// It speaks no RESP3.
     old: AtomicBool,
@@ -33,11 +33,11 @@ enum Place {
 }
 
 impl Target {
-    pub(super) fn server(client: Client) -> Self {
+    pub(crate) fn server(client: Client) -> Self {
         Self::at(Place::Server(client))
     }
 
-    pub(super) fn sentinel(
+    pub(crate) fn sentinel(
         master: String,
         sentinels: Vec<ConnectionAddr>,
         settings: RedisConnectionInfo,
@@ -56,7 +56,7 @@ impl Target {
         }
     }
 
-    pub(super) fn host(&self) -> Option<&str> {
+    pub(crate) fn host(&self) -> Option<&str> {
         let Place::Server(client) = &self.place else {
             return None;
         };
@@ -67,12 +67,12 @@ impl Target {
     }
 
     /// Whether another server may be the right one the next time.
-    pub(super) fn moves(&self) -> bool {
+    pub(crate) fn moves(&self) -> bool {
         matches!(self.place, Place::Sentinel { .. })
     }
 
     /// Whether the other end can be gone and the bytes between still arrive: not in one kernel.
-    pub(super) fn is_remote(&self) -> bool {
+    pub(crate) fn is_remote(&self) -> bool {
         match &self.place {
             Place::Server(client) => {
                 !matches!(client.get_connection_info().addr(), ConnectionAddr::Unix(_))
@@ -82,7 +82,7 @@ impl Target {
     }
 
     /// Connects, asking each sentinel for no longer than its part of `timeout`.
-    pub(super) async fn connect(&self, timeout: Duration) -> RedisResult<Opened> {
+    pub(crate) async fn connect(&self, timeout: Duration) -> RedisResult<Opened> {
         match &self.place {
             Place::Server(client) => self.connect_to(client).await,
             Place::Sentinel {
@@ -155,7 +155,7 @@ impl fmt::Debug for Target {
     }
 }
 
-pub(super) fn address(host: String, port: u16, tls: bool) -> ConnectionAddr {
+pub(crate) fn address(host: String, port: u16, tls: bool) -> ConnectionAddr {
     if tls {
         ConnectionAddr::TcpTls {
             host,
@@ -168,7 +168,7 @@ pub(super) fn address(host: String, port: u16, tls: bool) -> ConnectionAddr {
     }
 }
 
-pub(super) fn client(
+pub(crate) fn client(
     address: ConnectionAddr,
     settings: RedisConnectionInfo,
 ) -> RedisResult<Client> {
@@ -235,33 +235,33 @@ async fn ask_sentinel(
 }
 
 /// A new connection.
-pub(super) struct Opened {
-    pub(super) connection: MultiplexedConnection,
-    pub(super) end: Arc<End>,
+pub(crate) struct Opened {
+    pub(crate) connection: MultiplexedConnection,
+    pub(crate) end: Arc<End>,
 }
 
 /// How a connection has ended, if it has. With RESP2 only the next request finds out.
 #[derive(Default)]
-pub(super) struct End {
+pub(crate) struct End {
     lost: AtomicBool,
     by_server: AtomicBool,
 }
 
 impl End {
     /// Whether it is known to be lost, or the runtime that drives it to have ended.
-    pub(super) fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
 
     /// Whether it was not our runtime that ended: the server reads nothing from it any more.
-    pub(super) fn is_by_server(&self) -> bool {
+    pub(crate) fn is_by_server(&self) -> bool {
         self.by_server.load(Ordering::Acquire)
     }
 }
 
 /// Opens a connection. How long that may take is up to the caller.
 async fn open(client: Client) -> RedisResult<Opened> {
-    #[cfg(feature = "redis-tls")]
+    #[cfg(feature = "tls")]
     provide_cryptography(client.get_connection_info().addr());
     let end = Arc::new(End::default());
     let mut config = AsyncConnectionConfig::new()
@@ -296,7 +296,7 @@ impl Drop for Watch {
 }
 
 /// rustls asks for one provider a process, and panics without. The program's own choice stands.
-#[cfg(feature = "redis-tls")]
+#[cfg(feature = "tls")]
 fn provide_cryptography(address: &ConnectionAddr) {
     use rustls::crypto::{CryptoProvider, ring};
 

@@ -1,10 +1,10 @@
 //! Which slot of a cluster a key is in.
 
 /// How many slots there are.
-pub(super) const SLOTS: u16 = 16_384;
+pub(crate) const SLOTS: u16 = 16_384;
 
 /// The slot of a key: of its part in braces, if there is one.
-pub(super) fn slot(key: &[u8]) -> u16 {
+pub(crate) fn slot(key: &[u8]) -> u16 {
     let tag = || {
         let begin = key.iter().position(|byte| *byte == b'{')? + 1;
         let length = key[begin..].iter().position(|byte| *byte == b'}')?;

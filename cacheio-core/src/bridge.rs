@@ -1,0 +1,8 @@
+//! Adapters between the two kinds of stores: [`BlockOn`] makes a [`Store`](crate::Store) of an
+//! [`AsyncStore`](crate::AsyncStore), [`SpawnBlocking`] the reverse. Both run on tokio.
+
+mod block_on;
+mod spawn_blocking;
+
+pub use block_on::{BlockOn, block_on};
+pub use spawn_blocking::{SpawnBlocking, Spawner};
