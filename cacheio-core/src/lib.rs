@@ -14,13 +14,13 @@ mod error;
 mod fetched;
 mod flight;
 mod key;
+mod macro_support;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(not(feature = "metrics"))]
 #[path = "metrics/none.rs"]
 mod metrics;
 mod options;
-mod own;
 mod policies;
 mod scope;
 mod settings;
