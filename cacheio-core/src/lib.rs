@@ -13,7 +13,7 @@ mod error;
 mod fetched;
 mod flight;
 mod key;
-mod own;
+mod macro_support;
 mod stats;
 mod store;
 mod value;

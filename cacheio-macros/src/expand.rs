@@ -10,7 +10,7 @@ use syn::{Error, Expr, Ident, Result, ReturnType};
 use crate::attr::{Args, DurationArg, RefreshArg};
 use crate::function::{Function, Kind};
 use crate::key::{Key, KeyCode};
-use crate::outlive::Lent;
+use crate::owned_args::Lent;
 use crate::path::{self, Face, private, respanned, shown_at};
 
 static EXPANSIONS: AtomicUsize = AtomicUsize::new(0);
@@ -85,7 +85,7 @@ impl Plan {
             args.check_alone()?;
         }
         let lent = match args.behind().cloned() {
-            Some(setting) => Some(function.outlive(&setting, &mut args.cache_if)?),
+            Some(setting) => Some(function.lend(&setting, &mut args.cache_if)?),
             None => None,
         };
         Ok(Self {
@@ -139,7 +139,7 @@ impl Plan {
                 #cache
                 #setup
                 let __cacheio_found =
-                    #lookup(#private::#engine(__cacheio_cache), &__cacheio_shape, &__cacheio_keeping, #key);
+                    #lookup(#private::#engine(__cacheio_cache), &__cacheio_output, &__cacheio_storage, #key);
                 match __cacheio_found {
                     ::core::result::Result::Ok(__cacheio_hit) => return __cacheio_hit,
                     // The body may do with the arguments what it likes: nothing borrows from them.
@@ -176,17 +176,17 @@ impl Plan {
         let private = &self.private;
         let output = &self.function.output;
         let keeping = if self.is_own() {
-            quote!(InProcess)
+            quote!(AsLocal)
         } else {
             quote!(AsValue)
         };
         quote! {
-            let __cacheio_shape = {
+            let __cacheio_output = {
                 #[allow(unused_imports)]
-                use #private::{FallibleShape as _, PlainShape as _};
-                (&#private::Returns::<#output>::new()).shape()
+                use #private::{FallibleOutput as _, InfallibleOutput as _};
+                (&#private::Returns::<#output>::new()).output()
             };
-            let __cacheio_keeping = #private::#keeping;
+            let __cacheio_storage = #private::#keeping;
         }
     }
 
@@ -208,7 +208,7 @@ impl Plan {
 
     fn own_cache(&self) -> TokenStream {
         let Self { private, face, .. } = self;
-        let own = face.ident(face.own_cache);
+        let cache = face.ident(face.cache);
         let capacity = match &self.args.capacity {
             Some((_, capacity)) => quote!(::core::option::Option::Some(#capacity)),
             None => quote!(::core::option::Option::None),
@@ -224,7 +224,7 @@ impl Plan {
             None => quote!(new()),
         };
         quote! {
-            static __CACHEIO_CACHE: #private::#own = #private::#own::#new;
+            static __CACHEIO_CACHE: #private::FunctionCache<#private::#cache> = #private::FunctionCache::#new;
             let __cacheio_cache = __CACHEIO_CACHE.get(|| #capacity);
         }
     }
@@ -253,8 +253,8 @@ impl Plan {
         let call = quote! {
             #private::#how(
                 #private::#engine(#cache),
-                &__cacheio_shape,
-                &__cacheio_keeping,
+                &__cacheio_output,
+                &__cacheio_storage,
                 __cacheio_missed,
                 __cacheio_call,
                 #loader,
@@ -275,15 +275,15 @@ impl Plan {
             #ttl_none
             let __cacheio_call = #private::Call {
                 options: #options,
-                share: {
+                clone_error: {
                     #[allow(unused_imports)]
-                    use #private::{ShareCloned as _, ShareNothing as _};
-                    (&__cacheio_shape).share()
+                    use #private::{ErrorIsClone as _, ErrorIsNotClone as _};
+                    (&__cacheio_output).clone_error()
                 },
-                convert: {
+                convert_error: {
                     #[allow(unused_imports)]
-                    use #private::{ConvertError as _, ConvertNothing as _};
-                    (&__cacheio_shape).convert()
+                    use #private::{ErrorIsFromCache as _, ErrorIsNotFromCache as _};
+                    (&__cacheio_output).convert_error()
                 },
             };
             #call
@@ -294,7 +294,7 @@ impl Plan {
     fn loader(&self) -> (Ident, TokenStream) {
         let private = &self.private;
         let (keep, body) = (self.keep(), self.body());
-        let loader = quote!(#private::loader(__cacheio_shape, __cacheio_keeping, #keep, #body));
+        let loader = quote!(#private::loader(__cacheio_output, __cacheio_storage, #keep, #body));
         let Some(lent) = &self.lent else {
             return (format_ident!("load"), quote!(|| #loader));
         };
@@ -316,8 +316,8 @@ impl Plan {
         let private = &self.private;
         let Function { output, body, .. } = &self.function;
         match (&self.function.kind, &self.function.sig.output) {
-            (Kind::Sync, ReturnType::Default) => quote!(#private::at_once(move || #body)),
-            (Kind::Sync, _) => quote!(#private::at_once(move || -> #output #body)),
+            (Kind::Sync, ReturnType::Default) => quote!(#private::ready_body(move || #body)),
+            (Kind::Sync, _) => quote!(#private::ready_body(move || -> #output #body)),
             // `#[async_trait]` did already what follows.
             (Kind::Boxed(_), _) | (Kind::Async, ReturnType::Default) => {
                 quote!(move || async move #body)
@@ -325,13 +325,13 @@ impl Plan {
             // An `async` block cannot say what it returns, nor does an `async` closure coerce to it.
             (Kind::Async, _) => quote! {
                 move || async move {
-                    if let ::core::option::Option::Some(__cacheio_output) = ::core::option::Option::None::<#output> {
+                    if let ::core::option::Option::Some(__cacheio_returned) = ::core::option::Option::None::<#output> {
                         #[allow(unreachable_code)]
-                        return __cacheio_output;
+                        return __cacheio_returned;
                     }
-                    let __cacheio_output: #output = #body;
+                    let __cacheio_returned: #output = #body;
                     #[allow(unreachable_code)]
-                    __cacheio_output
+                    __cacheio_returned
                 }
             },
         }
@@ -384,7 +384,7 @@ impl Plan {
             let (span, mut duration) = self.duration(name, duration);
             if name == "hard_timeout" {
                 duration =
-                    quote_spanned!(span=> #private::hard_timeout(__cacheio_shape, #duration));
+                    quote_spanned!(span=> #private::hard_timeout(__cacheio_output, #duration));
             }
             let setter = Ident::new(name, span);
             options = quote_spanned!(span=> #options.#setter(#duration));
@@ -464,15 +464,15 @@ impl Plan {
             (None, None) => None,
         };
         match (none, &self.args.cache_if) {
-            (None, None) => quote!(#private::keep_all(__cacheio_shape)),
+            (None, None) => quote!(#private::store_all(__cacheio_output)),
             (Some((span, none)), None) => {
-                quote_spanned!(span=> #private::keep_some(__cacheio_shape, #none))
+                quote_spanned!(span=> #private::store_some(__cacheio_output, #none))
             }
             (None, Some(keep)) => {
-                quote_spanned!(shown_at(keep.span())=> #private::keep_if(__cacheio_shape, #keep))
+                quote_spanned!(shown_at(keep.span())=> #private::store_if(__cacheio_output, #keep))
             }
             (Some((span, none)), Some(keep)) => {
-                quote_spanned!(span=> #private::keep_some_if(__cacheio_shape, #none, #keep))
+                quote_spanned!(span=> #private::store_some_if(__cacheio_output, #none, #keep))
             }
         }
     }

@@ -6,7 +6,7 @@ mod derive;
 mod expand;
 mod function;
 mod key;
-mod outlive;
+mod owned_args;
 mod path;
 mod template;
 

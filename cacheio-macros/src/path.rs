@@ -8,7 +8,6 @@ use syn::{Error, Path, Result};
 /// The names of one of the two faces, in `__private`.
 pub(crate) struct Face {
     pub(crate) cache: &'static str,
-    pub(crate) own_cache: &'static str,
     pub(crate) engine: &'static str,
     pub(crate) cacheable: &'static str,
     /// The fields' attributes that mark the cache, the stronger one first.
@@ -18,7 +17,6 @@ pub(crate) struct Face {
 
 pub(crate) const THREADS: Face = Face {
     cache: "Cache",
-    own_cache: "OwnCache",
     engine: "engine",
     cacheable: "Cacheable",
     marks: &["cache"],
@@ -27,7 +25,6 @@ pub(crate) const THREADS: Face = Face {
 
 pub(crate) const TASKS: Face = Face {
     cache: "AsyncCache",
-    own_cache: "OwnAsyncCache",
     engine: "async_engine",
     cacheable: "AsyncCacheable",
     marks: &["async_cache", "cache"],

@@ -1,7 +1,4 @@
-//! The caches that decorated functions have of their own.
-
-// Reached by the macros' code alone.
-#![allow(missing_docs)]
+//! The caches of functions without `self`.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -9,27 +6,32 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::Result;
 
-/// A cache that can be made in memory.
+/// A cache that can be built in memory.
+#[diagnostic::on_unimplemented(
+    message = "a function without `self` keeps its results in memory, and the feature `memory` is off",
+    label = "there is no memory store to build this cache with",
+    note = "enable the feature `memory`, or name a cache: `#[cached(cache = CACHE)]`"
+)]
 pub trait InMemory: Clone + Send + Sync + 'static {
-    /// A cache for so many entries, or for as many as the configuration says.
+    /// Builds a cache for this many entries, by default as many as the configuration says.
     ///
     /// # Errors
     ///
-    /// When the capacity is 0.
+    /// Returns an error if the capacity is 0.
     fn in_memory(capacity: Option<usize>) -> Result<Self>;
 }
 
-/// A function's own cache, made on first use.
+/// The cache of one function, built on first use.
 #[derive(Debug)]
-pub struct Own<C> {
+pub struct FunctionCache<C> {
     cache: OnceLock<C>,
     name: Option<&'static str>,
 }
 
-/// The caches that a function shares with its companions. Each of them looks here once.
+/// The caches that functions share with their companions, by name. Each of them looks here once.
 static SHARED: Mutex<Option<HashMap<&'static str, Box<dyn Any + Send>>>> = Mutex::new(None);
 
-impl<C: InMemory> Own<C> {
+impl<C: InMemory> FunctionCache<C> {
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
         Self {
@@ -38,7 +40,7 @@ impl<C: InMemory> Own<C> {
         }
     }
 
-    /// The same cache wherever the name is the same.
+    /// Returns a handle to the one cache of this name.
     pub const fn shared(name: &'static str) -> Self {
         Self {
             cache: OnceLock::new(),
@@ -46,9 +48,11 @@ impl<C: InMemory> Own<C> {
         }
     }
 
+    /// Returns the cache, which the first call builds.
+    ///
     /// # Panics
     ///
-    /// When the capacity is 0.
+    /// Panics if the capacity is 0.
     #[inline]
     pub fn get(&self, capacity: impl FnOnce() -> Option<usize>) -> &C {
         self.cache.get_or_init(|| match self.name {

@@ -24,7 +24,7 @@ struct Loan {
 impl Function {
     /// Readies the body, and what else runs with it, for being run behind the caller. `setting` is
     /// the one that asks for it.
-    pub(crate) fn outlive(&mut self, setting: &Ident, beside: &mut Option<Expr>) -> Result<Lent> {
+    pub(crate) fn lend(&mut self, setting: &Ident, beside: &mut Option<Expr>) -> Result<Lent> {
         let mut lent = Lent::default();
         if let Some(receiver) = self.sig.receiver() {
             let this = Ident::from(receiver.self_token);
@@ -81,7 +81,7 @@ impl Lent {
             // What cannot be copied is shown where the argument is.
             let span = shown_at(name.span());
             let here = respanned(private, span);
-            let of = quote_spanned!(span=> #here::Copied::of);
+            let of = quote_spanned!(span=> #here::OwnedArg::new);
             let copied = match loan.is_optional {
                 true => quote!(::core::option::Option::map(#name, #of)),
                 false => quote_spanned!(span=> #of(#name)),
@@ -99,9 +99,9 @@ impl Lent {
             let lent = match loan.is_optional {
                 true => quote!(::core::option::Option::map(
                     ::core::option::Option::as_ref(&#copy),
-                    #private::Copied::lend,
+                    #private::OwnedArg::borrow,
                 )),
-                false => quote!(#private::Copied::lend(&#copy)),
+                false => quote!(#private::OwnedArg::borrow(&#copy)),
             };
             quote!(#(#cfgs)* let #inside = #lent;)
         });

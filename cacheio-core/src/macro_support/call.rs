@@ -1,0 +1,188 @@
+//! One call of a function: its hit, or the load by its body.
+
+use std::future::{Future, Ready, ready};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::output::{CloneError, ConvertError, Optional, Output};
+use super::storage::Storage;
+use crate::engine::{Engine, Failure, Loaded, Manner, Missed, Sharing, boxed};
+use crate::{CacheKey, LoadContext, Options, Result, Ttl};
+
+/// Returns the value of a live entry in memory, if it needs no closer look.
+///
+/// # Errors
+///
+/// Returns the missed key otherwise.
+#[inline]
+pub fn lookup<O: Output, S: Storage<O::Value>>(
+    engine: &Engine,
+    _: &O,
+    _: &S,
+    key: &impl CacheKey,
+) -> Result<O::Returned, Missed> {
+    match engine.get_fast::<S::Cached>(key) {
+        Some(stored) => Ok(O::from_value(S::from_stored(stored))),
+        None => Err(engine.missed(key)),
+    }
+}
+
+/// Returns the value of the key, or runs the body in the caller.
+pub async fn load<O: Output, S: Storage<O::Value>, F: Load<O, S>>(
+    engine: &Engine,
+    _: &O,
+    _: &S,
+    missed: Missed,
+    call: Call<O::Error>,
+    loader: impl FnOnce() -> F,
+) -> O::Returned {
+    // Boxed, so that a recursive function does not overflow the stack.
+    let loaded = boxed(|| engine.load(missed, &call.options, call.mode(), loader));
+    call.returned::<O, S>(loaded.await)
+}
+
+/// Returns the value of the key, or runs the body, which may continue in the background.
+///
+/// `prepare` copies the borrowed arguments and returns the loader.
+pub async fn fetch<O: Output, S: Storage<O::Value>, F: Load<O, S> + Send + 'static, L>(
+    engine: &Arc<Engine>,
+    _: &O,
+    _: &S,
+    missed: Missed,
+    call: Call<O::Error>,
+    prepare: impl FnOnce() -> L,
+) -> O::Returned
+where
+    L: FnOnce() -> F + Send + 'static,
+{
+    let prepare = || {
+        let loader = prepare();
+        |context: LoadContext<S::Cached>| async move {
+            let Loaded { value, ttl } = loader().await?;
+            if let Some(ttl) = ttl {
+                context.ttl(ttl);
+            }
+            Ok(value)
+        }
+    };
+    let fetched = boxed(|| engine.fetch(missed, call.options.clone(), call.mode(), prepare));
+    call.returned::<O, S>(fetched.await.map(|fetched| fetched.value))
+}
+
+/// What a miss needs besides the body.
+pub struct Call<E> {
+    pub options: Options,
+    pub clone_error: CloneError<E>,
+    pub convert_error: ConvertError<E>,
+}
+
+impl<E> Call<E> {
+    fn mode(&self) -> Manner {
+        Manner {
+            sharing: match self.clone_error.0 {
+                Some(_) => Sharing::Shared,
+                None => Sharing::Alone,
+            },
+            times_out: self.convert_error.0.is_some(),
+            dated: false,
+        }
+    }
+
+    fn returned<O: Output<Error = E>, S: Storage<O::Value>>(
+        &self,
+        loaded: Result<S::Cached, Failure<E>>,
+    ) -> O::Returned {
+        O::from_error(match loaded {
+            Ok(cached) => return O::from_value(S::from_cached(cached)),
+            Err(Failure::Own(error)) => error,
+            Err(Failure::Load(error)) => match (Arc::try_unwrap(error), self.clone_error.0) {
+                (Ok(error), _) => error,
+                (Err(error), Some(clone)) => clone(&error),
+                (Err(_), None) => unreachable!("only errors that are `Clone` are shared"),
+            },
+            Err(Failure::Reentrant(error) | Failure::TimedOut(error)) => {
+                match self.convert_error.0 {
+                    Some(convert) => convert(error),
+                    None => panic!("cacheio: {error}"),
+                }
+            }
+        })
+    }
+}
+
+/// The future of a loader.
+pub trait Load<O: Output, S: Storage<O::Value>>:
+    Future<Output = Result<Loaded<S::Cached>, O::Error>>
+{
+}
+
+impl<O: Output, S: Storage<O::Value>, F> Load<O, S> for F where
+    F: Future<Output = Result<Loaded<S::Cached>, O::Error>>
+{
+}
+
+/// Makes a loader of a function's body. `ttl` chooses the TTL of the value: one of the functions
+/// below.
+pub async fn loader<O: Output, S: Storage<O::Value>, F: Future<Output = O::Returned>>(
+    _: O,
+    _: S,
+    ttl: impl FnOnce(&O::Value) -> Option<Ttl>,
+    body: impl FnOnce() -> F,
+) -> Result<Loaded<S::Cached>, O::Error> {
+    let value = O::split(body().await)?;
+    let ttl = ttl(&value);
+    Ok(Loaded {
+        value: S::into_cached(value),
+        ttl,
+    })
+}
+
+/// Makes a body that is not `async` return a future, as [`loader`] expects.
+pub fn ready_body<R>(body: impl FnOnce() -> R) -> impl FnOnce() -> Ready<R> {
+    || ready(body())
+}
+
+/// The TTL of a value that is not stored.
+const NOT_STORED: Ttl = Ttl::After(Duration::ZERO);
+
+/// Stores all values, for the TTL of the call.
+pub fn store_all<O: Output>(_: O) -> impl FnOnce(&O::Value) -> Option<Ttl> + use<O> {
+    |_| None
+}
+
+/// Stores `Some` for the TTL of the call, and `None` for the TTL `none`.
+pub fn store_some<O: Output<Value: Optional>>(
+    _: O,
+    none: impl Into<Ttl>,
+) -> impl FnOnce(&O::Value) -> Option<Ttl> {
+    let none = none.into();
+    move |value| (!value.is_some()).then_some(none)
+}
+
+/// Stores the values for which `condition` is true.
+pub fn store_if<O: Output, P: FnOnce(&O::Value) -> bool>(
+    _: O,
+    condition: P,
+) -> impl FnOnce(&O::Value) -> Option<Ttl> + use<O, P> {
+    |value| (!condition(value)).then_some(NOT_STORED)
+}
+
+/// Stores what both [`store_some`] and [`store_if`] store.
+pub fn store_some_if<O: Output<Value: Optional>, P: FnOnce(&O::Value) -> bool>(
+    _: O,
+    none: impl Into<Ttl>,
+    condition: P,
+) -> impl FnOnce(&O::Value) -> Option<Ttl> {
+    let none = none.into();
+    move |value| match value.is_some() {
+        // The condition need not handle `None` where no `None` is stored.
+        false if none == NOT_STORED => Some(NOT_STORED),
+        _ if !condition(value) => Some(NOT_STORED),
+        is_some => (!is_some).then_some(none),
+    }
+}
+
+/// Returns whether the first duration is longer, at compile time.
+pub const fn is_longer(first: Duration, second: Duration) -> bool {
+    first.as_nanos() > second.as_nanos()
+}

@@ -1,0 +1,50 @@
+//! How the values of a function are stored.
+
+use std::sync::Arc;
+
+use crate::{Local, Value};
+
+/// Converts the values of a function to what its cache stores, and back.
+pub trait Storage<V>: Copy {
+    type Cached: Value;
+
+    fn into_cached(value: V) -> Self::Cached;
+    fn from_cached(cached: Self::Cached) -> V;
+    fn from_stored(stored: Arc<<Self::Cached as Value>::Stored>) -> V {
+        Self::from_cached(Self::Cached::from_stored(stored))
+    }
+}
+
+/// Stores the value itself: for any cache, so the value needs serde.
+#[derive(Clone, Copy)]
+pub struct AsValue;
+
+impl<V: Value> Storage<V> for AsValue {
+    type Cached = V;
+
+    fn into_cached(value: V) -> V {
+        value
+    }
+
+    #[inline]
+    fn from_cached(cached: V) -> V {
+        cached
+    }
+}
+
+/// Stores the value as [`Local`]: for the memory of the process, so the value needs no serde.
+#[derive(Clone, Copy)]
+pub struct AsLocal;
+
+impl<V: Clone + Send + Sync + 'static> Storage<V> for AsLocal {
+    type Cached = Local<V>;
+
+    fn into_cached(value: V) -> Local<V> {
+        Local::new(value)
+    }
+
+    #[inline]
+    fn from_cached(cached: Local<V>) -> V {
+        cached.into_inner()
+    }
+}
