@@ -6,7 +6,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::{CacheUrl, Driver, Engine, Failure, Loaded, Manner, Settings};
+use cacheio_core::__private::{
+    CacheUrl, DEFAULT_OPTIONS, Driver, Engine, Failure, LoadMode, Loaded, Settings, boxed,
+};
 use cacheio_core::{
     AsyncStore, CacheKey, Codec, Encode, Fetched, LoadContext, LoadError, Options, RefreshAhead,
     Result, Stats, Ttl, Value,
@@ -165,7 +167,13 @@ impl AsyncCache {
     ///
     /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) when what is stored cannot be read as `V`, and when the store fails.
     pub async fn get<V: Value>(&self, key: impl CacheKey) -> Result<Option<V>> {
-        Ok(self.get_stored::<V>(key).await?.map(V::from_stored))
+        match self.engine.probe::<V>(&key) {
+            Ok(stored) => Ok(stored.as_ref().map(V::from_shared)),
+            Err(missed) => {
+                let stored = boxed(|| self.engine.get::<V>(missed)).await?;
+                Ok(stored.map(V::from_stored))
+            }
+        }
     }
 
     /// As [`get`](Self::get), without copying the value in memory: the same `Arc` to all.
@@ -183,15 +191,11 @@ impl AsyncCache {
     ///
     /// As [`get`](Self::get).
     pub async fn get_arc<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V>>> {
-        Ok(self.get_stored::<V>(key).await?.map(V::shared))
-    }
-
-    #[inline]
-    async fn get_stored<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V::Stored>>> {
-        match self.engine.get_fast::<V>(&key) {
-            Some(value) => Ok(Some(value)),
-            None => self.engine.get::<V>(key).await,
-        }
+        let stored = match self.engine.probe::<V>(&key) {
+            Ok(stored) => stored,
+            Err(missed) => boxed(|| self.engine.get::<V>(missed)).await?,
+        };
+        Ok(stored.map(V::shared))
     }
 
     /// The values of some keys, in the order asked; one round trip a server.
@@ -534,7 +538,7 @@ impl AsyncCache {
         key: impl CacheKey,
         load: impl FnOnce() -> F,
     ) -> V {
-        let loaded = self.load(key, Options::new(), Manner::INFALLIBLE, || async {
+        let loaded = self.load(key, &DEFAULT_OPTIONS, LoadMode::INFALLIBLE, || async {
             Ok::<_, Infallible>(load().await)
         });
         loaded.await.unwrap_or_else(|failure| failure.panic())
@@ -560,7 +564,8 @@ impl AsyncCache {
         options: impl Into<Options>,
         load: impl FnOnce() -> F,
     ) -> V {
-        let loaded = self.load(key, options.into(), Manner::INFALLIBLE, || async {
+        let options = options.into();
+        let loaded = self.load(key, &options, LoadMode::INFALLIBLE, || async {
             Ok::<_, Infallible>(load().await)
         });
         loaded.await.unwrap_or_else(|failure| failure.panic())
@@ -596,8 +601,8 @@ impl AsyncCache {
         key: impl CacheKey,
         load: impl FnOnce() -> F,
     ) -> Result<V, LoadError<E>> {
-        let loaded = self.load(key, Options::new(), Manner::FALLIBLE, load).await;
-        loaded.map_err(LoadError::from)
+        let loaded = self.load(key, &DEFAULT_OPTIONS, LoadMode::FALLIBLE, load);
+        loaded.await.map_err(LoadError::from)
     }
 
     /// As [`get_or_try_set`](Self::get_or_try_set), with options for what is stored.
@@ -631,25 +636,25 @@ impl AsyncCache {
         options: impl Into<Options>,
         load: impl FnOnce() -> F,
     ) -> Result<V, LoadError<E>> {
-        let loaded = self.load(key, options.into(), Manner::FALLIBLE, load).await;
-        loaded.map_err(LoadError::from)
+        let options = options.into();
+        let loaded = self.load(key, &options, LoadMode::FALLIBLE, load);
+        loaded.await.map_err(LoadError::from)
     }
 
     #[inline]
     async fn load<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>>>(
         &self,
         key: impl CacheKey,
-        options: Options,
-        manner: Manner,
+        options: &Options,
+        mode: LoadMode,
         load: impl FnOnce() -> F,
     ) -> Result<V, Failure<E>> {
-        match self.engine.get_or_load_plain::<V>(&key, &options) {
-            Some(value) => Ok(V::from_stored(value)),
-            None => {
-                let missed = self.engine.missed(&key);
+        match self.engine.probe_to_load::<V>(&key, options) {
+            Ok(stored) => Ok(V::from_shared(&stored)),
+            Err(missed) => {
                 let loader = || async { load().await.map(Loaded::from) };
-                // On the heap, so that the futures of callers stay small: a miss can afford it.
-                Box::pin(self.engine.load(missed, &options, manner, loader)).await
+                // On the heap, so that the futures of callers stay small.
+                boxed(|| self.engine.load(missed, options, mode, loader)).await
             }
         }
     }
@@ -737,14 +742,14 @@ impl AsyncCache {
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
         let options = options.into();
-        if let Some(value) = self.engine.get_or_load_plain::<V>(&key, &options) {
-            return Ok(V::from_stored(value));
+        match self.engine.probe_to_load::<V>(&key, &options) {
+            Ok(stored) => Ok(V::from_shared(&stored)),
+            Err(missed) => {
+                let mode = LoadMode::FALLIBLE;
+                let fetched = boxed(|| self.engine.fetch(missed, &options, mode, || load));
+                Ok(fetched.await?.value)
+            }
         }
-        let missed = self.engine.missed(&key);
-        let fetched = self
-            .engine
-            .fetch(missed, options, Manner::FALLIBLE, || load);
-        Ok(Box::pin(fetched).await?.value)
     }
 
     /// As [`fetch`](Self::fetch), with where the value came from and how old it is. A hit in memory
@@ -814,12 +819,14 @@ impl AsyncCache {
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
         let options = options.into();
-        if let Some(fetched) = self.engine.fetch_plain::<V>(&key, &options) {
-            return Ok(fetched);
+        match self.engine.probe_to_fetch::<V>(&key, &options) {
+            Ok(fetched) => Ok(fetched),
+            Err(missed) => {
+                let mode = LoadMode::DATED;
+                let fetched = boxed(|| self.engine.fetch(missed, &options, mode, || load));
+                fetched.await.map_err(LoadError::from)
+            }
         }
-        let missed = self.engine.missed(&key);
-        let fetched = self.engine.fetch(missed, options, Manner::DATED, || load);
-        Box::pin(fetched).await.map_err(LoadError::from)
     }
 
     /// Gets the values of many keys, and loads all that are missing at once.
@@ -896,8 +903,8 @@ impl AsyncCache {
             let loading = load(missing);
             async { Ok::<_, Infallible>(loading.await) }
         };
-        let manner = Manner::INFALLIBLE;
-        Box::pin(self.engine.load_many(keys, &options.into(), manner, load))
+        let mode = LoadMode::INFALLIBLE;
+        Box::pin(self.engine.load_many(keys, &options.into(), mode, load))
             .await
             .into_iter()
             .map(|answer| answer.unwrap_or_else(|failure| failure.panic()))
@@ -978,8 +985,8 @@ impl AsyncCache {
         L: IntoIterator<Item = (K, V)>,
         F: Future<Output = Result<L, E>>,
     {
-        let manner = Manner::FALLIBLE;
-        Box::pin(self.engine.load_many(keys, &options.into(), manner, load))
+        let mode = LoadMode::FALLIBLE;
+        Box::pin(self.engine.load_many(keys, &options.into(), mode, load))
             .await
             .into_iter()
             .map(|answer| answer.map_err(LoadError::from))

@@ -3,15 +3,16 @@
 
 #[cfg(feature = "tokio")]
 pub use crate::bridge::{Spawner, block_on};
+pub use crate::config::options::DEFAULT_OPTIONS;
 pub use crate::config::policies::Policies;
 pub use crate::config::settings::Settings;
 pub use crate::config::ttl::parse_duration;
 pub use crate::config::url::{CacheUrl, percent_decode};
 pub use crate::engine::driver::{Driver, Executor};
-pub use crate::engine::{
-    Engine, Failure, Loaded, Manner, Missed, SharedState, Sharing, boxed, now,
-};
+pub use crate::engine::{Engine, ErrorSharing, Failure, LoadMode, Loaded, boxed, poll_ready};
 pub use crate::error::overflow;
+pub use crate::flight::SharedState;
+pub use crate::key::MissedKey;
 pub use crate::macro_support::call::*;
 pub use crate::macro_support::function_cache::*;
 pub use crate::macro_support::key::*;

@@ -125,7 +125,7 @@ impl Meta {
         self.expiry.is_none_or(|expiry| now < expiry.expires_at) && self.is_retained(now)
     }
 
-    pub(crate) fn used(&self, now: Timestamp, idle: Duration) {
+    pub(crate) fn record_read(&self, now: Timestamp, idle: Duration) {
         let until = now.after(idle).as_nanos();
         self.idle_until.fetch_max(until, Ordering::AcqRel);
     }
@@ -150,7 +150,7 @@ impl Meta {
         Timestamp::from_nanos(self.retry_at.load(Ordering::Acquire)) <= now
     }
 
-    pub(crate) fn retry_at(&self, at: Timestamp) {
+    pub(crate) fn set_retry_at(&self, at: Timestamp) {
         self.retry_at.store(at.as_nanos(), Ordering::Release);
     }
 }

@@ -56,43 +56,46 @@ pub enum Source {
 /// ```
 #[derive(Debug)]
 pub struct LoadContext<V> {
-    older: Option<Arc<V>>,
-    said: Said,
+    previous: Option<Arc<V>>,
+    directives: LoadDirectives,
 }
 
-/// What a loader said.
+/// What a loader asked for through its context.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Said(Arc<Mutex<Words>>);
+pub(crate) struct LoadDirectives(Arc<Mutex<Directives>>);
 
 #[derive(Debug, Default)]
-struct Words {
+struct Directives {
     ttl: Option<Ttl>,
-    unmodified: bool,
+    is_unmodified: bool,
 }
 
-impl Said {
-    fn words(&self) -> MutexGuard<'_, Words> {
+impl LoadDirectives {
+    fn lock(&self) -> MutexGuard<'_, Directives> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn ttl(&self) -> Option<Ttl> {
-        self.words().ttl
+        self.lock().ttl
     }
 
-    /// Whether it may have made its value of the older one.
+    /// Whether the loader may have returned the previous value.
     pub(crate) fn is_unmodified(&self) -> bool {
-        self.words().unmodified
+        self.lock().is_unmodified
     }
 }
 
 impl<V> LoadContext<V> {
-    pub(crate) fn new(older: Option<Arc<V>>, said: Said) -> Self {
-        Self { older, said }
+    pub(crate) fn new(previous: Option<Arc<V>>, directives: LoadDirectives) -> Self {
+        Self {
+            previous,
+            directives,
+        }
     }
 
     /// Gives the value that is being loaded another TTL: a [`Duration`] or a [`Ttl`].
     pub fn ttl(&self, ttl: impl Into<Ttl>) {
-        self.said.words().ttl = Some(ttl.into());
+        self.directives.lock().ttl = Some(ttl.into());
     }
 
     /// The value that is being loaded is not stored, and what it was to replace goes. Those who wait
@@ -104,7 +107,7 @@ impl<V> LoadContext<V> {
     /// The value that is to be replaced, if one was found: for conditional requests. With
     /// [`force_refresh`](crate::Options::force_refresh), nothing is looked for.
     pub fn stale(&self) -> Option<&V> {
-        self.older.as_deref()
+        self.previous.as_deref()
     }
 
     /// The value that is to be replaced, to be returned: when the origin says that it has not
@@ -127,8 +130,8 @@ impl<V> LoadContext<V> {
     where
         V: Clone,
     {
-        let older = self.stale().cloned();
-        self.said.words().unmodified |= older.is_some();
-        older
+        let previous = self.stale().cloned();
+        self.directives.lock().is_unmodified |= previous.is_some();
+        previous
     }
 }

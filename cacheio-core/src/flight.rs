@@ -17,10 +17,11 @@ pub(crate) mod sync;
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use crate::entry::tags::Stamps;
+use crate::entry::tags::{Stamps, Tags};
 use crate::flight::deadlock::{LoadScope, WaitEdge};
 use crate::flight::sync::{AtomicU64, Event, EventListener, Mutex, MutexGuard, Ordering};
 use crate::{Key, Object};
@@ -43,6 +44,20 @@ impl Default for Flights {
         Self {
             stripes: std::iter::repeat_with(stripe).take(STRIPES).collect(),
         }
+    }
+}
+
+/// What the caches on one store share. A store that several caches of a process can share keeps
+/// it for them.
+#[derive(Default)]
+pub struct SharedState {
+    pub(crate) flights: Flights,
+    pub(crate) tags: Tags,
+}
+
+impl fmt::Debug for SharedState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedState").finish_non_exhaustive()
     }
 }
 
@@ -80,8 +95,8 @@ struct Flight {
 /// When a flight begins, and when it is given up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
-    pub(crate) begins: Instant,
-    pub(crate) overdue: Option<Instant>,
+    pub(crate) started_at: Instant,
+    pub(crate) overdue_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -109,7 +124,7 @@ pub(crate) enum Outcome {
     /// The loader's error.
     Failed(Arc<dyn Any + Send + Sync>),
     /// That the loader failed, with an error that cannot be shared.
-    FailedAlone,
+    FailedUnshared,
     /// That the load took too long.
     TimedOut,
 }
@@ -149,7 +164,7 @@ impl Flights {
         let stripe = self.stripe(key.hash());
         let mut register = stripe.lock();
         let overdue = register.flights.get(key.text());
-        let overdue = overdue.filter(|flight| flight.is_overdue(schedule.begins));
+        let overdue = overdue.filter(|flight| flight.is_overdue(schedule.started_at));
         let overdue = overdue.map(Arc::clone);
         let superseded = overdue.filter(|flight| register.time_out(flight, || ()));
         if let Some(flight) = register.flights.get(key.text()) {
@@ -370,7 +385,7 @@ impl Flight {
     }
 
     fn is_overdue(&self, now: Instant) -> bool {
-        self.schedule.overdue.is_some_and(|overdue| overdue <= now)
+        self.schedule.overdue_at.is_some_and(|at| at <= now)
     }
 
     /// Keeps it from being stored, or says what to wait for if it is.
@@ -441,8 +456,8 @@ impl Leader {
     }
 
     /// When the load is given up.
-    pub(crate) fn overdue(&self) -> Option<Instant> {
-        self.flight.schedule.overdue
+    pub(crate) fn overdue_at(&self) -> Option<Instant> {
+        self.flight.schedule.overdue_at
     }
 
     /// Where to run the loader.

@@ -299,10 +299,28 @@ impl KeyBuffer {
         Key::new(&self.0)
     }
 
-    fn compose(&mut self, prefix: &str, rule: KeyRule, key: &impl CacheKey) {
+    /// Keeps the key for longer than its look-up: `key` is what [`key`](Self::key) was given.
+    pub(crate) fn into_missed(mut self, key: &impl CacheKey, is_absent: bool) -> MissedKey {
+        if self.0.is_empty()
+            && let Some(text) = key.as_key_text()
+        {
+            self.take_scratch();
+            self.0.push_str(text);
+        }
+        MissedKey {
+            buffer: self,
+            is_absent,
+        }
+    }
+
+    fn take_scratch(&mut self) {
         // While the thread ends there is no scratch any more.
         self.0 = SCRATCH.try_with(Cell::take).unwrap_or_default();
         self.0.clear();
+    }
+
+    fn compose(&mut self, prefix: &str, rule: KeyRule, key: &impl CacheKey) {
+        self.take_scratch();
         self.0.push_str(prefix);
         key.write_key(&mut KeyWriter::new(&mut self.0));
         if let Cow::Owned(legal) = rule.legal(&self.0) {
@@ -317,6 +335,27 @@ impl Drop for KeyBuffer {
         if self.0.capacity() > 0 && self.0.capacity() <= SCRATCH_KEPT {
             let _ = SCRATCH.try_with(|scratch| scratch.set(std::mem::take(&mut self.0)));
         }
+    }
+}
+
+/// A key that was looked up without a hit, for the read or the load that follows: it is composed
+/// only once.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct MissedKey {
+    buffer: KeyBuffer,
+    is_absent: bool,
+}
+
+impl MissedKey {
+    #[inline]
+    pub(crate) fn key(&self) -> Key<'_> {
+        Key::new(&self.buffer.0)
+    }
+
+    /// Whether the store has no entry under the key.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.is_absent
     }
 }
 

@@ -38,7 +38,7 @@ pub use error::{BoxError, Error, ErrorKind, LoadError, Operation, Result};
 pub use fetched::{Fetched, LoadContext, Source};
 pub use key::{CacheKey, Key, KeyParts, KeyRule, KeyWriter, key_text};
 pub use stats::Stats;
-pub use store::{AsyncStore, BoxFuture, Store};
+pub use store::{AsyncStore, BoxFuture, FastLookup, Store};
 pub use value::{Encode, Local, Object, Value};
 
 #[doc(hidden)]

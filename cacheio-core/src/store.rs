@@ -9,11 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::WallClock;
-use crate::engine::SharedState;
+use crate::flight::SharedState;
 use crate::{Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Result, SystemClock};
 
 /// The future that an [`AsyncStore`] answers with.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The result of [`Store::get_fast`].
+#[derive(Clone, Debug)]
+pub enum FastLookup {
+    /// A live value without metadata that has to be checked.
+    Hit(Arc<dyn Object>),
+    /// There may be an entry: [`Store::get`] has to be called.
+    Inspect,
+    /// There is no entry.
+    Absent,
+}
 
 fn is_live(entry: &Entry, clock: impl FnOnce() -> Arc<dyn Clock>) -> bool {
     match &entry.meta {
@@ -205,13 +216,11 @@ pub trait Store: Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// A short cut for hits: the value under a key, if it is kept as an object, live, and there is
-    /// nothing more to know about it. None says nothing: [`get`](Self::get) is asked then.
-    ///
-    /// What it gives fits into registers, which makes a hit a quarter faster.
-    fn get_fast(&self, key: &Key<'_>) -> Option<Arc<dyn Object>> {
+    /// Returns the value under a key in one step, where a store of [`Form::Objects`] can: see
+    /// [`FastLookup`]. By default, [`get`](Self::get) is called.
+    fn get_fast(&self, key: &Key<'_>) -> FastLookup {
         let _ = key;
-        None
+        FastLookup::Inspect
     }
 
     /// Which keys it takes.
@@ -543,7 +552,7 @@ macro_rules! pointers {
                 set_many(entries: Vec<(Key<'_>, Entry)>, ttl: Option<Duration>) -> Result<()>;
                 delete_many(keys: &[Key<'_>]) -> Result<usize>;
                 ping() -> Result<()>;
-                get_fast(key: &Key<'_>) -> Option<Arc<dyn Object>>;
+                get_fast(key: &Key<'_>) -> FastLookup;
                 key_rule() -> KeyRule;
                 clock() -> Arc<dyn Clock>;
                 evictions() -> u64;

@@ -41,8 +41,13 @@ pub trait Value: Encode + Clone {
     #[doc(hidden)]
     fn into_stored(self) -> Arc<Self::Stored>;
 
+    /// Returns the value, without copying it where `stored` is its only owner.
     #[doc(hidden)]
     fn from_stored(stored: Arc<Self::Stored>) -> Self;
+
+    /// Returns a copy of a value that memory keeps.
+    #[doc(hidden)]
+    fn from_shared(stored: &Arc<Self::Stored>) -> Self;
 
     #[doc(hidden)]
     fn shared(stored: Arc<Self::Stored>) -> Arc<Self>;
@@ -100,6 +105,11 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Value for 
     #[inline]
     fn from_stored(stored: Arc<T>) -> T {
         Arc::unwrap_or_clone(stored)
+    }
+
+    #[inline]
+    fn from_shared(stored: &Arc<T>) -> T {
+        T::clone(stored)
     }
 
     #[inline]
@@ -193,17 +203,17 @@ pub(crate) fn downcast<T: Object>(object: Arc<dyn Object>) -> Option<Arc<T>> {
 /// let template = Local::new(Template {});
 /// let same = template.clone();
 /// ```
-pub struct Local<T>(Arc<Kept<T>>);
+pub struct Local<T>(Arc<Shared<T>>);
 
 /// What a [`Local`] shares.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Kept<T>(T);
+pub struct Shared<T>(pub(crate) T);
 
 impl<T> Local<T> {
     /// Wraps a value.
     pub fn new(value: T) -> Self {
-        Self(Arc::new(Kept(value)))
+        Self(Arc::new(Shared(value)))
     }
 }
 
@@ -211,7 +221,7 @@ impl<T: Clone> Local<T> {
     /// The value, cloned if it is shared.
     pub fn into_inner(self) -> T {
         match Arc::try_unwrap(self.0) {
-            Ok(kept) => kept.0,
+            Ok(shared) => shared.0,
             Err(shared) => shared.0.clone(),
         }
     }
@@ -260,28 +270,33 @@ impl<T: Send + Sync + 'static> Encode for Local<T> {
 }
 
 impl<T: Send + Sync + 'static> Value for Local<T> {
-    type Stored = Kept<T>;
+    type Stored = Shared<T>;
 
     #[inline]
-    fn into_stored(self) -> Arc<Kept<T>> {
+    fn into_stored(self) -> Arc<Shared<T>> {
         self.0
     }
 
     #[inline]
-    fn from_stored(stored: Arc<Kept<T>>) -> Self {
+    fn from_stored(stored: Arc<Shared<T>>) -> Self {
         Self(stored)
     }
 
-    fn shared(stored: Arc<Kept<T>>) -> Arc<Self> {
+    #[inline]
+    fn from_shared(stored: &Arc<Shared<T>>) -> Self {
+        Self(Arc::clone(stored))
+    }
+
+    fn shared(stored: Arc<Shared<T>>) -> Arc<Self> {
         Arc::new(Self(stored))
     }
 
-    fn decode(_: &[u8], _: &dyn Codec) -> Result<Arc<Kept<T>>> {
+    fn decode(_: &[u8], _: &dyn Codec) -> Result<Arc<Shared<T>>> {
         Err(unreadable::<Self>())
     }
 }
 
-impl<T: Send + Sync + 'static> Object for Kept<T> {
+impl<T: Send + Sync + 'static> Object for Shared<T> {
     fn encode(&self, _: &dyn Codec) -> Result<Vec<u8>> {
         Err(Error::new(
             ErrorKind::Unsupported,

@@ -68,7 +68,7 @@ impl Plan {
         let delete = quote!(#private::#engine(#by_reference __cacheio_cache).delete(__cacheio_key));
         let delete = match is_async {
             true => quote!(#delete.await),
-            false => quote!(#private::now(#delete)),
+            false => quote!(#private::poll_ready(#delete)),
         };
         Ok(quote! {
             #attrs

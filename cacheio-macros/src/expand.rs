@@ -263,7 +263,7 @@ impl Plan {
         let call = match self.function.is_async() {
             // On the heap, so that the future of a hit stays small.
             true => quote!(::std::boxed::Box::pin(#call).await),
-            false => quote!(#private::now(#call)),
+            false => quote!(#private::poll_ready(#call)),
         };
         let ttl_none = self.args.ttl_none.as_ref().map(|ttl| {
             let (span, ttl) = self.duration("ttl_none", ttl);

@@ -6,7 +6,9 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::{CacheUrl, Driver, Engine, Failure, Loaded, Manner, Settings, now};
+use cacheio_core::__private::{
+    CacheUrl, DEFAULT_OPTIONS, Driver, Engine, Failure, LoadMode, Loaded, Settings, poll_ready,
+};
 use cacheio_core::{
     CacheKey, Codec, Encode, Fetched, LoadContext, LoadError, Options, RefreshAhead, Result, Stats,
     Store, Ttl, Value,
@@ -147,7 +149,7 @@ impl Cache {
     #[doc(alias = "exists")]
     #[doc(alias = "contains_key")]
     pub fn has(&self, key: impl CacheKey) -> Result<bool> {
-        now(self.engine.has(key))
+        poll_ready(self.engine.has(key))
     }
 
     /// The value of a live entry.
@@ -166,7 +168,10 @@ impl Cache {
     ///
     /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) when what is stored cannot be read as `V`, and when the store fails.
     pub fn get<V: Value>(&self, key: impl CacheKey) -> Result<Option<V>> {
-        Ok(self.get_stored::<V>(key)?.map(V::from_stored))
+        match self.engine.probe::<V>(&key) {
+            Ok(stored) => Ok(stored.as_ref().map(V::from_shared)),
+            Err(missed) => Ok(poll_ready(self.engine.get::<V>(missed))?.map(V::from_stored)),
+        }
     }
 
     /// As [`get`](Self::get), without copying the value in memory: the same `Arc` to all.
@@ -183,15 +188,11 @@ impl Cache {
     ///
     /// As [`get`](Self::get).
     pub fn get_arc<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V>>> {
-        Ok(self.get_stored::<V>(key)?.map(V::shared))
-    }
-
-    #[inline]
-    fn get_stored<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V::Stored>>> {
-        match self.engine.get_fast::<V>(&key) {
-            Some(value) => Ok(Some(value)),
-            None => now(self.engine.get::<V>(key)),
-        }
+        let stored = match self.engine.probe::<V>(&key) {
+            Ok(stored) => stored,
+            Err(missed) => poll_ready(self.engine.get::<V>(missed))?,
+        };
+        Ok(stored.map(V::shared))
     }
 
     /// The values of some keys, in the order asked; one round trip a server.
@@ -211,7 +212,7 @@ impl Cache {
         &self,
         keys: impl IntoIterator<Item = impl CacheKey>,
     ) -> Result<Vec<Option<V>>> {
-        now(self.engine.get_many(keys))
+        poll_ready(self.engine.get_many(keys))
     }
 
     /// Replaces what is under a key: value, TTL (the cache's default) and tags (none).
@@ -250,7 +251,7 @@ impl Cache {
         value: impl Encode,
         options: impl Into<Options>,
     ) -> Result<()> {
-        now(self.engine.set(key, value, options.into()))
+        poll_ready(self.engine.set(key, value, options.into()))
     }
 
     /// As [`set`](Self::set) for each of some entries; one round trip a server. Of one key that
@@ -292,7 +293,7 @@ impl Cache {
         entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>,
         options: impl Into<Options>,
     ) -> Result<()> {
-        now(self.engine.set_many(entries, options.into()))
+        poll_ready(self.engine.set_many(entries, options.into()))
     }
 
     /// Stores only if there is no live entry; whether it did. Atomic against all other writers.
@@ -330,7 +331,7 @@ impl Cache {
         value: impl Encode,
         options: impl Into<Options>,
     ) -> Result<bool> {
-        now(self.engine.add(key, value, options.into()))
+        poll_ready(self.engine.add(key, value, options.into()))
     }
 
     /// Removes an entry; whether there was a live one.
@@ -352,7 +353,7 @@ impl Cache {
     #[doc(alias = "remove")]
     #[doc(alias = "invalidate")]
     pub fn delete(&self, key: impl CacheKey) -> Result<bool> {
-        now(self.engine.delete(key))
+        poll_ready(self.engine.delete(key))
     }
 
     /// Removes some entries; how many live ones went. One round trip a server.
@@ -369,7 +370,7 @@ impl Cache {
     /// When the store fails; some of the entries may be gone then.
     #[doc(alias = "multi_delete")]
     pub fn delete_many(&self, keys: impl IntoIterator<Item = impl CacheKey>) -> Result<usize> {
-        now(self.engine.delete_many(keys))
+        poll_ready(self.engine.delete_many(keys))
     }
 
     /// Adds to an integer, atomically; what it is then. A missing one counts from 0 and takes the
@@ -412,7 +413,7 @@ impl Cache {
         by: i64,
         options: impl Into<Options>,
     ) -> Result<i64> {
-        now(self.engine.increment(key, Some(by), options.into()))
+        poll_ready(self.engine.increment(key, Some(by), options.into()))
     }
 
     /// As [`increment`](Self::increment) downwards; below zero too.
@@ -450,7 +451,7 @@ impl Cache {
         by: i64,
         options: impl Into<Options>,
     ) -> Result<i64> {
-        now(self.engine.increment(key, by.checked_neg(), options.into()))
+        poll_ready(self.engine.increment(key, by.checked_neg(), options.into()))
     }
 
     /// Gives a live entry a new TTL; whether there was one.
@@ -469,7 +470,7 @@ impl Cache {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years, and when the store fails.
     #[doc(alias = "expire")]
     pub fn touch(&self, key: impl CacheKey, ttl: impl Into<Ttl>) -> Result<bool> {
-        now(self.engine.touch(key, ttl.into()))
+        poll_ready(self.engine.touch(key, ttl.into()))
     }
 
     /// Empties this cache's namespace, and nothing else.
@@ -487,7 +488,7 @@ impl Cache {
     /// When the store fails.
     #[doc(alias = "invalidate_all")]
     pub fn clear(&self) -> Result<()> {
-        now(self.engine.clear())
+        poll_ready(self.engine.clear())
     }
 
     /// The value of a live entry, or what `load` makes, which is then stored.
@@ -509,7 +510,7 @@ impl Cache {
     /// `load` waits for its own key.
     #[doc(alias = "get_with")]
     pub fn get_or_set<V: Value>(&self, key: impl CacheKey, load: impl FnOnce() -> V) -> V {
-        self.get_or_set_with(key, Options::new(), load)
+        self.load_infallible(key, &DEFAULT_OPTIONS, load)
     }
 
     /// As [`get_or_set`](Self::get_or_set), with options for what is stored.
@@ -531,9 +532,18 @@ impl Cache {
         options: impl Into<Options>,
         load: impl FnOnce() -> V,
     ) -> V {
-        match self.load(key, &options.into(), Manner::INFALLIBLE, || {
-            Ok::<_, Infallible>(load())
-        }) {
+        self.load_infallible(key, &options.into(), load)
+    }
+
+    #[inline]
+    fn load_infallible<V: Value>(
+        &self,
+        key: impl CacheKey,
+        options: &Options,
+        load: impl FnOnce() -> V,
+    ) -> V {
+        let load = || Ok::<_, Infallible>(load());
+        match self.load(key, options, LoadMode::INFALLIBLE, load) {
             Ok(value) => value,
             Err(failure) => failure.panic(),
         }
@@ -564,7 +574,8 @@ impl Cache {
         key: impl CacheKey,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, LoadError<E>> {
-        self.get_or_try_set_with(key, Options::new(), load)
+        self.load(key, &DEFAULT_OPTIONS, LoadMode::FALLIBLE, load)
+            .map_err(LoadError::from)
     }
 
     /// As [`get_or_try_set`](Self::get_or_try_set), with options for what is stored.
@@ -593,7 +604,7 @@ impl Cache {
         options: impl Into<Options>,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, LoadError<E>> {
-        self.load(key, &options.into(), Manner::FALLIBLE, load)
+        self.load(key, &options.into(), LoadMode::FALLIBLE, load)
             .map_err(LoadError::from)
     }
 
@@ -602,15 +613,14 @@ impl Cache {
         &self,
         key: impl CacheKey,
         options: &Options,
-        manner: Manner,
+        mode: LoadMode,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, Failure<E>> {
-        match self.engine.get_or_load_plain::<V>(&key, options) {
-            Some(value) => Ok(V::from_stored(value)),
-            None => {
-                let missed = self.engine.missed(&key);
+        match self.engine.probe_to_load::<V>(&key, options) {
+            Ok(stored) => Ok(V::from_shared(&stored)),
+            Err(missed) => {
                 let loader = || async { load().map(Loaded::from) };
-                now(self.engine.load(missed, options, manner, loader))
+                poll_ready(self.engine.load(missed, options, mode, loader))
             }
         }
     }
@@ -688,13 +698,16 @@ impl Cache {
         load: impl FnOnce(LoadContext<V>) -> Result<V, E> + Send + 'static,
     ) -> Result<V, LoadError<E>> {
         let options = options.into();
-        if let Some(value) = self.engine.get_or_load_plain::<V>(&key, &options) {
-            return Ok(V::from_stored(value));
+        match self.engine.probe_to_load::<V>(&key, &options) {
+            Ok(stored) => Ok(V::from_shared(&stored)),
+            Err(missed) => {
+                let load = || |context| async { load(context) };
+                let fetched = self
+                    .engine
+                    .fetch(missed, &options, LoadMode::FALLIBLE, load);
+                Ok(poll_ready(fetched)?.value)
+            }
         }
-        let missed = self.engine.missed(&key);
-        let load = || |context| async { load(context) };
-        let fetched = self.engine.fetch(missed, options, Manner::FALLIBLE, load);
-        Ok(now(fetched)?.value)
     }
 
     /// As [`fetch`](Self::fetch), with where the value came from and how old it is. A hit in memory
@@ -756,13 +769,14 @@ impl Cache {
         load: impl FnOnce(LoadContext<V>) -> Result<V, E> + Send + 'static,
     ) -> Result<Fetched<V>, LoadError<E>> {
         let options = options.into();
-        if let Some(fetched) = self.engine.fetch_plain::<V>(&key, &options) {
-            return Ok(fetched);
+        match self.engine.probe_to_fetch::<V>(&key, &options) {
+            Ok(fetched) => Ok(fetched),
+            Err(missed) => {
+                let load = || |context| async { load(context) };
+                let fetched = self.engine.fetch(missed, &options, LoadMode::DATED, load);
+                poll_ready(fetched).map_err(LoadError::from)
+            }
         }
-        let missed = self.engine.missed(&key);
-        let load = || |context| async { load(context) };
-        let fetched = self.engine.fetch(missed, options, Manner::DATED, load);
-        now(fetched).map_err(LoadError::from)
     }
 
     /// Gets the values of many keys, and loads all that are missing at once.
@@ -820,8 +834,8 @@ impl Cache {
         mut load: impl FnMut(Vec<K>) -> L,
     ) -> Vec<Option<V>> {
         let load = |missing| ready(Ok::<_, Infallible>(load(missing)));
-        let manner = Manner::INFALLIBLE;
-        now(self.engine.load_many(keys, &options.into(), manner, load))
+        let mode = LoadMode::INFALLIBLE;
+        poll_ready(self.engine.load_many(keys, &options.into(), mode, load))
             .into_iter()
             .map(|answer| answer.unwrap_or_else(|failure| failure.panic()))
             .collect()
@@ -896,8 +910,8 @@ impl Cache {
         L: IntoIterator<Item = (K, V)>,
     {
         let load = |missing| ready(load(missing));
-        let manner = Manner::FALLIBLE;
-        now(self.engine.load_many(keys, &options.into(), manner, load))
+        let mode = LoadMode::FALLIBLE;
+        poll_ready(self.engine.load_many(keys, &options.into(), mode, load))
             .into_iter()
             .map(|answer| answer.map_err(LoadError::from))
             .collect()
@@ -922,7 +936,7 @@ impl Cache {
         &self,
         tags: impl IntoIterator<Item = T>,
     ) -> Result<()> {
-        now(self.engine.invalidate_tags(tags))
+        poll_ready(self.engine.invalidate_tags(tags))
     }
 
     /// Asks whether the store is there: for health checks. No other call needs it.
@@ -937,7 +951,7 @@ impl Cache {
     ///
     /// When it is not.
     pub fn ping(&self) -> Result<()> {
-        now(self.engine.ping())
+        poll_ready(self.engine.ping())
     }
 
     /// What the cache has done since it was built; all its clones together.

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use cacheio_core::__private::{CacheUrl, Settings, SharedState, overflow};
 use cacheio_core::{
-    CLOCK_LAG, Clock, Entry, Error, ErrorKind, Form, Key, Object, Payload, Result, Store,
-    SystemClock, Timestamp, config, immediate_store,
+    CLOCK_LAG, Clock, Entry, Error, ErrorKind, FastLookup, Form, Key, Object, Payload, Result,
+    Store, SystemClock, Timestamp, config, immediate_store,
 };
 
 use self::shard::{Displaced, Shard, Slot};
@@ -236,11 +236,16 @@ impl Store for Memory {
     }
 
     #[inline]
-    fn get_fast(&self, key: &Key<'_>) -> Option<Arc<dyn Object>> {
+    fn get_fast(&self, key: &Key<'_>) -> FastLookup {
         // Entries that end within the lag, by either clock, take the long way.
         let shard = read(self.shard(key));
-        let slot = shard.get(key)?;
-        slot.plain_until(self.clock.recent().after(CLOCK_LAG))
+        let Some(slot) = shard.get(key) else {
+            return FastLookup::Absent;
+        };
+        match slot.plain_until(self.clock.recent().after(CLOCK_LAG)) {
+            Some(object) => FastLookup::Hit(object),
+            None => FastLookup::Inspect,
+        }
     }
 
     fn has(&self, key: &Key<'_>) -> Result<bool> {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cacheio_core::__private::{Executor, now};
+use cacheio_core::__private::{Executor, poll_ready};
 use cacheio_core::BoxFuture;
 
 type Load = BoxFuture<'static, ()>;
@@ -108,7 +108,7 @@ impl Shared {
             if let Some(load) = state.loads.pop_front() {
                 drop(state);
                 // A load brings its panic to its caller; this is for what is dropped with it.
-                let _ = catch_unwind(AssertUnwindSafe(|| now(load)));
+                let _ = catch_unwind(AssertUnwindSafe(|| poll_ready(load)));
                 state = self.lock();
                 continue;
             }

@@ -94,7 +94,7 @@ macro_rules! __blocking_store {
             use ::std::time::Duration;
             use ::std::vec::Vec;
             use $crate::__private::SharedState;
-            use $crate::{AsyncStore, Clock, Entry, Form, Key, KeyRule, Object, Result, Store};
+            use $crate::{AsyncStore, Clock, Entry, FastLookup, Form, Key, KeyRule, Result, Store};
 
             #[warn(clippy::missing_trait_methods)]
             impl<$($generics)*> Store for $store {
@@ -113,9 +113,12 @@ macro_rules! __blocking_store {
                     ping() -> ();
                 }
 
-                fn get_fast(&self, key: &Key<'_>) -> Option<Arc<dyn Object>> {
+                fn get_fast(&self, key: &Key<'_>) -> FastLookup {
                     let $this = self;
-                    AsyncStore::immediate($target)?.get_fast(key)
+                    match AsyncStore::immediate($target) {
+                        Some(store) => store.get_fast(key),
+                        None => FastLookup::Inspect,
+                    }
                 }
 
                 $crate::__blocking_store! { @properties $this => $target;

@@ -23,7 +23,7 @@ use crate::{RefreshAhead, Ttl};
 ///
 /// let options = Options::ttl(Duration::from_secs(60)).tags(["users", "team:7"]);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct Options {
     pub(crate) ttl: Ttl,
@@ -32,17 +32,32 @@ pub struct Options {
     pub(crate) force_refresh: bool,
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The options of calls that take none.
+#[doc(hidden)]
+pub static DEFAULT_OPTIONS: Options = Options::new();
+
 impl Options {
-    /// Everything as the cache was built.
-    pub fn new() -> Self {
-        Self::default()
+    /// Creates options that leave everything to the cache.
+    pub const fn new() -> Self {
+        Self {
+            ttl: Ttl::Default,
+            tags: Vec::new(),
+            policies: Policies::NONE,
+            force_refresh: false,
+        }
     }
 
     /// Options with a TTL: a [`Duration`] or a [`Ttl`].
     pub fn ttl(ttl: impl Into<Ttl>) -> Self {
         Self {
             ttl: ttl.into(),
-            ..Self::default()
+            ..Self::new()
         }
     }
 

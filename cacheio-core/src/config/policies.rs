@@ -43,7 +43,7 @@ impl RefreshAhead {
     }
 
     /// Whether it makes sense.
-    pub(crate) fn is_sensible(self) -> bool {
+    pub(crate) fn is_valid(self) -> bool {
         match self {
             Self::Never => true,
             Self::Fraction(fraction) => fraction > 0.0 && fraction < 1.0,
@@ -52,7 +52,7 @@ impl RefreshAhead {
     }
 
     fn check(self) -> Result<()> {
-        if self.is_sensible() {
+        if self.is_valid() {
             return Ok(());
         }
         let message = match self {
@@ -105,6 +105,18 @@ pub(crate) const PARAMETERS: [&str; 9] = [
 ];
 
 impl Policies {
+    pub(crate) const NONE: Self = Self {
+        jitter: None,
+        stale_for: None,
+        retry_after: None,
+        refresh_ahead: None,
+        soft_timeout: None,
+        hard_timeout: None,
+        max_load: None,
+        ttl_none: None,
+        ttl_idle: None,
+    };
+
     /// Takes what a parameter of a URL says.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::engine::SharedState;
+use crate::flight::SharedState;
 use crate::flight::sync::{EventListener, Listener};
 use crate::stats::metrics::Metrics;
 use crate::{AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Result, Store};

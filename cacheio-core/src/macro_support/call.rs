@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::output::{CloneError, ConvertError, Optional, Output};
 use super::storage::Storage;
-use crate::engine::{Engine, Failure, Loaded, Manner, Missed, Sharing, boxed};
+use crate::engine::{Engine, ErrorSharing, Failure, LoadMode, Loaded, boxed};
+use crate::key::MissedKey;
 use crate::{CacheKey, LoadContext, Options, Result, Ttl};
 
-/// Returns the value of a live entry in memory, if it needs no closer look.
+/// Returns the value of a live entry in memory.
 ///
 /// # Errors
 ///
@@ -20,11 +21,9 @@ pub fn lookup<O: Output, S: Storage<O::Value>>(
     _: &O,
     _: &S,
     key: &impl CacheKey,
-) -> Result<O::Returned, Missed> {
-    match engine.get_fast::<S::Cached>(key) {
-        Some(stored) => Ok(O::from_value(S::from_stored(stored))),
-        None => Err(engine.missed(key)),
-    }
+) -> Result<O::Returned, MissedKey> {
+    let stored = engine.probe_hit::<S::Cached>(key)?;
+    Ok(O::from_value(S::from_shared(&stored)))
 }
 
 /// Returns the value of the key, or runs the body in the caller.
@@ -32,7 +31,7 @@ pub async fn load<O: Output, S: Storage<O::Value>, F: Load<O, S>>(
     engine: &Engine,
     _: &O,
     _: &S,
-    missed: Missed,
+    missed: MissedKey,
     call: Call<O::Error>,
     loader: impl FnOnce() -> F,
 ) -> O::Returned {
@@ -48,7 +47,7 @@ pub async fn fetch<O: Output, S: Storage<O::Value>, F: Load<O, S> + Send + 'stat
     engine: &Arc<Engine>,
     _: &O,
     _: &S,
-    missed: Missed,
+    missed: MissedKey,
     call: Call<O::Error>,
     prepare: impl FnOnce() -> L,
 ) -> O::Returned
@@ -65,7 +64,7 @@ where
             Ok(value)
         }
     };
-    let fetched = boxed(|| engine.fetch(missed, call.options.clone(), call.mode(), prepare));
+    let fetched = boxed(|| engine.fetch(missed, &call.options, call.mode(), prepare));
     call.returned::<O, S>(fetched.await.map(|fetched| fetched.value))
 }
 
@@ -77,11 +76,11 @@ pub struct Call<E> {
 }
 
 impl<E> Call<E> {
-    fn mode(&self) -> Manner {
-        Manner {
-            sharing: match self.clone_error.0 {
-                Some(_) => Sharing::Shared,
-                None => Sharing::Alone,
+    fn mode(&self) -> LoadMode {
+        LoadMode {
+            error_sharing: match self.clone_error.0 {
+                Some(_) => ErrorSharing::Shared,
+                None => ErrorSharing::Own,
             },
             times_out: self.convert_error.0.is_some(),
             dated: false,

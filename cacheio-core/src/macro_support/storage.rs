@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::value::Shared;
 use crate::{Local, Value};
 
 /// Converts the values of a function to what its cache stores, and back.
@@ -10,9 +11,7 @@ pub trait Storage<V>: Copy {
 
     fn into_cached(value: V) -> Self::Cached;
     fn from_cached(cached: Self::Cached) -> V;
-    fn from_stored(stored: Arc<<Self::Cached as Value>::Stored>) -> V {
-        Self::from_cached(Self::Cached::from_stored(stored))
-    }
+    fn from_shared(stored: &Arc<<Self::Cached as Value>::Stored>) -> V;
 }
 
 /// Stores the value itself: for any cache, so the value needs serde.
@@ -30,6 +29,11 @@ impl<V: Value> Storage<V> for AsValue {
     fn from_cached(cached: V) -> V {
         cached
     }
+
+    #[inline]
+    fn from_shared(stored: &Arc<V::Stored>) -> V {
+        V::from_shared(stored)
+    }
 }
 
 /// Stores the value as [`Local`]: for the memory of the process, so the value needs no serde.
@@ -46,5 +50,10 @@ impl<V: Clone + Send + Sync + 'static> Storage<V> for AsLocal {
     #[inline]
     fn from_cached(cached: Local<V>) -> V {
         cached.into_inner()
+    }
+
+    #[inline]
+    fn from_shared(stored: &Arc<Shared<V>>) -> V {
+        stored.0.clone()
     }
 }

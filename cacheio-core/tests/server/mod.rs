@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use cacheio_core::__private::{Driver, Engine, Executor, Settings, now};
+use cacheio_core::__private::{Driver, Engine, Executor, Settings, poll_ready};
 use cacheio_core::{
     BoxFuture, Clock, Codec, Entry, Error, ErrorKind, Form, Key, ManualClock, Options, Payload,
     Result, Store, Value,
@@ -88,7 +88,7 @@ impl Wire {
     }
 
     pub(crate) fn write_with<V: Value>(&self, value: V, options: Options) -> Vec<u8> {
-        now(self.cache.set(Self::KEY, value, options)).unwrap();
+        poll_ready(self.cache.set(Self::KEY, value, options)).unwrap();
         let entries = self.server.0.lock().unwrap();
         entries.values().next().unwrap().clone()
     }
@@ -99,7 +99,7 @@ impl Wire {
         entries.insert(format!("cacheio:{}", Self::KEY), bytes.to_vec());
         drop(entries);
         let past = || Error::new(ErrorKind::Decode, "past its time");
-        now(self.cache.get::<V>(Self::KEY))?.ok_or_else(past)
+        poll_ready(self.cache.get::<V>(self.cache.missed(&Self::KEY)))?.ok_or_else(past)
     }
 }
 

@@ -1,0 +1,376 @@
+//! Loads of `fetch`: they run in the background where a policy lets their caller leave first.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use tracing::Instrument as _;
+
+use super::join::JoinOutcome;
+use super::mode::{Failure, LoadMode, Loaded, Previous};
+use super::publish::Publication;
+use super::wait::{Resolution, WaiterAction};
+use super::{Engine, LoadCall, boxed};
+use crate::engine::lookup::CachedValue;
+use crate::error::{Limit, timed_out};
+use crate::fetched::LoadDirectives;
+use crate::flight::deadlock::LoadScope;
+use crate::flight::{Leader, Outcome};
+use crate::key::{Key, MissedKey};
+use crate::stats::Count;
+use crate::{BoxFuture, Fetched, LoadContext, Options, Source, Ttl, Value};
+
+/// A load that may go on after its caller has left.
+struct BackgroundLoad<V: Value> {
+    engine: Arc<Engine>,
+    key: Box<str>,
+    leader: Leader,
+    options: Options,
+    mode: LoadMode,
+    previous: Previous<V>,
+}
+
+/// What a background load leaves for its own caller.
+enum LoadResult<V: Value, E> {
+    Value(Arc<V::Stored>),
+    Failed(Failure<E>),
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// Where a background load leaves its result.
+struct ResultSlot<V: Value, E>(Mutex<Option<LoadResult<V, E>>>);
+
+impl<V: Value, E> ResultSlot<V, E> {
+    fn put(&self, result: LoadResult<V, E>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+    }
+
+    fn take(&self) -> Option<LoadResult<V, E>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What the caller of a background load does when its wait ends.
+enum CallerAction<V: Value, E> {
+    Return(Arc<V::Stored>, Source),
+    ResumePanic(Box<dyn Any + Send>),
+    /// It returns the previous value, or a timeout.
+    StopWaiting,
+    Fail(Failure<E>),
+    /// It returns a stale value if there is one, or fails.
+    FallBackOrFail(Failure<E>),
+    /// It returns a stale value if there is one, or stops waiting.
+    FallBackOrStop,
+}
+
+/// Decides what the caller of a background load does, by what the load left for it and by what it
+/// learnt as a waiter. `key` is for errors.
+fn caller_action<V: Value, E>(
+    result: Option<LoadResult<V, E>>,
+    resolution: Resolution<V, E>,
+    key: &Key<'_>,
+) -> CallerAction<V, E> {
+    match (result, resolution) {
+        (Some(LoadResult::Value(value)), _) => CallerAction::Return(value, Source::Loaded),
+        (Some(LoadResult::Panicked(panic)), Resolution::Abandoned) => {
+            CallerAction::ResumePanic(panic)
+        }
+        (_, Resolution::Abandoned) => {
+            let error = timed_out(key.text(), Limit::Runtime);
+            CallerAction::FallBackOrFail(Failure::TimedOut(error))
+        }
+        (_, Resolution::Value(value)) => CallerAction::Return(value, Source::Waited),
+        (_, Resolution::LimitReached) => CallerAction::StopWaiting,
+        (_, Resolution::FallBackOr(WaiterAction::Failed(failure))) => {
+            CallerAction::FallBackOrFail(failure)
+        }
+        (_, Resolution::FallBackOr(WaiterAction::Served(cached, source))) => {
+            CallerAction::Return(cached.value, source)
+        }
+        (Some(LoadResult::Failed(failure)), Resolution::OtherType) => CallerAction::Fail(failure),
+        (Some(LoadResult::Failed(failure)), Resolution::FallBackOr(_)) => {
+            CallerAction::FallBackOrFail(failure)
+        }
+        // Another caller timed the load out before this one would have left.
+        (_, Resolution::OtherType) => CallerAction::StopWaiting,
+        (_, Resolution::FallBackOr(_)) => CallerAction::FallBackOrStop,
+    }
+}
+
+impl Engine {
+    /// Gets a value that the probe did not, or loads it, in the background where a policy asks for
+    /// it: the second half of `fetch`.
+    ///
+    /// A call that cannot return a timeout runs the load itself, unless it may leave with a stale
+    /// value. `prepare` makes the loader if one has to run.
+    ///
+    /// # Errors
+    ///
+    /// When the loader fails, takes too long, or would wait for itself. Failures of the store are
+    /// not returned.
+    pub async fn fetch<V, E, L, F>(
+        self: &Arc<Self>,
+        missed: MissedKey,
+        options: &Options,
+        mode: LoadMode,
+        prepare: impl FnOnce() -> L,
+    ) -> Result<Fetched<V>, Failure<E>>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        L: FnOnce(LoadContext<V>) -> F + Send + 'static,
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let key = missed.key();
+        let call = self.load_call(key, options, mode, missed.is_absent());
+        let (leader, previous) = match boxed(|| call.join_or_lead(LoadScope::detached)).await {
+            JoinOutcome::Served(fetched) => return Ok(fetched),
+            JoinOutcome::Failed(failure) => return Err(failure),
+            JoinOutcome::LoadUnshared(previous) => {
+                let context = load_context(&previous, &LoadDirectives::default());
+                let loader = prepare();
+                let loader = async { loader(context).await.map(Loaded::from) };
+                let loaded = boxed(|| call.load_unshared(&previous, loader));
+                let (cached, source) = loaded.await?;
+                return Ok(self.fetched(cached, source));
+            }
+            JoinOutcome::Lead(leader, previous) => (leader, previous),
+        };
+        let live = match &previous {
+            Previous::Live(cached) => Some(cached.clone()),
+            _ => None,
+        };
+        let load = BackgroundLoad {
+            engine: Arc::clone(self),
+            key: key.text().into(),
+            leader,
+            options: options.clone(),
+            mode,
+            previous,
+        };
+        match live {
+            Some(cached) => {
+                load.spawn::<E, F>(true, prepare()).await;
+                Ok(self.fetched(cached, Source::Hit))
+            }
+            None => boxed(|| call.load_in_background(load, prepare())).await,
+        }
+    }
+}
+
+impl LoadCall<'_> {
+    /// Starts a load and waits for it.
+    async fn load_in_background<V, E, F>(
+        &self,
+        load: BackgroundLoad<V>,
+        loader: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+    ) -> Result<Fetched<V>, Failure<E>>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let engine = self.engine;
+        let waiter = load.leader.subscribe();
+        let previous = load.previous.clone();
+        let in_background = self.may_leave(&load);
+        let result = load.spawn(in_background, loader).await;
+        let waited = self.wait_for_outcome(&waiter, previous.stale()).await;
+        drop(waiter);
+        let action = caller_action(result.take(), self.resolve(waited), &self.key);
+        let mut failure = None;
+        match action {
+            CallerAction::Return(value, source) => {
+                return Ok(engine.fetched(CachedValue::uncached(value), source));
+            }
+            CallerAction::ResumePanic(panic) => resume_unwind(panic),
+            CallerAction::Fail(failure) => return Err(failure),
+            CallerAction::StopWaiting => {}
+            CallerAction::FallBackOrFail(_) | CallerAction::FallBackOrStop => {
+                if let Some(cached) = self.stale_fallback(&previous).await {
+                    return Ok(engine.fetched(cached, Source::Stale));
+                }
+                if let CallerAction::FallBackOrFail(error) = action {
+                    failure = Some(error);
+                }
+            }
+        }
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        match self.stop_waiting::<V, E>(&previous) {
+            WaiterAction::Served(cached, source) => Ok(engine.fetched(cached, source)),
+            WaiterAction::Failed(failure) => Err(failure),
+            WaiterAction::LoadUnshared | WaiterAction::JoinAgain => {
+                unreachable!("a caller that stops waiting has a value or an error")
+            }
+        }
+    }
+
+    /// Whether this call may return before its load ends.
+    fn may_leave<V: Value>(&self, load: &BackgroundLoad<V>) -> bool {
+        let has_stale_value = self.limits.soft.is_some() && load.previous.stale().is_some();
+        let may_time_out = self.engine.driver.is_async()
+            || self.limits.hard.is_some()
+            || load.leader.overdue_at().is_some();
+        has_stale_value || (self.mode.times_out && may_time_out)
+    }
+}
+
+impl<V: Value> BackgroundLoad<V> {
+    /// Starts the load, in the background if asked to and if the executor can. Returns where it
+    /// leaves its result.
+    async fn spawn<E, F>(
+        self,
+        in_background: bool,
+        loader: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+    ) -> Arc<ResultSlot<V, E>>
+    where
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let engine = Arc::clone(&self.engine);
+        // A caller that runs the load itself counts as a waiter for it.
+        let waiter = self.leader.subscribe();
+        let slot = Arc::new(ResultSlot(Mutex::new(None)));
+        let result = Arc::clone(&slot);
+        let load = async move {
+            // The load may have waited for a thread for longer than any caller waits for it.
+            if !in_background || self.leader.is_wanted() {
+                self.run(&result, loader).await;
+            }
+        };
+        let load: BoxFuture<'static, ()> = Box::pin(load.in_current_span());
+        let not_spawned = match in_background {
+            true => engine.driver.spawn(load).err(),
+            false => Some(load),
+        };
+        if let Some(load) = not_spawned {
+            let _waiter = waiter;
+            load.await;
+        }
+        slot
+    }
+
+    /// Runs the loader, publishes its value and completes the flight.
+    async fn run<E, F>(self, slot: &ResultSlot<V, E>, loader: impl FnOnce(LoadContext<V>) -> F)
+    where
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<V, E>>,
+    {
+        match caught(self.load_and_publish(slot, loader)).await {
+            Ok(outcome) => self.leader.complete(|| outcome),
+            Err(panic) => {
+                tracing::error!(
+                    target: "cacheio",
+                    namespace = self.engine.namespace(),
+                    key = &*self.key,
+                    "background load panicked",
+                );
+                slot.put(LoadResult::Panicked(panic));
+                self.on_failed().await;
+            }
+        }
+    }
+
+    async fn load_and_publish<E, F>(
+        &self,
+        slot: &ResultSlot<V, E>,
+        loader: impl FnOnce(LoadContext<V>) -> F,
+    ) -> Outcome
+    where
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<V, E>>,
+    {
+        let engine = &self.engine;
+        // A call that cannot return a timeout waits until its load ends, while others may start a
+        // new one.
+        let overdue_at = self.leader.overdue_at().filter(|_| self.mode.times_out);
+        let started_at = engine.clock.now();
+        // On the heap: each future around it would otherwise hold it twice.
+        let loader = Box::pin(self.loaded(loader));
+        let running = self.leader.scope().run(engine.run_loader(loader));
+        match engine.driver.within(overdue_at, running).await {
+            Some(Ok(loaded)) => {
+                let load_time = engine.clock.now().since(started_at);
+                let policy = engine.policy_of_load(&self.options, load_time, self.mode.dated);
+                let value = loaded.value.into_stored();
+                let publication = Publication {
+                    leader: &self.leader,
+                    key: Key::new(&self.key),
+                    object: Some(Arc::clone(&value) as _),
+                    ttl: loaded.ttl,
+                    may_replace: self.previous.may_exist(),
+                };
+                engine.publish(&[publication], &self.options, policy).await;
+                slot.put(LoadResult::Value(Arc::clone(&value)));
+                Outcome::Value(value)
+            }
+            Some(Err(error)) => {
+                self.on_failed().await;
+                let (failure, outcome) = self.mode.failure(error);
+                slot.put(LoadResult::Failed(failure));
+                outcome
+            }
+            None => {
+                self.on_failed().await;
+                let count = || engine.counters.add(Count::LoadTimeout);
+                if self.leader.time_out(count) {
+                    engine.warn_load_timed_out(&Key::new(&self.key));
+                }
+                Outcome::TimedOut
+            }
+        }
+    }
+
+    /// Runs the loader with its context.
+    async fn loaded<E, F>(&self, loader: impl FnOnce(LoadContext<V>) -> F) -> Result<Loaded<V>, E>
+    where
+        F: Future<Output = Result<V, E>>,
+    {
+        let directives = LoadDirectives::default();
+        let value = loader(load_context(&self.previous, &directives)).await?;
+        let mut ttl = directives.ttl();
+        if directives.is_unmodified() {
+            let now = self.engine.clock.now();
+            let previous = self.previous.value();
+            let meta = previous.and_then(|cached| cached.meta.as_ref());
+            // A previous value that was invalidated meanwhile is not stored again.
+            if meta.is_some_and(|meta| !meta.is_retained(now)) {
+                ttl = Some(Ttl::After(Duration::ZERO));
+            }
+        }
+        Ok(Loaded { value, ttl })
+    }
+
+    async fn on_failed(&self) {
+        let key = Key::new(&self.key);
+        self.engine
+            .on_one_load_failed(&key, &self.previous, &self.options)
+            .await;
+    }
+}
+
+fn load_context<V: Value>(previous: &Previous<V>, directives: &LoadDirectives) -> LoadContext<V> {
+    let previous = previous.value();
+    let previous = previous.map(|cached| V::shared(Arc::clone(&cached.value)));
+    LoadContext::new(previous, directives.clone())
+}
+
+/// Returns the output of a future, or its panic.
+async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        // The future is not polled again after a panic.
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await
+}

@@ -1,0 +1,268 @@
+//! Before a loader runs: a caller finds a value, joins the flight of another caller, or leads one.
+
+use std::sync::Arc;
+
+use super::mode::{Failure, Previous};
+use super::wait::WaiterAction;
+use super::{Engine, LoadCall};
+use crate::engine::lookup::{CachedValue, LookupDecision};
+use crate::entry::tags::Stamps;
+use crate::error::reentrant;
+use crate::flight::deadlock::LoadScope;
+use crate::flight::{Join, Leader, Outcome};
+use crate::key::Key;
+use crate::stats::Count;
+use crate::{Fetched, Options, Source, Value};
+
+/// What a loading call has to do about its key.
+pub(super) enum JoinOutcome<V: Value, E> {
+    Served(Fetched<V>),
+    Failed(Failure<E>),
+    /// It runs its loader for itself only.
+    LoadUnshared(Previous<V>),
+    /// It runs its loader for all callers.
+    Lead(Leader, Previous<V>),
+}
+
+/// A key whose flight a caller has just opened.
+pub(super) struct LedKey<'a, V: Value> {
+    pub(super) key: Key<'a>,
+    pub(super) leader: Leader,
+    pub(super) previous: Previous<V>,
+}
+
+/// What a caller does after it opened a flight.
+pub(super) enum LeaderAction<'a, V: Value> {
+    Load(LedKey<'a, V>),
+    /// The store has a value after all. The flight is completed.
+    Serve(CachedValue<V>, Source),
+}
+
+impl<'a> LoadCall<'a> {
+    /// Reads the key, then joins its flight until the call has a value or leads the load.
+    pub(super) async fn join_or_lead<V: Value, E: Send + Sync + 'static>(
+        &self,
+        scope: fn() -> Arc<LoadScope>,
+    ) -> JoinOutcome<V, E> {
+        let engine = self.engine;
+        if self.options.force_refresh {
+            let leader = engine.take_over(&self.key, self.options, &scope()).await;
+            return JoinOutcome::Lead(leader, Previous::Ignored);
+        }
+        let mut seen = None;
+        let mut previous = Previous::Nothing;
+        if self.is_absent {
+            engine.count_lookup(false);
+        } else {
+            seen = Some(engine.seen_before_read(&self.key, self.options));
+            let lookup = engine.look_up::<V>(&self.key, self.options).await;
+            engine.count_lookup(lookup.is_live());
+            match engine.decide(&self.key, lookup, self.options).await {
+                LookupDecision::Serve(cached) => {
+                    return JoinOutcome::Served(engine.fetched(cached, Source::Hit));
+                }
+                LookupDecision::ServeStale(cached) => {
+                    return JoinOutcome::Served(engine.fetched(cached, Source::Stale));
+                }
+                LookupDecision::Refresh(cached) => {
+                    let due = vec![(self.key, cached.clone(), seen.take())];
+                    let mut leaders = engine.begin_refreshes(due, self.options, scope).await;
+                    return match leaders.pop().flatten() {
+                        Some(leader) => JoinOutcome::Lead(leader, Previous::Live(cached)),
+                        None => JoinOutcome::Served(engine.fetched(cached, Source::Hit)),
+                    };
+                }
+                LookupDecision::Load(found) => previous = found,
+            }
+        }
+        loop {
+            let waiter = match engine.join(&self.key, seen.take(), self.options, scope) {
+                Join::Cycle => {
+                    return JoinOutcome::Failed(Failure::Reentrant(reentrant(self.key.text())));
+                }
+                Join::Lead(leader) => {
+                    let led = LedKey {
+                        key: self.key,
+                        leader,
+                        previous,
+                    };
+                    return match engine.confirm_leaders(vec![led], self.options).await.pop() {
+                        Some(LeaderAction::Load(led)) => {
+                            JoinOutcome::Lead(led.leader, led.previous)
+                        }
+                        Some(LeaderAction::Serve(cached, source)) => {
+                            JoinOutcome::Served(engine.fetched(cached, source))
+                        }
+                        None => unreachable!("each leader is answered"),
+                    };
+                }
+                Join::Wait(waiter) => waiter,
+            };
+            engine.counters.add(Count::Wait);
+            match self.wait(&waiter, &previous).await {
+                WaiterAction::Served(cached, source) => {
+                    return JoinOutcome::Served(engine.fetched(cached, source));
+                }
+                WaiterAction::Failed(failure) => return JoinOutcome::Failed(failure),
+                WaiterAction::LoadUnshared => return JoinOutcome::LoadUnshared(previous),
+                WaiterAction::JoinAgain => {}
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Records the state that a read is compared with. It is taken before the read, because a
+    /// loader may return what the read finds.
+    pub(super) fn seen_before_read(&self, key: &Key<'_>, options: &Options) -> (u64, Stamps) {
+        (self.flights().epoch(key), self.stamp(options))
+    }
+
+    /// Joins the flight of a key, or opens one.
+    pub(super) fn join(
+        &self,
+        key: &Key<'_>,
+        seen: Option<(u64, Stamps)>,
+        options: &Options,
+        scope: impl FnOnce() -> Arc<LoadScope>,
+    ) -> Join {
+        let (epoch, stamps) = match seen {
+            Some((epoch, stamps)) => (Some(epoch), stamps),
+            None => (None, self.stamp(options)),
+        };
+        let schedule = self.schedule(options);
+        self.flights().join(key, epoch, stamps, schedule, scope)
+    }
+
+    /// Does what a caller must do between opening flights and loading: it reports loads that it
+    /// superseded, and reads again what another flight or a write may have changed since its read.
+    pub(super) async fn confirm_leaders<'a, V: Value>(
+        &self,
+        led: Vec<LedKey<'a, V>>,
+        options: &Options,
+    ) -> Vec<LeaderAction<'a, V>> {
+        let superseding = keys_of(&led, Leader::supersedes);
+        for key in &superseding {
+            self.on_load_timed_out(key);
+        }
+        let mut fallbacks = self
+            .stale_fallbacks::<V>(&superseding, options)
+            .await
+            .into_iter();
+        let fallbacks: Vec<_> = led
+            .iter()
+            .map(|led| match led.leader.supersedes() {
+                true => fallbacks.next().flatten(),
+                false => None,
+            })
+            .collect();
+        let rereads: Vec<_> = led
+            .iter()
+            .zip(&fallbacks)
+            .filter(|(led, fallback)| fallback.is_none() && led.leader.must_reread())
+            .map(|(led, _)| led.key)
+            .collect();
+        let lookups = self.look_up_many::<V>(&rereads, options).await;
+        let decisions = self.decide_many(&rereads, lookups, options).await;
+        let mut decisions = decisions.into_iter();
+        let mut actions = Vec::with_capacity(led.len());
+        for (mut led, fallback) in led.into_iter().zip(fallbacks) {
+            if let Some(cached) = fallback {
+                self.count_stale_hit(&cached);
+                led.leader.complete(|| Outcome::FailedUnshared);
+                actions.push(LeaderAction::Serve(cached, Source::Stale));
+                continue;
+            }
+            let decision = match led.leader.must_reread() {
+                true => decisions.next(),
+                false => None,
+            };
+            actions.push(match decision {
+                Some(LookupDecision::Serve(cached) | LookupDecision::Refresh(cached)) => {
+                    led.leader
+                        .complete(|| Outcome::Value(Arc::clone(&cached.value) as _));
+                    LeaderAction::Serve(cached, Source::Hit)
+                }
+                // Each waiter looks for a value that its own options accept.
+                Some(LookupDecision::ServeStale(cached)) => {
+                    led.leader.complete(|| Outcome::FailedUnshared);
+                    LeaderAction::Serve(cached, Source::Stale)
+                }
+                Some(LookupDecision::Load(previous)) => {
+                    led.previous = previous;
+                    LeaderAction::Load(led)
+                }
+                None => LeaderAction::Load(led),
+            });
+        }
+        actions
+    }
+
+    /// Opens flights for live values that are due, unless another caller does, or a refresh failed
+    /// recently. Each value comes with what was seen before it was read.
+    pub(super) async fn begin_refreshes<V: Value>(
+        &self,
+        due: Vec<(Key<'_>, CachedValue<V>, Option<(u64, Stamps)>)>,
+        options: &Options,
+        scope: impl Fn() -> Arc<LoadScope>,
+    ) -> Vec<Option<Leader>> {
+        let mut leaders = Vec::with_capacity(due.len());
+        let mut cached = Vec::with_capacity(due.len());
+        for (key, value, seen) in due {
+            let leader = match self.join(&key, seen, options, &scope) {
+                Join::Lead(leader) if leader.supersedes() => {
+                    self.on_load_timed_out(&key);
+                    self.on_refresh_failed(&key, &value, options).await;
+                    None
+                }
+                // If the store has changed since the read, the value may just have been loaded.
+                Join::Lead(leader) if !leader.must_reread() => Some(leader),
+                Join::Lead(_) | Join::Wait(_) | Join::Cycle => None,
+            };
+            leaders.push(leader);
+            cached.push((key, value));
+        }
+        let led: Vec<_> = cached
+            .iter()
+            .zip(&leaders)
+            .filter(|(_, leader)| leader.is_some())
+            .map(|((key, value), _)| (*key, value))
+            .collect();
+        let mut throttled = self.are_throttled(&led).await.into_iter();
+        for leader in &mut leaders {
+            if leader.is_some() {
+                match throttled.next() {
+                    Some(false) => self.counters.add(Count::Refresh),
+                    _ => *leader = None,
+                }
+            }
+        }
+        leaders
+    }
+
+    /// Leads the flight of a key, whatever other flight is in progress.
+    pub(in crate::engine) async fn take_over(
+        &self,
+        key: &Key<'_>,
+        options: &Options,
+        scope: &Arc<LoadScope>,
+    ) -> Leader {
+        loop {
+            let schedule = self.schedule(options);
+            match self
+                .flights()
+                .lead(key, self.stamp(options), schedule, scope)
+            {
+                Ok(leader) => return leader,
+                Err(publishing) => self.wait(publishing).await,
+            }
+        }
+    }
+}
+
+fn keys_of<'a, V: Value>(led: &[LedKey<'a, V>], is_wanted: fn(&Leader) -> bool) -> Vec<Key<'a>> {
+    led.iter()
+        .filter(|led| is_wanted(&led.leader))
+        .map(|led| led.key)
+        .collect()
+}

@@ -1,0 +1,128 @@
+//! Storing loaded values, unless a write came between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use crate::config::ttl::Lifetime;
+use crate::engine::in_operation;
+use crate::engine::write::EntryPolicy;
+use crate::flight::Leader;
+use crate::key::Key;
+use crate::{Entry, Object, Operation, Options, Result, Ttl};
+
+/// A loaded value on its way to the store.
+pub(super) struct Publication<'a> {
+    pub(super) leader: &'a Leader,
+    pub(super) key: Key<'a>,
+    /// The value; `None` if the loader had none for this key.
+    pub(super) object: Option<Arc<dyn Object>>,
+    /// The TTL that the loader asked for.
+    pub(super) ttl: Option<Ttl>,
+    /// Whether the store may hold an entry that has to go even if the value is not stored.
+    pub(super) may_replace: bool,
+}
+
+/// Entries that are stored for the same time.
+type Group<'a> = (Option<Duration>, Vec<(Key<'a>, Entry)>);
+
+impl Engine {
+    /// Stores what one load returned, in one round trip per TTL. A failure is counted and logged.
+    pub(super) async fn publish(
+        &self,
+        publications: &[Publication<'_>],
+        options: &Options,
+        policy: EntryPolicy,
+    ) {
+        let Some(first) = publications.first() else {
+            return;
+        };
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        let mut removed = Vec::new();
+        let mut lifetimes = Vec::new();
+        for publication in publications {
+            let Publication { leader, key, .. } = *publication;
+            // The value is encoded before writes have to wait for the publication.
+            match self.prepare_loaded(publication, options, policy, &mut lifetimes) {
+                Ok(Some((entry, ttl))) if leader.begin_publishing() => {
+                    match groups.iter_mut().find(|(other, _)| *other == ttl) {
+                        Some((_, entries)) => entries.push((key, entry)),
+                        None => groups.push((ttl, vec![(key, entry)])),
+                    }
+                }
+                Ok(None) if publication.may_replace && leader.begin_publishing() => {
+                    removed.push(key);
+                }
+                Ok(_) => {}
+                Err(error) => self.on_store_error(&in_operation(error, Operation::Set, &key)),
+            }
+        }
+        let store = async {
+            for (ttl, entries) in groups {
+                self.store_group(entries, ttl).await;
+            }
+            self.remove(&removed).await;
+        };
+        first.leader.scope().run(store).await;
+    }
+
+    fn prepare_loaded(
+        &self,
+        publication: &Publication<'_>,
+        options: &Options,
+        policy: EntryPolicy,
+        lifetimes: &mut Vec<(Ttl, Lifetime)>,
+    ) -> Result<Option<(Entry, Option<Duration>)>> {
+        let Some(object) = &publication.object else {
+            return Ok(None);
+        };
+        let ttl = self.ttl_of_load(&**object, publication.ttl, options);
+        // Jitter is drawn once for all values of a load that have the same TTL.
+        let lifetime = match lifetimes.iter().find(|(other, _)| *other == ttl) {
+            Some((_, lifetime)) => *lifetime,
+            None => {
+                let lifetime = self.lifetime(ttl, options)?;
+                lifetimes.push((ttl, lifetime));
+                lifetime
+            }
+        };
+        let Lifetime::Live(ttl) = lifetime else {
+            return Ok(None);
+        };
+        self.check_tags(&options.tags)?;
+        let stamps = publication.leader.stamps();
+        self.prepare(Arc::clone(object), ttl, stamps, policy)
+            .map(Some)
+    }
+
+    async fn store_group(&self, mut entries: Vec<(Key<'_>, Entry)>, ttl: Option<Duration>) {
+        let stored = if entries.len() == 1 {
+            let (key, entry) = entries.remove(0);
+            let stored = self.driver.set(&key, entry, ttl).await;
+            stored.map_err(|error| in_operation(error, Operation::Set, &key))
+        } else {
+            let stored = self.driver.set_many(entries, ttl).await;
+            stored.map_err(|error| error.during(Operation::SetMany))
+        };
+        if let Err(error) = stored {
+            self.on_store_error(&error);
+        }
+    }
+
+    async fn remove(&self, keys: &[Key<'_>]) {
+        let removed = match keys {
+            [] => return,
+            [key] => {
+                let removed = self.driver.delete(key).await.map(drop);
+                removed.map_err(|error| in_operation(error, Operation::Set, key))
+            }
+            _ => {
+                let removed = self.driver.delete_many(keys).await.map(drop);
+                removed.map_err(|error| error.during(Operation::SetMany))
+            }
+        };
+        if let Err(error) = removed {
+            self.on_store_error(&error);
+        }
+    }
+}

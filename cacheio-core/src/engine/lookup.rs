@@ -1,0 +1,519 @@
+//! Reading entries: decoding what the store returns, and deciding what a caller gets.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::load::Previous;
+use super::{Engine, in_operation};
+use crate::config::ttl::random_fraction;
+use crate::entry::expiry::{Expiry, Freshness};
+use crate::entry::wire::{self, Body};
+use crate::key::{Key, KeyBuffer, MissedKey};
+use crate::stats::Count;
+use crate::value::downcast;
+use crate::{
+    CacheKey, Entry, Error, ErrorKind, FastLookup, Fetched, Form, Json, Meta, Object, Operation,
+    Options, Payload, RefreshAhead, Result, Source, Value,
+};
+
+/// A value with what is known about its entry.
+pub(crate) struct CachedValue<V: Value> {
+    pub(super) value: Arc<V::Stored>,
+    pub(super) expiry: Option<Expiry>,
+    /// Present in memory only.
+    pub(super) meta: Option<Arc<Meta>>,
+}
+
+impl<V: Value> CachedValue<V> {
+    /// Creates one for a value that is in no store.
+    pub(super) fn uncached(value: Arc<V::Stored>) -> Self {
+        Self {
+            value,
+            expiry: None,
+            meta: None,
+        }
+    }
+}
+
+impl<V: Value> Clone for CachedValue<V> {
+    fn clone(&self) -> Self {
+        Self {
+            value: Arc::clone(&self.value),
+            expiry: self.expiry,
+            meta: self.meta.clone(),
+        }
+    }
+}
+
+/// The result of reading a key.
+pub(super) enum Lookup<V: Value> {
+    Live(CachedValue<V>),
+    Stale(CachedValue<V>),
+    Absent,
+}
+
+impl<V: Value> Lookup<V> {
+    pub(super) fn live(self) -> Option<CachedValue<V>> {
+        match self {
+            Self::Live(value) => Some(value),
+            Self::Stale(_) | Self::Absent => None,
+        }
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self, Self::Live(_))
+    }
+}
+
+/// What a loading call does after a read.
+pub(super) enum LookupDecision<V: Value> {
+    /// It returns the live value.
+    Serve(CachedValue<V>),
+    /// It returns the live value, and one caller refreshes it.
+    Refresh(CachedValue<V>),
+    /// It returns the stale value, because a load failed recently.
+    ServeStale(CachedValue<V>),
+    /// It loads.
+    Load(Previous<V>),
+}
+
+/// The result of a look-up in memory in one step.
+pub(super) enum Probe<T> {
+    /// A live value without metadata that has to be checked.
+    Hit(T),
+    /// The entry has to be read and checked.
+    Inspect,
+    Absent,
+}
+
+impl Engine {
+    /// Looks a key up in memory, without I/O. Returns `None` for an absent key.
+    ///
+    /// # Errors
+    ///
+    /// Returns the key when its entry has to be [read](Engine::get).
+    #[inline]
+    pub fn probe<V: Value>(
+        &self,
+        key: &impl CacheKey,
+    ) -> std::result::Result<Option<Arc<V::Stored>>, MissedKey> {
+        let mut buffer = KeyBuffer::new();
+        match self.look_up_fast::<V>(&self.key(&mut buffer, key)) {
+            Probe::Hit(value) => Ok(Some(value)),
+            Probe::Inspect => Err(buffer.into_missed(key, false)),
+            Probe::Absent => {
+                self.counters.add(Count::Miss);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Returns a hit in memory that needs no look at its metadata.
+    ///
+    /// # Errors
+    ///
+    /// Returns the key when the call has to [load](Engine::load).
+    #[inline]
+    pub fn probe_hit<V: Value>(
+        &self,
+        key: &impl CacheKey,
+    ) -> std::result::Result<Arc<V::Stored>, MissedKey> {
+        let mut buffer = KeyBuffer::new();
+        let is_absent = match self.look_up_fast::<V>(&self.key(&mut buffer, key)) {
+            Probe::Hit(value) => return Ok(value),
+            Probe::Inspect => false,
+            Probe::Absent => true,
+        };
+        Err(buffer.into_missed(key, is_absent))
+    }
+
+    /// Composes a key for a load without a look-up before it.
+    pub fn missed(&self, key: &impl CacheKey) -> MissedKey {
+        let mut buffer = KeyBuffer::new();
+        self.key(&mut buffer, key);
+        buffer.into_missed(key, false)
+    }
+
+    /// Looks a key up in memory for a loading call: the value is live and not due for a refresh.
+    ///
+    /// # Errors
+    ///
+    /// Returns the key when the call has to [load](Engine::load).
+    #[inline]
+    pub fn probe_to_load<V: Value>(
+        &self,
+        key: &impl CacheKey,
+        options: &Options,
+    ) -> std::result::Result<Arc<V::Stored>, MissedKey> {
+        let mut buffer = KeyBuffer::new();
+        let composed = self.key(&mut buffer, key);
+        if options.force_refresh {
+            return Err(buffer.into_missed(key, false));
+        }
+        let is_absent = match self.look_up_fast::<V>(&composed) {
+            Probe::Hit(value) => return Ok(value),
+            Probe::Inspect => match self.inspect::<V>(&composed, options) {
+                Some(cached) => return Ok(cached.value),
+                None => false,
+            },
+            Probe::Absent => true,
+        };
+        Err(buffer.into_missed(key, is_absent))
+    }
+
+    /// Does the same, and returns the source and the age of the value.
+    ///
+    /// # Errors
+    ///
+    /// Returns the key when the call has to [load](Engine::fetch).
+    #[inline]
+    pub fn probe_to_fetch<V: Value>(
+        &self,
+        key: &impl CacheKey,
+        options: &Options,
+    ) -> std::result::Result<Fetched<V>, MissedKey> {
+        let mut buffer = KeyBuffer::new();
+        let composed = self.key(&mut buffer, key);
+        if !options.force_refresh
+            && let Some(cached) = self.inspect::<V>(&composed, options)
+        {
+            return Ok(self.fetched(cached, Source::Hit));
+        }
+        Err(buffer.into_missed(key, false))
+    }
+
+    #[inline]
+    pub(super) fn look_up_fast<V: Value>(&self, key: &Key<'_>) -> Probe<Arc<V::Stored>> {
+        let Some(store) = self.driver.immediate() else {
+            return Probe::Inspect;
+        };
+        match store.get_fast(key) {
+            FastLookup::Hit(object) => match downcast(object) {
+                Some(value) => {
+                    self.counters.add(Count::Hit);
+                    Probe::Hit(value)
+                }
+                None => Probe::Inspect,
+            },
+            FastLookup::Inspect => Probe::Inspect,
+            FastLookup::Absent => Probe::Absent,
+        }
+    }
+
+    /// Returns a value from memory that is live and not due for a refresh, after looking at its
+    /// metadata.
+    fn inspect<V: Value>(&self, key: &Key<'_>, options: &Options) -> Option<CachedValue<V>> {
+        let entry = self.driver.immediate()?.get(key).ok()??;
+        let cached = self.decode_entry::<V>(Some(entry), Duration::ZERO);
+        let cached = cached.ok()?.live()?;
+        if self.is_due(&cached, options) {
+            return None;
+        }
+        self.record_read_in_memory(&cached);
+        self.counters.add(Count::Hit);
+        Some(cached)
+    }
+
+    /// Returns the value of an entry if it is live.
+    pub(super) async fn live_value<V: Value>(
+        &self,
+        key: &Key<'_>,
+        entry: Option<Entry>,
+    ) -> Result<Option<Arc<V::Stored>>> {
+        let lookup = self.decode_entry::<V>(entry, Duration::ZERO)?;
+        let Some(cached) = lookup.live() else {
+            return Ok(None);
+        };
+        self.record_read(key, &cached).await;
+        Ok(Some(cached.value))
+    }
+
+    /// Decodes an entry as the type asked for. An expired entry is not decoded.
+    pub(super) fn decode_entry<V: Value>(
+        &self,
+        entry: Option<Entry>,
+        stale_for: Duration,
+    ) -> Result<Lookup<V>> {
+        let Some(Entry { payload, meta }) = entry else {
+            return Ok(Lookup::Absent);
+        };
+        match payload {
+            Payload::Object(object) => {
+                let expiry = meta.as_ref().and_then(|meta| meta.expiry);
+                self.classify(expiry, meta, stale_for, || self.object_as::<V>(&object))
+            }
+            Payload::Bytes(bytes) => {
+                let (body, expiry) = wire::open(&bytes)?;
+                self.classify(expiry, meta, stale_for, || self.decode::<V>(body))
+            }
+        }
+    }
+
+    fn classify<V: Value>(
+        &self,
+        expiry: Option<Expiry>,
+        meta: Option<Arc<Meta>>,
+        stale_for: Duration,
+        decode: impl FnOnce() -> Result<Arc<V::Stored>>,
+    ) -> Result<Lookup<V>> {
+        let freshness = expiry.map_or(Freshness::Live, |expiry| {
+            if !expiry.is_age_only() {
+                self.note_headers_in_use();
+            }
+            expiry.freshness(self.clock.now(), stale_for)
+        });
+        let lookup = match freshness {
+            Freshness::Live => Lookup::Live,
+            Freshness::Stale => Lookup::Stale,
+            Freshness::Expired => return Ok(Lookup::Absent),
+        };
+        let value = decode()?;
+        Ok(lookup(CachedValue {
+            value,
+            expiry,
+            meta,
+        }))
+    }
+
+    fn decode<V: Value>(&self, body: Body<'_>) -> Result<Arc<V::Stored>> {
+        match body {
+            Body::Integer(digits) => V::decode(digits, &Json),
+            Body::Encoded(encoded) => V::decode(encoded, &*self.settings.codec),
+        }
+    }
+
+    /// Returns an object as the type asked for, through the codec if it has another type.
+    pub(super) fn object_as<V: Value>(&self, object: &Arc<dyn Object>) -> Result<Arc<V::Stored>> {
+        if let Some(value) = downcast(Arc::clone(object)) {
+            return Ok(value);
+        }
+        let codec = &*self.settings.codec;
+        // As on a server, where integers are digits under every codec.
+        if let Some(digits) = object.digits() {
+            return V::decode(digits.as_bytes(), &Json);
+        }
+        let bytes = object.encode(codec).map_err(|error| {
+            Error::new(
+                ErrorKind::Decode,
+                format!(
+                    "the entry is a `{}`, which cannot be read as `{}`; set and get_or_set \
+                     replace it",
+                    Object::type_name(&**object),
+                    std::any::type_name::<V>()
+                ),
+            )
+            .with_source(error)
+        })?;
+        V::decode(&bytes, codec)
+    }
+
+    /// Reads a key for a loading call. A failure is counted, logged and treated as a miss.
+    pub(super) async fn look_up<V: Value>(&self, key: &Key<'_>, options: &Options) -> Lookup<V> {
+        let read = self.driver.get(key).await;
+        self.lookup_of(key, read, options)
+    }
+
+    /// Reads several keys in one round trip.
+    pub(super) async fn look_up_many<V: Value>(
+        &self,
+        keys: &[Key<'_>],
+        options: &Options,
+    ) -> Vec<Lookup<V>> {
+        match keys {
+            [] => Vec::new(),
+            [key] => vec![self.look_up(key, options).await],
+            _ => match self.driver.get_many(keys).await {
+                Ok(entries) => entries
+                    .into_iter()
+                    .zip(keys)
+                    .map(|(entry, key)| self.lookup_of(key, Ok(entry), options))
+                    .collect(),
+                Err(error) => {
+                    self.on_store_error(&error.during(Operation::GetMany));
+                    keys.iter().map(|_| Lookup::Absent).collect()
+                }
+            },
+        }
+    }
+
+    fn lookup_of<V: Value>(
+        &self,
+        key: &Key<'_>,
+        read: Result<Option<Entry>>,
+        options: &Options,
+    ) -> Lookup<V> {
+        let stale_for = self.stale_for(options);
+        match read.and_then(|entry| self.decode_entry::<V>(entry, stale_for)) {
+            Ok(lookup) => lookup,
+            Err(error) => {
+                self.on_store_error(&in_operation(error, Operation::Get, key));
+                Lookup::Absent
+            }
+        }
+    }
+
+    /// Decides what a loading call does after reading `key`.
+    pub(super) async fn decide<V: Value>(
+        &self,
+        key: &Key<'_>,
+        lookup: Lookup<V>,
+        options: &Options,
+    ) -> LookupDecision<V> {
+        match lookup {
+            Lookup::Live(cached) => self.decide_live(key, cached, options).await,
+            Lookup::Stale(cached) => {
+                let is_throttled = self.are_throttled(&[(*key, &cached)]).await;
+                self.decide_stale(cached, is_throttled == [true])
+            }
+            Lookup::Absent => LookupDecision::Load(Previous::Nothing),
+        }
+    }
+
+    /// Decides for several keys, with one read of what failed recently.
+    pub(super) async fn decide_many<V: Value>(
+        &self,
+        keys: &[Key<'_>],
+        lookups: Vec<Lookup<V>>,
+        options: &Options,
+    ) -> Vec<LookupDecision<V>> {
+        let stale: Vec<_> = keys
+            .iter()
+            .zip(&lookups)
+            .filter_map(|(key, lookup)| match lookup {
+                Lookup::Stale(cached) => Some((*key, cached)),
+                Lookup::Live(_) | Lookup::Absent => None,
+            })
+            .collect();
+        let mut throttled = self.are_throttled(&stale).await.into_iter();
+        let mut decisions = Vec::with_capacity(keys.len());
+        for (key, lookup) in keys.iter().zip(lookups) {
+            decisions.push(match lookup {
+                Lookup::Live(cached) => self.decide_live(key, cached, options).await,
+                Lookup::Stale(cached) => {
+                    self.decide_stale(cached, throttled.next().unwrap_or_default())
+                }
+                Lookup::Absent => LookupDecision::Load(Previous::Nothing),
+            });
+        }
+        decisions
+    }
+
+    async fn decide_live<V: Value>(
+        &self,
+        key: &Key<'_>,
+        cached: CachedValue<V>,
+        options: &Options,
+    ) -> LookupDecision<V> {
+        self.record_read(key, &cached).await;
+        match self.is_due(&cached, options) {
+            true => LookupDecision::Refresh(cached),
+            false => LookupDecision::Serve(cached),
+        }
+    }
+
+    fn decide_stale<V: Value>(
+        &self,
+        cached: CachedValue<V>,
+        is_throttled: bool,
+    ) -> LookupDecision<V> {
+        if is_throttled {
+            self.count_stale_hit(&cached);
+            return LookupDecision::ServeStale(cached);
+        }
+        LookupDecision::Load(Previous::Stale(cached))
+    }
+
+    /// Whether a loading call that finds this live value refreshes it.
+    fn is_due<V: Value>(&self, cached: &CachedValue<V>, options: &Options) -> bool {
+        let (Some(expiry), ahead) = (&cached.expiry, self.refresh_ahead(options)) else {
+            return false;
+        };
+        if ahead == RefreshAhead::Never {
+            return false;
+        }
+        let now = self.clock.now();
+        let is_throttled = cached
+            .meta
+            .as_ref()
+            .is_some_and(|meta| !meta.may_retry(now));
+        !is_throttled && expiry.is_due(now, ahead, random_fraction)
+    }
+
+    pub(super) fn refresh_ahead(&self, options: &Options) -> RefreshAhead {
+        let ahead = self.policy(options, |policies| policies.refresh_ahead);
+        // The options of a call are not checked before they are used.
+        let ahead = ahead.filter(|ahead| ahead.is_valid());
+        ahead.unwrap_or(RefreshAhead::Never)
+    }
+
+    /// Returns a value with its source and age.
+    pub(super) fn fetched<V: Value>(&self, cached: CachedValue<V>, source: Source) -> Fetched<V> {
+        if matches!(source, Source::Loaded | Source::Waited) {
+            return Fetched::new(V::from_stored(cached.value), source, Some(Duration::ZERO));
+        }
+        let now = self.clock.now();
+        let is_live = cached.expiry.is_none_or(|expiry| now < expiry.expires_at);
+        let source = match source {
+            // Another caller has stored a value meanwhile.
+            Source::Stale if is_live => Source::Hit,
+            source => source,
+        };
+        let age = cached.expiry.map(|expiry| now.since(expiry.created_at));
+        Fetched::new(V::from_stored(cached.value), source, age)
+    }
+
+    /// Whether there is a live entry.
+    pub(super) async fn is_live(&self, key: &Key<'_>) -> Result<bool> {
+        if !self.reads_headers() {
+            return self.driver.has(key).await;
+        }
+        let entry = self.driver.get(key).await?;
+        Ok(entry.is_some_and(|entry| self.header_freshness(&entry) == Freshness::Live))
+    }
+
+    /// Returns the freshness of an entry on a server, by its header.
+    pub(super) fn header_freshness(&self, entry: &Entry) -> Freshness {
+        header_of(entry).map_or(Freshness::Live, |(expiry, _)| {
+            expiry.freshness(self.clock.now(), Duration::ZERO)
+        })
+    }
+
+    /// Whether entries of a server may outlive their TTL, so that only their headers say which are
+    /// live.
+    pub(super) fn reads_headers(&self) -> bool {
+        self.driver.form() == Form::Bytes && self.headers_in_use.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_headers_in_use(&self) {
+        if !self.headers_in_use.load(Ordering::Relaxed) {
+            self.headers_in_use.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a value that is served although it has expired.
+    pub(super) fn count_stale_hit<V: Value>(&self, cached: &CachedValue<V>) {
+        let now = self.clock.now();
+        if cached.expiry.is_some_and(|expiry| expiry.expires_at <= now) {
+            self.counters.add(Count::StaleHit);
+        }
+    }
+
+    pub(super) fn count_lookup(&self, is_hit: bool) {
+        self.counters.add(match is_hit {
+            true => Count::Hit,
+            false => Count::Miss,
+        });
+    }
+}
+
+/// Returns the header of an entry on a server, and the bytes after it.
+pub(super) fn header_of(entry: &Entry) -> Option<(Expiry, &[u8])> {
+    let Payload::Bytes(bytes) = &entry.payload else {
+        return None;
+    };
+    match wire::open(bytes) {
+        Ok((Body::Encoded(body), Some(expiry))) => Some((expiry, body)),
+        _ => None,
+    }
+}

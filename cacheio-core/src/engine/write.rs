@@ -1,0 +1,202 @@
+//! Preparing entries for the store: TTL, header, metadata, encoding.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use crate::config::policies::check_jitter;
+use crate::config::ttl::{Lifetime, lifetime, random_fraction};
+use crate::entry::expiry::Expiry;
+use crate::entry::tags::Stamps;
+use crate::entry::wire;
+use crate::flight::{WriteGuard, WriteGuards};
+use crate::key::Key;
+use crate::{Entry, Error, ErrorKind, Form, Meta, Object, Options, RefreshAhead, Result, Ttl};
+
+/// An entry, and how long the store keeps it.
+pub(super) type PreparedEntry = (Entry, Option<Duration>);
+
+/// The policies that are recorded with an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EntryPolicy {
+    stale_for: Duration,
+    refresh_ahead: RefreshAhead,
+    load_time: Duration,
+    /// Whether the age is recorded even if no policy needs it.
+    dated: bool,
+    idle: Option<Duration>,
+}
+
+impl EntryPolicy {
+    /// Returns the policies of an entry that a caller writes: only those of the call, so that
+    /// entries written by `set` stay readable for other programs.
+    pub(super) fn of_write(options: &Options) -> Self {
+        let policies = &options.policies;
+        Self {
+            stale_for: policies.stale_for.unwrap_or_default(),
+            refresh_ahead: policies.refresh_ahead.unwrap_or(RefreshAhead::Never),
+            load_time: Duration::ZERO,
+            dated: false,
+            idle: policies.ttl_idle,
+        }
+    }
+}
+
+impl Engine {
+    /// Returns the policies of an entry that was loaded.
+    pub(super) fn policy_of_load(
+        &self,
+        options: &Options,
+        load_time: Duration,
+        dated: bool,
+    ) -> EntryPolicy {
+        EntryPolicy {
+            stale_for: self.stale_for(options),
+            refresh_ahead: self.refresh_ahead(options),
+            load_time,
+            dated,
+            idle: self.policy(options, |policies| policies.ttl_idle),
+        }
+    }
+
+    /// Returns the TTL of a loaded value: that of its loader, of `ttl_none`, or of the call.
+    pub(super) fn ttl_of_load(
+        &self,
+        object: &dyn Object,
+        by_loader: Option<Ttl>,
+        options: &Options,
+    ) -> Ttl {
+        let ttl_none = || {
+            let ttl = self.policy(options, |policies| policies.ttl_none)?;
+            object.is_none().then_some(ttl)
+        };
+        by_loader.or_else(ttl_none).unwrap_or(options.ttl)
+    }
+
+    pub(super) fn lifetime(&self, ttl: Ttl, options: &Options) -> Result<Lifetime> {
+        let jitter = self.policy(options, |policies| policies.jitter);
+        let jitter = check_jitter(jitter.unwrap_or_default())?;
+        let random = if jitter > 0.0 { random_fraction() } else { 0.0 };
+        lifetime(ttl, self.settings.default_ttl, jitter, random)
+    }
+
+    /// Prepares a value that a caller writes; returns `None` for a TTL of zero.
+    pub(super) fn prepare_write(
+        &self,
+        object: Arc<dyn Object>,
+        options: &Options,
+    ) -> Result<Option<PreparedEntry>> {
+        let Lifetime::Live(ttl) = self.lifetime(options.ttl, options)? else {
+            return Ok(None);
+        };
+        self.check_tags(&options.tags)?;
+        let stamps = self.stamp(options);
+        let entry = self.prepare(object, ttl, &stamps, EntryPolicy::of_write(options))?;
+        Ok(Some(entry))
+    }
+
+    /// Prepares a value to be stored for `ttl`.
+    pub(super) fn prepare(
+        &self,
+        object: Arc<dyn Object>,
+        ttl: Option<Duration>,
+        stamps: &Stamps,
+        policy: EntryPolicy,
+    ) -> Result<PreparedEntry> {
+        let entry = self.entry(object, stamps, ttl, policy)?;
+        let idle = policy.idle.filter(|_| self.driver.form() == Form::Bytes);
+        Ok((entry, retention(ttl, policy.stale_for, idle)))
+    }
+
+    fn entry(
+        &self,
+        object: Arc<dyn Object>,
+        stamps: &Stamps,
+        ttl: Option<Duration>,
+        policy: EntryPolicy,
+    ) -> Result<Entry> {
+        let codec = &*self.settings.codec;
+        let expiry = self.expiry(ttl, policy);
+        if self.driver.form() == Form::Bytes {
+            return Ok(Entry::bytes(match (expiry, object.digits()) {
+                (Some(expiry), _) => wire::seal_with(expiry, &object.encode(codec)?),
+                (None, Some(digits)) => digits.into_bytes(),
+                (None, None) => wire::seal(object.encode(codec)?),
+            }));
+        }
+        let mut entry = Entry::object(object);
+        if !stamps.is_empty() || expiry.is_some() {
+            let meta = Meta::new(stamps.clone(), expiry, policy.refresh_ahead);
+            entry.meta = Some(Arc::new(meta));
+        }
+        Ok(entry)
+    }
+
+    /// Returns the moments of an entry that is created now, if a policy needs them.
+    fn expiry(&self, ttl: Option<Duration>, policy: EntryPolicy) -> Option<Expiry> {
+        let outlives_ttl = !policy.stale_for.is_zero();
+        let is_refreshed = policy.refresh_ahead != RefreshAhead::Never;
+        let decides_liveness =
+            policy.idle.is_some() || (ttl.is_some() && (outlives_ttl || is_refreshed));
+        if decides_liveness {
+            self.note_headers_in_use();
+        } else if !policy.dated {
+            return None;
+        }
+        // The store alone decides how long it keeps an entry that only records its age.
+        let ttl = ttl.filter(|_| decides_liveness);
+        Some(Expiry {
+            idle: policy.idle,
+            ..Expiry::new(self.clock.now(), policy.load_time, ttl, policy.stale_for)
+        })
+    }
+
+    pub(super) fn check_tags(&self, tags: &[Cow<'static, str>]) -> Result<()> {
+        if tags.is_empty() || self.driver.form() == Form::Objects {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "tags need a cache in memory",
+        ))
+    }
+
+    /// Registers a write, and waits until it may go to the store.
+    pub(super) async fn begin_write<'a>(&'a self, key: Key<'a>) -> WriteGuard<'a> {
+        let mut write = self.flights().write(key);
+        if let Some(publishing) = write.take_publishing() {
+            self.wait(publishing).await;
+        }
+        write
+    }
+
+    pub(super) async fn begin_writes<'a>(&'a self, keys: &[Key<'a>]) -> WriteGuards<'a> {
+        let mut writes = WriteGuards(keys.iter().map(|key| self.flights().write(*key)).collect());
+        for write in &mut writes.0 {
+            if let Some(publishing) = write.take_publishing() {
+                self.wait(publishing).await;
+            }
+        }
+        writes
+    }
+}
+
+/// Returns how long a store keeps an entry: past its TTL as long as it may be served stale, but
+/// no longer than it may be idle.
+pub(super) fn retention(
+    ttl: Option<Duration>,
+    stale_for: Duration,
+    idle: Option<Duration>,
+) -> Option<Duration> {
+    let whole = ttl.map(|ttl| ttl.saturating_add(stale_for));
+    match idle.map(idle_retention) {
+        Some(idle) => Some(whole.map_or(idle, |whole| whole.min(idle))),
+        None => whole,
+    }
+}
+
+/// Returns how long a server keeps an entry that is not read.
+pub(super) fn idle_retention(idle: Duration) -> Duration {
+    idle.saturating_add(idle / 8).min(Ttl::MAX)
+}
