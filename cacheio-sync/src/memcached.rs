@@ -63,8 +63,8 @@ use crate::{Entry, Form, Key, Result, Store};
 ///
 /// - **Servers**: memcached 1.6 or later, through its meta protocol. Each key belongs to one server
 ///   (see [`MemcachedBuilder::server`]). While a server is down, only operations on its keys fail.
-/// - **Round trips**: one for an operation on one key; one to each server, at the same time, for an
-///   operation on many keys. A batch of more than 32 KiB is sent in parts and takes further ones.
+/// - **Round trips**: one for an operation on one key. An operation on many keys takes one to each
+///   server, all at the same time. A batch of more than 32 KiB is sent in parts and takes more.
 /// - **Time**: an operation ends within the [timeout](MemcachedBuilder::timeout), including
 ///   connecting and retrying. [`clear`](Store::clear) may take longer: its timeout starts again with
 ///   each line of the response. When a server stops responding, the callers that wait for it time

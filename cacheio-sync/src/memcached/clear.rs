@@ -1,8 +1,8 @@
 //! `clear`: deletes the keys of a namespace, on servers that know no namespaces.
 //!
-//! The server lists all its keys, and those that begin with the prefix are deleted. A number of a
-//! generation in each key would make `clear` cheap, but reads would take another round trip to learn
-//! it, and other clients would not find the keys under their own names.
+//! The server lists all its keys, and those that begin with the prefix are deleted. A generation
+//! number in each key would make `clear` cheap, but each read would need a further round trip to
+//! learn this number.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,10 +24,10 @@ const LIST_BY_HASH: &str = "lru_crawler metadump hash";
 /// from one list to another at this time.
 const LIST_BY_LRU: &str = "lru_crawler metadump all";
 
-/// How often a listing that may miss keys is repeated until it contains none.
+/// How often to repeat a listing that may miss keys, at most. It ends when no keys are left.
 const MAX_ROUNDS: usize = 10;
 
-/// For how many timeouts to retry while the server is busy with other listings.
+/// How long to retry while the server is busy with other listings, as a multiple of the timeout.
 const MAX_BUSY_TIMEOUTS: u32 = 10;
 
 impl Cluster {
@@ -89,8 +89,8 @@ fn list_keys(server: &Arc<Server>, prefix: &str) -> Result<(Vec<String>, bool)> 
     }
     Err(Error::new(
         ErrorKind::Unsupported,
-        "the server cannot list its keys, so a namespace cannot be cleared; run memcached 1.4.31 or \
-         later without `-X` and `no_lru_crawler`",
+        "the server cannot list its keys, so a namespace cannot be cleared; start it without `-X` and \
+         `no_lru_crawler`",
     ))
 }
 
@@ -136,7 +136,7 @@ impl Line {
     fn parse(line: &[u8], prefix: &str) -> Self {
         if let Some(rest) = line.strip_prefix(b"key=") {
             let encoded = rest.split(|byte| *byte == b' ').next().unwrap_or_default();
-            // Keys of a cache are UTF-8, so that one which is not belongs to another client.
+            // The keys of a cache are UTF-8, so a key that is not UTF-8 belongs to another client.
             let key = cacheio_core::__private::percent_decode(encoded);
             return match key.filter(|key| key.starts_with(prefix)) {
                 Some(key) => Self::Key(key),

@@ -18,14 +18,15 @@ pub(super) struct Connection {
     sent: bool,
     /// Whether any byte of the current exchange's response was received.
     received: bool,
-    /// Whether every request was followed by its response, and nothing else.
+    /// Whether all responses to the requests so far were read.
     in_sync: bool,
 }
 
 /// Holds the first line of any response, and most responses as a whole.
 const INPUT_SIZE: usize = 16 << 10;
 
-/// By how much the buffer of a long value grows at a time, since the announced bytes may never come.
+/// By how much the buffer of a long value grows at a time, since a malformed response may announce
+/// more than it has.
 const VALUE_STEP: usize = 1 << 20;
 
 impl Connection {

@@ -125,7 +125,7 @@ impl Counter<'_> {
         response.map_err(|failure| self.server.error(failure))
     }
 
-    /// Creates the counter. Returns `None` if it exists by now.
+    /// Creates the counter. Returns `None` if another client created it first.
     fn create(&self, by: i64) -> Result<Option<i64>> {
         let value = by.to_string();
         let response = self.execute(|request| {
@@ -139,7 +139,8 @@ impl Counter<'_> {
         self.swapped(&response, by)
     }
 
-    /// Replaces a counter that has a sign before or after. `left` is its remaining TTL in seconds.
+    /// Replaces a counter that is negative before or after the addition. `left` is its remaining TTL
+    /// in seconds.
     fn replace(&self, sum: i64, cas: u64, left: i64) -> Result<Option<i64>> {
         let (left_at_write, response) = self.write(sum, cas, left)?;
         if let (ReturnCode::Hd, Some(cas)) = (response.code, response.cas)

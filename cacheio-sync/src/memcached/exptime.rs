@@ -30,13 +30,13 @@ pub(super) fn exptime_from_remaining(left: i64) -> u64 {
     }
 }
 
-/// Encodes a number of seconds from `now` on: as it is, or as a Unix time if it is large.
+/// Encodes a time that is `seconds` after `now`: as this number, or as a Unix time if it is large.
 fn encode(seconds: u64, now: u64) -> u64 {
     if seconds <= RELATIVE_MAX {
         return seconds;
     }
     let end = now.saturating_add(seconds).min(MAX_EXPTIME);
-    // Close to the last Unix time, and after it, 30 days from now are the longest that is left.
+    // Close to the last Unix time, and after it, 30 days is the longest TTL that can be encoded.
     if end < now.saturating_add(RELATIVE_MAX) {
         RELATIVE_MAX
     } else {

@@ -16,7 +16,7 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Idle connections with the time since when they are: the most recently used one is last.
+    /// The idle connections, each with the time at which it was last used; the latest is last.
     idle: Vec<(Connection, Instant)>,
     in_use: usize,
     waiters: usize,
@@ -59,7 +59,7 @@ impl Pool {
                 return Ok((permit, None));
             };
             if since.elapsed() > IDLE_MAX {
-                // The other ones have been idle for even longer.
+                // The others have been idle for even longer.
                 let expired = std::mem::take(&mut state.idle);
                 drop(state);
                 drop(expired);
@@ -90,8 +90,8 @@ impl Pool {
 pub(super) struct Permit<'a>(&'a Pool);
 
 impl Permit<'_> {
-    /// Puts a connection into the pool if it is reusable. Closes at most one that was idle for too
-    /// long, so that this stays quick.
+    /// Puts a connection into the pool if it is reusable. Closes the oldest one if it was idle for too
+    /// long.
     pub(super) fn give_back(self, connection: Connection) {
         if !connection.is_reusable() {
             return;

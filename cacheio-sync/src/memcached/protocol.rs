@@ -11,9 +11,9 @@ pub(super) const VALUE_MAX: usize = 1 << 30;
 
 /// The bytes of one or more commands.
 ///
-/// A long request has parts, each of which ends with a no-op. The first two parts are sent at once,
-/// each other part after the responses to the part two before it were read. So a client and a
-/// server whose socket buffers are full never wait for each other to read.
+/// A long request has parts, each of which ends with a no-op. The first two parts are sent at once.
+/// Each further part is sent after the responses to one more part were read, so at most two parts are
+/// under way: client and server never wait for each other with full socket buffers.
 #[derive(Debug, Default)]
 pub(super) struct Request {
     bytes: Vec<u8>,

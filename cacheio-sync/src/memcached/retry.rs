@@ -22,7 +22,7 @@ impl Retry {
     }
 
     /// Returns whether a request that failed on a pooled connection may be sent on a new one: only
-    /// if the pooled connection was dead already, as after a restart of the server.
+    /// if the pooled connection was already dead, for example after a restart of the server.
     pub(super) fn allows_resend(self, failure: &Failure, connection: &Connection) -> bool {
         // `InvalidData` comes from bytes that the server sent, so the connection was not dead.
         let broke =
