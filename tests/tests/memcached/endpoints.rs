@@ -12,8 +12,8 @@ use cacheio_tests::watchdog::guarded;
 
 use super::{entry, eventually, key, text};
 
-/// A server process of this test. The shared ones are found ready by plain TCP, which does not work
-/// here.
+/// A memcached process that is stopped at the end of its test. The processes in `cacheio_tests` wait
+/// for a server over plain TCP, which the servers here do not accept.
 struct ServerProcess {
     child: Child,
     folder: PathBuf,
