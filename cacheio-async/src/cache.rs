@@ -57,7 +57,7 @@ impl AsyncCache {
     /// | URL | feature | parameters of its own |
     /// | --- | --- | --- |
     /// | `memory://` | `memory` | `capacity` (entries) |
-    /// | `memcache://[user:password@]host[:11211],…` | `memcached` | `timeout`, `pool` (connections a server) |
+    /// | `memcache://[user:password@]host[:11211],…` | `memcached` | `timeout`, `connections` (to each server) |
     /// | `memcache:///path/to/socket` | `memcached` | the same |
     /// | `memcache+tls://host[:11211],…` | `memcached-tls` | the same, `ca` (a file) |
     /// | `redis://[[user]:password@]host[:6379][/db]` | `redis` | `timeout`, `connections`, `db`, `protocol` (`resp3`, `resp2`) |

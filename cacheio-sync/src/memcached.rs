@@ -1,59 +1,88 @@
-//! Memcached.
+//! The Memcached store: its public type, and one method for each operation.
+//!
+//! The path of one `get`:
+//!
+//! 1. `Memcached::get` (here) writes the command `mg <key> v` into a `Request` (`protocol.rs`).
+//! 2. `Cluster::execute` (`cluster.rs`) finds the server of the key by rendezvous hashing.
+//! 3. `Server::begin` (`server.rs`) checks the circuit breaker, and takes a permit and an idle
+//!    connection from the pool (`pool.rs`), or opens a connection (`endpoint.rs`, `stream.rs`,
+//!    `tls.rs`). Then it sends the request (`connection.rs`, `timed_stream.rs`).
+//! 4. `Exchange::finish` (`server.rs`) reads the response through `Connection::read_response`
+//!    (`connection.rs`), which `Head::parse` (`protocol.rs`) decodes. If a pooled connection turns
+//!    out to be dead, it sends the request again on a new one (`retry.rs`).
+//! 5. `Exchange::finish` puts the connection back into the pool and reports the outcome to the
+//!    circuit breaker.
+//! 6. `Memcached::get` turns the response into an entry; a `Failure` becomes an error
+//!    (`failure.rs`).
+//!
+//! A write takes the same path, but waits before step 3 until the server has confirmed the writes
+//! that timed out earlier (`unconfirmed.rs`). Operations on many keys are in `batch.rs`, counters in
+//! `counter.rs`, `clear` in `clear.rs`, TTLs in `exptime.rs`, construction in `builder.rs` and
+//! `url.rs`.
 
 mod address;
 mod batch;
 mod builder;
 mod clear;
+mod cluster;
 mod connection;
 mod counter;
-mod doubt;
-mod expiry;
+mod endpoint;
+mod exptime;
+mod failure;
 mod pool;
 mod protocol;
+mod retry;
 mod server;
 mod stream;
+mod timed_stream;
 #[cfg(feature = "memcached-tls")]
 mod tls;
+mod unconfirmed;
 mod url;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-#[cfg(feature = "tokio")]
-use cacheio_core::__private::Spawner;
-use cacheio_core::__private::{CacheUrl, Opens, SharedState};
-use memcache::exp::{MetaOp, Rendezvous, ReturnCode, Router as _};
+use cacheio_core::__private::{CacheUrl, SharedState};
+use memcache::exp::{MetaOp, ReturnCode};
 
 pub use builder::MemcachedBuilder;
-use protocol::{Answer, Request, VALUE_MAX, too_large};
-use server::{Effect, Server};
+use cluster::{Cluster, WriteMode, into_bytes};
+use exptime::exptime;
+use protocol::{Request, VALUE_MAX, too_large};
+use retry::Retry;
 
-use crate::{Entry, Error, ErrorKind, Form, Key, Payload, Result, Store};
+use crate::{Entry, Form, Key, Result, Store};
 
-/// Memcached: one server, or several that share the keys.
+/// Stores entries on Memcached: on one server, or on several that share the keys.
 ///
-/// Connections are made when they are needed and mended by themselves; a server that is absent is
-/// no error of construction. Cheap to clone: clones share all connections.
+/// Connections are opened when they are needed, and reopened after a failure, so a server may be
+/// down when the store is built. Cloning is cheap: clones share all connections.
 ///
-/// - **Servers**: 1.6 and later, whose meta protocol is spoken. Each key has one server
-///   ([`MemcachedBuilder::server`]); one that is down is an error for its keys alone.
-/// - **Time**: no call takes longer than the [timeout](MemcachedBuilder::timeout), all in all, but
-///   [`clear`](Store::clear), which goes on while the server answers. A server that does not answer
-///   costs those who wait for it one timeout; then calls fail at once, and it is asked again by
-///   itself until it answers.
-/// - **TTLs** are whole seconds to the server, and its clock ticks once a second: an entry lives as
-///   long as asked, and up to two seconds longer. Nothing ends after January 2038, unless it never
-///   ends.
-/// - **Values** are the bytes of the entry, with client flags of 0; flags that others wrote do not
-///   matter. More than the server's `-I` (1 MiB unless it was set) is
-///   [too large](ErrorKind::TooLarge): what was under the key is gone then, for
-///   [`add`](Store::add) too.
-/// - **Counters** are integers in ASCII. Adding to one that is not below zero takes one round trip,
-///   anything else two or more; the TTL of one below zero is kept to about a second. In the moment
-///   in which an overflow is found, others may see the counter beyond the range.
-/// - **`clear`** lets the server list all its keys, and deletes those of the namespace: the time it
-///   takes grows with all that the server holds.
+/// - **Servers**: memcached 1.6 or later, through its meta protocol. Each key belongs to one server
+///   (see [`MemcachedBuilder::server`]). While a server is down, only operations on its keys fail.
+/// - **Round trips**: one for an operation on one key. An operation on many keys takes one to each
+///   server, all at the same time. A batch of more than 32 KiB is sent in parts and takes more.
+/// - **Time**: an operation ends within the [timeout](MemcachedBuilder::timeout), including
+///   connecting and retrying. [`clear`](Store::clear) may take longer: its timeout starts again with
+///   each line of the response. When a server stops responding, the callers that wait for it time
+///   out once. From then on calls to it fail at once, until it responds to the probes that the store
+///   sends in the background.
+/// - **TTLs** are whole seconds. An entry lives at least as long as requested, and at most two
+///   seconds longer. Memcached cannot store an expiry after January 2038: a longer TTL is shortened
+///   to that date. Entries without a TTL never expire.
+/// - **Values** are the bytes of the entry, with client flags of 0; the flags of entries written by
+///   other clients are ignored. A value larger than the server's `-I` (1 MiB by default) is an error
+///   of kind [`TooLarge`](crate::ErrorKind::TooLarge), and removes the entry that was under the
+///   key. This holds for [`add`](Store::add) too.
+/// - **Counters** are integers in ASCII. Adding 0 to 2³² to a counter that is not negative takes one
+///   round trip; other increments take two or more. A negative counter keeps its TTL to within about
+///   a second. An increment that overflows is undone by a second request; between the two, other
+///   clients may read a counter out of the range of `i64`.
+/// - **`clear`** lists all keys of the server and deletes those of the namespace, so it takes longer
+///   the more entries the server holds.
 ///
 /// ```no_run
 /// use cacheio_sync::{Cache, Memcached};
@@ -69,17 +98,22 @@ use crate::{Entry, Error, ErrorKind, Form, Key, Payload, Result, Store};
 pub struct Memcached(Arc<Cluster>);
 
 impl Memcached {
-    /// The store that a URL names:
+    /// Creates a store from a URL. Opens no connection.
     ///
-    /// - `memcache://host`, `memcache://host:11211`, `memcache://a:11211,b:11211`, `memcache://[::1]`
-    /// - `memcache:///run/memcached.sock`
-    /// - `memcache+tls://host:11211`, with the feature `memcached-tls`
-    /// - `memcache://user:password@host`, percent-encoded, for servers with an `--auth-file`
+    /// | URL | servers |
+    /// | --- | --- |
+    /// | `memcache://host`, `memcache://host:11212`, `memcache://[::1]` | one server; port 11211 by default |
+    /// | `memcache://a,b:11212` | several servers that share the keys |
+    /// | `memcache:///run/memcached.sock` | a server that listens on a Unix socket |
+    /// | `memcache+tls://host` | a server that uses TLS; needs the feature `memcached-tls` |
+    /// | `memcache://user:password@host` | a server with an `--auth-file`; user and password are percent-encoded |
     ///
-    /// Parameters: `timeout` (`500ms`, `2s`) and `pool` (connections a server), and with TLS `ca`,
-    /// and `cert` with `key`: paths of PEM files.
-    ///
-    /// No connection is made.
+    /// | parameter | value | default |
+    /// | --- | --- | --- |
+    /// | `timeout` | a duration such as `500ms` or `2s` | `1s` |
+    /// | `connections` | the maximum number of connections to each server | `16` |
+    /// | `ca` | with TLS: the PEM file of the trusted certificates | those of the system |
+    /// | `cert` and `key` | with TLS: the PEM files of the client's certificate and key | none |
     ///
     /// ```
     /// use cacheio_sync::Memcached;
@@ -94,7 +128,8 @@ impl Memcached {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] when it makes no sense. The error shows no password.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when the URL or one of its parameters is not
+    /// valid, or a certificate cannot be read. The error never contains the password.
     pub fn new(url: &str) -> Result<Self> {
         let mut url = CacheUrl::parse(url)?;
         let store = Self::from_cache_url(&mut url)?;
@@ -102,7 +137,7 @@ impl Memcached {
         Ok(store)
     }
 
-    /// Sets a store up by its parts.
+    /// Returns a builder, which sets the servers and options one by one.
     ///
     /// ```
     /// use cacheio_sync::Memcached;
@@ -125,93 +160,11 @@ impl Memcached {
     #[doc(hidden)]
     pub const PARAMETERS: &[&str] = url::PARAMETERS;
 
-    /// Takes its own parameters out of a URL.
+    /// Creates a store from a parsed URL, and takes its parameters out of it.
     #[doc(hidden)]
     pub fn from_cache_url(url: &mut CacheUrl<'_>) -> Result<Self> {
         url.expect(Self::SCHEMES)?;
-        url::builder(url)?.build()
-    }
-}
-
-/// The servers, and which of them has a key.
-struct Cluster {
-    servers: Vec<Arc<Server>>,
-    names: Vec<String>,
-    router: Rendezvous,
-    timeout: Duration,
-    opens: Opens,
-    shared_state: Arc<SharedState>,
-    #[cfg(feature = "tokio")]
-    spawner: Spawner,
-}
-
-// For tasks, on the runtime's threads for blocking work. A call's own bound comes on top of the
-// store's: it may have to wait for a thread.
-#[cfg(feature = "tokio")]
-cacheio_core::__spawn_blocking_store!(() Memcached, this => this.0.spawner, this.clone());
-
-impl Cluster {
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
-    }
-
-    /// Which server has a key: the same in every process.
-    fn route(&self, key: &Key<'_>) -> usize {
-        match self.names.len() {
-            1 => 0,
-            _ => self.router.route(key.text().as_bytes(), &self.names),
-        }
-    }
-
-    fn server(&self, key: &Key<'_>) -> &Arc<Server> {
-        &self.servers[self.route(key)]
-    }
-
-    /// One command on one key; what `read` makes of the answer.
-    fn ask<T>(
-        &self,
-        key: &Key<'_>,
-        effect: Effect,
-        request: &Request,
-        read: impl FnOnce(&mut Answer) -> Option<T>,
-    ) -> Result<T> {
-        let server = self.server(key);
-        let answer = server.ask(effect, request, server.deadline());
-        let mut answer = answer.map_err(|failure| server.error(failure))?;
-        read(&mut answer).ok_or_else(|| server.unexpected(&answer))
-    }
-
-    fn store(
-        &self,
-        key: &Key<'_>,
-        value: &[u8],
-        ttl: Option<Duration>,
-        mode: Option<&str>,
-    ) -> Result<bool> {
-        let mut request = Request::with_capacity(key.text().len() + value.len() + 64);
-        let command = request.command(MetaOp::Set, key.text())?.length(value)?;
-        let command = mode.into_iter().fold(command, Request::flag);
-        command.number('T', expiry::exptime(ttl)).value(value);
-        let effect = match mode {
-            None => Effect::Write,
-            Some(_) => Effect::Once,
-        };
-        self.ask(key, effect, &request, |answer| match answer.code {
-            ReturnCode::Hd => Some(true),
-            ReturnCode::Ns => Some(false),
-            _ => None,
-        })
-    }
-}
-
-/// What is stored of an entry.
-fn bytes(entry: Entry) -> Result<Vec<u8>> {
-    match entry.payload {
-        Payload::Bytes(bytes) => Ok(bytes),
-        Payload::Object(_) => Err(Error::new(
-            ErrorKind::Unsupported,
-            "a server keeps bytes, not values",
-        )),
+        url::parse(url)?.build()
     }
 }
 
@@ -241,8 +194,8 @@ impl Store for Memcached {
         let mut request = Request::with_capacity(key.text().len() + 8);
         request.command(MetaOp::Get, key.text())?.flag("v").end();
         self.0
-            .ask(key, Effect::Nothing, &request, |answer| match answer.code {
-                ReturnCode::Va => Some(Some(Entry::bytes(std::mem::take(&mut answer.value)))),
+            .execute(key, Retry::Read, &request, |response| match response.code {
+                ReturnCode::Va => Some(Some(Entry::bytes(std::mem::take(&mut response.value)))),
                 ReturnCode::En => Some(None),
                 _ => None,
             })
@@ -251,36 +204,31 @@ impl Store for Memcached {
     fn has(&self, key: &Key<'_>) -> Result<bool> {
         let mut request = Request::with_capacity(key.text().len() + 8);
         request.command(MetaOp::Get, key.text())?.end();
-        self.0
-            .ask(key, Effect::Nothing, &request, |answer| match answer.code {
-                ReturnCode::Hd => Some(true),
-                ReturnCode::En => Some(false),
-                _ => None,
-            })
+        self.0.execute(key, Retry::Read, &request, |response| {
+            response.succeeded(ReturnCode::En)
+        })
     }
 
     fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
-        let value = bytes(entry)?;
+        let value = into_bytes(entry)?;
         if value.len() > VALUE_MAX {
-            // Not even sent; what the server does with what it refuses is done here.
+            // Such a value is not sent. The server would have removed the old entry: so does this.
             self.delete(key)?;
             return Err(too_large());
         }
-        self.0.store(key, &value, ttl, None).map(drop)
+        self.0.write(key, &value, ttl, WriteMode::Set).map(drop)
     }
 
     fn add(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<bool> {
-        self.0.store(key, &bytes(entry)?, ttl, Some("ME"))
+        self.0.write(key, &into_bytes(entry)?, ttl, WriteMode::Add)
     }
 
     fn delete(&self, key: &Key<'_>) -> Result<bool> {
         let mut request = Request::with_capacity(key.text().len() + 8);
         request.command(MetaOp::Delete, key.text())?.end();
         self.0
-            .ask(key, Effect::Write, &request, |answer| match answer.code {
-                ReturnCode::Hd => Some(true),
-                ReturnCode::Nf => Some(false),
-                _ => None,
+            .execute(key, Retry::Idempotent, &request, |response| {
+                response.succeeded(ReturnCode::Nf)
             })
     }
 
@@ -291,12 +239,10 @@ impl Store for Memcached {
     fn touch(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
         let mut request = Request::with_capacity(key.text().len() + 32);
         let command = request.command(MetaOp::Get, key.text())?;
-        command.number('T', expiry::exptime(ttl)).end();
+        command.number('T', exptime(ttl)).end();
         self.0
-            .ask(key, Effect::Write, &request, |answer| match answer.code {
-                ReturnCode::Hd => Some(true),
-                ReturnCode::En => Some(false),
-                _ => None,
+            .execute(key, Retry::Idempotent, &request, |response| {
+                response.succeeded(ReturnCode::En)
             })
     }
 
@@ -317,14 +263,10 @@ impl Store for Memcached {
     }
 
     fn ping(&self) -> Result<()> {
-        let mut request = Request::default();
-        request.noop();
-        let mut result = Ok(());
-        for server in &self.0.servers {
-            let answer = server.ask(Effect::Nothing, &request, server.deadline());
-            let pong = answer.map(drop).map_err(|failure| server.error(failure));
-            result = result.and(pong);
-        }
-        result
+        self.0.ping()
     }
 }
+
+// Implements `AsyncStore`: each operation runs on one of tokio's threads for blocking work.
+#[cfg(feature = "tokio")]
+cacheio_core::__spawn_blocking_store!(() Memcached, this => this.0.spawner, this.clone());

@@ -209,7 +209,7 @@ fn memory_has_no_host() {
 fn a_url_makes_a_cache_on_a_server_that_need_not_be_there() {
     for url in [
         "memcache://127.0.0.1:1",
-        "memcache://user:secret@127.0.0.1:1,[::1]:1?timeout=200ms&pool=4",
+        "memcache://user:secret@127.0.0.1:1,[::1]:1?timeout=200ms&connections=4",
         "memcache:///nowhere/memcached.sock?namespace=shop&ttl=5m",
         "redis://127.0.0.1:1",
         "redis://user:secret@127.0.0.1:1/3?timeout=200ms&connections=2&protocol=resp2",
@@ -240,7 +240,7 @@ fn what_is_wrong_with_the_url_of_a_server_is_said() {
         ("redis://user:secret@host?codec=yaml", "json"),
         ("redis://user:secret@host/secret", "redis"),
         ("redis-sentinel://:secret@host:1", "master"),
-        ("memcache://user:secret@host?capacity=5", "pool"),
+        ("memcache://user:secret@host?capacity=5", "connections"),
         ("memcache://user:secret@host:port", "host:11211"),
         ("memcached+udp://user:secret@host", "memcache://"),
         ("postgres://user:secret@host", "redis://"),

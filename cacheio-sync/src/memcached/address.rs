@@ -1,4 +1,4 @@
-//! Where a server stands.
+//! The address of a server, and how to parse and show it.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use crate::{Error, ErrorKind, Result};
 
-/// Where a server stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Address {
     Tcp {
@@ -21,12 +20,12 @@ pub(super) enum Address {
 impl Address {
     const DEFAULT_PORT: u16 = 11211;
 
-    /// `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address.
+    /// Parses `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
-                let (host, port) = rest.split_once(']').ok_or_else(|| wrong(text))?;
-                host.parse::<Ipv6Addr>().map_err(|_| wrong(text))?;
+                let (host, port) = rest.split_once(']').ok_or_else(|| invalid(text))?;
+                host.parse::<Ipv6Addr>().map_err(|_| invalid(text))?;
                 (
                     host,
                     port.strip_prefix(':').or(port.is_empty().then_some("")),
@@ -40,12 +39,12 @@ impl Address {
         };
         let port = match port {
             Some("") => Self::DEFAULT_PORT,
-            Some(port) => port.parse().map_err(|_| wrong(text))?,
-            None => return Err(wrong(text)),
+            Some(port) => port.parse().map_err(|_| invalid(text))?,
+            None => return Err(invalid(text)),
         };
         let legal = |c: char| !c.is_whitespace() && !c.is_control() && !"/@?#[]".contains(c);
         if host.is_empty() || !host.chars().all(legal) {
-            return Err(wrong(text));
+            return Err(invalid(text));
         }
         Ok(Self::Tcp {
             host: host.to_owned(),
@@ -54,12 +53,14 @@ impl Address {
     }
 }
 
-fn wrong(text: &str) -> Error {
-    // What stands before an `@` may be a password.
+fn invalid(text: &str) -> Error {
+    // The part before an `@` may be a password.
     let shown = text.rsplit('@').next().unwrap_or_default();
     Error::new(
         ErrorKind::Config,
-        format!("`{shown}` is no address of a server: \"host\", \"host:11211\" or \"[::1]:11211\""),
+        format!(
+            "`{shown}` is not a server address; expected `host`, `host:11211` or `[::1]:11211`"
+        ),
     )
 }
 
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_a_host_and_maybe_a_port() {
+    fn an_address_has_a_host_and_an_optional_port() {
         let parsed = |text| Address::parse(text).unwrap().to_string();
         assert_eq!(parsed("cache"), "cache:11211");
         assert_eq!(parsed("127.0.0.1:1"), "127.0.0.1:1");

@@ -1,37 +1,39 @@
-//! Many keys at once: one request a server, sent to all before any is waited for.
+//! Operations on many keys: one request to each server, all of them sent before any response is
+//! read.
 
 use std::time::{Duration, Instant};
 
 use memcache::exp::{MetaOp, ReturnCode};
 
-use super::connection::{Connection, Failure};
-use super::expiry::exptime;
-use super::protocol::{Answer, Request};
-use super::server::Effect;
-use super::{Cluster, bytes};
-use crate::{Entry, Error, Key, Result};
+use super::cluster::{Cluster, into_bytes};
+use super::connection::Connection;
+use super::exptime::exptime;
+use super::failure::Failure;
+use super::protocol::{Request, Response};
+use super::retry::Retry;
+use crate::{Entry, Key, Result};
 
-/// How long a part of a request becomes: two of them fit into the buffers between any two ends.
-const PART: usize = 16 << 10;
+/// The size, in bytes, at which a part of a request ends: two parts fit into any socket's buffers.
+const PART_SIZE: usize = 16 << 10;
 
-/// For how long the answers of a server are looked for when those before it took all the time.
+/// How long to read a server's responses when the servers before it used up the whole timeout.
 const GRACE: Duration = Duration::from_millis(10);
 
 impl Cluster {
     pub(super) fn get_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
         let mut entries = vec![None; keys.len()];
-        let mut batches = self.batches();
+        let mut batches = Batches::new(self);
         for (index, key) in keys.iter().enumerate() {
             batches.add(self.route(key), index, |request| {
-                // Quiet: misses are not answered.
+                // Quiet (`q`): the server does not respond to a miss.
                 let command = request.command(MetaOp::Get, key.text())?;
                 command.flag("v").flag("q").number('O', index).end();
                 Ok(())
             })?;
         }
-        self.run(batches, Effect::Nothing, |pending, answer| {
-            let index = pending.skip_to(answer.opaque)?;
-            let value = (answer.code == ReturnCode::Va).then_some(answer.value)?;
+        batches.run(Retry::Read, |pending, response| {
+            let index = pending.accept(response.opaque)?;
+            let value = (response.code == ReturnCode::Va).then_some(response.value)?;
             entries[index] = Some(Entry::bytes(value));
             Some(())
         })?;
@@ -43,23 +45,23 @@ impl Cluster {
         entries: Vec<(Key<'_>, Entry)>,
         ttl: Option<Duration>,
     ) -> Result<()> {
-        let ttl = exptime(ttl);
-        let mut batches = self.batches();
+        let exptime = exptime(ttl);
+        let mut batches = Batches::new(self);
         for (index, (key, entry)) in entries.into_iter().enumerate() {
-            let value = bytes(entry)?;
+            let value = into_bytes(entry)?;
             batches.add(self.route(&key), index, |request| {
-                // Quiet: only what goes wrong is answered.
+                // Quiet (`q`): the server responds only to a command that failed.
                 let command = request.command(MetaOp::Set, key.text())?.length(&value)?;
-                command.number('T', ttl).flag("q").value(&value);
+                command.number('T', exptime).flag("q").value(&value);
                 Ok(())
             })?;
         }
-        self.run(batches, Effect::Write, |_, _| None)
+        batches.run(Retry::Idempotent, |_, _| None)
     }
 
     pub(super) fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {
         let mut count = 0;
-        let mut batches = self.batches();
+        let mut batches = Batches::new(self);
         for (index, key) in keys.iter().enumerate() {
             batches.add(self.route(key), index, |request| {
                 let command = request.command(MetaOp::Delete, key.text())?;
@@ -67,79 +69,91 @@ impl Cluster {
                 Ok(())
             })?;
         }
-        self.run(batches, Effect::Write, |pending, answer| {
-            pending.skip_to(answer.opaque)?;
-            count += usize::from(answer.code == ReturnCode::Hd);
+        batches.run(Retry::Idempotent, |pending, response| {
+            pending.accept(response.opaque)?;
+            count += usize::from(response.code == ReturnCode::Hd);
             Some(())
         })?;
         Ok(count)
     }
+}
 
-    fn batches(&self) -> Batches {
-        Batches(self.servers.iter().map(|_| Batch::default()).collect())
+/// One batch for each server of a cluster.
+struct Batches<'a> {
+    cluster: &'a Cluster,
+    batches: Vec<Batch>,
+}
+
+impl<'a> Batches<'a> {
+    fn new(cluster: &'a Cluster) -> Self {
+        let batches = cluster.servers.iter().map(|_| Batch::default()).collect();
+        Self { cluster, batches }
     }
 
-    /// Runs a batch on each server that it is for. Where some fail, the others are done.
-    ///
-    /// `take` takes an answer; None if it is none to what was asked.
-    fn run(
-        &self,
-        batches: Batches,
-        effect: Effect,
-        mut take: impl FnMut(&mut Pending, Answer) -> Option<()>,
+    /// Adds a command with the opaque token `index` to the batch of a server.
+    fn add(
+        &mut self,
+        server: usize,
+        index: usize,
+        write: impl FnOnce(&mut Request) -> Result<()>,
     ) -> Result<()> {
-        let (mut requests, mut pendings) = (Vec::new(), Vec::new());
-        for (server, batch) in self.servers.iter().zip(batches.0) {
-            if let Some((request, parts, pending)) = batch.close() {
-                requests.push((server, request, parts));
-                pendings.push(pending);
+        self.batches[server].add(index, write)
+    }
+
+    /// Runs all batches, also if some fail, and returns the first error.
+    ///
+    /// `take` handles one response, and returns `None` if it fits none of the pending commands.
+    fn run(
+        mut self,
+        retry: Retry,
+        mut take: impl FnMut(&mut Pending, Response) -> Option<()>,
+    ) -> Result<()> {
+        let deadline = self.cluster.deadline();
+        let mut exchanges = Vec::new();
+        for (server, batch) in self.cluster.servers.iter().zip(&mut self.batches) {
+            if batch.finish() {
+                let exchange = server.begin(retry, &batch.request, deadline);
+                exchanges.push((server, exchange, &mut batch.pending));
             }
         }
-        let deadline = self.deadline();
-        let begun: Vec<_> = requests
-            .iter()
-            .map(|(server, request, parts)| server.begin(effect, request.bytes(), parts, deadline))
-            .collect();
         let mut result = Ok(());
-        for (index, exchange) in begun.into_iter().enumerate() {
-            let (server, pending) = (requests[index].0, &mut pendings[index]);
-            let deadline = if index == 0 {
-                deadline
-            } else {
-                deadline.max(Instant::now() + GRACE)
+        for (index, (server, exchange, pending)) in exchanges.into_iter().enumerate() {
+            let deadline = match index {
+                0 => deadline,
+                _ => deadline.max(Instant::now() + GRACE),
             };
-            let mut refused = Ok(());
             let outcome = exchange.and_then(|exchange| {
-                exchange.finish(deadline, |connection| {
-                    part(connection, deadline, &mut refused, |answer| {
-                        take(pending, answer)
+                let mut error = Ok(());
+                let read = |connection: &mut Connection| {
+                    read_part(connection, deadline, &mut error, |response| {
+                        take(pending, response)
                     })
-                })
+                };
+                exchange.finish(deadline, read).and(error)
             });
-            let outcome = outcome
-                .and(refused)
-                .map_err(|failure| server.error(failure));
-            result = result.and(outcome);
+            result = result.and(outcome.map_err(|failure| server.error(failure)));
         }
         result
     }
 }
 
-/// Reads the answers to a part of a request. The server's own errors do not end it.
-fn part(
+/// Reads the responses to a part of a request, up to that of the no-op that ends the part. Continues
+/// after an error from the server, and keeps the first one in `error`.
+fn read_part(
     connection: &mut Connection,
     deadline: Instant,
-    refused: &mut Result<(), Failure>,
-    mut take: impl FnMut(Answer) -> Option<()>,
+    error: &mut Result<(), Failure>,
+    mut take: impl FnMut(Response) -> Option<()>,
 ) -> Result<(), Failure> {
     loop {
-        match connection.answer(deadline) {
-            Ok(answer) if answer.code == ReturnCode::Mn => return Ok(()),
-            Ok(answer) => take(answer)
-                .ok_or_else(|| Failure::garbage("an answer belongs to nothing that was asked"))?,
-            Err(Failure::Refused(refusal)) if refusal.in_sync() => {
-                if refused.is_ok() {
-                    *refused = Err(Failure::Refused(refusal));
+        match connection.read_response(deadline) {
+            Ok(response) if response.code == ReturnCode::Mn => return Ok(()),
+            Ok(response) => take(response).ok_or_else(|| {
+                Failure::protocol_error("a response does not belong to any pending command")
+            })?,
+            Err(Failure::Server(server_error)) if server_error.is_in_sync() => {
+                if error.is_ok() {
+                    *error = Err(Failure::Server(server_error));
                 }
             }
             Err(failure) => return Err(failure),
@@ -147,64 +161,48 @@ fn part(
     }
 }
 
-/// A batch for each server.
-struct Batches(Vec<Batch>);
-
-impl Batches {
-    /// Adds a command for a server; `index` is its opaque token.
-    fn add(
-        &mut self,
-        server: usize,
-        index: usize,
-        write: impl FnOnce(&mut Request) -> Result<(), Error>,
-    ) -> Result<()> {
-        let batch = &mut self.0[server];
-        write(&mut batch.request)?;
-        batch.pending.indices.push(index);
-        if batch.request.len() - batch.parts.last().unwrap_or(&0) >= PART {
-            batch.end_part();
-        }
-        Ok(())
-    }
-}
-
-/// Commands for one server.
+/// The commands for one server.
 #[derive(Default)]
 struct Batch {
     request: Request,
-    /// Where the parts of the request end.
-    parts: Vec<usize>,
     pending: Pending,
 }
 
 impl Batch {
-    /// Ends a part with a command that is always answered.
-    fn end_part(&mut self) {
-        self.request.noop();
-        self.parts.push(self.request.len());
+    fn add(&mut self, index: usize, write: impl FnOnce(&mut Request) -> Result<()>) -> Result<()> {
+        write(&mut self.request)?;
+        self.pending.indices.push(index);
+        if self.request.unfinished() >= PART_SIZE {
+            self.request.end_part();
+        }
+        Ok(())
     }
 
-    fn close(mut self) -> Option<(Request, Vec<usize>, Pending)> {
-        if self.parts.last().unwrap_or(&0) < &self.request.len() {
-            self.end_part();
+    /// Ends the last part. Returns whether there are any commands.
+    fn finish(&mut self) -> bool {
+        if self.request.unfinished() > 0 {
+            self.request.end_part();
         }
-        (!self.parts.is_empty()).then_some((self.request, self.parts, self.pending))
+        !self.request.bytes().is_empty()
     }
 }
 
-/// The opaque tokens of a batch, in order, without those that were answered or passed over.
+/// The opaque tokens of a batch in the order of its commands. Since the server keeps this order, a
+/// response also settles the commands before its own: they were quiet.
 #[derive(Default)]
 struct Pending {
     indices: Vec<usize>,
-    passed: usize,
+    /// How many of the commands are settled.
+    settled: usize,
 }
 
 impl Pending {
-    /// The token that an answer carries, if it is one that can come now.
-    fn skip_to(&mut self, opaque: Option<u64>) -> Option<usize> {
+    /// Returns the token of a response if its command is pending, and settles this command and those
+    /// before it.
+    fn accept(&mut self, opaque: Option<u64>) -> Option<usize> {
         let index = usize::try_from(opaque?).ok()?;
-        let rest = &self.indices[self.passed..];
-        self.passed += 1 + rest.iter().position(|pending| *pending == index)?;
+        let pending = &self.indices[self.settled..];
+        self.settled += 1 + pending.iter().position(|pending| *pending == index)?;
         Some(index)
     }
 }
@@ -214,38 +212,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_out_of_turn_is_not_taken() {
+    fn a_response_to_no_pending_command_is_rejected() {
         let mut pending = Pending {
             indices: vec![1, 4, 6],
-            passed: 0,
+            settled: 0,
         };
-        assert_eq!(pending.skip_to(Some(4)), Some(4));
+        assert_eq!(pending.accept(Some(4)), Some(4));
         for wrong in [None, Some(1), Some(4), Some(5), Some(7)] {
-            assert_eq!(pending.skip_to(wrong), None, "{wrong:?}");
+            assert_eq!(pending.accept(wrong), None, "{wrong:?}");
         }
-        assert_eq!(pending.skip_to(Some(6)), Some(6));
+        assert_eq!(pending.accept(Some(6)), Some(6));
     }
 
     #[test]
-    fn a_long_request_has_parts_that_end_with_an_answer() {
-        let mut batches = Batches(vec![Batch::default(), Batch::default()]);
+    fn every_part_of_a_long_request_ends_with_a_no_op() {
+        let (mut empty, mut batch) = (Batch::default(), Batch::default());
         for index in 0..1000 {
-            batches
-                .add(1, index, |request| {
+            batch
+                .add(index, |request| {
                     request.command(MetaOp::Get, &"k".repeat(100))?.end();
                     Ok(())
                 })
                 .unwrap();
         }
-        let mut batches = batches.0.into_iter();
-        assert!(batches.next().unwrap().close().is_none());
-        let (request, parts, pending) = batches.next().unwrap().close().unwrap();
-        assert_eq!(pending.indices.len(), 1000);
-        assert!(parts.len() > 5 && parts.last() == Some(&request.len()));
-        assert!(
-            parts
-                .iter()
-                .all(|end| request.bytes()[..*end].ends_with(b"\r\nmn\r\n"))
-        );
+        assert!(!empty.finish());
+        assert!(batch.finish());
+        let request = batch.request;
+        assert_eq!(batch.pending.indices.len(), 1000);
+        assert!(request.part_count() > 5 && request.unfinished() == 0);
+        let windows = (0..request.part_count()).filter_map(|part| request.next_part(part));
+        for window in windows.chain([request.first_window()]) {
+            assert!(window.ends_with(b"\r\nmn\r\n"));
+        }
+        let noops = request
+            .bytes()
+            .windows(6)
+            .filter(|bytes| bytes == b"\r\nmn\r\n");
+        assert_eq!(noops.count(), request.part_count());
     }
 }

@@ -1,4 +1,4 @@
-//! What a Memcached store is built with.
+//! `MemcachedBuilder`: the settings of a Memcached store, and their validation.
 
 use std::fmt;
 #[cfg(any(unix, feature = "memcached-tls"))]
@@ -9,74 +9,139 @@ use std::time::Duration;
 use cacheio_core::__private::Opens;
 use memcache::exp::Rendezvous;
 
+use super::Memcached;
 use super::address::Address;
-use super::server::{Credentials, Server, Target};
-use super::{Cluster, Memcached};
+use super::cluster::Cluster;
+use super::endpoint::{Credentials, Endpoint};
+use super::server::Server;
 use crate::{Error, ErrorKind, Result};
 
-/// Builds a [`Memcached`].
+const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60 * 24);
+
+/// Builds a [`Memcached`] store.
 ///
 /// # Defaults
 ///
-/// - servers: none; one is needed
-/// - `timeout`: a second
-/// - `pool_size`: 16 connections a server
+/// - servers: none; at least one is required
+/// - `timeout`: 1 second
+/// - `connections`: 16 to each server
 /// - `credentials`: none
-#[must_use]
+/// - TLS: off
+///
+/// ```
+/// use cacheio_sync::Memcached;
+/// use std::time::Duration;
+///
+/// let store = Memcached::builder()
+///     .server("10.0.0.7")
+///     .server("10.0.0.8:11212")
+///     .timeout(Duration::from_millis(200))
+///     .connections(8)
+///     .build()?;
+/// # Ok::<(), cacheio_sync::Error>(())
+/// ```
+#[must_use = "a builder does nothing until it is built"]
 #[derive(Clone)]
 pub struct MemcachedBuilder {
-    servers: Vec<Place>,
+    servers: Vec<ServerAddress>,
     timeout: Duration,
-    pool_size: usize,
+    connections: usize,
     credentials: Option<Credentials>,
     #[cfg(feature = "memcached-tls")]
     tls: Option<super::tls::TlsSettings>,
 }
 
-/// A server as it was named.
+/// A server address as the caller gave it, which `build` parses.
 #[derive(Clone, Debug)]
-enum Place {
+enum ServerAddress {
     Text(String),
     #[cfg(unix)]
     Path(PathBuf),
 }
 
 impl MemcachedBuilder {
-    /// Adds a server: `"host"`, `"host:port"` or `"[::1]:port"`; the port is 11211 unless it is
-    /// said. The name is looked up whenever a connection is made.
+    /// Adds a server: `"host"`, `"host:port"` or `"[::1]:port"`. The port is 11211 by default. The
+    /// host name is looked up each time a connection is opened.
     ///
-    /// Of several servers, each key has one, found by rendezvous hashing over the names as they
-    /// are given here: where one is added or taken away, only its keys move. The order does not
-    /// matter.
+    /// With several servers, each key belongs to one of them, chosen by rendezvous hashing over the
+    /// addresses as they are given here. Adding or removing a server moves only the keys of this
+    /// server. The order of the servers does not matter.
+    ///
+    /// ```
+    /// use cacheio_sync::Memcached;
+    ///
+    /// let store = Memcached::builder()
+    ///     .server("10.0.0.7")
+    ///     .server("[::1]:11212")
+    ///     .build()?;
+    /// assert!(format!("{store:?}").contains("[10.0.0.7:11211, [::1]:11212]"));
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
     pub fn server(mut self, address: impl Into<String>) -> Self {
-        self.servers.push(Place::Text(address.into()));
+        self.servers.push(ServerAddress::Text(address.into()));
         self
     }
 
-    /// Adds a server that listens at a unix socket.
+    /// Adds a server that listens on a Unix socket.
+    ///
+    /// ```
+    /// use cacheio_sync::Memcached;
+    ///
+    /// let store = Memcached::builder().unix_socket("/run/memcached.sock").build()?;
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
     #[cfg(unix)]
     pub fn unix_socket(mut self, path: impl Into<PathBuf>) -> Self {
-        self.servers.push(Place::Path(path.into()));
+        self.servers.push(ServerAddress::Path(path.into()));
         self
     }
 
-    /// How long an operation may take in all: connecting, waiting for a connection, and trying
-    /// again included.
+    /// Sets the maximum duration of an operation, including connecting, waiting for a connection,
+    /// and retrying. At most a day.
+    ///
+    /// ```
+    /// use cacheio_sync::Memcached;
+    /// use std::time::Duration;
+    ///
+    /// let store = Memcached::builder()
+    ///     .server("10.0.0.7")
+    ///     .timeout(Duration::from_millis(200))
+    ///     .build()?;
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How many connections there are to a server at most. Callers beyond that wait for one,
+    /// Sets the maximum number of connections to each server. Further callers wait for a free one,
     /// within their timeout.
-    pub fn pool_size(mut self, connections: usize) -> Self {
-        self.pool_size = connections;
+    ///
+    /// ```
+    /// use cacheio_sync::Memcached;
+    ///
+    /// let store = Memcached::builder().server("10.0.0.7").connections(8).build()?;
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
         self
     }
 
-    /// The user name and password, for servers with an `--auth-file` (`-Y`).
+    /// Sets the user name and password, for servers with an `--auth-file` (`-Y`).
     ///
-    /// SASL is not spoken: memcached has it in its old binary protocol only.
+    /// SASL is not supported, since memcached has it only in its old binary protocol.
+    ///
+    /// ```
+    /// use cacheio_sync::Memcached;
+    ///
+    /// let store = Memcached::builder()
+    ///     .server("10.0.0.7")
+    ///     .credentials("user", "secret")
+    ///     .build()?;
+    /// assert!(!format!("{store:?}").contains("secret"));
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.credentials = Some(Credentials {
             user: user.into(),
@@ -85,7 +150,13 @@ impl MemcachedBuilder {
         self
     }
 
-    /// Speaks TLS, and trusts the certificates that the system trusts.
+    /// Enables TLS, and trusts the certificates that the system trusts.
+    ///
+    /// ```
+    /// use cacheio_sync::Memcached;
+    ///
+    /// let builder = Memcached::builder().server("cache.example.com").tls();
+    /// ```
     #[cfg(feature = "memcached-tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "memcached-tls")))]
     pub fn tls(mut self) -> Self {
@@ -93,7 +164,16 @@ impl MemcachedBuilder {
         self
     }
 
-    /// Speaks TLS, and trusts the certificates in this PEM file alone.
+    /// Enables TLS, and trusts only the certificates in this PEM file. [`build`](Self::build) reads
+    /// it.
+    ///
+    /// ```
+    /// use cacheio_sync::Memcached;
+    ///
+    /// let builder = Memcached::builder()
+    ///     .server("cache.example.com")
+    ///     .tls_ca("/etc/ssl/cache-ca.pem");
+    /// ```
     #[cfg(feature = "memcached-tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "memcached-tls")))]
     pub fn tls_ca(mut self, path: impl Into<PathBuf>) -> Self {
@@ -101,7 +181,16 @@ impl MemcachedBuilder {
         self
     }
 
-    /// Speaks TLS, and shows the server this certificate (with its chain) and key, both PEM files.
+    /// Enables TLS, and presents this certificate (with its chain) to the server. Certificate and
+    /// key are PEM files. [`build`](Self::build) reads them.
+    ///
+    /// ```
+    /// use cacheio_sync::Memcached;
+    ///
+    /// let builder = Memcached::builder()
+    ///     .server("cache.example.com")
+    ///     .tls_identity("/etc/ssl/client.pem", "/etc/ssl/client.key");
+    /// ```
     #[cfg(feature = "memcached-tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "memcached-tls")))]
     pub fn tls_identity(
@@ -114,60 +203,44 @@ impl MemcachedBuilder {
         self
     }
 
-    /// The store. No connection is made: servers may be absent now.
+    /// Builds the store. Opens no connection, so the servers may be down.
+    ///
+    /// ```
+    /// use cacheio_sync::{ErrorKind, Memcached};
+    ///
+    /// let store = Memcached::builder().server("10.0.0.7").build()?;
+    ///
+    /// let error = Memcached::builder().build().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// # Ok::<(), cacheio_sync::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] when there is no server, an address is none, one stands twice, the
-    /// timeout or the pool is nothing, or a certificate cannot be read.
+    /// [`ErrorKind::Config`] when there is no server, an address is not valid or given twice, the
+    /// timeout or the number of connections is zero, the timeout is longer than a day, the user name
+    /// is empty or has spaces, a Unix socket is combined with TLS, or a certificate cannot be read.
     pub fn build(self) -> Result<Memcached> {
-        if self.servers.is_empty() {
-            return Err(config(
-                "a Memcached store needs a server, such as \"127.0.0.1:11211\"",
-            ));
-        }
-        if self.timeout.is_zero() || self.timeout > TIMEOUT_MAX {
-            return Err(config(
-                "the timeout of a Memcached store is more than nothing and at most a day",
-            ));
-        }
-        if self.pool_size == 0 {
-            return Err(config(
-                "a Memcached store needs at least one connection: the pool has 0",
-            ));
-        }
-        if let Some(Credentials { user, .. }) = &self.credentials
-            && (user.is_empty() || user.contains(char::is_whitespace))
-        {
-            return Err(config("a user name is not empty and has no spaces"));
-        }
+        self.validate()?;
         #[cfg(feature = "memcached-tls")]
-        let tls = self.tls.map(|settings| settings.load()).transpose()?;
+        let tls = self.tls.map(|files| files.load()).transpose()?;
         let opens = Opens::default();
         let mut servers = Vec::with_capacity(self.servers.len());
         let mut names = Vec::with_capacity(self.servers.len());
-        for place in self.servers {
-            let address = match place {
-                Place::Text(text) => Address::parse(&text)?,
-                #[cfg(unix)]
-                Place::Path(path) => Address::Unix(path),
-            };
+        for address in self.servers {
+            let address = address.parse()?;
             let name = address.to_string();
             if names.contains(&name) {
-                return Err(config(format!("the server {name} stands there twice")));
-            }
-            #[cfg(all(unix, feature = "memcached-tls"))]
-            if tls.is_some() && matches!(address, Address::Unix(_)) {
-                return Err(config("a unix socket needs no TLS"));
+                return Err(config_error(format!("duplicate server {name}")));
             }
             names.push(name);
-            let target = Target {
+            let endpoint = Endpoint {
                 address,
                 credentials: self.credentials.clone(),
                 #[cfg(feature = "memcached-tls")]
                 tls: tls.clone(),
             };
-            let server = Server::new(target, self.timeout, self.pool_size, &opens);
+            let server = Server::new(endpoint, self.timeout, self.connections, &opens);
             servers.push(server);
         }
         Ok(Memcached(Arc::new(Cluster {
@@ -177,18 +250,58 @@ impl MemcachedBuilder {
             timeout: self.timeout,
             opens,
             shared_state: Arc::default(),
-            // Not before the store itself has given up: what it then knows spares the next caller.
+            // Later than the store's own timeout, which opens the circuit for the next callers.
             #[cfg(feature = "tokio")]
             spawner: cacheio_core::__private::Spawner::bounded(
                 self.timeout + Duration::from_millis(25),
             ),
         })))
     }
+
+    fn validate(&self) -> Result<()> {
+        if self.servers.is_empty() {
+            return Err(config_error(
+                "a Memcached store needs a server, for example `127.0.0.1:11211`",
+            ));
+        }
+        if self.timeout.is_zero() || self.timeout > TIMEOUT_MAX {
+            return Err(config_error(
+                "`timeout` must be greater than zero and at most a day",
+            ));
+        }
+        if self.connections == 0 {
+            return Err(config_error("`connections` must be greater than zero"));
+        }
+        if let Some(Credentials { user, .. }) = &self.credentials
+            && (user.is_empty() || user.contains(char::is_whitespace))
+        {
+            return Err(config_error(
+                "the user name must not be empty or contain spaces",
+            ));
+        }
+        #[cfg(all(unix, feature = "memcached-tls"))]
+        if self.tls.is_some()
+            && (self.servers.iter()).any(|server| matches!(server, ServerAddress::Path(_)))
+        {
+            return Err(config_error(
+                "a Unix socket cannot use TLS; remove one of the two",
+            ));
+        }
+        Ok(())
+    }
 }
 
-const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60 * 24);
+impl ServerAddress {
+    fn parse(self) -> Result<Address> {
+        match self {
+            Self::Text(text) => Address::parse(&text),
+            #[cfg(unix)]
+            Self::Path(path) => Ok(Address::Unix(path)),
+        }
+    }
+}
 
-fn config(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+pub(super) fn config_error(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Config, message)
 }
 
@@ -197,7 +310,7 @@ impl Default for MemcachedBuilder {
         Self {
             servers: Vec::new(),
             timeout: Duration::from_secs(1),
-            pool_size: 16,
+            connections: 16,
             credentials: None,
             #[cfg(feature = "memcached-tls")]
             tls: None,
@@ -210,7 +323,7 @@ impl fmt::Debug for MemcachedBuilder {
         f.debug_struct("MemcachedBuilder")
             .field("servers", &self.servers)
             .field("timeout", &self.timeout)
-            .field("pool_size", &self.pool_size)
+            .field("connections", &self.connections)
             .field("credentials", &self.credentials.is_some())
             .finish_non_exhaustive()
     }

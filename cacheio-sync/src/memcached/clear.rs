@@ -1,49 +1,54 @@
-//! Emptying a namespace, on a server that knows none.
+//! `clear`: deletes the keys of a namespace, on servers that know no namespaces.
 //!
-//! The server lists its keys, and those that begin with the prefix are deleted. So keys stay as
-//! they are on the wire, and reading costs no round trip for the number of a generation.
+//! The server lists all its keys, and those that begin with the prefix are deleted. A generation
+//! number in each key would make `clear` cheap, but each read would need a further round trip to
+//! learn this number.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Cluster;
-use super::connection::{Connection, Failure};
+use super::cluster::Cluster;
+use super::failure::Failure;
 use super::protocol::Request;
-use super::server::{Effect, Server};
+use super::retry::Retry;
+use super::server::Server;
 use crate::{Error, ErrorKind, Key, Result};
 
-/// How many keys are deleted by one request.
-const BATCH: usize = 4096;
+/// How many keys one request deletes.
+const KEYS_PER_REQUEST: usize = 4096;
 
-/// What a listing is asked for: by the hash table; or by the lists of what was used last, where keys
-/// that move from one to another are missed, as older servers know nothing else.
-const LISTINGS: [&str; 2] = ["lru_crawler metadump hash", "lru_crawler metadump all"];
+/// The command that lists the keys in the order of the hash table. It lists every key.
+const LIST_BY_HASH: &str = "lru_crawler metadump hash";
 
-/// How often a listing that may miss keys is made until it finds none.
-const ROUNDS: usize = 10;
+/// The command of older servers, which lists the keys by their LRU lists. It misses keys that move
+/// from one list to another at this time.
+const LIST_BY_LRU: &str = "lru_crawler metadump all";
 
-/// How long a server may be busy with other listings, in timeouts.
-const PATIENCE: u32 = 10;
+/// How often to repeat a listing that may miss keys, at most. It ends when no keys are left.
+const MAX_ROUNDS: usize = 10;
+
+/// How long to retry while the server is busy with other listings, as a multiple of the timeout.
+const MAX_BUSY_TIMEOUTS: u32 = 10;
 
 impl Cluster {
+    /// Clears a namespace on every server, also if some fail, and returns the first error.
     pub(super) fn clear(&self, prefix: &str) -> Result<()> {
         if prefix.is_empty() {
             return Err(Error::new(
                 ErrorKind::Config,
-                "a server that others may use is never flushed; give the cache a namespace",
+                "a shared server is never flushed; give the cache a namespace",
             ));
         }
         let mut result = Ok(());
         for server in &self.servers {
-            // Those that answer are cleared, whatever the others do.
-            result = result.and(self.clear_one(server, prefix));
+            result = result.and(self.clear_server(server, prefix));
         }
         result
     }
 
-    fn clear_one(&self, server: &Arc<Server>, prefix: &str) -> Result<()> {
-        for _ in 0..ROUNDS {
-            let (keys, complete) = keys(server, prefix)?;
+    fn clear_server(&self, server: &Arc<Server>, prefix: &str) -> Result<()> {
+        for _ in 0..MAX_ROUNDS {
+            let (keys, complete) = list_keys(server, prefix)?;
             self.delete_all(&keys)?;
             if complete || keys.is_empty() {
                 break;
@@ -53,7 +58,7 @@ impl Cluster {
     }
 
     fn delete_all(&self, keys: &[String]) -> Result<()> {
-        for keys in keys.chunks(BATCH) {
+        for keys in keys.chunks(KEYS_PER_REQUEST) {
             let keys: Vec<Key<'_>> = keys.iter().map(|key| Key::new(key)).collect();
             self.delete_many(&keys)?;
         }
@@ -61,88 +66,109 @@ impl Cluster {
     }
 }
 
-/// The keys on a server that begin with `prefix`, and whether these are all.
-fn keys(server: &Arc<Server>, prefix: &str) -> Result<(Vec<String>, bool)> {
-    let until = server.deadline() + server.timeout() * (PATIENCE - 1);
-    let mut listings = LISTINGS.iter().peekable();
-    loop {
-        let Some(listing) = listings.peek() else {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "this server does not list its keys (it runs with `-X` or `no_lru_crawler`, or is \
-                 older than 1.4.31), so that a namespace cannot be cleared",
-            ));
-        };
-        match list(server, listing, prefix).map_err(|failure| server.error(failure))? {
-            Listing::Keys(keys) => return Ok((keys, **listing == LISTINGS[0])),
-            Listing::Unknown => drop(listings.next()),
-            // It makes one listing at a time, and looks for expired entries in between.
-            Listing::Busy if Instant::now() < until => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            Listing::Busy => {
-                return Err(Error::new(
-                    ErrorKind::Timeout,
-                    "the server was busy with other listings of its keys all the time",
-                ));
+/// Returns the keys of a server that begin with `prefix`, and whether none can be missing.
+fn list_keys(server: &Arc<Server>, prefix: &str) -> Result<(Vec<String>, bool)> {
+    let busy_until = server.deadline() + server.timeout() * (MAX_BUSY_TIMEOUTS - 1);
+    for command in [LIST_BY_HASH, LIST_BY_LRU] {
+        loop {
+            match run_listing(server, command, prefix).map_err(|failure| server.error(failure))? {
+                Listing::Keys(keys) => return Ok((keys, command == LIST_BY_HASH)),
+                Listing::Unsupported => break,
+                // The server runs one listing at a time, and looks for expired entries in between.
+                Listing::Busy if Instant::now() < busy_until => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Listing::Busy => {
+                    return Err(Error::new(
+                        ErrorKind::Timeout,
+                        "the server is still busy with other listings of its keys; try again later",
+                    ));
+                }
             }
         }
     }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "the server cannot list its keys, so a namespace cannot be cleared; start it without `-X` and \
+         `no_lru_crawler`",
+    ))
 }
 
 enum Listing {
     Keys(Vec<String>),
     Busy,
-    Unknown,
+    Unsupported,
 }
 
-/// One listing. It may take long where there is much: each line has the timeout to come.
-fn list(server: &Arc<Server>, listing: &str, prefix: &str) -> Result<Listing, Failure> {
-    let request = Request::line(listing);
-    let parts = [request.len()];
+/// Runs one listing. It may take long on a large server, so each line has its own deadline.
+fn run_listing(server: &Arc<Server>, command: &str, prefix: &str) -> Result<Listing, Failure> {
+    let request = Request::line(command);
     let deadline = server.deadline();
-    // As a write, so that none that is in doubt comes after the listing.
-    let exchange = server.begin(Effect::Write, request.bytes(), &parts, deadline)?;
+    // As a write, so that no unconfirmed write is carried out after the listing.
+    let exchange = server.begin(Retry::Idempotent, &request, deadline)?;
     exchange.finish(deadline, |connection| {
         let mut keys = Vec::new();
         loop {
-            match line(connection, server.deadline(), prefix)? {
+            let line = connection.read_line(server.deadline(), |line| Line::parse(line, prefix))?;
+            match line {
                 Line::Key(key) => keys.push(key),
-                Line::Other => {}
-                Line::End => return Ok(Listing::Keys(std::mem::take(&mut keys))),
+                Line::OtherKey => {}
+                Line::End => return Ok(Listing::Keys(keys)),
                 Line::Busy => return Ok(Listing::Busy),
-                Line::Unknown => return Ok(Listing::Unknown),
+                Line::Unknown => return Ok(Listing::Unsupported),
             }
         }
     })
 }
 
+/// A line of a listing.
+#[derive(Debug, PartialEq, Eq)]
 enum Line {
+    /// A key that begins with the prefix.
     Key(String),
-    Other,
+    OtherKey,
     End,
     Busy,
     Unknown,
 }
 
-fn line(connection: &mut Connection, deadline: Instant, prefix: &str) -> Result<Line, Failure> {
-    connection.line(deadline, |line| {
+impl Line {
+    fn parse(line: &[u8], prefix: &str) -> Self {
         if let Some(rest) = line.strip_prefix(b"key=") {
-            let end = rest
-                .iter()
-                .position(|byte| *byte == b' ')
-                .unwrap_or(rest.len());
-            // What is no text is no key of ours.
-            let key = cacheio_core::__private::percent_decode(&rest[..end]);
+            let encoded = rest.split(|byte| *byte == b' ').next().unwrap_or_default();
+            // The keys of a cache are UTF-8, so a key that is not UTF-8 belongs to another client.
+            let key = cacheio_core::__private::percent_decode(encoded);
             return match key.filter(|key| key.starts_with(prefix)) {
-                Some(key) => Line::Key(key),
-                None => Line::Other,
+                Some(key) => Self::Key(key),
+                None => Self::OtherKey,
             };
         }
         match line {
-            b"END" => Line::End,
-            line if line.starts_with(b"BUSY") || line.starts_with(b"LOCKED") => Line::Busy,
-            _ => Line::Unknown,
+            b"END" => Self::End,
+            line if line.starts_with(b"BUSY") || line.starts_with(b"LOCKED") => Self::Busy,
+            _ => Self::Unknown,
         }
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_has_the_keys_of_the_namespace() {
+        for (line, expected) in [
+            ("key=ns:a exp=-1 la=1 cas=2", Line::Key("ns:a".into())),
+            ("key=ns:%C3%BC%25", Line::Key("ns:ü%".into())),
+            ("key=nsx exp=-1", Line::OtherKey),
+            ("key=ns:%FF exp=-1", Line::OtherKey),
+            ("END", Line::End),
+            ("BUSY currently processing crawler request", Line::Busy),
+            ("LOCKED try again later", Line::Busy),
+            ("ERROR", Line::Unknown),
+            ("CLIENT_ERROR lru crawler disabled", Line::Unknown),
+        ] {
+            assert_eq!(Line::parse(line.as_bytes(), "ns:"), expected, "{line}");
+        }
+    }
 }

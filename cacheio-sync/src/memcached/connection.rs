@@ -1,155 +1,111 @@
-//! One connection: bytes out, answers in, all by a deadline.
+//! One connection to a server: sends requests, and reads responses from a buffer.
 
-use std::io::{self, Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::protocol::{Answer, Head, Refusal};
+use super::failure::Failure;
+use super::protocol::{Head, Response};
 use super::stream::Stream;
-use crate::Error;
+use super::timed_stream::TimedStream;
 
-/// Why an exchange came to nothing.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The server answered, with an error of its own.
-    Refused(Refusal),
-    /// The deadline passed.
-    TimedOut,
-    /// The connection broke, or cannot be understood any more.
-    Broken(io::Error),
-    /// It was not the server's fault, or is said already.
-    Other(Error),
-}
-
-impl Failure {
-    pub(super) fn garbage(what: &'static str) -> Self {
-        Self::Broken(io::Error::new(io::ErrorKind::InvalidData, what))
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::TimedOut,
-            _ => Self::Broken(error),
-        }
-    }
-}
-
-/// A connection to a server.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: Stream,
+    stream: TimedStream,
+    /// Received bytes. Those from `start` to `end` have not been decoded yet.
     input: Box<[u8]>,
     start: usize,
     end: usize,
-    /// For how long calls on the socket block now: for ever, at first.
-    armed: Duration,
-    /// Whether any of this exchange's request went out, and any of its answer came in.
+    /// Whether any byte of the current exchange's request was sent.
     sent: bool,
-    heard: bool,
-    /// Whether all that was asked was answered, and understood.
+    /// Whether any byte of the current exchange's response was received.
+    received: bool,
+    /// Whether all responses to the requests so far were read.
     in_sync: bool,
 }
 
-/// Room for most answers, and for the head of any.
-const INPUT: usize = 16 << 10;
+/// Holds the first line of any response, and most responses as a whole.
+const INPUT_SIZE: usize = 16 << 10;
 
-/// How much of a long value is made room for before more of it has come.
-const GROWTH: usize = 1 << 20;
-
-/// By how much a socket's timeout may be off before it is set anew: that is a system call.
-const SLACK: Duration = Duration::from_millis(15);
+/// By how much the buffer of a long value grows at a time, since a malformed response may announce
+/// more than it has.
+const VALUE_STEP: usize = 1 << 20;
 
 impl Connection {
     pub(super) fn new(stream: Stream) -> Self {
         Self {
-            stream,
-            input: vec![0; INPUT].into_boxed_slice(),
+            stream: TimedStream::new(stream),
+            input: vec![0; INPUT_SIZE].into_boxed_slice(),
             start: 0,
             end: 0,
-            armed: Duration::MAX,
             sent: false,
-            heard: false,
+            received: false,
             in_sync: true,
         }
     }
 
-    /// Whether it can be used again, as far as can be seen without asking the server.
-    pub(super) fn is_fit(&self) -> bool {
+    /// Returns whether another exchange may use this connection, as far as this side knows.
+    pub(super) fn is_reusable(&self) -> bool {
         self.in_sync && self.start == self.end
     }
 
-    /// Whether the server has neither hung up nor sent what nobody asked for.
+    /// Returns whether the server has neither closed the connection nor sent unexpected bytes. Costs
+    /// a system call, and no round trip.
     pub(super) fn is_quiet(&self) -> bool {
         self.stream.is_quiet()
     }
 
-    /// Whether any of the request went out.
     pub(super) fn has_sent(&self) -> bool {
         self.sent
     }
 
-    /// Whether any answer came.
-    pub(super) fn has_heard(&self) -> bool {
-        self.heard
+    pub(super) fn has_received(&self) -> bool {
+        self.received
     }
 
-    pub(super) fn into_stream(self) -> Stream {
+    pub(super) fn into_stream(self) -> TimedStream {
         self.stream
     }
 
-    /// Begins an exchange: from here on it is not fit until [`done`](Self::done).
-    pub(super) fn begin(&mut self) {
-        (self.sent, self.heard, self.in_sync) = (false, false, false);
+    /// Starts an exchange. The connection is not reusable until [`end_exchange`](Self::end_exchange).
+    pub(super) fn begin_exchange(&mut self) {
+        (self.sent, self.received, self.in_sync) = (false, false, false);
     }
 
-    /// Says that all answers have been read.
-    pub(super) fn done(&mut self) {
+    /// Ends an exchange whose responses were all read.
+    pub(super) fn end_exchange(&mut self) {
         self.in_sync = true;
     }
 
     pub(super) fn write(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<(), Failure> {
         while !bytes.is_empty() {
-            self.arm(deadline)?;
-            match self.stream.write(bytes) {
-                Ok(0) => return Err(Failure::Broken(io::ErrorKind::WriteZero.into())),
-                Ok(written) => {
-                    self.sent = true;
-                    bytes = &bytes[written..];
-                }
-                Err(error) if is_early(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
+            let written = self.stream.write(bytes, deadline)?;
+            self.sent = true;
+            bytes = &bytes[written..];
         }
-        // TLS may hold back what the socket had no room for.
-        loop {
-            match self.stream.flush() {
-                Ok(()) => return Ok(()),
-                Err(error) if is_early(&error) => self.arm(deadline)?,
-                Err(error) => return Err(error.into()),
+        Ok(self.stream.flush(deadline)?)
+    }
+
+    /// Reads one response with its value. An error that the server responds with is a
+    /// [`Failure::Server`].
+    pub(super) fn read_response(&mut self, deadline: Instant) -> Result<Response, Failure> {
+        let head = self.read_line(deadline, Head::parse)?;
+        match head.ok_or_else(|| {
+            Failure::protocol_error("the response does not follow memcached's meta protocol")
+        })? {
+            Head::Error(error) => Err(Failure::Server(error)),
+            Head::Response(response, None) => Ok(response),
+            Head::Response(mut response, Some(length)) => {
+                self.read_value(length, &mut response.value, deadline)?;
+                self.read_line(deadline, <[u8]>::is_empty)?
+                    .then_some(response)
+                    .ok_or_else(|| {
+                        Failure::protocol_error("a value is longer than the server announced")
+                    })
             }
         }
     }
 
-    /// Reads one answer, with its value.
-    pub(super) fn answer(&mut self, deadline: Instant) -> Result<Answer, Failure> {
-        let head = self.line(deadline, Head::parse)?;
-        match head
-            .ok_or_else(|| Failure::garbage("this is no answer of memcached's meta protocol"))?
-        {
-            Head::Refusal(refusal) => Err(Failure::Refused(refusal)),
-            Head::Answer(answer, None) => Ok(answer),
-            Head::Answer(mut answer, Some(length)) => {
-                self.take(length, &mut answer.value, deadline)?;
-                self.line(deadline, <[u8]>::is_empty)?
-                    .then_some(answer)
-                    .ok_or_else(|| Failure::garbage("a value is longer than was said"))
-            }
-        }
-    }
-
-    /// Reads a line and gives what `read` makes of it, without its end.
-    pub(super) fn line<T>(
+    /// Reads a line, and returns what `read` makes of it without its end.
+    pub(super) fn read_line<T>(
         &mut self,
         deadline: Instant,
         read: impl FnOnce(&[u8]) -> T,
@@ -165,41 +121,34 @@ impl Connection {
             }
             searched = input.len();
             if searched == self.input.len() {
-                return Err(Failure::garbage("a line has no end"));
+                return Err(Failure::protocol_error("a line is longer than 16 KiB"));
             }
             self.fill(deadline)?;
         }
     }
 
-    /// Reads `length` bytes.
-    fn take(
+    /// Reads `length` bytes into `value`: first those in the buffer, then directly from the socket.
+    fn read_value(
         &mut self,
         length: usize,
         value: &mut Vec<u8>,
         deadline: Instant,
     ) -> Result<(), Failure> {
-        let ready = length.min(self.end - self.start);
-        value.reserve_exact(length.min(GROWTH));
-        value.extend_from_slice(&self.input[self.start..self.start + ready]);
-        self.start += ready;
+        let buffered = length.min(self.end - self.start);
+        value.reserve_exact(length.min(VALUE_STEP));
+        value.extend_from_slice(&self.input[self.start..self.start + buffered]);
+        self.start += buffered;
         while value.len() < length {
-            let start = value.len();
-            // What was announced may never come.
-            value.resize(length.min(start + GROWTH), 0);
-            let mut filled = start;
+            let mut filled = value.len();
+            value.resize(length.min(filled + VALUE_STEP), 0);
             while filled < value.len() {
-                filled += read(
-                    &mut self.stream,
-                    &mut self.armed,
-                    &mut value[filled..],
-                    deadline,
-                )?;
+                filled += self.stream.read(&mut value[filled..], deadline)?;
             }
         }
         Ok(())
     }
 
-    /// Reads what has come, at least a byte.
+    /// Receives at least one byte into the buffer.
     fn fill(&mut self, deadline: Instant) -> Result<(), Failure> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -207,66 +156,8 @@ impl Connection {
             self.input.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        let room = &mut self.input[self.end..];
-        self.end += read(&mut self.stream, &mut self.armed, room, deadline)?;
-        self.heard = true;
+        self.end += self.stream.read(&mut self.input[self.end..], deadline)?;
+        self.received = true;
         Ok(())
     }
-
-    fn arm(&mut self, deadline: Instant) -> Result<(), Failure> {
-        arm(&self.stream, &mut self.armed, deadline)
-    }
-}
-
-/// Reads until the server hangs up, and forgets it all.
-pub(super) fn drain(stream: &mut Stream, deadline: Instant) -> Result<(), Failure> {
-    let mut armed = Duration::MAX;
-    let mut buffer = [0; 4096];
-    loop {
-        match read(stream, &mut armed, &mut buffer, deadline) {
-            Ok(_) => {}
-            Err(Failure::Broken(_)) => return Ok(()),
-            Err(failure) => return Err(failure),
-        }
-    }
-}
-
-fn read(
-    stream: &mut Stream,
-    armed: &mut Duration,
-    buffer: &mut [u8],
-    deadline: Instant,
-) -> Result<usize, Failure> {
-    loop {
-        arm(stream, armed, deadline)?;
-        match stream.read(buffer) {
-            Ok(0) => return Err(Failure::Broken(io::ErrorKind::UnexpectedEof.into())),
-            Ok(read) => return Ok(read),
-            Err(error) if is_early(&error) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Sets the socket's timeout, where it is not about right already.
-///
-/// The kernel's timers for sockets come late by up to an eighth, so they are set for earlier; what
-/// is left then is waited for anew.
-fn arm(stream: &Stream, armed: &mut Duration, deadline: Instant) -> Result<(), Failure> {
-    let left = super::stream::left(deadline)?;
-    let timeout = if left > SLACK { left * 4 / 5 } else { left };
-    if armed.abs_diff(timeout) > SLACK || *armed > left {
-        stream.set_timeout(timeout)?;
-        *armed = timeout;
-    }
-    Ok(())
-}
-
-/// Whether a call on the socket ended before the deadline did, as its timeout was about right
-/// only: `arm` looks at the clock.
-fn is_early(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
 }

@@ -1,4 +1,7 @@
-//! Counters: integers of 64 bits with a sign, on a server whose own have none.
+//! Counters: signed 64-bit integers, on a server that counts without a sign.
+//!
+//! Memcached counts from 0 to 2^64 - 1. So the server adds by itself where neither the counter nor
+//! the amount is negative. Anything else is computed here and written by compare-and-swap.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,20 +9,18 @@ use std::time::{Duration, Instant};
 use cacheio_core::__private::overflow;
 use memcache::exp::{MetaOp, ReturnCode};
 
-use super::connection::Failure;
-use super::expiry::{exptime, unchanged};
-use super::protocol::{Answer, Request, number};
-use super::server::{Effect, Server};
+use super::exptime::{exptime, exptime_from_remaining};
+use super::failure::Failure;
+use super::protocol::{Request, Response, number};
+use super::retry::Retry;
+use super::server::Server;
 use crate::{Error, ErrorKind, Key, Result};
 
-/// What is added is at most this where the server adds by itself: a counter that is in the range
-/// of `i64` is then in that of the server's `u64` after it.
+/// The largest amount that the server adds by itself. A counter in the range of `i64` is then in the
+/// range of the server's `u64` afterwards.
 const NATIVE_MAX: i64 = 1 << 32;
 
-/// Adds `by`; what the counter is then.
-///
-/// The server counts from 0 to 2^64 - 1: what is added to a counter that was never below zero
-/// takes one round trip. Anything else is computed here, and written if nobody wrote in between.
+/// Adds `by` to a counter and returns its new value.
 pub(super) fn increment(
     server: &Arc<Server>,
     key: &Key<'_>,
@@ -33,17 +34,17 @@ pub(super) fn increment(
         ttl,
     };
     if (0..=NATIVE_MAX).contains(&by)
-        && let Some(count) = counter.add_natively(by)?
+        && let Some(count) = counter.add_on_server(by)?
     {
         return Ok(count);
     }
-    let mut rounds = 0;
+    let mut conflicts = 0;
     loop {
         if let Some(count) = counter.compare_and_swap(by)? {
             return Ok(count);
         }
-        rounds += 1;
-        pause(rounds);
+        conflicts += 1;
+        back_off(conflicts);
     }
 }
 
@@ -51,33 +52,35 @@ struct Counter<'a> {
     server: &'a Arc<Server>,
     key: &'a str,
     deadline: Instant,
+    /// The TTL of the counter if this operation creates it.
     ttl: Option<Duration>,
 }
 
 impl Counter<'_> {
-    /// Lets the server add; None if what is there is no number to it.
-    fn add_natively(&self, by: i64) -> Result<Option<i64>> {
+    /// Lets the server add. Returns `None` if the entry is not a number to it.
+    fn add_on_server(&self, by: i64) -> Result<Option<i64>> {
         let mut request = Request::with_capacity(300);
         let command = request.command(MetaOp::Arithmetic, self.key)?.flag("v");
         let command = command.number('D', by).number('J', by);
         command.number('N', exptime(self.ttl)).end();
-        let answer = match self.server.ask(Effect::Once, &request, self.deadline) {
-            Err(Failure::Refused(refusal)) if refusal.is_not_numeric() => return Ok(None),
-            answer => answer.map_err(|failure| self.server.error(failure))?,
+        let response = match self.server.execute(Retry::Never, &request, self.deadline) {
+            Err(Failure::Server(error)) if error.is_not_numeric() => return Ok(None),
+            response => response.map_err(|failure| self.server.error(failure))?,
         };
-        let count: u64 = number(&answer.value).ok_or_else(|| self.server.unexpected(&answer))?;
+        let count: u64 =
+            number(&response.value).ok_or_else(|| self.server.unexpected(&response))?;
         match i64::try_from(count) {
-            // Less than what was added: what was there was no i64, and went round.
+            // A count less than `by` wrapped around 2^64, so the old one was not in the range.
             Ok(count) if count >= by => Ok(Some(count)),
             _ => Err(self.undo(count, by)),
         }
     }
 
-    /// Takes back what has left the range; the error to give.
+    /// Undoes an addition that left the range of `i64`. Returns the error for the caller.
     fn undo(&self, count: u64, by: i64) -> Error {
-        // Going round once: the server does not subtract below zero.
+        // The server does not subtract below zero, so this adds 2^64 - `by`, which wraps around.
         let back = by.unsigned_abs().wrapping_neg();
-        let undone = self.request(|request| {
+        let undone = self.execute(|request| {
             let command = request.command(MetaOp::Arithmetic, self.key)?;
             command.number('D', back).end();
             Ok(())
@@ -85,22 +88,24 @@ impl Counter<'_> {
         match (undone, i64::try_from(count.wrapping_add(back))) {
             (Err(error), _) => error,
             (Ok(_), Ok(_)) => overflow(),
-            (Ok(_), Err(_)) => no_integer(),
+            (Ok(_), Err(_)) => not_an_integer(),
         }
     }
 
-    /// Reads, computes, and writes if nobody has written in between; None if somebody has.
+    /// Reads the counter, and writes the sum if the counter did not change in between. Returns
+    /// `None` if it did.
     fn compare_and_swap(&self, by: i64) -> Result<Option<i64>> {
-        let seen = self.read()?;
-        let (Some(cas), ReturnCode::Va) = (seen.cas, seen.code) else {
+        let current = self.read()?;
+        let (Some(cas), ReturnCode::Va) = (current.cas, current.code) else {
             return self.create(by);
         };
-        let count = integer(&seen.value).ok_or_else(no_integer)?;
+        let count = integer(&current.value).ok_or_else(not_an_integer)?;
         let sum = count.checked_add(by).ok_or_else(overflow)?;
         if count < 0 || sum < 0 {
-            return self.replace(sum, cas, seen.ttl.unwrap_or(-1));
+            return self.replace(sum, cas, current.ttl.unwrap_or(-1));
         }
-        let answer = self.request(|request| {
+        // The server's own arithmetic keeps the TTL exactly.
+        let response = self.execute(|request| {
             let command = request.command(MetaOp::Arithmetic, self.key)?;
             let command = if by < 0 { command.flag("MD") } else { command };
             command
@@ -109,55 +114,21 @@ impl Counter<'_> {
                 .end();
             Ok(())
         })?;
-        self.swapped(&answer, sum)
+        self.swapped(&response, sum)
     }
 
-    /// Writes a counter that the server cannot count, with the seconds that it had left.
-    fn replace(&self, sum: i64, cas: u64, left: i64) -> Result<Option<i64>> {
-        let (now_left, answer) = self.write(sum, cas, left)?;
-        if let (ReturnCode::Hd, Some(cas)) = (answer.code, answer.cas)
-            && now_left != left
-            && now_left > 0
-        {
-            // The server's clock ticked since the seconds were read. Each time the counter would
-            // live for a second longer: one that is often written, for ever.
-            self.write(sum, cas, now_left)?;
-        }
-        self.swapped(&answer, sum)
-    }
-
-    /// Writes a counter if nobody wrote since it had this `cas`; how many seconds it had left right
-    /// before, and the answer.
-    fn write(&self, sum: i64, cas: u64, left: i64) -> Result<(i64, Answer)> {
-        let value = sum.to_string();
-        let mut request = Request::with_capacity(600);
-        request.command(MetaOp::Get, self.key)?.flag("t").end();
-        let command = request.command(MetaOp::Set, self.key)?;
-        let command = command.length(value.as_bytes())?.number('C', cas).flag("c");
-        command.number('T', unchanged(left)).value(value.as_bytes());
-        let parts = [request.len()];
-        let exchange = self
-            .server
-            .begin(Effect::Once, request.bytes(), &parts, self.deadline);
-        let answers = exchange.and_then(|exchange| {
-            exchange.finish(self.deadline, |connection| {
-                let seen = connection.answer(self.deadline)?;
-                Ok((seen.ttl.unwrap_or(left), connection.answer(self.deadline)?))
-            })
-        });
-        answers.map_err(|failure| self.server.error(failure))
-    }
-
-    fn read(&self) -> Result<Answer> {
+    fn read(&self) -> Result<Response> {
         let mut request = Request::with_capacity(300);
         let command = request.command(MetaOp::Get, self.key)?;
         command.flag("v").flag("c").flag("t").end();
-        self.ask(Effect::Nothing, &request)
+        let response = self.server.execute(Retry::Read, &request, self.deadline);
+        response.map_err(|failure| self.server.error(failure))
     }
 
+    /// Creates the counter. Returns `None` if another client created it first.
     fn create(&self, by: i64) -> Result<Option<i64>> {
         let value = by.to_string();
-        let answer = self.request(|request| {
+        let response = self.execute(|request| {
             let command = request.command(MetaOp::Set, self.key)?;
             let command = command.length(value.as_bytes())?.flag("ME");
             command
@@ -165,30 +136,65 @@ impl Counter<'_> {
                 .value(value.as_bytes());
             Ok(())
         })?;
-        self.swapped(&answer, by)
+        self.swapped(&response, by)
     }
 
-    fn swapped(&self, answer: &Answer, count: i64) -> Result<Option<i64>> {
-        match answer.code {
+    /// Replaces a counter that is negative before or after the addition. `left` is its remaining TTL
+    /// in seconds.
+    fn replace(&self, sum: i64, cas: u64, left: i64) -> Result<Option<i64>> {
+        let (left_at_write, response) = self.write(sum, cas, left)?;
+        if let (ReturnCode::Hd, Some(cas)) = (response.code, response.cas)
+            && left_at_write != left
+            && left_at_write > 0
+        {
+            // The server's clock ticked after `left` was read, so the write added a second to the
+            // TTL. Without this correction a counter that is often written would never expire.
+            self.write(sum, cas, left_at_write)?;
+        }
+        self.swapped(&response, sum)
+    }
+
+    /// Writes the counter if its CAS number is still `cas`. Returns the remaining TTL right before
+    /// the write, in seconds, and the response.
+    fn write(&self, sum: i64, cas: u64, left: i64) -> Result<(i64, Response)> {
+        let value = sum.to_string();
+        let mut request = Request::with_capacity(600);
+        request.command(MetaOp::Get, self.key)?.flag("t").end();
+        let command = request.command(MetaOp::Set, self.key)?;
+        let command = command.length(value.as_bytes())?.number('C', cas).flag("c");
+        command
+            .number('T', exptime_from_remaining(left))
+            .value(value.as_bytes());
+        let exchange = self.server.begin(Retry::Never, &request, self.deadline);
+        let responses = exchange.and_then(|exchange| {
+            exchange.finish(self.deadline, |connection| {
+                let before = connection.read_response(self.deadline)?;
+                let written = connection.read_response(self.deadline)?;
+                Ok((before.ttl.unwrap_or(left), written))
+            })
+        });
+        responses.map_err(|failure| self.server.error(failure))
+    }
+
+    /// Returns the new count, or `None` if the counter changed since it was read.
+    fn swapped(&self, response: &Response, count: i64) -> Result<Option<i64>> {
+        match response.code {
             ReturnCode::Hd => Ok(Some(count)),
             ReturnCode::Ex | ReturnCode::Nf | ReturnCode::Ns => Ok(None),
-            _ => Err(self.server.unexpected(answer)),
+            _ => Err(self.server.unexpected(response)),
         }
     }
 
-    fn request(&self, write: impl FnOnce(&mut Request) -> Result<()>) -> Result<Answer> {
+    /// Runs one command that writes.
+    fn execute(&self, write: impl FnOnce(&mut Request) -> Result<()>) -> Result<Response> {
         let mut request = Request::with_capacity(300);
         write(&mut request)?;
-        self.ask(Effect::Once, &request)
-    }
-
-    fn ask(&self, effect: Effect, request: &Request) -> Result<Answer> {
-        let answer = self.server.ask(effect, request, self.deadline);
-        answer.map_err(|failure| self.server.error(failure))
+        let response = self.server.execute(Retry::Never, &request, self.deadline);
+        response.map_err(|failure| self.server.error(failure))
     }
 }
 
-/// An integer as the wire has it: the server leaves spaces behind when it subtracts.
+/// Parses a stored integer. The server pads a number with spaces when subtracting makes it shorter.
 fn integer(bytes: &[u8]) -> Option<i64> {
     let text = bytes.trim_ascii_end();
     let digits = text.strip_prefix(b"-").unwrap_or(text);
@@ -199,19 +205,19 @@ fn integer(bytes: &[u8]) -> Option<i64> {
         .flatten()
 }
 
-fn no_integer() -> Error {
+fn not_an_integer() -> Error {
     Error::new(
         ErrorKind::WrongType,
-        "what is stored is no integer of 64 bits",
+        "the entry is not a 64-bit integer; delete it, or use another key for the counter",
     )
 }
 
-/// Lets others go first for a moment, longer with each round, so that somebody gets through.
-fn pause(rounds: u32) {
+/// Sleeps for a random time, longer after each conflict, so that one of the writers succeeds.
+fn back_off(conflicts: u32) {
     use std::hash::{BuildHasher, RandomState};
-    if rounds > 2 {
-        let longest = 50 * u64::from(rounds.min(20));
-        let micros = RandomState::new().hash_one(rounds) % longest;
+    if conflicts > 2 {
+        let longest = 50 * u64::from(conflicts.min(20));
+        let micros = RandomState::new().hash_one(conflicts) % longest;
         std::thread::sleep(Duration::from_micros(micros));
     }
 }
@@ -221,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn integers_as_the_wire_has_them() {
+    fn stored_integers_are_parsed() {
         for (text, expected) in [
             ("0", Some(0)),
             ("-5", Some(-5)),

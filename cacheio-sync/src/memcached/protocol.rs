@@ -1,4 +1,4 @@
-//! The meta protocol: requests as bytes, and what the first line of an answer says.
+//! Memcached's meta protocol as bytes, without I/O: requests, and the first line of a response.
 
 use std::io::Write as _;
 
@@ -6,171 +6,223 @@ use memcache::exp::{MAX_KEY_LENGTH, MetaOp, ReturnCode};
 
 use crate::{Error, ErrorKind, Result};
 
-/// No server can be set to hold more.
+/// The largest value, in bytes, that any memcached server can be configured to hold.
 pub(super) const VALUE_MAX: usize = 1 << 30;
 
-/// Bytes to send: any number of commands.
+/// The bytes of one or more commands.
+///
+/// A long request has parts, each of which ends with a no-op. The first two parts are sent at once.
+/// Each further part is sent after the responses to one more part were read, so at most two parts are
+/// under way: client and server never wait for each other with full socket buffers.
 #[derive(Debug, Default)]
-pub(super) struct Request(Vec<u8>);
+pub(super) struct Request {
+    bytes: Vec<u8>,
+    /// Where each part ends. Empty for a request of one part.
+    part_ends: Vec<usize>,
+}
 
 impl Request {
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        Self(Vec::with_capacity(capacity))
+        Self {
+            bytes: Vec::with_capacity(capacity),
+            part_ends: Vec::new(),
+        }
     }
 
-    /// Begins a command on a key.
+    /// Creates a request from the text of one command, without its line end.
+    pub(super) fn line(line: &str) -> Self {
+        Self {
+            bytes: [line.as_bytes(), b"\r\n"].concat(),
+            part_ends: Vec::new(),
+        }
+    }
+
+    /// Starts a command on a key.
     ///
-    /// A key that is not legal would be read as further commands: whatever stands in front of this
-    /// store checks keys, and so does this, last of all.
+    /// The cache replaces keys that memcached cannot hold before they get here. This check is the
+    /// last one before the wire, where a key with a line end would be read as further commands.
     pub(super) fn command(&mut self, op: MetaOp, key: &str) -> Result<&mut Self> {
         let legal = (1..=MAX_KEY_LENGTH).contains(&key.len())
             && key.bytes().all(|byte| byte > b' ' && byte != 0x7F);
         if !legal {
             return Err(Error::new(
                 ErrorKind::Config,
-                "memcached holds keys of 1 to 250 bytes without spaces or control characters",
+                "not a valid memcached key; use 1 to 250 bytes without spaces or control characters",
             ));
         }
-        self.0.extend_from_slice(op.wire());
-        self.0.push(b' ');
-        self.0.extend_from_slice(key.as_bytes());
+        self.bytes.extend_from_slice(op.wire());
+        self.bytes.push(b' ');
+        self.bytes.extend_from_slice(key.as_bytes());
         Ok(self)
     }
 
-    /// Adds a flag, or one with its token.
+    /// Adds a flag, with its token if it has one.
     pub(super) fn flag(&mut self, flag: &str) -> &mut Self {
-        self.0.push(b' ');
-        self.0.extend_from_slice(flag.as_bytes());
+        self.bytes.push(b' ');
+        self.bytes.extend_from_slice(flag.as_bytes());
         self
     }
 
-    /// Adds a flag with a number.
+    /// Adds a flag with a number as its token.
     pub(super) fn number(&mut self, flag: char, number: impl std::fmt::Display) -> &mut Self {
         // Writing to a Vec does not fail.
-        let _ = write!(self.0, " {flag}{number}");
+        let _ = write!(self.bytes, " {flag}{number}");
         self
     }
 
-    /// Says how long the value is that follows; stands right behind the key.
+    /// Adds the length of the value that follows. The protocol has it right after the key.
     pub(super) fn length(&mut self, value: &[u8]) -> Result<&mut Self> {
-        // Beyond this the server would not skip the value but take it for commands.
+        // The server would read a value longer than this as commands instead of skipping it.
         if value.len() > VALUE_MAX {
             return Err(too_large());
         }
-        let _ = write!(self.0, " {}", value.len());
+        let _ = write!(self.bytes, " {}", value.len());
         Ok(self)
     }
 
     /// Ends a command.
     pub(super) fn end(&mut self) {
-        self.0.extend_from_slice(b"\r\n");
+        self.bytes.extend_from_slice(b"\r\n");
     }
 
     /// Ends a command with its value.
     pub(super) fn value(&mut self, value: &[u8]) {
         self.end();
-        self.0.extend_from_slice(value);
+        self.bytes.extend_from_slice(value);
         self.end();
     }
 
-    /// A command whose only effect is its answer.
+    /// Adds a command that does nothing but cause a response.
     pub(super) fn noop(&mut self) {
-        self.0.extend_from_slice(MetaOp::Noop.wire());
+        self.bytes.extend_from_slice(MetaOp::Noop.wire());
         self.end();
     }
 
-    /// A command as it stands.
-    pub(super) fn line(line: &str) -> Self {
-        Self([line.as_bytes(), b"\r\n"].concat())
+    /// Ends a part with a no-op, whose response tells that the part was carried out.
+    pub(super) fn end_part(&mut self) {
+        self.noop();
+        self.part_ends.push(self.bytes.len());
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    /// Returns the number of bytes after the last part.
+    pub(super) fn unfinished(&self) -> usize {
+        self.bytes.len() - self.part_ends.last().unwrap_or(&0)
+    }
+
+    /// Returns the bytes to send before any response is read.
+    pub(super) fn first_window(&self) -> &[u8] {
+        match self.part_ends.get(1).or(self.part_ends.first()) {
+            Some(end) => &self.bytes[..*end],
+            None => &self.bytes,
+        }
+    }
+
+    /// Returns the bytes to send after the responses to part number `part` were read, if any are
+    /// left.
+    pub(super) fn next_part(&self, part: usize) -> Option<&[u8]> {
+        let ends = self.part_ends.get(part + 1..part + 3)?;
+        Some(&self.bytes[ends[0]..ends[1]])
+    }
+
+    pub(super) fn part_count(&self) -> usize {
+        self.part_ends.len().max(1)
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
 pub(super) fn too_large() -> Error {
     Error::new(
         ErrorKind::TooLarge,
-        "the value is larger than the server can hold; its limit is set by memcached's `-I`",
+        "the value is larger than the server can hold; store a smaller one, or raise memcached's `-I`",
     )
 }
 
-/// What the server said to one command.
+/// The response to one command.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) code: ReturnCode,
-    /// The number that the command gave as its opaque token.
+    /// The number that the command had as its opaque token.
     pub(super) opaque: Option<u64>,
     pub(super) cas: Option<u64>,
-    /// The seconds left to live; below zero means for ever.
+    /// The remaining TTL in seconds; negative if the entry never expires.
     pub(super) ttl: Option<i64>,
     pub(super) value: Vec<u8>,
 }
 
-/// The first line of an answer.
+impl Response {
+    /// Returns whether the command succeeded: `false` for the code `otherwise`, `None` for a code
+    /// that does not fit the command.
+    pub(super) fn succeeded(&self, otherwise: ReturnCode) -> Option<bool> {
+        match self.code {
+            ReturnCode::Hd => Some(true),
+            code if code == otherwise => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// The first line of a response.
 #[derive(Debug)]
 pub(super) enum Head {
-    /// An answer, and how long the value is that follows.
-    Answer(Answer, Option<usize>),
-    /// An error of the server's own.
-    Refusal(Refusal),
+    /// A response, and the length of the value that follows it.
+    Response(Response, Option<usize>),
+    Error(ServerError),
 }
 
 impl Head {
-    /// Reads a line without its end; None if it is none of the protocol's.
+    /// Decodes a line without its end. Returns `None` if it does not follow the protocol.
     pub(super) fn parse(line: &[u8]) -> Option<Self> {
         let mut tokens = line
             .split(|byte| *byte == b' ')
             .filter(|token| !token.is_empty());
         let first = tokens.next()?;
         if matches!(first, b"ERROR" | b"CLIENT_ERROR" | b"SERVER_ERROR") {
-            return Some(Self::Refusal(Refusal(
+            return Some(Self::Error(ServerError(
                 String::from_utf8_lossy(line).into_owned(),
             )));
         }
-        let mut answer = Answer {
+        let mut response = Response {
             code: ReturnCode::from_wire(first).ok()?,
             opaque: None,
             cas: None,
             ttl: None,
             value: Vec::new(),
         };
-        let length = match answer.code {
+        let length = match response.code {
             ReturnCode::Va => Some(number(tokens.next()?).filter(|length| *length <= VALUE_MAX)?),
             _ => None,
         };
         for token in tokens {
             let (flag, token) = token.split_first()?;
             match flag {
-                b'O' => answer.opaque = Some(number(token)?),
-                b'c' => answer.cas = Some(number(token)?),
-                b't' => answer.ttl = Some(number(token)?),
+                b'O' => response.opaque = Some(number(token)?),
+                b'c' => response.cas = Some(number(token)?),
+                b't' => response.ttl = Some(number(token)?),
                 _ => {}
             }
         }
-        Some(Self::Answer(answer, length))
+        Some(Self::Response(response, length))
     }
 }
 
-/// A number in ASCII.
+/// Parses a number in ASCII.
 pub(super) fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// An error that the server answered with.
+/// The line of an error that the server responded with.
 #[derive(Debug)]
-pub(super) struct Refusal(String);
+pub(super) struct ServerError(String);
 
-impl Refusal {
-    /// Whether the command was read to its end, so that the next answer belongs to the next.
+impl ServerError {
+    /// Returns whether the server read the command to its end, so that the next response belongs to
+    /// the next command.
     ///
-    /// A line that the server could not read may have had a value behind it.
-    pub(super) fn in_sync(&self) -> bool {
+    /// If it could not parse the line of a command with a value, it reads the value as commands.
+    pub(super) fn is_in_sync(&self) -> bool {
         self.0.starts_with("SERVER_ERROR") || self.is_not_numeric()
     }
 
@@ -183,12 +235,12 @@ impl Refusal {
             return too_large();
         }
         let advice = match self.0.contains("unauthenticated") {
-            true => "; it wants a user name and a password: memcache://user:password@host",
+            true => "; give a user name and a password: memcache://user:password@host",
             false => "",
         };
         Error::new(
             ErrorKind::Server,
-            format!("{server} answered \"{}\"{advice}", self.0),
+            format!("{server} responded with \"{}\"{advice}", self.0),
         )
     }
 }
@@ -214,23 +266,39 @@ mod tests {
     }
 
     #[test]
-    fn heads() {
-        let Some(Head::Answer(answer, Some(3))) = Head::parse(b"VA 3 O12 ka t-1 c9") else {
+    fn the_windows_of_a_request_are_all_of_it_in_order() {
+        for parts in 0..5 {
+            let mut request = Request::default();
+            request.noop();
+            for _ in 0..parts {
+                request.end_part();
+            }
+            let mut sent = request.first_window().to_vec();
+            for part in 0..request.part_count() {
+                sent.extend_from_slice(request.next_part(part).unwrap_or_default());
+            }
+            assert_eq!(sent, request.bytes(), "{parts} parts");
+        }
+    }
+
+    #[test]
+    fn the_first_line_of_a_response_is_decoded_or_rejected() {
+        let Some(Head::Response(response, Some(3))) = Head::parse(b"VA 3 O12 ka t-1 c9") else {
             panic!("no value");
         };
-        assert_eq!(answer.code, ReturnCode::Va);
+        assert_eq!(response.code, ReturnCode::Va);
         assert_eq!(
-            (answer.opaque, answer.cas, answer.ttl),
+            (response.opaque, response.cas, response.ttl),
             (Some(12), Some(9), Some(-1))
         );
-        assert!(matches!(Head::parse(b"EN"), Some(Head::Answer(..))));
+        assert!(matches!(Head::parse(b"EN"), Some(Head::Response(..))));
         for error in ["ERROR", "CLIENT_ERROR bad", "SERVER_ERROR out of memory"] {
             assert!(matches!(
                 Head::parse(error.as_bytes()),
-                Some(Head::Refusal(_))
+                Some(Head::Error(_))
             ));
         }
-        for garbage in [
+        for invalid in [
             "",
             "XX",
             "VA",
@@ -240,7 +308,7 @@ mod tests {
             "HD cx",
             "VA 99999999999999999999",
         ] {
-            assert!(Head::parse(garbage.as_bytes()).is_none(), "{garbage}");
+            assert!(Head::parse(invalid.as_bytes()).is_none(), "{invalid}");
         }
     }
 }

@@ -1,75 +1,49 @@
-//! One server: its connections, and whether it is asked at all.
+//! One server: sends requests to it through its pool, and stops while it does not respond.
 
 use std::fmt;
-use std::io;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use cacheio_core::__private::{Attempt, Backoff, Circuit, Opens};
 
-use super::address::Address;
-use super::connection::{Connection, Failure};
-use super::doubt::Doubt;
-use super::pool::{Place, Pool};
-use super::protocol::{Answer, Request};
-use super::stream::Stream;
+use super::connection::Connection;
+use super::endpoint::Endpoint;
+use super::failure::Failure;
+use super::pool::{Permit, Pool};
+use super::protocol::{Request, Response};
+use super::retry::Retry;
+use super::unconfirmed::UnconfirmedWrites;
 use crate::{Error, ErrorKind, Result};
 
-/// One server.
 pub(super) struct Server {
+    /// The name of the server in errors and logs.
     name: String,
-    target: Target,
+    endpoint: Endpoint,
     timeout: Duration,
     pool: Pool,
     circuit: Circuit,
-    doubt: Doubt,
-}
-
-/// How to reach a server, and to be let in.
-#[derive(Clone)]
-pub(super) struct Target {
-    pub(super) address: Address,
-    pub(super) credentials: Option<Credentials>,
-    #[cfg(feature = "memcached-tls")]
-    pub(super) tls: Option<super::tls::Tls>,
-}
-
-#[derive(Clone)]
-pub(super) struct Credentials {
-    pub(super) user: String,
-    pub(super) password: String,
-}
-
-/// What doing a request twice, or late, would do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Nothing: it reads.
-    Nothing,
-    /// What doing it once does; but late it must not be done.
-    Write,
-    /// Something else: it is never sent twice.
-    Once,
+    unconfirmed: UnconfirmedWrites,
 }
 
 impl Server {
     pub(super) fn new(
-        target: Target,
+        endpoint: Endpoint,
         timeout: Duration,
-        pool_size: usize,
+        max_connections: usize,
         opens: &Opens,
     ) -> Arc<Self> {
-        let name = format!("memcached at {}", target.address);
+        let name = endpoint.to_string();
         Arc::new(Self {
             circuit: Circuit::new(name.as_str(), opens),
             name,
-            target,
+            endpoint,
             timeout,
-            pool: Pool::new(pool_size),
-            doubt: Doubt::default(),
+            pool: Pool::new(max_connections),
+            unconfirmed: UnconfirmedWrites::default(),
         })
     }
 
-    /// When an operation that begins now has to be over.
+    /// Returns the deadline of an operation that starts now.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
@@ -78,192 +52,150 @@ impl Server {
         self.timeout
     }
 
-    /// One command, and its answer.
-    pub(super) fn ask(
+    /// Runs one command and returns its response.
+    pub(super) fn execute(
         self: &Arc<Self>,
-        effect: Effect,
+        retry: Retry,
         request: &Request,
         deadline: Instant,
-    ) -> Result<Answer, Failure> {
-        let parts = [request.len()];
-        let exchange = self.begin(effect, request.bytes(), &parts, deadline)?;
-        let answer = exchange.finish(deadline, |connection| match connection.answer(deadline) {
-            Err(Failure::Refused(refusal)) if refusal.in_sync() => Ok(Err(refusal)),
-            other => other.map(Ok),
+    ) -> Result<Response, Failure> {
+        let exchange = self.begin(retry, request, deadline)?;
+        let response = exchange.finish(deadline, |connection| {
+            match connection.read_response(deadline) {
+                // The connection is still usable, so this must not end the exchange as failed.
+                Err(Failure::Server(error)) if error.is_in_sync() => Ok(Err(error)),
+                other => other.map(Ok),
+            }
         })?;
-        answer.map_err(Failure::Refused)
+        response.map_err(Failure::Server)
     }
 
-    /// Begins to send a request, in parts that end at `parts`: two of them, and the others when
-    /// the answers to those before have come. So both sides never wait for each other to read.
+    /// Starts an exchange: takes a connection and sends the first window of the request.
     pub(super) fn begin<'a>(
         self: &'a Arc<Self>,
-        effect: Effect,
-        request: &'a [u8],
-        parts: &'a [usize],
+        retry: Retry,
+        request: &'a Request,
         deadline: Instant,
     ) -> Result<Exchange<'a>, Failure> {
-        let began = Instant::now();
-        if began >= deadline {
-            // Other things took all the time: that says nothing about the server.
+        let started = Instant::now();
+        if started >= deadline {
+            // Something else took all the time: this says nothing about the server.
             return Err(Failure::TimedOut);
         }
         let attempt = self.circuit.enter().map_err(Failure::Other)?;
-        let opened = self.open(effect, window(request, parts), deadline);
-        let (place, connection, pooled) = self.judge(attempt, began, opened)?;
+        let sent = self.send(retry, request.first_window(), deadline);
+        let (permit, connection, pooled) = self.record_outcome(attempt, started, sent)?;
         Ok(Exchange {
             server: self,
-            effect,
+            retry,
             request,
-            parts,
             attempt,
-            place,
+            permit,
             connection,
             pooled,
         })
     }
 
-    /// The error that callers see.
+    /// Returns the error that callers get for a failure.
     pub(super) fn error(&self, failure: Failure) -> Error {
-        match failure {
-            Failure::Refused(refusal) => refusal.into_error(&self.name),
-            Failure::TimedOut => Error::new(
-                ErrorKind::Timeout,
-                format!("{} did not answer within {:?}", self.name, self.timeout),
-            ),
-            Failure::Broken(source) => Error::new(
-                ErrorKind::Unavailable,
-                format!("{} cannot be reached, or hung up", self.name),
-            )
-            .with_source(source),
-            Failure::Other(error) => error,
-        }
+        failure.into_error(&self.name, self.timeout)
     }
 
-    /// The error for an answer that the protocol does not have there.
-    pub(super) fn unexpected(&self, answer: &Answer) -> Error {
+    /// Returns the error for a response that does not fit its command.
+    pub(super) fn unexpected(&self, response: &Response) -> Error {
         Error::new(
             ErrorKind::Server,
             format!(
-                "{} answered {:?}, which makes no sense here",
-                self.name, answer.code
+                "unexpected response {:?} from {}; is this memcached 1.6 or later?",
+                response.code, self.name
             ),
         )
     }
 
-    /// A connection on which the first of a request has been sent; whether it was used before.
-    fn open(
+    /// Sends the first window of a request. Returns the connection, and whether it was pooled.
+    fn send(
         &self,
-        effect: Effect,
-        first: &[u8],
+        retry: Retry,
+        window: &[u8],
         deadline: Instant,
-    ) -> Result<(Place<'_>, Connection, bool), Failure> {
-        if effect != Effect::Nothing {
-            self.doubt.settle(deadline)?;
+    ) -> Result<(Permit<'_>, Connection, bool), Failure> {
+        if retry.is_write() {
+            self.unconfirmed.confirm_all(deadline)?;
         }
-        let (place, idle) = self.pool.take(deadline).map_err(|_| self.busy())?;
+        let (permit, idle) = self
+            .pool
+            .acquire(deadline)
+            .map_err(|_| self.no_free_connection())?;
         if let Some(mut connection) = idle {
-            connection.begin();
-            match connection.write(first, deadline) {
-                Ok(()) => return Ok((place, connection, true)),
-                Err(failure) if !may_repeat(&failure, effect, &connection) => {
-                    self.leave(effect, connection);
+            connection.begin_exchange();
+            match connection.write(window, deadline) {
+                Ok(()) => return Ok((permit, connection, true)),
+                Err(failure) if retry.allows_resend(&failure, &connection) => {}
+                Err(failure) => {
+                    self.abandon(retry, connection);
                     return Err(failure);
                 }
-                Err(_) => {}
             }
         }
-        let connection = self.send_anew(effect, first, deadline)?;
-        Ok((place, connection, false))
+        let connection = self.send_on_new_connection(retry, window, deadline)?;
+        Ok((permit, connection, false))
     }
 
-    /// A new connection on which the first of a request has been sent.
-    fn send_anew(
+    fn send_on_new_connection(
         &self,
-        effect: Effect,
-        first: &[u8],
+        retry: Retry,
+        window: &[u8],
         deadline: Instant,
     ) -> Result<Connection, Failure> {
-        let mut connection = self.dial(deadline)?;
-        connection.begin();
-        match connection.write(first, deadline) {
+        let mut connection = self.endpoint.connect(deadline)?;
+        connection.begin_exchange();
+        match connection.write(window, deadline) {
             Ok(()) => Ok(connection),
             Err(failure) => {
-                self.leave(effect, connection);
+                self.abandon(retry, connection);
                 Err(failure)
             }
         }
     }
 
-    fn dial(&self, deadline: Instant) -> Result<Connection, Failure> {
-        let stream = Stream::connect(&self.target.address, deadline)?;
-        #[cfg(feature = "memcached-tls")]
-        let stream = match &self.target.tls {
-            Some(tls) => tls.wrap(stream, &self.target.address, deadline)?,
-            None => stream,
-        };
-        let mut connection = Connection::new(stream);
-        if let Some(credentials) = &self.target.credentials {
-            self.log_in(&mut connection, credentials, deadline)?;
-        }
-        Ok(connection)
-    }
-
-    /// memcached's authentication for its text protocols: a `set` of any key.
-    fn log_in(
-        &self,
-        connection: &mut Connection,
-        Credentials { user, password }: &Credentials,
-        deadline: Instant,
-    ) -> Result<(), Failure> {
-        let value = format!("{user} {password}");
-        let request = Request::line(&format!("set auth 0 0 {}\r\n{value}", value.len()));
-        connection.write(request.bytes(), deadline)?;
-        if connection.line(deadline, |line| line == b"STORED")? {
-            return Ok(());
-        }
-        // Its own words may repeat what was sent.
-        Err(Failure::Other(Error::new(
-            ErrorKind::Server,
-            format!("{} refused the user name or the password", self.name),
-        )))
-    }
-
-    /// Gives up a connection. What it had to do may be done yet, and is waited for then.
-    fn leave(&self, effect: Effect, connection: Connection) {
-        if effect != Effect::Nothing && connection.has_sent() {
-            self.doubt.park(connection.into_stream());
+    /// Gives up a connection whose exchange failed. The server may still carry out a write that was
+    /// sent on it.
+    fn abandon(&self, retry: Retry, connection: Connection) {
+        if retry.is_write() && connection.has_sent() {
+            self.unconfirmed.add(connection.into_stream());
         }
     }
 
-    fn busy(&self) -> Failure {
+    fn no_free_connection(&self) -> Failure {
         Failure::Other(Error::new(
             ErrorKind::Timeout,
             format!(
-                "no connection to {} became free within {:?}; pool_size sets how many there are",
-                self.name, self.timeout
+                "all {} connections to {} were in use for {:?}; raise `connections` or `timeout`",
+                self.pool.max_connections(),
+                self.name,
+                self.timeout
             ),
         ))
     }
 
-    /// Says to the circuit how a call ended.
-    fn judge<T>(
+    /// Tells the circuit breaker about a failure of the server, and returns the outcome.
+    fn record_outcome<T>(
         self: &Arc<Self>,
         attempt: Attempt,
-        began: Instant,
+        started: Instant,
         outcome: Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let failed = match &outcome {
+        let opened = match &outcome {
             Err(Failure::Broken(error)) => self.circuit.failed(attempt, error),
-            // With less time than that, other things have taken it: other servers, or the wait for
-            // a connection.
-            Err(Failure::TimedOut) if began.elapsed() >= self.timeout / 2 => {
+            // If the server had less than half of the timeout, something else took the rest: other
+            // servers, or the wait for a permit.
+            Err(Failure::TimedOut) if started.elapsed() >= self.timeout / 2 => {
                 self.circuit.failed(attempt, "timed out")
             }
             _ => false,
         };
-        if failed {
-            // After a failure of the network those at rest may be dead and not know it.
+        if opened {
+            // After a network failure the idle connections may be dead without a sign of it.
             self.pool.clear();
             self.start_probing();
         }
@@ -274,25 +206,25 @@ impl Server {
         let server = Arc::downgrade(self);
         let thread = std::thread::Builder::new().name("cacheio-probe".into());
         if thread.spawn(move || probe(&server)).is_err() {
-            // Nobody would ever close it: then the callers find out.
+            // Without a probe nothing would ever close the circuit: let the next callers try.
             self.circuit.close();
         }
     }
 
-    /// Whether the server answers, and is through with all that it was sent before.
-    fn is_back(&self) -> bool {
+    /// Returns whether the server responds, and has processed everything that was sent to it.
+    fn is_responding(&self) -> bool {
         let deadline = self.deadline();
-        let answer = || -> Result<Answer, Failure> {
-            self.doubt.settle(deadline)?;
-            let mut connection = self.dial(deadline)?;
+        let response = || -> Result<Response, Failure> {
+            self.unconfirmed.confirm_all(deadline)?;
+            let mut connection = self.endpoint.connect(deadline)?;
             connection.write(Request::line("mn").bytes(), deadline)?;
-            connection.answer(deadline)
+            connection.read_response(deadline)
         };
-        !matches!(answer(), Err(Failure::TimedOut | Failure::Broken(_)))
+        !matches!(response(), Err(Failure::TimedOut | Failure::Broken(_)))
     }
 }
 
-/// Asks a server again and again until it answers or nobody wants to know any more.
+/// Probes a server until it responds, or until its store was dropped.
 fn probe(server: &Weak<Server>) {
     let mut backoff = Backoff::new();
     loop {
@@ -300,100 +232,92 @@ fn probe(server: &Weak<Server>) {
         let Some(server) = server.upgrade() else {
             return;
         };
-        if server.is_back() {
+        if server.is_responding() {
             server.circuit.close();
             return;
         }
     }
 }
 
-/// Whether the first of a request can be sent anew: a connection from the pool was dead already.
-fn may_repeat(failure: &Failure, effect: Effect, connection: &Connection) -> bool {
-    let broke =
-        matches!(failure, Failure::Broken(error) if error.kind() != io::ErrorKind::InvalidData);
-    broke && !connection.has_heard() && (effect != Effect::Once || !connection.has_sent())
-}
-
-/// What is sent of a request before any answer is read.
-fn window<'a>(request: &'a [u8], parts: &[usize]) -> &'a [u8] {
-    match parts.get(1).or(parts.first()) {
-        Some(end) => &request[..*end],
-        None => request,
-    }
-}
-
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.target.address)
+        write!(f, "{}", self.endpoint.address)
     }
 }
 
-/// A request that was begun.
+/// A request whose first window was sent, and whose responses are to be read.
 pub(super) struct Exchange<'a> {
     server: &'a Arc<Server>,
-    effect: Effect,
-    request: &'a [u8],
-    parts: &'a [usize],
+    retry: Retry,
+    request: &'a Request,
     attempt: Attempt,
-    place: Place<'a>,
+    permit: Permit<'a>,
     connection: Connection,
     pooled: bool,
 }
 
 impl Exchange<'_> {
-    /// Reads the answers, by `deadline`: `read` reads those to one part, and what it gives for the
-    /// last counts.
+    /// Reads the responses and sends the rest of the request.
+    ///
+    /// Calls `read` once for each part of the request, to read the responses to this part. Returns
+    /// the result of the last call.
     pub(super) fn finish<T>(
         mut self,
         deadline: Instant,
         mut read: impl FnMut(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let began = Instant::now();
-        let mut outcome = self.talk(deadline, &mut read);
+        let started = Instant::now();
+        let mut outcome = self.read_parts(deadline, &mut read);
         if let Err(failure) = &outcome
             && self.pooled
-            && may_repeat(failure, self.effect, &self.connection)
+            && self.retry.allows_resend(failure, &self.connection)
         {
-            let first = window(self.request, self.parts);
-            outcome = match self.server.send_anew(self.effect, first, deadline) {
-                Ok(connection) => {
-                    self.connection = connection;
-                    self.talk(deadline, &mut read)
-                }
-                // Nothing of this connection's is left to be done: it broke.
-                Err(failure) => return self.server.judge(self.attempt, began, Err(failure)),
-            };
+            if let Err(failure) = self.resend(deadline) {
+                // The pooled connection is dead: the server cannot carry out anything from it.
+                return self
+                    .server
+                    .record_outcome(self.attempt, started, Err(failure));
+            }
+            outcome = self.read_parts(deadline, &mut read);
         }
         match &outcome {
             Ok(_) => {
                 self.server.circuit.answered();
-                self.connection.done();
-                self.place.give_back(self.connection);
+                self.connection.end_exchange();
+                self.permit.give_back(self.connection);
             }
             Err(failure) => {
-                if matches!(failure, Failure::Refused(_)) {
+                if matches!(failure, Failure::Server(_)) {
                     self.server.circuit.answered();
                 }
-                self.server.leave(self.effect, self.connection);
+                self.server.abandon(self.retry, self.connection);
             }
         }
-        self.server.judge(self.attempt, began, outcome)
+        self.server.record_outcome(self.attempt, started, outcome)
     }
 
-    fn talk<T>(
+    fn resend(&mut self, deadline: Instant) -> Result<(), Failure> {
+        let window = self.request.first_window();
+        self.connection = self
+            .server
+            .send_on_new_connection(self.retry, window, deadline)?;
+        Ok(())
+    }
+
+    fn read_parts<T>(
         &mut self,
         deadline: Instant,
         read: &mut impl FnMut(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut part = 0;
         loop {
-            let answers = read(&mut self.connection)?;
-            if let Some([from, to]) = self.parts.get(part + 1..part + 3) {
-                self.connection.write(&self.request[*from..*to], deadline)?;
+            let responses = read(&mut self.connection)?;
+            if let Some(bytes) = self.request.next_part(part) {
+                self.connection.write(bytes, deadline)?;
             }
             part += 1;
-            if part >= self.parts.len() {
-                return Ok(answers);
+            if part >= self.request.part_count() {
+                return Ok(responses);
             }
         }
     }

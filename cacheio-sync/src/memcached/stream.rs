@@ -1,4 +1,4 @@
-//! What carries the bytes: TCP, a unix socket, or TLS.
+//! The transport: TCP, a Unix socket, or TLS over TCP. Connecting and the TLS handshake.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
@@ -8,6 +8,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::address::Address;
+#[cfg(feature = "memcached-tls")]
+use super::tls::{TlsConfig, TlsStream};
 
 /// A connected socket.
 #[derive(Debug)]
@@ -16,10 +18,10 @@ pub(super) enum Stream {
     #[cfg(unix)]
     Unix(UnixStream),
     #[cfg(feature = "memcached-tls")]
-    Tls(Box<super::tls::TlsStream>),
+    Tls(Box<TlsStream>),
 }
 
-/// The socket under a stream, whichever it is.
+/// Runs an expression on the socket below a stream.
 macro_rules! socket {
     ($stream:expr, $socket:ident => $do:expr) => {
         match $stream {
@@ -36,7 +38,6 @@ macro_rules! socket {
 }
 
 impl Stream {
-    /// Connects, by `deadline`.
     pub(super) fn connect(address: &Address, deadline: Instant) -> io::Result<Self> {
         match address {
             Address::Tcp { host, port } => {
@@ -45,11 +46,35 @@ impl Stream {
                 Ok(Self::Tcp(stream))
             }
             #[cfg(unix)]
-            Address::Unix(path) => Ok(Self::Unix(connect_unix(path, left(deadline)?)?)),
+            Address::Unix(path) => Ok(Self::Unix(connect_unix(path, time_left(deadline)?)?)),
         }
     }
 
-    /// For how long a call on the socket may block.
+    /// Performs the TLS handshake on a TCP stream.
+    #[cfg(feature = "memcached-tls")]
+    pub(super) fn with_tls(
+        self,
+        tls: &TlsConfig,
+        address: &Address,
+        deadline: Instant,
+    ) -> io::Result<Self> {
+        let (Self::Tcp(mut socket), Address::Tcp { host, .. }) = (self, address) else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "TLS needs a TCP connection",
+            ));
+        };
+        let mut session = tls.session(host)?;
+        while session.is_handshaking() {
+            let left = time_left(deadline)?;
+            socket.set_read_timeout(Some(left))?;
+            socket.set_write_timeout(Some(left))?;
+            session.complete_io(&mut socket)?;
+        }
+        Ok(Self::Tls(Box::new(TlsStream::new(session, socket))))
+    }
+
+    /// Sets for how long a call on the socket may block.
     pub(super) fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
         socket!(self, socket => {
             socket.set_read_timeout(Some(timeout))?;
@@ -57,12 +82,13 @@ impl Stream {
         })
     }
 
-    /// Says that nothing more comes: the server answers what it has got, and closes.
+    /// Shuts down the sending half: the server carries out what it got, and then closes.
     pub(super) fn finish_writing(&self) -> io::Result<()> {
         socket!(self, socket => socket.shutdown(Shutdown::Write))
     }
 
-    /// Whether nothing has come, not even an end. Does not block and costs no round trip.
+    /// Returns whether there is nothing to read, not even an end of the stream. Does not block, and
+    /// costs no round trip.
     pub(super) fn is_quiet(&self) -> bool {
         #[cfg(unix)]
         {
@@ -116,8 +142,9 @@ impl Write for Stream {
     }
 }
 
-/// The time until `deadline`: never nothing, which sockets take for "for ever".
-pub(super) fn left(deadline: Instant) -> io::Result<Duration> {
+/// Returns the time until `deadline`, or an error if it passed: sockets take a timeout of zero for
+/// "forever".
+pub(super) fn time_left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Err(io::ErrorKind::TimedOut.into());
@@ -127,11 +154,11 @@ pub(super) fn left(deadline: Instant) -> io::Result<Duration> {
 
 fn connect_tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
     let addresses = resolve(host, port, deadline)?;
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for (tried, address) in addresses.iter().enumerate() {
-        // An address that swallows everything must leave time for the next.
-        let parts = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        match TcpStream::connect_timeout(address, left(deadline)? / parts) {
+        // An address that does not respond must leave time for the next ones.
+        let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        match TcpStream::connect_timeout(address, time_left(deadline)? / untried) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
@@ -139,12 +166,12 @@ fn connect_tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream
     Err(last)
 }
 
-/// The addresses of a host as they are now: a name may move.
+/// Looks up the addresses of a host anew, since they may change.
 fn resolve(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    // The system's resolver takes no timeout and may take half a minute.
+    // The system's resolver has no timeout and may take half a minute, so it runs on a thread.
     let (sender, receiver) = mpsc::sync_channel(1);
     let host = host.to_owned();
     std::thread::Builder::new()
@@ -156,12 +183,12 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAdd
             let _ = sender.send(addresses);
         })?;
     receiver
-        .recv_timeout(left(deadline)?)
+        .recv_timeout(time_left(deadline)?)
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// A server that is stopped accepts until its backlog is full, then connecting blocks: the
-/// socket's timeout must be set before, which the standard library has no way to do.
+/// Connects with a timeout, which the standard library cannot do for Unix sockets: connecting to a
+/// stopped server blocks as soon as the server's backlog is full.
 #[cfg(unix)]
 fn connect_unix(path: &std::path::Path, timeout: Duration) -> io::Result<UnixStream> {
     use rustix::io::{FdFlags, fcntl_setfd};

@@ -1,23 +1,19 @@
-//! TLS, over rustls.
+//! The configuration of TLS: reads certificates, and creates rustls sessions.
 
 use std::io;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::address::Address;
-use super::connection::Failure;
-use super::stream::{Stream, left};
 use crate::{BoxError, Error, ErrorKind, Result};
 
 pub(super) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
-/// What TLS is set up with.
+/// The PEM files that TLS is configured with.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TlsSettings {
     pub(super) ca: Option<PathBuf>,
@@ -25,17 +21,17 @@ pub(super) struct TlsSettings {
 }
 
 impl TlsSettings {
-    /// Reads the certificates.
-    pub(super) fn load(&self) -> Result<Tls> {
+    /// Reads the files.
+    pub(super) fn load(&self) -> Result<TlsConfig> {
         let roots = match &self.ca {
-            Some(path) => trusted(path)?,
-            None => trusted_by_system()?,
+            Some(path) => roots_from_file(path)?,
+            None => roots_of_system()?,
         };
-        // Not the process's default provider: that may be none, or another's choice.
+        // The process may have no default provider, or one that the application chose.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| config("TLS cannot be set up", error))?
+            .map_err(|error| config("TLS cannot be configured", error))?
             .with_root_certificates(roots);
         let config = match &self.identity {
             None => config.with_no_client_auth(),
@@ -45,42 +41,30 @@ impl TlsSettings {
                 config
                     .with_client_auth_cert(certificates(certificate)?, private)
                     .map_err(|error| {
-                        self::config("the certificate and its key make no sense", error)
+                        self::config(
+                            "the client certificate and its key do not fit together",
+                            error,
+                        )
                     })?
             }
         };
-        Ok(Tls(Arc::new(config)))
+        Ok(TlsConfig(Arc::new(config)))
     }
 }
 
-/// How TLS is spoken.
+/// A loaded configuration. Cloning is cheap.
 #[derive(Clone)]
-pub(super) struct Tls(Arc<ClientConfig>);
+pub(super) struct TlsConfig(Arc<ClientConfig>);
 
-impl Tls {
-    /// Shakes hands, by `deadline`.
-    pub(super) fn wrap(
-        &self,
-        stream: Stream,
-        address: &Address,
-        deadline: Instant,
-    ) -> Result<Stream, Failure> {
-        let (Stream::Tcp(mut socket), Address::Tcp { host, .. }) = (stream, address) else {
-            return Err(Failure::garbage("TLS is spoken over TCP"));
-        };
-        let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-        let mut tls = ClientConnection::new(Arc::clone(&self.0), name).map_err(io::Error::other)?;
-        while tls.is_handshaking() {
-            let left = left(deadline)?;
-            socket.set_read_timeout(Some(left))?;
-            socket.set_write_timeout(Some(left))?;
-            tls.complete_io(&mut socket)?;
-        }
-        Ok(Stream::Tls(Box::new(StreamOwned::new(tls, socket))))
+impl TlsConfig {
+    /// Starts a session with a host, which must have a certificate for this name.
+    pub(super) fn session(&self, host: &str) -> io::Result<ClientConnection> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        ClientConnection::new(Arc::clone(&self.0), name).map_err(io::Error::other)
     }
 }
 
-fn trusted(path: &Path) -> Result<RootCertStore> {
+fn roots_from_file(path: &Path) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots
@@ -90,13 +74,13 @@ fn trusted(path: &Path) -> Result<RootCertStore> {
     Ok(roots)
 }
 
-fn trusted_by_system() -> Result<RootCertStore> {
+fn roots_of_system() -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err(Error::new(
             ErrorKind::Config,
-            "the system trusts no certificates; name a PEM file with some (`ca`)",
+            "the system has no trusted certificates; give a PEM file with some (`ca`)",
         ));
     }
     Ok(roots)
@@ -109,14 +93,20 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     if certificates.is_empty() {
         return Err(Error::new(
             ErrorKind::Config,
-            format!("there is no certificate in {}", path.display()),
+            format!(
+                "no certificate in {}; expected a PEM file with at least one",
+                path.display()
+            ),
         ));
     }
     Ok(certificates)
 }
 
 fn unreadable(path: &Path, error: impl Into<BoxError>) -> Error {
-    config(format!("{} cannot be read", path.display()), error)
+    config(
+        format!("cannot read {}; expected a PEM file", path.display()),
+        error,
+    )
 }
 
 fn config(message: impl Into<std::borrow::Cow<'static, str>>, error: impl Into<BoxError>) -> Error {

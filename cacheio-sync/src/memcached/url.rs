@@ -1,64 +1,82 @@
-//! A server, or several, named by a URL.
+//! Memcached URLs: what their parts and parameters set in a builder.
 
 use cacheio_core::__private::{CacheUrl, parse_duration, percent_decode};
 
-use super::builder::MemcachedBuilder;
-use crate::{Error, ErrorKind, Result};
+use super::builder::{MemcachedBuilder, config_error};
+use crate::Result;
 
-/// The schemes that name a store of this kind.
 pub(super) const SCHEMES: &[&str] = &["memcache", "memcache+unix", "memcache+tls"];
 
-/// Its own parameters.
-pub(super) const PARAMETERS: &[&str] = &["timeout", "pool", "ca", "cert", "key"];
+pub(super) const PARAMETERS: &[&str] = &["timeout", "connections", "ca", "cert", "key"];
 
-/// What a URL says, without building it.
-pub(super) fn builder(url: &mut CacheUrl<'_>) -> Result<MemcachedBuilder> {
+/// Creates a builder from a URL, and takes the parameters out of it.
+pub(super) fn parse(url: &mut CacheUrl<'_>) -> Result<MemcachedBuilder> {
     let mut builder = MemcachedBuilder::default();
-    let (credentials, place) = match url.rest() {
-        path if path.starts_with('/') => (None, path),
-        rest => match rest.rsplit_once('@') {
-            Some((credentials, place)) => (Some(credentials), place),
-            None => (None, rest),
-        },
+    let rest = url.rest();
+    let servers = match rest.rsplit_once('@') {
+        Some((credentials, servers)) if !rest.starts_with('/') => {
+            let (user, password) = parse_credentials(credentials)?;
+            builder = builder.credentials(user, password);
+            servers
+        }
+        _ => rest,
     };
-    if let Some(credentials) = credentials {
-        let (user, password) = credentials
-            .split_once(':')
-            .and_then(|(user, password)| Some((decoded(user)?, decoded(password)?)))
-            .ok_or_else(|| {
-                config("what stands before the `@` of a memcache:// URL is `user:password`, percent-encoded")
-            })?;
-        builder = builder.credentials(user, password);
-    }
-    if place.starts_with('/') {
-        #[cfg(unix)]
-        {
-            let path = decoded(place).ok_or_else(|| {
-                config("the path of a memcache:// URL is not valid percent-encoding")
-            })?;
-            builder = builder.unix_socket(path);
-        }
-        #[cfg(not(unix))]
-        return Err(config("there are no unix sockets on this system"));
-    } else if url.scheme() == "memcache+unix" {
-        return Err(config(
-            "a memcache+unix:// URL names a path: memcache+unix:///run/memcached.sock",
-        ));
-    } else {
-        for server in place.strip_suffix('/').unwrap_or(place).split(',') {
-            builder = builder.server(server);
-        }
-    }
+    builder = add_servers(builder, url.scheme(), servers)?;
     if let Some(timeout) = url.take("timeout") {
         let timeout = parse_duration(&timeout);
         builder = builder.timeout(timeout.map_err(|expected| url.invalid("timeout", expected))?);
     }
-    if let Some(pool) = url.take("pool") {
-        let pool = pool.parse();
-        builder =
-            builder.pool_size(pool.map_err(|_| url.invalid("pool", "a number of connections"))?);
+    if let Some(connections) = url.take("connections") {
+        let connections = connections.parse();
+        builder = builder
+            .connections(connections.map_err(|_| url.invalid("connections", "a whole number"))?);
     }
     tls(url, builder)
+}
+
+fn parse_credentials(text: &str) -> Result<(String, String)> {
+    text.split_once(':')
+        .and_then(|(user, password)| Some((decode(user)?, decode(password)?)))
+        .ok_or_else(|| {
+            config_error(
+                "expected `user:password`, percent-encoded, before the `@` of a memcache:// URL",
+            )
+        })
+}
+
+/// Adds the servers of a URL: a path, or a list of addresses.
+fn add_servers(
+    mut builder: MemcachedBuilder,
+    scheme: &str,
+    servers: &str,
+) -> Result<MemcachedBuilder> {
+    if servers.starts_with('/') {
+        return add_unix_socket(builder, servers);
+    }
+    if scheme == "memcache+unix" {
+        return Err(config_error(
+            "a memcache+unix:// URL needs a path, for example memcache+unix:///run/memcached.sock",
+        ));
+    }
+    for server in servers.strip_suffix('/').unwrap_or(servers).split(',') {
+        builder = builder.server(server);
+    }
+    Ok(builder)
+}
+
+#[cfg(unix)]
+fn add_unix_socket(builder: MemcachedBuilder, path: &str) -> Result<MemcachedBuilder> {
+    let path = decode(path).ok_or_else(|| {
+        config_error("the path of a memcache:// URL is not valid percent-encoding")
+    })?;
+    Ok(builder.unix_socket(path))
+}
+
+#[cfg(not(unix))]
+fn add_unix_socket(_: MemcachedBuilder, _: &str) -> Result<MemcachedBuilder> {
+    Err(config_error(
+        "this system has no Unix sockets; give the host of the server",
+    ))
 }
 
 #[cfg(feature = "memcached-tls")]
@@ -73,8 +91,8 @@ fn tls(url: &mut CacheUrl<'_>, mut builder: MemcachedBuilder) -> Result<Memcache
     match (url.take("cert"), url.take("key")) {
         (None, None) => Ok(builder),
         (Some(certificate), Some(key)) => Ok(builder.tls_identity(certificate, key)),
-        _ => Err(config(
-            "`cert` and `key` of a memcache+tls:// URL go together",
+        _ => Err(config_error(
+            "a memcache+tls:// URL needs both `cert` and `key`, or neither",
         )),
     }
 }
@@ -82,7 +100,9 @@ fn tls(url: &mut CacheUrl<'_>, mut builder: MemcachedBuilder) -> Result<Memcache
 #[cfg(not(feature = "memcached-tls"))]
 fn tls(url: &mut CacheUrl<'_>, builder: MemcachedBuilder) -> Result<MemcachedBuilder> {
     if url.scheme() == "memcache+tls" {
-        return Err(config("memcache+tls:// needs the feature `memcached-tls`"));
+        return Err(config_error(
+            "memcache+tls:// needs the feature `memcached-tls` of cacheio, which is off",
+        ));
     }
     no_tls(url, builder)
 }
@@ -90,18 +110,14 @@ fn tls(url: &mut CacheUrl<'_>, builder: MemcachedBuilder) -> Result<MemcachedBui
 fn no_tls(url: &mut CacheUrl<'_>, builder: MemcachedBuilder) -> Result<MemcachedBuilder> {
     for parameter in ["ca", "cert", "key"] {
         if url.take(parameter).is_some() {
-            return Err(config(format!(
-                "the parameter `{parameter}` is for memcache+tls:// URLs"
+            return Err(config_error(format!(
+                "the parameter `{parameter}` needs a memcache+tls:// URL"
             )));
         }
     }
     Ok(builder)
 }
 
-fn config(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-    Error::new(ErrorKind::Config, message)
-}
-
-fn decoded(text: &str) -> Option<String> {
+fn decode(text: &str) -> Option<String> {
     percent_decode(text.as_bytes())
 }

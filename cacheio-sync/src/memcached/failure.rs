@@ -1,0 +1,58 @@
+//! How a request can fail, and the error that callers get for it.
+
+use std::io;
+use std::time::Duration;
+
+use super::protocol::ServerError;
+use crate::{Error, ErrorKind};
+
+/// Why a request failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The server responded with an error.
+    Server(ServerError),
+    /// The deadline passed.
+    TimedOut,
+    /// The connection broke, or its bytes do not follow the protocol.
+    Broken(io::Error),
+    /// Anything else, as the error for the caller. It says nothing about the server's health.
+    Other(Error),
+}
+
+impl Failure {
+    pub(super) fn protocol_error(message: &'static str) -> Self {
+        Self::Broken(io::Error::new(io::ErrorKind::InvalidData, message))
+    }
+
+    /// Returns the error that the caller gets.
+    pub(super) fn into_error(self, server: &str, timeout: Duration) -> Error {
+        match self {
+            Self::Server(error) => error.into_error(server),
+            Self::TimedOut => Error::new(
+                ErrorKind::Timeout,
+                format!(
+                    "{server} did not respond within {timeout:?}; check the server, or raise \
+                     `timeout`"
+                ),
+            ),
+            Self::Broken(source) => Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "the connection to {server} failed; check that the server runs and that its \
+                     address is right"
+                ),
+            )
+            .with_source(source),
+            Self::Other(error) => error,
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::TimedOut,
+            _ => Self::Broken(error),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What only Memcached has: its counters, its clock, its listing of keys, its connections, and
+//! servers that hang, restart, or send malformed responses.
+
+#![cfg(not(shuttle))]
+
+mod batches;
+mod counters;
+mod endpoints;
+mod failures;
+mod limits;
+mod malformed;
+mod ttl;
+mod url;
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use cacheio_sync::{Entry, Error, Key, Memcached, Payload};
+use cacheio_tests::servers;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn key(text: &str) -> Key<'_> {
+    Key::new(text)
+}
+
+fn entry(text: &str) -> Entry {
+    Entry::bytes(text.into())
+}
+
+/// Returns the text of an entry.
+fn text(entry: Option<Entry>) -> Option<String> {
+    entry.map(|entry| match entry.payload {
+        Payload::Bytes(bytes) => String::from_utf8(bytes).unwrap(),
+        Payload::Object(object) => panic!("an object: {object:?}"),
+    })
+}
+
+fn store(server: &servers::Memcached) -> Memcached {
+    Memcached::new(&server.url()).unwrap()
+}
+
+fn store_with_timeout(server: &servers::Memcached, timeout: Duration) -> Memcached {
+    Memcached::builder()
+        .server(server.address().to_string())
+        .timeout(timeout)
+        .build()
+        .unwrap()
+}
+
+/// Repeats a call until it succeeds.
+fn eventually<T>(mut call: impl FnMut() -> Result<T, Error>) -> T {
+    let began = Instant::now();
+    loop {
+        match call() {
+            Ok(value) => return value,
+            Err(error) if began.elapsed() > Duration::from_secs(20) => panic!("{error}"),
+            Err(_) => sleep(Duration::from_millis(2)),
+        }
+    }
+}
