@@ -92,14 +92,14 @@ impl Engine {
     /// [`ErrorKind::Config`] when a setting is invalid.
     pub fn new(mut driver: Driver, settings: Settings) -> Result<Self> {
         let checked = || {
-            driver.check()?;
+            driver.store().check()?;
             settings.check(driver.form() == Form::Bytes, driver.key_rule())
         };
         let settings = checked().map_err(|error| error.during(Operation::Build))?;
         let metrics = driver.report_as(&settings.namespace);
         Ok(Self {
-            shared: driver.shared_state().unwrap_or_default(),
-            clock: driver.clock(),
+            shared: driver.store().shared_state().unwrap_or_default(),
+            clock: driver.store().clock(),
             headers_in_use: AtomicBool::new(settings.policies.writes_headers()),
             touches: TouchThrottle::default(),
             driver,
@@ -114,8 +114,8 @@ impl Engine {
 
     pub fn stats(&self) -> Stats {
         Stats {
-            evictions: self.driver.evictions(),
-            circuit_opens: self.driver.circuit_opens(),
+            evictions: self.driver.store().evictions(),
+            circuit_opens: self.driver.store().circuit_opens(),
             ..self.counters.snapshot()
         }
     }

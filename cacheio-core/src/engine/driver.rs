@@ -1,16 +1,15 @@
 //! How the engine reaches a store, from threads or from tasks.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::flight::SharedState;
 use crate::flight::sync::{EventListener, Listener};
 use crate::stats::metrics::Metrics;
-use crate::{AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Result, Store};
+use crate::{AsyncStore, BoxFuture, Form, KeyRule, Result, Store};
 
 /// How long a task's load may take, unless it is said.
 const MAX_LOAD: Duration = Duration::from_secs(60);
@@ -26,8 +25,8 @@ pub struct Driver {
     metrics: Option<Metrics>,
 }
 
-#[derive(Clone, Debug)]
-enum AnyStore {
+#[derive(Clone)]
+pub(crate) enum AnyStore {
     /// Is called directly: it may block the thread, or never waits.
     Direct(Arc<dyn Store>),
     /// Never waits; is called directly too.
@@ -65,29 +64,36 @@ enum Mode {
     Async,
 }
 
-impl Driver {
-    /// A store for threads.
-    pub fn for_threads(store: Arc<dyn Store>, executor: Arc<dyn Executor>) -> Self {
-        Self {
-            form: store.form(),
-            key_rule: store.key_rule(),
-            store: AnyStore::Direct(store),
-            mode: Mode::Blocking,
-            executor,
-            metrics: None,
+impl fmt::Debug for AnyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct(store) => store.fmt(f),
+            Self::Immediate(store) | Self::Suspending(store) => store.fmt(f),
         }
     }
+}
 
-    /// A store for tasks.
+impl Driver {
+    /// Creates a driver that blocks the calling thread.
+    pub fn for_threads(store: Arc<dyn Store>, executor: Arc<dyn Executor>) -> Self {
+        Self::new(AnyStore::Direct(store), Mode::Blocking, executor)
+    }
+
+    /// Creates a driver that suspends the calling task.
     pub fn for_tasks(store: Arc<dyn AsyncStore>, executor: Arc<dyn Executor>) -> Self {
+        let store = match store.immediate() {
+            Some(_) => AnyStore::Immediate(store),
+            None => AnyStore::Suspending(store),
+        };
+        Self::new(store, Mode::Async, executor)
+    }
+
+    fn new(store: AnyStore, mode: Mode, executor: Arc<dyn Executor>) -> Self {
         Self {
             form: store.form(),
             key_rule: store.key_rule(),
-            store: match store.immediate() {
-                Some(_) => AnyStore::Immediate(store),
-                None => AnyStore::Suspending(store),
-            },
-            mode: Mode::Async,
+            store,
+            mode,
             executor,
             metrics: None,
         }
@@ -95,7 +101,11 @@ impl Driver {
 
     /// Makes the metrics of a cache of this name, to which the store's own numbers go too.
     pub(crate) fn report_as(&mut self, namespace: &str) -> Metrics {
-        let metrics = Metrics::new(namespace, self.evictions(), self.circuit_opens());
+        let metrics = Metrics::new(
+            namespace,
+            self.store.evictions(),
+            self.store.circuit_opens(),
+        );
         self.metrics.insert(metrics).clone()
     }
 
@@ -103,7 +113,7 @@ impl Driver {
     #[inline]
     fn report(&self) {
         if let Some(metrics) = &self.metrics {
-            metrics.look_at_store(|| (self.evictions(), self.circuit_opens()));
+            metrics.look_at_store(|| (self.store.evictions(), self.store.circuit_opens()));
         }
     }
 
@@ -135,11 +145,8 @@ impl Driver {
         }
     }
 
-    pub(crate) fn store(&self) -> &dyn Debug {
-        match &self.store {
-            AnyStore::Direct(store) => store,
-            AnyStore::Immediate(store) | AnyStore::Suspending(store) => store,
-        }
+    pub(crate) fn store(&self) -> &AnyStore {
+        &self.store
     }
 
     /// Waits until it is notified, or until a time; whether it was notified.
@@ -203,48 +210,16 @@ impl Driver {
     pub(crate) fn spawn(&self, load: BoxFuture<'static, ()>) -> Result<(), BoxFuture<'static, ()>> {
         self.executor.spawn(load)
     }
-
-    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
-        match &self.store {
-            AnyStore::Direct(store) => store.clock(),
-            AnyStore::Immediate(store) | AnyStore::Suspending(store) => store.clock(),
-        }
-    }
-
-    pub(crate) fn evictions(&self) -> u64 {
-        match &self.store {
-            AnyStore::Direct(store) => store.evictions(),
-            AnyStore::Immediate(store) | AnyStore::Suspending(store) => store.evictions(),
-        }
-    }
-
-    pub(crate) fn circuit_opens(&self) -> u64 {
-        match &self.store {
-            AnyStore::Direct(store) => store.circuit_opens(),
-            AnyStore::Immediate(store) | AnyStore::Suspending(store) => store.circuit_opens(),
-        }
-    }
-
-    pub(crate) fn shared_state(&self) -> Option<Arc<SharedState>> {
-        match &self.store {
-            AnyStore::Direct(store) => store.shared_state(),
-            AnyStore::Immediate(store) | AnyStore::Suspending(store) => store.shared_state(),
-        }
-    }
-
-    pub(crate) fn check(&self) -> Result<()> {
-        match &self.store {
-            AnyStore::Direct(store) => store.check(),
-            AnyStore::Immediate(store) | AnyStore::Suspending(store) => store.check(),
-        }
-    }
 }
 
-macro_rules! operations {
-    ($($operation:ident($($arg:ident: $type:ty),*) -> $output:ty;)*) => {
-        impl Driver {$(
-            pub(crate) async fn $operation(&self, $($arg: $type),*) -> Result<$output> {
-                let answer = match &self.store {
+macro_rules! driver {
+    (@methods {}
+        operations { $($operation:ident($($arg:ident: $type:ty),*) -> $output:ty;)* }
+        properties { $($property:ident() -> $value:ty;)* }
+    ) => {
+        impl Driver {
+            $(pub(crate) async fn $operation(&self, $($arg: $type),*) -> Result<$output> {
+                let output = match &self.store {
                     AnyStore::Direct(store) => store.$operation($($arg),*),
                     AnyStore::Immediate(store) => match store.immediate() {
                         Some(store) => store.$operation($($arg),*),
@@ -253,23 +228,19 @@ macro_rules! operations {
                     AnyStore::Suspending(store) => store.$operation($($arg),*).await,
                 };
                 self.report();
-                answer
-            }
-        )*}
+                output
+            })*
+        }
+
+        impl AnyStore {
+            $(pub(crate) fn $property(&self) -> $value {
+                match self {
+                    Self::Direct(store) => store.$property(),
+                    Self::Immediate(store) | Self::Suspending(store) => store.$property(),
+                }
+            })*
+        }
     };
 }
 
-operations! {
-    get(key: &Key<'_>) -> Option<Entry>;
-    has(key: &Key<'_>) -> bool;
-    get_many(keys: &[Key<'_>]) -> Vec<Option<Entry>>;
-    set(key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> ();
-    set_many(entries: Vec<(Key<'_>, Entry)>, ttl: Option<Duration>) -> ();
-    add(key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> bool;
-    delete(key: &Key<'_>) -> bool;
-    delete_many(keys: &[Key<'_>]) -> usize;
-    increment(key: &Key<'_>, by: i64, ttl: Option<Duration>) -> i64;
-    touch(key: &Key<'_>, ttl: Option<Duration>) -> bool;
-    clear(prefix: &str) -> ();
-    ping() -> ();
-}
+crate::__store_methods!('_, { driver } {});
