@@ -23,7 +23,6 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
 
 use self::driver::Driver;
-pub(crate) use self::load::Previous;
 pub use self::load::{ErrorSharing, Failure, LoadMode, Loaded};
 use self::lookup::Probe;
 use self::touch::TouchThrottle;
@@ -354,7 +353,7 @@ impl Engine {
     }
 
     pub async fn clear(&self) -> Result<()> {
-        let mut clear = self.flights().write_all(&self.settings.prefix);
+        let mut clear = self.flights().clear(&self.settings.prefix);
         for publishing in clear.take_publishing() {
             self.wait(publishing).await;
         }

@@ -14,11 +14,10 @@ use std::sync::Arc;
 use tracing::Instrument as _;
 
 use self::join::JoinOutcome;
-pub(crate) use self::mode::Previous;
 use self::mode::WaitLimits;
 pub use self::mode::{ErrorSharing, Failure, LoadMode, Loaded};
 use self::publish::Publication;
-use super::lookup::CachedValue;
+use super::lookup::{CachedValue, Previous};
 use super::{Engine, boxed};
 use crate::error::{Limit, timed_out};
 use crate::flight::deadlock::LoadScope;

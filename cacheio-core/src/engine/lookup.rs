@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::load::Previous;
 use super::{Engine, in_operation};
 use crate::config::ttl::random_fraction;
 use crate::entry::expiry::{Expiry, Freshness};
@@ -18,7 +17,7 @@ use crate::{
 };
 
 /// A value with what is known about its entry.
-pub(crate) struct CachedValue<V: Value> {
+pub(super) struct CachedValue<V: Value> {
     pub(super) value: Arc<V::Stored>,
     pub(super) expiry: Option<Expiry>,
     /// Present in memory only.
@@ -76,6 +75,55 @@ pub(super) enum LookupDecision<V: Value> {
     ServeStale(CachedValue<V>),
     /// It loads.
     Load(Previous<V>),
+}
+
+/// The entry that a load replaces.
+pub(super) enum Previous<V: Value> {
+    /// There is none.
+    Nothing,
+    /// One that has expired and may still be served.
+    Stale(CachedValue<V>),
+    /// A live one, which the load refreshes.
+    Live(CachedValue<V>),
+    /// `force_refresh` did not look for one.
+    Ignored,
+}
+
+impl<V: Value> Previous<V> {
+    pub(super) fn value(&self) -> Option<&CachedValue<V>> {
+        match self {
+            Self::Stale(value) | Self::Live(value) => Some(value),
+            Self::Nothing | Self::Ignored => None,
+        }
+    }
+
+    pub(super) fn stale(&self) -> Option<&CachedValue<V>> {
+        match self {
+            Self::Stale(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether a stale value may be served when the load fails.
+    pub(super) fn allows_fallback(&self) -> bool {
+        !matches!(self, Self::Ignored)
+    }
+
+    /// Whether the store may hold an entry that has to go when the loaded value is not stored.
+    pub(super) fn may_exist(&self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
+}
+
+impl<V: Value> Clone for Previous<V> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::Stale(value) => Self::Stale(value.clone()),
+            Self::Live(value) => Self::Live(value.clone()),
+            Self::Ignored => Self::Ignored,
+        }
+    }
 }
 
 /// The result of a look-up in memory in one step.

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use super::lookup::{CachedValue, Lookup};
-use super::{Engine, Previous, in_operation};
+use super::lookup::{CachedValue, Lookup, Previous};
+use super::{Engine, in_operation};
 use crate::key::Key;
 use crate::stats::Count;
 use crate::{Entry, Operation, Options, Payload, Ttl, Value};

@@ -1,10 +1,10 @@
-//! Which loads are under way "around" the code that runs now, and who waits for whom.
+//! Deadlock detection: which load the current code runs for, and which loads wait for which.
 //!
 //! A loader that waits for its own key, directly or through the loader of another key, would wait
-//! for ever. Each load is a scope; while a loader runs (a thread) or is polled (a task), its scope
-//! is the thread's current one, so that what it asks of a cache is known to be asked on its
-//! behalf. Waits between loads are edges of a graph; an edge that would close a circle is refused.
-//! Only loaders that use a cache themselves ever touch the graph.
+//! forever. Each load has a scope. While its loader runs (in a thread) or is polled (in a task),
+//! the scope is the thread's current one, so that the calls of the loader are known to belong to
+//! the load. Waits between loads are the edges of a graph, and an edge that would close a cycle is
+//! refused. Only loaders that call a cache touch the graph.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,16 +14,16 @@ use std::sync::{Arc, PoisonError};
 
 use once_cell::sync::Lazy;
 
-use crate::flight::sync::thread_local;
+use super::sync::thread_local;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<LoadScope>>> = const { RefCell::new(None) };
 }
 
-/// From a load to the loads it waits for. Never held across anything that waits.
+/// From each load to the loads that it waits for. The lock is never held while waiting.
 static GRAPH: Lazy<std::sync::Mutex<HashMap<u64, Vec<u64>>>> = Lazy::new(Default::default);
 
-/// A load under way.
+/// A load in progress.
 #[derive(Debug)]
 pub(crate) struct LoadScope {
     id: u64,
@@ -32,7 +32,7 @@ pub(crate) struct LoadScope {
 }
 
 impl LoadScope {
-    /// The scope of a load that starts now; the load around it waits for it.
+    /// Creates the scope of a load that the enclosing load waits for.
     pub(crate) fn new() -> Arc<Self> {
         let id = next_id();
         let parent = Self::current();
@@ -44,8 +44,7 @@ impl LoadScope {
         })
     }
 
-    /// The scope of a load that may go on when the one around it has ended: it is waited for, if
-    /// at all, as another's.
+    /// Creates the scope of a load that may go on after the enclosing load has ended.
     pub(crate) fn detached() -> Arc<Self> {
         Arc::new(Self {
             id: next_id(),
@@ -54,23 +53,23 @@ impl LoadScope {
         })
     }
 
-    /// What the flights of this load are known by.
+    /// Returns the id of the flights of this load.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
-    /// The innermost load around the code that runs now.
-    pub(crate) fn current() -> Option<Arc<Self>> {
-        // While the thread ends, nothing is around it any more.
+    /// Returns the innermost load that the current code runs for.
+    fn current() -> Option<Arc<Self>> {
+        // While a thread exits, its thread-locals may be gone.
         CURRENT.try_with(|current| current.borrow().clone()).ok()?
     }
 
-    /// Whether the code that runs now is run by this load.
+    /// Whether the current code runs for this load.
     pub(crate) fn is_around(id: u64) -> bool {
-        Self::current().is_some_and(|scope| scope.chain().any(|around| around == id))
+        Self::current().is_some_and(|scope| scope.ids().any(|around| around == id))
     }
 
-    /// Runs a loader in this scope, or what follows it.
+    /// Runs a loader, or a part of a load, in this scope.
     pub(crate) async fn run<F: Future>(self: &Arc<Self>, loader: F) -> F::Output {
         let mut loader = pin!(loader);
         poll_fn(|context| {
@@ -80,7 +79,8 @@ impl LoadScope {
         .await
     }
 
-    fn chain(&self) -> impl Iterator<Item = u64> {
+    /// Returns the ids of this load and of those around it.
+    fn ids(&self) -> impl Iterator<Item = u64> {
         std::iter::successors(Some(self), |scope| scope.parent.as_deref()).map(|scope| scope.id)
     }
 }
@@ -90,7 +90,7 @@ fn next_id() -> u64 {
     IDS.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
 
-/// The wait of the load around the code that runs now, if there is one, for another load.
+/// A wait of one load for another.
 #[derive(Debug)]
 pub(crate) struct WaitEdge {
     from: u64,
@@ -104,25 +104,25 @@ impl WaitEdge {
         Self { from, to }
     }
 
-    /// Notes that the code that runs now waits for the load `to`.
+    /// Records that the current code waits for the load `to`. Returns `None` outside of loads.
     ///
     /// # Errors
     ///
-    /// When that load waits, in the end, for a load around this code.
+    /// When that load waits, directly or not, for a load that the current code runs for.
     pub(crate) fn wait_for(to: u64) -> Result<Option<Self>, Cycle> {
         let Some(scope) = LoadScope::current() else {
             return Ok(None);
         };
         let mut graph = GRAPH.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen = Vec::new();
-        let mut ahead = vec![to];
-        while let Some(id) = ahead.pop() {
-            if scope.chain().any(|around| around == id) {
+        let mut next = vec![to];
+        while let Some(id) = next.pop() {
+            if scope.ids().any(|around| around == id) {
                 return Err(Cycle);
             }
             if !seen.contains(&id) {
                 seen.push(id);
-                ahead.extend(graph.get(&id).into_iter().flatten());
+                next.extend(graph.get(&id).into_iter().flatten());
             }
         }
         graph.entry(scope.id).or_default().push(to);
@@ -134,8 +134,8 @@ impl Drop for WaitEdge {
     fn drop(&mut self) {
         let mut graph = GRAPH.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(waits) = graph.get_mut(&self.from) {
-            if let Some(at) = waits.iter().position(|to| *to == self.to) {
-                waits.swap_remove(at);
+            if let Some(index) = waits.iter().position(|to| *to == self.to) {
+                waits.swap_remove(index);
             }
             if waits.is_empty() {
                 graph.remove(&self.from);
@@ -144,23 +144,23 @@ impl Drop for WaitEdge {
     }
 }
 
-/// Waiting would never end.
+/// A wait would never end.
 #[derive(Debug)]
 pub(crate) struct Cycle;
 
-/// While it lives, a scope is the thread's current one.
+/// Makes a scope the thread's current one until it is dropped.
 struct Entered(Option<Arc<LoadScope>>);
 
 impl Entered {
     fn new(scope: &Arc<LoadScope>) -> Self {
-        let entered = CURRENT.try_with(|current| current.replace(Some(Arc::clone(scope))));
-        Self(entered.unwrap_or_default())
+        let previous = CURRENT.try_with(|current| current.replace(Some(Arc::clone(scope))));
+        Self(previous.unwrap_or_default())
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let around = self.0.take();
-        let _ = CURRENT.try_with(|current| current.replace(around));
+        let previous = self.0.take();
+        let _ = CURRENT.try_with(|current| current.replace(previous));
     }
 }

@@ -11,11 +11,11 @@ use std::time::Duration;
 use tracing::Instrument as _;
 
 use super::join::JoinOutcome;
-use super::mode::{Failure, LoadMode, Loaded, Previous};
+use super::mode::{Failure, LoadMode, Loaded};
 use super::publish::Publication;
 use super::wait::{Resolution, WaiterAction};
 use super::{Engine, LoadCall, boxed};
-use crate::engine::lookup::CachedValue;
+use crate::engine::lookup::{CachedValue, Previous};
 use crate::error::{Limit, timed_out};
 use crate::fetched::LoadDirectives;
 use crate::flight::deadlock::LoadScope;

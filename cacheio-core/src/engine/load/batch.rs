@@ -5,11 +5,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::join::{LeaderAction, LedKey};
-use super::mode::{Failure, LoadMode, Previous};
+use super::mode::{Failure, LoadMode};
 use super::publish::Publication;
 use super::wait::{Resolution, WaiterAction};
 use super::{Engine, LoadCall};
-use crate::engine::lookup::{CachedValue, LookupDecision};
+use crate::engine::lookup::{CachedValue, LookupDecision, Previous};
 use crate::entry::tags::Stamps;
 use crate::error::{Limit, reentrant, timed_out};
 use crate::flight::deadlock::LoadScope;

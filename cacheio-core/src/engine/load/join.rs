@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::mode::{Failure, Previous};
+use super::mode::Failure;
 use super::wait::WaiterAction;
 use super::{Engine, LoadCall};
-use crate::engine::lookup::{CachedValue, LookupDecision};
+use crate::engine::lookup::{CachedValue, LookupDecision, Previous};
 use crate::entry::tags::Stamps;
 use crate::error::reentrant;
 use crate::flight::deadlock::LoadScope;

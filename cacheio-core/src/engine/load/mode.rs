@@ -4,9 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::lookup::CachedValue;
 use crate::flight::Outcome;
-use crate::{Error, LoadError, Ttl, Value};
+use crate::{Error, LoadError, Ttl};
 
 /// The value of a loader.
 #[derive(Debug)]
@@ -116,55 +115,6 @@ impl Failure<Infallible> {
             Self::Load(never) => match *never {},
             Self::Own(never) => match never {},
             Self::Reentrant(error) | Self::TimedOut(error) => panic!("cacheio: {error}"),
-        }
-    }
-}
-
-/// The entry that a load replaces.
-pub(crate) enum Previous<V: Value> {
-    /// There is none.
-    Nothing,
-    /// One that has expired and may still be served.
-    Stale(CachedValue<V>),
-    /// A live one, which the load refreshes.
-    Live(CachedValue<V>),
-    /// `force_refresh` did not look for one.
-    Ignored,
-}
-
-impl<V: Value> Previous<V> {
-    pub(super) fn value(&self) -> Option<&CachedValue<V>> {
-        match self {
-            Self::Stale(value) | Self::Live(value) => Some(value),
-            Self::Nothing | Self::Ignored => None,
-        }
-    }
-
-    pub(super) fn stale(&self) -> Option<&CachedValue<V>> {
-        match self {
-            Self::Stale(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// Whether a stale value may be served when the load fails.
-    pub(super) fn allows_fallback(&self) -> bool {
-        !matches!(self, Self::Ignored)
-    }
-
-    /// Whether the store may hold an entry that has to go when the loaded value is not stored.
-    pub(super) fn may_exist(&self) -> bool {
-        !matches!(self, Self::Nothing)
-    }
-}
-
-impl<V: Value> Clone for Previous<V> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Nothing => Self::Nothing,
-            Self::Stale(value) => Self::Stale(value.clone()),
-            Self::Live(value) => Self::Live(value.clone()),
-            Self::Ignored => Self::Ignored,
         }
     }
 }

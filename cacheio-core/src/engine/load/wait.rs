@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::mode::{ErrorSharing, Failure, LoadMode, Previous, WaitLimits};
+use super::mode::{ErrorSharing, Failure, LoadMode, WaitLimits};
 use super::{Engine, LoadCall};
-use crate::engine::lookup::CachedValue;
+use crate::engine::lookup::{CachedValue, Previous};
 use crate::entry::expiry::Freshness;
 use crate::error::{Limit, timed_out};
 use crate::flight::{Outcome, Schedule, Waiter};

@@ -1,0 +1,172 @@
+//! The two roles in a flight: the leader runs the load, and waiters receive its outcome.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::deadlock::{LoadScope, WaitEdge};
+use super::registry::{Stripe, Stripes, stripe_of};
+use super::state::{Flight, Outcome, Phase, Schedule};
+use super::sync::EventListener;
+use crate::Key;
+use crate::entry::tags::Stamps;
+
+/// The caller that runs the load. If it is dropped before [`complete`](Self::complete), the flight
+/// is abandoned and a waiter takes over.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    pub(super) stripes: Stripes,
+    pub(super) flight: Arc<Flight>,
+    pub(super) scope: Arc<LoadScope>,
+    pub(super) must_reread: bool,
+    pub(super) supersedes: bool,
+    pub(super) is_completed: bool,
+}
+
+impl Leader {
+    /// Whether the store has to be read again before the load, because another load or write has
+    /// ended since this caller's read.
+    pub(crate) fn must_reread(&self) -> bool {
+        self.must_reread
+    }
+
+    /// Whether this flight replaces one that was timed out.
+    pub(crate) fn supersedes(&self) -> bool {
+        self.supersedes
+    }
+
+    /// Returns a waiter for this flight, for a leader that does not run the load itself.
+    pub(crate) fn subscribe(&self) -> Waiter {
+        self.flight.state().waiters += 1;
+        Waiter {
+            flight: Arc::clone(&self.flight),
+            joined: true,
+            // A new flight has no waiters yet, so this edge cannot close a cycle.
+            _edge: WaitEdge::wait_for(self.flight.id).unwrap_or(None),
+        }
+    }
+
+    /// Whether the value of the load would be stored or received by a waiter.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let state = self.flight.state();
+        match state.phase {
+            Phase::Completed(_) => false,
+            Phase::Invalidated => state.waiters > 0,
+            Phase::Loading | Phase::Publishing => true,
+        }
+    }
+
+    /// Returns when the load is timed out.
+    pub(crate) fn overdue_at(&self) -> Option<Instant> {
+        self.flight.schedule.overdue_at
+    }
+
+    /// Returns the scope in which the load runs.
+    pub(crate) fn scope(&self) -> &Arc<LoadScope> {
+        &self.scope
+    }
+
+    /// Returns the versions of the tags before the load began.
+    pub(crate) fn stamps(&self) -> &Stamps {
+        &self.flight.stamps
+    }
+
+    /// Times the load out. Returns whether this call did.
+    pub(crate) fn time_out(&self, count: impl FnOnce()) -> bool {
+        self.stripe().time_out(&self.flight, count)
+    }
+
+    /// Returns whether the value may be stored. If so, writes wait until the flight is completed.
+    pub(crate) fn begin_publishing(&self) -> bool {
+        let registry = self.stripe().lock();
+        let mut state = self.flight.state();
+        let is_allowed = matches!(state.phase, Phase::Loading)
+            && !registry.is_written(&self.flight)
+            && self.flight.stamps.are_current();
+        if is_allowed {
+            state.phase = Phase::Publishing;
+        }
+        is_allowed
+    }
+
+    /// Ends the flight. `outcome` is called if there are waiters.
+    pub(crate) fn complete(mut self, outcome: impl FnOnce() -> Outcome) {
+        self.is_completed = true;
+        self.end(|| Some(outcome()));
+    }
+
+    fn end(&self, outcome: impl FnOnce() -> Option<Outcome>) {
+        let stripe = self.stripe();
+        let mut registry = stripe.lock();
+        registry.remove(&self.flight);
+        let mut state = self.flight.state();
+        // A flight that was abandoned before it stored anything changes nothing for readers.
+        let changes_reads = self.is_completed || matches!(state.phase, Phase::Publishing);
+        // The waiters of a flight that was timed out have their outcome.
+        if !matches!(state.phase, Phase::Completed(_)) {
+            state.phase = Phase::Completed(match state.waiters {
+                0 => None,
+                _ => outcome(),
+            });
+        }
+        drop(state);
+        if changes_reads {
+            stripe.advance_epoch();
+        }
+        drop(registry);
+        self.flight.completed.notify(usize::MAX);
+    }
+
+    fn stripe(&self) -> &Stripe {
+        stripe_of(&self.stripes, self.flight.hash)
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if !self.is_completed {
+            self.end(|| None);
+        }
+    }
+}
+
+/// A caller that waits for the load of another.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(super) flight: Arc<Flight>,
+    /// Whether the outcome is for this caller, or the caller only waits for the end of the flight.
+    pub(super) joined: bool,
+    pub(super) _edge: Option<WaitEdge>,
+}
+
+impl Waiter {
+    /// Returns what to wait for before [`outcome`](Self::outcome), or `None` if the flight has
+    /// ended.
+    pub(crate) fn listener(&self) -> Option<EventListener> {
+        match self.flight.state().phase {
+            Phase::Completed(_) => None,
+            _ => Some(self.flight.completed.listen()),
+        }
+    }
+
+    /// Returns the outcome, or `None` if the flight was abandoned: then the caller joins again.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        match &self.flight.state().phase {
+            Phase::Completed(outcome) if self.joined => outcome.clone(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn key(&self) -> Key<'_> {
+        Key::new(&self.flight.key)
+    }
+
+    pub(crate) fn schedule(&self) -> Schedule {
+        self.flight.schedule
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.flight.state().waiters -= 1;
+    }
+}

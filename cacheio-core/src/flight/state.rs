@@ -1,0 +1,102 @@
+//! The state of one flight.
+
+use std::any::Any;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use super::deadlock::LoadScope;
+use super::sync::{Event, EventListener, Mutex, MutexGuard};
+use crate::entry::tags::Stamps;
+use crate::{Key, Object};
+
+/// A load in progress.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// The id of its load scope. The flights of a batch share one.
+    pub(super) id: u64,
+    pub(super) key: Box<str>,
+    pub(super) hash: u64,
+    /// The versions of the tags before the load began.
+    pub(super) stamps: Stamps,
+    pub(super) schedule: Schedule,
+    pub(super) completed: Event,
+    state: Mutex<State>,
+}
+
+/// When a load began, and when it is timed out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    pub(crate) started_at: Instant,
+    pub(crate) overdue_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) phase: Phase,
+    pub(super) waiters: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    Loading,
+    /// A write came: the value will not be stored.
+    Invalidated,
+    /// The value is being stored.
+    Publishing,
+    /// The flight has ended, with an outcome or abandoned.
+    Completed(Option<Outcome>),
+}
+
+/// What waiters receive.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    Value(Arc<dyn Object>),
+    /// The loader's error.
+    Failed(Arc<dyn Any + Send + Sync>),
+    /// The loader failed with an error that is not shared.
+    FailedUnshared,
+    /// The load exceeded `max_load`.
+    TimedOut,
+}
+
+impl Flight {
+    pub(super) fn new(id: u64, key: &Key<'_>, stamps: Stamps, schedule: Schedule) -> Self {
+        Self {
+            id,
+            key: key.text().into(),
+            hash: key.hash(),
+            stamps,
+            schedule,
+            completed: Event::new(),
+            state: Mutex::new(State {
+                phase: Phase::Loading,
+                waiters: 0,
+            }),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        self.schedule.overdue_at.is_some_and(|at| at <= now)
+    }
+
+    /// Prevents the value from being stored. If it is being stored now, returns a listener for
+    /// the end of that.
+    pub(super) fn invalidate(&self) -> Option<EventListener> {
+        let mut state = self.state();
+        match state.phase {
+            // A write from within the publication (by the `Drop` of an evicted value) would wait
+            // for itself. It reaches the store after the value.
+            Phase::Publishing if LoadScope::is_around(self.id) => None,
+            Phase::Publishing => Some(self.completed.listen()),
+            Phase::Loading => {
+                state.phase = Phase::Invalidated;
+                None
+            }
+            Phase::Invalidated | Phase::Completed(_) => None,
+        }
+    }
+}
