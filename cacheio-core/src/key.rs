@@ -1,19 +1,18 @@
 //! Keys: how they are written, and what makes any key legal on any server.
 
+mod impls;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, Hasher as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::rc::Rc;
-use std::sync::Arc;
 
-/// What can be a key: text, integers, `bool`, `char`, and tuples, slices, options and (derived)
-/// structs of such.
+/// A type that can be a key: text, integers, `bool`, `char`, and tuples, slices, options and
+/// (derived) structs of such types.
 ///
-/// The parts of a tuple are joined by `:`, and what could be mistaken for a join is escaped in
-/// the parts, so that different tuples never make the same key. A single string is taken as it
-/// stands: `"user:42"` and `("user", 42)` are the same key.
+/// The parts of a tuple are joined by `:`. Characters that could be mistaken for a join are escaped
+/// in the parts, so that different tuples never make the same key. A single string is not escaped:
+/// `"user:42"` and `("user", 42)` are the same key.
 ///
 /// ```
 /// use cacheio_core::key_text;
@@ -25,7 +24,7 @@ use std::sync::Arc;
 /// assert_eq!(key_text((1, (2, 3), [4, 5])), "1:(2:3):[4:5]");
 /// ```
 ///
-/// For your own types, `#[derive(CacheKey)]` does the right thing; by hand:
+/// For your own types, derive it with `#[derive(CacheKey)]`, or implement it:
 ///
 /// ```
 /// use cacheio_core::{CacheKey, KeyWriter, key_text};
@@ -49,32 +48,32 @@ use std::sync::Arc;
     note = "in `#[cached]`: leave the argument out with `skip(argument)`, or write the key yourself, as in `key = \"user:{{id}}\"`"
 )]
 pub trait CacheKey {
-    /// Writes the key, the same text for the same key, on every machine and in every run.
+    /// Writes the key. Equal keys must write the same text, on every machine and in every run.
     fn write_key(&self, key: &mut KeyWriter<'_>);
 
-    /// The text of the whole key, if it stands ready in memory: it is then not copied for a
-    /// look-up. Must be what [`write_key`](Self::write_key) writes.
+    /// Returns the text of the whole key if it is already in memory: a look-up then copies nothing.
+    /// It must be the text that [`write_key`](Self::write_key) writes.
     fn as_key_text(&self) -> Option<&str> {
         None
     }
 }
 
-/// The text of a key, as a store in memory knows it in a cache without a namespace.
+/// Returns the text of a key, without a namespace.
 pub fn key_text(key: impl CacheKey) -> String {
     let mut text = String::new();
     key.write_key(&mut KeyWriter::new(&mut text));
     text
 }
 
-/// What is escaped in the parts of a tuple.
+/// The characters that are escaped in the parts of a tuple.
 const SPECIAL: [char; 6] = ['%', ':', '(', ')', '[', ']'];
 
-/// Takes the text of a key, escaping what stands inside a tuple.
+/// Writes the text of a key, and escapes the parts of tuples.
 #[derive(Debug)]
 pub struct KeyWriter<'a> {
     out: &'a mut String,
     nested: bool,
-    /// In a template: what ends this placeholder, beyond what ends a part of a tuple.
+    /// In a template: the character after this placeholder, which is escaped too.
     terminator: Option<char>,
 }
 
@@ -102,7 +101,7 @@ impl<'a> KeyWriter<'a> {
         }
     }
 
-    /// Whether there is nothing to escape.
+    /// Whether nothing has to be escaped.
     fn is_clean(&self, text: &str) -> bool {
         let special = |byte: u8| matches!(byte, b'%' | b':' | b'(' | b')' | b'[' | b']');
         !text.bytes().any(special) && self.terminator.is_none_or(|end| !text.contains(end))
@@ -113,7 +112,7 @@ impl<'a> KeyWriter<'a> {
         self.text(itoa::Buffer::new().format(integer));
     }
 
-    /// Writes what `value` displays.
+    /// Writes the `Display` text of `value`.
     pub fn display(&mut self, value: impl fmt::Display) {
         struct Escaping<'w, 'a>(&'w mut KeyWriter<'a>);
         impl fmt::Write for Escaping<'_, '_> {
@@ -122,11 +121,11 @@ impl<'a> KeyWriter<'a> {
                 Ok(())
             }
         }
-        // Nothing here fails but a `Display` that does; what it wrote until then is the key.
+        // Only a `Display` that fails can fail here. What it wrote before is the key.
         let _ = write!(Escaping(self), "{value}");
     }
 
-    /// Writes several parts, joined by `:`; inside another tuple they stand in parentheses.
+    /// Writes several parts, joined by `:`; inside another tuple, in parentheses.
     pub fn tuple(&mut self, write: impl FnOnce(&mut KeyParts<'_>)) {
         if self.nested {
             self.out.push('(');
@@ -141,13 +140,13 @@ impl<'a> KeyWriter<'a> {
     pub fn slice(&mut self, write: impl FnOnce(&mut KeyParts<'_>)) {
         self.out.push('[');
         if !self.parts(write) {
-            // Not what one empty part is, nor what any text can be: its `%` are escaped.
+            // Different from one empty part and from any text, whose `%` are escaped.
             self.out.push('%');
         }
         self.out.push(']');
     }
 
-    /// Writes what may be missing.
+    /// Writes an optional part.
     pub fn option(&mut self, some: Option<&(impl CacheKey + ?Sized)>) {
         let Some(some) = some else {
             self.out.push_str("%none");
@@ -156,19 +155,19 @@ impl<'a> KeyWriter<'a> {
         let start = self.out.len();
         some.write_key(&mut self.placeholder(self.terminator));
         let written = &self.out[start..];
-        // An option in an option. Text never looks so: its `%` are escaped.
+        // A nested option. Text never looks like this: its `%` are escaped.
         if written.starts_with("%none") || written.starts_with("%some") {
             self.out.insert_str(start, "%some");
         }
     }
 
-    /// Writes what a template says between its placeholders.
+    /// Writes the text of a template between its placeholders.
     #[doc(hidden)]
     pub fn literal(&mut self, text: &str) {
         self.out.push_str(text);
     }
 
-    /// Where a template's placeholder goes; `terminator` is the character that follows it.
+    /// Returns a writer for a placeholder of a template; `terminator` is the character after it.
     #[doc(hidden)]
     pub fn placeholder(&mut self, terminator: Option<char>) -> KeyWriter<'_> {
         KeyWriter {
@@ -178,7 +177,7 @@ impl<'a> KeyWriter<'a> {
         }
     }
 
-    /// Writes parts; whether there were any.
+    /// Writes parts. Returns whether there were any.
     fn parts(&mut self, write: impl FnOnce(&mut KeyParts<'_>)) -> bool {
         let terminator = self.terminator;
         let mut parts = KeyParts {
@@ -198,7 +197,7 @@ fn escape(out: &mut String, special: char) {
     }
 }
 
-/// Takes the parts of a tuple.
+/// Writes the parts of a tuple.
 #[derive(Debug)]
 pub struct KeyParts<'a> {
     key: KeyWriter<'a>,
@@ -216,7 +215,7 @@ impl KeyParts<'_> {
     }
 }
 
-/// A key as stores get it: its text, with the cache's namespace in front, and its hash.
+/// A key as stores get it: its text, which begins with the namespace of the cache, and its hash.
 #[derive(Clone, Copy, Debug)]
 pub struct Key<'a> {
     text: &'a str,
@@ -224,7 +223,7 @@ pub struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// The key with this text.
+    /// Creates a key from its text.
     #[inline]
     pub fn new(text: &'a str) -> Self {
         Self {
@@ -233,20 +232,20 @@ impl<'a> Key<'a> {
         }
     }
 
-    /// The key's text.
+    /// Returns the text.
     #[inline]
     pub fn text(&self) -> &'a str {
         self.text
     }
 
-    /// The hash of the text: [`hash`](Key::hash_of) of its bytes, the same for the same text as
-    /// long as the process lives, and in no other process.
+    /// Returns the [hash](Key::hash_of) of the text. It is stable within a process, and differs
+    /// between processes.
     #[inline]
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// What [`hash`](Self::hash) gives for a key of these bytes.
+    /// Returns the [`hash`](Self::hash) of a key with this text.
     #[inline]
     pub fn hash_of(text: &[u8]) -> u64 {
         hash(text)
@@ -256,7 +255,7 @@ impl<'a> Key<'a> {
 #[inline]
 fn hash(text: &[u8]) -> u64 {
     use foldhash::{SharedSeed, fast::SeedableRandomState};
-    // One seed a process, random in each: keys come from outside.
+    // The seed is random in each process, because keys may come from an attacker.
     let mut hasher =
         SeedableRandomState::with_seed(0x6361_6368_6569_6f00, SharedSeed::global_random())
             .build_hasher();
@@ -265,14 +264,14 @@ fn hash(text: &[u8]) -> u64 {
 }
 
 thread_local! {
-    /// The text of the last composed key, to be written over: looking up allocates nothing.
+    /// The buffer of the last composed key, which the next one reuses: look-ups do not allocate.
     static SCRATCH: Cell<String> = const { Cell::new(String::new()) };
 }
 
-/// A key that outgrew this is not kept for the next look-up.
+/// A buffer that is larger than this is not reused.
 const SCRATCH_KEPT: usize = 4096;
 
-/// Room for the text of a composed key.
+/// A buffer for the text of a composed key.
 #[derive(Debug, Default)]
 pub(crate) struct KeyBuffer(String);
 
@@ -281,7 +280,7 @@ impl KeyBuffer {
         Self(String::new())
     }
 
-    /// The key as stores get it.
+    /// Returns a key as stores get it.
     #[inline]
     pub(crate) fn key<'a>(
         &'a mut self,
@@ -299,7 +298,7 @@ impl KeyBuffer {
         Key::new(&self.0)
     }
 
-    /// Keeps the key for longer than its look-up: `key` is what [`key`](Self::key) was given.
+    /// Keeps a key for longer than its look-up. `key` is the argument of [`key`](Self::key).
     pub(crate) fn into_missed(mut self, key: &impl CacheKey, is_absent: bool) -> MissedKey {
         if self.0.is_empty()
             && let Some(text) = key.as_key_text()
@@ -314,7 +313,7 @@ impl KeyBuffer {
     }
 
     fn take_scratch(&mut self) {
-        // While the thread ends there is no scratch any more.
+        // While a thread exits, its thread-locals may be gone.
         self.0 = SCRATCH.try_with(Cell::take).unwrap_or_default();
         self.0.clear();
     }
@@ -359,16 +358,17 @@ impl MissedKey {
     }
 }
 
-/// Which texts a store takes as keys. Others are replaced: see [`KeyRule::Wire`].
+/// Which keys a store can hold. Others are replaced: see [`KeyRule::Wire`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyRule {
     /// Any text.
     Any,
-    /// 1 to `max` bytes, no spaces or control characters: what every server can hold.
+    /// 1 to `max` bytes without spaces and control characters, which every server can hold.
     ///
-    /// Another text is replaced by its beginning, `#`, and 160 bits of its SHA-256 in hexadecimal;
-    /// so is a text that looks like such a replacement, so that nobody can name another's key.
+    /// Another text is replaced by its first characters, `#`, and 160 bits of its SHA-256 in
+    /// hexadecimal. A text that looks like a replacement is replaced too, so that it cannot collide
+    /// with the key of another text.
     Wire {
         /// The longest key, in bytes; 250 for Memcached. At least 64.
         max: usize,
@@ -378,7 +378,7 @@ pub enum KeyRule {
 impl KeyRule {
     const DIGEST: usize = 40;
 
-    /// Whether keys that begin with `prefix` do so still when they were replaced.
+    /// Whether keys that begin with `prefix` still do when they are replaced.
     pub(crate) fn keeps(self, prefix: &str) -> bool {
         match self {
             Self::Any => true,
@@ -386,7 +386,7 @@ impl KeyRule {
         }
     }
 
-    /// The text that stands for `text` on this store.
+    /// Returns `text`, or its replacement if the store cannot hold it.
     ///
     /// ```
     /// use cacheio_core::KeyRule;
@@ -430,8 +430,8 @@ impl KeyRule {
     }
 }
 
-/// What stands before every key of a cache with this namespace: nothing, or the namespace and
-/// `:`. What would be mistaken for that `:`, or is no legal character on a server, is escaped.
+/// Returns the prefix of the keys of a namespace: nothing, or the namespace and `:`. Characters that
+/// could be mistaken for that `:`, or that a server cannot hold, are escaped.
 pub(crate) fn namespace_prefix(namespace: &str) -> String {
     let mut prefix = String::with_capacity(namespace.len() + 1);
     if namespace.is_empty() {
@@ -448,146 +448,10 @@ pub(crate) fn namespace_prefix(namespace: &str) -> String {
     prefix
 }
 
-impl CacheKey for str {
-    fn write_key(&self, key: &mut KeyWriter<'_>) {
-        key.text(self);
-    }
-
-    #[inline]
-    fn as_key_text(&self) -> Option<&str> {
-        Some(self)
-    }
-}
-
-impl CacheKey for String {
-    fn write_key(&self, key: &mut KeyWriter<'_>) {
-        key.text(self);
-    }
-
-    #[inline]
-    fn as_key_text(&self) -> Option<&str> {
-        Some(self)
-    }
-}
-
-macro_rules! forwarding {
-    ($(($($generics:tt)*) $pointer:ty;)*) => {$(
-        impl<$($generics)*> CacheKey for $pointer {
-            fn write_key(&self, key: &mut KeyWriter<'_>) {
-                (**self).write_key(key);
-            }
-
-            #[inline]
-            fn as_key_text(&self) -> Option<&str> {
-                (**self).as_key_text()
-            }
-        }
-    )*};
-}
-
-forwarding! {
-    (K: CacheKey + ?Sized) &K;
-    (K: CacheKey + ?Sized) &mut K;
-    (K: CacheKey + ?Sized) Box<K>;
-    (K: CacheKey + ?Sized) Rc<K>;
-    (K: CacheKey + ?Sized) Arc<K>;
-    (K: CacheKey + ToOwned + ?Sized) Cow<'_, K>;
-}
-
-macro_rules! integers {
-    ($($integer:ty)*) => {$(
-        impl CacheKey for $integer {
-            fn write_key(&self, key: &mut KeyWriter<'_>) {
-                key.integer(*self);
-            }
-        }
-    )*};
-}
-
-integers!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
-
-macro_rules! displayed {
-    ($($displayed:ty)*) => {$(
-        impl CacheKey for $displayed {
-            fn write_key(&self, key: &mut KeyWriter<'_>) {
-                key.display(self);
-            }
-        }
-    )*};
-}
-
-displayed!(char IpAddr Ipv4Addr Ipv6Addr SocketAddr);
-
-#[cfg(feature = "uuid")]
-displayed!(uuid::Uuid);
-
-impl CacheKey for bool {
-    fn write_key(&self, key: &mut KeyWriter<'_>) {
-        key.text(if *self { "true" } else { "false" });
-    }
-}
-
-impl<K: CacheKey> CacheKey for Option<K> {
-    fn write_key(&self, key: &mut KeyWriter<'_>) {
-        key.option(self.as_ref());
-    }
-}
-
-impl<K: CacheKey> CacheKey for [K] {
-    fn write_key(&self, key: &mut KeyWriter<'_>) {
-        key.slice(|parts| {
-            for part in self {
-                parts.part(part);
-            }
-        });
-    }
-}
-
-impl<K: CacheKey, const N: usize> CacheKey for [K; N] {
-    fn write_key(&self, key: &mut KeyWriter<'_>) {
-        self.as_slice().write_key(key);
-    }
-}
-
-impl<K: CacheKey> CacheKey for Vec<K> {
-    fn write_key(&self, key: &mut KeyWriter<'_>) {
-        self.as_slice().write_key(key);
-    }
-}
-
-impl CacheKey for () {
-    fn write_key(&self, key: &mut KeyWriter<'_>) {
-        key.literal("%unit");
-    }
-}
-
-macro_rules! tuples {
-    ($($($part:ident)+;)*) => {$(
-        #[allow(non_snake_case)]
-        impl<$($part: CacheKey),+> CacheKey for ($($part,)+) {
-            fn write_key(&self, key: &mut KeyWriter<'_>) {
-                let ($($part,)+) = self;
-                key.tuple(|parts| {
-                    $(parts.part($part);)+
-                });
-            }
-        }
-    )*};
-}
-
-tuples! {
-    A;
-    A B;
-    A B C;
-    A B C D;
-    A B C D E;
-    A B C D E F;
-    A B C D E F G;
-    A B C D E F G H;
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv6Addr};
+
     use super::*;
 
     #[test]

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::flight::sync::{EventListener, Listener};
-use crate::stats::metrics::Metrics;
+use crate::stats::Metrics;
 use crate::{AsyncStore, BoxFuture, Form, KeyRule, Result, Store};
 
 /// How long a task's load may take, unless it is said.
@@ -113,7 +113,7 @@ impl Driver {
     #[inline]
     fn report(&self) {
         if let Some(metrics) = &self.metrics {
-            metrics.look_at_store(|| (self.store.evictions(), self.store.circuit_opens()));
+            metrics.update_from_store(|| (self.store.evictions(), self.store.circuit_opens()));
         }
     }
 

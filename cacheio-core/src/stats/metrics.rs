@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use metrics::{Counter, Histogram, Key, Label, Level, Metadata, Recorder, Unit, with_recorder};
 
-use crate::stats::{COUNTS, Count};
+use super::count::{COUNTS, Count};
 
 /// What the caches without a namespace are called: an empty label is none to Prometheus.
 const NO_NAMESPACE: &str = "default";
@@ -127,7 +127,7 @@ impl Metrics {
     }
 
     /// Reports what the store has counted since it was last looked at.
-    pub(crate) fn look_at_store(&self, counted: impl FnOnce() -> (u64, u64)) {
+    pub(crate) fn update_from_store(&self, counted: impl FnOnce() -> (u64, u64)) {
         let (evictions, circuit_opens) = counted();
         self.0.raise(EVICTIONS, &self.0.evictions, evictions);
         let known = &self.0.circuit_opens;

@@ -1,6 +1,6 @@
-//! Without the feature `metrics`, nothing is reported: what stands in for `metrics.rs`.
+//! The empty version of `metrics.rs`, for builds without the feature `metrics`.
 
-use crate::stats::Count;
+use super::count::Count;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics;
@@ -17,7 +17,7 @@ impl Metrics {
     pub(crate) fn add(&self, _: Count) {}
 
     #[inline]
-    pub(crate) fn look_at_store(&self, _: impl FnOnce() -> (u64, u64)) {}
+    pub(crate) fn update_from_store(&self, _: impl FnOnce() -> (u64, u64)) {}
 
     #[inline]
     pub(crate) fn time_load(&self) -> LoadTimer {
