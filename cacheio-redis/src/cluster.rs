@@ -157,20 +157,16 @@ impl Cluster {
             return Err(failure);
         };
         match kind {
-            ServerErrorKind::Ask => {
-                let named = self.named_connection(error, key);
-                return named
-                    .map(|connection| Redirect {
-                        connection,
-                        asking: true,
-                    })
-                    .ok_or(failure);
-            }
-            ServerErrorKind::Moved => {
-                // The node in the error may serve the slot before other nodes know of it.
-                self.refresh(map, deadline).await?;
-                let named = self.named_connection(error, key);
-                return named.map(Redirect::to).ok_or(failure);
+            ServerErrorKind::Ask | ServerErrorKind::Moved => {
+                let asking = kind == ServerErrorKind::Ask;
+                if !asking {
+                    // The node in the error may serve the slot before other nodes know of it.
+                    self.refresh(map, deadline).await?;
+                }
+                return match self.named_connection(error, key) {
+                    Some(connection) => Ok(Redirect { connection, asking }),
+                    None => Err(failure),
+                };
             }
             ServerErrorKind::ReadOnly => self.refresh(map, deadline).await?,
             ServerErrorKind::TryAgain
