@@ -167,8 +167,8 @@ impl Batcher {
             }
             Ok(Err(error)) => connection.record(attempt, Some(Err(error))),
             Err(_) if Instant::now() >= deadline => connection.record(attempt, None),
-            // The batch was not executed: there was no connection, the server refused it as a whole,
-            // or the runtime of the task that sends it has ended.
+            // The batch has no reply: there was no connection, the server refused it as a whole, or
+            // the runtime of the task that sends it has ended. Its requests are idempotent.
             Err(_) => Box::pin(self.send_item(attempt, item, deadline)).await,
         }
     }

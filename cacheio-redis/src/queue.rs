@@ -284,3 +284,90 @@ impl BatchItem<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().build().unwrap()
+    }
+
+    /// Admits a get that must wait; returns its receiver and the batch that it completed.
+    fn queued(queues: &BatchQueues, runtime: &Runtime) -> (ReplyReceiver, Option<Batch>) {
+        match queues.admit(BatchItem::Get("key"), runtime.handle()) {
+            Admission::Queued { reply, ready, .. } => (reply, ready),
+            Admission::Direct => panic!("sent directly"),
+        }
+    }
+
+    /// Admits as many gets as are sent directly.
+    fn fill(queues: &BatchQueues, runtime: &Runtime) {
+        for _ in 0..MAX_DIRECT {
+            let admission = queues.admit(BatchItem::Get("key"), runtime.handle());
+            assert!(matches!(admission, Admission::Direct));
+        }
+    }
+
+    #[test]
+    fn a_batch_is_ready_when_enough_requests_wait() {
+        let (runtime, queues) = (runtime(), BatchQueues::new(BatchKind::Gets));
+        fill(&queues, &runtime);
+        for _ in 1..MIN_BATCH {
+            assert!(queued(&queues, &runtime).1.is_none());
+        }
+        let batch = queued(&queues, &runtime).1.unwrap();
+        assert_eq!(batch.senders.len(), MIN_BATCH);
+        assert!(matches!(&batch.commands, Commands::One(mget) if mget.args_iter().count() == 5));
+    }
+
+    #[test]
+    fn a_small_batch_is_sent_when_nothing_is_in_flight() {
+        let (runtime, queues) = (runtime(), BatchQueues::new(BatchKind::Gets));
+        fill(&queues, &runtime);
+        let _reply = queued(&queues, &runtime);
+        for _ in 1..MAX_DIRECT {
+            assert!(queues.finish(runtime.handle().id(), 1).is_none());
+        }
+        let (batch, _) = queues.finish(runtime.handle().id(), 1).unwrap();
+        assert_eq!(batch.senders.len(), 1);
+    }
+
+    #[test]
+    fn a_batch_is_overdue_at_the_second_tick_of_the_timer() {
+        let (runtime, queues) = (runtime(), BatchQueues::new(BatchKind::Gets));
+        fill(&queues, &runtime);
+        let _reply = queued(&queues, &runtime);
+        let (id, mut seen) = (runtime.handle().id(), 0);
+        let first = queues.take_overdue(id, &mut seen);
+        assert!(matches!(first, ControlFlow::Continue(None)));
+        let second = queues.take_overdue(id, &mut seen);
+        assert!(matches!(second, ControlFlow::Continue(Some(_))));
+    }
+
+    #[test]
+    fn runtimes_do_not_share_batches() {
+        let (one, other) = (runtime(), runtime());
+        let queues = BatchQueues::new(BatchKind::Gets);
+        fill(&queues, &one);
+        fill(&queues, &other);
+    }
+
+    #[test]
+    fn commands_of_cancelled_callers_are_removed() {
+        let (first, second) = (on_key("UNLINK", "first"), on_key("UNLINK", "second"));
+        let mut batch = Batch::new(BatchKind::Commands, 2, BatchItem::Command(&first));
+        let (sender, cancelled) = oneshot::channel();
+        batch.add(BatchItem::Command(&first), sender);
+        let (sender, _waiting) = oneshot::channel();
+        batch.add(BatchItem::Command(&second), sender);
+        assert!(!batch.has_cancelled(BatchKind::Commands));
+        drop(cancelled);
+        assert!(batch.has_cancelled(BatchKind::Commands));
+        batch.remove_cancelled();
+        assert_eq!(batch.senders.len(), 1);
+        assert!(matches!(&batch.commands, Commands::Many(commands) if commands.len() == 1));
+    }
+}
