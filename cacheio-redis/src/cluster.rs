@@ -244,7 +244,7 @@ impl Cluster {
         });
     }
 
-    /// Returns connections to the nodes that can be asked for the slot map.
+    /// Returns connections to the nodes from which the slot map can be loaded.
     fn candidates(&self, map: &SlotMap) -> Vec<Arc<Batcher>> {
         let seeds = self.seeds.iter().map(|(_, server)| server);
         let servers = map.nodes.values().chain(seeds);

@@ -50,8 +50,8 @@ impl Failure {
         }
     }
 
-    /// Returns whether another server has to be asked, because the key has moved or the server is
-    /// not a master. The request was not executed.
+    /// Returns whether the request belongs to another server, because the key has moved or the server
+    /// is not a master. The request was not executed.
     pub(crate) fn is_redirection(&self) -> bool {
         match self {
             Self::Redis(error) => matches!(

@@ -23,7 +23,7 @@ pub(crate) struct ClientId {
 }
 
 impl LiveConnection {
-    /// Prepares a new connection: has the server close the connections in `kill`, and asks for the
+    /// Prepares a new connection: has the server close the connections in `kill`, and reads the
     /// [`ClientId`] of the new one. One round trip.
     pub(crate) async fn prepare(opened: Opened, kill: &[ClientId]) -> RedisResult<Self> {
         let mut connection = opened.connection;

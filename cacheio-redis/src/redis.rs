@@ -6,7 +6,7 @@
 //! 2. `Topology::get` (`topology.rs`) sets the deadline and picks the connection of the key:
 //!    `Server::connection` (`server.rs`) or, in a cluster, `Cluster::route` (`cluster.rs`), which
 //!    also follows redirects.
-//! 3. `Batcher::get` (`batching.rs`) asks the circuit breaker (`Connection::admit`), then
+//! 3. `Batcher::get` (`batching.rs`) passes the circuit breaker (`Connection::admit`), then
 //!    `BatchQueues::admit` (`queue.rs`): few requests are in flight, so it is sent directly.
 //! 4. `Connection::send` (`connection.rs`) takes the live connection, or connects
 //!    (`Endpoint::connect` in `endpoint.rs`, `open` in `open.rs`), and sends the request again if

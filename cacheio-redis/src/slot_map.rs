@@ -94,9 +94,9 @@ mod tests {
     #[test]
     fn slot_ranges_are_parsed_with_the_masters_address() {
         let reply = Value::Array(vec![range(0, 5, "a", 1), range(6, 16_383, "?", 2)]);
-        let ranges = SlotRange::parse_all(reply, "asked").unwrap();
+        let ranges = SlotRange::parse_all(reply, "local").unwrap();
         let addresses: Vec<_> = ranges.iter().map(SlotRange::address).collect();
-        assert_eq!(addresses, ["a:1", "asked:2"]);
+        assert_eq!(addresses, ["a:1", "local:2"]);
         assert_eq!(ranges[1].last, 16_383);
     }
 
@@ -108,7 +108,7 @@ mod tests {
             Value::Array(vec![Value::Array(Vec::new())]),
             Value::Array(vec![range(0, 5, "a", 70_000)]),
         ] {
-            assert!(SlotRange::parse_all(reply, "asked").is_err());
+            assert!(SlotRange::parse_all(reply, "local").is_err());
         }
     }
 }
