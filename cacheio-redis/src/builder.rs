@@ -1,30 +1,117 @@
-//! How a Redis store is set up.
+//! Creates [`Redis`] stores: from a URL, a client, or by [`RedisBuilder`].
 
 use std::fmt;
 use std::time::Duration;
 
-use cacheio_core::__private::Opens;
-use cacheio_core::{Error, ErrorKind, Result};
+use cacheio_core::__private::{CacheUrl, Opens};
+use cacheio_core::Result;
+use redis::{Client, ConnectionAddr, RedisError};
 
+use crate::batching::Batcher;
 use crate::cluster::Cluster;
-use crate::link::Link;
-use crate::nodes::{Links, Nodes};
-use crate::redis::{Redis, TIMEOUT};
-use crate::target::{Target, client};
-use crate::url::{Place, Setup};
+use crate::connection::Connection;
+use crate::endpoint::Endpoint;
+use crate::failure::config_error;
+use crate::open::client;
+use crate::redis::Redis;
+use crate::sentinel::Sentinels;
+use crate::server::Server;
+use crate::topology::Topology;
+use crate::url::{Deployment, PARAMETERS, SCHEMES, StoreConfig};
 
-/// As good as no timeout.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Sets up a [`Redis`] store.
+/// The longest timeout: a longer one could exceed the range of the clock.
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+impl Redis {
+    /// Creates a store from a URL. It does not connect yet.
+    ///
+    /// | URL | server |
+    /// | --- | --- |
+    /// | `redis://user:password@host:6379/0` | one server; everything but the host is optional |
+    /// | `rediss://host` | the same over TLS (feature `redis-tls`) |
+    /// | `redis+unix:///path/to/socket?db=0` | a server on a Unix socket |
+    /// | `redis-sentinel://host:26379,host:26379/master/0` | the master of this name that the sentinels know |
+    /// | `redis-cluster://host:6379,host:6379` | a cluster, by some of its nodes |
+    ///
+    /// `valkey://` and `valkeys://` mean the same as `redis://` and `rediss://`. Percent-encode
+    /// the characters `/?#@:%` in a user name or password.
+    ///
+    /// | parameter | default | meaning |
+    /// | --- | --- | --- |
+    /// | `timeout` | `1s` | the longest time for an operation, for example `500ms` |
+    /// | `connections` | `1` | the number of connections to each server |
+    /// | `db` | `0` | the number of the database |
+    /// | `protocol` | `resp3` | `resp2` or `resp3` |
+    ///
+    /// ```
+    /// use cacheio_redis::Redis;
+    ///
+    /// let redis = Redis::new("redis://127.0.0.1:6379/1?timeout=200ms&connections=2")?;
+    /// # Ok::<(), cacheio_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error of kind [`Config`](cacheio_core::ErrorKind::Config) if the URL is not one of
+    /// these.
+    pub fn new(url: impl AsRef<str>) -> Result<Self> {
+        Self::builder().url(url.as_ref()).build()
+    }
+
+    /// Creates a store that connects as a client of the `redis` crate does, for example with
+    /// certificates of your own. The timeout is 1 s; there is one connection.
+    ///
+    /// ```no_run
+    /// use cacheio_redis::Redis;
+    ///
+    /// # fn configured_client() -> redis::Client { unimplemented!() }
+    /// let client: redis::Client = configured_client();
+    /// let redis = Redis::from_client(client);
+    /// ```
+    pub fn from_client(client: Client) -> Self {
+        let opens = Opens::default();
+        let connection = Connection::new(Endpoint::server(client), DEFAULT_TIMEOUT, &opens);
+        let server = Server::new([Batcher::new(connection)]);
+        Self::with_topology(Topology::server(server, DEFAULT_TIMEOUT), opens)
+    }
+
+    /// Creates a builder, to set the timeout, the number of connections, a cluster or sentinels.
+    ///
+    /// ```
+    /// use cacheio_redis::Redis;
+    ///
+    /// let redis = Redis::builder()
+    ///     .url("redis://127.0.0.1:6379")
+    ///     .connections(2)
+    ///     .build()?;
+    /// # Ok::<(), cacheio_core::Error>(())
+    /// ```
+    pub fn builder() -> RedisBuilder {
+        RedisBuilder::default()
+    }
+
+    #[doc(hidden)]
+    pub const SCHEMES: &[&str] = SCHEMES;
+
+    #[doc(hidden)]
+    pub const PARAMETERS: &[&str] = PARAMETERS;
+
+    #[doc(hidden)]
+    pub fn from_cache_url(url: &mut CacheUrl<'_>) -> Result<Self> {
+        build(StoreConfig::take(url)?)
+    }
+}
+
+/// Builds a [`Redis`] store.
 ///
 /// # Defaults
 ///
 /// - `timeout`: 1 s
 /// - `connections`: 1
 ///
-/// ```no_run
-/// # fn main() -> cacheio_core::Result<()> {
+/// ```
 /// use cacheio_redis::Redis;
 /// use std::time::Duration;
 ///
@@ -32,95 +119,142 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 ///     .url("redis://127.0.0.1:6379/1")
 ///     .timeout(Duration::from_millis(200))
 ///     .build()?;
-/// # Ok(()) }
+/// # Ok::<(), cacheio_core::Error>(())
 /// ```
 #[derive(Default)]
-#[must_use = "a builder does nothing until it is built"]
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct RedisBuilder {
-    places: Option<Places>,
+    urls: Option<Urls>,
     timeout: Option<Duration>,
     connections: Option<usize>,
 }
 
-enum Places {
-    Url(String),
+enum Urls {
+    One(String),
     Cluster(Vec<String>),
     Sentinel(String, Vec<String>),
 }
 
 impl RedisBuilder {
-    /// Where Redis is, as [`Redis::new`] takes it. What other setters say goes before the URL's
-    /// parameters; this one, [`cluster`](Self::cluster) and [`sentinel`](Self::sentinel) replace
-    /// each other.
+    /// Sets the URL of the server, as for [`Redis::new`]. The builder's other settings override the
+    /// parameters of the URL. Replaces an earlier [`cluster`](Self::cluster) or
+    /// [`sentinel`](Self::sentinel).
+    ///
+    /// ```
+    /// # use cacheio_redis::Redis;
+    /// let redis = Redis::builder().url("redis://127.0.0.1:6379?timeout=200ms").build()?;
+    /// # Ok::<(), cacheio_core::Error>(())
+    /// ```
     pub fn url(mut self, url: impl Into<String>) -> Self {
-        self.places = Some(Places::Url(url.into()));
+        self.urls = Some(Urls::One(url.into()));
         self
     }
 
-    /// A cluster, by the URLs of some of its nodes (`redis://` or `rediss://`). User name, password
-    /// and parameters are those of the first.
+    /// Sets a cluster, by the URLs of some of its nodes (`redis://` or `rediss://`). The user name,
+    /// password and parameters of the first URL apply to all nodes. Replaces an earlier
+    /// [`url`](Self::url) or [`sentinel`](Self::sentinel).
+    ///
+    /// ```
+    /// # use cacheio_redis::Redis;
+    /// let redis = Redis::builder()
+    ///     .cluster(["redis://10.0.0.1:6379", "redis://10.0.0.2:6379"])
+    ///     .build()?;
+    /// # Ok::<(), cacheio_core::Error>(())
+    /// ```
     pub fn cluster(mut self, urls: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.places = Some(Places::Cluster(urls.into_iter().map(Into::into).collect()));
+        self.urls = Some(Urls::Cluster(urls.into_iter().map(Into::into).collect()));
         self
     }
 
-    /// The master of this name that sentinels know, by the URLs of the sentinels (`redis://`, or
-    /// `rediss://` if the master speaks TLS too; their port is 6379 unless it is said). User name,
-    /// password, database and parameters of the first are the master's; sentinels are asked with
-    /// the same password, if they want one.
+    /// Sets the name of a master, and the URLs of the sentinels that know it: `redis://`, or
+    /// `rediss://` if the sentinels and the master use TLS. The default port of these URLs is 6379.
+    ///
+    /// The user name, password, database and parameters of the first URL are for the master. The
+    /// user name and password are sent to a sentinel only if it requires them. Replaces an earlier
+    /// [`url`](Self::url) or [`cluster`](Self::cluster).
+    ///
+    /// ```
+    /// # use cacheio_redis::Redis;
+    /// let redis = Redis::builder()
+    ///     .sentinel("mymaster", ["redis://10.0.0.1:26379", "redis://10.0.0.2:26379"])
+    ///     .build()?;
+    /// # Ok::<(), cacheio_core::Error>(())
+    /// ```
     pub fn sentinel(
         mut self,
         master: impl Into<String>,
         urls: impl IntoIterator<Item = impl Into<String>>,
     ) -> Self {
         let urls = urls.into_iter().map(Into::into).collect();
-        self.places = Some(Places::Sentinel(master.into(), urls));
+        self.urls = Some(Urls::Sentinel(master.into(), urls));
         self
     }
 
-    /// How long one operation may take, with all that belongs to it: connecting, and asking again
-    /// where a connection broke. `clear`, which takes as many steps as there are keys, may take as
-    /// long for each.
+    /// Limits how long an operation may take, including the time to connect and to retry after a
+    /// connection broke. `clear` takes many round trips: the limit applies to each of them.
+    ///
+    /// ```
+    /// # use cacheio_redis::Redis;
+    /// # use std::time::Duration;
+    /// let redis = Redis::builder()
+    ///     .url("redis://127.0.0.1:6379")
+    ///     .timeout(Duration::from_millis(200))
+    ///     .build()?;
+    /// # Ok::<(), cacheio_core::Error>(())
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// How many connections to keep to each server. One serves hundreds of callers, and is faster
-    /// than several as long as a single core can feed it. Each key always takes the same
+    /// Sets the number of connections to each server. One connection serves hundreds of callers, and
+    /// is faster than several as long as one core can drive it. Each key always uses the same
     /// connection, so that writes to it keep their order.
+    ///
+    /// ```
+    /// # use cacheio_redis::Redis;
+    /// let redis = Redis::builder().url("redis://127.0.0.1:6379").connections(4).build()?;
+    /// # Ok::<(), cacheio_core::Error>(())
+    /// ```
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = Some(connections);
         self
     }
 
-    /// The store; no connection is made yet.
+    /// Builds the store. It does not connect yet.
+    ///
+    /// ```
+    /// # use cacheio_redis::Redis;
+    /// assert!(Redis::builder().url("redis://127.0.0.1:6379").build().is_ok());
+    /// assert!(Redis::builder().build().is_err()); // no URL
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] when no URL was given, when one says nothing, or when a setting is 0.
+    /// Returns an error of kind [`Config`](cacheio_core::ErrorKind::Config) if there is no URL, a URL
+    /// is invalid, or a setting is zero.
     pub fn build(self) -> Result<Redis> {
-        let mut setup = match self.places {
-            Some(Places::Url(url)) => Setup::parse(&url)?,
-            Some(Places::Cluster(urls)) => Setup::parse_all(&urls, Place::Cluster)?,
-            Some(Places::Sentinel(master, urls)) => {
-                Setup::parse_all(&urls, |servers| Place::Sentinel(master, servers))?
+        let mut config = match self.urls {
+            Some(Urls::One(url)) => StoreConfig::parse(&url)?,
+            Some(Urls::Cluster(urls)) => parse_all(&urls, Deployment::Cluster)?,
+            Some(Urls::Sentinel(master, urls)) => {
+                parse_all(&urls, |sentinels| Deployment::Sentinel(master, sentinels))?
             }
             None => {
-                return Err(config(
-                    "a Redis store needs to know where Redis is: give it a `url`",
+                return Err(config_error(
+                    "a Redis store needs a URL; set it with `url`, `cluster` or `sentinel`",
                 ));
             }
         };
-        setup.timeout = self.timeout.or(setup.timeout);
-        setup.connections = self.connections.or(setup.connections);
-        setup.build()
+        config.timeout = self.timeout.or(config.timeout);
+        config.connections = self.connections.or(config.connections);
+        build(config)
     }
 }
 
 impl fmt::Debug for RedisBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URLs may hold passwords.
+        // Without the URLs, which may contain passwords.
         f.debug_struct("RedisBuilder")
             .field("timeout", &self.timeout)
             .field("connections", &self.connections)
@@ -128,71 +262,68 @@ impl fmt::Debug for RedisBuilder {
     }
 }
 
-impl Setup {
-    /// What the URLs of several servers say together.
-    fn parse_all(
-        urls: &[String],
-        place: impl FnOnce(Vec<redis::ConnectionAddr>) -> Place,
-    ) -> Result<Self> {
-        let mut setups = Vec::with_capacity(urls.len());
-        let mut addresses = Vec::with_capacity(urls.len());
-        for url in urls {
-            let setup = Self::parse(url)?;
-            let Place::Server(address) = setup.place.clone() else {
-                return Err(config(
-                    "the servers of a cluster and sentinels are named by redis:// or rediss:// URLs",
-                ));
-            };
-            addresses.push(address);
-            setups.push(setup);
-        }
-        let first = setups.into_iter().next().ok_or_else(|| {
-            config("a cluster, and sentinels, need the URL of at least one of them")
-        })?;
-        Ok(Self {
-            place: place(addresses),
-            ..first
-        })
-    }
-
-    pub(crate) fn build(self) -> Result<Redis> {
-        // Clocks end somewhere.
-        let timeout = self.timeout.unwrap_or(TIMEOUT).min(LONGEST);
-        let connections = self.connections.unwrap_or(1);
-        if timeout.is_zero() || connections == 0 {
-            return Err(config(
-                "a Redis store needs a timeout and a number of connections above 0",
+/// Parses the URLs of several servers. The settings of the first apply to all.
+fn parse_all(
+    urls: &[String],
+    deployment: impl FnOnce(Vec<ConnectionAddr>) -> Deployment,
+) -> Result<StoreConfig> {
+    let mut configs = Vec::with_capacity(urls.len());
+    let mut addresses = Vec::with_capacity(urls.len());
+    for url in urls {
+        let config = StoreConfig::parse(url)?;
+        let Deployment::Server(address) = config.deployment.clone() else {
+            return Err(config_error(
+                "the nodes of a cluster and sentinels need redis:// or rediss:// URLs",
             ));
-        }
-        let Self {
-            place, settings, ..
-        } = self;
-        let unreachable = |error: redis::RedisError| {
-            config("Redis cannot be reached in the way it is set up").with_source(error)
         };
-        let opens = Opens::default();
-        let links = |target: &dyn Fn() -> Target| {
-            Links::new((0..connections).map(|_| Link::new(target(), timeout, &opens)))
-        };
-        let nodes = match place {
-            Place::Server(address) => {
-                let client = client(address, settings).map_err(unreachable)?;
-                Nodes::one(links(&|| Target::server(client.clone())), timeout)
-            }
-            Place::Sentinel(master, sentinels) => {
-                let target =
-                    || Target::sentinel(master.clone(), sentinels.clone(), settings.clone());
-                Nodes::one(links(&target), timeout)
-            }
-            Place::Cluster(seeds) => {
-                let cluster = Cluster::new(seeds, settings, timeout, connections, &opens);
-                Nodes::cluster(cluster.map_err(unreachable)?, timeout)
-            }
-        };
-        Ok(Redis::over(nodes, opens))
+        addresses.push(address);
+        configs.push(config);
     }
+    let first = configs.into_iter().next().ok_or_else(|| {
+        config_error("a cluster or sentinels need at least one URL; the list is empty")
+    })?;
+    Ok(StoreConfig {
+        deployment: deployment(addresses),
+        ..first
+    })
 }
 
-fn config(message: &'static str) -> Error {
-    Error::new(ErrorKind::Config, message)
+fn build(config: StoreConfig) -> Result<Redis> {
+    let timeout = config.timeout.unwrap_or(DEFAULT_TIMEOUT).min(MAX_TIMEOUT);
+    let connections = config.connections.unwrap_or(1);
+    if timeout.is_zero() || connections == 0 {
+        return Err(config_error(
+            "`timeout` and `connections` of a Redis store must be greater than zero",
+        ));
+    }
+    let invalid = |error: RedisError| {
+        config_error("invalid connection settings for Redis; check the URL").with_source(error)
+    };
+    let opens = Opens::default();
+    let settings = config.settings;
+    let server = |endpoint: &dyn Fn() -> Endpoint| {
+        let connection = || Batcher::new(Connection::new(endpoint(), timeout, &opens));
+        Server::new((0..connections).map(|_| connection()))
+    };
+    let topology = match config.deployment {
+        Deployment::Server(address) => {
+            let client = client(address, settings).map_err(invalid)?;
+            let endpoint = || Endpoint::server(client.clone());
+            Topology::server(server(&endpoint), timeout)
+        }
+        Deployment::Sentinel(master, addresses) => {
+            let sentinels = Sentinels {
+                addresses,
+                master,
+                settings,
+            };
+            let endpoint = || Endpoint::master(sentinels.clone());
+            Topology::server(server(&endpoint), timeout)
+        }
+        Deployment::Cluster(seeds) => {
+            let cluster = Cluster::new(seeds, settings, timeout, connections, &opens);
+            Topology::cluster(cluster.map_err(invalid)?, timeout)
+        }
+    };
+    Ok(Redis::with_topology(topology, opens))
 }

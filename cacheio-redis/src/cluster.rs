@@ -1,54 +1,52 @@
-//! A Redis Cluster: which node has a slot, and what to do when that changes.
+//! A Redis Cluster: sends each request to the node that serves the key's slot, follows redirects,
+//! and keeps the slot map current.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cacheio_core::__private::Opens;
 use cacheio_core::{Error, ErrorKind, Key};
-use redis::{
-    ConnectionAddr, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value, cmd,
-};
+use redis::{ConnectionAddr, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::batching::Batcher;
+use crate::connection::Connection;
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
-use crate::link::Link;
-use crate::nodes::Links;
-use crate::request::{Request, integer, last, named, value, values};
-use crate::slots::{SLOTS, slot};
-use crate::target::{Target, address, client};
+use crate::open::{address, client};
+use crate::reply::{last, value};
+use crate::request::{Request, on_key};
+use crate::server::Server;
+use crate::slot_map::{SlotMap, SlotRange, cluster_slots};
+use crate::slots::slot;
 
-/// How often one request may be sent elsewhere.
-const REDIRECTIONS: usize = 8;
-/// How long to wait for a cluster that is changing.
-const PAUSE: Duration = Duration::from_millis(20);
-/// How often the nodes are asked for their slots at most, while a node does not answer.
-const REFRESH: Duration = Duration::from_millis(250);
+/// How many times one request is sent at most.
+const MAX_SENDS: usize = 8;
+/// How long to wait before a request is sent again to a cluster that is changing.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// How long a slot map counts as current after a node failed.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(250);
 
 pub(crate) struct Cluster {
-    /// The nodes that were named, by their place.
-    seeds: Vec<(String, Links)>,
+    /// The configured nodes, by their addresses.
+    seeds: Vec<(String, Server)>,
     tls: bool,
     settings: RedisConnectionInfo,
     timeout: Duration,
     connections: usize,
     opens: Opens,
-    map: Mutex<Arc<Map>>,
-    /// Held by whoever asks for the slots.
+    map: Mutex<Arc<SlotMap>>,
+    /// Held by the caller that refreshes the slot map.
     refreshing: tokio::sync::Mutex<()>,
 }
 
-/// Who has what.
-#[derive(Clone, Default)]
-struct Map {
-    nodes: HashMap<String, Links>,
-    /// Nodes that have no slots (yet), to which others have sent us.
-    strangers: HashMap<String, Links>,
-    /// The last slot of each range, in order, and the node that has it.
-    ranges: Vec<(u16, String)>,
-    at: Option<Instant>,
+/// Where to send a request again.
+struct Redirect {
+    connection: Arc<Batcher>,
+    /// Whether the node is only importing the slot, and must be sent ASKING before the request.
+    asking: bool,
 }
 
 impl Cluster {
@@ -70,13 +68,13 @@ impl Cluster {
             refreshing: tokio::sync::Mutex::default(),
         };
         for seed in seeds {
-            let links = cluster.connect(&seed)?;
-            cluster.seeds.push((seed.to_string(), links));
+            let server = cluster.server(&seed)?;
+            cluster.seeds.push((seed.to_string(), server));
         }
         Ok(cluster)
     }
 
-    /// The value under a key.
+    /// Returns the value of a key.
     pub(crate) async fn get(
         self: &Arc<Self>,
         key: &Key<'_>,
@@ -85,8 +83,8 @@ impl Cluster {
         value(self.route(key, None, deadline).await?)
     }
 
-    /// The answer to a request on one slot, that of a key.
-    pub(crate) async fn ask(
+    /// Sends a request on the slot of a key and returns the reply.
+    pub(crate) async fn send(
         self: &Arc<Self>,
         key: &Key<'_>,
         request: &Request,
@@ -95,148 +93,144 @@ impl Cluster {
         self.route(key, Some(request), deadline).await
     }
 
-    /// The connection to whoever has a key.
-    pub(crate) async fn link(
+    /// Returns the connection to the node that serves a key.
+    pub(crate) async fn connection(
         &self,
         key: &Key<'_>,
         deadline: Instant,
-    ) -> Result<Arc<Link>, Failure> {
+    ) -> Result<Arc<Batcher>, Failure> {
         let mut map = self.map();
-        if map.at.is_none() {
+        if map.loaded_at.is_none() {
             self.refresh(&map, deadline).await?;
             map = self.map();
         }
-        let links = map.links(slot(key.text().as_bytes()));
-        links
-            .map(|links| Arc::clone(links.of(key)))
+        let server = map.server(slot(key.text().as_bytes()));
+        server
+            .map(|server| Arc::clone(server.connection(key)))
             .ok_or_else(no_owner)
     }
 
-    /// The connections to all masters.
-    pub(crate) async fn masters(&self, deadline: Instant) -> Result<Vec<Links>, Failure> {
+    /// Returns all masters that serve slots.
+    pub(crate) async fn masters(&self, deadline: Instant) -> Result<Vec<Server>, Failure> {
         self.refresh(&self.map(), deadline).await?;
         Ok(self.map().nodes.values().cloned().collect())
     }
 
-    /// Sends a request on a key, or else asks for its value, wherever the cluster says that it is.
+    /// Sends a request on a key, or gets its value if there is no request, and follows redirects.
     async fn route(
         self: &Arc<Self>,
         key: &Key<'_>,
         request: Option<&Request>,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        let mut link = self.link(key, deadline).await?;
-        let mut asking = false;
-        for _ in 0..REDIRECTIONS {
+        let mut to = Redirect {
+            connection: self.connection(key, deadline).await?,
+            asking: false,
+        };
+        for _ in 0..MAX_SENDS {
             let map = self.map();
-            let answer = match (request, asking) {
-                (Some(request), false) => link.ask(request, deadline).await,
-                (None, false) => link
-                    .get(key.text(), deadline)
-                    .await
-                    .map(|value| value.map_or(Value::Nil, Value::BulkString)),
-                (request, true) => {
-                    let get = || Request::one(named("GET", key.text()));
-                    let request = request.cloned().unwrap_or_else(get).asking();
-                    link.ask(&request, deadline).await.and_then(last)
-                }
-            };
-            let failure = match answer {
+            let failure = match to.send(key, request, deadline).await {
                 Err(failure) => failure,
-                answer => return answer,
+                reply => return reply,
             };
-            asking = false;
-            let Failure::Redis(error) = &failure else {
-                self.refresh_behind();
-                return Err(failure);
-            };
-            match error.kind() {
-                redis::ErrorKind::Server(ServerErrorKind::Ask) => {
-                    link = self.redirection(error, key).ok_or(failure)?;
-                    asking = true;
-                    continue;
-                }
-                redis::ErrorKind::Server(ServerErrorKind::Moved) => {
-                    // The others may not know it yet: whoever says so does.
-                    self.refresh(&map, deadline).await?;
-                    link = self.redirection(error, key).ok_or(failure)?;
-                    continue;
-                }
-                redis::ErrorKind::Server(ServerErrorKind::ReadOnly) => {
-                    self.refresh(&map, deadline).await?;
-                }
-                redis::ErrorKind::Server(
-                    ServerErrorKind::TryAgain
-                    | ServerErrorKind::ClusterDown
-                    | ServerErrorKind::MasterDown,
-                ) => {
-                    if deadline.saturating_duration_since(Instant::now()) < PAUSE * 2 {
-                        return Err(failure);
-                    }
-                    sleep(PAUSE).await;
-                    self.refresh(&map, deadline).await?;
-                }
-                _ => {
-                    if error.is_io_error() {
-                        self.refresh_behind();
-                    }
-                    return Err(failure);
-                }
-            }
-            link = self.link(key, deadline).await?;
+            to = self.redirect(failure, &map, key, deadline).await?;
         }
         Err(no_owner())
     }
 
-    /// The connection to the node that an error names.
-    fn redirection(&self, error: &RedisError, key: &Key<'_>) -> Option<Arc<Link>> {
-        let (place, _) = error.redirect_node()?;
-        let (host, port) = place.rsplit_once(':')?;
-        let mut map = self.lock();
-        let known = map.nodes.get(place).or_else(|| map.strangers.get(place));
-        if let Some(links) = known {
-            return Some(Arc::clone(links.of(key)));
+    /// Returns where to send a failed request again, or its failure if that would not help.
+    async fn redirect(
+        self: &Arc<Self>,
+        failure: Failure,
+        map: &Arc<SlotMap>,
+        key: &Key<'_>,
+        deadline: Instant,
+    ) -> Result<Redirect, Failure> {
+        let Failure::Redis(error) = &failure else {
+            self.refresh_in_background();
+            return Err(failure);
+        };
+        let redis::ErrorKind::Server(kind) = error.kind() else {
+            if error.is_io_error() {
+                self.refresh_in_background();
+            }
+            return Err(failure);
+        };
+        match kind {
+            ServerErrorKind::Ask | ServerErrorKind::Moved => {
+                let asking = kind == ServerErrorKind::Ask;
+                if !asking {
+                    // The node in the error may serve the slot before other nodes know of it.
+                    self.refresh(map, deadline).await?;
+                }
+                return match self.named_connection(error, key) {
+                    Some(connection) => Ok(Redirect { connection, asking }),
+                    None => Err(failure),
+                };
+            }
+            ServerErrorKind::ReadOnly => self.refresh(map, deadline).await?,
+            ServerErrorKind::TryAgain
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown => {
+                if deadline.saturating_duration_since(Instant::now()) < RETRY_PAUSE * 2 {
+                    return Err(failure);
+                }
+                sleep(RETRY_PAUSE).await;
+                self.refresh(map, deadline).await?;
+            }
+            _ => return Err(failure),
         }
-        let links = self.connect_to(host.to_owned(), port.parse().ok()?).ok()?;
-        let link = Arc::clone(links.of(key));
-        Arc::make_mut(&mut map)
-            .strangers
-            .insert(place.to_owned(), links);
-        Some(link)
+        self.connection(key, deadline).await.map(Redirect::to)
     }
 
-    /// Asks who has what, unless somebody has since `old` was looked at.
-    async fn refresh(&self, old: &Arc<Map>, deadline: Instant) -> Result<(), Failure> {
+    /// Returns the connection to the node that a redirect names.
+    fn named_connection(&self, error: &RedisError, key: &Key<'_>) -> Option<Arc<Batcher>> {
+        let (address, _) = error.redirect_node()?;
+        let (host, port) = address.rsplit_once(':')?;
+        let mut map = self.lock();
+        if let Some(server) = map.at(address) {
+            return Some(Arc::clone(server.connection(key)));
+        }
+        let server = self.server_at(host.to_owned(), port.parse().ok()?).ok()?;
+        let connection = Arc::clone(server.connection(key));
+        Arc::make_mut(&mut map)
+            .unassigned
+            .insert(address.to_owned(), server);
+        Some(connection)
+    }
+
+    /// Loads the slot map, unless another caller has replaced `old` already.
+    async fn refresh(&self, old: &Arc<SlotMap>, deadline: Instant) -> Result<(), Failure> {
         if Handle::try_current().is_err() {
             return Err(Failure::no_runtime());
         }
-        let asked = timeout_at(deadline, async {
+        let refreshed = timeout_at(deadline, async {
             let _refreshing = self.refreshing.lock().await;
             if !Arc::ptr_eq(old, &self.map()) {
                 return Ok(());
             }
             let mut failure = no_owner();
-            for link in self.candidates(old) {
-                let rest = deadline.saturating_duration_since(Instant::now());
-                match link.ask(&question(), Instant::now() + rest / 2).await {
-                    Ok(answer) => {
-                        self.learn(old, &link, answer)?;
-                        return Ok(());
-                    }
+            for node in self.candidates(old) {
+                let remaining = deadline.saturating_duration_since(Instant::now());
+                let deadline = Instant::now() + remaining / 2;
+                match node.send(&cluster_slots(), deadline).await {
+                    Ok(reply) => return self.replace_map(old, &node, reply),
                     Err(error) => failure = error,
                 }
             }
             Err(failure)
         });
-        asked
+        refreshed
             .await
-            .unwrap_or_else(|_| Err(Failure::elapsed(self.timeout)))
+            .unwrap_or_else(|_| Err(Failure::timed_out(self.timeout)))
     }
 
-    /// Asks who has what beside the callers: a node that does not answer may have been replaced.
-    fn refresh_behind(self: &Arc<Self>) {
+    /// Loads the slot map in the background: a node that does not reply may have been replaced.
+    fn refresh_in_background(self: &Arc<Self>) {
         let map = self.map();
-        let recent = map.at.is_some_and(|at| at.elapsed() < REFRESH);
+        let recent = map
+            .loaded_at
+            .is_some_and(|at| at.elapsed() < MIN_REFRESH_INTERVAL);
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -245,105 +239,112 @@ impl Cluster {
         }
         let cluster = Arc::clone(self);
         runtime.spawn(async move {
-            let _ = cluster
-                .refresh(&map, Instant::now() + cluster.timeout)
-                .await;
+            let deadline = Instant::now() + cluster.timeout;
+            let _ = cluster.refresh(&map, deadline).await;
         });
     }
 
-    /// Whom to ask: the nodes there are, and those that were named.
-    fn candidates(&self, map: &Map) -> Vec<Arc<Link>> {
-        let known = map.nodes.values();
-        let named = self.seeds.iter().map(|(_, links)| links);
-        known
-            .chain(named)
-            .map(|links| Arc::clone(links.first()))
-            .collect()
+    /// Returns connections to the nodes from which the slot map can be loaded.
+    fn candidates(&self, map: &SlotMap) -> Vec<Arc<Batcher>> {
+        let seeds = self.seeds.iter().map(|(_, server)| server);
+        let servers = map.nodes.values().chain(seeds);
+        servers.map(|server| Arc::clone(server.first())).collect()
     }
 
-    /// Takes what a node says of the cluster. Connections to nodes that stay are kept.
-    fn learn(&self, old: &Map, asked: &Link, answer: Value) -> Result<(), Failure> {
-        let mut map = Map {
-            at: Some(Instant::now()),
-            strangers: self.map().strangers.clone(),
-            ..Map::default()
+    /// Builds the slot map from a node's reply. Connections to known nodes are kept.
+    fn replace_map(&self, old: &SlotMap, node: &Batcher, reply: Value) -> Result<(), Failure> {
+        let mut map = SlotMap {
+            loaded_at: Some(Instant::now()),
+            unassigned: self.map().unassigned.clone(),
+            ..SlotMap::default()
         };
-        let mut ranges = Vec::new();
-        for range in values(answer)? {
-            let mut range = values(range)?.into_iter();
-            let _first = range.next();
-            let last = integer(range.next().unwrap_or(Value::Nil))?;
-            let mut master = values(range.next().unwrap_or(Value::Nil))?.into_iter();
-            let host = value(master.next().unwrap_or(Value::Nil))?.unwrap_or_default();
-            let port = integer(master.next().unwrap_or(Value::Nil))?;
-            // A node that does not know its own address is where it was asked.
-            let host = match String::from_utf8(host).unwrap_or_default() {
-                host if host.is_empty() || host == "?" => asked.host(),
-                host => host,
-            };
-            let place = format!("{host}:{port}");
-            let port = u16::try_from(port).map_err(|_| Failure::unexpected())?;
-            if !map.nodes.contains_key(&place) {
-                let known = old.nodes.get(&place).cloned();
-                let named = || self.seeds.iter().find(|(seed, _)| *seed == place);
-                let named = || named().map(|(_, links)| links.clone());
-                let links = match map.strangers.remove(&place).or(known).or_else(named) {
-                    Some(links) => links,
-                    None => self.connect_to(host, port)?,
+        for range in SlotRange::parse_all(reply, &node.host())? {
+            let address = range.address();
+            if !map.nodes.contains_key(&address) {
+                let unassigned = map.unassigned.remove(&address);
+                let known = unassigned.or_else(|| self.known_server(old, &address));
+                let server = match known {
+                    Some(server) => server,
+                    None => self.server_at(range.host, range.port)?,
                 };
-                map.nodes.insert(place.clone(), links);
+                map.nodes.insert(address.clone(), server);
             }
-            ranges.push((u16::try_from(last).unwrap_or(SLOTS), place));
+            map.ranges.push((range.last, address));
         }
-        ranges.sort_unstable();
-        map.ranges = ranges;
+        map.ranges.sort_unstable();
         *self.lock() = Arc::new(map);
         Ok(())
     }
 
-    fn connect_to(&self, host: String, port: u16) -> RedisResult<Links> {
-        self.connect(&address(host, port, self.tls))
+    fn known_server(&self, old: &SlotMap, address: &str) -> Option<Server> {
+        let seed = || self.seeds.iter().find(|(seed, _)| seed == address);
+        let seed = || seed().map(|(_, server)| server);
+        old.nodes.get(address).or_else(seed).cloned()
     }
 
-    fn connect(&self, address: &ConnectionAddr) -> RedisResult<Links> {
+    fn server_at(&self, host: String, port: u16) -> RedisResult<Server> {
+        self.server(&address(host, port, self.tls))
+    }
+
+    fn server(&self, address: &ConnectionAddr) -> RedisResult<Server> {
         let client = client(address.clone(), self.settings.clone())?;
-        let link = || Link::scattered(Target::server(client.clone()), self.timeout, &self.opens);
-        Ok(Links::new((0..self.connections).map(|_| link())))
+        let connections = (0..self.connections).map(|_| {
+            let endpoint = Endpoint::server(client.clone());
+            Batcher::without_mget(Connection::new(endpoint, self.timeout, &self.opens))
+        });
+        Ok(Server::new(connections))
     }
 
-    fn map(&self) -> Arc<Map> {
+    fn map(&self) -> Arc<SlotMap> {
         Arc::clone(&self.lock())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Arc<Map>> {
+    fn lock(&self) -> MutexGuard<'_, Arc<SlotMap>> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Map {
-    fn links(&self, slot: u16) -> Option<&Links> {
-        let at = self.ranges.partition_point(|(last, _)| *last < slot);
-        let (_, node) = self.ranges.get(at)?;
-        self.nodes.get(node)
     }
 }
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seeds = self.seeds.iter().map(|(place, _)| place);
+        let seeds = self.seeds.iter().map(|(address, _)| address);
         f.debug_list().entries(seeds).finish()
     }
 }
 
-fn question() -> Request {
-    let mut question = cmd("CLUSTER");
-    question.arg("SLOTS");
-    Request::one(question)
+impl Redirect {
+    fn to(connection: Arc<Batcher>) -> Self {
+        Self {
+            connection,
+            asking: false,
+        }
+    }
+
+    async fn send(
+        &self,
+        key: &Key<'_>,
+        request: Option<&Request>,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        match (request, self.asking) {
+            (Some(request), false) => self.connection.send(request, deadline).await,
+            (None, false) => self
+                .connection
+                .get(key.text(), deadline)
+                .await
+                .map(|value| value.map_or(Value::Nil, Value::BulkString)),
+            (request, true) => {
+                let get = || Request::one(on_key("GET", key.text()));
+                let request = request.cloned().unwrap_or_else(get).asking();
+                let reply = self.connection.send(&request, deadline).await;
+                reply.and_then(last)
+            }
+        }
+    }
 }
 
 fn no_owner() -> Failure {
-    Failure::Cache(Error::new(
+    Failure::Store(Error::new(
         ErrorKind::Unavailable,
-        "no node of the Redis cluster says that it has the key's slot",
+        "no node of the Redis cluster serves the key's slot; check that the cluster covers all slots",
     ))
 }

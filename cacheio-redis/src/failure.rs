@@ -1,60 +1,57 @@
-//! What goes wrong between here and Redis, as errors of the cache.
+//! Failures of a request, and the errors that callers see instead of them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use cacheio_core::__private::overflow;
 use cacheio_core::{Error, ErrorKind};
 use redis::{ErrorKind as Kind, RedisError, ServerErrorKind};
 
-/// Why a request has no answer.
+/// Why a request has no reply.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Redis, or the way to it.
+    /// Redis returned an error, or the connection failed.
     Redis(RedisError),
-    /// Something that is said already.
-    Cache(Error),
+    /// The store itself reports an error.
+    Store(Error),
 }
 
 impl Failure {
-    /// The operation's time is over.
-    pub(crate) fn elapsed(timeout: Duration) -> Self {
-        Self::Cache(Error::new(
+    pub(crate) fn timed_out(timeout: Duration) -> Self {
+        Self::Store(Error::new(
             ErrorKind::Timeout,
             format!(
-                "Redis did not answer within {} ms; a write may still be carried out",
+                "Redis did not reply within {} ms; a write may still take effect",
                 timeout.as_millis()
             ),
         ))
     }
 
-    /// There is no runtime to wait on.
     pub(crate) fn no_runtime() -> Self {
-        Self::Cache(Error::new(
-            ErrorKind::Config,
-            "Redis was asked outside of a tokio runtime; call it in one, or use the sync cache, \
-             which brings its own",
+        Self::Store(config_error(
+            "no tokio runtime: call the asynchronous cache on one, or use the synchronous cache, \
+             which starts its own",
         ))
     }
 
-    /// An answer that Redis does not give.
-    pub(crate) fn unexpected() -> Self {
-        Self::Cache(Error::new(
+    pub(crate) fn unexpected_reply() -> Self {
+        Self::Store(Error::new(
             ErrorKind::Server,
-            "the server's answer is none that Redis gives; is it a Redis server?",
+            "unexpected reply; is this a Redis server?",
         ))
     }
 
-    /// The error that callers see. No `From`: another one for a public type would leave `?` in
-    /// doubt in the crates on top.
+    /// Returns the error for the caller. This is not a `From`: a second one for a public type would
+    /// make `?` ambiguous in the crates above.
     pub(crate) fn into_error(self) -> Error {
         match self {
             Self::Redis(error) => describe(error),
-            Self::Cache(error) => error,
+            Self::Store(error) => error,
         }
     }
 
-    /// Whether the server moved the key elsewhere, or left its role: the request was not carried
-    /// out, and another server is to be asked.
+    /// Returns whether the request belongs to another server, because the key has moved or the server
+    /// is not a master. The request was not executed.
     pub(crate) fn is_redirection(&self) -> bool {
         match self {
             Self::Redis(error) => matches!(
@@ -68,7 +65,7 @@ impl Failure {
                         | ServerErrorKind::MasterDown
                 )
             ),
-            Self::Cache(_) => false,
+            Self::Store(_) => false,
         }
     }
 }
@@ -81,81 +78,109 @@ impl From<RedisError> for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::Cache(error)
+        Self::Store(error)
     }
 }
 
-/// Whether a connection that gave this error is of no use any more.
-pub(crate) fn breaks(error: &RedisError) -> bool {
+pub(crate) fn config_error(message: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::Config, message)
+}
+
+/// Returns whether a connection that gave this error can no longer be used.
+pub(crate) fn breaks_connection(error: &RedisError) -> bool {
     error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
 }
 
 fn describe(error: RedisError) -> Error {
     let detail = error.detail().unwrap_or_default();
+    if error.kind() == Kind::Server(ServerErrorKind::ResponseError)
+        && detail.contains("would overflow")
+    {
+        return overflow().with_source(error);
+    }
+    let (kind, message) = by_code(&error)
+        .or_else(|| by_server_kind(&error))
+        .unwrap_or_else(|| by_kind(&error));
+    Error::new(kind, message).with_source(error)
+}
+
+/// Describes the errors of which the `redis` crate keeps only the code.
+fn by_code(error: &RedisError) -> Option<(ErrorKind, &'static str)> {
     let code = error.code().unwrap_or_default();
-    let (kind, message) = match error.kind() {
-        _ if code == "WRONGTYPE" => (
+    Some(match code {
+        "WRONGTYPE" => (
             ErrorKind::WrongType,
-            "what stands under the key is another type of Redis (a list, a hash, …), written by \
-             another program; delete it, or use a namespace of your own",
+            "the key holds another type of Redis value (a list, a hash, …), written by another \
+             program; delete it, or give the cache a namespace of its own",
         ),
-        Kind::Server(ServerErrorKind::ResponseError) if detail.contains("not an integer") => (
-            ErrorKind::WrongType,
-            "what stands under the key is no integer of 64 bits; it is left as it was",
-        ),
-        Kind::Server(ServerErrorKind::ResponseError) if detail.contains("would overflow") => {
-            return overflow().with_source(error);
-        }
-        Kind::Server(ServerErrorKind::BusyLoading) => (
-            ErrorKind::Unavailable,
-            "Redis has just started and still loads its data",
-        ),
-        Kind::Server(ServerErrorKind::ReadOnly) => (
+        "NOAUTH" | "WRONGPASS" => (
             ErrorKind::Server,
-            "this Redis is a read-only replica; name the master, or ask its sentinels \
-             (redis-sentinel://)",
+            "Redis rejected the user name or password; check them in the URL",
         ),
-        Kind::Server(ServerErrorKind::NoPerm) => (
-            ErrorKind::Server,
-            "this user of Redis may not do that; see its ACL",
-        ),
-        Kind::Server(ServerErrorKind::ClusterDown) => (
-            ErrorKind::Server,
-            "the Redis cluster is down, or does not serve all slots",
-        ),
-        Kind::Server(
-            ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot,
-        ) => (
-            ErrorKind::Server,
-            "this Redis is part of a cluster, and the key is not there; name the cluster \
-             (redis-cluster://)",
-        ),
+        // A transaction that Redis refuses has a code of its own; its text names the cause.
         _ if code == "OOM" || error.to_string().contains("OOM command not allowed") => (
             ErrorKind::Server,
-            "Redis has no memory left; set a maxmemory-policy that evicts, such as allkeys-lru",
+            "Redis is out of memory; set a maxmemory-policy that evicts, such as allkeys-lru",
         ),
+        _ => return None,
+    })
+}
+
+fn by_server_kind(error: &RedisError) -> Option<(ErrorKind, &'static str)> {
+    let Kind::Server(kind) = error.kind() else {
+        return None;
+    };
+    let detail = error.detail().unwrap_or_default();
+    Some(match kind {
+        ServerErrorKind::ResponseError if detail.contains("not an integer") => (
+            ErrorKind::WrongType,
+            "the value is not a 64-bit integer; it was not changed",
+        ),
+        ServerErrorKind::BusyLoading => (
+            ErrorKind::Unavailable,
+            "Redis is still loading its data; retry later",
+        ),
+        ServerErrorKind::ReadOnly => (
+            ErrorKind::Server,
+            "this Redis server is a read-only replica; use the URL of the master, or find the \
+             master through its sentinels (redis-sentinel://)",
+        ),
+        ServerErrorKind::NoPerm => (
+            ErrorKind::Server,
+            "the Redis user lacks a permission; check its ACL",
+        ),
+        ServerErrorKind::ClusterDown => (
+            ErrorKind::Server,
+            "the Redis cluster is down or does not serve all slots; check its nodes",
+        ),
+        ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot => (
+            ErrorKind::Server,
+            "this Redis server is a node of a cluster and does not serve the key; use a \
+             redis-cluster:// URL",
+        ),
+        _ => return None,
+    })
+}
+
+fn by_kind(error: &RedisError) -> (ErrorKind, &'static str) {
+    match error.kind() {
         Kind::AuthenticationFailed => (
             ErrorKind::Server,
-            "Redis does not take this user name and password",
+            "Redis rejected the user name or password; check them in the URL",
         ),
-        Kind::Extension if matches!(code, "NOAUTH" | "WRONGPASS") => (
-            ErrorKind::Server,
-            "Redis does not take this user name and password",
-        ),
-        Kind::Io if error.is_timeout() => (ErrorKind::Timeout, "Redis did not answer in time"),
+        Kind::Io if error.is_timeout() => (ErrorKind::Timeout, "Redis did not reply in time"),
         Kind::Io => (
             ErrorKind::Unavailable,
-            "Redis cannot be reached, or the connection to it broke",
+            "cannot reach Redis, or the connection broke; check that it runs at this address",
         ),
         Kind::MasterNameNotFoundBySentinel => (
             ErrorKind::Unavailable,
-            "no sentinel that answers knows a master by this name",
+            "no reachable sentinel knows a master of this name; check the name",
         ),
         Kind::InvalidClientConfig => (
             ErrorKind::Config,
-            "Redis cannot be reached in the way it is set up",
+            "invalid connection settings; check the URL and the TLS settings",
         ),
-        _ => (ErrorKind::Server, "Redis refused"),
-    };
-    Error::new(kind, message).with_source(error)
+        _ => (ErrorKind::Server, "Redis returned an error"),
+    }
 }

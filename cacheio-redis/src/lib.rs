@@ -1,17 +1,26 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod batches;
+mod batching;
 mod builder;
 mod cluster;
+mod connection;
+mod endpoint;
 mod failure;
-mod handles;
-mod link;
-mod nodes;
+mod handle_pool;
+mod join_all;
+mod live_connection;
+mod open;
+mod probe_lease;
+mod queue;
 mod redis;
+mod reply;
 mod request;
+mod sentinel;
+mod server;
+mod slot_map;
 mod slots;
-mod target;
+mod topology;
 mod url;
 
 pub use builder::RedisBuilder;

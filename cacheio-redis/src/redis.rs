@@ -1,7 +1,31 @@
-//! A store on Redis or Valkey, over the `redis` crate and tokio.
+//! The store itself: what each operation sends to Redis.
 //!
-//! One connection, shared by all callers and mended by itself, on which requests keep their order.
-//! Each operation is one round trip, and takes no longer than its timeout.
+//! The path of one get:
+//!
+//! 1. `Redis::get` (this file) calls `Topology::get`.
+//! 2. `Topology::get` (`topology.rs`) sets the deadline and picks the connection of the key:
+//!    `Server::connection` (`server.rs`) or, in a cluster, `Cluster::route` (`cluster.rs`), which
+//!    also follows redirects.
+//! 3. `Batcher::get` (`batching.rs`) passes the circuit breaker (`Connection::admit`), then
+//!    `BatchQueues::admit` (`queue.rs`): few requests are in flight, so it is sent directly.
+//! 4. `Connection::send` (`connection.rs`) takes the live connection, or connects
+//!    (`Endpoint::connect` in `endpoint.rs`, `open` in `open.rs`), and sends the request again if
+//!    the connection broke.
+//! 5. `LiveConnection::send` (`live_connection.rs`) sends GET with the `redis` crate.
+//! 6. `Connection::record` tells the circuit breaker; `reply::value` (`reply.rs`) reads the reply;
+//!    `Failure::into_error` (`failure.rs`) makes the caller's error of a failure.
+//!
+//! The path of a batch, when many callers get at the same time:
+//!
+//! 1. As above, up to `BatchQueues::admit`, which puts the key into the waiting MGET; the caller
+//!    waits in `Batcher::await_reply`.
+//! 2. `Batcher::dispatch` sends the batch in a task of its own: when enough keys wait, when a
+//!    request in flight ends (`InFlight::drop`), or after 5 ms (`FlushTimer::run`).
+//! 3. `Batcher::send_batch` sends it by `LiveConnection::send` and gives each caller its reply. If
+//!    the batch as a whole was refused, each caller sends its own GET.
+//!
+//! The path of `get_many`: `Redis::read_many` calls `Topology::send_many`, which groups the keys by
+//! connection (and by slot), sends one MGET for up to 1,000 keys, and puts the replies in order.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,30 +33,32 @@ use std::time::Duration;
 
 use cacheio_core::__private::{Opens, SharedState};
 use cacheio_core::{AsyncStore, BoxFuture, Entry, Error, ErrorKind, Form, Key, Result};
-use redis::{Client, Cmd, cmd};
+use redis::{Cmd, cmd};
 
-use crate::builder::RedisBuilder;
+use crate::batching::Batcher;
 use crate::failure::Failure;
-use crate::link::Link;
-use crate::nodes::{Links, Nodes, all};
-use crate::request::{
-    Request, bytes, done, entry, integer, last, named, on_all, set, value, values,
-};
-use crate::target::Target;
+use crate::join_all::join_all;
+use crate::reply::{entry, integer, last, stored, value, values};
+use crate::request::{Request, bytes, on_key, on_keys, set};
+use crate::topology::Topology;
 
-/// How long an operation may take, unless it is said.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
+/// How many keys a step of SCAN looks at.
+const SCAN_COUNT: usize = 1000;
 
-/// A store on Redis, or on Valkey, `KeyDB`, Dragonfly and what else speaks as it does (RESP3; RESP2
-/// with servers older than Redis 6).
+/// A store on Redis or a compatible server: Valkey, `KeyDB`, Dragonfly.
 ///
-/// Cheap to clone: clones share the connection. It is made on first use, on the tokio runtime that
-/// the first caller runs on, and made anew when it breaks or that runtime ends. A server that does
-/// not answer costs those who wait for it one timeout; after that, calls fail at once while the
-/// store itself asks the server until it is back.
+/// It speaks RESP3, and RESP2 with servers older than Redis 6. Each operation on one key is one
+/// round trip; one on several keys is one round trip to each server. No operation takes longer than
+/// the timeout, 1 s by default; `clear`, which scans the server in many round trips, has the timeout
+/// for each of them.
 ///
-/// Callers that read at the same time share requests, so that many of them get more out of a server
-/// than its client alone would; a caller alone asks directly.
+/// The store is cheap to clone; clones share the connection. It connects on first use, on the tokio
+/// runtime of the first caller, and reconnects when the connection breaks or that runtime ends.
+/// After a server did not reply within one timeout, calls fail at once, and the store probes the
+/// server in the background until it replies.
+///
+/// Requests that many callers make at the same time are sent together, so that a connection carries
+/// more of them than one by one. A single caller never waits for others.
 ///
 /// ```no_run
 /// # fn main() -> cacheio_core::Result<()> {
@@ -43,49 +69,15 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
 /// ```
 #[derive(Clone)]
 pub struct Redis {
-    nodes: Arc<Nodes>,
+    topology: Arc<Topology>,
     opens: Opens,
     shared_state: Arc<SharedState>,
 }
 
 impl Redis {
-    /// The store at a URL; no connection is made yet.
-    ///
-    /// | URL | where |
-    /// | --- | --- |
-    /// | `redis://user:password@host:6379/0` | a server; all but the host may be left out |
-    /// | `rediss://host` | the same over TLS (feature `redis-tls`) |
-    /// | `redis+unix:///path/to/socket?db=0` | a server behind a Unix socket |
-    /// | `redis-sentinel://host:26379,host:26379/master/0` | the master that the sentinels name |
-    /// | `redis-cluster://host:6379,host:6379` | a cluster, some of whose nodes are named |
-    ///
-    /// `valkey://` and `valkeys://` are the same as `redis://` and `rediss://`. What in a user name
-    /// or password could be taken for a part of the URL is percent-encoded. Parameters: `timeout`
-    /// (`500ms`; 1 s by default), `connections` (1), `db`, `protocol` (`resp2` or `resp3`).
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Config`] when the URL is none of these.
-    pub fn new(url: impl AsRef<str>) -> Result<Self> {
-        Self::builder().url(url.as_ref()).build()
-    }
-
-    /// The store that a client of the `redis` crate would connect to, as that is set up: with
-    /// certificates of your own, for instance.
-    pub fn from_client(client: Client) -> Self {
-        let opens = Opens::default();
-        let link = Link::new(Target::server(client), TIMEOUT, &opens);
-        Self::over(Nodes::one(Links::new([link]), TIMEOUT), opens)
-    }
-
-    /// A builder, for timeouts and more connections.
-    pub fn builder() -> RedisBuilder {
-        RedisBuilder::default()
-    }
-
-    pub(crate) fn over(nodes: Nodes, opens: Opens) -> Self {
+    pub(crate) fn with_topology(topology: Topology, opens: Opens) -> Self {
         Self {
-            nodes: Arc::new(nodes),
+            topology: Arc::new(topology),
             opens,
             shared_state: Arc::default(),
         }
@@ -100,29 +92,53 @@ impl Redis {
         let bytes = match bytes(entry) {
             Ok(bytes) => bytes,
             Err(error) => {
-                // What was there must not be taken for what was to replace it.
+                // The old value must not be taken for the one that was to replace it.
                 self.delete_one(key).await?;
                 return Err(error.into());
             }
         };
         let request = Request::one(set(key.text(), &bytes, ttl));
-        done(self.nodes.ask(key, &request).await?).map(drop)
+        stored(self.topology.send(key, &request).await?).map(drop)
+    }
+
+    async fn add_one(
+        &self,
+        key: &Key<'_>,
+        entry: Entry,
+        ttl: Option<Duration>,
+    ) -> Result<bool, Failure> {
+        let request = Request::add(key.text(), &bytes(entry)?, ttl);
+        stored(self.topology.send(key, &request).await?)
     }
 
     async fn delete_one(&self, key: &Key<'_>) -> Result<bool, Failure> {
-        let request = Request::one(named("UNLINK", key.text()));
-        Ok(integer(self.nodes.ask(key, &request).await?)? > 0)
+        self.affects(key, Request::one(on_key("UNLINK", key.text())))
+            .await
+    }
+
+    async fn increment_one(
+        &self,
+        key: &Key<'_>,
+        by: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64, Failure> {
+        let request = Request::increment(key.text(), by, ttl);
+        integer(last(self.topology.send(key, &request).await?)?)
+    }
+
+    /// Sends a request whose last reply counts the entries that it found.
+    async fn affects(&self, key: &Key<'_>, request: Request) -> Result<bool, Failure> {
+        Ok(integer(last(self.topology.send(key, &request).await?)?)? > 0)
     }
 
     async fn read_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>, Failure> {
+        let parts = self
+            .topology
+            .send_many(keys, usize::MAX, |part| on_part("MGET", keys, part));
         let mut entries = vec![None; keys.len()];
-        for part in self
-            .nodes
-            .ask_many(keys, usize::MAX, |part| on(keys, "MGET", part))
-            .await?
-        {
-            for (at, answer) in part.keys.into_iter().zip(values(part.answer)?) {
-                entries[at] = entry(answer)?;
+        for part in parts.await? {
+            for (at, reply) in part.keys.into_iter().zip(values(part.reply)?) {
+                entries[at] = entry(reply)?;
             }
         }
         Ok(entries)
@@ -135,10 +151,10 @@ impl Redis {
     ) -> Result<(), Failure> {
         let (keys, entries): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
         let entries = entries.into_iter().map(bytes).collect::<Result<Vec<_>>>()?;
-        // MSET knows no TTL.
         let parts = if ttl.is_some() {
+            // MSET has no TTL: one SET for each key.
             let command = |part: &[usize]| set(keys[part[0]].text(), &entries[part[0]], ttl);
-            self.nodes.ask_many(&keys, 1, command).await?
+            self.topology.send_many(&keys, 1, command).await?
         } else {
             let command = |part: &[usize]| {
                 let mut command = cmd("MSET");
@@ -147,21 +163,21 @@ impl Redis {
                 }
                 command
             };
-            self.nodes.ask_many(&keys, usize::MAX, command).await?
+            self.topology.send_many(&keys, usize::MAX, command).await?
         };
         for part in parts {
-            done(part.answer)?;
+            stored(part.reply)?;
         }
         Ok(())
     }
 
     async fn remove_many(&self, keys: &[Key<'_>]) -> Result<usize, Failure> {
         let parts = self
-            .nodes
-            .ask_many(keys, usize::MAX, |part| on(keys, "UNLINK", part));
+            .topology
+            .send_many(keys, usize::MAX, |part| on_part("UNLINK", keys, part));
         let mut count = 0;
         for part in parts.await? {
-            count += integer(part.answer)?;
+            count += integer(part.reply)?;
         }
         Ok(usize::try_from(count).unwrap_or_default())
     }
@@ -170,44 +186,42 @@ impl Redis {
         if prefix.is_empty() {
             return Err(Error::new(
                 ErrorKind::Config,
-                "a cache without a namespace is all there is on its server, which is never flushed: \
-                 give the cache a namespace, or empty the server yourself",
+                "cannot clear a cache without a namespace, because that would flush the whole \
+                 server: give the cache a namespace, or flush the server yourself",
             )
             .into());
         }
         let pattern = pattern(prefix);
-        let servers = self.nodes.servers().await?;
-        let cleared = servers.iter().map(|server| async {
-            let mut cursor = b"0".to_vec();
-            loop {
-                let mut scan = cmd("SCAN");
-                scan.arg(&cursor)
-                    .arg("MATCH")
-                    .arg(&pattern)
-                    .arg("COUNT")
-                    .arg(1000);
-                let answer = server
-                    .ask(&Request::one(scan), self.nodes.deadline())
-                    .await?;
-                let mut found = values(answer)?.into_iter();
-                let next = found.next().map(value).transpose()?.flatten();
-                let keys = found.next().map(values).transpose()?.unwrap_or_default();
-                let keys = keys
-                    .into_iter()
-                    .map(|key| Ok(value(key)?.unwrap_or_default()));
-                self.remove_found(keys.collect::<Result<Vec<_>, Failure>>()?)
-                    .await?;
-                cursor = next.ok_or_else(Failure::unexpected)?;
-                if cursor == b"0" {
-                    return Ok(());
-                }
-            }
-        });
-        all(cleared).await.into_iter().collect()
+        let servers = self.topology.scan_connections().await?;
+        let cleared = servers
+            .iter()
+            .map(|server| self.remove_matching(server, &pattern));
+        join_all(cleared).await.into_iter().collect()
     }
 
-    /// Removes what a scan found. Keys of ours are text; others are left alone.
-    async fn remove_found(&self, keys: Vec<Vec<u8>>) -> Result<(), Failure> {
+    /// Removes the keys of one server that match a pattern.
+    async fn remove_matching(&self, server: &Arc<Batcher>, pattern: &str) -> Result<(), Failure> {
+        let mut cursor = b"0".to_vec();
+        loop {
+            let request = Request::one(scan(&cursor, pattern));
+            let reply = server.send(&request, self.topology.deadline()).await?;
+            let mut reply = values(reply)?.into_iter();
+            let next = reply.next().map(value).transpose()?.flatten();
+            let keys = reply.next().map(values).transpose()?.unwrap_or_default();
+            let keys = keys
+                .into_iter()
+                .map(|key| Ok(value(key)?.unwrap_or_default()));
+            self.remove_scanned(keys.collect::<Result<Vec<_>, Failure>>()?)
+                .await?;
+            cursor = next.ok_or_else(Failure::unexpected_reply)?;
+            if cursor == b"0" {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Removes keys that SCAN returned. The keys of a cache are text; others are not touched.
+    async fn remove_scanned(&self, keys: Vec<Vec<u8>>) -> Result<(), Failure> {
         let texts: Vec<&str> = keys
             .iter()
             .filter_map(|key| std::str::from_utf8(key).ok())
@@ -231,7 +245,7 @@ impl AsyncStore for Redis {
     }
 
     fn get<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<Option<Entry>>> {
-        told(async move { Ok(self.nodes.get(key).await?.map(Entry::bytes)) })
+        boxed(async move { Ok(self.topology.get(key).await?.map(Entry::bytes)) })
     }
 
     fn set<'a>(
@@ -240,15 +254,15 @@ impl AsyncStore for Redis {
         entry: Entry,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<()>> {
-        told(self.set_one(key, entry, ttl))
+        boxed(self.set_one(key, entry, ttl))
     }
 
     fn delete<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
-        told(self.delete_one(key))
+        boxed(self.delete_one(key))
     }
 
     fn clear<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<()>> {
-        told(self.remove_all(prefix))
+        boxed(self.remove_all(prefix))
     }
 
     fn add<'a>(
@@ -257,10 +271,7 @@ impl AsyncStore for Redis {
         entry: Entry,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<bool>> {
-        told(async move {
-            let request = Request::add(key.text(), &bytes(entry)?, ttl);
-            done(self.nodes.ask(key, &request).await?)
-        })
+        boxed(self.add_one(key, entry, ttl))
     }
 
     fn increment<'a>(
@@ -269,28 +280,19 @@ impl AsyncStore for Redis {
         by: i64,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<i64>> {
-        told(async move {
-            let request = Request::increment(key.text(), by, ttl);
-            integer(last(self.nodes.ask(key, &request).await?)?)
-        })
+        boxed(self.increment_one(key, by, ttl))
     }
 
     fn touch<'a>(&'a self, key: &'a Key<'a>, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
-        told(async move {
-            let request = Request::touch(key.text(), ttl);
-            Ok(integer(last(self.nodes.ask(key, &request).await?)?)? > 0)
-        })
+        boxed(self.affects(key, Request::touch(key.text(), ttl)))
     }
 
     fn has<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
-        told(async move {
-            let request = Request::one(named("EXISTS", key.text()));
-            Ok(integer(self.nodes.ask(key, &request).await?)? > 0)
-        })
+        boxed(self.affects(key, Request::one(on_key("EXISTS", key.text()))))
     }
 
     fn get_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
-        told(self.read_many(keys))
+        boxed(self.read_many(keys))
     }
 
     fn set_many<'a>(
@@ -298,15 +300,15 @@ impl AsyncStore for Redis {
         entries: Vec<(Key<'a>, Entry)>,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<()>> {
-        told(self.write_many(entries, ttl))
+        boxed(self.write_many(entries, ttl))
     }
 
     fn delete_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
-        told(self.remove_many(keys))
+        boxed(self.remove_many(keys))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<()>> {
-        told(self.nodes.ping())
+        boxed(self.topology.ping())
     }
 }
 
@@ -314,23 +316,33 @@ cacheio_core::__blocking_store!(() Redis, this => this);
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Redis").field(&self.nodes).finish()
+        f.debug_tuple("Redis").field(&self.topology).finish()
     }
 }
 
-/// What a call came to, as the cache is told.
-fn told<'a, T: Send + 'a>(
-    asked: impl Future<Output = Result<T, Failure>> + Send + 'a,
+/// Boxes the future of an operation, with its failure as an error of the cache.
+fn boxed<'a, T: Send + 'a>(
+    operation: impl Future<Output = Result<T, Failure>> + Send + 'a,
 ) -> BoxFuture<'a, Result<T>> {
-    Box::pin(async { asked.await.map_err(Failure::into_error) })
+    Box::pin(async { operation.await.map_err(Failure::into_error) })
 }
 
-/// A command on those of the keys that `part` numbers.
-fn on(keys: &[Key<'_>], name: &str, part: &[usize]) -> Cmd {
-    on_all(name, part.iter().map(|at| keys[*at].text().as_bytes()))
+/// Builds a command on some of the keys, by their positions.
+fn on_part(name: &str, keys: &[Key<'_>], part: &[usize]) -> Cmd {
+    on_keys(name, part.iter().map(|at| keys[*at].text()))
 }
 
-/// What SCAN matches with all keys that begin with `prefix`, and no others.
+fn scan(cursor: &[u8], pattern: &str) -> Cmd {
+    let mut scan = cmd("SCAN");
+    scan.arg(cursor)
+        .arg("MATCH")
+        .arg(pattern)
+        .arg("COUNT")
+        .arg(SCAN_COUNT);
+    scan
+}
+
+/// Returns the pattern that matches exactly the keys that begin with `prefix`.
 fn pattern(prefix: &str) -> String {
     let mut pattern = String::with_capacity(prefix.len() + 1);
     for c in prefix.chars() {
@@ -348,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_matches_itself_and_nothing_else() {
+    fn a_pattern_matches_its_prefix_and_nothing_else() {
         assert_eq!(pattern("shop:"), "shop:*");
         assert_eq!(pattern(r"a*b?[c]\d:"), r"a\*b\?\[c\]\\d:*");
     }

@@ -1,136 +1,135 @@
-//! What is asked of Redis, and what its answers mean.
+//! The requests that the store sends, and the commands in them.
 
 use std::time::Duration;
 
 use cacheio_core::{Entry, Error, ErrorKind, Payload, Result};
-use redis::{Cmd, Pipeline, Value, cmd};
+use redis::{Cmd, Pipeline, cmd};
 
-use crate::failure::Failure;
+/// The largest value that Redis accepts with its default settings.
+const MAX_VALUE_BYTES: usize = 512 * 1024 * 1024;
 
 /// One or several commands that go out in one write.
 #[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) commands: Commands,
-    /// Whether it may be carried out twice: a connection that broke leaves that open.
-    pub(crate) repeatable: bool,
+    /// Whether Redis may execute it twice: after a connection broke it is unknown whether Redis
+    /// executed it, and only an idempotent request is sent again.
+    pub(crate) idempotent: bool,
 }
 
 #[derive(Clone)]
 pub(crate) enum Commands {
     One(Cmd),
-    /// Answered by the array of their answers.
+    /// The reply is the array of their replies.
     Many(Pipeline),
-    /// Between MULTI and EXEC; answered by the array of their answers.
+    /// Between MULTI and EXEC; the reply is the array of their replies.
     Atomic(Pipeline),
 }
 
 impl Request {
     pub(crate) fn one(command: Cmd) -> Self {
-        Self {
-            commands: Commands::One(command),
-            repeatable: true,
-        }
+        Self::idempotent(Commands::One(command))
     }
 
     pub(crate) fn many(commands: impl IntoIterator<Item = Cmd>) -> Self {
-        let mut pipeline = Pipeline::new();
-        for command in commands {
-            pipeline.add_command(command);
-        }
-        Self {
-            commands: Commands::Many(pipeline),
-            repeatable: true,
-        }
-    }
-
-    fn atomic(commands: impl IntoIterator<Item = Cmd>) -> Self {
-        let mut pipeline = Pipeline::new();
-        pipeline.atomic();
-        for command in commands {
-            pipeline.add_command(command);
-        }
-        Self {
-            commands: Commands::Atomic(pipeline),
-            repeatable: true,
-        }
-    }
-
-    fn once(self) -> Self {
-        Self {
-            repeatable: false,
-            ..self
-        }
-    }
-
-    /// The same for a node that is just getting the key's slot; the last answer counts.
-    pub(crate) fn asking(self) -> Self {
-        let mut pipeline = Pipeline::new();
-        pipeline.cmd("ASKING");
-        match &self.commands {
-            Commands::One(command) => {
-                pipeline.add_command(command.clone());
-            }
-            Commands::Many(commands) => {
-                for (at, command) in commands.cmd_iter().enumerate() {
-                    if at > 0 {
-                        pipeline.cmd("ASKING");
-                    }
-                    pipeline.add_command(command.clone());
-                }
-            }
-            Commands::Atomic(commands) => {
-                pipeline.cmd("MULTI");
-                for command in commands.cmd_iter() {
-                    pipeline.add_command(command.clone());
-                }
-                pipeline.cmd("EXEC");
-            }
-        }
-        Self {
-            commands: Commands::Many(pipeline),
-            ..self
-        }
+        Self::idempotent(Commands::Many(pipeline(Pipeline::new(), commands)))
     }
 
     pub(crate) fn add(key: &str, bytes: &[u8], ttl: Option<Duration>) -> Self {
         let mut add = set(key, bytes, ttl);
         add.arg("NX");
-        Self::one(add).once()
+        Self::one(add).not_idempotent()
     }
 
-    /// A counter's TTL is given by a SET that does nothing where there is one already: no script,
-    /// which an ACL may forbid.
+    /// Sets the TTL of a new counter by a SET that does nothing if the counter exists. A script
+    /// would do the same, but an ACL may forbid scripts.
     pub(crate) fn increment(key: &str, by: i64, ttl: Option<Duration>) -> Self {
         let mut increment = cmd("INCRBY");
         increment.arg(key).arg(by);
         let Some(ttl) = ttl else {
-            return Self::one(increment).once();
+            return Self::one(increment).not_idempotent();
         };
-        let mut begin = set(key, b"0", Some(ttl));
-        begin.arg("NX");
-        Self::atomic([begin, increment]).once()
+        let mut create = set(key, b"0", Some(ttl));
+        create.arg("NX");
+        Self::atomic([create, increment]).not_idempotent()
     }
 
     pub(crate) fn touch(key: &str, ttl: Option<Duration>) -> Self {
         let Some(ttl) = ttl else {
-            // PERSIST says nothing of an entry that has no TTL.
-            return Self::atomic([named("PERSIST", key), named("EXISTS", key)]);
+            // PERSIST replies 0 for an entry without a TTL, as it does for a missing one.
+            return Self::atomic([on_key("PERSIST", key), on_key("EXISTS", key)]);
         };
-        let mut expire = named("PEXPIRE", key);
+        let mut expire = on_key("PEXPIRE", key);
         expire.arg(milliseconds(ttl));
         Self::one(expire)
     }
+
+    /// Prefixes the commands with ASKING, for a cluster node that is importing the slot. The last
+    /// reply is that of the request.
+    pub(crate) fn asking(self) -> Self {
+        let mut asking = Pipeline::new();
+        asking.cmd("ASKING");
+        match &self.commands {
+            Commands::One(command) => {
+                asking.add_command(command.clone());
+            }
+            Commands::Many(commands) => {
+                for (at, command) in commands.cmd_iter().enumerate() {
+                    if at > 0 {
+                        asking.cmd("ASKING");
+                    }
+                    asking.add_command(command.clone());
+                }
+            }
+            Commands::Atomic(commands) => {
+                asking.cmd("MULTI");
+                for command in commands.cmd_iter() {
+                    asking.add_command(command.clone());
+                }
+                asking.cmd("EXEC");
+            }
+        }
+        Self {
+            commands: Commands::Many(asking),
+            ..self
+        }
+    }
+
+    fn atomic(commands: impl IntoIterator<Item = Cmd>) -> Self {
+        let mut transaction = Pipeline::new();
+        transaction.atomic();
+        Self::idempotent(Commands::Atomic(pipeline(transaction, commands)))
+    }
+
+    fn idempotent(commands: Commands) -> Self {
+        Self {
+            commands,
+            idempotent: true,
+        }
+    }
+
+    fn not_idempotent(self) -> Self {
+        Self {
+            idempotent: false,
+            ..self
+        }
+    }
 }
 
-/// A command on one key.
-pub(crate) fn named(name: &str, key: &str) -> Cmd {
+fn pipeline(mut pipeline: Pipeline, commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    pipeline
+}
+
+pub(crate) fn on_key(name: &str, key: &str) -> Cmd {
     let mut command = Cmd::with_capacity(2, name.len() + key.len());
     command.arg(name).arg(key);
     command
 }
 
-/// A command on several keys.
-pub(crate) fn on_all<'a>(name: &str, keys: impl IntoIterator<Item = &'a [u8]>) -> Cmd {
+pub(crate) fn on_keys<'a>(name: &str, keys: impl IntoIterator<Item = &'a str>) -> Cmd {
     let mut command = cmd(name);
     for key in keys {
         command.arg(key);
@@ -147,86 +146,27 @@ pub(crate) fn set(key: &str, bytes: &[u8], ttl: Option<Duration>) -> Cmd {
     set
 }
 
-/// For Redis, which refuses what is not positive and what leaves the range of its clock.
+/// Rounds a TTL up to milliseconds. Redis refuses 0 and what exceeds the range of its clock.
 fn milliseconds(ttl: Duration) -> i64 {
     let up = ttl.as_nanos().div_ceil(1_000_000);
     i64::try_from(up).unwrap_or(i64::MAX).clamp(1, i64::MAX / 2)
 }
 
-/// The largest value that Redis takes, as it comes.
-const LARGEST: usize = 512 * 1024 * 1024;
-
-/// The bytes of an entry.
+/// Returns the bytes of an entry.
 pub(crate) fn bytes(entry: Entry) -> Result<Vec<u8>> {
     match entry.payload {
-        Payload::Bytes(bytes) if bytes.len() <= LARGEST => Ok(bytes),
+        Payload::Bytes(bytes) if bytes.len() <= MAX_VALUE_BYTES => Ok(bytes),
         Payload::Bytes(bytes) => Err(Error::new(
             ErrorKind::TooLarge,
             format!(
-                "Redis holds values of up to 512 MiB; this one has {} bytes",
+                "the value has {} bytes; Redis holds at most 512 MiB in a value",
                 bytes.len()
             ),
         )),
         Payload::Object(_) => Err(Error::new(
             ErrorKind::Unsupported,
-            "Redis keeps bytes, not objects",
+            "Redis holds bytes, not objects",
         )),
-    }
-}
-
-// Answers. An error that stands for the whole request was taken out before.
-
-pub(crate) fn entry(answer: Value) -> Result<Option<Entry>, Failure> {
-    Ok(value(answer)?.map(Entry::bytes))
-}
-
-pub(crate) fn value(answer: Value) -> Result<Option<Vec<u8>>, Failure> {
-    match answer {
-        Value::BulkString(bytes) => Ok(Some(bytes)),
-        Value::Nil => Ok(None),
-        other => Err(refused(other)),
-    }
-}
-
-pub(crate) fn values(answer: Value) -> Result<Vec<Value>, Failure> {
-    match answer {
-        Value::Array(values) => Ok(values),
-        other => Err(refused(other)),
-    }
-}
-
-pub(crate) fn integer(answer: Value) -> Result<i64, Failure> {
-    match answer {
-        Value::Int(integer) => Ok(integer),
-        other => Err(refused(other)),
-    }
-}
-
-/// Whether it was done: what SET answers, with and without NX.
-pub(crate) fn done(answer: Value) -> Result<bool, Failure> {
-    match answer {
-        Value::Okay => Ok(true),
-        Value::Nil => Ok(false),
-        other => Err(refused(other)),
-    }
-}
-
-/// The answer to the last of several commands.
-pub(crate) fn last(answer: Value) -> Result<Value, Failure> {
-    match answer {
-        Value::Array(mut answers) => match answers.pop() {
-            Some(Value::ServerError(error)) => Err(Failure::Redis(error.into())),
-            Some(last) => Ok(last),
-            None => Err(Failure::unexpected()),
-        },
-        single => Ok(single),
-    }
-}
-
-fn refused(answer: Value) -> Failure {
-    match answer {
-        Value::ServerError(error) => Failure::Redis(error.into()),
-        _ => Failure::unexpected(),
     }
 }
 

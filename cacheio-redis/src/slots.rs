@@ -1,9 +1,9 @@
-//! Which slot of a cluster a key is in.
+//! Computes the cluster slot of a key.
 
-/// How many slots there are.
-pub(crate) const SLOTS: u16 = 16_384;
+/// The number of slots in every cluster.
+const SLOTS: u16 = 16_384;
 
-/// The slot of a key: of its part in braces, if there is one.
+/// Returns the slot of a key; only the part in braces counts, if there is one.
 pub(crate) fn slot(key: &[u8]) -> u16 {
     let tag = || {
         let begin = key.iter().position(|byte| *byte == b'{')? + 1;

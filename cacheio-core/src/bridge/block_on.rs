@@ -88,66 +88,38 @@ fn runtime() -> Result<&'static Handle> {
 #[macro_export]
 macro_rules! __blocking_store {
     (($($generics:tt)*) $store:ty, $this:ident => $target:expr) => {
-        const _: () = {
-            use ::std::option::Option;
-            use ::std::sync::Arc;
-            use ::std::time::Duration;
-            use ::std::vec::Vec;
-            use $crate::__private::SharedState;
-            use $crate::{AsyncStore, Clock, Entry, FastLookup, Form, Key, KeyRule, Result, Store};
+        #[warn(clippy::missing_trait_methods)]
+        impl<$($generics)*> $crate::Store for $store {
+            $crate::__store_methods!('_, { $crate::__blocking_store } { $this => $target });
 
-            #[warn(clippy::missing_trait_methods)]
-            impl<$($generics)*> Store for $store {
-                $crate::__blocking_store! { @calls $this => $target;
-                    get(key: &Key<'_>) -> Option<Entry>;
-                    set(key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> ();
-                    delete(key: &Key<'_>) -> bool;
-                    clear(prefix: &str) -> ();
-                    add(key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> bool;
-                    increment(key: &Key<'_>, by: i64, ttl: Option<Duration>) -> i64;
-                    touch(key: &Key<'_>, ttl: Option<Duration>) -> bool;
-                    has(key: &Key<'_>) -> bool;
-                    get_many(keys: &[Key<'_>]) -> Vec<Option<Entry>>;
-                    set_many(entries: Vec<(Key<'_>, Entry)>, ttl: Option<Duration>) -> ();
-                    delete_many(keys: &[Key<'_>]) -> usize;
-                    ping() -> ();
-                }
-
-                fn get_fast(&self, key: &Key<'_>) -> FastLookup {
-                    let $this = self;
-                    match AsyncStore::immediate($target) {
-                        Some(store) => store.get_fast(key),
-                        None => FastLookup::Inspect,
-                    }
-                }
-
-                $crate::__blocking_store! { @properties $this => $target;
-                    form() -> Form;
-                    key_rule() -> KeyRule;
-                    clock() -> Arc<dyn Clock>;
-                    evictions() -> u64;
-                    circuit_opens() -> u64;
-                    shared_state() -> Option<Arc<SharedState>>;
-                    check() -> Result<()>;
+            fn get_fast(&self, key: &$crate::Key<'_>) -> $crate::FastLookup {
+                let $this = self;
+                match $crate::AsyncStore::immediate($target) {
+                    ::std::option::Option::Some(store) => store.get_fast(key),
+                    ::std::option::Option::None => $crate::FastLookup::Inspect,
                 }
             }
-        };
+        }
     };
-    (@calls $this:ident => $target:expr; $($method:ident($($arg:ident: $type:ty),*) -> $output:ty;)*) => {$(
-        fn $method(&self, $($arg: $type),*) -> Result<$output> {
+    (@methods { $this:ident => $target:expr }
+        operations { $($operation:ident($($arg:ident: $type:ty),*) -> $output:ty;)* }
+        properties { $($property:ident() -> $value:ty;)* }
+    ) => {
+        $(fn $operation(&self, $($arg: $type),*) -> $crate::Result<$output> {
             let $this = self;
-            match AsyncStore::immediate($target) {
-                Option::Some(store) => store.$method($($arg),*),
-                Option::None => $crate::__private::block_on(AsyncStore::$method($target, $($arg),*)),
+            match $crate::AsyncStore::immediate($target) {
+                ::std::option::Option::Some(store) => store.$operation($($arg),*),
+                ::std::option::Option::None => {
+                    let future = $crate::AsyncStore::$operation($target, $($arg),*);
+                    $crate::__private::block_on(future)
+                }
             }
-        }
-    )*};
-    (@properties $this:ident => $target:expr; $($method:ident() -> $output:ty;)*) => {$(
-        fn $method(&self) -> $output {
+        })*
+        $(fn $property(&self) -> $value {
             let $this = self;
-            AsyncStore::$method($target)
-        }
-    )*};
+            $crate::AsyncStore::$property($target)
+        })*
+    };
 }
 
 __blocking_store!((S: AsyncStore) BlockOn<S>, this => &this.0);

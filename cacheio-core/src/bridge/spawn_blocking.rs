@@ -204,11 +204,10 @@ macro_rules! __spawn_blocking_store {
         const _: () = {
             use ::std::boxed::Box;
             use ::std::option::Option;
-            use ::std::sync::Arc;
             use ::std::time::Duration;
             use ::std::vec::Vec;
-            use $crate::__private::{SharedState, Spawner};
-            use $crate::{AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Result, Store};
+            use $crate::__private::Spawner;
+            use $crate::{AsyncStore, BoxFuture, Entry, Key, Result, Store};
 
             fn texts<'a>(keys: impl IntoIterator<Item = &'a Key<'a>>) -> Vec<Box<str>> {
                 keys.into_iter().map(|key| key.text().into()).collect()
@@ -277,40 +276,7 @@ macro_rules! __spawn_blocking_store {
                     Box::pin($spawner.run(Vec::new(), move || Store::ping(&store)))
                 }
 
-                fn form(&self) -> Form {
-                    let $this = self;
-                    Store::form(&$store)
-                }
-
-                fn key_rule(&self) -> KeyRule {
-                    let $this = self;
-                    Store::key_rule(&$store)
-                }
-
-                fn clock(&self) -> Arc<dyn Clock> {
-                    let $this = self;
-                    Store::clock(&$store)
-                }
-
-                fn evictions(&self) -> u64 {
-                    let $this = self;
-                    Store::evictions(&$store)
-                }
-
-                fn circuit_opens(&self) -> u64 {
-                    let $this = self;
-                    Store::circuit_opens(&$store)
-                }
-
-                fn shared_state(&self) -> Option<Arc<SharedState>> {
-                    let $this = self;
-                    Store::shared_state(&$store)
-                }
-
-                fn check(&self) -> Result<()> {
-                    let $this = self;
-                    Store::check(&$store)
-                }
+                $crate::__store_methods!('_, { $crate::__spawn_blocking_store } { $this => $store });
 
                 fn immediate(&self) -> Option<&dyn Store> {
                     None
@@ -331,6 +297,16 @@ macro_rules! __spawn_blocking_store {
             let call = move || Store::$method(&store, &Key::new(&text), $($arg),*);
             let writes = $crate::__spawn_blocking_store!(@$access key);
             Box::pin($spawner.run(writes, call))
+        }
+    )*};
+    // The operations are written above: they differ in what they send to the other thread.
+    (@methods { $this:ident => $store:expr }
+        operations $operations:tt
+        properties { $($property:ident() -> $value:ty;)* }
+    ) => {$(
+        fn $property(&self) -> $value {
+            let $this = self;
+            Store::$property(&$store)
         }
     )*};
     (@read $key:ident) => { Vec::new() };

@@ -1,0 +1,367 @@
+//! Sends requests that wait at the same time as one batch.
+//!
+//! A request that finds few others in flight is sent directly. Any other waits until enough of them
+//! wait; then they are sent together, gets as one MGET and other commands in one write. A batch
+//! costs the server, both kernels and the connection's task about as much as a few single requests.
+//! "Enough" is a fraction of the requests in flight: so several batches are in flight at the same
+//! time, however many callers there are, and neither side waits for the other. `queue.rs` decides
+//! this; this file does the I/O.
+//!
+//! - Order: a batch is built before it is sent, so a get sees every write that completed before it.
+//!   A write whose caller was cancelled is either on the connection before that caller's next
+//!   request, or never sent: a cancelled write does not overwrite a later one.
+//! - Runtimes: only callers on one runtime share batches. What happens to that runtime then happens
+//!   to all requests of a batch, so one [`FlushTimer`] replaces a timer for each request.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use cacheio_core::__private::Attempt;
+use redis::{Arg, Cmd, RedisResult, Value};
+use tokio::runtime::{Handle, Id};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::live_connection::LiveConnection;
+use crate::queue::{Admission, Batch, BatchItem, BatchKind, BatchQueues, ReplyReceiver};
+use crate::reply::value;
+use crate::request::{Commands, Request};
+
+/// The largest command in a batch: a larger one costs more than a batch saves, and delays the
+/// others.
+const MAX_COMMAND_BYTES: usize = 16 * 1024;
+/// How long a request waits for a batch. The requests in flight may not be polled, or the server
+/// may be far away.
+const MAX_WAIT: Duration = Duration::from_millis(5);
+/// By how much a request's deadline may be earlier than its batch's before it needs a timer of its
+/// own.
+const DEADLINE_SLACK: Duration = Duration::from_millis(10);
+
+/// Sends requests on one connection, directly or in batches.
+pub(crate) struct Batcher {
+    connection: Arc<Connection>,
+    /// None if gets cannot be joined into an MGET; they are commands like others then.
+    gets: Option<BatchQueues>,
+    commands: BatchQueues,
+}
+
+impl Batcher {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self {
+            connection: Arc::new(connection),
+            gets: Some(BatchQueues::new(BatchKind::Gets)),
+            commands: BatchQueues::new(BatchKind::Commands),
+        }
+    }
+
+    /// Creates one for a node of a cluster, where a command must not name keys of two slots.
+    pub(crate) fn without_mget(connection: Connection) -> Self {
+        Self {
+            gets: None,
+            ..Self::new(connection)
+        }
+    }
+
+    /// Returns the server's host, or an empty string if it can change.
+    pub(crate) fn host(&self) -> String {
+        self.connection.host()
+    }
+
+    /// Returns the value of a key.
+    pub(crate) async fn get(
+        self: &Arc<Self>,
+        key: &str,
+        deadline: Instant,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        self.order_after_cancelled();
+        value(self.send_batched(BatchItem::Get(key), deadline).await?)
+    }
+
+    /// Sends a request, in a batch if possible, and returns its reply, which is not an error.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        match &request.commands {
+            Commands::One(command)
+                if request.idempotent && length(command) <= MAX_COMMAND_BYTES =>
+            {
+                self.send_batched(BatchItem::Command(command), deadline)
+                    .await
+            }
+            _ => {
+                self.order_after_cancelled();
+                runtime()?;
+                let attempt = self.connection.admit()?;
+                self.send_directly(attempt, request, deadline).await
+            }
+        }
+    }
+
+    /// Makes sure that commands whose callers were cancelled are on the connection before the next
+    /// request, or are never sent: waits for a batch that is about to be sent ([`Self::send_uncancelled`]).
+    fn order_after_cancelled(&self) {
+        drop(self.commands.lock());
+    }
+
+    async fn send_batched(
+        self: &Arc<Self>,
+        item: BatchItem<'_>,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        let runtime = runtime()?;
+        let attempt = self.connection.admit()?;
+        let queues = self.queues(item.kind());
+        let kind = queues.kind;
+        match queues.admit(item, &runtime) {
+            Admission::Direct => {
+                let _in_flight = InFlight::new(self, kind, &runtime, 1);
+                // Boxed, so that the futures of queued requests stay small.
+                Box::pin(self.send_item(attempt, item, deadline)).await
+            }
+            Admission::Queued {
+                reply,
+                ready,
+                start_timer,
+            } => {
+                if let Some(batch) = ready {
+                    self.dispatch(kind, batch, &runtime);
+                }
+                if start_timer {
+                    runtime.spawn(FlushTimer::new(self, kind, &runtime).run());
+                }
+                self.await_reply(attempt, item, reply, deadline).await
+            }
+        }
+    }
+
+    /// Waits for the reply to a request in a batch.
+    async fn await_reply(
+        self: &Arc<Self>,
+        attempt: Attempt,
+        item: BatchItem<'_>,
+        reply: ReplyReceiver,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        let connection = &self.connection;
+        // After a redirect this caller's deadline may be earlier than the batch's: enforce it here.
+        let reply = if deadline + DEADLINE_SLACK < Instant::now() + connection.timeout() {
+            match Box::pin(timeout_at(deadline, reply)).await {
+                Ok(reply) => reply,
+                Err(_) => return connection.record(attempt, None),
+            }
+        } else {
+            reply.await
+        };
+        match reply {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) if connection.must_reconnect_after(&error) => {
+                Box::pin(self.send_item(attempt, item, deadline)).await
+            }
+            Ok(Err(error)) => connection.record(attempt, Some(Err(error))),
+            Err(_) if Instant::now() >= deadline => connection.record(attempt, None),
+            // The batch has no reply: there was no connection, the server refused it as a whole, or
+            // the runtime of the task that sends it has ended. Its requests are idempotent.
+            Err(_) => Box::pin(self.send_item(attempt, item, deadline)).await,
+        }
+    }
+
+    async fn send_item(
+        &self,
+        attempt: Attempt,
+        item: BatchItem<'_>,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        self.send_directly(attempt, &item.request(), deadline).await
+    }
+
+    async fn send_directly(
+        &self,
+        attempt: Attempt,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        let reply = timeout_at(deadline, self.connection.send(request)).await;
+        self.connection.record(attempt, reply.ok())
+    }
+
+    /// Sends a batch in the background.
+    fn dispatch(self: &Arc<Self>, kind: BatchKind, batch: Batch, runtime: &Handle) {
+        let in_flight = InFlight::new(self, kind, runtime, batch.senders.len());
+        runtime.spawn(async move { in_flight.batcher.send_batch(kind, batch).await });
+    }
+
+    /// Sends a batch and distributes the replies. A caller whose sender is dropped without a reply
+    /// sends its request directly.
+    async fn send_batch(&self, kind: BatchKind, mut batch: Batch) {
+        let connection = &self.connection;
+        let Some(live) = connection.current() else {
+            return;
+        };
+        let sent = self.send_uncancelled(kind, &live, &mut batch);
+        let reply = timeout(connection.timeout(), sent).await;
+        let senders = batch.senders;
+        match reply {
+            Ok(Ok(Value::Array(replies))) if replies.len() == senders.len() => {
+                if !senders.is_empty() {
+                    connection.record_reply();
+                }
+                for (sender, reply) in senders.into_iter().zip(replies) {
+                    // A cancelled caller does not receive its reply.
+                    let _ = sender.send(match reply {
+                        Value::ServerError(error) => Err(error.into()),
+                        reply => Ok(reply),
+                    });
+                }
+            }
+            Ok(Err(error)) if connection.must_reconnect_after(&error) => {
+                connection.discard(&live);
+                for sender in senders {
+                    let _ = sender.send(Err(error.clone()));
+                }
+            }
+            // The server refuses a whole batch if it refuses a part of it (ACL, slots).
+            Ok(Err(_)) => connection.record_reply(),
+            // The deadlines of the callers have passed, or the number of replies is wrong.
+            Ok(Ok(_)) | Err(_) => {}
+        }
+    }
+
+    /// Sends the commands whose callers were not cancelled.
+    async fn send_uncancelled(
+        &self,
+        kind: BatchKind,
+        live: &LiveConnection,
+        batch: &mut Batch,
+    ) -> RedisResult<Value> {
+        let queues = self.queues(kind);
+        loop {
+            {
+                let mut reply = pin!(live.send(&batch.commands));
+                let first_poll = poll_fn(|context| {
+                    // The first poll puts the batch on the connection, which has room for it. A
+                    // cancelled caller that sends its next request waits for this lock, and so comes
+                    // after the batch.
+                    let _lock = queues.lock();
+                    let poll = (!batch.has_cancelled(kind)).then(|| reply.as_mut().poll(context));
+                    Poll::Ready(poll)
+                });
+                match first_poll.await {
+                    Some(Poll::Ready(reply)) => return reply,
+                    Some(Poll::Pending) => return reply.await,
+                    None => {}
+                }
+            }
+            batch.remove_cancelled();
+            if batch.senders.is_empty() {
+                return Ok(Value::Array(Vec::new()));
+            }
+        }
+    }
+
+    fn queues(&self, kind: BatchKind) -> &BatchQueues {
+        match (kind, &self.gets) {
+            (BatchKind::Gets, Some(gets)) => gets,
+            _ => &self.commands,
+        }
+    }
+}
+
+impl fmt::Debug for Batcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.connection.fmt(f)
+    }
+}
+
+/// A request or batch in flight. Dropping it, in whatever way it ended, sends the next batch.
+struct InFlight {
+    batcher: Arc<Batcher>,
+    kind: BatchKind,
+    runtime: Id,
+    requests: usize,
+}
+
+impl InFlight {
+    fn new(batcher: &Arc<Batcher>, kind: BatchKind, runtime: &Handle, requests: usize) -> Self {
+        Self {
+            batcher: Arc::clone(batcher),
+            kind,
+            runtime: runtime.id(),
+            requests,
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let queues = self.batcher.queues(self.kind);
+        if let Some((batch, runtime)) = queues.finish(self.runtime, self.requests) {
+            self.batcher.dispatch(self.kind, batch, &runtime);
+        }
+    }
+}
+
+/// Sends batches that have waited for [`MAX_WAIT`], for the callers on one runtime.
+struct FlushTimer {
+    batcher: Arc<Batcher>,
+    kind: BatchKind,
+    runtime: Id,
+    finished: bool,
+}
+
+impl FlushTimer {
+    fn new(batcher: &Arc<Batcher>, kind: BatchKind, runtime: &Handle) -> Self {
+        Self {
+            batcher: Arc::clone(batcher),
+            kind,
+            runtime: runtime.id(),
+            finished: false,
+        }
+    }
+
+    async fn run(mut self) {
+        let mut seen = 0;
+        loop {
+            sleep(MAX_WAIT / 2).await;
+            let queues = self.batcher.queues(self.kind);
+            match queues.take_overdue(self.runtime, &mut seen) {
+                ControlFlow::Continue(Some(batch)) => {
+                    self.batcher.dispatch(self.kind, batch, &Handle::current());
+                }
+                ControlFlow::Continue(None) => {}
+                ControlFlow::Break(()) => {
+                    self.finished = true;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for FlushTimer {
+    fn drop(&mut self) {
+        // Its runtime has ended. The waiting callers notice when their senders are dropped.
+        if !self.finished {
+            drop(self.batcher.queues(self.kind).abandon(self.runtime));
+        }
+    }
+}
+
+fn runtime() -> Result<Handle, Failure> {
+    Handle::try_current().map_err(|_| Failure::no_runtime())
+}
+
+fn length(command: &Cmd) -> usize {
+    let lengths = command.args_iter().map(|argument| match argument {
+        Arg::Simple(bytes) => bytes.len(),
+        _ => 0,
+    });
+    lengths.sum()
+}

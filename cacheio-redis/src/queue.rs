@@ -1,0 +1,373 @@
+//! Decides which requests are sent directly and which wait for a batch. Nothing here does I/O.
+
+use std::ops::ControlFlow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use redis::{Cmd, Pipeline, RedisResult, Value};
+use tokio::runtime::{Handle, Id};
+use tokio::sync::oneshot;
+
+use crate::request::{Commands, Request, on_key};
+
+/// How many requests are sent directly at the same time.
+const MAX_DIRECT: usize = 4;
+/// How many requests and batches are in flight at the same time, unless a batch waits too long.
+const MAX_IN_FLIGHT: usize = 8;
+/// The smallest batch that is sent while others are in flight.
+const MIN_BATCH: usize = 4;
+/// With many requests in flight, a batch is sent when it has one in `BATCH_FRACTION` of their number.
+const BATCH_FRACTION: usize = 3;
+/// The largest batch.
+const MAX_BATCH: usize = 512;
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum BatchKind {
+    /// Gets, joined into one MGET.
+    Gets,
+    /// Other commands, one after another in one write.
+    Commands,
+}
+
+/// The requests of one kind on one connection: a queue for each runtime whose callers use it.
+pub(crate) struct BatchQueues {
+    pub(crate) kind: BatchKind,
+    queues: Mutex<Vec<Queue>>,
+}
+
+/// The requests of the callers on one runtime. It exists while any of them is in flight, or its
+/// flush timer runs.
+pub(crate) struct Queue {
+    runtime: Id,
+    /// Requests sent directly, and batches.
+    sends_in_flight: usize,
+    requests_in_flight: usize,
+    waiting: Option<Batch>,
+    batches_begun: usize,
+    /// The runtime on which the flush timer runs, once it does.
+    timer: Option<Handle>,
+}
+
+pub(crate) type ReplySender = oneshot::Sender<RedisResult<Value>>;
+pub(crate) type ReplyReceiver = oneshot::Receiver<RedisResult<Value>>;
+
+pub(crate) struct Batch {
+    pub(crate) commands: Commands,
+    pub(crate) senders: Vec<ReplySender>,
+}
+
+/// A request that can be part of a batch.
+#[derive(Clone, Copy)]
+pub(crate) enum BatchItem<'a> {
+    /// Gets the value of a key.
+    Get(&'a str),
+    /// An idempotent command.
+    Command(&'a Cmd),
+}
+
+pub(crate) enum Admission {
+    /// The caller sends the request itself.
+    Direct,
+    /// The request waits for a batch.
+    Queued {
+        reply: ReplyReceiver,
+        /// A batch that this request made large enough: the caller has it sent.
+        ready: Option<Batch>,
+        /// Whether the caller has to start the flush timer.
+        start_timer: bool,
+    },
+}
+
+impl BatchQueues {
+    pub(crate) fn new(kind: BatchKind) -> Self {
+        Self {
+            kind,
+            queues: Mutex::default(),
+        }
+    }
+
+    /// Admits a request of a caller on `runtime`.
+    pub(crate) fn admit(&self, item: BatchItem<'_>, runtime: &Handle) -> Admission {
+        let id = runtime.id();
+        let mut queues = self.lock();
+        let Some(queue) = queues.iter_mut().find(|queue| queue.runtime == id) else {
+            queues.push(Queue::with_one_in_flight(id));
+            return Admission::Direct;
+        };
+        if queue.sends_in_flight < MAX_DIRECT && queue.waiting.is_none() {
+            queue.count_sent(1);
+            return Admission::Direct;
+        }
+        let (sender, reply) = oneshot::channel();
+        let average = queue.requests_in_flight / queue.sends_in_flight;
+        queue
+            .waiting
+            .get_or_insert_with(|| {
+                queue.batches_begun += 1;
+                Batch::new(self.kind, average.max(MIN_BATCH), item)
+            })
+            .add(item, sender);
+        let ready = queue.take_if_ready();
+        let start_timer = queue.timer.is_none();
+        if start_timer {
+            queue.timer = Some(runtime.clone());
+        }
+        Admission::Queued {
+            reply,
+            ready,
+            start_timer,
+        }
+    }
+
+    /// Counts a request or batch of `requests` as finished. Returns the batch to send next, and the
+    /// runtime to send it on.
+    pub(crate) fn finish(&self, runtime: Id, requests: usize) -> Option<(Batch, Handle)> {
+        let mut queues = self.lock();
+        let at = queues.iter().position(|queue| queue.runtime == runtime)?;
+        let queue = &mut queues[at];
+        queue.sends_in_flight -= 1;
+        queue.requests_in_flight -= requests;
+        let Some(handle) = queue.timer.clone() else {
+            if queue.sends_in_flight == 0 {
+                queues.swap_remove(at);
+            }
+            return None;
+        };
+        queue.take_if_ready().map(|batch| (batch, handle))
+    }
+
+    /// Returns the batch that already waited at the previous call, which left its mark in `seen`.
+    /// Breaks when the queue is empty and removed, so that its flush timer can stop.
+    pub(crate) fn take_overdue(
+        &self,
+        runtime: Id,
+        seen: &mut usize,
+    ) -> ControlFlow<(), Option<Batch>> {
+        let mut queues = self.lock();
+        let Some(at) = queues.iter().position(|queue| queue.runtime == runtime) else {
+            return ControlFlow::Break(());
+        };
+        let queue = &mut queues[at];
+        if queue.sends_in_flight == 0 && queue.waiting.is_none() {
+            queues.swap_remove(at);
+            return ControlFlow::Break(());
+        }
+        let waited = std::mem::replace(seen, queue.batches_begun) == queue.batches_begun;
+        ControlFlow::Continue(if waited { queue.take() } else { None })
+    }
+
+    /// Removes the waiting requests after their flush timer was dropped.
+    pub(crate) fn abandon(&self, runtime: Id) -> Option<Batch> {
+        let mut queues = self.lock();
+        let at = queues.iter().position(|queue| queue.runtime == runtime)?;
+        let queue = &mut queues[at];
+        queue.timer = None;
+        let waiting = queue.waiting.take();
+        if queue.sends_in_flight == 0 {
+            queues.swap_remove(at);
+        }
+        waiting
+    }
+
+    /// Locks all queues of this kind.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<Queue>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn with_one_in_flight(runtime: Id) -> Self {
+        Self {
+            runtime,
+            sends_in_flight: 1,
+            requests_in_flight: 1,
+            waiting: None,
+            batches_begun: 0,
+            timer: None,
+        }
+    }
+
+    /// Takes the waiting batch if it is large enough to be sent now.
+    fn take_if_ready(&mut self) -> Option<Batch> {
+        let waiting = self.waiting.as_ref()?.senders.len();
+        let enough = (self.requests_in_flight / BATCH_FRACTION).max(MIN_BATCH);
+        let ready = waiting >= enough && self.sends_in_flight < MAX_IN_FLIGHT;
+        if ready || self.sends_in_flight == 0 || waiting == MAX_BATCH {
+            self.take()
+        } else {
+            None
+        }
+    }
+
+    /// Takes the waiting batch, and counts it as in flight.
+    fn take(&mut self) -> Option<Batch> {
+        let batch = self.waiting.take()?;
+        self.count_sent(batch.senders.len());
+        Some(batch)
+    }
+
+    fn count_sent(&mut self, requests: usize) {
+        self.sends_in_flight += 1;
+        self.requests_in_flight += requests;
+    }
+}
+
+impl Batch {
+    /// Creates an empty batch with room for `capacity` requests of the size of `item`.
+    fn new(kind: BatchKind, capacity: usize, item: BatchItem<'_>) -> Self {
+        let commands = match (kind, item) {
+            (BatchKind::Gets, BatchItem::Get(key)) => {
+                let mut command = Cmd::with_capacity(capacity + 1, capacity * key.len() + 4);
+                command.arg("MGET");
+                Commands::One(command)
+            }
+            _ => Commands::Many(Pipeline::with_capacity(capacity)),
+        };
+        Self {
+            commands,
+            senders: Vec::with_capacity(capacity),
+        }
+    }
+
+    fn add(&mut self, item: BatchItem<'_>, sender: ReplySender) {
+        match (&mut self.commands, item) {
+            (Commands::One(command), BatchItem::Get(key)) => {
+                command.arg(key);
+            }
+            (Commands::Many(commands), item) => {
+                commands.add_command(item.command());
+            }
+            _ => {}
+        }
+        self.senders.push(sender);
+    }
+
+    /// Returns whether a caller was cancelled whose command must then not be sent. For gets it does
+    /// not matter.
+    pub(crate) fn has_cancelled(&self, kind: BatchKind) -> bool {
+        kind == BatchKind::Commands && self.senders.iter().any(oneshot::Sender::is_closed)
+    }
+
+    /// Removes the commands of cancelled callers.
+    pub(crate) fn remove_cancelled(&mut self) {
+        let Commands::Many(commands) = &self.commands else {
+            return;
+        };
+        let mut remaining = Pipeline::with_capacity(self.senders.len());
+        let mut senders = Vec::with_capacity(self.senders.len());
+        for (command, sender) in commands.cmd_iter().zip(self.senders.drain(..)) {
+            if !sender.is_closed() {
+                remaining.add_command(command.clone());
+                senders.push(sender);
+            }
+        }
+        self.commands = Commands::Many(remaining);
+        self.senders = senders;
+    }
+}
+
+impl BatchItem<'_> {
+    pub(crate) fn kind(self) -> BatchKind {
+        match self {
+            Self::Get(_) => BatchKind::Gets,
+            Self::Command(_) => BatchKind::Commands,
+        }
+    }
+
+    pub(crate) fn request(self) -> Request {
+        Request::one(self.command())
+    }
+
+    fn command(self) -> Cmd {
+        match self {
+            Self::Get(key) => on_key("GET", key),
+            Self::Command(command) => command.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().build().unwrap()
+    }
+
+    /// Admits a get that must wait; returns its receiver and the batch that it completed.
+    fn queued(queues: &BatchQueues, runtime: &Runtime) -> (ReplyReceiver, Option<Batch>) {
+        match queues.admit(BatchItem::Get("key"), runtime.handle()) {
+            Admission::Queued { reply, ready, .. } => (reply, ready),
+            Admission::Direct => panic!("sent directly"),
+        }
+    }
+
+    /// Admits as many gets as are sent directly.
+    fn fill(queues: &BatchQueues, runtime: &Runtime) {
+        for _ in 0..MAX_DIRECT {
+            let admission = queues.admit(BatchItem::Get("key"), runtime.handle());
+            assert!(matches!(admission, Admission::Direct));
+        }
+    }
+
+    #[test]
+    fn a_batch_is_ready_when_enough_requests_wait() {
+        let (runtime, queues) = (runtime(), BatchQueues::new(BatchKind::Gets));
+        fill(&queues, &runtime);
+        for _ in 1..MIN_BATCH {
+            assert!(queued(&queues, &runtime).1.is_none());
+        }
+        let batch = queued(&queues, &runtime).1.unwrap();
+        assert_eq!(batch.senders.len(), MIN_BATCH);
+        assert!(matches!(&batch.commands, Commands::One(mget) if mget.args_iter().count() == 5));
+    }
+
+    #[test]
+    fn a_small_batch_is_sent_when_nothing_is_in_flight() {
+        let (runtime, queues) = (runtime(), BatchQueues::new(BatchKind::Gets));
+        fill(&queues, &runtime);
+        let _reply = queued(&queues, &runtime);
+        for _ in 1..MAX_DIRECT {
+            assert!(queues.finish(runtime.handle().id(), 1).is_none());
+        }
+        let (batch, _) = queues.finish(runtime.handle().id(), 1).unwrap();
+        assert_eq!(batch.senders.len(), 1);
+    }
+
+    #[test]
+    fn a_batch_is_overdue_at_the_second_tick_of_the_timer() {
+        let (runtime, queues) = (runtime(), BatchQueues::new(BatchKind::Gets));
+        fill(&queues, &runtime);
+        let _reply = queued(&queues, &runtime);
+        let (id, mut seen) = (runtime.handle().id(), 0);
+        let first = queues.take_overdue(id, &mut seen);
+        assert!(matches!(first, ControlFlow::Continue(None)));
+        let second = queues.take_overdue(id, &mut seen);
+        assert!(matches!(second, ControlFlow::Continue(Some(_))));
+    }
+
+    #[test]
+    fn runtimes_do_not_share_batches() {
+        let (one, other) = (runtime(), runtime());
+        let queues = BatchQueues::new(BatchKind::Gets);
+        fill(&queues, &one);
+        fill(&queues, &other);
+    }
+
+    #[test]
+    fn commands_of_cancelled_callers_are_removed() {
+        let (first, second) = (on_key("UNLINK", "first"), on_key("UNLINK", "second"));
+        let mut batch = Batch::new(BatchKind::Commands, 2, BatchItem::Command(&first));
+        let (sender, cancelled) = oneshot::channel();
+        batch.add(BatchItem::Command(&first), sender);
+        let (sender, _waiting) = oneshot::channel();
+        batch.add(BatchItem::Command(&second), sender);
+        assert!(!batch.has_cancelled(BatchKind::Commands));
+        drop(cancelled);
+        assert!(batch.has_cancelled(BatchKind::Commands));
+        batch.remove_cancelled();
+        assert_eq!(batch.senders.len(), 1);
+        assert!(matches!(&batch.commands, Commands::Many(commands) if commands.len() == 1));
+    }
+}

@@ -1,0 +1,60 @@
+//! What the replies of Redis mean. An error for a whole request was taken out before.
+
+use cacheio_core::Entry;
+use redis::Value;
+
+use crate::failure::Failure;
+
+pub(crate) fn entry(reply: Value) -> Result<Option<Entry>, Failure> {
+    Ok(value(reply)?.map(Entry::bytes))
+}
+
+pub(crate) fn value(reply: Value) -> Result<Option<Vec<u8>>, Failure> {
+    match reply {
+        Value::BulkString(bytes) => Ok(Some(bytes)),
+        Value::Nil => Ok(None),
+        other => Err(failure(other)),
+    }
+}
+
+pub(crate) fn values(reply: Value) -> Result<Vec<Value>, Failure> {
+    match reply {
+        Value::Array(values) => Ok(values),
+        other => Err(failure(other)),
+    }
+}
+
+pub(crate) fn integer(reply: Value) -> Result<i64, Failure> {
+    match reply {
+        Value::Int(integer) => Ok(integer),
+        other => Err(failure(other)),
+    }
+}
+
+/// Returns whether a SET, with or without NX, stored its value.
+pub(crate) fn stored(reply: Value) -> Result<bool, Failure> {
+    match reply {
+        Value::Okay => Ok(true),
+        Value::Nil => Ok(false),
+        other => Err(failure(other)),
+    }
+}
+
+/// Returns the reply to the last of several commands.
+pub(crate) fn last(reply: Value) -> Result<Value, Failure> {
+    match reply {
+        Value::Array(mut replies) => match replies.pop() {
+            Some(Value::ServerError(error)) => Err(Failure::Redis(error.into())),
+            Some(last) => Ok(last),
+            None => Err(Failure::unexpected_reply()),
+        },
+        single => Ok(single),
+    }
+}
+
+fn failure(reply: Value) -> Failure {
+    match reply {
+        Value::ServerError(error) => Failure::Redis(error.into()),
+        _ => Failure::unexpected_reply(),
+    }
+}

@@ -1,0 +1,246 @@
+//! Finds the connection for a key, and divides a call on several keys between connections.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cacheio_core::Key;
+use redis::{Cmd, Value};
+use tokio::time::Instant;
+
+use crate::batching::Batcher;
+use crate::cluster::Cluster;
+use crate::failure::Failure;
+use crate::join_all::join_all;
+use crate::reply::values;
+use crate::request::Request;
+use crate::server::Server;
+use crate::slots::slot;
+
+/// How many keys a command names at most: the server serves no other client meanwhile.
+const MAX_KEYS: usize = 1000;
+
+pub(crate) struct Topology {
+    layout: Layout,
+    timeout: Duration,
+}
+
+enum Layout {
+    Server(Server),
+    Cluster(Arc<Cluster>),
+}
+
+/// A command on some of a call's keys, by their positions, and the reply to it.
+pub(crate) struct Part {
+    pub(crate) keys: Vec<usize>,
+    pub(crate) reply: Value,
+}
+
+impl Topology {
+    pub(crate) fn server(server: Server, timeout: Duration) -> Self {
+        Self {
+            layout: Layout::Server(server),
+            timeout,
+        }
+    }
+
+    pub(crate) fn cluster(cluster: Cluster, timeout: Duration) -> Self {
+        Self {
+            layout: Layout::Cluster(Arc::new(cluster)),
+            timeout,
+        }
+    }
+
+    /// Returns the deadline of a call that begins now.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// Returns the value of a key.
+    pub(crate) async fn get(&self, key: &Key<'_>) -> Result<Option<Vec<u8>>, Failure> {
+        let deadline = self.deadline();
+        match &self.layout {
+            Layout::Server(server) => server.connection(key).get(key.text(), deadline).await,
+            // Boxed, so that the futures for a single server stay small.
+            Layout::Cluster(cluster) => Box::pin(cluster.get(key, deadline)).await,
+        }
+    }
+
+    /// Sends a request on one key and returns the reply.
+    pub(crate) async fn send(&self, key: &Key<'_>, request: &Request) -> Result<Value, Failure> {
+        let deadline = self.deadline();
+        match &self.layout {
+            Layout::Server(server) => server.connection(key).send(request, deadline).await,
+            Layout::Cluster(cluster) => Box::pin(cluster.send(key, request, deadline)).await,
+        }
+    }
+
+    /// Sends commands on several keys, each on at most `max_keys` of them. The commands to one
+    /// server go out in one write, those to different servers at the same time.
+    pub(crate) async fn send_many(
+        &self,
+        keys: &[Key<'_>],
+        max_keys: usize,
+        command: impl Fn(&[usize]) -> Cmd,
+    ) -> Result<Vec<Part>, Failure> {
+        let deadline = self.deadline();
+        let max_keys = max_keys.min(MAX_KEYS);
+        let groups = match &self.layout {
+            // A step of SCAN may find no keys.
+            _ if keys.is_empty() => Vec::new(),
+            Layout::Server(server) if server.connections().len() == 1 => {
+                vec![Group::of_all(server.first(), keys.len(), max_keys)]
+            }
+            _ => self.group(keys, max_keys, deadline).await?,
+        };
+        let mut sent = Vec::with_capacity(groups.len());
+        for group in groups {
+            let commands = group.parts.iter().map(|part| command(part)).collect();
+            sent.push(self.send_group(keys, group, commands, deadline));
+        }
+        let parts: Result<Vec<Vec<Part>>, Failure> = join_all(sent).await.into_iter().collect();
+        Ok(parts?.into_iter().flatten().collect())
+    }
+
+    async fn group(
+        &self,
+        keys: &[Key<'_>],
+        max_keys: usize,
+        deadline: Instant,
+    ) -> Result<Vec<Group>, Failure> {
+        let mut groups: Vec<Group> = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            let (connection, slot) = match &self.layout {
+                Layout::Server(server) => (Arc::clone(server.connection(key)), 0),
+                Layout::Cluster(cluster) => {
+                    let connection = cluster.connection(key, deadline).await?;
+                    (connection, slot(key.text().as_bytes()))
+                }
+            };
+            let known = groups
+                .iter()
+                .position(|group| Arc::ptr_eq(&group.connection, &connection));
+            let group = known.unwrap_or_else(|| {
+                groups.push(Group::new(connection));
+                groups.len() - 1
+            });
+            groups[group].add(at, slot, max_keys);
+        }
+        Ok(groups)
+    }
+
+    async fn send_group(
+        &self,
+        keys: &[Key<'_>],
+        group: Group,
+        commands: Vec<Cmd>,
+        deadline: Instant,
+    ) -> Result<Vec<Part>, Failure> {
+        let Layout::Cluster(cluster) = &self.layout else {
+            let request = Request::many(commands);
+            let replies = values(group.connection.send(&request, deadline).await?)?;
+            let parts = group.parts.into_iter().zip(replies);
+            return Ok(parts.map(|(keys, reply)| Part { keys, reply }).collect());
+        };
+        let request = Request::many(commands.iter().cloned());
+        let replies = values(group.connection.send(&request, deadline).await?)?;
+        let mut parts = Vec::with_capacity(replies.len());
+        for ((part, command), mut reply) in group.parts.into_iter().zip(commands).zip(replies) {
+            if let Value::ServerError(error) = reply {
+                let failure = Failure::Redis(error.into());
+                if !failure.is_redirection() {
+                    return Err(failure);
+                }
+                // The node did not execute this part; the cluster finds the right node for it.
+                let request = Request::one(command);
+                reply = cluster.send(&keys[part[0]], &request, deadline).await?;
+            }
+            parts.push(Part { keys: part, reply });
+        }
+        Ok(parts)
+    }
+
+    /// Returns one connection to each server that has keys. The other connections have replied to a
+    /// PING by then, so every earlier write has taken effect.
+    pub(crate) async fn scan_connections(&self) -> Result<Vec<Arc<Batcher>>, Failure> {
+        let servers = self.servers().await?;
+        let others = servers.iter().flat_map(|server| &server.connections()[1..]);
+        ping(others, self.deadline()).await?;
+        Ok(servers
+            .iter()
+            .map(|server| Arc::clone(server.first()))
+            .collect())
+    }
+
+    /// Pings all servers that have keys.
+    pub(crate) async fn ping(&self) -> Result<(), Failure> {
+        let servers = self.servers().await?;
+        let all = servers.iter().flat_map(Server::connections);
+        ping(all, self.deadline()).await
+    }
+
+    async fn servers(&self) -> Result<Vec<Server>, Failure> {
+        match &self.layout {
+            Layout::Server(server) => Ok(vec![server.clone()]),
+            Layout::Cluster(cluster) => cluster.masters(self.deadline()).await,
+        }
+    }
+}
+
+impl fmt::Debug for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.layout {
+            Layout::Server(server) => server.fmt(f),
+            Layout::Cluster(cluster) => cluster.fmt(f),
+        }
+    }
+}
+
+async fn ping(
+    connections: impl Iterator<Item = &Arc<Batcher>>,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    let ping = Request::one(redis::cmd("PING"));
+    let replies = join_all(connections.map(|connection| connection.send(&ping, deadline))).await;
+    replies.into_iter().try_for_each(|reply| reply.map(drop))
+}
+
+/// The keys of a call that use one connection, in parts of which each is one command.
+struct Group {
+    connection: Arc<Batcher>,
+    parts: Vec<Vec<usize>>,
+    /// The last part of each slot: a command must not name keys of two slots.
+    last_part: HashMap<u16, usize>,
+}
+
+impl Group {
+    fn new(connection: Arc<Batcher>) -> Self {
+        Self {
+            connection,
+            parts: Vec::new(),
+            last_part: HashMap::new(),
+        }
+    }
+
+    /// Creates the group of all keys, where there is one connection.
+    fn of_all(connection: &Arc<Batcher>, keys: usize, max_keys: usize) -> Self {
+        let parts = (0..keys).step_by(max_keys);
+        Self {
+            parts: parts
+                .map(|from| (from..keys.min(from + max_keys)).collect())
+                .collect(),
+            ..Self::new(Arc::clone(connection))
+        }
+    }
+
+    fn add(&mut self, key: usize, slot: u16, max_keys: usize) {
+        match self.last_part.get(&slot) {
+            Some(part) if self.parts[*part].len() < max_keys => self.parts[*part].push(key),
+            _ => {
+                self.last_part.insert(slot, self.parts.len());
+                self.parts.push(vec![key]);
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A Redis Cluster whose slots move and whose nodes hang.
+
+use std::time::{Duration, Instant};
+
+use cacheio_async::Redis;
+use cacheio_core::{AsyncStore, Entry, Key};
+use cacheio_tests::servers::{RedisCluster, Reply};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::support::{MINUTE, get, run, set, store, until_up, with_short_timeout, with_timeout};
+
+fn integer(cluster: &RedisCluster, node: usize, command: &str) -> i64 {
+    match cluster.node(node).run(command) {
+        Reply::Integer(integer) => integer,
+        other => panic!("{command}: {other:?}"),
+    }
+}
+
+fn node_id(cluster: &RedisCluster, node: usize) -> String {
+    match cluster.node(node).run("CLUSTER MYID") {
+        Reply::Text(id) => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_cluster_serves_every_operation() {
+    let cluster = RedisCluster::start();
+    run(async {
+        let store = Redis::builder()
+            .cluster(&cluster.urls()[..1])
+            .timeout(Duration::from_secs(10))
+            .build()
+            .unwrap();
+        let mut tasks = JoinSet::new();
+        for task in 0..50 {
+            let store = store.clone();
+            tasks.spawn(async move {
+                for step in 0..50 {
+                    let name = format!("c:{task}:{step}");
+                    let key = Key::new(&name);
+                    assert_eq!(get(&store, &name).await.unwrap(), None);
+                    assert!(
+                        store
+                            .add(&key, Entry::bytes(b"1".to_vec()), MINUTE)
+                            .await
+                            .unwrap()
+                    );
+                    assert!(
+                        !store
+                            .add(&key, Entry::bytes(b"2".to_vec()), MINUTE)
+                            .await
+                            .unwrap()
+                    );
+                    assert_eq!(store.increment(&key, 5, MINUTE).await.unwrap(), 6);
+                    assert!(store.has(&key).await.unwrap());
+                    assert!(store.touch(&key, None).await.unwrap());
+                    assert_eq!(get(&store, &name).await.unwrap().as_deref(), Some("6"));
+                }
+            });
+        }
+        tasks.join_all().await;
+        set(&store, "other", "1").await.unwrap();
+        store.clear("c:").await.unwrap();
+        let left = (0..3).map(|node| integer(&cluster, node, "DBSIZE"));
+        assert_eq!(left.sum::<i64>(), 1);
+        store.ping().await.unwrap();
+    });
+}
+
+#[test]
+fn requests_follow_a_slot_that_moves() {
+    let cluster = RedisCluster::start();
+    run(async {
+        let store = store(&cluster.url());
+        for n in 0..100 {
+            set(&store, &format!("k{n}"), "v").await.unwrap();
+        }
+        // "k1" is in slot 12706, on the third node. It moves to the first while it has keys.
+        let slot = integer(&cluster, 0, "CLUSTER KEYSLOT k1");
+        let (from, to) = (2, 0);
+        let (from_id, to_id) = (node_id(&cluster, from), node_id(&cluster, to));
+        cluster
+            .node(to)
+            .run(&format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}"));
+        cluster
+            .node(from)
+            .run(&format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}"));
+        let port = cluster.node(to).port();
+        // The key has moved, the slot not yet: the old node replies ASK.
+        cluster
+            .node(from)
+            .run(&format!("MIGRATE 127.0.0.1 {port} k1 0 1000"));
+        assert_eq!(get(&store, "k1").await.unwrap().as_deref(), Some("v"));
+        assert_eq!(
+            store
+                .increment(&Key::new("{k1}n"), 2, MINUTE)
+                .await
+                .unwrap(),
+            2
+        );
+        let both = [Key::new("k1"), Key::new("k2")];
+        assert!(
+            store
+                .get_many(&both)
+                .await
+                .unwrap()
+                .iter()
+                .all(Option::is_some)
+        );
+        for node in [to, from, 1] {
+            cluster
+                .node(node)
+                .run(&format!("CLUSTER SETSLOT {slot} NODE {to_id}"));
+        }
+        assert_eq!(get(&store, "k1").await.unwrap().as_deref(), Some("v"));
+        assert!(
+            store
+                .get_many(&both)
+                .await
+                .unwrap()
+                .iter()
+                .all(Option::is_some)
+        );
+        set(&store, "k1", "w").await.unwrap();
+        assert_eq!(get(&store, "k1").await.unwrap().as_deref(), Some("w"));
+    });
+}
+
+#[test]
+fn a_hanging_node_does_not_affect_other_nodes() {
+    let cluster = RedisCluster::start();
+    run(async {
+        let store = with_short_timeout(&cluster.url());
+        for n in 0..30 {
+            set(&store, &format!("k{n}"), "v").await.unwrap();
+        }
+        cluster.node(2).pause();
+        let mut failed = 0;
+        for n in 0..30 {
+            let start = Instant::now();
+            failed += usize::from(get(&store, &format!("k{n}")).await.is_err());
+            assert!(
+                start.elapsed() < Duration::from_millis(800),
+                "{:?}",
+                start.elapsed()
+            );
+        }
+        cluster.node(2).resume();
+        assert!((1..30).contains(&failed), "{failed}");
+        until_up(&store).await;
+        for n in 0..30 {
+            assert_eq!(
+                get(&store, &format!("k{n}")).await.unwrap().as_deref(),
+                Some("v")
+            );
+        }
+    });
+}
+
+/// The time before the redirect counts, also for a request that then waits for a batch.
+#[test]
+fn a_redirect_to_a_hanging_node_takes_no_longer_than_the_timeout() {
+    let cluster = RedisCluster::start();
+    run(async {
+        let store = with_timeout(&cluster.url(), Duration::from_secs(2));
+        for n in 0..30 {
+            set(&store, &format!("k{n}"), "v").await.unwrap();
+        }
+        // The slot of "k1" moves from the third node to the first.
+        store.delete(&Key::new("k1")).await.unwrap();
+        let slot = integer(&cluster, 0, "CLUSTER KEYSLOT k1");
+        let id = node_id(&cluster, 0);
+        for node in 0..3 {
+            cluster
+                .node(node)
+                .run(&format!("CLUSTER SETSLOT {slot} NODE {id}"));
+        }
+        cluster.node(0).pause();
+        cluster.node(2).pause();
+        let mut readers = JoinSet::new();
+        for _ in 0..30 {
+            let store = store.clone();
+            readers.spawn(async move {
+                let began = Instant::now();
+                assert!(get(&store, "k1").await.is_err());
+                began.elapsed()
+            });
+        }
+        sleep(Duration::from_millis(800)).await;
+        cluster.node(2).resume();
+        let waited = readers.join_all().await.into_iter().max().unwrap();
+        assert!(waited < Duration::from_millis(2500), "{waited:?}");
+        cluster.node(0).resume();
+    });
+}
+
+#[test]
+fn a_cluster_that_is_down_at_start_is_used_once_it_is_up() {
+    let cluster = RedisCluster::start();
+    run(async {
+        let store = with_short_timeout(&cluster.url());
+        (0..3).for_each(|node| cluster.node(node).pause());
+        for call in 0..5 {
+            let start = Instant::now();
+            assert!(get(&store, "k").await.is_err());
+            let limit = if call == 0 { 800 } else { 250 };
+            let took = start.elapsed();
+            assert!(took < Duration::from_millis(limit), "call {call}: {took:?}");
+        }
+        (0..3).for_each(|node| cluster.node(node).resume());
+        assert!(until_up(&store).await < Duration::from_secs(1));
+        set(&store, "k", "v").await.unwrap();
+    });
+}

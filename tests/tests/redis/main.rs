@@ -1,0 +1,16 @@
+//! What is special to Redis: how the connection is shared, breaks and reconnects, and where the
+//! server may be.
+
+#![cfg(not(shuttle))]
+
+mod access;
+mod batching;
+mod cluster;
+mod delay_proxy;
+mod operations;
+mod reconnecting;
+mod runtimes;
+mod sentinel;
+mod support;
+mod tls;
+mod write_order;

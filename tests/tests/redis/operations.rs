@@ -1,0 +1,196 @@
+//! What the operations do that the contract does not cover.
+
+use std::time::Duration;
+
+use cacheio_async::{AsyncCache, ErrorKind, Redis};
+use cacheio_core::{AsyncStore, Entry, Key};
+use cacheio_tests::servers::{self, RedisCluster, Reply};
+use tokio::task::JoinSet;
+
+use crate::support::{MINUTE, bytes, get, run, set, store};
+
+#[test]
+fn counters_are_exact_and_take_their_ttl_once() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        let mut tasks = JoinSet::new();
+        for _ in 0..8 {
+            let store = store.clone();
+            tasks.spawn(async move {
+                for _ in 0..10_000 {
+                    store.increment(&Key::new("n"), 1, MINUTE).await.unwrap();
+                }
+            });
+        }
+        tasks.join_all().await;
+        assert_eq!(get(&store, "n").await.unwrap().as_deref(), Some("80000"));
+        assert!(matches!(server.run("PTTL n"), Reply::Integer(1..=60_000)));
+        assert_eq!(server.run("PERSIST n"), Reply::Integer(1));
+        assert_eq!(
+            store
+                .increment(&Key::new("n"), -80_001, MINUTE)
+                .await
+                .unwrap(),
+            -1
+        );
+        assert_eq!(
+            server.run("PTTL n"),
+            Reply::Integer(-1),
+            "an existing counter keeps its TTL"
+        );
+    });
+}
+
+#[test]
+fn increment_rejects_overflow_and_non_integers() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        let n = Key::new("n");
+        assert_eq!(
+            store.increment(&n, i64::MIN, MINUTE).await.unwrap(),
+            i64::MIN
+        );
+        for ttl in [None, MINUTE] {
+            let error = store.increment(&n, -1, ttl).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Overflow);
+            set(&store, "text", "\"seven\"").await.unwrap();
+            let error = store
+                .increment(&Key::new("text"), 1, ttl)
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WrongType);
+            server.run("RPUSH list a");
+            let error = store
+                .increment(&Key::new("list"), 1, ttl)
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WrongType);
+        }
+        assert_eq!(get(&store, "n").await.unwrap(), Some(i64::MIN.to_string()));
+        let error = get(&store, "list").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongType);
+        assert!(error.to_string().contains("another type"), "{error}");
+    });
+}
+
+#[test]
+fn touch_returns_whether_there_was_an_entry() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        let k = Key::new("k");
+        for ttl in [MINUTE, None] {
+            assert!(!store.touch(&k, ttl).await.unwrap());
+        }
+        set(&store, "k", "v").await.unwrap();
+        for (ttl, left) in [
+            (None, -1),
+            (None, -1),
+            (Some(Duration::from_millis(50_000)), 50_000),
+        ] {
+            assert!(store.touch(&k, ttl).await.unwrap());
+            let Reply::Integer(now) = server.run("PTTL k") else {
+                panic!("no TTL")
+            };
+            assert!((left - 1000..=left).contains(&now), "{now}");
+        }
+    });
+}
+
+#[test]
+fn clear_matches_the_namespace_literally() {
+    let server = servers::Redis::start();
+    run(async {
+        let url = server.url();
+        let cache = |namespace: &str| {
+            AsyncCache::builder()
+                .store(store(&url))
+                .namespace(namespace)
+                .build()
+                .unwrap()
+        };
+        let names = ["a*", "ab", "a?", "[ab]", "a", "a\\", "^"];
+        let caches: Vec<AsyncCache> = names.iter().map(|name| cache(name)).collect();
+        for cache in &caches {
+            for n in 0..20 {
+                cache.set(n, n).await.unwrap();
+            }
+        }
+        for at in 0..caches.len() {
+            caches[at].clear().await.unwrap();
+            for (other, cache) in caches.iter().enumerate() {
+                let expected = (other > at).then_some(7);
+                assert_eq!(
+                    cache.get::<i32>(7).await.unwrap(),
+                    expected,
+                    "{} {}",
+                    names[at],
+                    names[other]
+                );
+            }
+        }
+        let error = store(&url).clear("").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+    });
+}
+
+#[test]
+fn clear_removes_thousands_of_entries() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = Redis::builder()
+            .url(server.url())
+            .timeout(Duration::from_secs(10))
+            .connections(3)
+            .build()
+            .unwrap();
+        let names: Vec<String> = (0..10_000).map(|n| format!("big:{n}")).collect();
+        let entries = names
+            .iter()
+            .map(|name| (Key::new(name), Entry::bytes(b"1".to_vec())));
+        store.set_many(entries.collect(), MINUTE).await.unwrap();
+        set(&store, "other:1", "1").await.unwrap();
+        store.clear("big:").await.unwrap();
+        assert_eq!(server.run("DBSIZE"), Reply::Integer(1));
+    });
+}
+
+#[test]
+fn batch_operations_keep_order_and_count() {
+    let server = servers::Redis::start();
+    let cluster = RedisCluster::start();
+    for url in [
+        server.url(),
+        format!("{}?connections=4", server.url()),
+        cluster.url(),
+        format!("{}?connections=2", cluster.url()),
+    ] {
+        run(async {
+            let store = store(&url);
+            let names: Vec<String> = (0..3_000).map(|n| format!("many:{n}")).collect();
+            let keys: Vec<Key<'_>> = names.iter().map(|name| Key::new(name)).collect();
+            for ttl in [None, MINUTE] {
+                let entries = keys
+                    .iter()
+                    .enumerate()
+                    .map(|(n, key)| (*key, Entry::bytes(n.to_string().into_bytes())));
+                store.set_many(entries.collect(), ttl).await.unwrap();
+                let mut asked = keys.clone();
+                asked.push(Key::new("missing"));
+                asked.push(keys[17]);
+                let found = store.get_many(&asked).await.unwrap();
+                let found: Vec<Option<String>> = found.into_iter().map(bytes).collect();
+                let mut expected: Vec<Option<String>> =
+                    (0..3_000).map(|n: u32| Some(n.to_string())).collect();
+                expected.extend([None, Some("17".into())]);
+                assert_eq!(found, expected, "{url}");
+                assert_eq!(store.delete_many(&asked).await.unwrap(), 3_000, "{url}");
+            }
+            assert_eq!(store.get_many(&[]).await.unwrap().len(), 0);
+            assert_eq!(store.delete_many(&[]).await.unwrap(), 0);
+            store.set_many(Vec::new(), None).await.unwrap();
+        });
+    }
+}

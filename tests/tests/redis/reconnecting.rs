@@ -1,0 +1,108 @@
+//! The server goes down and comes up again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use cacheio_async::ErrorKind;
+use cacheio_core::{AsyncStore, Key};
+use cacheio_tests::servers::{self, Proxy};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::support::{get, run, set, store, until_up, with_short_timeout};
+
+#[test]
+fn a_server_that_is_down_at_start_is_used_once_it_is_up() {
+    let server = servers::Redis::start();
+    server.kill();
+    run(async {
+        let store = with_short_timeout(&server.url());
+        let start = Instant::now();
+        let error = get(&store, "k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(start.elapsed() < Duration::from_millis(600));
+        server.restart();
+        assert!(until_up(&store).await < Duration::from_secs(1));
+        set(&store, "k", "v").await.unwrap();
+    });
+}
+
+#[test]
+fn a_restart_while_idle_causes_no_error() {
+    let server = servers::Redis::start();
+    for url in [server.url(), format!("{}?protocol=resp2", server.url())] {
+        run(async {
+            let store = store(&url);
+            set(&store, "k", "v").await.unwrap();
+            server.kill();
+            server.restart();
+            assert_eq!(get(&store, "k").await.unwrap(), None);
+            set(&store, "k", "v").await.unwrap();
+            server.kill();
+            server.restart();
+            assert!(!store.delete(&Key::new("k")).await.unwrap());
+        });
+    }
+}
+
+#[test]
+fn a_restart_while_idle_causes_no_error_for_increment() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = store(&server.url());
+        store.increment(&Key::new("n"), 1, None).await.unwrap();
+        server.kill();
+        server.restart();
+        // Time for the store to notice that the connection is closed.
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(store.increment(&Key::new("n"), 1, None).await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn callers_wait_no_longer_than_their_timeout_while_the_server_restarts() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = with_short_timeout(&server.url());
+        set(&store, "k", "v").await.unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let longest = Arc::new(AtomicUsize::new(0));
+        let mut callers = JoinSet::new();
+        for _ in 0..200 {
+            let (store, stop, longest) = (store.clone(), Arc::clone(&stop), Arc::clone(&longest));
+            callers.spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let start = Instant::now();
+                    let _ = get(&store, "k").await;
+                    longest.fetch_max(start.elapsed().as_millis() as usize, Ordering::Relaxed);
+                    sleep(Duration::from_millis(1)).await;
+                }
+            });
+        }
+        sleep(Duration::from_millis(100)).await;
+        server.kill();
+        sleep(Duration::from_millis(700)).await;
+        server.restart();
+        let back = until_up(&store).await;
+        stop.store(true, Ordering::Relaxed);
+        callers.join_all().await;
+        assert!(back < Duration::from_secs(1), "{back:?}");
+        let longest = longest.load(Ordering::Relaxed);
+        assert!(longest < 800, "a call took {longest} ms");
+    });
+}
+
+#[test]
+fn a_cut_connection_is_replaced_within_the_call() {
+    let server = servers::Redis::start();
+    let proxy = Proxy::to(server.address());
+    run(async {
+        let store = store(&format!("redis://{}", proxy.address()));
+        set(&store, "k", "v").await.unwrap();
+        for _ in 0..20 {
+            proxy.cut_now();
+            assert_eq!(get(&store, "k").await.unwrap().as_deref(), Some("v"));
+        }
+    });
+}
