@@ -4,17 +4,17 @@
 
 use cacheio_core::{Codec, Compressed, ErrorKind, Json, MessagePack, Postcard};
 use cacheio_sync::Cache;
-use cacheio_tests::place::{Ground, Time};
+use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::stores::{bytes, memory};
 
 /// A cache in memory and one on bytes, under each codec.
 fn caches() -> Vec<Cache> {
     let mut caches = Vec::new();
     fn open(caches: &mut Vec<Cache>, codec: impl Codec + Clone) {
-        let ground = Ground::new(Time::system());
-        let on_bytes = Cache::builder().store(bytes(&ground)).codec(codec.clone());
+        let env = TestEnv::new(Time::system());
+        let on_bytes = Cache::builder().store(bytes(&env)).codec(codec.clone());
         caches.push(on_bytes.build().unwrap());
-        let in_memory = Cache::builder().store(memory(&ground)).codec(codec);
+        let in_memory = Cache::builder().store(memory(&env)).codec(codec);
         caches.push(in_memory.build().unwrap());
     }
     open(&mut caches, Json);

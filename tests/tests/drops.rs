@@ -10,66 +10,69 @@ use std::time::Duration;
 use cacheio_async::AsyncCache;
 use cacheio_core::{Local, ManualClock};
 use cacheio_sync::{Cache, Memory};
-use cacheio_tests::face::{Face, Tasks, Threads};
-use cacheio_tests::place::{Ground, Time};
+use cacheio_tests::api::CacheApi;
+use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::stores;
 use cacheio_tests::watchdog::guarded;
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A cache of either world, and what a value uses while it is dropped: one for threads, on the
-/// same memory.
-struct Shop<F> {
-    cache: F,
+/// A cache of either world, and one for threads on the same memory, which values use in their drop.
+struct Shop {
+    cache: CacheApi,
     threads: Cache,
     clock: Arc<ManualClock>,
 }
 
-fn shop<F>(capacity: u64, cache: impl FnOnce(Arc<Memory>) -> F) -> Shop<F> {
+fn shop(capacity: u64, cache: fn(Arc<Memory>) -> CacheApi) -> Shop {
     let clock = Arc::new(ManualClock::new());
     let memory = Memory::builder()
         .capacity(capacity)
         .clock(Arc::clone(&clock));
     let memory = Arc::new(memory.build());
     Shop {
-        threads: threads(Arc::clone(&memory)),
+        threads: Cache::builder().store(Arc::clone(&memory)).build().unwrap(),
         cache: cache(memory),
         clock,
     }
 }
 
-fn threads(memory: Arc<Memory>) -> Cache {
-    Cache::builder().store(memory).build().unwrap()
+fn threads(memory: Arc<Memory>) -> CacheApi {
+    CacheApi::Threads(Cache::builder().store(memory).build().unwrap())
 }
 
-fn tasks(memory: Arc<Memory>) -> AsyncCache {
-    AsyncCache::builder().store(memory).build().unwrap()
+fn tasks(memory: Arc<Memory>) -> CacheApi {
+    CacheApi::Tasks(AsyncCache::builder().store(memory).build().unwrap())
 }
 
-/// Runs a test in both worlds, on memory for so many entries.
+fn run<F: Future<Output = ()> + 'static>(shop: Shop, case: fn(Shop) -> F) {
+    guarded(move || shop.cache.world().run(case(shop)));
+}
+
+/// Makes tests of a case: in both worlds, on memory of this capacity.
 macro_rules! both_worlds {
-    ($($name:ident($capacity:literal))*) => {$(
-        mod $name {
+    ($($case:ident($capacity:literal))*) => {$(
+        mod $case {
             use super::*;
 
             #[test]
             fn threads() {
-                guarded(|| Threads::run(super::$name(shop($capacity, |memory| Threads(super::threads(memory))))));
+                run(shop($capacity, super::threads), super::$case);
             }
 
             #[test]
             fn tasks() {
-                guarded(|| Tasks::run(super::$name(shop($capacity, |memory| Tasks(super::tasks(memory))))));
+                run(shop($capacity, super::tasks), super::$case);
             }
         }
     )*};
 }
 
 both_worlds! {
-    what_a_load_evicts_may_clear_the_cache_in_its_drop(1)
-    what_a_load_evicts_may_delete_the_loaded_key_in_its_drop(1)
-    what_a_load_replaces_may_delete_its_own_key_in_its_drop(100)
-    what_set_evicts_may_use_the_cache_in_its_drop(1)
+    a_value_evicted_by_a_load_may_clear_the_cache_in_its_drop(1)
+    a_value_evicted_by_a_load_may_delete_the_loaded_key_in_its_drop(1)
+    a_value_replaced_by_a_load_may_delete_its_own_key_in_its_drop(100)
+    a_value_evicted_by_set_may_use_the_cache_in_its_drop(1)
     a_value_may_read_the_cache_while_increment_serializes_it(10)
 }
 
@@ -90,7 +93,7 @@ fn on_drop(dropped: impl FnOnce() + Send + Sync + 'static) -> Local<OnDrop> {
     Local::new(OnDrop(Some(Box::new(dropped))))
 }
 
-async fn what_a_load_evicts_may_clear_the_cache_in_its_drop<F: Face>(shop: Shop<F>) {
+async fn a_value_evicted_by_a_load_may_clear_the_cache_in_its_drop(shop: Shop) {
     let threads = shop.threads;
     let old = on_drop(move || threads.clear().unwrap());
     shop.cache.set("old", old).await.unwrap();
@@ -98,7 +101,7 @@ async fn what_a_load_evicts_may_clear_the_cache_in_its_drop<F: Face>(shop: Shop<
     assert!(!shop.cache.has("old").await.unwrap());
 }
 
-async fn what_a_load_evicts_may_delete_the_loaded_key_in_its_drop<F: Face>(shop: Shop<F>) {
+async fn a_value_evicted_by_a_load_may_delete_the_loaded_key_in_its_drop(shop: Shop) {
     let threads = shop.threads;
     let old = on_drop(move || assert!(threads.delete("new").unwrap()));
     shop.cache.set("old", old).await.unwrap();
@@ -109,7 +112,7 @@ async fn what_a_load_evicts_may_delete_the_loaded_key_in_its_drop<F: Face>(shop:
     );
 }
 
-async fn what_a_load_replaces_may_delete_its_own_key_in_its_drop<F: Face>(shop: Shop<F>) {
+async fn a_value_replaced_by_a_load_may_delete_its_own_key_in_its_drop(shop: Shop) {
     let ttl = Duration::from_secs(1);
     let threads = shop.threads;
     let old = on_drop(move || assert!(threads.delete("k").unwrap()));
@@ -124,7 +127,7 @@ async fn what_a_load_replaces_may_delete_its_own_key_in_its_drop<F: Face>(shop: 
     );
 }
 
-async fn what_set_evicts_may_use_the_cache_in_its_drop<F: Face>(shop: Shop<F>) {
+async fn a_value_evicted_by_set_may_use_the_cache_in_its_drop(shop: Shop) {
     let threads = shop.threads;
     let old = on_drop(move || {
         threads.clear().unwrap();
@@ -146,7 +149,7 @@ impl Serialize for Reference {
     }
 }
 
-async fn a_value_may_read_the_cache_while_increment_serializes_it<F: Face>(shop: Shop<F>) {
+async fn a_value_may_read_the_cache_while_increment_serializes_it(shop: Shop) {
     shop.cache.set("number", 41).await.unwrap();
     shop.cache.set("k", Reference(shop.threads)).await.unwrap();
     assert_eq!(shop.cache.increment("k", 1).await.unwrap(), 42);
@@ -178,7 +181,7 @@ impl Serialize for Deletes {
 #[test]
 fn a_loaded_value_may_delete_its_own_key_while_it_is_encoded() {
     guarded(|| {
-        let store = stores::bytes(&Ground::new(Time::manual()));
+        let store = stores::bytes(&TestEnv::new(Time::manual()));
         let cache = Cache::builder().store(store).build().unwrap();
         let value = || Deletes {
             cache: Some(cache.clone()),

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use cacheio_core::{Error, ErrorKind, LoadError, Operation, Options};
 use cacheio_sync::{Cache, Memory};
-use cacheio_tests::face::Threads;
-use cacheio_tests::place::{Place, Time};
-use cacheio_tests::stores;
+use cacheio_tests::fixture::{TestEnv, Time};
+use cacheio_tests::stores::{self, Failing};
 
 fn memory() -> Cache {
     Cache::builder()
@@ -19,7 +18,8 @@ fn memory() -> Cache {
 }
 
 fn bytes() -> Cache {
-    Place::<Threads>::new(Time::manual(), stores::bytes).cache.0
+    let store = stores::bytes(&TestEnv::new(Time::manual()));
+    Cache::builder().store(store).build().unwrap()
 }
 
 /// Checks what holds of every error.
@@ -145,9 +145,11 @@ fn wrong() -> Error {
 
 #[test]
 fn a_store_failure_has_its_cause_as_source() {
-    let (cache, breaker) = Place::<Threads>::new(Time::manual(), stores::memory).breakable();
-    breaker.all_fail(true);
-    let error = cache.0.get::<u8>("k").unwrap_err();
+    let store = stores::memory(&TestEnv::new(Time::manual()));
+    let (store, faults) = Failing::new(store);
+    let cache = Cache::builder().store(store).build().unwrap();
+    faults.fail_all(true);
+    let error = cache.get::<u8>("k").unwrap_err();
     reads_well(
         &error,
         ErrorKind::Unavailable,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use cacheio_async::AsyncCache;
 use cacheio_core::{ErrorKind, Local, ManualClock, Options, Store, Ttl};
 use cacheio_sync::{Cache, CacheFactory, Memory};
-use cacheio_tests::face::{Face, Tasks, Threads};
+use cacheio_tests::api::{CacheApi, World};
 use cacheio_tests::watchdog::guarded;
 
 const TTL: Duration = Duration::from_secs(100);
@@ -23,11 +23,14 @@ fn on(memory: &Arc<Memory>) -> Cache {
         .unwrap()
 }
 
-fn both(memory: &Arc<Memory>) -> (Threads, Tasks) {
+fn both(memory: &Arc<Memory>) -> (CacheApi, CacheApi) {
     let tasks = AsyncCache::builder()
         .store(Arc::clone(memory))
         .default_ttl(Ttl::Never);
-    (Threads(on(memory)), Tasks(tasks.build().unwrap()))
+    (
+        CacheApi::Threads(on(memory)),
+        CacheApi::Tasks(tasks.build().unwrap()),
+    )
 }
 
 fn capacity(entries: usize) -> Arc<Memory> {
@@ -45,7 +48,7 @@ fn weighed(capacity: u64) -> Arc<Memory> {
     Arc::new(Memory::builder().capacity(capacity).weigher(length).build())
 }
 
-async fn never_more_than<F: Face>(cache: F, memory: &Memory, capacity: usize) {
+async fn never_more_than(cache: CacheApi, memory: &Memory, capacity: usize) {
     for key in 0..capacity * 2 + 10 {
         cache.set(key, key).await.unwrap();
         assert!(
@@ -79,7 +82,7 @@ fn memory_never_holds_more_than_its_capacity() {
             .chain([255, 256, 257, 511, 512, 513, 1_023, 1_024, 2_000])
         {
             let memory = capacity(entries);
-            Threads::run(never_more_than(both(&memory).0, &memory, entries));
+            World::Threads.run(never_more_than(both(&memory).0, &memory, entries));
         }
     });
 }
@@ -89,7 +92,7 @@ fn asynchronous_memory_never_holds_more_than_its_capacity() {
     guarded(|| {
         for entries in (1..=20).chain((21..=2_000).step_by(197)) {
             let memory = capacity(entries);
-            Tasks::run(never_more_than(both(&memory).1, &memory, entries));
+            World::Tasks.run(never_more_than(both(&memory).1, &memory, entries));
         }
     });
 }
@@ -486,7 +489,7 @@ fn a_panicking_weigher_leaves_memory_usable() {
 fn one_memory_serves_both_worlds() {
     let memory = capacity(10);
     let (threads, tasks) = both(&memory);
-    Tasks::run(async move {
+    World::Tasks.run(async move {
         threads.set("k", "v").await.unwrap();
         assert_eq!(
             tasks.get::<String>("k").await.unwrap().as_deref(),

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use cacheio_async::AsyncCache;
 use cacheio_core::{Options, Ttl};
-use cacheio_redis::Redis;
-use cacheio_sync::{Cache, Memcached};
-use cacheio_tests::face::{Face, Tasks, Threads};
-use cacheio_tests::servers::{self, Proxy};
+use cacheio_sync::Cache;
+use cacheio_tests::api::CacheApi;
+use cacheio_tests::servers::{Memcached, Proxy, Redis};
 use cacheio_tests::watchdog::guarded;
 
 const COUNT: usize = 50;
@@ -40,7 +39,7 @@ macro_rules! once {
     )*};
 }
 
-async fn one_round_trip_an_operation<F: Face>(cache: F, proxy: Proxy) {
+async fn each_operation_takes_one_round_trip(cache: CacheApi, proxy: Proxy) {
     let asked = Asked { proxy };
     // Connected, introduced to each other, and scripts loaded, if there are any.
     cache.set("warm", 1).await.unwrap();
@@ -91,7 +90,7 @@ async fn one_round_trip_an_operation<F: Face>(cache: F, proxy: Proxy) {
 }
 
 /// Of what is not there, no value moves, and of what is there `has` moves none.
-async fn has_moves_no_value<F: Face>(cache: F, proxy: Proxy) {
+async fn has_transfers_no_value(cache: CacheApi, proxy: Proxy) {
     cache.set("large", "x".repeat(100_000)).await.unwrap();
     let before = proxy.bytes_received();
     assert!(cache.has("large").await.unwrap());
@@ -102,44 +101,72 @@ async fn has_moves_no_value<F: Face>(cache: F, proxy: Proxy) {
     assert!(moved < 1_000, "{moved} bytes came back");
 }
 
-fn memcached(address: SocketAddr) -> Memcached {
-    Memcached::new(&format!("memcache://{address}?timeout=20s")).unwrap()
+fn memcached(address: SocketAddr) -> cacheio_sync::Memcached {
+    cacheio_sync::Memcached::new(&format!("memcache://{address}?timeout=20s")).unwrap()
 }
 
-fn redis(address: SocketAddr) -> Redis {
-    Redis::new(format!("redis://{address}?timeout=20s")).unwrap()
+fn redis(address: SocketAddr) -> cacheio_tokio::Redis {
+    cacheio_tokio::Redis::new(format!("redis://{address}?timeout=20s")).unwrap()
+}
+
+fn memcached_for_threads(address: SocketAddr) -> CacheApi {
+    let cache = Cache::builder().store(memcached(address)).build();
+    CacheApi::Threads(cache.unwrap())
+}
+
+fn memcached_for_tasks(address: SocketAddr) -> CacheApi {
+    let cache = AsyncCache::builder().store(memcached(address)).build();
+    CacheApi::Tasks(cache.unwrap())
+}
+
+fn redis_for_threads(address: SocketAddr) -> CacheApi {
+    let cache = Cache::builder().store(redis(address)).build();
+    CacheApi::Threads(cache.unwrap())
+}
+
+fn redis_for_tasks(address: SocketAddr) -> CacheApi {
+    let cache = AsyncCache::builder().store(redis(address)).build();
+    CacheApi::Tasks(cache.unwrap())
+}
+
+fn run<S, F>(
+    server: S,
+    address: fn(&S) -> SocketAddr,
+    open: fn(SocketAddr) -> CacheApi,
+    case: fn(CacheApi, Proxy) -> F,
+) where
+    S: Send + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    guarded(move || {
+        let proxy = Proxy::to(address(&server));
+        let cache = open(proxy.address());
+        cache.world().run(case(cache, proxy));
+        drop(server);
+    });
 }
 
 macro_rules! rows {
-    ($($row:ident: $world:ident($cache:ident) on $server:ident by $store:ident;)*) => {$(
+    ($($row:ident on $server:ident;)*) => {$(
         mod $row {
             use super::*;
 
-            fn run<R: Future<Output = ()>>(line: fn($world, Proxy) -> R) -> impl FnOnce() {
-                move || {
-                    let server = servers::$server::start();
-                    let proxy = Proxy::to(server.address());
-                    let cache = $cache::builder().store($store(proxy.address())).build().unwrap();
-                    $world::run(line($world(cache), proxy));
-                }
+            #[test]
+            fn each_operation_takes_one_round_trip() {
+                run($server::start(), $server::address, super::$row, super::each_operation_takes_one_round_trip);
             }
 
             #[test]
-            fn one_round_trip_an_operation() {
-                guarded(|| run(super::one_round_trip_an_operation)());
-            }
-
-            #[test]
-            fn has_moves_no_value() {
-                guarded(|| run(super::has_moves_no_value)());
+            fn has_transfers_no_value() {
+                run($server::start(), $server::address, super::$row, super::has_transfers_no_value);
             }
         }
     )*};
 }
 
 rows! {
-    memcached_for_threads: Threads(Cache) on Memcached by memcached;
-    memcached_for_tasks: Tasks(AsyncCache) on Memcached by memcached;
-    redis_for_threads: Threads(Cache) on Redis by redis;
-    redis_for_tasks: Tasks(AsyncCache) on Redis by redis;
+    memcached_for_threads on Memcached;
+    memcached_for_tasks on Memcached;
+    redis_for_threads on Redis;
+    redis_for_tasks on Redis;
 }

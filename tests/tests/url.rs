@@ -5,7 +5,7 @@
 use cacheio_async::AsyncCache;
 use cacheio_core::{Error, ErrorKind};
 use cacheio_sync::Cache;
-use cacheio_tests::face::block_on;
+use cacheio_tests::world::block_on;
 
 /// The cache that a URL names; in both worlds it is as good, or as bad.
 fn open(url: &str) -> Result<(Cache, AsyncCache), Error> {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cacheio_core::ErrorKind;
-use cacheio_tests::face::Face;
+use cacheio_tests::api::CacheApi;
 
-use crate::scene::{Harmed, Scene};
+use crate::env::{FaultEnv, FaultyServer};
 
 type Value = BTreeMap<String, u32>;
 
@@ -56,12 +56,12 @@ fn garbage() -> Vec<Vec<u8>> {
     garbage
 }
 
-pub(crate) async fn garbage_under_a_key<F: Face>(scene: Scene<F, impl Harmed>) {
-    let cache = scene.cache(Duration::from_secs(5));
+pub(crate) async fn garbage_under_a_key_is_a_decode_error(env: FaultEnv<impl FaultyServer>) {
+    let cache = env.cache(Duration::from_secs(5));
     cache.set("neighbour", 1).await.unwrap();
     for bytes in garbage() {
         let shown = bytes[..bytes.len().min(20)].escape_ascii().to_string();
-        scene.server.plant("cacheio:k", &bytes);
+        env.server.plant("cacheio:k", &bytes);
         let error = cache.get::<Value>("k").await.expect_err(&shown);
         assert_eq!(error.kind(), ErrorKind::Decode, "{shown}: {error}");
         assert!(cache.has("k").await.unwrap(), "{shown}");
@@ -73,7 +73,7 @@ pub(crate) async fn garbage_under_a_key<F: Face>(scene: Scene<F, impl Harmed>) {
             "{shown}"
         );
 
-        scene.server.plant("cacheio:k", &bytes);
+        env.server.plant("cacheio:k", &bytes);
         match cache.increment("k", 1).await {
             Ok(count) => assert!((0..=6).contains(&count), "{shown}: {count}"),
             Err(error) => {
@@ -96,7 +96,7 @@ pub(crate) async fn garbage_under_a_key<F: Face>(scene: Scene<F, impl Harmed>) {
         "9223372036854775808",
         "-9223372036854775809",
     ] {
-        scene.server.plant("cacheio:n", digits.as_bytes());
+        env.server.plant("cacheio:n", digits.as_bytes());
         assert_eq!(
             cache.get::<i64>("n").await.unwrap_err().kind(),
             ErrorKind::Decode
@@ -107,14 +107,14 @@ pub(crate) async fn garbage_under_a_key<F: Face>(scene: Scene<F, impl Harmed>) {
     assert_eq!(cache.get::<i32>("neighbour").await.unwrap(), Some(1));
 }
 
-pub(crate) async fn garbage_in_a_batch<F: Face>(scene: Scene<F, impl Harmed>) {
-    let cache = scene.cache(Duration::from_secs(5));
+pub(crate) async fn garbage_in_a_batch_is_an_error_with_its_key(env: FaultEnv<impl FaultyServer>) {
+    let cache = env.cache(Duration::from_secs(5));
     for bytes in garbage() {
         cache
             .set_many(vec![("a", fresh()), ("z", fresh())])
             .await
             .unwrap();
-        scene.server.plant("cacheio:k", &bytes);
+        env.server.plant("cacheio:k", &bytes);
         let error = cache
             .get_many::<Value>(vec!["a", "k", "z"])
             .await

@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use cacheio_tests::face::{Face, join_all};
+use cacheio_tests::api::{CacheApi, join_all};
 use cacheio_tests::servers::RedisCluster;
 
-use crate::scene::{Scene, kept_to, timed};
+use crate::env::{FaultEnv, kept_to, timed};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 const KEYS: usize = 60;
 
-async fn fill<F: Face>(cache: &F) {
+async fn fill(cache: &CacheApi) {
     cache
         .set_many((0..KEYS).map(|key| (key, key)).collect())
         .await
@@ -18,10 +18,9 @@ async fn fill<F: Face>(cache: &F) {
 }
 
 /// Gets all keys, each alone and all at once: how many were read, none as another's.
-async fn read<F: Face>(cache: &F) -> usize {
+async fn read(cache: &CacheApi) -> usize {
     let readers = (0..KEYS).map(|key| {
-        let cache = cache.clone();
-        F::spawn(async move {
+        cache.spawn(move |cache| async move {
             let (got, took) = timed(cache.get::<usize>(key)).await;
             assert!(
                 got.as_ref()
@@ -48,7 +47,7 @@ async fn read<F: Face>(cache: &F) -> usize {
     found.into_iter().filter(|found| *found).count()
 }
 
-async fn until_all_are_read<F: Face>(cache: &F, limit: Duration) {
+async fn until_all_are_read(cache: &CacheApi, limit: Duration) {
     let start = Instant::now();
     while read(cache).await < KEYS {
         assert!(
@@ -56,18 +55,18 @@ async fn until_all_are_read<F: Face>(cache: &F, limit: Duration) {
             "a node was back, and not used after {:?}",
             start.elapsed()
         );
-        F::sleep(Duration::from_millis(20)).await;
+        cache.world().sleep(Duration::from_millis(20)).await;
     }
 }
 
 /// The nodes themselves take some time to take one back: 2 s until it takes writes again.
 const REJOIN: Duration = Duration::from_secs(10);
 
-pub(crate) async fn one_node_is_killed_and_back<F: Face>(scene: Scene<F, RedisCluster>) {
-    let cache = scene.at(&scene.server.url(), TIMEOUT);
+pub(crate) async fn a_killed_node_is_used_again(env: FaultEnv<RedisCluster>) {
+    let cache = env.at(&env.server.url(), TIMEOUT);
     fill(&cache).await;
     assert_eq!(read(&cache).await, KEYS);
-    scene.server.node(1).kill();
+    env.server.node(1).kill();
     let end = Instant::now() + Duration::from_secs(3);
     while Instant::now() < end {
         let found = read(&cache).await;
@@ -78,14 +77,14 @@ pub(crate) async fn one_node_is_killed_and_back<F: Face>(scene: Scene<F, RedisCl
         "the other nodes are not asked any more"
     );
     assert!(cache.stats().circuit_opens > 0);
-    scene.server.node(1).restart();
+    env.server.node(1).restart();
     until_all_are_read(&cache, REJOIN).await;
 }
 
-pub(crate) async fn one_node_is_stopped<F: Face>(scene: Scene<F, RedisCluster>) {
-    let cache = scene.at(&scene.server.url(), TIMEOUT);
+pub(crate) async fn a_stopped_node_is_used_again(env: FaultEnv<RedisCluster>) {
+    let cache = env.at(&env.server.url(), TIMEOUT);
     fill(&cache).await;
-    scene.server.node(2).pause();
+    env.server.node(2).pause();
     let end = Instant::now() + Duration::from_secs(2);
     while Instant::now() < end {
         read(&cache).await;
@@ -94,6 +93,6 @@ pub(crate) async fn one_node_is_stopped<F: Face>(scene: Scene<F, RedisCluster>) 
         read(&cache).await >= KEYS / 3,
         "the other nodes are not asked any more"
     );
-    scene.server.node(2).resume();
+    env.server.node(2).resume();
     until_all_are_read(&cache, REJOIN).await;
 }
