@@ -105,8 +105,8 @@ fn memcached(address: SocketAddr) -> cacheio_sync::Memcached {
     cacheio_sync::Memcached::new(&format!("memcache://{address}?timeout=20s")).unwrap()
 }
 
-fn redis(address: SocketAddr) -> cacheio_tokio::Redis {
-    cacheio_tokio::Redis::new(format!("redis://{address}?timeout=20s")).unwrap()
+fn redis(address: SocketAddr) -> cacheio_redis::Redis {
+    cacheio_redis::Redis::new(format!("redis://{address}?timeout=20s")).unwrap()
 }
 
 fn memcached_for_threads(address: SocketAddr) -> CacheApi {

@@ -174,10 +174,9 @@ async fn one_lookup_is_counted_once(fixture: Fixture) {
     };
     let leader =
         cache.spawn(move |cache| async move { cache.get_or_set::<i32, _>("k", load).await });
-        fixture.world.spawn(async move { cache.get_or_set::<i32, _>("k", load).await })
-    };
     gate.started().await;
-    let waiter = cache.spawn(move |cache| async move { cache.get_or_set("k", || async { 7 }).await });
+    let waiter =
+        cache.spawn(move |cache| async move { cache.get_or_set("k", || async { 7 }).await });
     cache.until(|cache| cache.stats().waits == 1).await;
     gate.release();
     assert!(leader.outcome().await.is_err());

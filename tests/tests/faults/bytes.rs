@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cacheio_core::ErrorKind;
-use cacheio_tests::api::CacheApi;
 
 use crate::env::{FaultEnv, FaultyServer};
 

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use cacheio_async::AsyncCache;
+use cacheio_redis::Redis;
 use cacheio_sync::{Cache, Memcached};
 use cacheio_tests::api::{CacheApi, World};
 use cacheio_tests::servers;
-use cacheio_tokio::Redis;
 
 /// How long a server that is back may stay unused.
 const BACK: Duration = Duration::from_secs(1);

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use cacheio_core::{Error, ErrorKind};
-use cacheio_tests::api::CacheApi;
 use cacheio_tests::servers::{Memcached, Redis};
 
 use crate::env::{FaultEnv, FaultyServer, is_used_again};

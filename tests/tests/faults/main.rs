@@ -5,13 +5,13 @@
 
 #![cfg(not(shuttle))]
 
-mod absence;
 mod bytes;
 mod cluster;
-mod crowds;
 mod env;
 mod limits;
-mod wire;
+mod many_clients;
+mod network;
+mod outages;
 
 use cacheio_tests::servers::{Memcached, Redis, RedisCluster};
 use cacheio_tests::watchdog::guarded;
