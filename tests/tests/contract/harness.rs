@@ -74,17 +74,27 @@ pub(crate) fn run(rows: &[Row], cases: &[Case], cases_for_tasks: &[Case]) -> Exi
         arguments.test_threads = threads.and_then(|threads| threads.parse().ok());
     }
     set_hook(Box::new(|panic| record_panic(&panic.to_string())));
-    // The rows of a case follow each other: those that wait for a server's TTL run at the same time
-    // as those that keep the processor busy.
-    let mut trials = Vec::new();
-    for case in cases {
-        trials.extend(rows.iter().map(|row| trial(row, case)));
-    }
-    let rows_of_tasks = rows.iter().filter(|row| row.world == World::Tasks);
-    for row in rows_of_tasks {
-        trials.extend(cases_for_tasks.iter().map(|case| trial(row, case)));
-    }
+    let mut trials = spread(rows, cases);
+    let rows_for_tasks: Vec<_> = rows
+        .iter()
+        .filter(|row| row.world == World::Tasks)
+        .cloned()
+        .collect();
+    trials.extend(spread(&rows_for_tasks, cases_for_tasks));
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Makes a test of each case on each row. Neighbours differ in both, so that tests that wait for a
+/// server run at the same time as tests that keep the processor busy.
+fn spread(rows: &[Row], cases: &[Case]) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for step in 0..cases.len() {
+        for (at, row) in rows.iter().enumerate() {
+            let case = (step + at * cases.len() / rows.len()) % cases.len();
+            trials.push(trial(row, &cases[case]));
+        }
+    }
+    trials
 }
 
 fn trial(row: &Row, case: &Case) -> Trial {
