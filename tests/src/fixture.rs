@@ -27,7 +27,8 @@ pub enum Time {
 /// How exactly a store keeps real time.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// A TTL that a test can wait for, long enough that a busy machine reads the entry before it ends.
+    /// A TTL that a test can wait for, long enough that a busy machine reads the entry before it
+    /// ends.
     ttl: Duration,
     /// TTLs are rounded up to multiples of this.
     tick: Duration,

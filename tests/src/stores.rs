@@ -1,4 +1,5 @@
-//! Stores to run the contract on: memory in its variants, replacements for servers, and real servers.
+//! Stores to run the contract on: memory in its variants, replacements for servers, and real
+//! servers.
 
 mod bytes;
 mod failing;

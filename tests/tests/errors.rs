@@ -1,4 +1,4 @@
-//! How errors read.
+//! The messages of errors.
 
 #![cfg(not(shuttle))]
 
@@ -22,7 +22,7 @@ fn bytes() -> Cache {
     Cache::builder().store(store).build().unwrap()
 }
 
-/// Checks what holds of every error.
+/// Checks what holds for every error.
 fn reads_well(error: &Error, kind: ErrorKind, begins: &str, contains: &str) {
     let text = error.to_string();
     assert_eq!(error.kind(), kind, "{text}");
@@ -48,7 +48,7 @@ fn reads_well(error: &Error, kind: ErrorKind, begins: &str, contains: &str) {
 }
 
 #[test]
-fn errors_say_what_happened_and_what_to_do() {
+fn errors_say_what_is_wrong_and_what_to_do() {
     let cache = memory();
     cache.set("text", "no number").unwrap();
     cache.set("max", i64::MAX).unwrap();
@@ -136,7 +136,7 @@ fn errors_say_what_happened_and_what_to_do() {
     reads_well(&heavy, ErrorKind::TooLarge, "set `k`: ", "capacity of 1");
 }
 
-/// A value that is stored as `null` is none that a `u8` can be read from.
+/// A value that is stored as `null` cannot be read as a `u8`.
 fn wrong() -> Error {
     let cache = bytes();
     cache.set("k", f64::NAN).unwrap();
@@ -229,7 +229,7 @@ fn errors_can_be_sent_and_boxed() {
 }
 
 #[test]
-fn the_first_operation_and_key_said_stay() {
+fn the_first_operation_and_key_are_kept() {
     let error = Error::new(ErrorKind::Server, "no")
         .during(Operation::SetMany)
         .during(Operation::Set)
@@ -243,22 +243,22 @@ fn the_first_operation_and_key_said_stay() {
 }
 
 #[test]
-fn a_load_error_is_its_loaders() {
+fn a_load_error_displays_the_error_of_its_loader() {
     #[derive(Debug)]
     struct Db;
     impl std::fmt::Display for Db {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("the database is away")
+            f.write_str("the database is down")
         }
     }
     let error = LoadError::Load(Arc::new(Db));
-    assert_eq!(error.to_string(), "the database is away");
+    assert_eq!(error.to_string(), "the database is down");
     let copy = error.clone();
     assert!(error.into_load_error().is_err(), "it is shared");
     assert!(matches!(copy.into_load_error(), Ok(Db)));
 }
 
-/// `source()` says why: the loader's error ends no chain.
+/// The sources of the loader's error are kept.
 #[test]
 fn a_load_error_keeps_the_chain_of_causes() {
     let cause = std::io::Error::other("connection refused");

@@ -1,4 +1,4 @@
-//! What memory promises beyond the contract: its capacity, and what becomes of what falls out.
+//! What memory promises beyond the contract: its capacity, and evictions.
 
 #![cfg(not(shuttle))]
 
@@ -37,7 +37,7 @@ fn capacity(entries: usize) -> Arc<Memory> {
     Arc::new(Memory::with_capacity(entries))
 }
 
-/// A weigher for strings: their length.
+/// Weighs strings by their length.
 fn length(_: &str, value: &(dyn Any + Send + Sync)) -> u64 {
     value
         .downcast_ref::<String>()
@@ -184,7 +184,7 @@ fn a_capacity_of_zero_is_refused() {
 }
 
 #[test]
-fn what_is_too_heavy_is_refused_and_the_old_value_is_gone() {
+fn a_value_that_is_too_heavy_is_refused_and_the_old_value_is_removed() {
     let memory = weighed(100);
     let cache = on(&memory);
     cache.set("k", String::from("light")).unwrap();
@@ -211,7 +211,7 @@ fn what_is_too_heavy_is_refused_and_the_old_value_is_gone() {
     assert!(cache.has("k").unwrap());
 }
 
-/// Numbers without a pattern, the same in every run (xorshift).
+/// Pseudo-random numbers, the same in every run (xorshift).
 struct Random(u64);
 
 impl Random {
@@ -223,10 +223,9 @@ impl Random {
     }
 }
 
-/// What is new is not evicted by itself: not where it replaces another, and not where all others
-/// were used more.
+/// A new entry does not evict itself, even if it replaces another or all others were used more.
 #[test]
-fn what_was_set_is_there() {
+fn an_entry_is_present_after_set() {
     for entries in [1, 2, 3, 5, 10, 30, 100, 1_000] {
         let cache = on(&capacity(entries));
         let mut random = Random(42);
@@ -234,7 +233,7 @@ fn what_was_set_is_there() {
             let key = random.below(entries as u64 * 3);
             if random.below(2) == 0 {
                 cache.set(key, value).unwrap();
-                // No `get`, which would count as a use.
+                // Not `get`, which would count as a use.
                 assert!(cache.has(key).unwrap(), "{value} of capacity {entries}");
             } else {
                 cache.get::<u64>(key).unwrap();
@@ -243,9 +242,9 @@ fn what_was_set_is_there() {
     }
 }
 
-/// An entry may weigh 97 % of its shard, whatever else is there.
+/// An entry may weigh up to 97 % of its shard, whatever else the shard contains.
 #[test]
-fn what_fits_is_never_too_large() {
+fn an_entry_that_fits_is_never_too_large() {
     for (capacity, shards, keys) in [
         (10, 1, 20),
         (20, 1, 20),
@@ -278,9 +277,9 @@ fn what_fits_is_never_too_large() {
 }
 
 #[test]
-fn the_weigher_is_asked_once_a_store() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counting = Arc::clone(&asked);
+fn the_weigher_is_called_once_for_each_write() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&calls);
     let memory = Memory::builder()
         .capacity(1_000)
         .weigher(move |key, value| {
@@ -296,7 +295,7 @@ fn the_weigher_is_asked_once_a_store() {
     let mut times = 0;
     let mut more = |more: usize| {
         times += more;
-        assert_eq!(asked.load(Ordering::SeqCst), times);
+        assert_eq!(calls.load(Ordering::SeqCst), times);
     };
     cache.set("k", 1_u64).unwrap();
     more(1);
@@ -319,7 +318,7 @@ fn the_weigher_is_asked_once_a_store() {
 }
 
 #[test]
-fn expired_entries_hold_no_room() {
+fn expired_entries_take_no_capacity() {
     for entries in [1, 2, 10, 100, 255, 256, 1_000] {
         let clock = Arc::new(ManualClock::new());
         let memory = Arc::new(
@@ -334,7 +333,7 @@ fn expired_entries_hold_no_room() {
                 cache.set_with((round, key), key, TTL).unwrap();
             }
             clock.advance(TTL);
-            // Shards that share their capacity unevenly are filled to a half.
+            // Shards are filled unevenly, so the memory may be half full.
             let new = if entries < 256 { entries } else { entries / 2 };
             let evictions = cache.stats().evictions;
             for key in 0..new {
@@ -354,7 +353,7 @@ fn expired_entries_hold_no_room() {
 }
 
 #[test]
-fn purge_expired_sweeps_out_what_has_expired_and_nothing_else() {
+fn purge_expired_removes_expired_entries_and_nothing_else() {
     let clock = Arc::new(ManualClock::new());
     let memory = Arc::new(
         Memory::builder()
@@ -393,7 +392,7 @@ fn evictions_of_live_entries_are_counted() {
         cache.set(key, key).unwrap();
     }
     assert_eq!(cache.stats().evictions, 15);
-    // Neither replacing nor deleting is evicting.
+    // Replacing and deleting are not evictions.
     let live: Vec<_> = (0..25).filter(|key| cache.has(key).unwrap()).collect();
     for key in &live {
         cache.set(key, 0).unwrap();
@@ -453,7 +452,7 @@ fn values_are_dropped_outside_of_all_locks() {
         drop(loaded);
         cache.clear().unwrap();
         assert_eq!(count(), 107);
-        // Whatever dies with the cache has it no more: let it go without asking.
+        // The cache may have been dropped already.
         drop(cache);
     });
 }
@@ -502,7 +501,7 @@ fn one_memory_serves_both_worlds() {
 }
 
 #[test]
-fn a_scan_does_not_wash_out_what_is_used() {
+fn a_scan_does_not_evict_entries_in_use() {
     let memory = capacity(100);
     let cache = on(&memory);
     for key in 0..50 {

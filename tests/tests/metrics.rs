@@ -1,4 +1,4 @@
-//! What is counted and timed reaches the recorder that the program has installed.
+//! Counters and times are reported to the recorder that the program has installed.
 //!
 //! `cargo test -p cacheio-tests --features metrics --test metrics`
 
@@ -73,16 +73,16 @@ mod everywhere {
         hits_misses_loads_and_errors
         waits
         stale_hits
-        refreshes_and_those_that_fail
-        callers_that_wait_no_longer
+        refreshes_and_refresh_errors
+        callers_that_time_out
         loads_that_hang
         store_errors
         loads_that_panic_are_timed_too
-        a_cache_is_told_from_others_by_its_namespace
+        each_namespace_has_its_own_label
     }
 }
 
-/// A recorder of one test: all that is there, by name and labels.
+/// A recorder of one test, by name and labels.
 #[derive(Clone, Debug, Default)]
 struct Recorded(Arc<Mutex<Table>>);
 
@@ -143,7 +143,7 @@ fn labels(cache: &str) -> Labels {
     vec![("cache".to_owned(), cache.to_owned())]
 }
 
-/// What a cache is called: the default namespace is none in memory, and "cacheio" elsewhere.
+/// Returns the label of a cache: its namespace, or "default" if it has none.
 fn name(cache: &CacheApi) -> &str {
     match cache.namespace() {
         "" => "default",
@@ -152,14 +152,14 @@ fn name(cache: &CacheApi) -> &str {
 }
 
 impl Recorded {
-    /// A counter of a cache.
+    /// Returns a counter of a cache.
     fn count(&self, name: &str, cache: &str) -> Option<u64> {
         let table = self.0.lock().unwrap();
         let counter = table.counters.get(&(name.to_owned(), labels(cache)))?;
         Some(counter.load(Ordering::SeqCst))
     }
 
-    /// How long the loads of a cache took.
+    /// Returns the durations of the loads of a cache.
     fn times(&self, cache: &str) -> Vec<f64> {
         let table = self.0.lock().unwrap();
         let name = "cacheio_load_duration_seconds".to_owned();
@@ -167,7 +167,7 @@ impl Recorded {
         times.map_or_else(Vec::new, |times| times.0.lock().unwrap().clone())
     }
 
-    /// That each number of a cache's statistics is the recorder's too.
+    /// Checks that the recorder has each number of the cache's statistics.
     #[track_caller]
     fn agrees(&self, cache: &CacheApi) {
         let stats = serde_json::to_value(cache.stats()).unwrap();
@@ -271,7 +271,7 @@ async fn stale_hits(fixture: Fixture, recorded: Recorded) {
     recorded.agrees(&cache);
 }
 
-async fn refreshes_and_those_that_fail(fixture: Fixture, recorded: Recorded) {
+async fn refreshes_and_refresh_errors(fixture: Fixture, recorded: Recorded) {
     let setup = Setup {
         namespace: Some("fresh"),
         default_ttl: Some((fixture.ttl() * 2).into()),
@@ -293,7 +293,7 @@ async fn refreshes_and_those_that_fail(fixture: Fixture, recorded: Recorded) {
     assert_eq!(recorded.times("fresh").len(), 3);
 }
 
-async fn callers_that_wait_no_longer(fixture: Fixture, recorded: Recorded) {
+async fn callers_that_time_out(fixture: Fixture, recorded: Recorded) {
     let (cache, gate) = (fixture.cache, LoaderGate::new());
     let load = gate.loader(Ok::<_, String>(1));
     let options = Options::new().hard_timeout(Duration::from_millis(10));
@@ -305,7 +305,7 @@ async fn callers_that_wait_no_longer(fixture: Fixture, recorded: Recorded) {
         Some(1)
     );
     recorded.agrees(&cache);
-    // The load goes on, and is timed to its end.
+    // The load continues, and is timed until it ends.
     fixture.world.sleep(Duration::from_millis(5)).await;
     assert!(recorded.times(name(&cache)).is_empty());
     gate.release();
@@ -325,11 +325,11 @@ async fn loads_that_hang(fixture: Fixture, recorded: Recorded) {
     let load = gate.loader(Ok::<_, String>(1));
     let fetched = cache.fetch("k", move |_| load()).await;
     assert!(matches!(fetched, Err(LoadError::Timeout(_))));
-    // Whoever gives a load up may tell its callers before it is counted.
+    // The caller may be woken before the timeout is counted.
     let count = || recorded.count("cacheio_load_timeouts_total", "hung");
     cache.until(|_| count() == Some(1)).await;
     recorded.agrees(&cache);
-    // A task is stopped, a thread is not.
+    // A task is aborted; a thread must be released.
     gate.release();
     cache.until(|_| recorded.times("hung").len() == 1).await;
 }
@@ -351,7 +351,7 @@ async fn loads_that_panic_are_timed_too(fixture: Fixture, recorded: Recorded) {
     recorded.agrees(&fixture.cache);
 }
 
-async fn a_cache_is_told_from_others_by_its_namespace(fixture: Fixture, recorded: Recorded) {
+async fn each_namespace_has_its_own_label(fixture: Fixture, recorded: Recorded) {
     let [shop, blog] = with_local_recorder(&recorded, || fixture.sharing(["shop", "blog"]));
     shop.get::<i32>("k").await.unwrap();
     blog.set("k", 1).await.unwrap();
@@ -401,7 +401,7 @@ fn evictions_are_reported_in_both_worlds_as_they_happen() {
 }
 
 #[test]
-fn what_a_store_counted_before_is_not_this_caches() {
+fn evictions_before_the_cache_was_built_are_not_reported() {
     let recorded = Recorded::default();
     let memory = Arc::new(Memory::with_capacity(3));
     let cache = |namespace| {
@@ -420,7 +420,7 @@ fn what_a_store_counted_before_is_not_this_caches() {
 }
 
 #[test]
-fn a_server_that_is_given_up_is_reported() {
+fn an_opened_circuit_is_reported() {
     watchdog::guarded(|| {
         let server = servers::Redis::start();
         let redis = Redis::new(server.url()).unwrap();
@@ -468,11 +468,11 @@ fn a_recorder_may_be_installed_after_the_cache_was_built() {
     cache.get_or_set("k", || 1);
     cache.get_or_set("k", || 1);
     let recorded = Recorded::default();
-    // What was counted before is not reported.
+    // Earlier events are not reported.
     with_local_recorder(&recorded, || cache.get::<i32>("k").unwrap());
     assert_eq!(recorded.count("cacheio_hits_total", "default"), Some(1));
     assert_eq!(recorded.count("cacheio_misses_total", "default"), Some(0));
-    // From then on it is reported to, wherever the cache is used.
+    // Later ones are reported, whatever thread the cache is used on.
     std::thread::scope(|scope| {
         scope.spawn(|| cache.get::<i32>("k").unwrap());
     });
@@ -482,7 +482,7 @@ fn a_recorder_may_be_installed_after_the_cache_was_built() {
     assert_eq!(recorded.times("default").len(), 1);
 }
 
-/// The stand-in for no recorder has no size either.
+/// A zero-sized recorder is not mistaken for the absence of one.
 #[test]
 fn a_recorder_without_a_size_is_reported_to() {
     static RECORDED: Mutex<Option<Recorded>> = Mutex::new(None);

@@ -1,4 +1,4 @@
-//! How often each operation asks its server: once, also for many keys.
+//! Each operation takes one round trip to its server, also for many keys.
 
 #![cfg(not(shuttle))]
 
@@ -14,15 +14,15 @@ use cacheio_tests::watchdog::guarded;
 
 const COUNT: usize = 50;
 
-/// Long enough for a request in several parts to be one question still.
+/// Long enough that a request in several parts counts as one.
 const DELAY: Duration = Duration::from_millis(15);
 
-struct Asked {
+struct RoundTrips {
     proxy: Proxy,
 }
 
-impl Asked {
-    /// How often the server is asked during a call.
+impl RoundTrips {
+    /// Counts the round trips during a call.
     async fn during<T>(&self, call: impl Future<Output = T>) -> (usize, T) {
         let before = self.proxy.round_trips();
         let output = call.await;
@@ -30,27 +30,27 @@ impl Asked {
     }
 }
 
-/// That each call asks once.
+/// Checks that each call takes one round trip.
 macro_rules! once {
-    ($asked:ident: $($call:expr => $expected:expr;)*) => {$(
-        let (times, result) = $asked.during($call).await;
+    ($round_trips:ident: $($call:expr => $expected:expr;)*) => {$(
+        let (times, result) = $round_trips.during($call).await;
         assert_eq!(result.unwrap(), $expected, "{}", stringify!($call));
-        assert_eq!(times, 1, "{} asks {times} times", stringify!($call));
+        assert_eq!(times, 1, "{} takes {times} round trips", stringify!($call));
     )*};
 }
 
 async fn each_operation_takes_one_round_trip(cache: CacheApi, proxy: Proxy) {
-    let asked = Asked { proxy };
-    // Connected, introduced to each other, and scripts loaded, if there are any.
+    let round_trips = RoundTrips { proxy };
+    // Connects, and loads scripts.
     cache.set("warm", 1).await.unwrap();
     cache.increment("warm", 1).await.unwrap();
     cache.touch("warm", Ttl::Never).await.unwrap();
-    asked.proxy.delay(DELAY);
+    round_trips.proxy.delay(DELAY);
 
     let keys: Vec<_> = (0..COUNT).map(|key| ("key", key)).collect();
     let entries: Vec<_> = keys.iter().map(|key| (*key, key.1)).collect();
     let ttl = Duration::from_secs(60);
-    once! { asked:
+    once! { round_trips:
         cache.ping() => ();
         cache.set("k", 1) => ();
         cache.set_with("k", 1, Ttl::Never) => ();
@@ -74,22 +74,22 @@ async fn each_operation_takes_one_round_trip(cache: CacheApi, proxy: Proxy) {
         cache.delete_many(keys.clone()) => COUNT;
         cache.set_many_with(entries, Duration::ZERO) => ();
     }
-    // Below zero, some servers are asked for what is there first.
-    let (times, result) = asked.during(cache.decrement("new", 3)).await;
+    // Counters below zero take a second round trip on some servers.
+    let (times, result) = round_trips.during(cache.decrement("new", 3)).await;
     assert_eq!(result.unwrap(), 7);
-    assert!(times <= 2, "decrement asks {times} times");
+    assert!(times <= 2, "decrement takes {times} round trips");
 
-    let (times, loaded) = asked
+    let (times, loaded) = round_trips
         .during(cache.get_or_set("loaded", || async { 1 }))
         .await;
     assert_eq!((times, loaded), (2, 1), "one to look, one to store");
-    let (times, loaded) = asked
+    let (times, loaded) = round_trips
         .during(cache.get_or_set("loaded", || async { 2 }))
         .await;
     assert_eq!((times, loaded), (1, 1));
 }
 
-/// Of what is not there, no value moves, and of what is there `has` moves none.
+/// `has`, `touch`, `add` and `delete` transfer no value.
 async fn has_transfers_no_value(cache: CacheApi, proxy: Proxy) {
     cache.set("large", "x".repeat(100_000)).await.unwrap();
     let before = proxy.bytes_received();

@@ -1,4 +1,4 @@
-//! The async cache on every kind of executor: nothing is bound to tokio.
+//! The asynchronous cache on every kind of executor: it does not depend on tokio.
 
 #![cfg(not(shuttle))]
 
@@ -35,7 +35,7 @@ fn multi_thread() -> Runtime {
         .unwrap()
 }
 
-/// Something of everything, with somebody who waits for another's load.
+/// Uses each kind of operation, with one waiter.
 async fn a_day_in_the_life(cache: &AsyncCache) {
     cache.set("k", 1).await.unwrap();
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
@@ -96,7 +96,7 @@ fn a_cache_survives_the_runtime_that_it_began_in() {
             let gate = LoaderGate::new();
             let first = multi_thread();
             first.block_on(a_day_in_the_life(&cache));
-            // A load is under way when its runtime is dropped.
+            // The runtime is dropped while a load is in progress.
             let leader = {
                 let (cache, load) = (cache.clone(), gate.loader(-1));
                 async move { cache.get_or_set("hung", load).await }
@@ -154,7 +154,7 @@ fn sendable<F: Future + Send>(future: F) -> F {
 fn every_future_can_be_sent() {
     let [cache, _] = caches();
     let ttl = Duration::from_secs(1);
-    // None is polled: that this compiles is the test.
+    // The futures are not polled: the test is that this compiles.
     drop(sendable(cache.has("k")));
     drop(sendable(cache.get::<String>("k")));
     drop(sendable(cache.get_arc::<String>(("k", 1))));
@@ -192,7 +192,7 @@ fn every_future_can_be_sent() {
     is_shared::<cacheio_sync::Cache>();
 }
 
-/// A waiter's future is small: what a miss needs is on the heap.
+/// The future of a waiter is small: the state of a miss is on the heap.
 #[test]
 fn the_future_of_get_or_set_stays_small() {
     let [cache, _] = caches();

@@ -1,4 +1,4 @@
-//! Caches on one memory, of one world or of both: a write of one is a write for all.
+//! Several caches on one memory, of one world or of both: a write of one affects the loads of all.
 
 #![cfg(not(shuttle))]
 

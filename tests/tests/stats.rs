@@ -1,4 +1,4 @@
-//! What is counted, exactly, and what is traced.
+//! What is counted, and what is traced.
 
 #![cfg(not(shuttle))]
 
@@ -63,15 +63,15 @@ macro_rules! everywhere {
 
 mod everywhere {
     everywhere! {
-        a_new_cache_has_done_nothing
+        a_new_cache_has_counted_nothing
         hits_and_misses
         loads_and_their_errors
         waits
         one_lookup_is_counted_once
-        writes_are_no_look_ups
+        writes_are_not_counted_as_lookups
         an_expired_entry_is_a_miss
         clones_count_together
-        caches_on_one_store_count_apart
+        caches_on_one_store_count_separately
         a_store_failure_is_traced_without_the_key
     }
 }
@@ -102,7 +102,7 @@ fn counts(
     assert_eq!((stats.stale_hits, stats.evictions), (0, 0));
 }
 
-async fn a_new_cache_has_done_nothing(fixture: Fixture) {
+async fn a_new_cache_has_counted_nothing(fixture: Fixture) {
     assert_eq!(fixture.cache.stats(), Stats::default());
     assert!(fixture.cache.stats().hit_ratio().abs() < f64::EPSILON);
 }
@@ -162,7 +162,7 @@ async fn waits(fixture: Fixture) {
     counts(cache.stats(), 0, 10, 1, 0, 9, 0);
 }
 
-/// Whoever takes over from a loader that panicked looks once more: it has been counted before.
+/// A waiter that loads after a panic reads the store again: its lookup was counted before.
 async fn one_lookup_is_counted_once(fixture: Fixture) {
     let cache = fixture.cache;
     let gate = LoaderGate::new();
@@ -184,7 +184,7 @@ async fn one_lookup_is_counted_once(fixture: Fixture) {
     counts(cache.stats(), 0, 2, 1, 0, 1, 0);
 }
 
-async fn writes_are_no_look_ups(fixture: Fixture) {
+async fn writes_are_not_counted_as_lookups(fixture: Fixture) {
     let cache = fixture.cache;
     cache.set("k", 1).await.unwrap();
     cache.add("k", 2).await.unwrap();
@@ -220,14 +220,14 @@ async fn clones_count_together(fixture: Fixture) {
     assert_eq!(clone.stats(), fixture.cache.stats());
 }
 
-async fn caches_on_one_store_count_apart(fixture: Fixture) {
+async fn caches_on_one_store_count_separately(fixture: Fixture) {
     let [a, b] = fixture.sharing(["a", "b"]);
     a.get::<i32>("k").await.unwrap();
     counts(a.stats(), 0, 1, 0, 0, 0, 0);
     counts(b.stats(), 0, 0, 0, 0, 0, 0);
 }
 
-/// What was traced, as text.
+/// Records traces as text.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<(Level, String, String)>>>);
 
@@ -279,7 +279,7 @@ async fn a_store_failure_is_traced_without_the_key(fixture: Fixture) {
     faults.fail_all(true);
     let log = Log::default();
     {
-        // Of this thread: both faces run their test on the thread that calls.
+        // The subscriber of this thread: both worlds run a test on the thread that calls.
         let _log = tracing::subscriber::set_default(log.clone());
         cache.get_or_set("secret key", || async { 1 }).await;
         faults.fail_all(false);
@@ -325,7 +325,7 @@ async fn a_store_failure_is_traced_without_the_key(fixture: Fixture) {
 }
 
 #[test]
-fn evictions_are_the_stores() {
+fn evictions_are_those_of_the_store() {
     let memory = Arc::new(Memory::with_capacity(3));
     let cache = Fixture::threads(Time::manual(), |_: &TestEnv| Memory::with_capacity(3)).cache;
     block_on(async move {

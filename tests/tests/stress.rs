@@ -1,4 +1,5 @@
-//! Many at once: what was loaded before an invalidation returned is never read after it.
+//! Under concurrent load, a value that was loaded before an invalidation returned is never read
+//! after it.
 
 #![cfg(not(shuttle))]
 
@@ -13,10 +14,10 @@ use cacheio_tests::fixture::{Fixture, TestEnv, Time};
 use cacheio_tests::stores::{self, Bytes};
 use cacheio_tests::watchdog::guarded;
 
-/// How long each runs: two seconds in all.
+/// How long each test runs.
 const TIME: Duration = Duration::from_millis(140);
 
-/// Runs an invalidation in a world, on a store.
+/// Runs an invalidation against readers.
 fn run<I>(fixture: fn() -> Fixture, invalidate: fn(CacheApi) -> I)
 where
     I: Future<Output = ()> + Send + 'static,
@@ -72,11 +73,11 @@ async fn invalidate_tags(cache: CacheApi) {
         .unwrap();
 }
 
-/// The truth, as a number that grows, and what is promised of it.
+/// The source of truth: a growing number, and the oldest value that may be read.
 #[derive(Debug, Default)]
 struct Truth {
     now: AtomicU64,
-    /// What it was when the last invalidation that has returned began: nothing older is read.
+    /// The number when the last completed invalidation began: no read returns an older one.
     floor: AtomicU64,
 }
 
@@ -110,7 +111,7 @@ async fn read(cache: CacheApi, truth: Arc<Truth>, end: Instant) {
     let mut rounds = 0_u64;
     while Instant::now() < end {
         rounds += 1;
-        // Stores of bytes know no tags.
+        // Stores of bytes do not support tags.
         let options = if in_memory {
             Options::new().tags(["t"])
         } else {
@@ -137,7 +138,8 @@ async fn read(cache: CacheApi, truth: Arc<Truth>, end: Instant) {
     assert!(rounds > 0);
 }
 
-/// Bytes that give way to other threads before and after all they do, as a server takes its time.
+/// Bytes in a store that yields to other threads before and after each operation, as a slow server
+/// does.
 #[derive(Debug)]
 struct Slow(Bytes);
 

@@ -1,4 +1,4 @@
-//! Loads of many keys at once: still one load a key.
+//! Loads of many keys at once: still one load for each key.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,12 +28,12 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// What each run of a loader was asked for.
+/// The keys of each run of a loader.
 #[derive(Clone, Default)]
-struct Asked(Arc<Mutex<Vec<Vec<String>>>>);
+struct Requests(Arc<Mutex<Vec<Vec<String>>>>);
 
-impl Asked {
-    /// Makes `"<key>!"` of each key, and notes what it was asked for.
+impl Requests {
+    /// Loads `"<key>!"` for each key, and records the keys.
     fn load(&self, missing: Vec<&'static str>) -> Vec<(&'static str, String)> {
         let keys = missing.iter().map(|key| (*key).to_owned()).collect();
         self.0.lock().unwrap().push(keys);
@@ -57,41 +57,41 @@ fn some(values: &[&str]) -> Vec<Option<String>> {
 }
 
 async fn a_batch_loads_all_missing_keys_at_once(fixture: Fixture) {
-    let (cache, asked) = (fixture.cache, Asked::default());
+    let (cache, requests) = (fixture.cache, Requests::default());
     cache.set("b", "found").await.unwrap();
-    let values = cache.get_or_set_many(vec!["a", "b", "c"], async |missing| asked.load(missing));
+    let values = cache.get_or_set_many(vec!["a", "b", "c"], async |missing| requests.load(missing));
     assert_eq!(values.await, some(&["a!", "found", "c!"]));
-    assert_eq!(asked.runs(), [["a", "c"]]);
+    assert_eq!(requests.runs(), [["a", "c"]]);
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses, stats.loads), (1, 2, 1));
 }
 
 async fn a_batch_returns_values_in_key_order_with_duplicates(fixture: Fixture) {
-    let (cache, asked) = (fixture.cache, Asked::default());
+    let (cache, requests) = (fixture.cache, Requests::default());
     cache.set("a", "found").await.unwrap();
     let keys = vec!["c", "a", "b", "c", "a", "c"];
-    let values = cache.get_or_set_many(keys, async |missing| asked.load(missing));
+    let values = cache.get_or_set_many(keys, async |missing| requests.load(missing));
     assert_eq!(
         values.await,
         some(&["c!", "found", "b!", "c!", "found", "c!"])
     );
-    assert_eq!(asked.runs(), [["c", "b"]], "each key once");
+    assert_eq!(requests.runs(), [["c", "b"]], "each key once");
 }
 
 async fn an_empty_batch_loads_nothing(fixture: Fixture) {
-    let (cache, asked) = (fixture.cache, Asked::default());
-    let values = cache.get_or_set_many(Vec::new(), async |missing| asked.load(missing));
+    let (cache, requests) = (fixture.cache, Requests::default());
+    let values = cache.get_or_set_many(Vec::new(), async |missing| requests.load(missing));
     assert_eq!(values.await, some(&[]));
-    assert!(asked.runs().is_empty());
+    assert!(requests.runs().is_empty());
 }
 
 async fn values_loaded_by_a_batch_are_stored(fixture: Fixture) {
-    let (cache, asked) = (fixture.cache, Asked::default());
+    let (cache, requests) = (fixture.cache, Requests::default());
     for _ in 0..2 {
-        let values = cache.get_or_set_many(vec!["a", "b"], async |missing| asked.load(missing));
+        let values = cache.get_or_set_many(vec!["a", "b"], async |missing| requests.load(missing));
         assert_eq!(values.await, some(&["a!", "b!"]));
     }
-    assert_eq!(asked.runs().len(), 1);
+    assert_eq!(requests.runs().len(), 1);
     assert_eq!(cache.get("a").await.unwrap(), Some(String::from("a!")));
     let again = cache.get_or_set("b", || async { String::from("no") });
     assert_eq!(again.await, "b!");
@@ -118,13 +118,13 @@ async fn a_value_for_a_key_that_was_not_requested_is_ignored(fixture: Fixture) {
 async fn a_failed_batch_returns_its_hits(fixture: Fixture) {
     let cache = fixture.cache;
     cache.set("found", 1).await.unwrap();
-    let answers = cache
+    let results = cache
         .get_or_try_set_many(vec!["a", "found", "b", "a"], async |_| {
             Err::<Vec<(&str, i32)>, _>("down")
         })
         .await;
-    assert_eq!(answers[1].as_ref().unwrap(), &Some(1));
-    let mut errors = [0, 2, 3].map(|at: usize| match &answers[at] {
+    assert_eq!(results[1].as_ref().unwrap(), &Some(1));
+    let mut errors = [0, 2, 3].map(|at: usize| match &results[at] {
         Err(LoadError::Load(error)) => Arc::clone(error),
         other => panic!("{other:?}"),
     });
@@ -138,21 +138,21 @@ async fn a_failed_batch_returns_its_hits(fixture: Fixture) {
 }
 
 async fn a_batch_waits_for_a_load_of_one_of_its_keys(fixture: Fixture) {
-    let (cache, asked, gate) = (fixture.cache, Asked::default(), LoaderGate::new());
+    let (cache, requests, gate) = (fixture.cache, Requests::default(), LoaderGate::new());
     let single = {
         let load = gate.loader(String::from("alone"));
         cache.spawn(move |cache| async move { cache.get_or_set("b", load).await })
     };
     gate.started().await;
     let batch = {
-        let asked = asked.clone();
+        let requests = requests.clone();
         cache.spawn(move |cache| async move {
             let keys = vec!["a", "b", "c"];
-            let load = |missing| std::future::ready(asked.load(missing));
+            let load = |missing| std::future::ready(requests.load(missing));
             cache.get_or_set_many(keys, load).await
         })
     };
-    // Its own keys are loaded and stored while the other load goes on.
+    // The batch loads and stores its own keys while the other load runs.
     while !cache.has("c").await.unwrap() {
         fixture.world.pause().await;
     }
@@ -160,7 +160,7 @@ async fn a_batch_waits_for_a_load_of_one_of_its_keys(fixture: Fixture) {
     gate.release();
     assert_eq!(single.join().await, "alone");
     assert_eq!(batch.join().await, some(&["a!", "alone", "c!"]));
-    assert_eq!(asked.runs(), [["a", "c"]]);
+    assert_eq!(requests.runs(), [["a", "c"]]);
 }
 
 async fn a_load_waits_for_a_batch_with_its_key(fixture: Fixture) {
@@ -187,19 +187,19 @@ async fn a_load_waits_for_a_batch_with_its_key(fixture: Fixture) {
     assert_eq!(single.join().await, 2);
 }
 
-/// Each leads a key that the other waits for: neither waits before it has loaded its own.
+/// Each batch leads a key that another waits for: no batch waits before it has loaded its own keys.
 async fn batches_that_overlap_load_each_key_once(fixture: Fixture) {
     for keys in [["a", "b", "c", "d"], ["e", "f", "g", "h"]] {
-        let asked = Asked::default();
+        let requests = Requests::default();
         let batches = (0..20).map(|i| {
-            let (cache, asked) = (fixture.cache.clone(), asked.clone());
+            let (cache, requests) = (fixture.cache.clone(), requests.clone());
             let mut keys = keys.to_vec();
             keys.rotate_left(i % 4);
             if i % 2 == 0 {
                 keys.reverse();
             }
             fixture.world.spawn(async move {
-                let load = |missing| std::future::ready(asked.load(missing));
+                let load = |missing| std::future::ready(requests.load(missing));
                 let values = cache.get_or_set_many(keys.clone(), load).await;
                 for (key, value) in keys.iter().zip(values) {
                     assert_eq!(value, Some(format!("{key}!")));
@@ -207,7 +207,7 @@ async fn batches_that_overlap_load_each_key_once(fixture: Fixture) {
             })
         });
         join_all(batches.collect()).await;
-        assert_eq!(asked.all(), keys);
+        assert_eq!(requests.all(), keys);
     }
 }
 
@@ -232,7 +232,7 @@ async fn a_hundred_batches_load_once(fixture: Fixture) {
         })
     });
     let batches = batches.collect();
-    // Each key is led by one batch and waited for by 99; two that come at once may share the keys.
+    // Each key has one leader and 99 waiters; batches that start at once may share the keys.
     cache.until(|cache| cache.stats().waits == 990).await;
     gate.release();
     for values in join_all(batches).await {
@@ -265,7 +265,6 @@ async fn a_waiter_for_a_key_that_was_left_out_loads_it(fixture: Fixture) {
     assert_eq!(single.join().await, 9);
 }
 
-/// Races E and F.
 async fn writes_during_a_batch_load_are_not_overwritten(fixture: Fixture) {
     let (cache, gate) = (fixture.cache, LoaderGate::new());
     let batch = {
@@ -290,7 +289,6 @@ async fn writes_during_a_batch_load_are_not_overwritten(fixture: Fixture) {
     assert_eq!(stored, [None, Some(2), Some(1)]);
 }
 
-/// Race C.
 async fn a_batch_whose_loader_panics_frees_its_keys(fixture: Fixture) {
     let (cache, gate) = (fixture.cache, LoaderGate::new());
     let batch = {
@@ -319,7 +317,7 @@ async fn a_batch_whose_loader_panics_frees_its_keys(fixture: Fixture) {
 }
 
 async fn a_batch_takes_over_from_a_load_that_panics(fixture: Fixture) {
-    let (cache, asked, gate) = (fixture.cache, Asked::default(), LoaderGate::new());
+    let (cache, requests, gate) = (fixture.cache, Requests::default(), LoaderGate::new());
     let panicking = {
         let gate = gate.clone();
         cache.spawn(move |cache| async move {
@@ -332,29 +330,28 @@ async fn a_batch_takes_over_from_a_load_that_panics(fixture: Fixture) {
     };
     gate.started().await;
     let batch = {
-        let asked = asked.clone();
+        let requests = requests.clone();
         cache.spawn(move |cache| async move {
-            let load = |missing| std::future::ready(asked.load(missing));
+            let load = |missing| std::future::ready(requests.load(missing));
             cache.get_or_set_many(vec!["a", "b"], load).await
         })
     };
-    while asked.runs().is_empty() {
+    while requests.runs().is_empty() {
         fixture.world.pause().await;
     }
     gate.release();
     assert!(panicking.outcome().await.is_err());
     assert_eq!(batch.join().await, some(&["a!", "b!"]));
-    assert_eq!(asked.all(), ["a", "b"]);
+    assert_eq!(requests.all(), ["a", "b"]);
 }
 
-/// Race G.
 async fn a_batch_that_loads_its_own_keys_is_refused(fixture: Fixture) {
     let cache = &fixture.cache;
     let is_reentrant = |error: &LoadError<()>| match error {
         LoadError::Reentrant(error) => error.kind() == ErrorKind::Reentrant,
         _ => false,
     };
-    let answers = cache.get_or_try_set_many(vec!["a", "b"], |_| async move {
+    let results = cache.get_or_try_set_many(vec!["a", "b"], |_| async move {
         let single = cache
             .get_or_try_set("b", || async { Ok::<i32, ()>(9) })
             .await;
@@ -368,7 +365,7 @@ async fn a_batch_that_loads_its_own_keys_is_refused(fixture: Fixture) {
         assert!(is_reentrant(nested[1].as_ref().unwrap_err()));
         Ok::<_, ()>(vec![("a", 1), ("b", 2)])
     });
-    let values: Vec<_> = answers.await.into_iter().map(Result::unwrap).collect();
+    let values: Vec<_> = results.await.into_iter().map(Result::unwrap).collect();
     assert_eq!(values, [Some(1), Some(2)]);
     assert_eq!(cache.get::<i32>("other").await.unwrap(), Some(3));
 }
@@ -390,17 +387,17 @@ async fn a_batch_reads_none_and_wrong_types(fixture: Fixture) {
 
 async fn a_batch_survives_a_store_that_fails(fixture: Fixture) {
     let (cache, faults) = fixture.failing();
-    let asked = Asked::default();
+    let requests = Requests::default();
     faults.fail_all(true);
     for _ in 0..2 {
-        let values = cache.get_or_set_many(vec!["a", "b"], async |missing| asked.load(missing));
+        let values = cache.get_or_set_many(vec!["a", "b"], async |missing| requests.load(missing));
         assert_eq!(values.await, some(&["a!", "b!"]));
     }
-    assert_eq!(asked.runs().len(), 2);
-    // A reading and a writing of each.
+    assert_eq!(requests.runs().len(), 2);
+    // One read and one write for each key.
     assert_eq!(cache.stats().store_errors, 4);
     faults.fail_all(false);
-    let values = cache.get_or_set_many(vec!["a", "b"], async |missing| asked.load(missing));
+    let values = cache.get_or_set_many(vec!["a", "b"], async |missing| requests.load(missing));
     assert_eq!(values.await, some(&["a!", "b!"]));
     assert_eq!(cache.get("a").await.unwrap(), Some(String::from("a!")));
 }

@@ -52,7 +52,7 @@ async fn get_many_of_a_wrong_type_names_the_key(fixture: Fixture) {
 
 async fn empty_batches_do_nothing(fixture: Fixture) {
     let (cache, faults) = fixture.failing();
-    // Not even a question to the store.
+    // Not even one request to the store.
     faults.fail_all(true);
     assert_eq!(cache.get_many::<i32>(Vec::<&str>::new()).await.unwrap(), []);
     cache.set_many(Vec::<(&str, i32)>::new()).await.unwrap();

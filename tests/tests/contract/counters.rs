@@ -51,7 +51,7 @@ async fn incrementing_by_zero_creates_a_counter(fixture: Fixture) {
 async fn a_counter_keeps_its_ttl(fixture: Fixture) {
     let cache = &fixture.cache;
     cache.set_with("k", 1, fixture.ttl()).await.unwrap();
-    cache.set_with("for ever", 1, Ttl::Never).await.unwrap();
+    cache.set_with("forever", 1, Ttl::Never).await.unwrap();
     cache.increment("k", 1).await.unwrap();
     cache.decrement("k", 1).await.unwrap();
     cache.increment_with("k", 1, Ttl::Never).await.unwrap();
@@ -60,7 +60,7 @@ async fn a_counter_keeps_its_ttl(fixture: Fixture) {
         .await
         .unwrap();
     cache
-        .increment_with("for ever", 1, fixture.ttl())
+        .increment_with("forever", 1, fixture.ttl())
         .await
         .unwrap();
     fixture
@@ -69,7 +69,7 @@ async fn a_counter_keeps_its_ttl(fixture: Fixture) {
         })
         .await;
     assert_eq!(cache.get::<i64>("k").await.unwrap(), None);
-    assert_eq!(cache.get::<i64>("for ever").await.unwrap(), Some(2));
+    assert_eq!(cache.get::<i64>("forever").await.unwrap(), Some(2));
 }
 
 async fn a_new_counter_takes_the_default_ttl(fixture: Fixture) {
@@ -96,12 +96,12 @@ async fn a_new_counter_takes_the_given_ttl(fixture: Fixture) {
         .await
         .unwrap();
     cache
-        .increment_with("for ever", 1, Ttl::Never)
+        .increment_with("forever", 1, Ttl::Never)
         .await
         .unwrap();
     fixture.expire(fixture.ttl());
     assert!(!cache.has("up").await.unwrap() && !cache.has("down").await.unwrap());
-    assert!(cache.has("for ever").await.unwrap());
+    assert!(cache.has("forever").await.unwrap());
 }
 
 async fn an_expired_counter_starts_again(fixture: Fixture) {
@@ -113,11 +113,11 @@ async fn an_expired_counter_starts_again(fixture: Fixture) {
     assert_eq!(
         cache.increment("k", 1).await.unwrap(),
         2,
-        "its TTL is the default one, not the old"
+        "it has the default TTL, not the old one"
     );
 }
 
-/// A counter that would be gone at once counts nothing.
+/// A counter that expires at once would count nothing.
 async fn a_ttl_of_zero_is_refused_and_changes_nothing(fixture: Fixture) {
     let cache = &fixture.cache;
     cache.set_with("old", 10, fixture.ttl()).await.unwrap();
@@ -146,7 +146,7 @@ async fn a_ttl_of_zero_is_refused_and_changes_nothing(fixture: Fixture) {
     assert!(!cache.has("new").await.unwrap());
     assert_eq!(cache.get::<i64>("old").await.unwrap(), Some(10));
     fixture.expire(fixture.ttl());
-    assert!(!cache.has("old").await.unwrap(), "its TTL is left too");
+    assert!(!cache.has("old").await.unwrap(), "its TTL is unchanged too");
 }
 
 async fn any_stored_integer_counts(fixture: Fixture) {
@@ -236,7 +236,7 @@ async fn overflow_is_refused_and_changes_nothing(fixture: Fixture) {
     fixture.expire(fixture.ttl());
     assert!(
         !cache.has("max").await.unwrap(),
-        "nothing is changed: the TTL neither"
+        "nothing changes, not even the TTL"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Loaders that would wait for themselves. (Race G.)
+//! Loaders that would wait for themselves.
 
 use crate::prelude::*;
 
@@ -27,7 +27,6 @@ fn is_reentrant<E: std::fmt::Debug>(result: Result<i32, LoadError<E>>) -> bool {
     }
 }
 
-/// Race G.
 async fn a_loader_that_loads_its_own_key_gets_an_error(fixture: Fixture) {
     let cache = &fixture.cache;
     let load = || async {
@@ -86,7 +85,7 @@ async fn a_cycle_through_another_key_is_an_error(fixture: Fixture) {
     assert!(cache.get_or_try_set("a", there).await.unwrap());
 }
 
-/// A asks for B while B asks for A: one of them gets the error, nobody hangs.
+/// A loads B while B loads A: one of them gets the error, and none hangs.
 async fn a_cycle_of_two_loaders_fails_in_one_of_them(fixture: Fixture) {
     let cache = fixture.cache;
     let both = Arc::new(tokio::sync::Barrier::new(2));
@@ -95,10 +94,10 @@ async fn a_cycle_of_two_loaders_fails_in_one_of_them(fixture: Fixture) {
         cache.spawn(move |cache| async move {
             let load = || async {
                 both.wait().await;
-                let asked = cache
+                let nested = cache
                     .get_or_try_set(other, || async { Ok::<_, ()>(0) })
                     .await;
-                Ok::<_, ()>(i32::from(is_reentrant(asked)))
+                Ok::<_, ()>(i32::from(is_reentrant(nested)))
             };
             cache.get_or_try_set(own, load).await.unwrap()
         })
@@ -133,7 +132,7 @@ async fn a_loader_may_load_the_same_key_from_another_cache(fixture: Fixture) {
     assert_eq!(other.get::<i32>("k").await.unwrap(), Some(1));
 }
 
-/// Reading waits for nobody.
+/// A read never waits for a load.
 async fn a_loader_may_read_its_own_key(fixture: Fixture) {
     let cache = &fixture.cache;
     let load = || async {

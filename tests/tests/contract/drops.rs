@@ -1,4 +1,4 @@
-//! Futures that are dropped before they end: tasks only. (Race D.)
+//! Futures that are dropped before they end; only tasks can be.
 
 use std::future::Future;
 use std::pin::pin;
@@ -21,10 +21,10 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Polls a future so often, then drops it; what it gave if it ended before.
+/// Polls a future this many times, then drops it; returns its output if it ended before.
 ///
-/// Between two polls it may be woken, so that each poll takes it to another await, also where a
-/// server has to answer in between. What waits for somebody else is not woken.
+/// Between two polls it waits for a wake-up for a short time, so that each poll reaches another
+/// await even if a server has to respond in between. A waiter of another load is not woken.
 fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -43,7 +43,6 @@ fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
     None
 }
 
-/// Race D.
 async fn an_aborted_leader_is_replaced_by_one_of_100_waiters(fixture: Fixture) {
     let cache = fixture.cache;
     let gate = LoaderGate::new();
@@ -70,7 +69,7 @@ async fn an_aborted_leader_is_replaced_by_one_of_100_waiters(fixture: Fixture) {
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(values[0]));
 }
 
-/// Whatever it awaits when it is dropped: the store's answer, its loader, or the storing.
+/// The leader is dropped while it awaits the read, its loader, or the write.
 async fn a_leader_dropped_at_any_await_leaves_the_key_usable(fixture: Fixture) {
     let cache = &fixture.cache;
     for polls in 0.. {
@@ -82,7 +81,8 @@ async fn a_leader_dropped_at_any_await_leaves_the_key_usable(fixture: Fixture) {
         };
         let ended = polled(polls, cache.get_or_set(("k", polls), load));
         assert!(polls < 100, "it never ends");
-        // Whoever comes next finds the value, or loads; nobody hangs, and nothing half done stays.
+        // The next caller finds the value or loads it; it does not hang, and no partial state
+        // remains.
         let next = cache.get_or_set(("k", polls), || async { 2 }).await;
         assert!(matches!(next, 1 | 2), "{next}");
         assert_eq!(cache.get::<i32>(("k", polls)).await.unwrap(), Some(next));
@@ -92,7 +92,7 @@ async fn a_leader_dropped_at_any_await_leaves_the_key_usable(fixture: Fixture) {
         if ended.is_some() {
             break;
         }
-        // With somebody waiting.
+        // The same with a waiter.
         let load = || async {
             for _ in 0..3 {
                 pause().await;
@@ -100,7 +100,7 @@ async fn a_leader_dropped_at_any_await_leaves_the_key_usable(fixture: Fixture) {
             1
         };
         let mut leader = Box::pin(cache.get_or_set(("waited", polls), load));
-        // A server may have answered sooner this time: then there is nobody to drop.
+        // A server may have responded sooner this time: then the leader has ended already.
         polled(polls, leader.as_mut());
         let mut waiter = pin!(cache.get_or_set(("waited", polls), || async { 2 }));
         let early = (0..polls).find_map(|_| {
@@ -141,7 +141,7 @@ async fn a_writer_dropped_at_any_await_leaves_the_key_usable(fixture: Fixture) {
         polled(polls, cache.increment(key, 1));
         polled(polls, cache.touch(key, Duration::ZERO));
         polled(polls, cache.clear());
-        // No write is registered for ever: loads are stored again.
+        // No write stays registered: loads are stored again.
         cache.delete(key).await.unwrap();
         assert_eq!(cache.get_or_set(key, || async { 6 }).await, 6);
         assert_eq!(cache.get::<i32>(key).await.unwrap(), Some(6));
@@ -220,7 +220,7 @@ async fn a_fetch_dropped_at_any_await_leaves_the_key_usable(fixture: Fixture) {
         let fetched = polled(times, cache.fetch(key, move |_| load()));
         gate.release();
         if fetched.is_some() || gate.runs() > 0 {
-            // A load that was begun goes on without its caller.
+            // A load that has started continues without its caller.
             while cache.get::<i32>(key).await.unwrap() != Some(7) {
                 fixture.world.pause().await;
             }

@@ -1,4 +1,4 @@
-//! The cache never breaks the call: stores that fail.
+//! Stores that fail: loads still return values, other operations return the error.
 
 use crate::prelude::*;
 
@@ -102,13 +102,13 @@ async fn operations_report_a_store_that_fails(fixture: Fixture) {
     assert_eq!(
         cache.stats().store_errors,
         0,
-        "who gets the error needs no counter"
+        "an error that the caller gets is not counted"
     );
     faults.fail_all(false);
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
 }
 
-/// A lock leaked by a write that throws: `FusionCache` #646.
+/// In `FusionCache`, a failed write leaked a lock (#646).
 async fn a_failed_write_does_not_affect_later_loads(fixture: Fixture) {
     let (cache, faults) = fixture.failing();
     faults.fail_all(true);
@@ -122,7 +122,7 @@ async fn a_failed_write_does_not_affect_later_loads(fixture: Fixture) {
     assert_eq!(
         cache.get::<i32>("k").await.unwrap(),
         Some(3),
-        "no write is registered for ever"
+        "no write stays registered"
     );
 }
 
@@ -144,7 +144,7 @@ async fn store_errors_are_counted_once_each(fixture: Fixture) {
     assert_eq!(
         (stats.store_errors, stats.loads, stats.misses),
         (2, 1, 1),
-        "one reading, one writing"
+        "one read and one write"
     );
 }
 

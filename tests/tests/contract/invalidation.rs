@@ -1,4 +1,4 @@
-//! Invalidation beats loads. (Races E and F.)
+//! An invalidation wins over a load that started before it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,11 +25,11 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Something that makes what is being loaded obsolete.
+/// A write that makes a running load obsolete.
 trait Invalidate: AsyncFnOnce(CacheApi) {}
 impl<I: AsyncFnOnce(CacheApi)> Invalidate for I {}
 
-/// Runs `invalidate` while "k" is loaded as 1, with somebody waiting; what is there afterwards.
+/// Runs `invalidate` while "k" is loaded as 1 and a waiter waits; returns the value afterwards.
 async fn during_a_load(
     fixture: &Fixture,
     options: Options,
@@ -51,12 +51,12 @@ async fn during_a_load(
     assert_eq!(
         (leader.join().await, waiter.join().await),
         (1, 1),
-        "those who waited get what was loaded"
+        "the leader and the waiter get the loaded value"
     );
     let after = cache.get::<i64>("k").await.unwrap();
     assert_eq!(before, after, "the load is not stored");
     assert_eq!(gate.runs(), 1);
-    // And the key is as good as new.
+    // Later loads of the key work as usual.
     assert_eq!(
         cache.get_or_set("k", || async { 3 }).await,
         after.unwrap_or(3)
@@ -64,7 +64,6 @@ async fn during_a_load(
     after
 }
 
-/// Race E.
 async fn delete_during_load_is_not_overwritten(fixture: Fixture) {
     let after = during_a_load(&fixture, Options::new(), async |cache: CacheApi| {
         assert!(!cache.delete("k").await.unwrap());
@@ -123,7 +122,6 @@ async fn set_with_zero_ttl_during_load_is_not_overwritten(fixture: Fixture) {
     assert_eq!(after.await, None);
 }
 
-/// Race F.
 async fn set_during_load_stays(fixture: Fixture) {
     let after = during_a_load(&fixture, Options::new(), async |cache: CacheApi| {
         cache.set("k", 2).await.unwrap();
@@ -186,7 +184,7 @@ async fn callers_after_an_invalidation_load_again(fixture: Fixture) {
     cache.delete("k").await.unwrap();
     let after = caller(&second, 2);
     second.started().await;
-    // The obsolete load ends first, or last: it is not stored.
+    // The obsolete load is not stored, whether it ends first or last.
     first.release();
     assert_eq!(before.join().await, 1);
     assert!(!cache.has("k").await.unwrap());
@@ -221,8 +219,8 @@ async fn a_clear_of_another_namespace_does_not_affect_a_load(fixture: Fixture) {
     assert_eq!(one.get::<i32>("k").await.unwrap(), Some(1));
 }
 
-/// After `delete` returns, no read returns what was loaded before it: under load, with the truth
-/// counting up. (Most libraries fail this.)
+/// After `delete` returns, no read returns an older value. Tested under load, with a source of
+/// truth that counts up.
 async fn deleting_while_loading_never_leaves_an_older_value(fixture: Fixture) {
     let truth = Arc::new(AtomicU64::new(0));
     let readers = (0..3).map(|_| {

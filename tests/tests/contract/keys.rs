@@ -1,4 +1,4 @@
-//! Any key is legal on any store, and different keys are different.
+//! Any key is legal on any store, and different keys never collide.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,7 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Keys that servers cannot hold, that smuggle commands, or that are easily taken for each other.
+/// Keys that servers do not accept, that inject commands, or that are easily confused.
 fn nasty() -> Vec<String> {
     let long = "x".repeat(300);
     let mut keys: Vec<String> = [
@@ -210,7 +210,7 @@ async fn every_type_of_key_works(fixture: Fixture) {
     );
 }
 
-/// Nobody can name another's key by naming what it is replaced by.
+/// A caller cannot reach the entry of a replaced key by its replacement.
 async fn a_key_that_looks_like_a_replaced_key_is_another_key(fixture: Fixture) {
     let cache = fixture.cache;
     let prefix = match cache.namespace() {

@@ -1,4 +1,4 @@
-//! One load, whatever comes of it. (Races A and B.)
+//! One load for each key, whether it succeeds or fails.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -51,7 +51,6 @@ async fn get_or_set_finds_what_was_set(fixture: Fixture) {
     assert_eq!(gate.runs(), 1);
 }
 
-/// Race A.
 async fn a_thousand_cold_callers_load_once(fixture: Fixture) {
     let cache = fixture.cache;
     let gate = LoaderGate::new();
@@ -60,7 +59,7 @@ async fn a_thousand_cold_callers_load_once(fixture: Fixture) {
         cache.spawn(move |cache| async move { cache.get_or_set("k", load).await })
     });
     let callers = callers.collect();
-    // Not before all others wait does the one that loads go on.
+    // The leader continues when all others wait.
     cache.until(|cache| cache.stats().waits == 999).await;
     gate.release();
     let values = join_all(callers).await;
@@ -88,7 +87,6 @@ async fn different_keys_load_at_the_same_time(fixture: Fixture) {
     );
 }
 
-/// Race B.
 async fn a_failed_load_is_one_error_for_a_thousand_callers(fixture: Fixture) {
     let cache = fixture.cache;
     let gate = LoaderGate::new();
@@ -148,7 +146,7 @@ async fn a_failed_load_keeps_a_value_that_was_set_meanwhile(fixture: Fixture) {
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(2));
 }
 
-/// What nobody can clone.
+/// A value without `Clone`.
 #[derive(Debug, PartialEq)]
 struct NoClone(u8);
 
@@ -180,9 +178,9 @@ async fn a_shared_error_is_returned_unchanged(fixture: Fixture) {
 
 async fn an_anyhow_error_can_fail_a_load(fixture: Fixture) {
     let cache = fixture.cache;
-    let load = || async { Err::<i32, _>(anyhow::anyhow!("the database is gone")) };
+    let load = || async { Err::<i32, _>(anyhow::anyhow!("the database is down")) };
     let error = cache.get_or_try_set("k", load).await.unwrap_err();
-    assert_eq!(error.to_string(), "the database is gone");
+    assert_eq!(error.to_string(), "the database is down");
     let error: &dyn std::error::Error = &error;
     assert!(
         error
@@ -197,7 +195,7 @@ async fn a_load_error_works_with_the_question_mark(fixture: Fixture) {
         Ok(cache.get_or_try_set("k", parse).await?)
     }
     async fn fails_with_anyhow(cache: &CacheApi) -> anyhow::Result<i32> {
-        let load = || async { Err::<i32, _>(anyhow::anyhow!("gone")) };
+        let load = || async { Err::<i32, _>(anyhow::anyhow!("down")) };
         Ok(cache.get_or_try_set("k", load).await?)
     }
     let error = fails(&fixture.cache).await.unwrap_err();
@@ -212,7 +210,7 @@ async fn a_load_error_works_with_the_question_mark(fixture: Fixture) {
             .await
             .unwrap_err()
             .to_string(),
-        "gone"
+        "down"
     );
 }
 
@@ -282,7 +280,7 @@ async fn a_waiter_with_another_error_type_loads_for_itself(fixture: Fixture) {
     assert_eq!(leader.join().await.load_error(), Some(&"leader's"));
     let waited = waiter.outcome().await;
     assert_eq!(infallible.join().await, 9);
-    // It failed by its own loader, or found what the infallible one had loaded meanwhile.
+    // Its own loader failed, or it found the value that the infallible caller loaded meanwhile.
     if let Ok(error) = waited {
         assert_eq!(error.load_error(), Some(&NoClone(1)));
     }
@@ -304,7 +302,6 @@ async fn a_loaded_none_is_a_hit(fixture: Fixture) {
     assert_eq!(gate.runs(), 1);
 }
 
-/// Those who wait get the value, whether it is stored or not.
 async fn a_waiter_gets_a_value_that_is_not_stored(fixture: Fixture) {
     let cache = fixture.cache;
     let gate = LoaderGate::new();

@@ -38,7 +38,7 @@ use cacheio_tests::stores;
 
 use crate::harness::{Case, Row, tasks, threads};
 
-/// What the cases use.
+/// What all modules with cases import.
 mod prelude {
     pub(crate) use std::sync::Arc;
     pub(crate) use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Loaders that panic. (Race C.)
+//! Loaders that panic.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,7 +13,6 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Race C.
 async fn a_loader_that_panics_panics_in_its_own_caller_only(fixture: Fixture) {
     let cache = fixture.cache;
     let gate = LoaderGate::new();
@@ -60,7 +59,7 @@ async fn after_a_panic_one_of_100_waiters_loads(fixture: Fixture) {
     cache.until(|cache| cache.stats().waits == 100).await;
     gate.release();
     second.started().await;
-    // The 99 others wait again, for the one that took over.
+    // The 99 others wait again, for the new leader.
     cache.until(|cache| cache.stats().waits == 199).await;
     second.release();
     assert!(panicking.outcome().await.is_err());

@@ -1,4 +1,4 @@
-//! Origins that are slow, fail or hang: who waits for them, and for how long.
+//! Origins that are slow, fail or hang: how long callers wait for them, and what they get.
 
 pub(crate) mod fetch;
 pub(crate) mod load_context;
@@ -10,29 +10,29 @@ use cacheio_tests::world::Spawned;
 
 use crate::prelude::*;
 
-/// Long enough for what has been started to go on, if it wrongly does.
-const WHILE: Duration = Duration::from_millis(30);
+/// Long enough that a background load shows its effect, if it wrongly has one.
+const SETTLE: Duration = Duration::from_millis(30);
 
-/// A timeout that is over soon.
-const SOON: Duration = Duration::from_millis(20);
+/// A short timeout.
+const SHORT: Duration = Duration::from_millis(20);
 
-/// One that is not over while a test runs.
-const LATE: Duration = Duration::from_secs(30);
+/// A timeout that does not end while a test runs.
+const LONG: Duration = Duration::from_secs(30);
 
 type Fetch<V = String> = Result<Fetched<V>, LoadError<String>>;
 
-/// What is kept for long after its TTL, and waited for shortly.
-fn patient(fixture: &Fixture) -> Setup {
+/// Entries stay stale for long, and callers wait shortly.
+fn with_soft_timeout(fixture: &Fixture) -> Setup {
     Setup {
         default_ttl: Some(fixture.ttl().into()),
         stale_for: fixture.ttl() * 20,
-        soft_timeout: Some(SOON),
+        soft_timeout: Some(SHORT),
         ..Setup::default()
     }
 }
 
-/// What is loaded anew after a fortieth of its TTL.
-fn ahead(fixture: &Fixture) -> Setup {
+/// Entries are refreshed after a fortieth of their TTL.
+fn with_refresh_ahead(fixture: &Fixture) -> Setup {
     Setup {
         default_ttl: Some((fixture.ttl() * 20).into()),
         refresh_ahead: Some(RefreshAhead::Fraction(0.025)),
@@ -40,7 +40,7 @@ fn ahead(fixture: &Fixture) -> Setup {
     }
 }
 
-/// A loader that makes "new" when it is told to.
+/// A loader that returns "new" when the gate is released.
 fn new(gate: &LoaderGate) -> impl FnOnce(LoadContext<String>) -> Load + Send + 'static {
     let load = gate.loader(Ok("new".to_owned()));
     move |_| load()
@@ -58,11 +58,11 @@ fn failing(_: LoadContext<String>) -> std::future::Ready<Result<String, String>>
     std::future::ready(Err("the origin is down".into()))
 }
 
-/// A cache whose entry "k" is "old"; then `passes` has passed.
-async fn old(fixture: &Fixture, setup: Setup, passes: Duration) -> CacheApi {
+/// Opens a cache, loads "old" as its entry "k", and lets a TTL pass.
+async fn cache_with_old(fixture: &Fixture, setup: Setup, passes: Duration) -> CacheApi {
     let cache = fixture.open(setup).unwrap();
-    // However long that takes.
-    let options = Options::new().hard_timeout(LATE).max_load(LATE);
+    // Also on a busy machine, this load must not time out.
+    let options = Options::new().hard_timeout(LONG).max_load(LONG);
     let load = at_once("old".to_owned());
     let fetched = cache.fetch_entry_with("k", options, load).await.unwrap();
     assert_eq!((&*fetched.value, fetched.source), ("old", Source::Loaded));
@@ -70,9 +70,9 @@ async fn old(fixture: &Fixture, setup: Setup, passes: Duration) -> CacheApi {
     cache
 }
 
-/// A cache whose entry "k" is "old", tagged, and due; and what tags it.
-async fn old_and_tagged(fixture: &Fixture) -> (CacheApi, Options) {
-    let cache = fixture.open(ahead(fixture)).unwrap();
+/// Opens a cache whose entry "k" is "old", tagged and due for a refresh; returns it with the tags.
+async fn cache_with_tagged_old(fixture: &Fixture) -> (CacheApi, Options) {
+    let cache = fixture.open(with_refresh_ahead(fixture)).unwrap();
     let tagged = Options::new().tags(["t"]);
     let load = at_once("old".to_owned());
     let fetched = cache.fetch_entry_with("k", tagged.clone(), load);
@@ -81,7 +81,7 @@ async fn old_and_tagged(fixture: &Fixture) -> (CacheApi, Options) {
     (cache, tagged)
 }
 
-/// Starts a fetch of "k" beside the test.
+/// Starts a fetch of "k" concurrently with the test.
 fn fetching(
     cache: &CacheApi,
     load: impl FnOnce(LoadContext<String>) -> Load + Send + 'static,
@@ -90,7 +90,7 @@ fn fetching(
 }
 
 #[track_caller]
-fn is(fetched: Fetch, value: &str, source: Source) {
+fn assert_is(fetched: Fetch, value: &str, source: Source) {
     let fetched = fetched.unwrap();
     assert_eq!((&*fetched.value, fetched.source), (value, source));
 }

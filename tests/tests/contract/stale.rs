@@ -1,4 +1,4 @@
-//! What outlives its TTL is served when the load that is to replace it fails.
+//! A stale value is served when the load that would replace it fails.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -37,7 +37,7 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// An origin that can be down.
+/// An origin that a test can take down.
 #[derive(Clone, Default)]
 struct Origin {
     down: Arc<AtomicUsize>,
@@ -76,7 +76,8 @@ fn setup(fixture: &Fixture) -> Setup {
     }
 }
 
-/// A cache whose entry "k" is "old" and has just expired, and its origin, which is down now.
+/// Opens a cache whose entry "k" is "old" and has just become stale; returns it with its origin,
+/// which is down.
 async fn expired(fixture: &Fixture, setup: Setup) -> (CacheApi, Origin) {
     let (cache, origin) = (fixture.open(setup).unwrap(), Origin::default());
     let old: String = cache
@@ -133,7 +134,7 @@ async fn stale_values_end_after_stale_for(fixture: Fixture) {
     setup.retry_after = Some(Duration::ZERO);
     let stale_for = setup.stale_for;
     let (cache, origin) = expired(&fixture, setup).await;
-    // Neither failures nor being served make it live longer.
+    // Neither a failed load nor a stale hit extends it.
     for _ in 0..3 {
         assert_eq!(get(&cache, &origin).await, old());
     }
@@ -300,14 +301,14 @@ async fn a_failed_batch_serves_stale_values(fixture: Fixture) {
         origin.loads.fetch_add(1, Ordering::SeqCst);
         Err(format!("no {missing:?}"))
     };
-    let answers = cache.get_or_try_set_many(vec!["k", "other"], fail).await;
-    assert_eq!(answers[0].as_ref().unwrap().as_deref(), Some("old"));
-    assert!(answers[1].is_err());
+    let results = cache.get_or_try_set_many(vec!["k", "other"], fail).await;
+    assert_eq!(results[0].as_ref().unwrap().as_deref(), Some("old"));
+    assert!(results[1].is_err());
     assert_eq!((origin.loads(), cache.stats().stale_hits), (2, 1));
-    // The single form is throttled by that, and the other way round.
+    // A failed batch also delays the loads of single keys, and the other way round.
     assert_eq!(get(&cache, &origin).await, old());
-    let answers = cache.get_or_try_set_many(vec!["k"], fail).await;
-    assert_eq!(answers[0].as_ref().unwrap().as_deref(), Some("old"));
+    let results = cache.get_or_try_set_many(vec!["k"], fail).await;
+    assert_eq!(results[0].as_ref().unwrap().as_deref(), Some("old"));
     assert_eq!(origin.loads(), 2);
 }
 
@@ -376,7 +377,7 @@ async fn a_waiter_with_another_error_type_is_served_the_stale_value(fixture: Fix
     let gate = LoaderGate::new();
     let leader = {
         let (cache, load) = (cache.clone(), gate.loader(Err::<String, _>("down")));
-        // It wants nothing stale.
+        // The leader accepts no stale value.
         let options = Options::new().stale_for(Duration::ZERO);
         fixture
             .world
@@ -491,10 +492,10 @@ async fn jitter_does_not_apply_to_stale_for(fixture: Fixture) {
     let mut setup = setup(&fixture);
     (setup.jitter, setup.retry_after) = (0.5, Some(Duration::ZERO));
     let stale_for = setup.stale_for;
-    // Past its TTL, whatever jitter made of it.
+    // Past the TTL, whatever the jitter.
     let (cache, origin) = expired(&fixture, setup).await;
     assert_eq!(get(&cache, &origin).await, old());
-    // Being served gives it no new end: neither another random one nor a later one.
+    // A stale hit gives the entry no new end, neither a random nor a later one.
     if fixture.stops_time() {
         fixture.expire(stale_for - fixture.ttl() / 2 - Duration::from_millis(1));
         assert_eq!(get(&cache, &origin).await, old());

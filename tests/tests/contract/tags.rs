@@ -19,7 +19,7 @@ fn tags(tags: &[&'static str]) -> Options {
     Options::new().tags(tags.iter().copied())
 }
 
-/// Whether the store can have tags; if it cannot, that all calls with tags say so.
+/// Returns whether the store supports tags. If it does not, checks that all calls with tags fail.
 async fn supported(fixture: &Fixture) -> bool {
     if fixture.keeps_objects() {
         return true;
@@ -69,7 +69,7 @@ async fn invalidate_tags_makes_all_entries_with_the_tag_misses(fixture: Fixture)
     assert_eq!(
         cache.get::<i32>("a").await.unwrap(),
         Some(2),
-        "what comes later is valid"
+        "a later entry is valid"
     );
 }
 
@@ -123,7 +123,7 @@ async fn get_or_set_tags_the_entry_it_stores(fixture: Fixture) {
         1
     );
     if !supported(&fixture).await {
-        // The cache never breaks the call: what cannot be stored is counted.
+        // A value that cannot be stored is counted, and returned all the same.
         assert!(!cache.has("k").await.unwrap());
         assert_eq!(cache.stats().store_errors, 1);
         return;

@@ -41,11 +41,11 @@ async fn live(cache: &CacheApi, key: &'static str) -> bool {
 }
 
 async fn is_live(cache: &CacheApi, key: &'static str) {
-    assert!(live(cache, key).await, "`{key}` is gone too early");
+    assert!(live(cache, key).await, "`{key}` expired too early");
 }
 
 async fn is_gone(cache: &CacheApi, key: &'static str) {
-    assert!(!live(cache, key).await, "`{key}` is still there");
+    assert!(!live(cache, key).await, "`{key}` is still live");
 }
 
 async fn an_entry_lives_until_its_ttl_is_over_to_the_millisecond(fixture: Fixture) {
@@ -98,7 +98,7 @@ async fn an_entry_without_a_ttl_lives_for_the_default_one(fixture: Fixture) {
 async fn the_default_ttl_is_300_seconds(fixture: Fixture) {
     let five_minutes = Duration::from_secs(300);
     assert_eq!(cacheio_core::config().default_ttl, five_minutes);
-    // It cannot be waited for where time passes by itself.
+    // In real time this would take too long.
     if !fixture.stops_time() {
         return;
     }
@@ -375,7 +375,7 @@ async fn jitter_only_shortens(fixture: Fixture) {
     for key in 0..200 {
         cache.set_with(key, key, ttl).await.unwrap();
     }
-    // Half of the TTL is over: nothing is gone yet. Three quarters: some.
+    // After half of the TTL no entry has expired; after three quarters, some have.
     fixture
         .shortly_before(ttl / 2, || async {
             assert_eq!(count(cache.clone()).await, 200);
@@ -401,12 +401,12 @@ async fn jitter_only_shortens(fixture: Fixture) {
     }
 }
 
-/// Longer than it takes to look, also on a busy machine.
+/// An idle TTL that does not end while a busy machine reads.
 fn idle(fixture: &Fixture) -> Duration {
     fixture.ttl() * 2
 }
 
-/// How long a server may keep what nobody reads.
+/// The time after which an entry that is not read has expired on every server.
 fn over(fixture: &Fixture) -> Duration {
     idle(fixture) + idle(fixture) / 8
 }
@@ -445,7 +445,7 @@ async fn an_entry_that_is_read_stays(fixture: Fixture) {
         assert_eq!(fetched.await.unwrap(), "v");
         cache.has("seen").await.unwrap();
     }
-    // Whether it is there was asked for, but it was not read.
+    // `has` is no read.
     fixture.expire(over(&fixture) / 2);
     assert_eq!(cache.get::<String>("seen").await.unwrap(), None);
 }

@@ -1,4 +1,4 @@
-//! What is stored is what is read.
+//! A value is read as it was stored.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -286,7 +286,7 @@ async fn local_values_work_in_memory_only(fixture: Fixture) {
     );
 }
 
-/// JSON has only text as keys of maps.
+/// In JSON, the keys of maps can only be text.
 fn not_json() -> HashMap<(u8, u8), u8> {
     HashMap::from([((1, 2), 3)])
 }

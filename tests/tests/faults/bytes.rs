@@ -1,4 +1,4 @@
-//! Bytes under our keys that are not ours.
+//! Foreign bytes under the keys of the cache.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,8 +25,8 @@ fn garbage() -> Vec<Vec<u8>> {
         b"{\"fresh\":1}{",
         b"\xFF\xFE\x00",
         b"\xC3\x28",
-        // The mark of a header, and headers that are cut off, lie about their length, or come from
-        // a later version.
+        // The first byte of a header, and headers that are truncated, have a wrong length, or come
+        // from a later version.
         b"\xC1",
         b"\xC1\x01",
         b"\xC1\x01\x05",
@@ -37,14 +37,14 @@ fn garbage() -> Vec<Vec<u8>> {
         b"\xC1\x02\x00\x00{}",
         b"\xC1\x01\x00\x00",
         b"\xC1\xC1\xC1\xC1\xC1\xC1\xC1\xC1",
-        // Numbers, which are no maps.
+        // Numbers instead of maps.
         b"5",
         b"-",
         b"-0",
         b"99999999999999999999999999999999999999",
         b"1e999",
         b"NaN",
-        // What Python pickles.
+        // A Python pickle.
         b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x01a\x94K\x01s.",
     ]
     .map(<[u8]>::to_vec)

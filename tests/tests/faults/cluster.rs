@@ -17,7 +17,7 @@ async fn fill(cache: &CacheApi) {
         .unwrap();
 }
 
-/// Gets all keys, each alone and all at once: how many were read, none as another's.
+/// Reads all keys, each alone and all at once; returns how many were read.
 async fn read(cache: &CacheApi) -> usize {
     let readers = (0..KEYS).map(|key| {
         cache.spawn(move |cache| async move {
@@ -31,7 +31,7 @@ async fn read(cache: &CacheApi) -> usize {
             );
             let (loaded, also) = timed(cache.get_or_set(key, || async { key })).await;
             assert_eq!(loaded, key);
-            // One question for what is there, and one to store what was loaded.
+            // One request to read, and one to write.
             (got.is_ok_and(|got| got.is_some()), [took, also / 2])
         })
     });
@@ -59,7 +59,7 @@ async fn until_all_are_read(cache: &CacheApi, limit: Duration) {
     }
 }
 
-/// The nodes themselves take some time to take one back: 2 s until it takes writes again.
+/// The cluster itself needs about 2 s until a restarted node accepts writes.
 const REJOIN: Duration = Duration::from_secs(10);
 
 pub(crate) async fn a_killed_node_is_used_again(env: FaultEnv<RedisCluster>) {
@@ -70,11 +70,11 @@ pub(crate) async fn a_killed_node_is_used_again(env: FaultEnv<RedisCluster>) {
     let end = Instant::now() + Duration::from_secs(3);
     while Instant::now() < end {
         let found = read(&cache).await;
-        assert!(found < KEYS, "a third of the slots is with nobody");
+        assert!(found < KEYS, "a third of the slots has no node");
     }
     assert!(
         read(&cache).await >= KEYS / 3,
-        "the other nodes are not asked any more"
+        "the other nodes are not used"
     );
     assert!(cache.stats().circuit_opens > 0);
     env.server.node(1).restart();
@@ -91,7 +91,7 @@ pub(crate) async fn a_stopped_node_is_used_again(env: FaultEnv<RedisCluster>) {
     }
     assert!(
         read(&cache).await >= KEYS / 3,
-        "the other nodes are not asked any more"
+        "the other nodes are not used"
     );
     env.server.node(2).resume();
     until_all_are_read(&cache, REJOIN).await;

@@ -1,4 +1,4 @@
-//! Where a promise plays: a server to harm, and caches on it.
+//! The environment of a fault test: a server to harm, and caches on it.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use cacheio_sync::{Cache, Memcached};
 use cacheio_tests::api::{CacheApi, World};
 use cacheio_tests::servers;
 
-/// How long a server that is back may stay unused.
+/// How long a restarted server may stay unused.
 const BACK: Duration = Duration::from_secs(1);
 
-/// What a machine that also compiles may need to get round to something. It is allowed where one
-/// late call decides, not where many are counted.
+/// How late a busy machine may be. It is allowed where one late call decides, not where many calls
+/// are counted.
 const BUSY: Duration = Duration::from_millis(1_500);
 
 /// A server to harm, and the world in which caches are opened on it.
@@ -166,15 +166,15 @@ impl FaultyServer for servers::Redis {
     }
 }
 
-/// How long something takes.
+/// Measures how long a call takes.
 pub(crate) async fn timed<T>(call: impl Future<Output = T>) -> (T, Duration) {
     let start = Instant::now();
     let output = call.await;
     (output, start.elapsed())
 }
 
-/// That calls kept to a limit: 50 ms beyond it at the 99.9th percentile, where there are enough of
-/// them to tell. The slowest may be later by what a busy machine needs.
+/// Checks that calls kept to a limit: with at least 1,000 calls, the 99.9th percentile is at most
+/// 50 ms above it. The slowest call may be as late as a busy machine is.
 pub(crate) fn kept_to(limit: Duration, mut calls: Vec<Duration>) {
     calls.sort_unstable();
     let slowest = *calls.last().expect("there are calls");
@@ -189,7 +189,7 @@ pub(crate) fn kept_to(limit: Duration, mut calls: Vec<Duration>) {
     }
 }
 
-/// Waits until the cache holds what is set: how long that took.
+/// Waits until the cache stores values again; returns how long that took.
 pub(crate) async fn used_again(cache: &CacheApi) -> Duration {
     let start = Instant::now();
     for attempt in 0_u64.. {
@@ -202,7 +202,7 @@ pub(crate) async fn used_again(cache: &CacheApi) -> Duration {
     start.elapsed()
 }
 
-/// That the server is used as soon as it is there.
+/// Checks that the server is used soon after it is back.
 pub(crate) async fn is_used_again(cache: &CacheApi) {
     let after = used_again(cache).await;
     assert!(

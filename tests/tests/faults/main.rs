@@ -1,7 +1,7 @@
 //! What a cache on a server promises when the server or the network fails.
 //!
-//! Each promise is written once, as in the contract, and tested in both worlds on each kind of server.
-//! The tests start real servers, and kill, stop, fill and disconnect them.
+//! Each promise is written once, as in the contract, and tested in both worlds on each kind of
+//! server. The tests start real servers, and kill, stop, fill and disconnect them.
 
 #![cfg(not(shuttle))]
 
@@ -36,7 +36,7 @@ fn full_redis() -> Redis {
 }
 
 fn redis_with_password() -> Redis {
-    Redis::start_with(&["--requirepass", limits::RIGHT])
+    Redis::start_with(&["--requirepass", limits::PASSWORD])
 }
 
 /// Makes a test of each case, in one world on one kind of server.

@@ -1,4 +1,4 @@
-//! A way to the server that cuts replies, delays them, or swallows requests.
+//! A network that cuts replies, delays them, or discards requests.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::env::{FaultEnv, FaultyServer, is_used_again, kept_to, timed, used_aga
 
 const KEYS: usize = 20;
 
-/// A value that shows which key it is of, from any byte of it.
+/// Returns a value in which each byte identifies its key.
 fn value(key: usize) -> String {
     char::from(b'a' + u8::try_from(key).unwrap())
         .to_string()
@@ -24,7 +24,7 @@ async fn fill(cache: &CacheApi) {
         .unwrap();
 }
 
-/// Whether a call has failed as calls do whose connection breaks; no other failure is one.
+/// Whether a call failed because of its connection. Any other error fails the test.
 fn broke<T>(result: &Result<T>) -> bool {
     match result {
         Ok(_) => false,
@@ -38,7 +38,7 @@ fn broke<T>(result: &Result<T>) -> bool {
     }
 }
 
-/// That every key has its own value, or none.
+/// Checks that every read returns the value of its key or an error.
 async fn nothing_is_mixed_up(cache: &CacheApi) {
     for key in 0..KEYS {
         if let Ok(found) = cache.get::<String>(key).await {
@@ -76,18 +76,18 @@ pub(crate) async fn a_connection_cut_in_a_reply_mixes_up_no_values(
         is_used_again(&cache).await;
         nothing_is_mixed_up(&cache).await;
     }
-    // A write that may or may not have been done is not done twice.
+    // A write without confirmation is not repeated.
     cache.set("count", 0).await.unwrap();
-    let mut answered = 0;
+    let mut confirmed = 0;
     for bytes in [0, 1, 2, 3] {
         proxy.cut_after(bytes);
-        answered += i64::from(!broke(&cache.increment("count", 1).await));
+        confirmed += i64::from(!broke(&cache.increment("count", 1).await));
         used_again(&cache).await;
     }
     let count = cache.get::<i64>("count").await.unwrap().unwrap();
     assert!(
-        (answered..=4).contains(&count),
-        "4 increments, {answered} answered, made {count}"
+        (confirmed..=4).contains(&count),
+        "4 increments, {confirmed} confirmed, made {count}"
     );
 }
 
@@ -121,7 +121,7 @@ pub(crate) async fn connections_cut_under_load_mix_up_no_values(env: FaultEnv<im
     nothing_is_mixed_up(&cache).await;
 }
 
-/// As when a server is restarted, or something on the way forgets connections nobody uses.
+/// This happens when a server restarts, or when a firewall drops idle connections.
 pub(crate) async fn an_idle_connection_that_was_cut_is_replaced(env: FaultEnv<impl FaultyServer>) {
     let proxy = Proxy::to(env.server.address());
     let cache = env.via(proxy.address(), Duration::from_secs(1));
@@ -177,7 +177,7 @@ pub(crate) async fn a_reply_that_arrives_too_slowly_times_out(env: FaultEnv<impl
     nothing_is_mixed_up(&cache).await;
 }
 
-/// Requests that nobody answers, on connections that stay.
+/// The connections stay open, but no request gets a reply.
 pub(crate) async fn requests_without_a_reply_time_out(env: FaultEnv<impl FaultyServer>) {
     let timeout = Duration::from_millis(200);
     let proxy = Proxy::to(env.server.address());

@@ -1,4 +1,4 @@
-//! A server that is killed, was never there, or hangs.
+//! A server that is killed, is absent at the start, or hangs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use cacheio_tests::api::{CacheApi, World, join_all};
 
 use crate::env::{FaultEnv, FaultyServer, is_used_again, kept_to, timed};
 
-/// Callers who keep asking for some keys, and what they saw.
+/// Callers that repeatedly load some keys, and what they observed.
 struct Load {
     keys: Vec<AtomicUsize>,
     loads: AtomicUsize,
@@ -25,7 +25,7 @@ impl Load {
         })
     }
 
-    /// One caller; how long each call took.
+    /// Runs one caller; returns how long each call took.
     async fn call(self: Arc<Self>, cache: CacheApi, caller: usize) -> Vec<Duration> {
         let mut calls = Vec::new();
         while !self.stop.load(Ordering::SeqCst) {
@@ -47,7 +47,7 @@ impl Load {
     }
 }
 
-/// A load of a key, which is the only one while it goes on.
+/// A load of a key. Checks that it is the only one of its key.
 struct Loading<'a>(&'a AtomicUsize);
 
 impl<'a> Loading<'a> {
@@ -83,14 +83,14 @@ pub(crate) async fn a_server_killed_under_load_is_used_again(env: FaultEnv<impl 
     );
     env.server.kill();
     cache.world().sleep(Duration::from_secs(3)).await;
-    assert!(loads() > 48, "nobody has noticed that the server is gone");
+    assert!(loads() > 48, "no caller noticed that the server is down");
     env.server.restart();
     is_used_again(&cache).await;
-    // Those who found the server gone have gone round once more.
+    // Callers that failed before the restart call once more.
     cache.world().sleep(Duration::from_millis(500)).await;
     let settled = loads();
     cache.world().sleep(Duration::from_millis(500)).await;
-    assert_eq!(loads(), settled, "what was loaded is not found");
+    assert_eq!(loads(), settled, "loaded values are not found");
     load.stop.store(true, Ordering::SeqCst);
     let calls = join_all(callers).await.concat();
     assert_eq!(cache.stats().load_errors, 0);
@@ -162,10 +162,11 @@ pub(crate) async fn calls_to_a_stopped_server_fail_within_the_timeout(
         }
     })
     .await;
-    // Waiting would take minutes; what is left is handing calls over to other threads and back.
+    // Waiting for the server would take minutes; this allows only for passing calls between
+    // threads.
     assert!(
         took < Duration::from_secs(2),
-        "1,000 calls that ask nobody took {took:?}"
+        "1,000 calls with an open circuit took {took:?}"
     );
     cache
         .world()
@@ -234,7 +235,7 @@ pub(crate) async fn a_delete_is_not_undone_by_an_unconfirmed_write(
             // The timeout is short, and the machine may be busy.
             if let Ok(left) = cache.get_many::<i32>(keys.clone()).await {
                 let none = left.iter().all(Option::is_none);
-                assert!(none, "what was deleted is back: {left:?}");
+                assert!(none, "deleted values are back: {left:?}");
                 looks += 1;
             }
             cache.world().sleep(Duration::from_millis(10)).await;

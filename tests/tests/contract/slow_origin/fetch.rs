@@ -1,4 +1,4 @@
-//! TODO
+//! `fetch` and `fetch_entry`.
 
 use super::*;
 
@@ -21,18 +21,18 @@ pub(crate) fn cases() -> Vec<Case> {
 
 async fn fetch_loads_once_and_then_hits(fixture: Fixture) {
     let cache = fixture.cache;
-    is(
+    assert_is(
         cache.fetch_entry("k", at_once("v".to_owned())).await,
         "v",
         Source::Loaded,
     );
-    is(cache.fetch_entry("k", failing).await, "v", Source::Hit);
+    assert_is(cache.fetch_entry("k", failing).await, "v", Source::Hit);
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses, stats.loads), (1, 1, 1));
 }
 
 async fn fetch_returns_the_value(fixture: Fixture) {
-    let cache = old(&fixture, ahead(&fixture), fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, with_refresh_ahead(&fixture), fixture.ttl()).await;
     let gate = LoaderGate::new();
     for _ in 0..3 {
         assert_eq!(cache.fetch("k", new(&gate)).await.unwrap(), "old");
@@ -85,7 +85,7 @@ async fn fetch_and_get_or_set_wait_for_each_other(fixture: Fixture) {
     });
     cache.until(|cache| cache.stats().waits == 1).await;
     gate.release();
-    is(fetched.join().await, "new", Source::Loaded);
+    assert_is(fetched.join().await, "new", Source::Loaded);
     assert_eq!(got.join().await, "new");
 
     let gate = LoaderGate::new();
@@ -103,7 +103,7 @@ async fn fetch_and_get_or_set_wait_for_each_other(fixture: Fixture) {
 }
 
 async fn the_age_is_the_age_of_the_value(fixture: Fixture) {
-    let cache = old(&fixture, ahead(&fixture), fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, with_refresh_ahead(&fixture), fixture.ttl()).await;
     let fetched = cache.fetch_entry_with(
         "k",
         Options::new().refresh_ahead(RefreshAhead::Never),
@@ -118,10 +118,10 @@ async fn the_age_is_the_age_of_the_value(fixture: Fixture) {
 }
 
 async fn a_failed_fetch_serves_the_stale_value(fixture: Fixture) {
-    let cache = old(&fixture, patient(&fixture), fixture.ttl()).await;
-    is(cache.fetch_entry("k", failing).await, "old", Source::Stale);
+    let cache = cache_with_old(&fixture, with_soft_timeout(&fixture), fixture.ttl()).await;
+    assert_is(cache.fetch_entry("k", failing).await, "old", Source::Stale);
     let again = LoaderGate::open();
-    is(
+    assert_is(
         cache.fetch_entry("k", new(&again)).await,
         "old",
         Source::Stale,
@@ -149,7 +149,7 @@ async fn a_panic_reaches_the_leader(fixture: Fixture) {
     cache.until(|cache| cache.stats().waits == 1).await;
     gate.release();
     assert_eq!(leader.outcome().await.unwrap_err(), "in its load");
-    is(waiter.join().await, "new", Source::Loaded);
+    assert_is(waiter.join().await, "new", Source::Loaded);
 }
 
 async fn a_fetch_of_its_own_key_is_an_error(fixture: Fixture) {
@@ -190,20 +190,20 @@ async fn touch_extends_a_fetched_entry(fixture: Fixture) {
     let [one, other] = fixture.twins(Setup::default());
     let options = Options::ttl(fixture.ttl());
     let load = at_once("v".to_owned());
-    is(
+    assert_is(
         one.fetch_entry_with("k", options, load).await,
         "v",
         Source::Loaded,
     );
     assert!(other.touch("k", fixture.ttl() * 20).await.unwrap());
     fixture.expire(fixture.ttl());
-    is(other.fetch_entry("k", failing).await, "v", Source::Hit);
+    assert_is(other.fetch_entry("k", failing).await, "v", Source::Hit);
 }
 
 /// Runs more loads than there are threads for them.
 async fn many_nested_loads_finish(fixture: Fixture) {
     let setup = Setup {
-        hard_timeout: Some(LATE),
+        hard_timeout: Some(LONG),
         ..Setup::default()
     };
     let cache = fixture.open(setup).unwrap();

@@ -1,4 +1,5 @@
-//! TODO
+//! What a loader and its options decide about storing: TTLs, `skip`, `not_modified`,
+//! `force_refresh`.
 
 use super::*;
 
@@ -23,20 +24,20 @@ async fn a_loader_can_set_the_ttl(fixture: Fixture) {
         context.ttl(ttl);
         std::future::ready(Ok::<_, String>("short".to_owned()))
     };
-    is(cache.fetch_entry("k", load).await, "short", Source::Loaded);
+    assert_is(cache.fetch_entry("k", load).await, "short", Source::Loaded);
     assert_eq!(stored(&cache).await.as_deref(), Some("short"));
     fixture.expire(ttl);
     assert_eq!(stored(&cache).await, None);
 }
 
 async fn a_background_load_can_set_the_ttl(fixture: Fixture) {
-    let cache = old(&fixture, ahead(&fixture), fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, with_refresh_ahead(&fixture), fixture.ttl()).await;
     let ttl = fixture.ttl();
     let load = move |context: LoadContext<String>| {
         context.ttl(ttl);
         std::future::ready(Ok::<_, String>("short".to_owned()))
     };
-    is(cache.fetch_entry("k", load).await, "old", Source::Hit);
+    assert_is(cache.fetch_entry("k", load).await, "old", Source::Hit);
     until_stored(&cache, "short").await;
     fixture.expire(ttl);
     assert_eq!(stored(&cache).await, None);
@@ -48,12 +49,12 @@ async fn skip_returns_the_value_without_storing_it(fixture: Fixture) {
         context.skip();
         std::future::ready(Ok::<_, String>("v".to_owned()))
     };
-    is(cache.fetch_entry("k", load).await, "v", Source::Loaded);
+    assert_is(cache.fetch_entry("k", load).await, "v", Source::Loaded);
     assert_eq!(stored(&cache).await, None);
 }
 
 async fn not_modified_renews_the_entry(fixture: Fixture) {
-    let cache = old(&fixture, patient(&fixture), fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, with_soft_timeout(&fixture), fixture.ttl()).await;
     let load = |context: LoadContext<String>| {
         assert_eq!(context.stale().map(String::as_str), Some("old"));
         std::future::ready(
@@ -62,10 +63,10 @@ async fn not_modified_renews_the_entry(fixture: Fixture) {
                 .ok_or_else(|| "nothing older".to_owned()),
         )
     };
-    is(cache.fetch_entry("k", load).await, "old", Source::Loaded);
-    is(cache.fetch_entry("k", failing).await, "old", Source::Hit);
+    assert_is(cache.fetch_entry("k", load).await, "old", Source::Loaded);
+    assert_is(cache.fetch_entry("k", failing).await, "old", Source::Hit);
     assert_eq!(stored(&cache).await.as_deref(), Some("old"));
-    // There is nothing older where nothing is.
+    // A missing entry has no previous value.
     let load = |context: LoadContext<String>| {
         let kept = context.not_modified();
         std::future::ready(kept.ok_or_else(|| "nothing older".to_owned()))
@@ -114,7 +115,7 @@ async fn force_refresh_replaces_a_live_entry(fixture: Fixture) {
     cache.set("k", "old").await.unwrap();
     let forced = Options::new().force_refresh();
     let load = at_once("new".to_owned());
-    is(
+    assert_is(
         cache.fetch_entry_with("k", forced.clone(), load).await,
         "new",
         Source::Loaded,
@@ -123,7 +124,7 @@ async fn force_refresh_replaces_a_live_entry(fixture: Fixture) {
     let got = cache.get_or_set_with("k", forced.clone(), async || String::from("newer"));
     assert_eq!(got.await, "newer");
     assert_eq!(stored(&cache).await.as_deref(), Some("newer"));
-    // One that fails is told so, and leaves what is there.
+    // A failed load returns its error and keeps the entry.
     assert!(cache.fetch_entry_with("k", forced, failing).await.is_err());
     assert_eq!(stored(&cache).await.as_deref(), Some("newer"));
 }
@@ -132,7 +133,7 @@ async fn not_modified_does_not_restore_an_invalidated_entry(fixture: Fixture) {
     if !fixture.keeps_objects() {
         return;
     }
-    let (cache, _) = old_and_tagged(&fixture).await;
+    let (cache, _) = cache_with_tagged_old(&fixture).await;
     let gate = LoaderGate::new();
     let load = {
         let gate = gate.clone();
@@ -145,12 +146,12 @@ async fn not_modified_does_not_restore_an_invalidated_entry(fixture: Fixture) {
             })
         }
     };
-    // Without the tag: the entry that it renews had it.
-    is(cache.fetch_entry("k", load).await, "old", Source::Hit);
+    // This call has no tags, but the entry that it renews has one.
+    assert_is(cache.fetch_entry("k", load).await, "old", Source::Hit);
     gate.started().await;
     cache.invalidate_tags(vec!["t"]).await.unwrap();
     gate.release();
-    fixture.world.sleep(WHILE).await;
+    fixture.world.sleep(SETTLE).await;
     assert_eq!(stored(&cache).await, None);
 }
 

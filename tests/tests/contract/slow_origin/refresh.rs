@@ -1,4 +1,4 @@
-//! TODO
+//! Refresh ahead: a live entry that is due is loaded in the background.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,10 +21,10 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 async fn refresh_does_not_block(fixture: Fixture) {
-    let cache = old(&fixture, ahead(&fixture), fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, with_refresh_ahead(&fixture), fixture.ttl()).await;
     let gate = LoaderGate::new();
     for _ in 0..3 {
-        is(cache.fetch_entry("k", new(&gate)).await, "old", Source::Hit);
+        assert_is(cache.fetch_entry("k", new(&gate)).await, "old", Source::Hit);
     }
     gate.started().await;
     assert_eq!(stored(&cache).await.as_deref(), Some("old"));
@@ -39,19 +39,19 @@ async fn refresh_does_not_block(fixture: Fixture) {
 }
 
 async fn a_due_entry_is_refreshed_once(fixture: Fixture) {
-    let cache = old(&fixture, ahead(&fixture), fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, with_refresh_ahead(&fixture), fixture.ttl()).await;
     let gate = LoaderGate::new();
     let callers = (0..100).map(|_| fetching(&cache, new(&gate))).collect();
     for fetched in join_all(callers).await {
-        is(fetched, "old", Source::Hit);
+        assert_is(fetched, "old", Source::Hit);
     }
     gate.started().await;
     assert_eq!(gate.runs(), 1);
     gate.release();
     until_stored(&cache, "new").await;
-    // What is new is not due.
+    // A new entry is not due.
     let again = LoaderGate::open();
-    is(
+    assert_is(
         cache.fetch_entry("k", new(&again)).await,
         "new",
         Source::Hit,
@@ -60,7 +60,7 @@ async fn a_due_entry_is_refreshed_once(fixture: Fixture) {
 }
 
 async fn get_or_set_refreshes_in_one_caller(fixture: Fixture) {
-    let cache = old(&fixture, ahead(&fixture), fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, with_refresh_ahead(&fixture), fixture.ttl()).await;
     let gate = LoaderGate::new();
     let one = {
         let load = gate.loader("new".to_owned());
@@ -75,60 +75,60 @@ async fn get_or_set_refreshes_in_one_caller(fixture: Fixture) {
 }
 
 async fn a_failed_refresh_changes_nothing(fixture: Fixture) {
-    let mut setup = ahead(&fixture);
+    let mut setup = with_refresh_ahead(&fixture);
     setup.retry_after = Some(fixture.ttl());
-    let cache = old(&fixture, setup, fixture.ttl()).await;
-    is(cache.fetch_entry("k", failing).await, "old", Source::Hit);
+    let cache = cache_with_old(&fixture, setup, fixture.ttl()).await;
+    assert_is(cache.fetch_entry("k", failing).await, "old", Source::Hit);
     cache.until(|cache| cache.stats().refresh_errors == 1).await;
-    fixture.world.sleep(WHILE).await;
-    // It is not tried again at once …
+    fixture.world.sleep(SETTLE).await;
+    // The refresh is not retried at once …
     let gate = LoaderGate::open();
-    is(cache.fetch_entry("k", new(&gate)).await, "old", Source::Hit);
+    assert_is(cache.fetch_entry("k", new(&gate)).await, "old", Source::Hit);
     let got = cache.get_or_try_set("k", async || Err::<String, _>("down".to_owned()));
     assert_eq!(got.await.unwrap(), "old");
     assert_eq!((gate.runs(), cache.stats().loads), (0, 2));
-    // … but after a while.
+    // … but after `retry_after`.
     fixture.expire(fixture.ttl());
-    is(cache.fetch_entry("k", new(&gate)).await, "old", Source::Hit);
+    assert_is(cache.fetch_entry("k", new(&gate)).await, "old", Source::Hit);
     until_stored(&cache, "new").await;
 }
 
 async fn a_panic_in_the_background_changes_nothing(fixture: Fixture) {
-    let cache = old(&fixture, ahead(&fixture), fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, with_refresh_ahead(&fixture), fixture.ttl()).await;
     let panics = |_: LoadContext<String>| async { panic!("in the background") };
     let fetched: Fetch = cache.fetch_entry("k", panics).await;
-    is(fetched, "old", Source::Hit);
+    assert_is(fetched, "old", Source::Hit);
     cache.until(|cache| cache.stats().refresh_errors == 1).await;
-    fixture.world.sleep(WHILE).await;
-    is(cache.fetch_entry("k", failing).await, "old", Source::Hit);
+    fixture.world.sleep(SETTLE).await;
+    assert_is(cache.fetch_entry("k", failing).await, "old", Source::Hit);
     assert_eq!(cache.stats().loads, 2);
     cache.set("k", "set").await.unwrap();
     assert_eq!(stored(&cache).await.as_deref(), Some("set"));
 }
 
 async fn a_miss_waits_for_a_running_refresh(fixture: Fixture) {
-    let mut setup = ahead(&fixture);
+    let mut setup = with_refresh_ahead(&fixture);
     setup.default_ttl = Some((fixture.ttl() * 4).into());
-    let cache = old(&fixture, setup, fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, setup, fixture.ttl()).await;
     let gate = LoaderGate::new();
-    is(cache.fetch_entry("k", new(&gate)).await, "old", Source::Hit);
+    assert_is(cache.fetch_entry("k", new(&gate)).await, "old", Source::Hit);
     gate.started().await;
     fixture.expire(fixture.ttl() * 4);
     let waiter = fetching(&cache, new(&gate));
     cache.until(|cache| cache.stats().waits == 1).await;
     gate.release();
-    is(waiter.join().await, "new", Source::Waited);
+    assert_is(waiter.join().await, "new", Source::Waited);
     assert_eq!(gate.runs(), 1);
 }
 
 async fn invalidation_wins_over_a_refresh(fixture: Fixture) {
-    let cache = old(&fixture, ahead(&fixture), fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, with_refresh_ahead(&fixture), fixture.ttl()).await;
     let gate = LoaderGate::new();
-    is(cache.fetch_entry("k", new(&gate)).await, "old", Source::Hit);
+    assert_is(cache.fetch_entry("k", new(&gate)).await, "old", Source::Hit);
     gate.started().await;
     cache.delete("k").await.unwrap();
     gate.release();
-    fixture.world.sleep(WHILE).await;
+    fixture.world.sleep(SETTLE).await;
     assert_eq!(stored(&cache).await, None);
 }
 
@@ -137,9 +137,9 @@ async fn tag_invalidation_wins_over_a_refresh(fixture: Fixture) {
     if !fixture.keeps_objects() {
         return;
     }
-    let (cache, tagged) = old_and_tagged(&fixture).await;
+    let (cache, tagged) = cache_with_tagged_old(&fixture).await;
     let gate = LoaderGate::new();
-    is(
+    assert_is(
         cache.fetch_entry_with("k", tagged, new(&gate)).await,
         "old",
         Source::Hit,
@@ -147,24 +147,24 @@ async fn tag_invalidation_wins_over_a_refresh(fixture: Fixture) {
     gate.started().await;
     cache.invalidate_tags(vec!["t"]).await.unwrap();
     gate.release();
-    fixture.world.sleep(WHILE).await;
+    fixture.world.sleep(SETTLE).await;
     assert_eq!(stored(&cache).await, None);
 }
 
 async fn set_wins_over_a_refresh(fixture: Fixture) {
-    let cache = old(&fixture, ahead(&fixture), fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, with_refresh_ahead(&fixture), fixture.ttl()).await;
     let gate = LoaderGate::new();
-    is(cache.fetch_entry("k", new(&gate)).await, "old", Source::Hit);
+    assert_is(cache.fetch_entry("k", new(&gate)).await, "old", Source::Hit);
     gate.started().await;
     cache.set("k", "set").await.unwrap();
     gate.release();
-    fixture.world.sleep(WHILE).await;
+    fixture.world.sleep(SETTLE).await;
     assert_eq!(stored(&cache).await.as_deref(), Some("set"));
 }
 
 async fn xfetch_refreshes_early_after_a_slow_load(fixture: Fixture) {
-    let mut setup = ahead(&fixture);
-    // So early that it is at once, if its load took but a moment.
+    let mut setup = with_refresh_ahead(&fixture);
+    // With this beta, an entry is due at once even if its load was short.
     setup.refresh_ahead = Some(RefreshAhead::XFetch { beta: 1e12 });
     let cache = fixture.open(setup).unwrap();
     let gate = LoaderGate::new();
@@ -172,11 +172,11 @@ async fn xfetch_refreshes_early_after_a_slow_load(fixture: Fixture) {
     gate.started().await;
     fixture.expire(Duration::from_millis(10));
     gate.release();
-    is(loading.join().await, "new", Source::Loaded);
+    assert_is(loading.join().await, "new", Source::Loaded);
     let newer = LoaderGate::open();
     let load = newer.loader(Ok("newer".to_owned()));
     let fetched: Fetch = cache.fetch_entry("k", move |_| load()).await;
-    is(fetched, "new", Source::Hit);
+    assert_is(fetched, "new", Source::Hit);
     until_stored(&cache, "newer").await;
 }
 
@@ -200,12 +200,12 @@ async fn callers_never_wait_for_a_hot_key(fixture: Fixture) {
     for _ in 0..24 * 60 {
         let fetched = cache.fetch_entry("hot", load()).await.unwrap();
         assert!(fetched.age.unwrap() < MINUTE * 30);
-        // A refresh that was begun has ended.
+        // Waits until each refresh that started has ended.
         let begun = usize::try_from(cache.stats().refreshes).unwrap();
         while cache.get::<usize>("hot").await.unwrap() != Some(begun) {
             fixture.world.pause().await;
         }
-        // A write waits until it has landed; time must not pass in between.
+        // A write waits until the refresh is complete; time must not pass before.
         assert!(!cache.add("hot", 0_usize).await.unwrap());
         fixture.expire(MINUTE);
     }

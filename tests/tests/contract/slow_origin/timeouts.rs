@@ -1,4 +1,4 @@
-//! TODO
+//! Timeouts of callers and of loads.
 
 use super::*;
 
@@ -26,9 +26,9 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 async fn a_soft_timeout_serves_the_stale_value(fixture: Fixture) {
-    let cache = old(&fixture, patient(&fixture), fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, with_soft_timeout(&fixture), fixture.ttl()).await;
     let gate = LoaderGate::new();
-    is(
+    assert_is(
         cache.fetch_entry("k", new(&gate)).await,
         "old",
         Source::Stale,
@@ -36,9 +36,9 @@ async fn a_soft_timeout_serves_the_stale_value(fixture: Fixture) {
     assert_eq!(gate.runs(), 1);
     let stats = cache.stats();
     assert_eq!((stats.timeouts, stats.stale_hits), (1, 1));
-    // A load that is late already is not waited for again; nor is another one begun.
+    // Later callers do not wait for a late load, and do not start another.
     for _ in 0..3 {
-        is(
+        assert_is(
             cache.fetch_entry("k", new(&gate)).await,
             "old",
             Source::Stale,
@@ -49,9 +49,9 @@ async fn a_soft_timeout_serves_the_stale_value(fixture: Fixture) {
 }
 
 async fn a_timed_out_load_still_updates_the_cache(fixture: Fixture) {
-    let cache = old(&fixture, patient(&fixture), fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, with_soft_timeout(&fixture), fixture.ttl()).await;
     let gate = LoaderGate::new();
-    is(
+    assert_is(
         cache.fetch_entry("k", new(&gate)).await,
         "old",
         Source::Stale,
@@ -59,23 +59,23 @@ async fn a_timed_out_load_still_updates_the_cache(fixture: Fixture) {
     assert_eq!(stored(&cache).await, None);
     gate.release();
     until_stored(&cache, "new").await;
-    is(cache.fetch_entry("k", failing).await, "new", Source::Hit);
+    assert_is(cache.fetch_entry("k", failing).await, "new", Source::Hit);
 }
 
 async fn without_a_stale_value_there_is_no_soft_timeout(fixture: Fixture) {
-    let cache = fixture.open(patient(&fixture)).unwrap();
+    let cache = fixture.open(with_soft_timeout(&fixture)).unwrap();
     let gate = LoaderGate::new();
     let fetched = fetching(&cache, new(&gate));
     gate.started().await;
-    fixture.world.sleep(SOON * 2).await;
+    fixture.world.sleep(SHORT * 2).await;
     assert_eq!(cache.stats().timeouts, 0);
     gate.release();
-    is(fetched.join().await, "new", Source::Loaded);
+    assert_is(fetched.join().await, "new", Source::Loaded);
 }
 
 async fn without_a_stale_value_a_hard_timeout_is_an_error(fixture: Fixture) {
-    let mut setup = patient(&fixture);
-    setup.hard_timeout = Some(SOON);
+    let mut setup = with_soft_timeout(&fixture);
+    setup.hard_timeout = Some(SHORT);
     let cache = fixture.open(setup).unwrap();
     let gate = LoaderGate::new();
     let error = cache.fetch_entry("k", new(&gate)).await.unwrap_err();
@@ -92,11 +92,11 @@ async fn without_a_stale_value_a_hard_timeout_is_an_error(fixture: Fixture) {
 }
 
 async fn a_hard_timeout_serves_the_stale_value(fixture: Fixture) {
-    let mut setup = patient(&fixture);
-    (setup.soft_timeout, setup.hard_timeout) = (None, Some(SOON));
-    let cache = old(&fixture, setup, fixture.ttl()).await;
+    let mut setup = with_soft_timeout(&fixture);
+    (setup.soft_timeout, setup.hard_timeout) = (None, Some(SHORT));
+    let cache = cache_with_old(&fixture, setup, fixture.ttl()).await;
     let gate = LoaderGate::new();
-    is(
+    assert_is(
         cache.fetch_entry("k", new(&gate)).await,
         "old",
         Source::Stale,
@@ -111,7 +111,7 @@ async fn a_waiter_has_its_own_timeout(fixture: Fixture) {
         cache.spawn(move |cache| async move { cache.get_or_set("k", load).await })
     };
     gate.started().await;
-    let options = Options::new().hard_timeout(SOON);
+    let options = Options::new().hard_timeout(SHORT);
     let got = cache.get_or_try_set_with("k", options, async || Ok::<_, String>(8));
     assert!(matches!(got.await, Err(LoadError::Timeout(_))));
     gate.release();
@@ -119,17 +119,17 @@ async fn a_waiter_has_its_own_timeout(fixture: Fixture) {
 }
 
 async fn a_failed_background_load_changes_nothing(fixture: Fixture) {
-    let cache = old(&fixture, patient(&fixture), fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, with_soft_timeout(&fixture), fixture.ttl()).await;
     let gate = LoaderGate::new();
     let load = gate.loader(Err("down".to_owned()));
     let fetched: Fetch = cache.fetch_entry("k", move |_| load()).await;
-    is(fetched, "old", Source::Stale);
+    assert_is(fetched, "old", Source::Stale);
     gate.release();
     cache.until(|cache| cache.stats().load_errors == 1).await;
-    fixture.world.sleep(WHILE).await;
-    // And it is not tried again at once.
+    fixture.world.sleep(SETTLE).await;
+    // The load is not retried at once.
     let again = LoaderGate::open();
-    is(
+    assert_is(
         cache.fetch_entry("k", new(&again)).await,
         "old",
         Source::Stale,
@@ -138,26 +138,26 @@ async fn a_failed_background_load_changes_nothing(fixture: Fixture) {
 }
 
 async fn invalidation_wins_over_a_background_load(fixture: Fixture) {
-    let cache = old(&fixture, patient(&fixture), fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, with_soft_timeout(&fixture), fixture.ttl()).await;
     let gate = LoaderGate::new();
-    is(
+    assert_is(
         cache.fetch_entry("k", new(&gate)).await,
         "old",
         Source::Stale,
     );
     cache.delete("k").await.unwrap();
     gate.release();
-    fixture.world.sleep(WHILE).await;
+    fixture.world.sleep(SETTLE).await;
     assert_eq!(stored(&cache).await, None);
     assert!(cache.fetch_entry("k", failing).await.is_err());
 }
 
 async fn a_soft_timeout_of_zero_never_waits(fixture: Fixture) {
-    let mut setup = patient(&fixture);
+    let mut setup = with_soft_timeout(&fixture);
     setup.soft_timeout = Some(Duration::ZERO);
-    let cache = old(&fixture, setup, fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, setup, fixture.ttl()).await;
     let gate = LoaderGate::new();
-    is(
+    assert_is(
         cache.fetch_entry("k", new(&gate)).await,
         "old",
         Source::Stale,
@@ -177,14 +177,14 @@ async fn infinite_durations_are_accepted(fixture: Fixture) {
         refresh_ahead: Some(RefreshAhead::Fraction(0.5)),
         ..Setup::default()
     };
-    let cache = old(&fixture, setup, fixture.ttl()).await;
-    is(cache.fetch_entry("k", failing).await, "old", Source::Hit);
+    let cache = cache_with_old(&fixture, setup, fixture.ttl()).await;
+    assert_is(cache.fetch_entry("k", failing).await, "old", Source::Hit);
     let options = Options::ttl(fixture.ttl());
     let load = at_once("short".to_owned());
     let short: Fetch = cache.fetch_entry_with("short", options, load).await;
-    is(short, "short", Source::Loaded);
+    assert_is(short, "short", Source::Loaded);
     fixture.expire(fixture.ttl());
-    is(
+    assert_is(
         cache.fetch_entry("short", failing).await,
         "short",
         Source::Stale,
@@ -192,7 +192,7 @@ async fn infinite_durations_are_accepted(fixture: Fixture) {
 }
 
 async fn a_hanging_fetch_frees_its_key(fixture: Fixture) {
-    // Long enough for what does not hang, also on a busy machine.
+    // Long enough for loads that do not hang, also on a busy machine.
     let setup = Setup {
         max_load: Some(Duration::from_millis(500)),
         ..Setup::default()
@@ -207,20 +207,20 @@ async fn a_hanging_fetch_frees_its_key(fixture: Fixture) {
     }
     assert_eq!(hung.runs(), 1);
     assert_eq!(cache.stats().load_timeouts, 1);
-    is(
+    assert_is(
         cache.fetch_entry("k", at_once("v".to_owned())).await,
         "v",
         Source::Loaded,
     );
-    // What comes of it after all is stored no more.
+    // The value of the hanging load is not stored, even if it ends.
     hung.release();
-    fixture.world.sleep(WHILE).await;
+    fixture.world.sleep(SETTLE).await;
     assert_eq!(stored(&cache).await.as_deref(), Some("v"));
 }
 
 async fn a_hanging_get_or_set_frees_its_key(fixture: Fixture) {
     let setup = Setup {
-        max_load: Some(SOON),
+        max_load: Some(SHORT),
         ..Setup::default()
     };
     let cache = fixture.open(setup).unwrap();
@@ -230,7 +230,7 @@ async fn a_hanging_get_or_set_frees_its_key(fixture: Fixture) {
         cache.spawn(move |cache| async move { cache.get_or_set("k", load).await })
     };
     hung.started().await;
-    // Who cannot say that it took too long takes over.
+    // A caller that cannot return a timeout loads itself.
     let got = cache.get_or_set("k", async || String::from("v")).await;
     assert_eq!(got, "v");
     hung.release();
@@ -239,18 +239,18 @@ async fn a_hanging_get_or_set_frees_its_key(fixture: Fixture) {
 }
 
 async fn a_hanging_load_serves_the_stale_value(fixture: Fixture) {
-    let mut setup = patient(&fixture);
-    (setup.soft_timeout, setup.max_load) = (None, Some(SOON));
-    let cache = old(&fixture, setup, fixture.ttl()).await;
+    let mut setup = with_soft_timeout(&fixture);
+    (setup.soft_timeout, setup.max_load) = (None, Some(SHORT));
+    let cache = cache_with_old(&fixture, setup, fixture.ttl()).await;
     let hung = LoaderGate::new();
-    is(
+    assert_is(
         cache.fetch_entry("k", new(&hung)).await,
         "old",
         Source::Stale,
     );
     assert_eq!(cache.stats().load_timeouts, 1);
-    // It counts as one that failed.
-    is(
+    // A hanging load counts as a failed one.
+    assert_is(
         cache.fetch_entry("k", new(&hung)).await,
         "old",
         Source::Stale,
@@ -261,7 +261,7 @@ async fn a_hanging_load_serves_the_stale_value(fixture: Fixture) {
 
 async fn a_batch_waits_no_longer_than_its_timeout(fixture: Fixture) {
     let setup = Setup {
-        hard_timeout: Some(SOON),
+        hard_timeout: Some(SHORT),
         ..Setup::default()
     };
     let cache = fixture.open(setup).unwrap();
@@ -272,25 +272,25 @@ async fn a_batch_waits_no_longer_than_its_timeout(fixture: Fixture) {
         cache.spawn(move |cache| async move { cache.get_or_set("b", load).await })
     };
     gate.started().await;
-    let answers = cache.get_or_try_set_many(vec!["a", "b", "c"], async |missing: Vec<&str>| {
+    let results = cache.get_or_try_set_many(vec!["a", "b", "c"], async |missing: Vec<&str>| {
         Ok::<_, String>(missing.into_iter().map(|key| (key, 3)).collect())
     });
-    let answers = answers.await;
-    assert_eq!(answers[0].as_ref().unwrap(), &Some(1));
-    assert!(matches!(answers[1], Err(LoadError::Timeout(_))));
-    assert_eq!(answers[2].as_ref().unwrap(), &Some(3));
+    let results = results.await;
+    assert_eq!(results[0].as_ref().unwrap(), &Some(1));
+    assert!(matches!(results[1], Err(LoadError::Timeout(_))));
+    assert_eq!(results[2].as_ref().unwrap(), &Some(3));
     gate.release();
     leader.join().await;
 }
 
 async fn a_background_load_may_wait_for_a_caller_that_left_it(fixture: Fixture) {
-    let mut setup = patient(&fixture);
-    setup.soft_timeout = Some(SOON);
-    let cache = old(&fixture, setup, fixture.ttl()).await;
+    let mut setup = with_soft_timeout(&fixture);
+    setup.soft_timeout = Some(SHORT);
+    let cache = cache_with_old(&fixture, setup, fixture.ttl()).await;
     let (inner, outer) = (LoaderGate::new(), LoaderGate::new());
-    // The load of "outer" asks for "k", which is late: it goes on with what is stale. When the
-    // load of "k" asks for "outer", nobody waits in a circle any more.
-    let asks = {
+    // The load of "outer" fetches "k", whose load is late: it continues with the stale value. When
+    // the load of "k" then fetches "outer", there is no cycle of waiters any more.
+    let nested = {
         let (cache, inner, outer) = (cache.clone(), inner.clone(), outer.clone());
         move |_: LoadContext<String>| -> Load {
             Box::pin(async move {
@@ -315,12 +315,12 @@ async fn a_background_load_may_wait_for_a_caller_that_left_it(fixture: Fixture) 
             })
         }
     };
-    let fetched = cache.spawn(move |cache| async move { cache.fetch_entry("outer", asks).await });
+    let fetched = cache.spawn(move |cache| async move { cache.fetch_entry("outer", nested).await });
     outer.started().await;
     inner.release();
     cache.until(|cache| cache.stats().waits == 1).await;
     outer.release();
-    is(fetched.join().await, "outer of old", Source::Loaded);
+    assert_is(fetched.join().await, "outer of old", Source::Loaded);
     until_stored(&cache, "outer of old").await;
 }
 
@@ -331,14 +331,14 @@ async fn contradictory_settings_are_refused(fixture: Fixture) {
         error.to_string()
     };
     let error = refused(Setup {
-        soft_timeout: Some(SOON),
+        soft_timeout: Some(SHORT),
         ..Setup::default()
     });
     assert!(error.contains("soft_timeout needs stale_for"), "{error}");
     let error = refused(Setup {
-        stale_for: LATE,
-        soft_timeout: Some(LATE),
-        hard_timeout: Some(SOON),
+        stale_for: LONG,
+        soft_timeout: Some(LONG),
+        hard_timeout: Some(SHORT),
         ..Setup::default()
     });
     assert!(
@@ -351,15 +351,15 @@ async fn nothing_is_served_after_stale_for(fixture: Fixture) {
     if !fixture.stops_time() {
         return;
     }
-    let mut setup = patient(&fixture);
-    setup.hard_timeout = Some(SOON * 2);
+    let mut setup = with_soft_timeout(&fixture);
+    setup.hard_timeout = Some(SHORT * 2);
     let stale_for = setup.stale_for;
-    let cache = old(&fixture, setup, fixture.ttl()).await;
+    let cache = cache_with_old(&fixture, setup, fixture.ttl()).await;
     let gate = LoaderGate::new();
     let load = {
         let (fixture, load) = (fixture.clone(), new(&gate));
         move |context| -> Load {
-            // While it runs, what is stale comes to its end.
+            // While this load runs, the stale entry ends.
             fixture.expire(stale_for);
             load(context)
         }
@@ -371,19 +371,19 @@ async fn nothing_is_served_after_stale_for(fixture: Fixture) {
 }
 
 async fn a_hanging_load_without_waiters_is_timed_out_by_the_next_caller(fixture: Fixture) {
-    let mut setup = patient(&fixture);
-    (setup.soft_timeout, setup.max_load) = (Some(Duration::ZERO), Some(SOON));
-    let cache = old(&fixture, setup, fixture.ttl()).await;
+    let mut setup = with_soft_timeout(&fixture);
+    (setup.soft_timeout, setup.max_load) = (Some(Duration::ZERO), Some(SHORT));
+    let cache = cache_with_old(&fixture, setup, fixture.ttl()).await;
     let hung = LoaderGate::new();
-    is(
+    assert_is(
         cache.fetch_entry("k", new(&hung)).await,
         "old",
         Source::Stale,
     );
-    fixture.world.sleep(SOON * 2).await;
-    // It counts as one that failed: none is tried for a while.
+    fixture.world.sleep(SHORT * 2).await;
+    // A hanging load counts as a failed one, so the next is delayed.
     for _ in 0..3 {
-        is(
+        assert_is(
             cache.fetch_entry("k", new(&hung)).await,
             "old",
             Source::Stale,
