@@ -117,7 +117,7 @@ impl TestEnv {
 }
 
 /// The settings of a cache.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Setup {
     /// The namespace, if not the default one.
     pub namespace: Option<&'static str>,
@@ -317,7 +317,7 @@ impl Fixture {
     /// Opens two caches with the same settings on one store, as two processes do.
     pub fn twins(&self, setup: Setup) -> [CacheApi; 2] {
         let store = (self.make_store)();
-        [setup.clone(), setup].map(|setup| built(store.clone().open(setup)))
+        [store.clone(), store].map(|store| built(store.open(setup)))
     }
 
     /// Opens caches of these namespaces on one store.

@@ -14,12 +14,14 @@ use cacheio_tests::watchdog::guarded_as;
 use cacheio_tests::world::{World, panic_message};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+type Running = Pin<Box<dyn Future<Output = ()>>>;
+
 /// One promise.
 #[derive(Clone)]
 pub(crate) struct Case {
     /// Its path in this crate: `counters::a_missing_counter_counts_from_zero`.
     name: &'static str,
-    body: Arc<dyn Fn(Fixture) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>,
+    body: Arc<dyn Fn(Fixture) -> Running + Send + Sync>,
 }
 
 /// Makes a case of a function, and names it after the function.
