@@ -1,20 +1,22 @@
-//! What the tests of the contract stand on.
+//! What the integration tests share.
 //!
-//! - [`face`]: one face over both worlds, so that every line of the contract is written once.
-//! - [`place`]: a cache on a store, with the means to let time pass: what a line is given.
-//! - [`servers`]: real servers, started by the tests and gone with them.
-//! - [`stores`]: stores that stand in for servers, suspend, or fail on demand.
-//! - [`stage`]: gates and loaders that force an order, so that no test sleeps for one.
-//! - [`watchdog`]: what makes a test that hangs fail.
+//! - [`api`]: one cache type over both worlds, so that each case is written and compiled once.
+//! - [`fixture`]: what a case is given: a cache on a store, and control over time.
+//! - [`gate`]: loaders that a test starts and releases, so that no test sleeps for an order.
+//! - [`servers`]: real servers, started by the tests and stopped with the test process.
+//! - [`stores`]: stores that replace servers, suspend, or fail on demand.
+//! - [`watchdog`]: fails a test that hangs.
+//! - [`world`]: threads and tasks: how a test runs, spawns and sleeps.
 //!
-//! The lines stand in `tests/contract/`; `tests/contract/main.rs` is the table of stores: a new
-//! backend is one line there.
+//! The cases of the contract are in `tests/contract/`. The table of stores is `rows` in
+//! `tests/contract/main.rs`: a new backend is one line there.
 
 #![cfg(not(shuttle))]
 
-pub mod face;
-pub mod place;
+pub mod api;
+pub mod fixture;
+pub mod gate;
 pub mod servers;
-pub mod stage;
 pub mod stores;
 pub mod watchdog;
+pub mod world;

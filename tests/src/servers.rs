@@ -1,8 +1,9 @@
-//! Real servers for the tests: started on free ports of the loopback, and gone with the test process.
+//! Real servers for the tests, started on free ports of the loopback and stopped with the test
+//! process.
 //!
-//! - [`Memcached`], [`Redis`], [`RedisCluster`]: started, killed, restarted, paused at will.
-//! - [`lease`]: one out of a pool, empty, for a test of its own.
-//! - [`Proxy`]: stands between a client and a server, to count and to harm.
+//! - [`Memcached`], [`Redis`], [`RedisCluster`]: servers that a test can kill, restart and pause.
+//! - [`lease`]: an empty server out of a pool, for one test alone.
+//! - [`Proxy`]: forwards between a client and a server; counts, delays and cuts.
 //!
 //! A missing server fails the test that needs it, with the command that installs it.
 
@@ -22,13 +23,13 @@ pub use redis::{Redis, Reply};
 
 /// A kind of server that tests can lease.
 pub trait Server: Send + Sync + Sized + 'static {
-    /// Starts one.
+    /// Starts a server.
     fn start() -> Self;
 
-    /// Empties it and drops its connections; whether it is as good as new.
+    /// Empties the server and drops its connections; returns whether it can be leased again.
     fn renew(&self) -> bool;
 
-    /// Those that nobody uses.
+    /// Returns the servers that are not leased.
     fn idle() -> &'static Mutex<Vec<Self>>;
 }
 
@@ -36,7 +37,7 @@ pub trait Server: Send + Sync + Sized + 'static {
 #[derive(Debug)]
 pub struct Lease<S: Server>(Option<S>);
 
-/// An empty server: one that an earlier test has given back, or a new one.
+/// Returns an empty server: one that an earlier test returned, or a new one.
 pub fn lease<S: Server>() -> Lease<S> {
     let idle = S::idle()
         .lock()

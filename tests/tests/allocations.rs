@@ -1,5 +1,5 @@
-//! A hit on memory allocates nothing, and what was evicted is let go. A binary of its own: its
-//! allocator counts, by thread.
+//! A hit in memory allocates nothing, and evicted entries are freed. This is its own binary,
+//! because its allocator counts by thread.
 
 #![cfg(not(shuttle))]
 use std::future::Future;
@@ -12,7 +12,7 @@ use cacheio_async::AsyncCache;
 use cacheio_core::{Local, Options};
 use cacheio_sync::{Cache, Memory};
 
-/// How often the second of two runs allocates.
+/// Returns how often the second of two runs allocates.
 fn allocations<T>(run: impl Fn() -> T) -> u64 {
     drop(run());
     let mut result = None;
@@ -21,7 +21,7 @@ fn allocations<T>(run: impl Fn() -> T) -> u64 {
     counted.count_total
 }
 
-/// Polls a future that is ready at once, where it stands.
+/// Polls a future that is ready at once, without moving it to the heap.
 fn ready<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -174,7 +174,7 @@ fn a_hit_allocates_nothing_in_tasks() {
     }
 }
 
-/// All that a call can say about its load.
+/// Options with every policy.
 fn policies() -> Options {
     let minute = Duration::from_secs(60);
     Options::ttl(10 * minute)
@@ -230,10 +230,10 @@ fn get_arc_copies_nothing() {
     assert!(Arc::ptr_eq(&one, &two));
 }
 
-/// Of what was evicted, so many keys are remembered; no more, however light entries are for the
-/// capacity that their weigher measures.
+/// Memory remembers a limited number of evicted keys, however light the entries are compared to the
+/// capacity.
 #[test]
-fn memory_by_weight_remembers_only_so_many_evicted_keys() {
+fn memory_with_a_weigher_remembers_a_limited_number_of_evicted_keys() {
     let memory = Memory::builder()
         .capacity(64 << 20)
         .weigher(|_, _| 64 << 10);
@@ -252,7 +252,7 @@ fn memory_by_weight_remembers_only_so_many_evicted_keys() {
     );
 }
 
-/// Decorated functions, by keys of two arguments.
+/// Decorated functions with two arguments in their keys.
 mod decorated {
     use cacheio::{
         AsyncCache, AsyncCacheable, Cache, CacheFactory, Cacheable, Local, async_cached, cached,

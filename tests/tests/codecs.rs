@@ -1,20 +1,20 @@
-//! What holds under every codec, in memory and on a store of bytes.
+//! What holds with every codec, in memory and on a store of bytes.
 
 #![cfg(not(shuttle))]
 
 use cacheio_core::{Codec, Compressed, ErrorKind, Json, MessagePack, Postcard};
 use cacheio_sync::Cache;
-use cacheio_tests::place::{Ground, Time};
+use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::stores::{bytes, memory};
 
-/// A cache in memory and one on bytes, under each codec.
+/// Opens a cache in memory and one on bytes, with each codec.
 fn caches() -> Vec<Cache> {
     let mut caches = Vec::new();
     fn open(caches: &mut Vec<Cache>, codec: impl Codec + Clone) {
-        let ground = Ground::new(Time::system());
-        let on_bytes = Cache::builder().store(bytes(&ground)).codec(codec.clone());
+        let env = TestEnv::new(Time::system());
+        let on_bytes = Cache::builder().store(bytes(&env)).codec(codec.clone());
         caches.push(on_bytes.build().unwrap());
-        let in_memory = Cache::builder().store(memory(&ground)).codec(codec);
+        let in_memory = Cache::builder().store(memory(&env)).codec(codec);
         caches.push(in_memory.build().unwrap());
     }
     open(&mut caches, Json);
@@ -27,7 +27,7 @@ fn caches() -> Vec<Cache> {
 }
 
 #[test]
-fn counters_count_under_every_codec() {
+fn counters_work_with_every_codec() {
     for cache in caches() {
         assert_eq!(cache.increment("new", 5).unwrap(), 5);
         cache.set("set", 7_u8).unwrap();
@@ -46,7 +46,7 @@ fn counters_count_under_every_codec() {
 }
 
 #[test]
-fn an_integer_is_read_as_another_that_fits_under_every_codec() {
+fn an_integer_is_read_as_another_integer_type_with_every_codec() {
     for cache in caches() {
         cache.set("k", 5_u32).unwrap();
         assert_eq!(cache.get::<i64>("k").unwrap(), Some(5), "{cache:?}");
@@ -60,9 +60,9 @@ fn an_integer_is_read_as_another_that_fits_under_every_codec() {
 }
 
 #[test]
-fn what_looks_like_an_integer_or_a_header_is_read_as_it_was_under_every_codec() {
+fn bytes_that_look_like_an_integer_or_a_header_round_trip_with_every_codec() {
     for cache in caches() {
-        // What `Postcard` and `MessagePack` write for some of these are digits, or `C0`, `C1`.
+        // For some of these, `Postcard` and `MessagePack` write digits, `C0` or `C1`.
         for text in [
             "",
             "5",

@@ -1,4 +1,4 @@
-//! The global defaults. A binary of its own, and one test: they are global.
+//! The global defaults. This is its own binary with one test, because they are global.
 
 #![cfg(not(shuttle))]
 

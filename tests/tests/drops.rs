@@ -1,5 +1,5 @@
-//! Values that use their cache while they are dropped or serialized: no lock and no flight is held
-//! while a user's code runs.
+//! Values that use their cache while they are dropped or serialized: the cache holds no lock and no
+//! flight while code of the user runs.
 
 #![cfg(not(shuttle))]
 
@@ -10,66 +10,69 @@ use std::time::Duration;
 use cacheio_async::AsyncCache;
 use cacheio_core::{Local, ManualClock};
 use cacheio_sync::{Cache, Memory};
-use cacheio_tests::face::{Face, Tasks, Threads};
-use cacheio_tests::place::{Ground, Time};
+use cacheio_tests::api::CacheApi;
+use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::stores;
 use cacheio_tests::watchdog::guarded;
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A cache of either world, and what a value uses while it is dropped: one for threads, on the
-/// same memory.
-struct Shop<F> {
-    cache: F,
+/// A cache of either world, and one for threads on the same memory, which values use in their drop.
+struct DropFixture {
+    cache: CacheApi,
     threads: Cache,
     clock: Arc<ManualClock>,
 }
 
-fn shop<F>(capacity: u64, cache: impl FnOnce(Arc<Memory>) -> F) -> Shop<F> {
+fn fixture(capacity: u64, cache: fn(Arc<Memory>) -> CacheApi) -> DropFixture {
     let clock = Arc::new(ManualClock::new());
     let memory = Memory::builder()
         .capacity(capacity)
         .clock(Arc::clone(&clock));
     let memory = Arc::new(memory.build());
-    Shop {
-        threads: threads(Arc::clone(&memory)),
+    DropFixture {
+        threads: Cache::builder().store(Arc::clone(&memory)).build().unwrap(),
         cache: cache(memory),
         clock,
     }
 }
 
-fn threads(memory: Arc<Memory>) -> Cache {
-    Cache::builder().store(memory).build().unwrap()
+fn threads(memory: Arc<Memory>) -> CacheApi {
+    CacheApi::Threads(Cache::builder().store(memory).build().unwrap())
 }
 
-fn tasks(memory: Arc<Memory>) -> AsyncCache {
-    AsyncCache::builder().store(memory).build().unwrap()
+fn tasks(memory: Arc<Memory>) -> CacheApi {
+    CacheApi::Tasks(AsyncCache::builder().store(memory).build().unwrap())
 }
 
-/// Runs a test in both worlds, on memory for so many entries.
+fn run<F: Future<Output = ()> + 'static>(fixture: DropFixture, case: fn(DropFixture) -> F) {
+    guarded(move || fixture.cache.world().run(case(fixture)));
+}
+
+/// Makes tests of a case: in both worlds, on memory of this capacity.
 macro_rules! both_worlds {
-    ($($name:ident($capacity:literal))*) => {$(
-        mod $name {
+    ($($case:ident($capacity:literal))*) => {$(
+        mod $case {
             use super::*;
 
             #[test]
             fn threads() {
-                guarded(|| Threads::run(super::$name(shop($capacity, |memory| Threads(super::threads(memory))))));
+                run(fixture($capacity, super::threads), super::$case);
             }
 
             #[test]
             fn tasks() {
-                guarded(|| Tasks::run(super::$name(shop($capacity, |memory| Tasks(super::tasks(memory))))));
+                run(fixture($capacity, super::tasks), super::$case);
             }
         }
     )*};
 }
 
 both_worlds! {
-    what_a_load_evicts_may_clear_the_cache_in_its_drop(1)
-    what_a_load_evicts_may_delete_the_loaded_key_in_its_drop(1)
-    what_a_load_replaces_may_delete_its_own_key_in_its_drop(100)
-    what_set_evicts_may_use_the_cache_in_its_drop(1)
+    a_value_evicted_by_a_load_may_clear_the_cache_in_its_drop(1)
+    a_value_evicted_by_a_load_may_delete_the_loaded_key_in_its_drop(1)
+    a_value_replaced_by_a_load_may_delete_its_own_key_in_its_drop(100)
+    a_value_evicted_by_set_may_use_the_cache_in_its_drop(1)
     a_value_may_read_the_cache_while_increment_serializes_it(10)
 }
 
@@ -90,53 +93,53 @@ fn on_drop(dropped: impl FnOnce() + Send + Sync + 'static) -> Local<OnDrop> {
     Local::new(OnDrop(Some(Box::new(dropped))))
 }
 
-async fn what_a_load_evicts_may_clear_the_cache_in_its_drop<F: Face>(shop: Shop<F>) {
-    let threads = shop.threads;
+async fn a_value_evicted_by_a_load_may_clear_the_cache_in_its_drop(fixture: DropFixture) {
+    let threads = fixture.threads;
     let old = on_drop(move || threads.clear().unwrap());
-    shop.cache.set("old", old).await.unwrap();
-    assert_eq!(shop.cache.get_or_set("new", || async { 1 }).await, 1);
-    assert!(!shop.cache.has("old").await.unwrap());
+    fixture.cache.set("old", old).await.unwrap();
+    assert_eq!(fixture.cache.get_or_set("new", || async { 1 }).await, 1);
+    assert!(!fixture.cache.has("old").await.unwrap());
 }
 
-async fn what_a_load_evicts_may_delete_the_loaded_key_in_its_drop<F: Face>(shop: Shop<F>) {
-    let threads = shop.threads;
+async fn a_value_evicted_by_a_load_may_delete_the_loaded_key_in_its_drop(fixture: DropFixture) {
+    let threads = fixture.threads;
     let old = on_drop(move || assert!(threads.delete("new").unwrap()));
-    shop.cache.set("old", old).await.unwrap();
-    assert_eq!(shop.cache.get_or_set("new", || async { 1 }).await, 1);
+    fixture.cache.set("old", old).await.unwrap();
+    assert_eq!(fixture.cache.get_or_set("new", || async { 1 }).await, 1);
     assert!(
-        !shop.cache.has("new").await.unwrap(),
+        !fixture.cache.has("new").await.unwrap(),
         "it was there, and was deleted"
     );
 }
 
-async fn what_a_load_replaces_may_delete_its_own_key_in_its_drop<F: Face>(shop: Shop<F>) {
+async fn a_value_replaced_by_a_load_may_delete_its_own_key_in_its_drop(fixture: DropFixture) {
     let ttl = Duration::from_secs(1);
-    let threads = shop.threads;
+    let threads = fixture.threads;
     let old = on_drop(move || assert!(threads.delete("k").unwrap()));
-    shop.cache.set_with("k", old, ttl).await.unwrap();
-    shop.clock.advance(ttl);
+    fixture.cache.set_with("k", old, ttl).await.unwrap();
+    fixture.clock.advance(ttl);
     let nothing = || async { Local::new(OnDrop(None)) };
-    let new = shop.cache.get_or_set("k", nothing).await;
+    let new = fixture.cache.get_or_set("k", nothing).await;
     assert!(new.0.is_none());
     assert!(
-        !shop.cache.has("k").await.unwrap(),
+        !fixture.cache.has("k").await.unwrap(),
         "it was there, and was deleted"
     );
 }
 
-async fn what_set_evicts_may_use_the_cache_in_its_drop<F: Face>(shop: Shop<F>) {
-    let threads = shop.threads;
+async fn a_value_evicted_by_set_may_use_the_cache_in_its_drop(fixture: DropFixture) {
+    let threads = fixture.threads;
     let old = on_drop(move || {
         threads.clear().unwrap();
         threads.set("old", 3).unwrap();
         assert_eq!(threads.get_or_set("loaded", || 1), 1);
     });
-    shop.cache.set("old", old).await.unwrap();
-    shop.cache.set("new", 2).await.unwrap();
-    assert_eq!(shop.cache.get::<i32>("loaded").await.unwrap(), Some(1));
+    fixture.cache.set("old", old).await.unwrap();
+    fixture.cache.set("new", 2).await.unwrap();
+    assert_eq!(fixture.cache.get::<i32>("loaded").await.unwrap(), Some(1));
 }
 
-/// A number that stands elsewhere in the cache.
+/// A value that serializes another entry of the cache.
 #[derive(Clone)]
 struct Reference(Cache);
 
@@ -146,11 +149,15 @@ impl Serialize for Reference {
     }
 }
 
-async fn a_value_may_read_the_cache_while_increment_serializes_it<F: Face>(shop: Shop<F>) {
-    shop.cache.set("number", 41).await.unwrap();
-    shop.cache.set("k", Reference(shop.threads)).await.unwrap();
-    assert_eq!(shop.cache.increment("k", 1).await.unwrap(), 42);
-    assert_eq!(shop.cache.get::<i32>("number").await.unwrap(), Some(41));
+async fn a_value_may_read_the_cache_while_increment_serializes_it(fixture: DropFixture) {
+    fixture.cache.set("number", 41).await.unwrap();
+    fixture
+        .cache
+        .set("k", Reference(fixture.threads))
+        .await
+        .unwrap();
+    assert_eq!(fixture.cache.increment("k", 1).await.unwrap(), 42);
+    assert_eq!(fixture.cache.get::<i32>("number").await.unwrap(), Some(41));
 }
 
 /// A value that deletes the key it is stored under, while it is encoded.
@@ -178,13 +185,13 @@ impl Serialize for Deletes {
 #[test]
 fn a_loaded_value_may_delete_its_own_key_while_it_is_encoded() {
     guarded(|| {
-        let store = stores::bytes(&Ground::new(Time::manual()));
+        let store = stores::bytes(&TestEnv::new(Time::manual()));
         let cache = Cache::builder().store(store).build().unwrap();
         let value = || Deletes {
             cache: Some(cache.clone()),
         };
         assert!(cache.get_or_set("k", value).cache.is_some());
-        // The deletion came before the value was there: whether it was stored is left open.
+        // The key was deleted before the value was stored: both outcomes are allowed.
         cache.set("k", value()).unwrap();
         assert!(cache.has("k").unwrap());
     });

@@ -1,4 +1,4 @@
-//! How errors read.
+//! The messages of errors.
 
 #![cfg(not(shuttle))]
 
@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use cacheio_core::{Error, ErrorKind, LoadError, Operation, Options};
 use cacheio_sync::{Cache, Memory};
-use cacheio_tests::face::Threads;
-use cacheio_tests::place::{Place, Time};
-use cacheio_tests::stores;
+use cacheio_tests::fixture::{TestEnv, Time};
+use cacheio_tests::stores::{self, Failing};
 
 fn memory() -> Cache {
     Cache::builder()
@@ -19,10 +18,11 @@ fn memory() -> Cache {
 }
 
 fn bytes() -> Cache {
-    Place::<Threads>::new(Time::manual(), stores::bytes).cache.0
+    let store = stores::bytes(&TestEnv::new(Time::manual()));
+    Cache::builder().store(store).build().unwrap()
 }
 
-/// Checks what holds of every error.
+/// Checks what holds for every error.
 fn reads_well(error: &Error, kind: ErrorKind, begins: &str, contains: &str) {
     let text = error.to_string();
     assert_eq!(error.kind(), kind, "{text}");
@@ -48,7 +48,7 @@ fn reads_well(error: &Error, kind: ErrorKind, begins: &str, contains: &str) {
 }
 
 #[test]
-fn errors_say_what_happened_and_what_to_do() {
+fn errors_say_what_is_wrong_and_what_to_do() {
     let cache = memory();
     cache.set("text", "no number").unwrap();
     cache.set("max", i64::MAX).unwrap();
@@ -136,7 +136,7 @@ fn errors_say_what_happened_and_what_to_do() {
     reads_well(&heavy, ErrorKind::TooLarge, "set `k`: ", "capacity of 1");
 }
 
-/// A value that is stored as `null` is none that a `u8` can be read from.
+/// A value that is stored as `null` cannot be read as a `u8`.
 fn wrong() -> Error {
     let cache = bytes();
     cache.set("k", f64::NAN).unwrap();
@@ -145,9 +145,11 @@ fn wrong() -> Error {
 
 #[test]
 fn a_store_failure_has_its_cause_as_source() {
-    let (cache, breaker) = Place::<Threads>::new(Time::manual(), stores::memory).breakable();
-    breaker.all_fail(true);
-    let error = cache.0.get::<u8>("k").unwrap_err();
+    let store = stores::memory(&TestEnv::new(Time::manual()));
+    let (store, faults) = Failing::new(store);
+    let cache = Cache::builder().store(store).build().unwrap();
+    faults.fail_all(true);
+    let error = cache.get::<u8>("k").unwrap_err();
     reads_well(
         &error,
         ErrorKind::Unavailable,
@@ -227,7 +229,7 @@ fn errors_can_be_sent_and_boxed() {
 }
 
 #[test]
-fn the_first_operation_and_key_said_stay() {
+fn the_first_operation_and_key_are_kept() {
     let error = Error::new(ErrorKind::Server, "no")
         .during(Operation::SetMany)
         .during(Operation::Set)
@@ -241,22 +243,22 @@ fn the_first_operation_and_key_said_stay() {
 }
 
 #[test]
-fn a_load_error_is_its_loaders() {
+fn a_load_error_displays_the_error_of_its_loader() {
     #[derive(Debug)]
     struct Db;
     impl std::fmt::Display for Db {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("the database is away")
+            f.write_str("the database is down")
         }
     }
     let error = LoadError::Load(Arc::new(Db));
-    assert_eq!(error.to_string(), "the database is away");
+    assert_eq!(error.to_string(), "the database is down");
     let copy = error.clone();
     assert!(error.into_load_error().is_err(), "it is shared");
     assert!(matches!(copy.into_load_error(), Ok(Db)));
 }
 
-/// `source()` says why: the loader's error ends no chain.
+/// The sources of the loader's error are kept.
 #[test]
 fn a_load_error_keeps_the_chain_of_causes() {
     let cause = std::io::Error::other("connection refused");

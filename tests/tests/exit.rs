@@ -1,5 +1,5 @@
-//! A cache that is used while its thread ends: by the destructor of a thread-local that outlives
-//! those of the cache.
+//! A cache that is used while its thread ends, by the destructor of a thread-local that is dropped
+//! after the cache's own thread-locals.
 
 #![cfg(not(shuttle))]
 
@@ -54,7 +54,7 @@ fn a_panic_in_a_load_while_the_thread_ends_frees_its_key() {
     );
 }
 
-/// Runs the body of `test` in a process of its own: a destructor that panics at the end of a thread
+/// Runs the body of `test` in its own process: a destructor that panics at the end of a thread
 /// ends the process.
 fn in_a_child(test: &str, body: fn()) {
     const CHILD: &str = "CACHEIO_TESTS_CHILD";
@@ -67,14 +67,14 @@ fn in_a_child(test: &str, body: fn()) {
         .args(["--exact", test, "--nocapture"])
         .env(CHILD, test);
     let ended = child.output().unwrap();
-    let (said, complained) = (
+    let (stdout, stderr) = (
         String::from_utf8_lossy(&ended.stdout),
         String::from_utf8_lossy(&ended.stderr),
     );
-    assert!(ended.status.success(), "{}\n{complained}", ended.status);
+    assert!(ended.status.success(), "{}\n{stderr}", ended.status);
     assert!(
-        said.contains("1 passed"),
-        "no test is called {test:?}: {said}"
+        stdout.contains("1 passed"),
+        "no test is called {test:?}: {stdout}"
     );
 }
 
@@ -88,7 +88,7 @@ fn cache() -> Cache {
     cache
 }
 
-/// What a thread does at its end.
+/// Calls a closure when the thread ends.
 struct AtExit(Cache, fn(&Cache));
 
 impl Drop for AtExit {

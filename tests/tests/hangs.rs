@@ -1,4 +1,4 @@
-//! What a load that hangs leaves behind: nothing.
+//! Loads that hang leave no tasks, timers or threads.
 
 #![cfg(not(shuttle))]
 
@@ -15,7 +15,7 @@ use cacheio_tests::watchdog::guarded;
 const SOON: Duration = Duration::from_millis(20);
 
 #[test]
-fn the_tasks_of_loads_that_hang_are_gone() {
+fn the_tasks_of_hanging_loads_end() {
     guarded(|| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -34,7 +34,7 @@ fn the_tasks_of_loads_that_hang_are_gone() {
                     };
                     cache.fetch(key, load).await
                 });
-                // Some callers leave, others wait.
+                // Some callers are dropped, others wait.
                 if key % 2 == 0 {
                     tokio::task::yield_now().await;
                     hangs.abort();
@@ -46,7 +46,7 @@ fn the_tasks_of_loads_that_hang_are_gone() {
             while metrics.num_alive_tasks() > 0 || Arc::strong_count(&dropped) > 1 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            // And every key is free.
+            // Every key can be loaded again.
             for key in 0..100 {
                 let loaded = cache.fetch(key, |_| async { Ok::<_, String>(7) }).await;
                 assert_eq!(loaded.unwrap(), 7);
@@ -56,7 +56,7 @@ fn the_tasks_of_loads_that_hang_are_gone() {
 }
 
 #[test]
-fn nothing_is_left_of_a_timeout() {
+fn a_timeout_leaves_no_timer() {
     guarded(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -64,7 +64,8 @@ fn nothing_is_left_of_a_timeout() {
             .build()
             .unwrap();
         runtime.block_on(async {
-            // Time stands still, but for what waits for it: a minute is over at once.
+            // The clock is paused and advances by itself to the next timer: a minute passes at
+            // once.
             let cache = AsyncCache::builder().build().unwrap();
             let start = tokio::time::Instant::now();
             let hangs = cache.fetch("k", |_| pending::<Result<u32, String>>()).await;
@@ -80,7 +81,7 @@ fn nothing_is_left_of_a_timeout() {
     });
 }
 
-/// How many threads caches have made for their loads.
+/// Returns how many threads caches have started for their loads.
 #[cfg(target_os = "linux")]
 fn threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
@@ -89,10 +90,10 @@ fn threads() -> usize {
     names.filter(|name| name.trim() == "cacheio-load").count()
 }
 
-/// A closure cannot be stopped: its thread is its own until it ends, and its key is free.
+/// A closure cannot be stopped: it keeps its thread until it ends, but its key is free.
 #[cfg(target_os = "linux")]
 #[test]
-fn the_threads_of_loads_that_hang_go_when_these_end() {
+fn the_threads_of_hanging_loads_end_with_the_loads() {
     guarded(|| {
         let cache = Cache::builder().max_load(SOON).build().unwrap();
         let (end, ends) = channel::<()>();

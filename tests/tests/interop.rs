@@ -1,7 +1,7 @@
 //! cacheio and Python's aiocache share entries and counters on a server, both ways.
 //!
-//! Ignored unless asked for, since it needs aiocache: `tests/interop/run.sh` installs that and runs
-//! this. The Python side is `tests/interop/peer.py`.
+//! Ignored by default, because it needs aiocache: `tests/interop/run.sh` installs it and runs
+//! these tests. The Python side is `tests/interop/peer.py`.
 
 #![cfg(not(shuttle))]
 
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 const LONG: Duration = Duration::from_secs(100);
 
-/// A dict of Python's.
+/// A Python dict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct User {
     id: u64,
@@ -60,11 +60,11 @@ async fn memcached_is_shared_with_aiocache() {
     let cache = AsyncCache::from_url(&format!("{}?namespace=shop", server.url())).unwrap();
     // "HD t99"
     let left = |key: &str| -> i64 {
-        let answer = server.raw(format!("mg shop:{key} t").as_bytes());
-        let left = answer
+        let response = server.raw(format!("mg shop:{key} t").as_bytes());
+        let left = response
             .strip_prefix("HD t")
             .and_then(|left| left.parse().ok());
-        left.unwrap_or_else(|| panic!("no TTL: {answer}"))
+        left.unwrap_or_else(|| panic!("no TTL: {response}"))
     };
 
     python("memcached", server.port(), "write");
@@ -77,7 +77,7 @@ async fn memcached_is_shared_with_aiocache() {
     end(&cache).await;
 }
 
-/// Reads what aiocache has written, and writes what it is to read.
+/// Reads the entries that aiocache wrote, and writes those that it reads.
 async fn share(cache: &AsyncCache) {
     reads(cache, "py:str", "plain".to_owned()).await;
     reads(cache, "py:unicode", UNICODE.to_owned()).await;
@@ -106,7 +106,7 @@ async fn share(cache: &AsyncCache) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
-    // 10 and -1 there.
+    // aiocache added 10 and -1.
     reads(cache, "py:counter", 9_i64).await;
     assert_eq!(cache.increment("py:counter", 7).await.unwrap(), 16);
     assert_eq!(cache.increment("rs:counter", 5).await.unwrap(), 5);
@@ -139,7 +139,7 @@ async fn share(cache: &AsyncCache) {
         .unwrap();
 }
 
-/// What aiocache has done last.
+/// Checks the last steps of aiocache.
 async fn end(cache: &AsyncCache) {
     assert!(!cache.has("rs:str").await.unwrap());
     reads(cache, "rs:counter", 8_i64).await;

@@ -1,4 +1,4 @@
-//! Different keys make different texts, and any text is made legal.
+//! Different keys have different texts, and any text becomes a legal key.
 
 #![cfg(not(shuttle))]
 
@@ -14,7 +14,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-/// Text of what could be mistaken for a join, an escape, or a missing value.
+/// Texts that look like a join, an escape, or a missing value.
 fn nasty() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         "[:%()\\[\\]# \r\n\t_a0]{0,6}",
@@ -40,7 +40,7 @@ fn differ<K: CacheKey + PartialEq + std::fmt::Debug>(
         key_text(one),
         key_text(two)
     );
-    // Inside of another tuple too.
+    // Also inside another tuple.
     prop_assert_eq!(one == two, key_text((1, one, 2)) == key_text((1, two, 2)));
     Ok(())
 }
@@ -98,7 +98,7 @@ proptest! {
             let legal = WIRE.legal(&text);
             prop_assert!((1..=250).contains(&legal.len()));
             prop_assert!(!legal.chars().any(|c| c == ' ' || c.is_ascii_control()), "{legal:?}");
-            // Replaced once more, it is another's: nobody names what it stands for.
+            // A replacement used as a key is replaced again: no caller can name a replaced key.
             if legal != text {
                 prop_assert_ne!(WIRE.legal(&legal), legal.clone());
             }
@@ -130,7 +130,7 @@ fn all_differ<K: CacheKey>(keys: &[K]) {
 }
 
 #[test]
-fn an_option_of_an_option_tells_its_nones_apart() {
+fn the_nones_of_a_nested_option_are_different_keys() {
     all_differ(&[None, Some(None), Some(Some(None)), Some(Some(Some(1)))]);
     all_differ(&[
         None,
@@ -150,7 +150,7 @@ fn an_option_of_an_option_tells_its_nones_apart() {
 }
 
 #[test]
-fn an_empty_list_is_no_list_of_an_empty_text() {
+fn an_empty_list_differs_from_a_list_of_an_empty_text() {
     all_differ(&[vec![], vec![""], vec!["", ""], vec!["%"], vec!["%25"]]);
     all_differ(&[
         vec![],
@@ -164,13 +164,13 @@ fn an_empty_list_is_no_list_of_an_empty_text() {
 }
 
 #[test]
-fn no_value_is_no_text() {
+fn none_differs_from_every_text() {
     all_differ(&[None, Some("%none"), Some("none"), Some("%25none"), Some("")]);
     all_differ(&[None, Some(("%none",)), Some(("none",)), Some(("",))]);
 }
 
 #[test]
-fn a_text_that_may_be_missing_is_written_like_a_part() {
+fn an_optional_text_is_written_like_a_part() {
     assert_eq!(key_text(Some("a:b")), "a%3Ab");
     assert_eq!(key_text((Some("a:b"), 1)), "a%3Ab:1");
     assert_eq!(key_text(Some(("a", "b"))), "(a:b)");
@@ -179,7 +179,7 @@ fn a_text_that_may_be_missing_is_written_like_a_part() {
 }
 
 #[test]
-fn nothing_is_written_as_something() {
+fn unit_and_none_are_written_as_text() {
     assert_eq!(key_text(()), "%unit");
     assert_eq!(key_text(((),)), "%unit");
     assert_eq!(key_text(("a", ())), "a:%unit");
@@ -192,13 +192,13 @@ fn nothing_is_written_as_something() {
 }
 
 #[test]
-fn what_is_legal_stays_as_it_is() {
+fn a_legal_key_is_not_changed() {
     for text in ["user:42", "a", "%3A", "#", "ünï:🦀", &"x".repeat(250)] {
         assert_eq!(WIRE.legal(text), text);
     }
 }
 
-/// A store whose keys are as short as keys may be. No entry ever gets there.
+/// A store with the shortest permitted limit for keys. It never gets an entry.
 #[derive(Debug)]
 struct ShortKeys;
 
@@ -228,8 +228,8 @@ impl Store for ShortKeys {
     }
 }
 
-/// What stands before every key must still be there where a key is replaced: `clear` finds it by
-/// that. Of 64 bytes, 41 are the replacement's, and one joins the namespace.
+/// A replaced key keeps the namespace as its prefix, because `clear` needs it. Of 64 bytes, the
+/// replacement takes 41, and one joins the namespace.
 #[test]
 fn a_namespace_too_long_for_the_stores_keys_is_refused() {
     let build = |namespace: &str| {

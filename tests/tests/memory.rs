@@ -1,4 +1,4 @@
-//! What memory promises beyond the contract: its capacity, and what becomes of what falls out.
+//! What memory promises beyond the contract: its capacity, and evictions.
 
 #![cfg(not(shuttle))]
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use cacheio_async::AsyncCache;
 use cacheio_core::{ErrorKind, Local, ManualClock, Options, Store, Ttl};
 use cacheio_sync::{Cache, CacheFactory, Memory};
-use cacheio_tests::face::{Face, Tasks, Threads};
+use cacheio_tests::api::{CacheApi, World};
 use cacheio_tests::watchdog::guarded;
 
 const TTL: Duration = Duration::from_secs(100);
@@ -23,18 +23,21 @@ fn on(memory: &Arc<Memory>) -> Cache {
         .unwrap()
 }
 
-fn both(memory: &Arc<Memory>) -> (Threads, Tasks) {
+fn both(memory: &Arc<Memory>) -> (CacheApi, CacheApi) {
     let tasks = AsyncCache::builder()
         .store(Arc::clone(memory))
         .default_ttl(Ttl::Never);
-    (Threads(on(memory)), Tasks(tasks.build().unwrap()))
+    (
+        CacheApi::Threads(on(memory)),
+        CacheApi::Tasks(tasks.build().unwrap()),
+    )
 }
 
 fn capacity(entries: usize) -> Arc<Memory> {
     Arc::new(Memory::with_capacity(entries))
 }
 
-/// A weigher for strings: their length.
+/// Weighs strings by their length.
 fn length(_: &str, value: &(dyn Any + Send + Sync)) -> u64 {
     value
         .downcast_ref::<String>()
@@ -45,7 +48,7 @@ fn weighed(capacity: u64) -> Arc<Memory> {
     Arc::new(Memory::builder().capacity(capacity).weigher(length).build())
 }
 
-async fn never_more_than<F: Face>(cache: F, memory: &Memory, capacity: usize) {
+async fn never_more_than(cache: CacheApi, memory: &Memory, capacity: usize) {
     for key in 0..capacity * 2 + 10 {
         cache.set(key, key).await.unwrap();
         assert!(
@@ -79,7 +82,7 @@ fn memory_never_holds_more_than_its_capacity() {
             .chain([255, 256, 257, 511, 512, 513, 1_023, 1_024, 2_000])
         {
             let memory = capacity(entries);
-            Threads::run(never_more_than(both(&memory).0, &memory, entries));
+            World::Threads.run(never_more_than(both(&memory).0, &memory, entries));
         }
     });
 }
@@ -89,7 +92,7 @@ fn asynchronous_memory_never_holds_more_than_its_capacity() {
     guarded(|| {
         for entries in (1..=20).chain((21..=2_000).step_by(197)) {
             let memory = capacity(entries);
-            Tasks::run(never_more_than(both(&memory).1, &memory, entries));
+            World::Tasks.run(never_more_than(both(&memory).1, &memory, entries));
         }
     });
 }
@@ -181,7 +184,7 @@ fn a_capacity_of_zero_is_refused() {
 }
 
 #[test]
-fn what_is_too_heavy_is_refused_and_the_old_value_is_gone() {
+fn a_value_that_is_too_heavy_is_refused_and_the_old_value_is_removed() {
     let memory = weighed(100);
     let cache = on(&memory);
     cache.set("k", String::from("light")).unwrap();
@@ -208,7 +211,7 @@ fn what_is_too_heavy_is_refused_and_the_old_value_is_gone() {
     assert!(cache.has("k").unwrap());
 }
 
-/// Numbers without a pattern, the same in every run (xorshift).
+/// Pseudo-random numbers, the same in every run (xorshift).
 struct Random(u64);
 
 impl Random {
@@ -220,10 +223,9 @@ impl Random {
     }
 }
 
-/// What is new is not evicted by itself: not where it replaces another, and not where all others
-/// were used more.
+/// A new entry does not evict itself, even if it replaces another or all others were used more.
 #[test]
-fn what_was_set_is_there() {
+fn an_entry_is_present_after_set() {
     for entries in [1, 2, 3, 5, 10, 30, 100, 1_000] {
         let cache = on(&capacity(entries));
         let mut random = Random(42);
@@ -231,7 +233,7 @@ fn what_was_set_is_there() {
             let key = random.below(entries as u64 * 3);
             if random.below(2) == 0 {
                 cache.set(key, value).unwrap();
-                // No `get`, which would count as a use.
+                // Not `get`, which would count as a use.
                 assert!(cache.has(key).unwrap(), "{value} of capacity {entries}");
             } else {
                 cache.get::<u64>(key).unwrap();
@@ -240,9 +242,9 @@ fn what_was_set_is_there() {
     }
 }
 
-/// An entry may weigh 97 % of its shard, whatever else is there.
+/// An entry may weigh up to 97 % of its shard, whatever else the shard contains.
 #[test]
-fn what_fits_is_never_too_large() {
+fn an_entry_that_fits_is_never_too_large() {
     for (capacity, shards, keys) in [
         (10, 1, 20),
         (20, 1, 20),
@@ -275,9 +277,9 @@ fn what_fits_is_never_too_large() {
 }
 
 #[test]
-fn the_weigher_is_asked_once_a_store() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counting = Arc::clone(&asked);
+fn the_weigher_is_called_once_for_each_write() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&calls);
     let memory = Memory::builder()
         .capacity(1_000)
         .weigher(move |key, value| {
@@ -293,7 +295,7 @@ fn the_weigher_is_asked_once_a_store() {
     let mut times = 0;
     let mut more = |more: usize| {
         times += more;
-        assert_eq!(asked.load(Ordering::SeqCst), times);
+        assert_eq!(calls.load(Ordering::SeqCst), times);
     };
     cache.set("k", 1_u64).unwrap();
     more(1);
@@ -316,7 +318,7 @@ fn the_weigher_is_asked_once_a_store() {
 }
 
 #[test]
-fn expired_entries_hold_no_room() {
+fn expired_entries_take_no_capacity() {
     for entries in [1, 2, 10, 100, 255, 256, 1_000] {
         let clock = Arc::new(ManualClock::new());
         let memory = Arc::new(
@@ -331,7 +333,7 @@ fn expired_entries_hold_no_room() {
                 cache.set_with((round, key), key, TTL).unwrap();
             }
             clock.advance(TTL);
-            // Shards that share their capacity unevenly are filled to a half.
+            // Shards are filled unevenly, so the memory may be half full.
             let new = if entries < 256 { entries } else { entries / 2 };
             let evictions = cache.stats().evictions;
             for key in 0..new {
@@ -351,7 +353,7 @@ fn expired_entries_hold_no_room() {
 }
 
 #[test]
-fn purge_expired_sweeps_out_what_has_expired_and_nothing_else() {
+fn purge_expired_removes_expired_entries_and_nothing_else() {
     let clock = Arc::new(ManualClock::new());
     let memory = Arc::new(
         Memory::builder()
@@ -390,7 +392,7 @@ fn evictions_of_live_entries_are_counted() {
         cache.set(key, key).unwrap();
     }
     assert_eq!(cache.stats().evictions, 15);
-    // Neither replacing nor deleting is evicting.
+    // Replacing and deleting are not evictions.
     let live: Vec<_> = (0..25).filter(|key| cache.has(key).unwrap()).collect();
     for key in &live {
         cache.set(key, 0).unwrap();
@@ -450,7 +452,7 @@ fn values_are_dropped_outside_of_all_locks() {
         drop(loaded);
         cache.clear().unwrap();
         assert_eq!(count(), 107);
-        // Whatever dies with the cache has it no more: let it go without asking.
+        // The cache may have been dropped already.
         drop(cache);
     });
 }
@@ -486,7 +488,7 @@ fn a_panicking_weigher_leaves_memory_usable() {
 fn one_memory_serves_both_worlds() {
     let memory = capacity(10);
     let (threads, tasks) = both(&memory);
-    Tasks::run(async move {
+    World::Tasks.run(async move {
         threads.set("k", "v").await.unwrap();
         assert_eq!(
             tasks.get::<String>("k").await.unwrap().as_deref(),
@@ -499,7 +501,7 @@ fn one_memory_serves_both_worlds() {
 }
 
 #[test]
-fn a_scan_does_not_wash_out_what_is_used() {
+fn a_scan_does_not_evict_entries_in_use() {
     let memory = capacity(100);
     let cache = on(&memory);
     for key in 0..50 {

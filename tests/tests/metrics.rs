@@ -1,4 +1,4 @@
-//! What is counted and timed reaches the recorder that the program has installed.
+//! Counters and times are reported to the recorder that the program has installed.
 //!
 //! `cargo test -p cacheio-tests --features metrics --test metrics`
 
@@ -13,59 +13,76 @@ use cacheio_async::AsyncCache;
 use cacheio_core::{LoadError, Options, RefreshAhead};
 use cacheio_redis::Redis;
 use cacheio_sync::{Cache, Memcached, Memory};
-use cacheio_tests::face::{Face, Tasks, Threads, block_on, join_all};
-use cacheio_tests::place::{Place, Setup, Time};
-use cacheio_tests::stage::Stage;
+use cacheio_tests::api::{CacheApi, block_on, join_all};
+use cacheio_tests::fixture::{Fixture, Setup, Time};
+use cacheio_tests::gate::LoaderGate;
 use cacheio_tests::{servers, stores, watchdog};
 use metrics::{
     Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
     with_local_recorder,
 };
 
-/// Runs a test in both worlds, on memory and on bytes, with a recorder of its own.
-macro_rules! everywhere {
-    ($($name:ident)*) => {$(
-        mod $name {
-            use super::*;
+/// Creates the fixture of a test.
+type NewFixture = fn() -> Fixture;
 
-            everywhere! { @rows $name;
-                threads_on_memory: Threads, stores::memory;
-                threads_on_bytes: Threads, stores::bytes;
-                tasks_on_memory: Tasks, stores::memory;
-                tasks_on_bytes: Tasks, stores::yielding_bytes;
+const THREADS_ON_MEMORY: NewFixture = || Fixture::threads(Time::manual(), stores::memory);
+const THREADS_ON_BYTES: NewFixture = || Fixture::threads(Time::manual(), stores::bytes);
+const TASKS_ON_MEMORY: NewFixture = || Fixture::tasks(Time::manual(), stores::memory);
+const TASKS_ON_BYTES: NewFixture = || Fixture::tasks(Time::manual(), stores::yielding_bytes);
+
+fn run<F: Future<Output = ()> + 'static>(fixture: NewFixture, case: fn(Fixture, Recorded) -> F) {
+    watchdog::guarded(move || {
+        let recorded = Recorded::default();
+        let fixture = with_local_recorder(&recorded, fixture);
+        fixture.world.run(case(fixture, recorded));
+    });
+}
+
+/// Makes tests of a case: in both worlds, on memory and on bytes, each with its own recorder.
+macro_rules! everywhere {
+    ($($case:ident)*) => {$(
+        mod $case {
+            use crate::*;
+
+            #[test]
+            fn threads_on_memory() {
+                run(THREADS_ON_MEMORY, $case);
             }
-        }
-    )*};
-    (@rows $name:ident; $($row:ident: $world:ident, $store:path;)*) => {$(
-        #[test]
-        fn $row() {
-            watchdog::guarded(|| {
-                let recorded = Recorded::default();
-                let place = with_local_recorder(&recorded, || Place::<$world>::new(Time::manual(), $store));
-                $world::run(super::super::$name(place, recorded));
-            });
+
+            #[test]
+            fn threads_on_bytes() {
+                run(THREADS_ON_BYTES, $case);
+            }
+
+            #[test]
+            fn tasks_on_memory() {
+                run(TASKS_ON_MEMORY, $case);
+            }
+
+            #[test]
+            fn tasks_on_bytes() {
+                run(TASKS_ON_BYTES, $case);
+            }
         }
     )*};
 }
 
 mod everywhere {
-    use super::*;
-
     everywhere! {
         a_new_cache_has_all_its_counters_at_zero
         hits_misses_loads_and_errors
         waits
         stale_hits
-        refreshes_and_those_that_fail
-        callers_that_wait_no_longer
+        refreshes_and_refresh_errors
+        callers_that_time_out
         loads_that_hang
         store_errors
         loads_that_panic_are_timed_too
-        a_cache_is_told_from_others_by_its_namespace
+        each_namespace_has_its_own_label
     }
 }
 
-/// A recorder of one test: all that is there, by name and labels.
+/// A recorder of one test, by name and labels.
 #[derive(Clone, Debug, Default)]
 struct Recorded(Arc<Mutex<Table>>);
 
@@ -126,8 +143,8 @@ fn labels(cache: &str) -> Labels {
     vec![("cache".to_owned(), cache.to_owned())]
 }
 
-/// What a cache is called: the default namespace is none in memory, and "cacheio" elsewhere.
-fn name<F: Face>(cache: &F) -> &str {
+/// Returns the label of a cache: its namespace, or "default" if it has none.
+fn name(cache: &CacheApi) -> &str {
     match cache.namespace() {
         "" => "default",
         namespace => namespace,
@@ -135,14 +152,14 @@ fn name<F: Face>(cache: &F) -> &str {
 }
 
 impl Recorded {
-    /// A counter of a cache.
+    /// Returns a counter of a cache.
     fn count(&self, name: &str, cache: &str) -> Option<u64> {
         let table = self.0.lock().unwrap();
         let counter = table.counters.get(&(name.to_owned(), labels(cache)))?;
         Some(counter.load(Ordering::SeqCst))
     }
 
-    /// How long the loads of a cache took.
+    /// Returns the durations of the loads of a cache.
     fn times(&self, cache: &str) -> Vec<f64> {
         let table = self.0.lock().unwrap();
         let name = "cacheio_load_duration_seconds".to_owned();
@@ -150,9 +167,9 @@ impl Recorded {
         times.map_or_else(Vec::new, |times| times.0.lock().unwrap().clone())
     }
 
-    /// That each number of a cache's statistics is the recorder's too.
+    /// Checks that the recorder has each number of the cache's statistics.
     #[track_caller]
-    fn agrees<F: Face>(&self, cache: &F) {
+    fn agrees(&self, cache: &CacheApi) {
         let stats = serde_json::to_value(cache.stats()).unwrap();
         for (field, value) in stats.as_object().unwrap() {
             let metric = format!("cacheio_{field}_total");
@@ -161,13 +178,13 @@ impl Recorded {
         }
     }
 
-    fn open<F: Face>(&self, place: &Place<F>, setup: Setup) -> F {
-        with_local_recorder(self, || place.open(setup)).unwrap()
+    fn open(&self, fixture: &Fixture, setup: Setup) -> CacheApi {
+        with_local_recorder(self, || fixture.open(setup)).unwrap()
     }
 }
 
-async fn a_new_cache_has_all_its_counters_at_zero<F: Face>(place: Place<F>, recorded: Recorded) {
-    recorded.agrees(&place.cache);
+async fn a_new_cache_has_all_its_counters_at_zero(fixture: Fixture, recorded: Recorded) {
+    recorded.agrees(&fixture.cache);
     let table = recorded.0.lock().unwrap();
     let counters: Vec<_> = table.counters.keys().map(|(name, _)| &**name).collect();
     assert_eq!(
@@ -197,13 +214,13 @@ async fn a_new_cache_has_all_its_counters_at_zero<F: Face>(place: Place<F>, reco
     assert_eq!(unit, Some(Unit::Seconds));
 }
 
-async fn hits_misses_loads_and_errors<F: Face>(place: Place<F>, recorded: Recorded) {
-    let cache = place.cache;
+async fn hits_misses_loads_and_errors(fixture: Fixture, recorded: Recorded) {
+    let cache = fixture.cache;
     cache.set("k", 1).await.unwrap();
     cache.get::<i32>("k").await.unwrap();
     cache.get::<i32>("secret").await.unwrap();
     let slow = || async {
-        F::sleep(Duration::from_millis(5)).await;
+        fixture.world.sleep(Duration::from_millis(5)).await;
         2
     };
     cache.get_or_set("secret", slow).await;
@@ -224,50 +241,50 @@ async fn hits_misses_loads_and_errors<F: Face>(place: Place<F>, recorded: Record
     assert!(!format!("{recorded:?}").contains("secret"));
 }
 
-async fn waits<F: Face>(place: Place<F>, recorded: Recorded) {
-    let (cache, stage) = (place.cache, Stage::new());
+async fn waits(fixture: Fixture, recorded: Recorded) {
+    let (cache, gate) = (fixture.cache, LoaderGate::new());
     let callers = (0..10).map(|i| {
-        let (cache, load) = (cache.clone(), stage.loader(i));
-        F::spawn(async move { cache.get_or_set("k", load).await })
+        let load = gate.loader(i);
+        cache.spawn(move |cache| async move { cache.get_or_set("k", load).await })
     });
     let callers = callers.collect();
     cache.until(|cache| cache.stats().waits == 9).await;
-    stage.end();
+    gate.release();
     join_all(callers).await;
     assert_eq!(recorded.count("cacheio_waits_total", name(&cache)), Some(9));
     recorded.agrees(&cache);
 }
 
-async fn stale_hits<F: Face>(place: Place<F>, recorded: Recorded) {
+async fn stale_hits(fixture: Fixture, recorded: Recorded) {
     let setup = Setup {
         namespace: Some("old"),
-        default_ttl: Some(place.ttl().into()),
-        stale_for: place.ttl(),
+        default_ttl: Some(fixture.ttl().into()),
+        stale_for: fixture.ttl(),
         ..Setup::default()
     };
-    let cache = recorded.open(&place, setup);
+    let cache = recorded.open(&fixture, setup);
     cache.get_or_set("k", || async { 1 }).await;
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     let stale = cache.get_or_try_set("k", || async { Err::<i32, _>("down") });
     assert_eq!(stale.await.unwrap(), 1);
     assert_eq!(recorded.count("cacheio_stale_hits_total", "old"), Some(1));
     recorded.agrees(&cache);
 }
 
-async fn refreshes_and_those_that_fail<F: Face>(place: Place<F>, recorded: Recorded) {
+async fn refreshes_and_refresh_errors(fixture: Fixture, recorded: Recorded) {
     let setup = Setup {
         namespace: Some("fresh"),
-        default_ttl: Some((place.ttl() * 2).into()),
+        default_ttl: Some((fixture.ttl() * 2).into()),
         refresh_ahead: Some(RefreshAhead::Fraction(0.5)),
         retry_after: Some(Duration::from_millis(1)),
         ..Setup::default()
     };
-    let cache = recorded.open(&place, setup);
+    let cache = recorded.open(&fixture, setup);
     cache.get_or_set("k", || async { 1 }).await;
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     let failed = cache.get_or_try_set("k", || async { Err::<i32, _>("down") });
     assert_eq!(failed.await.unwrap(), 1);
-    place.expire(Duration::from_millis(1));
+    fixture.expire(Duration::from_millis(1));
     assert_eq!(cache.get_or_set("k", || async { 2 }).await, 2);
     let count = |metric| recorded.count(metric, "fresh");
     assert_eq!(count("cacheio_refreshes_total"), Some(2));
@@ -276,69 +293,66 @@ async fn refreshes_and_those_that_fail<F: Face>(place: Place<F>, recorded: Recor
     assert_eq!(recorded.times("fresh").len(), 3);
 }
 
-async fn callers_that_wait_no_longer<F: Face>(place: Place<F>, recorded: Recorded) {
-    let (cache, stage) = (place.cache, Stage::new());
-    let load = stage.loader(Ok::<_, String>(1));
+async fn callers_that_time_out(fixture: Fixture, recorded: Recorded) {
+    let (cache, gate) = (fixture.cache, LoaderGate::new());
+    let load = gate.loader(Ok::<_, String>(1));
     let options = Options::new().hard_timeout(Duration::from_millis(10));
     let fetched = cache.fetch_entry_with("k", options, move |_| load()).await;
     assert!(matches!(fetched, Err(LoadError::Timeout(_))));
-    stage.begun().await;
+    gate.started().await;
     assert_eq!(
         recorded.count("cacheio_timeouts_total", name(&cache)),
         Some(1)
     );
     recorded.agrees(&cache);
-    // The load goes on, and is timed to its end.
-    F::sleep(Duration::from_millis(5)).await;
+    // The load continues, and is timed until it ends.
+    fixture.world.sleep(Duration::from_millis(5)).await;
     assert!(recorded.times(name(&cache)).is_empty());
-    stage.end();
+    gate.release();
     cache
         .until(|cache| recorded.times(name(cache)).len() == 1)
         .await;
     assert!(recorded.times(name(&cache))[0] >= 0.005);
 }
 
-async fn loads_that_hang<F: Face>(place: Place<F>, recorded: Recorded) {
+async fn loads_that_hang(fixture: Fixture, recorded: Recorded) {
     let setup = Setup {
         namespace: Some("hung"),
         max_load: Some(Duration::from_millis(100)),
         ..Setup::default()
     };
-    let (cache, stage) = (recorded.open(&place, setup), Stage::new());
-    let load = stage.loader(Ok::<_, String>(1));
+    let (cache, gate) = (recorded.open(&fixture, setup), LoaderGate::new());
+    let load = gate.loader(Ok::<_, String>(1));
     let fetched = cache.fetch("k", move |_| load()).await;
     assert!(matches!(fetched, Err(LoadError::Timeout(_))));
-    // Whoever gives a load up may tell its callers before it is counted.
+    // The caller may be woken before the timeout is counted.
     let count = || recorded.count("cacheio_load_timeouts_total", "hung");
     cache.until(|_| count() == Some(1)).await;
     recorded.agrees(&cache);
-    // A task is stopped, a thread is not.
-    stage.end();
+    // A task is aborted; a thread must be released.
+    gate.release();
     cache.until(|_| recorded.times("hung").len() == 1).await;
 }
 
-async fn store_errors<F: Face>(place: Place<F>, recorded: Recorded) {
-    let (cache, breaker) = with_local_recorder(&recorded, || place.breakable());
-    breaker.all_fail(true);
+async fn store_errors(fixture: Fixture, recorded: Recorded) {
+    let (cache, faults) = with_local_recorder(&recorded, || fixture.failing());
+    faults.fail_all(true);
     cache.get_or_set("k", || async { 1 }).await;
     let errors = recorded.count("cacheio_store_errors_total", name(&cache));
     assert_eq!(errors, Some(2), "one reading, one writing");
     recorded.agrees(&cache);
 }
 
-async fn loads_that_panic_are_timed_too<F: Face>(place: Place<F>, recorded: Recorded) {
-    let cache = place.cache.clone();
+async fn loads_that_panic_are_timed_too(fixture: Fixture, recorded: Recorded) {
+    let cache = fixture.cache.clone();
     let panics = async move { cache.get_or_set::<i32, _>("k", || async { panic!() }).await };
-    assert!(F::spawn(panics).outcome().await.is_err());
-    assert_eq!(recorded.times(name(&place.cache)).len(), 1);
-    recorded.agrees(&place.cache);
+    assert!(fixture.world.spawn(panics).outcome().await.is_err());
+    assert_eq!(recorded.times(name(&fixture.cache)).len(), 1);
+    recorded.agrees(&fixture.cache);
 }
 
-async fn a_cache_is_told_from_others_by_its_namespace<F: Face>(
-    place: Place<F>,
-    recorded: Recorded,
-) {
-    let [shop, blog] = with_local_recorder(&recorded, || place.sharing(["shop", "blog"]));
+async fn each_namespace_has_its_own_label(fixture: Fixture, recorded: Recorded) {
+    let [shop, blog] = with_local_recorder(&recorded, || fixture.sharing(["shop", "blog"]));
     shop.get::<i32>("k").await.unwrap();
     blog.set("k", 1).await.unwrap();
     blog.get::<i32>("k").await.unwrap();
@@ -387,7 +401,7 @@ fn evictions_are_reported_in_both_worlds_as_they_happen() {
 }
 
 #[test]
-fn what_a_store_counted_before_is_not_this_caches() {
+fn evictions_before_the_cache_was_built_are_not_reported() {
     let recorded = Recorded::default();
     let memory = Arc::new(Memory::with_capacity(3));
     let cache = |namespace| {
@@ -406,25 +420,28 @@ fn what_a_store_counted_before_is_not_this_caches() {
 }
 
 #[test]
-fn a_server_that_is_given_up_is_reported() {
+fn an_opened_circuit_is_reported() {
     watchdog::guarded(|| {
         let server = servers::Redis::start();
         let redis = Redis::new(server.url()).unwrap();
         let cache = AsyncCache::builder().store(redis);
-        given_up::<Tasks>(|| Tasks(cache.build().unwrap()), || server.kill());
+        given_up(|| CacheApi::Tasks(cache.build().unwrap()), || server.kill());
     });
     watchdog::guarded(|| {
         let server = servers::Memcached::start();
         let memcached = Memcached::new(&server.url()).unwrap();
         let cache = Cache::builder().store(memcached);
-        given_up::<Threads>(|| Threads(cache.build().unwrap()), || server.kill());
+        given_up(
+            || CacheApi::Threads(cache.build().unwrap()),
+            || server.kill(),
+        );
     });
 }
 
-fn given_up<F: Face>(build: impl FnOnce() -> F, kill: impl FnOnce()) {
+fn given_up(build: impl FnOnce() -> CacheApi, kill: impl FnOnce()) {
     let recorded = Recorded::default();
     let cache = with_local_recorder(&recorded, build);
-    F::run(async {
+    cache.world().run(async {
         cache.set("k", 1).await.unwrap();
         kill();
         for _ in 0..3 {
@@ -451,11 +468,11 @@ fn a_recorder_may_be_installed_after_the_cache_was_built() {
     cache.get_or_set("k", || 1);
     cache.get_or_set("k", || 1);
     let recorded = Recorded::default();
-    // What was counted before is not reported.
+    // Earlier events are not reported.
     with_local_recorder(&recorded, || cache.get::<i32>("k").unwrap());
     assert_eq!(recorded.count("cacheio_hits_total", "default"), Some(1));
     assert_eq!(recorded.count("cacheio_misses_total", "default"), Some(0));
-    // From then on it is reported to, wherever the cache is used.
+    // Later ones are reported, whatever thread the cache is used on.
     std::thread::scope(|scope| {
         scope.spawn(|| cache.get::<i32>("k").unwrap());
     });
@@ -465,7 +482,7 @@ fn a_recorder_may_be_installed_after_the_cache_was_built() {
     assert_eq!(recorded.times("default").len(), 1);
 }
 
-/// The stand-in for no recorder has no size either.
+/// A zero-sized recorder is not mistaken for the absence of one.
 #[test]
 fn a_recorder_without_a_size_is_reported_to() {
     static RECORDED: Mutex<Option<Recorded>> = Mutex::new(None);

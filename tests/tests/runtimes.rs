@@ -1,4 +1,4 @@
-//! The async cache on every kind of executor: nothing is bound to tokio.
+//! The asynchronous cache on every kind of executor: it does not depend on tokio.
 
 #![cfg(not(shuttle))]
 
@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use cacheio_async::{AsyncCache, Memory};
 use cacheio_core::{Options, Ttl};
-use cacheio_tests::face::block_on;
-use cacheio_tests::place::{Ground, Time};
-use cacheio_tests::stage::Stage;
+use cacheio_tests::fixture::{TestEnv, Time};
+use cacheio_tests::gate::LoaderGate;
 use cacheio_tests::stores;
 use cacheio_tests::watchdog::guarded;
+use cacheio_tests::world::block_on;
 use tokio::runtime::{Builder, Runtime};
 
 fn caches() -> [AsyncCache; 2] {
     [
         AsyncCache::builder().store(Memory::new()).build().unwrap(),
         AsyncCache::builder()
-            .store(stores::yielding_bytes(&Ground::new(Time::manual())))
+            .store(stores::yielding_bytes(&TestEnv::new(Time::manual())))
             .build()
             .unwrap(),
     ]
@@ -35,25 +35,25 @@ fn multi_thread() -> Runtime {
         .unwrap()
 }
 
-/// Something of everything, with somebody who waits for another's load.
+/// Uses each kind of operation, with one waiter.
 async fn a_day_in_the_life(cache: &AsyncCache) {
     cache.set("k", 1).await.unwrap();
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
     assert_eq!(cache.increment("n", 2).await.unwrap(), 2);
     assert!(cache.delete("k").await.unwrap());
-    let stage = Stage::new();
+    let gate = LoaderGate::new();
     let (one, two, ()) = tokio::join!(
-        cache.get_or_set("k", stage.loader(1)),
-        cache.get_or_set("k", stage.loader(2)),
+        cache.get_or_set("k", gate.loader(1)),
+        cache.get_or_set("k", gate.loader(2)),
         async {
-            stage.begun().await;
+            gate.started().await;
             while cache.stats().waits == 0 {
                 stores::pause().await;
             }
-            stage.end();
+            gate.release();
         }
     );
-    assert_eq!((one, two, stage.runs()), (1, 1, 1));
+    assert_eq!((one, two, gate.runs()), (1, 1, 1));
     cache.clear().await.unwrap();
     assert!(!cache.has("k").await.unwrap());
 }
@@ -93,16 +93,16 @@ fn no_runtime_at_all() {
 fn a_cache_survives_the_runtime_that_it_began_in() {
     guarded(|| {
         for cache in caches() {
-            let stage = Stage::new();
+            let gate = LoaderGate::new();
             let first = multi_thread();
             first.block_on(a_day_in_the_life(&cache));
-            // A load is under way when its runtime is dropped.
+            // The runtime is dropped while a load is in progress.
             let leader = {
-                let (cache, load) = (cache.clone(), stage.loader(-1));
+                let (cache, load) = (cache.clone(), gate.loader(-1));
                 async move { cache.get_or_set("hung", load).await }
             };
             first.spawn(leader);
-            first.block_on(stage.begun());
+            first.block_on(gate.started());
             let second = multi_thread();
             let waits = cache.stats().waits;
             let waiter = {
@@ -126,20 +126,20 @@ fn two_runtimes_and_a_thread_share_one_load() {
     guarded(|| {
         for cache in caches() {
             let (one, two) = (current_thread(), multi_thread());
-            let stage = Stage::new();
+            let gate = LoaderGate::new();
             let caller = |value: i32| {
-                let (cache, load) = (cache.clone(), stage.loader(value));
+                let (cache, load) = (cache.clone(), gate.loader(value));
                 async move { cache.get_or_set("k", load).await }
             };
             let in_two = two.spawn(caller(2));
-            block_on(stage.begun());
+            block_on(gate.started());
             let (in_one, nowhere) = (caller(1), caller(3));
             let in_one = std::thread::spawn(move || one.block_on(in_one));
             let nowhere = std::thread::spawn(move || block_on(nowhere));
             while cache.stats().waits < 2 {
                 std::thread::yield_now();
             }
-            stage.end();
+            gate.release();
             assert_eq!(two.block_on(in_two).unwrap(), 2);
             assert_eq!((in_one.join().unwrap(), nowhere.join().unwrap()), (2, 2));
         }
@@ -154,7 +154,7 @@ fn sendable<F: Future + Send>(future: F) -> F {
 fn every_future_can_be_sent() {
     let [cache, _] = caches();
     let ttl = Duration::from_secs(1);
-    // None is polled: that this compiles is the test.
+    // The futures are not polled: the test is that this compiles.
     drop(sendable(cache.has("k")));
     drop(sendable(cache.get::<String>("k")));
     drop(sendable(cache.get_arc::<String>(("k", 1))));
@@ -192,7 +192,7 @@ fn every_future_can_be_sent() {
     is_shared::<cacheio_sync::Cache>();
 }
 
-/// A waiter's future is small: what a miss needs is on the heap.
+/// The future of a waiter is small: the state of a miss is on the heap.
 #[test]
 fn the_future_of_get_or_set_stays_small() {
     let [cache, _] = caches();

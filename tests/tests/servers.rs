@@ -1,4 +1,4 @@
-//! The servers that the tests start: they come up, do what they are told, and go with the test.
+//! The servers that the tests start: they come up, can be harmed, and stop with the test.
 
 #![cfg(not(shuttle))]
 
@@ -45,7 +45,7 @@ fn a_redis_with_a_password_starts() {
 }
 
 #[test]
-fn a_paused_server_takes_connections_and_answers_when_it_goes_on() {
+fn a_paused_server_accepts_connections_and_responds_when_it_is_resumed() {
     let server = Redis::start();
     server.pause();
     let mut connection = TcpStream::connect(server.address()).unwrap();
@@ -64,7 +64,7 @@ fn a_paused_server_takes_connections_and_answers_when_it_goes_on() {
 }
 
 #[test]
-fn a_cluster_is_whole() {
+fn a_cluster_is_complete() {
     let cluster = RedisCluster::start();
     let of_another = |i: usize| {
         cluster
@@ -104,7 +104,7 @@ fn a_paused_or_killed_server_is_not_leased_again() {
 }
 
 #[test]
-fn a_proxy_counts_and_harms() {
+fn a_proxy_counts_delays_and_cuts() {
     let server = Redis::start();
     let proxy = Proxy::to(server.address());
     let connect = || {
@@ -114,27 +114,27 @@ fn a_proxy_counts_and_harms() {
             .unwrap();
         connection
     };
-    let ask = |connection: &mut TcpStream| {
+    let ping = |connection: &mut TcpStream| {
         connection.write_all(b"PING\r\n").unwrap();
-        let mut answer = String::new();
-        let _ = BufReader::new(connection).read_line(&mut answer);
-        answer
+        let mut reply = String::new();
+        let _ = BufReader::new(connection).read_line(&mut reply);
+        reply
     };
     let mut connection = connect();
     assert_eq!(
-        [ask(&mut connection), ask(&mut connection)],
+        [ping(&mut connection), ping(&mut connection)],
         ["+PONG\r\n"; 2]
     );
     assert_eq!((proxy.connections(), proxy.round_trips()), (1, 2));
     assert_eq!((proxy.bytes_sent(), proxy.bytes_received()), (12, 14));
 
     proxy.cut_after(3);
-    assert_eq!(ask(&mut connection), "+PO");
-    assert_eq!(ask(&mut connect()), "+PONG\r\n");
+    assert_eq!(ping(&mut connection), "+PO");
+    assert_eq!(ping(&mut connect()), "+PONG\r\n");
 
     proxy.drip(Duration::from_millis(10));
     let start = Instant::now();
-    assert_eq!(ask(&mut connect()), "+PONG\r\n");
+    assert_eq!(ping(&mut connect()), "+PONG\r\n");
     assert!(start.elapsed() >= Duration::from_millis(70));
     proxy.drip(Duration::ZERO);
 
@@ -143,15 +143,15 @@ fn a_proxy_counts_and_harms() {
     connection
         .set_read_timeout(Some(Duration::from_millis(50)))
         .unwrap();
-    assert_eq!(ask(&mut connection), "");
+    assert_eq!(ping(&mut connection), "");
     proxy.swallow(false);
     proxy.cut_now();
     assert_eq!(connection.read(&mut [0; 1]).unwrap_or(0), 0);
 }
 
-/// However the test process ends: here by SIGKILL.
+/// A server stops however the test process ends: here by SIGKILL.
 #[test]
-fn servers_go_with_their_process() {
+fn servers_stop_with_their_process() {
     const CHILD: &str = "CACHEIO_TEST_SERVERS_OF_A_CHILD";
     if env::var_os(CHILD).is_some() {
         let (memcached, redis) = (Memcached::start(), Redis::start());
@@ -162,7 +162,7 @@ fn servers_go_with_their_process() {
     }
     guarded(|| {
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "servers_go_with_their_process", "--nocapture"])
+            .args(["--exact", "servers_stop_with_their_process", "--nocapture"])
             .env(CHILD, "1")
             .stdout(Stdio::piped())
             .spawn()
@@ -184,7 +184,7 @@ fn servers_go_with_their_process() {
         );
         child.kill().unwrap();
         child.wait().unwrap();
-        // The watchdog ends this if it does not happen.
+        // The watchdog ends this loop if the server does not stop.
         while addresses
             .iter()
             .any(|address| TcpStream::connect(address).is_ok())

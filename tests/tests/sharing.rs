@@ -1,4 +1,4 @@
-//! Caches on one memory, of one world or of both: a write of one is a write for all.
+//! Several caches on one memory, of one world or of both: a write of one affects the loads of all.
 
 #![cfg(not(shuttle))]
 
@@ -8,65 +8,74 @@ use std::time::Duration;
 use cacheio_async::AsyncCache;
 use cacheio_core::Options;
 use cacheio_sync::{Cache, Memory};
-use cacheio_tests::face::{Face, Tasks, Threads};
+use cacheio_tests::api::{CacheApi, World};
 use cacheio_tests::watchdog::guarded;
 
-fn threads(memory: &Arc<Memory>) -> Threads {
-    Threads(Cache::builder().store(Arc::clone(memory)).build().unwrap())
+fn threads(memory: &Arc<Memory>) -> CacheApi {
+    CacheApi::Threads(Cache::builder().store(Arc::clone(memory)).build().unwrap())
 }
 
-fn tasks(memory: &Arc<Memory>) -> Tasks {
+fn tasks(memory: &Arc<Memory>) -> CacheApi {
     let cache = AsyncCache::builder().store(Arc::clone(memory));
-    Tasks(cache.build().unwrap())
+    CacheApi::Tasks(cache.build().unwrap())
 }
 
-/// Runs a test with two caches on one memory, of every pair of worlds.
-macro_rules! pairs {
-    ($($name:ident)*) => {$(
-        mod $name {
-            use super::*;
+type NewCache = fn(&Arc<Memory>) -> CacheApi;
 
-            fn memory() -> Arc<Memory> {
-                Arc::new(Memory::with_capacity(10))
-            }
+/// Runs a case with two caches on one memory.
+fn run<F: Future<Output = ()> + 'static>(
+    one: NewCache,
+    other: NewCache,
+    case: fn(CacheApi, CacheApi) -> F,
+) {
+    let memory = Arc::new(Memory::with_capacity(10));
+    let (one, other) = (one(&memory), other(&memory));
+    let world = match (one.world(), other.world()) {
+        (World::Threads, World::Threads) => World::Threads,
+        _ => World::Tasks,
+    };
+    guarded(move || world.run(case(one, other)));
+}
+
+/// Makes tests of a case: with every pair of worlds.
+macro_rules! pairs {
+    ($($case:ident)*) => {$(
+        mod $case {
+            use super::*;
 
             #[test]
             fn threads_and_threads() {
-                let memory = memory();
-                guarded(move || Threads::run(super::$name(threads(&memory), threads(&memory))));
+                run(threads, threads, super::$case);
             }
 
             #[test]
             fn tasks_and_tasks() {
-                let memory = memory();
-                guarded(move || Tasks::run(super::$name(tasks(&memory), tasks(&memory))));
+                run(tasks, tasks, super::$case);
             }
 
             #[test]
             fn threads_and_tasks() {
-                let memory = memory();
-                guarded(move || Tasks::run(super::$name(threads(&memory), tasks(&memory))));
+                run(threads, tasks, super::$case);
             }
 
             #[test]
             fn tasks_and_threads() {
-                let memory = memory();
-                guarded(move || Tasks::run(super::$name(tasks(&memory), threads(&memory))));
+                run(tasks, threads, super::$case);
             }
         }
     )*};
 }
 
 pairs! {
-    a_delete_of_another_cache_beats_a_load
-    a_clear_of_another_cache_beats_a_load
-    a_set_of_another_cache_beats_a_load
-    a_touch_with_zero_of_another_cache_beats_a_load
-    a_tag_invalidation_of_another_cache_beats_a_load
-    a_tag_is_invalid_in_all_caches
+    a_delete_of_another_cache_wins_over_a_load
+    a_clear_of_another_cache_wins_over_a_load
+    a_set_of_another_cache_wins_over_a_load
+    a_touch_with_zero_of_another_cache_wins_over_a_load
+    a_tag_invalidation_of_another_cache_wins_over_a_load
+    an_invalidated_tag_is_invalid_in_all_caches
 }
 
-async fn a_delete_of_another_cache_beats_a_load<A: Face, B: Face>(one: A, other: B) {
+async fn a_delete_of_another_cache_wins_over_a_load(one: CacheApi, other: CacheApi) {
     let load = || async {
         other.delete("k").await.unwrap();
         1
@@ -75,7 +84,7 @@ async fn a_delete_of_another_cache_beats_a_load<A: Face, B: Face>(one: A, other:
     assert_eq!(other.get::<i32>("k").await.unwrap(), None);
 }
 
-async fn a_clear_of_another_cache_beats_a_load<A: Face, B: Face>(one: A, other: B) {
+async fn a_clear_of_another_cache_wins_over_a_load(one: CacheApi, other: CacheApi) {
     let load = || async {
         other.clear().await.unwrap();
         1
@@ -84,7 +93,7 @@ async fn a_clear_of_another_cache_beats_a_load<A: Face, B: Face>(one: A, other: 
     assert_eq!(other.get::<i32>("k").await.unwrap(), None);
 }
 
-async fn a_set_of_another_cache_beats_a_load<A: Face, B: Face>(one: A, other: B) {
+async fn a_set_of_another_cache_wins_over_a_load(one: CacheApi, other: CacheApi) {
     let load = || async {
         other.set("k", 2).await.unwrap();
         1
@@ -93,7 +102,7 @@ async fn a_set_of_another_cache_beats_a_load<A: Face, B: Face>(one: A, other: B)
     assert_eq!(one.get::<i32>("k").await.unwrap(), Some(2));
 }
 
-async fn a_touch_with_zero_of_another_cache_beats_a_load<A: Face, B: Face>(one: A, other: B) {
+async fn a_touch_with_zero_of_another_cache_wins_over_a_load(one: CacheApi, other: CacheApi) {
     let load = || async {
         other.touch("k", Duration::ZERO).await.unwrap();
         1
@@ -102,7 +111,7 @@ async fn a_touch_with_zero_of_another_cache_beats_a_load<A: Face, B: Face>(one: 
     assert_eq!(other.get::<i32>("k").await.unwrap(), None);
 }
 
-async fn a_tag_invalidation_of_another_cache_beats_a_load<A: Face, B: Face>(one: A, other: B) {
+async fn a_tag_invalidation_of_another_cache_wins_over_a_load(one: CacheApi, other: CacheApi) {
     let load = || async {
         other.invalidate_tags(vec!["t"]).await.unwrap();
         1
@@ -112,7 +121,7 @@ async fn a_tag_invalidation_of_another_cache_beats_a_load<A: Face, B: Face>(one:
     assert_eq!(other.get::<i32>("k").await.unwrap(), None);
 }
 
-async fn a_tag_is_invalid_in_all_caches<A: Face, B: Face>(one: A, other: B) {
+async fn an_invalidated_tag_is_invalid_in_all_caches(one: CacheApi, other: CacheApi) {
     let tagged = || Options::new().tags(["t"]);
     one.set_with("k", 1, tagged()).await.unwrap();
     other.set_with("other", 2, tagged()).await.unwrap();

@@ -1,4 +1,4 @@
-//! What is counted, exactly, and what is traced.
+//! What is counted, and what is traced.
 
 #![cfg(not(shuttle))]
 
@@ -8,56 +8,70 @@ use std::time::Duration;
 
 use cacheio_core::{Stats, Store};
 use cacheio_sync::Memory;
-use cacheio_tests::face::{Face, Tasks, Threads, join_all};
-use cacheio_tests::place::{Ground, Place, Time};
-use cacheio_tests::stage::Stage;
+use cacheio_tests::api::join_all;
+use cacheio_tests::fixture::{Fixture, TestEnv, Time};
+use cacheio_tests::gate::LoaderGate;
+use cacheio_tests::world::block_on;
 use cacheio_tests::{stores, watchdog};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Runs a test in both worlds, on memory and on bytes.
+/// Creates the fixture of a test.
+type NewFixture = fn() -> Fixture;
+
+const THREADS_ON_MEMORY: NewFixture = || Fixture::threads(Time::manual(), stores::memory);
+const THREADS_ON_BYTES: NewFixture = || Fixture::threads(Time::manual(), stores::bytes);
+const TASKS_ON_MEMORY: NewFixture = || Fixture::tasks(Time::manual(), stores::memory);
+const TASKS_ON_BYTES: NewFixture = || Fixture::tasks(Time::manual(), stores::yielding_bytes);
+
+fn run<F: Future<Output = ()> + 'static>(fixture: NewFixture, case: fn(Fixture) -> F) {
+    watchdog::guarded(move || {
+        let fixture = fixture();
+        fixture.world.run(case(fixture));
+    });
+}
+
+/// Makes tests of a case: in both worlds, on memory and on bytes.
 macro_rules! everywhere {
-    ($($name:ident)*) => {$(
-        mod $name {
-            use super::*;
+    ($($case:ident)*) => {$(
+        mod $case {
+            use crate::*;
 
             #[test]
             fn threads_on_memory() {
-                watchdog::guarded(|| Threads::run(super::super::$name(Place::<Threads>::new(Time::manual(), stores::memory))));
+                run(THREADS_ON_MEMORY, $case);
             }
 
             #[test]
             fn threads_on_bytes() {
-                watchdog::guarded(|| Threads::run(super::super::$name(Place::<Threads>::new(Time::manual(), stores::bytes))));
+                run(THREADS_ON_BYTES, $case);
             }
 
             #[test]
             fn tasks_on_memory() {
-                watchdog::guarded(|| Tasks::run(super::super::$name(Place::<Tasks>::new(Time::manual(), stores::memory))));
+                run(TASKS_ON_MEMORY, $case);
             }
 
             #[test]
             fn tasks_on_bytes() {
-                watchdog::guarded(|| Tasks::run(super::super::$name(Place::<Tasks>::new(Time::manual(), stores::yielding_bytes))));
+                run(TASKS_ON_BYTES, $case);
             }
         }
     )*};
 }
 
 mod everywhere {
-    use super::*;
-
     everywhere! {
-        a_new_cache_has_done_nothing
+        a_new_cache_has_counted_nothing
         hits_and_misses
         loads_and_their_errors
         waits
         one_lookup_is_counted_once
-        writes_are_no_look_ups
+        writes_are_not_counted_as_lookups
         an_expired_entry_is_a_miss
         clones_count_together
-        caches_on_one_store_count_apart
+        caches_on_one_store_count_separately
         a_store_failure_is_traced_without_the_key
     }
 }
@@ -88,13 +102,13 @@ fn counts(
     assert_eq!((stats.stale_hits, stats.evictions), (0, 0));
 }
 
-async fn a_new_cache_has_done_nothing<F: Face>(place: Place<F>) {
-    assert_eq!(place.cache.stats(), Stats::default());
-    assert!(place.cache.stats().hit_ratio().abs() < f64::EPSILON);
+async fn a_new_cache_has_counted_nothing(fixture: Fixture) {
+    assert_eq!(fixture.cache.stats(), Stats::default());
+    assert!(fixture.cache.stats().hit_ratio().abs() < f64::EPSILON);
 }
 
-async fn hits_and_misses<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn hits_and_misses(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set_many(vec![("a", 1), ("b", 2)]).await.unwrap();
     cache.get::<i32>("a").await.unwrap();
     counts(cache.stats(), 1, 0, 0, 0, 0, 0);
@@ -111,8 +125,8 @@ async fn hits_and_misses<F: Face>(place: Place<F>) {
     assert!((cache.stats().hit_ratio() - 0.625).abs() < f64::EPSILON);
 }
 
-async fn loads_and_their_errors<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn loads_and_their_errors(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.get_or_set("k", || async { 1 }).await;
     counts(cache.stats(), 0, 1, 1, 0, 0, 0);
     cache.get_or_set("k", || async { 1 }).await;
@@ -133,48 +147,45 @@ async fn loads_and_their_errors<F: Face>(place: Place<F>) {
     counts(cache.stats(), 1, 4, 4, 1, 0, 0);
 }
 
-async fn waits<F: Face>(place: Place<F>) {
-    let cache = place.cache;
-    let stage = Stage::new();
+async fn waits(fixture: Fixture) {
+    let cache = fixture.cache;
+    let gate = LoaderGate::new();
     let callers = (0..10).map(|i| {
-        let (cache, load) = (cache.clone(), stage.loader(i));
-        F::spawn(async move { cache.get_or_set("k", load).await })
+        let load = gate.loader(i);
+        cache.spawn(move |cache| async move { cache.get_or_set("k", load).await })
     });
     let callers = callers.collect();
     cache.until(|cache| cache.stats().waits == 9).await;
     counts(cache.stats(), 0, 10, 1, 0, 9, 0);
-    stage.end();
+    gate.release();
     join_all(callers).await;
     counts(cache.stats(), 0, 10, 1, 0, 9, 0);
 }
 
-/// Whoever takes over from a loader that panicked looks once more: it has been counted before.
-async fn one_lookup_is_counted_once<F: Face>(place: Place<F>) {
-    let cache = place.cache;
-    let stage = Stage::new();
-    let leader = {
-        let (cache, inner, stage) = (cache.clone(), cache.clone(), stage.clone());
-        let load = || async move {
-            stage.play().await;
-            inner.set("k", 5).await.unwrap();
-            panic!("after it has stored a value")
-        };
-        F::spawn(async move { cache.get_or_set::<i32, _>("k", load).await })
+/// A waiter that loads after a panic reads the store again: its lookup was counted before.
+async fn one_lookup_is_counted_once(fixture: Fixture) {
+    let cache = fixture.cache;
+    let gate = LoaderGate::new();
+    let (inner, pass) = (cache.clone(), gate.clone());
+    let load = || async move {
+        pass.pass().await;
+        inner.set("k", 5).await.unwrap();
+        panic!("after it has stored a value")
     };
-    stage.begun().await;
-    let waiter = {
-        let cache = cache.clone();
-        F::spawn(async move { cache.get_or_set("k", || async { 7 }).await })
-    };
+    let leader =
+        cache.spawn(move |cache| async move { cache.get_or_set::<i32, _>("k", load).await });
+    gate.started().await;
+    let waiter =
+        cache.spawn(move |cache| async move { cache.get_or_set("k", || async { 7 }).await });
     cache.until(|cache| cache.stats().waits == 1).await;
-    stage.end();
+    gate.release();
     assert!(leader.outcome().await.is_err());
     assert_eq!(waiter.join().await, 5);
     counts(cache.stats(), 0, 2, 1, 0, 1, 0);
 }
 
-async fn writes_are_no_look_ups<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn writes_are_not_counted_as_lookups(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("k", 1).await.unwrap();
     cache.add("k", 2).await.unwrap();
     cache.increment("k", 1).await.unwrap();
@@ -192,31 +203,31 @@ fn place_ttl() -> Duration {
     Duration::from_secs(100)
 }
 
-async fn an_expired_entry_is_a_miss<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
-    cache.set_with("k", 1, place.ttl()).await.unwrap();
+async fn an_expired_entry_is_a_miss(fixture: Fixture) {
+    let cache = &fixture.cache;
+    cache.set_with("k", 1, fixture.ttl()).await.unwrap();
     cache.get::<i32>("k").await.unwrap();
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     cache.get::<i32>("k").await.unwrap();
     counts(cache.stats(), 1, 1, 0, 0, 0, 0);
 }
 
-async fn clones_count_together<F: Face>(place: Place<F>) {
-    let clone = place.cache.clone();
+async fn clones_count_together(fixture: Fixture) {
+    let clone = fixture.cache.clone();
     clone.get::<i32>("k").await.unwrap();
-    place.cache.get::<i32>("k").await.unwrap();
+    fixture.cache.get::<i32>("k").await.unwrap();
     counts(clone.stats(), 0, 2, 0, 0, 0, 0);
-    assert_eq!(clone.stats(), place.cache.stats());
+    assert_eq!(clone.stats(), fixture.cache.stats());
 }
 
-async fn caches_on_one_store_count_apart<F: Face>(place: Place<F>) {
-    let [a, b] = place.sharing(["a", "b"]);
+async fn caches_on_one_store_count_separately(fixture: Fixture) {
+    let [a, b] = fixture.sharing(["a", "b"]);
     a.get::<i32>("k").await.unwrap();
     counts(a.stats(), 0, 1, 0, 0, 0, 0);
     counts(b.stats(), 0, 0, 0, 0, 0, 0);
 }
 
-/// What was traced, as text.
+/// Records traces as text.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<(Level, String, String)>>>);
 
@@ -262,16 +273,16 @@ impl Visit for Text {
     }
 }
 
-async fn a_store_failure_is_traced_without_the_key<F: Face>(place: Place<F>) {
-    let (cache, breaker) = place.breakable();
+async fn a_store_failure_is_traced_without_the_key(fixture: Fixture) {
+    let (cache, faults) = fixture.failing();
     cache.set("words", "no number").await.unwrap();
-    breaker.all_fail(true);
+    faults.fail_all(true);
     let log = Log::default();
     {
-        // Of this thread: both faces run their test on the thread that calls.
+        // The subscriber of this thread: both worlds run a test on the thread that calls.
         let _log = tracing::subscriber::set_default(log.clone());
         cache.get_or_set("secret key", || async { 1 }).await;
-        breaker.all_fail(false);
+        faults.fail_all(false);
         cache.get_or_set("words", || async { 1 }).await;
     }
     let log = log.0.lock().unwrap();
@@ -314,11 +325,10 @@ async fn a_store_failure_is_traced_without_the_key<F: Face>(place: Place<F>) {
 }
 
 #[test]
-fn evictions_are_the_stores() {
+fn evictions_are_those_of_the_store() {
     let memory = Arc::new(Memory::with_capacity(3));
-    let place = |_: &Ground| Memory::with_capacity(3);
-    Threads::run(async move {
-        let cache = Place::<Threads>::new(Time::manual(), place).cache;
+    let cache = Fixture::threads(Time::manual(), |_: &TestEnv| Memory::with_capacity(3)).cache;
+    block_on(async move {
         for key in 0..10 {
             cache.set(key, key).await.unwrap();
         }

@@ -1,4 +1,5 @@
-//! Many at once: what was loaded before an invalidation returned is never read after it.
+//! Under concurrent load, a value that was loaded before an invalidation returned is never read
+//! after it.
 
 #![cfg(not(shuttle))]
 
@@ -8,27 +9,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cacheio_core::{Clock, Entry, Form, Key, Options, Result, Store};
-use cacheio_tests::face::{Face, Tasks, Threads, join_all};
-use cacheio_tests::place::{Ground, Place, Time};
+use cacheio_tests::api::{CacheApi, join_all};
+use cacheio_tests::fixture::{Fixture, TestEnv, Time};
 use cacheio_tests::stores::{self, Bytes};
 use cacheio_tests::watchdog::guarded;
 
-/// How long each runs: two seconds in all.
+/// How long each test runs.
 const TIME: Duration = Duration::from_millis(140);
 
-/// Runs an invalidation in a world, on a store.
+/// Runs an invalidation against readers.
+fn run<I>(fixture: fn() -> Fixture, invalidate: fn(CacheApi) -> I)
+where
+    I: Future<Output = ()> + Send + 'static,
+{
+    guarded(move || {
+        let fixture = fixture();
+        fixture.world.run(race(fixture.cache, invalidate));
+    });
+}
+
 macro_rules! stress {
-    ($($name:ident: $world:ident on $store:path: { $($invalidation:ident)* })*) => {$(
+    ($($name:ident: $fixture:expr, { $($invalidation:ident)* })*) => {$(
         mod $name {
             use super::*;
 
             $(
                 #[test]
                 fn $invalidation() {
-                    guarded(|| {
-                        let place = Place::<$world>::new(Time::manual(), $store);
-                        $world::run(race(place.cache, super::$invalidation));
-                    });
+                    run($fixture, super::$invalidation);
                 }
             )*
         }
@@ -36,70 +44,74 @@ macro_rules! stress {
 }
 
 stress! {
-    threads_on_memory: Threads on stores::memory: { delete clear delete_many invalidate_tags }
-    threads_on_bytes: Threads on yielding_bytes: { delete clear delete_many }
-    tasks_on_memory: Tasks on stores::memory: { delete clear delete_many invalidate_tags }
-    tasks_on_bytes: Tasks on stores::yielding_bytes: { delete clear delete_many }
+    threads_on_memory: || Fixture::threads(Time::manual(), stores::memory),
+        { delete clear delete_many invalidate_tags }
+    threads_on_bytes: || Fixture::threads(Time::manual(), slow_bytes),
+        { delete clear delete_many }
+    tasks_on_memory: || Fixture::tasks(Time::manual(), stores::memory),
+        { delete clear delete_many invalidate_tags }
+    tasks_on_bytes: || Fixture::tasks(Time::manual(), stores::yielding_bytes),
+        { delete clear delete_many }
 }
 
-async fn delete<F: Face>(cache: F) {
+async fn delete(cache: CacheApi) {
     cache.delete("k").await.unwrap();
 }
 
-async fn clear<F: Face>(cache: F) {
+async fn clear(cache: CacheApi) {
     cache.clear().await.unwrap();
 }
 
-async fn delete_many<F: Face>(cache: F) {
+async fn delete_many(cache: CacheApi) {
     cache.delete_many(vec!["other", "k", "k"]).await.unwrap();
 }
 
-async fn invalidate_tags<F: Face>(cache: F) {
+async fn invalidate_tags(cache: CacheApi) {
     cache
         .invalidate_tags(vec![String::from("t")])
         .await
         .unwrap();
 }
 
-/// The truth, as a number that grows, and what is promised of it.
+/// The source of truth: a growing number, and the oldest value that may be read.
 #[derive(Debug, Default)]
 struct Truth {
     now: AtomicU64,
-    /// What it was when the last invalidation that has returned began: nothing older is read.
+    /// The number when the last completed invalidation began: no read returns an older one.
     floor: AtomicU64,
 }
 
-async fn race<F: Face, I>(cache: F, invalidate: fn(F) -> I)
+async fn race<I>(cache: CacheApi, invalidate: fn(CacheApi) -> I)
 where
     I: Future<Output = ()> + Send + 'static,
 {
     let truth = Arc::new(Truth::default());
     let end = Instant::now() + TIME;
     let writers = (0..2).map(|_| {
-        let (cache, truth) = (cache.clone(), Arc::clone(&truth));
-        F::spawn(async move {
+        let truth = Arc::clone(&truth);
+        cache.spawn(move |cache| async move {
             while Instant::now() < end {
                 let new = truth.now.fetch_add(1, Ordering::SeqCst) + 1;
                 invalidate(cache.clone()).await;
                 truth.floor.fetch_max(new, Ordering::SeqCst);
-                F::pause().await;
+                cache.world().pause().await;
             }
         })
     });
     let readers = (0..4).map(|_| {
-        let (cache, truth) = (cache.clone(), Arc::clone(&truth));
-        F::spawn(read(cache, truth, end))
+        let truth = Arc::clone(&truth);
+        cache.spawn(move |cache| read(cache, truth, end))
     });
     join_all(writers.chain(readers).collect()).await;
     assert!(truth.floor.load(Ordering::SeqCst) > 0);
 }
 
-async fn read<F: Face>(cache: F, truth: Arc<Truth>, end: Instant) {
+async fn read(cache: CacheApi, truth: Arc<Truth>, end: Instant) {
     let in_memory = cache.namespace().is_empty();
     let mut rounds = 0_u64;
     while Instant::now() < end {
         rounds += 1;
-        // Stores of bytes know no tags.
+        // Stores of bytes do not support tags.
         let options = if in_memory {
             Options::new().tags(["t"])
         } else {
@@ -108,7 +120,7 @@ async fn read<F: Face>(cache: F, truth: Arc<Truth>, end: Instant) {
         let load = || async {
             let value = truth.now.load(Ordering::SeqCst);
             if rounds.is_multiple_of(5) {
-                F::pause().await;
+                cache.world().pause().await;
             }
             value
         };
@@ -126,12 +138,13 @@ async fn read<F: Face>(cache: F, truth: Arc<Truth>, end: Instant) {
     assert!(rounds > 0);
 }
 
-/// Bytes that give way to other threads before and after all they do, as a server takes its time.
+/// Bytes in a store that yields to other threads before and after each operation, as a slow server
+/// does.
 #[derive(Debug)]
 struct Slow(Bytes);
 
-fn yielding_bytes(ground: &Ground) -> Slow {
-    Slow(stores::bytes(ground))
+fn slow_bytes(env: &TestEnv) -> Slow {
+    Slow(stores::bytes(env))
 }
 
 fn slowly<T>(operation: impl FnOnce() -> T) -> T {

@@ -1,4 +1,4 @@
-//! What must not compile, with messages that say what to write instead.
+//! Code that must not compile, with messages that say what to write instead.
 
 #![cfg(not(shuttle))]
 

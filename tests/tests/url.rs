@@ -1,13 +1,13 @@
-//! Caches named by a URL, in both worlds.
+//! Caches opened by URL, in both worlds.
 
 #![cfg(not(shuttle))]
 
 use cacheio_async::AsyncCache;
 use cacheio_core::{Error, ErrorKind};
 use cacheio_sync::Cache;
-use cacheio_tests::face::block_on;
+use cacheio_tests::world::block_on;
 
-/// The cache that a URL names; in both worlds it is as good, or as bad.
+/// Opens the cache of a URL, and checks that both worlds give the same result.
 fn open(url: &str) -> Result<(Cache, AsyncCache), Error> {
     match (Cache::from_url(url), AsyncCache::from_url(url)) {
         (Ok(threads), Ok(tasks)) => {
@@ -37,7 +37,7 @@ fn refused(url: &str) -> String {
 }
 
 #[test]
-fn a_url_makes_a_cache_in_memory() {
+fn a_url_opens_a_cache_in_memory() {
     for url in [
         "memory://",
         "memory://?",
@@ -61,7 +61,7 @@ fn a_url_makes_a_cache_in_memory() {
 }
 
 #[test]
-fn a_url_says_capacity_and_namespace() {
+fn a_url_sets_capacity_and_namespace() {
     let (threads, tasks) = open("memory://?capacity=10&namespace=my%20shop%26co").unwrap();
     assert_eq!(threads.namespace(), "my shop&co");
     for key in 0..100 {
@@ -88,7 +88,7 @@ fn a_url_says_capacity_and_namespace() {
 }
 
 #[test]
-fn an_unknown_scheme_says_which_there_are() {
+fn an_unknown_scheme_is_an_error_that_lists_the_known_ones() {
     for url in [
         "postgres://user:secret@host/db",
         "MEMCACHED-X://secret",
@@ -99,14 +99,14 @@ fn an_unknown_scheme_says_which_there_are() {
 }
 
 #[test]
-fn what_is_no_url_says_how_one_begins() {
+fn an_invalid_url_is_an_error_that_shows_a_valid_one() {
     for url in ["", "memory", "memory:", "memory:/", "secret"] {
         assert!(refused(url).contains("memory://"), "{}", refused(url));
     }
 }
 
 #[test]
-fn an_unknown_parameter_says_which_there_are() {
+fn an_unknown_parameter_is_an_error_that_lists_the_known_ones() {
     for url in [
         "memory://?tll=5",
         "memory://?capacity=5&Capacity=secret",
@@ -134,7 +134,7 @@ fn an_unknown_parameter_says_which_there_are() {
 }
 
 #[test]
-fn a_value_that_is_none_says_what_is_one() {
+fn an_invalid_value_is_an_error_that_shows_a_valid_one() {
     for (url, expected) in [
         ("memory://?capacity=0", "capacity of 0"),
         ("memory://?capacity=x", "number of entries"),
@@ -184,7 +184,7 @@ fn a_value_that_is_none_says_what_is_one() {
 }
 
 #[test]
-fn a_parameter_that_stands_twice_is_refused() {
+fn a_duplicate_parameter_is_refused() {
     assert!(refused("memory://?ttl=1&ttl=2").contains("twice"));
     assert!(refused("memory://?capacity=secret&capacity=secret").contains("`capacity`"));
 }
@@ -204,9 +204,9 @@ fn memory_has_no_host() {
     }
 }
 
-/// Built without a server: no connection is made before it is needed.
+/// The cache opens no connection before it needs one.
 #[test]
-fn a_url_makes_a_cache_on_a_server_that_need_not_be_there() {
+fn a_url_opens_a_cache_although_its_server_is_absent() {
     for url in [
         "memcache://127.0.0.1:1",
         "memcache://user:secret@127.0.0.1:1,[::1]:1?timeout=200ms&connections=4",
@@ -233,7 +233,7 @@ fn a_url_makes_a_cache_on_a_server_that_need_not_be_there() {
 }
 
 #[test]
-fn what_is_wrong_with_the_url_of_a_server_is_said() {
+fn an_invalid_url_of_a_server_is_an_error_that_says_why() {
     for (url, says) in [
         ("redis://user:secret@host?tiemout=1s", "timeout"),
         ("redis://user:secret@host?timeout=soon", "timeout"),

@@ -14,12 +14,12 @@ const SLOTS: u16 = 16_384;
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: [Redis; 3],
-    /// Those of the bus: Redis would take the ones 10,000 above its own, which may be anybody's.
+    /// The ports of the bus. By default they are 10,000 above the node's port, which may be in use.
     _bus: [Port; 3],
 }
 
 impl RedisCluster {
-    /// Starts one; it is whole when this returns.
+    /// Starts a cluster, and returns when it is complete.
     ///
     /// # Panics
     ///
@@ -54,22 +54,22 @@ impl RedisCluster {
         cluster
     }
 
-    /// The URLs of its nodes.
+    /// Returns the URLs of the nodes.
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(Redis::url).collect()
     }
 
-    /// Its URL, which names all nodes.
+    /// Returns the URL, which names all nodes.
     pub fn url(&self) -> String {
         let [a, b, c] = [0, 1, 2].map(|i| self.node(i).address());
         format!("redis-cluster://{a},{b},{c}")
     }
 
-    /// One of its nodes.
+    /// Returns a node.
     ///
     /// # Panics
     ///
-    /// When there are not so many.
+    /// When there is no such node.
     pub fn node(&self, i: usize) -> &Redis {
         &self.nodes[i]
     }
@@ -107,11 +107,11 @@ fn start_node(bus: &Port) -> Redis {
 fn bus_port(node: &Redis) -> String {
     match node.run("CONFIG GET cluster-port") {
         Reply::Array(pair) => pair[1].to_string(),
-        other => panic!("no port of the bus: {other:?}"),
+        other => panic!("no bus port: {other:?}"),
     }
 }
 
-/// Whether a node knows who has which slots.
+/// Whether a node knows the owner of each slot.
 fn is_whole(node: &Redis) -> bool {
     let info = node.run("CLUSTER INFO");
     let info = info.text();

@@ -1,4 +1,4 @@
-//! A memcached.
+//! A Memcached server.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -15,90 +15,92 @@ static KIND: Kind = Kind {
             .into();
         arguments.extend(["-p".into(), port.to_string()]);
         if rustix::process::geteuid().is_root() {
-            // It refuses to run as root unless told to.
+            // Memcached refuses to run as root without this.
             arguments.extend(["-u".into(), "root".into()]);
         }
         arguments
     },
-    greeting: b"stats\r\n",
-    is_ready: |answer, pid| answer.starts_with(&format!("STAT pid {}\r\n", pid.as_raw_nonzero())),
+    probe: b"stats\r\n",
+    is_ready: |response, pid| {
+        response.starts_with(&format!("STAT pid {}\r\n", pid.as_raw_nonzero()))
+    },
 };
 
-/// A memcached of the test's own.
+/// A Memcached server for one test.
 #[derive(Debug)]
 pub struct Memcached(Process);
 
 impl Memcached {
-    /// Starts one.
+    /// Starts a server.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// Starts one with more arguments.
+    /// Starts a server with more arguments.
     pub fn start_with(arguments: &[&str]) -> Self {
         Self(Process::start(&KIND, arguments))
     }
 
-    /// Where it listens.
+    /// Returns the address.
     pub fn address(&self) -> SocketAddr {
         self.0.address()
     }
 
-    /// The port it listens at.
+    /// Returns the port.
     pub fn port(&self) -> u16 {
         self.0.port()
     }
 
-    /// Its URL.
+    /// Returns the URL.
     pub fn url(&self) -> String {
         format!("memcache://{}", self.address())
     }
 
-    /// Ends it as `kill -9` does; returns when nobody listens at the port.
+    /// Kills the server with SIGKILL, and returns when the port is closed.
     pub fn kill(&self) {
         self.0.kill();
     }
 
-    /// Starts it again on its port, empty.
+    /// Starts the server again on its port, empty.
     pub fn restart(&self) {
         self.0.restart();
     }
 
-    /// Stops it without ending it: connections stay, nothing is answered.
+    /// Pauses the process: connections stay open, and no request gets a response.
     pub fn pause(&self) {
         self.0.pause();
     }
 
-    /// Lets it go on.
+    /// Resumes the process.
     pub fn resume(&self) {
         self.0.resume();
     }
 
-    /// Sends lines of the text protocol over a connection of their own; the first line of the
-    /// answer, without its end.
+    /// Sends lines of the text protocol over a new connection, and returns the first line of the
+    /// response without its line end.
     ///
     /// # Panics
     ///
-    /// When it does not answer.
+    /// When the server does not respond.
     pub fn raw(&self, request: &[u8]) -> String {
-        let answer = self.0.connect().and_then(|mut connection| {
+        let response = self.0.connect().and_then(|mut connection| {
             connection.write_all(request)?;
             connection.write_all(b"\r\n")?;
             let mut line = String::new();
             BufReader::new(connection).read_line(&mut line)?;
             Ok(line)
         });
-        match answer {
+        match response {
             Ok(line) => line.trim_end().to_owned(),
-            Err(error) => panic!("memcached does not answer: {error}"),
+            Err(error) => panic!("memcached does not respond: {error}"),
         }
     }
 
-    /// Puts bytes under a key, as some other program might.
+    /// Stores bytes under a key, as another program might.
     ///
     /// # Panics
     ///
-    /// When it does not take them.
+    /// When the server refuses them.
     pub fn plant(&self, key: &str, bytes: &[u8]) {
         let head = format!("set {key} 0 0 {}\r\n", bytes.len());
         assert_eq!(self.raw(&[head.as_bytes(), bytes].concat()), "STORED");
@@ -111,7 +113,7 @@ impl Server for Memcached {
     }
 
     fn renew(&self) -> bool {
-        // What clients have sent before they went may still be done after a `flush_all`.
+        // Requests of closed connections may still be executed after a `flush_all`.
         self.0.is_running() && {
             self.0.restart();
             true

@@ -1,4 +1,4 @@
-//! A server's process, its port, and the supervisor that ends it.
+//! The process of a server, its port, and the supervisor that stops it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -12,8 +12,9 @@ use std::{env, fs, io, process, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Runs a server (`"$@"`) until it ends or the standard input does: that is a pipe which the test
-/// process holds, so the server goes however the test process ends. `$0` is the server's folder.
+/// Runs a server (`"$@"`) until it ends or its standard input is closed. The input is a pipe from
+/// the test process, so the server stops however the test process ends. `$0` is the server's
+/// folder.
 const SUPERVISOR: &str = r#"
 trap '' INT TERM HUP
 exec 3<&0
@@ -27,21 +28,21 @@ kill -9 $watch
 "#;
 
 /// How long a server may take to start or to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How a kind of server is started, and asked who it is.
+/// How a kind of server is started and identified.
 #[derive(Debug)]
 pub(super) struct Kind {
     pub(super) program: &'static str,
-    /// Its arguments on a port, with a folder.
+    /// The arguments for a port and a folder.
     pub(super) arguments: fn(port: u16, folder: &str) -> Vec<String>,
-    /// What is sent to it to see whether it is up.
-    pub(super) greeting: &'static [u8],
-    /// Whether the answer is that of the process.
-    pub(super) is_ready: fn(answer: &str, pid: Pid) -> bool,
+    /// The request that shows whether the server is up.
+    pub(super) probe: &'static [u8],
+    /// Whether the response comes from this process.
+    pub(super) is_ready: fn(response: &str, pid: Pid) -> bool,
 }
 
-/// A server on a port of its own.
+/// A server on its own port.
 #[derive(Debug)]
 pub(super) struct Process {
     kind: &'static Kind,
@@ -65,7 +66,7 @@ impl Process {
         let folder = new_folder();
         for _ in 0..20 {
             let port = Port::free();
-            // Somebody who knows nothing of reservations may have taken it meanwhile.
+            // Another program may have taken the port meanwhile.
             if let Some(running) = Running::start(kind, port.number(), &folder, &extra) {
                 let running = Mutex::new(Some(running));
                 return Self {
@@ -88,22 +89,22 @@ impl Process {
         self.port.address()
     }
 
-    /// Ends it as `kill -9` does; returns when nobody listens at the port.
+    /// Kills the server with SIGKILL, and returns when the port is closed.
     pub(super) fn kill(&self) {
         if let Some(running) = self.running().take() {
             running.end();
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while TcpStream::connect(self.address()).is_ok() {
             assert!(Instant::now() < deadline, "port {} stays open", self.port());
             thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Starts it again on its port.
+    /// Starts the server again on its port.
     pub(super) fn restart(&self) {
         self.kill();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut running = self.running();
         while running.is_none() {
             assert!(
@@ -116,17 +117,17 @@ impl Process {
         }
     }
 
-    /// Stops it without ending it: connections stay, nothing is answered.
+    /// Pauses the process: connections stay open, and no request gets a response.
     pub(super) fn pause(&self) {
         self.signal(Signal::STOP, true);
     }
 
-    /// Lets it go on.
+    /// Resumes the process.
     pub(super) fn resume(&self) {
         self.signal(Signal::CONT, false);
     }
 
-    /// Whether it runs and is not paused.
+    /// Whether the server runs and is not paused.
     pub(super) fn is_running(&self) -> bool {
         let mut running = self.running();
         running.as_mut().is_some_and(|running| {
@@ -134,7 +135,7 @@ impl Process {
         })
     }
 
-    /// A connection to it.
+    /// Connects to the server.
     pub(super) fn connect(&self) -> io::Result<TcpStream> {
         connect(self.address())
     }
@@ -148,7 +149,7 @@ impl Process {
             panic!("no signal reaches {}: {error}", self.kind.program);
         }
         running.paused = paused;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while is_stopped(running.pid) != Some(paused) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
@@ -164,13 +165,13 @@ impl Drop for Process {
         if let Some(running) = self.running().take() {
             running.end();
         }
-        // One that never started has none.
+        // A server that never started has no process.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
 impl Running {
-    /// None if it does not come up, as when the port is taken.
+    /// Returns `None` when the server does not come up, for example because the port is taken.
     fn start(kind: &Kind, port: u16, folder: &PathBuf, extra: &[String]) -> Option<Self> {
         let mut command = Command::new("sh");
         command
@@ -185,7 +186,7 @@ impl Running {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        // What ends the tests' process group must not end the supervisor before its server.
+        // A signal to the process group of the tests must not end the supervisor before its server.
         command.process_group(0);
         let mut supervisor = match command.spawn() {
             Ok(supervisor) => supervisor,
@@ -197,7 +198,7 @@ impl Running {
         let pid = line.trim().parse().ok().and_then(Pid::from_raw);
         let (Some(Ok(_)), Some(pid)) = (read, pid) else {
             panic!(
-                "the supervisor of {} did not say its process: {line:?}",
+                "the supervisor of {} did not print the process id: {line:?}",
                 kind.program
             );
         };
@@ -207,13 +208,13 @@ impl Running {
             paused: false,
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while matches!(running.supervisor.try_wait(), Ok(None)) && Instant::now() < deadline {
-            let answer = connect(address).and_then(|connection| ask(connection, kind.greeting));
-            match answer {
-                Ok(answer) if (kind.is_ready)(&answer, pid) => return Some(running),
-                // The port is another server's.
-                Ok(answer) if !answer.is_empty() && !answer.starts_with("-LOADING") => break,
+            let response = connect(address).and_then(|connection| exchange(connection, kind.probe));
+            match response {
+                Ok(response) if (kind.is_ready)(&response, pid) => return Some(running),
+                // The port belongs to another server.
+                Ok(response) if !response.is_empty() && !response.starts_with("-LOADING") => break,
                 _ => thread::sleep(Duration::from_millis(2)),
             }
         }
@@ -222,22 +223,22 @@ impl Running {
     }
 
     fn end(mut self) {
-        // It may have ended by itself: then there is nothing to kill.
+        // The process may have ended by itself.
         let _ = kill_process(self.pid, Signal::KILL);
-        // Held until the supervisor has ended, lest it takes this for the end of the test process
-        // and clears up the folder, which a restart needs.
+        // The pipe is held until the supervisor has ended. Otherwise it takes this for the end of
+        // the test process and removes the folder, which a restart needs.
         let _stdin = self.supervisor.stdin.take();
         let _ = self.supervisor.wait();
     }
 }
 
-/// Whether all threads of a process are stopped (none: not all, not none). A signal has been sent
-/// long before the last thread of a busy machine has noticed.
+/// Whether all threads of a process are stopped, or none; `None` if only some are. On a busy
+/// machine the last thread reacts long after the signal was sent.
 fn is_stopped(pid: Pid) -> Option<bool> {
     let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).ok()?;
     let mut states = tasks.flatten().map(|task| {
         let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-        // After the name, which may hold anything, in parentheses.
+        // The state follows the name, which is in parentheses and may contain anything.
         stat.rsplit(") ")
             .next()
             .is_some_and(|state| state.starts_with(['T', 't']))
@@ -246,12 +247,12 @@ fn is_stopped(pid: Pid) -> Option<bool> {
     states.all(|state| state == first).then_some(first)
 }
 
-/// One question, and the beginning of its answer.
-fn ask(mut connection: TcpStream, question: &[u8]) -> io::Result<String> {
-    connection.write_all(question)?;
-    let mut answer = [0; 4096];
-    let length = connection.read(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+/// Sends a request, and returns the beginning of the response.
+fn exchange(mut connection: TcpStream, request: &[u8]) -> io::Result<String> {
+    connection.write_all(request)?;
+    let mut response = [0; 4096];
+    let length = connection.read(&mut response)?;
+    Ok(String::from_utf8_lossy(&response[..length]).into_owned())
 }
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -261,10 +262,10 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(connection)
 }
 
-/// The path of a server's binary.
+/// Returns the path of a server's binary.
 fn installed(program: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
-    // Debian keeps servers out of some users' way.
+    // On Debian, the PATH of some users lacks the folders of servers.
     let places = env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
     let binary = places
         .map(|place| place.join(program))
@@ -274,15 +275,15 @@ fn installed(program: &str) -> PathBuf {
     })
 }
 
-/// A port that nobody listens at, and that no other test takes while this is there: also not while
-/// its server is down.
+/// A free port that no other test takes while this value lives, also while the server is down.
 ///
-/// It is below those that the kernel gives to outgoing connections: a client that knocks at a
-/// closed one of those ends up talking to itself, now and then.
+/// The port is below the range for outgoing connections. Otherwise, a client that connects to a
+/// closed port can be connected to itself.
 #[derive(Debug)]
 pub(super) struct Port {
     number: u16,
-    /// Two cannot hold the same one, whoever they are, and it goes with the process.
+    /// Bound while the port is reserved: no two processes can bind it, and it is closed with the
+    /// process.
     _reservation: UdpSocket,
 }
 
@@ -292,7 +293,7 @@ impl Port {
         const COUNT: u32 = 22_000;
         static NEXT: AtomicU32 = AtomicU32::new(0);
         loop {
-            // Far apart for processes that start together.
+            // Processes that start together begin far apart.
             let number = process::id()
                 .wrapping_mul(37)
                 .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));

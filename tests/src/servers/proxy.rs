@@ -1,4 +1,4 @@
-//! What stands between a client and a server: it counts, and it harms on demand.
+//! A proxy between a client and a server, which counts, and delays or cuts on demand.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use super::process::Port;
 
 const NEVER: usize = usize::MAX;
 
-/// A proxy in front of a server.
+/// A TCP proxy for one server.
 #[derive(Debug)]
 pub struct Proxy {
     port: Port,
@@ -33,7 +33,7 @@ struct State {
 }
 
 impl Proxy {
-    /// A proxy in front of the server at an address.
+    /// Starts a proxy for the server at an address.
     ///
     /// # Panics
     ///
@@ -54,7 +54,7 @@ impl Proxy {
                 if shared.closed.load(Ordering::SeqCst) {
                     break;
                 }
-                // A server that is not there is one that hangs up.
+                // If the server is absent, the client's connection is closed.
                 if let Ok(client) = client {
                     let _ = shared.connect(client, server);
                 }
@@ -63,57 +63,57 @@ impl Proxy {
         Self { port, state }
     }
 
-    /// Where it listens.
+    /// Returns the address.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
     }
 
-    /// Cuts the next reply after some bytes, and the connection with it. Once.
+    /// Cuts the next reply, once, after this number of bytes, and closes its connection.
     pub fn cut_after(&self, bytes: usize) {
         self.state.cut_after.store(bytes, Ordering::SeqCst);
     }
 
-    /// Cuts all connections that there are.
+    /// Cuts all open connections.
     pub fn cut_now(&self) {
         for connection in self.state.open().drain(..) {
-            // The other side may have hung up already.
+            // The peer may have closed it already.
             let _ = connection.shutdown(Shutdown::Both);
         }
     }
 
-    /// Holds back every reply for so long.
+    /// Delays every reply.
     pub fn delay(&self, delay: Duration) {
         self.state.delay.store(micros(delay), Ordering::SeqCst);
     }
 
-    /// Lets replies through byte by byte, with so much time before each; zero ends that.
+    /// Forwards replies byte by byte, with this delay before each byte; zero ends that.
     pub fn drip(&self, pause: Duration) {
         self.state.drip.store(micros(pause), Ordering::SeqCst);
     }
 
-    /// Takes what is sent to the server and passes nothing on; or ends that.
+    /// Starts or stops discarding the requests.
     pub fn swallow(&self, swallow: bool) {
         self.state.swallow.store(swallow, Ordering::SeqCst);
     }
 
-    /// How many connections there have been.
+    /// Returns how many connections were accepted.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
 
-    /// How often a client has sent something and waited for the answer: what it sends before the
-    /// first byte of a reply has reached it counts as one. Give replies some [`delay`](Self::delay)
-    /// to tell a request in several parts from several requests.
+    /// Returns how often a client sent a request and waited for the reply. Everything sent before
+    /// the first byte of the reply counts as one request: set a [`delay`](Self::delay), so that a
+    /// request in several parts counts once.
     pub fn round_trips(&self) -> usize {
         self.state.round_trips.load(Ordering::SeqCst)
     }
 
-    /// How many bytes have gone to the server.
+    /// Returns how many bytes were sent to the server.
     pub fn bytes_sent(&self) -> usize {
         self.state.bytes_sent.load(Ordering::SeqCst)
     }
 
-    /// How many bytes have come back from the server.
+    /// Returns how many bytes were received from the server.
     pub fn bytes_received(&self) -> usize {
         self.state.bytes_received.load(Ordering::SeqCst)
     }
@@ -123,7 +123,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.state.closed.store(true, Ordering::SeqCst);
         self.cut_now();
-        // Wakes the one who accepts.
+        // Wakes the accepting thread.
         let _ = TcpStream::connect(self.address());
     }
 }
@@ -136,16 +136,16 @@ impl State {
         server.set_nodelay(true)?;
         self.open()
             .extend([client.try_clone()?, server.try_clone()?]);
-        let asking = Arc::new(AtomicBool::new(false));
-        let (state, asks) = (Arc::clone(self), Arc::clone(&asking));
+        let awaiting = Arc::new(AtomicBool::new(false));
+        let (state, awaits) = (Arc::clone(self), Arc::clone(&awaiting));
         let (from, to) = (client.try_clone()?, server.try_clone()?);
         thread::spawn(move || {
-            let _ = state.requests(&from, &to, &asks);
+            let _ = state.requests(&from, &to, &awaits);
             hang_up(&from, &to);
         });
         let state = Arc::clone(self);
         thread::spawn(move || {
-            let _ = state.replies(&server, &client, &asking);
+            let _ = state.replies(&server, &client, &awaiting);
             hang_up(&server, &client);
         });
         Ok(())
@@ -155,7 +155,7 @@ impl State {
         &self,
         mut from: &TcpStream,
         mut to: &TcpStream,
-        asking: &AtomicBool,
+        awaiting: &AtomicBool,
     ) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -164,7 +164,7 @@ impl State {
                 return Ok(());
             }
             self.bytes_sent.fetch_add(length, Ordering::SeqCst);
-            if !asking.swap(true, Ordering::SeqCst) {
+            if !awaiting.swap(true, Ordering::SeqCst) {
                 self.round_trips.fetch_add(1, Ordering::SeqCst);
             }
             if !self.swallow.load(Ordering::SeqCst) {
@@ -177,7 +177,7 @@ impl State {
         &self,
         mut from: &TcpStream,
         mut to: &TcpStream,
-        asking: &AtomicBool,
+        awaiting: &AtomicBool,
     ) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -188,7 +188,7 @@ impl State {
             self.bytes_received.fetch_add(length, Ordering::SeqCst);
             let cut = self.cut_after.swap(NEVER, Ordering::SeqCst);
             sleep(&self.delay);
-            asking.store(false, Ordering::SeqCst);
+            awaiting.store(false, Ordering::SeqCst);
             let reply = &buffer[..length.min(cut)];
             if self.drip.load(Ordering::SeqCst) == 0 {
                 to.write_all(reply)?;
@@ -201,7 +201,7 @@ impl State {
             if cut < length {
                 return Ok(());
             }
-            // A longer reply is cut in a later part of it.
+            // A longer reply is cut in a later part.
             if cut != NEVER {
                 let _ = self.cut_after.compare_exchange(
                     NEVER,
@@ -219,7 +219,7 @@ impl State {
 }
 
 fn hang_up(one: &TcpStream, other: &TcpStream) {
-    // Either may be closed already.
+    // Both may be closed already.
     let _ = one.shutdown(Shutdown::Both);
     let _ = other.shutdown(Shutdown::Both);
 }

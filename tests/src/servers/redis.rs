@@ -1,4 +1,4 @@
-//! A Redis.
+//! A Redis server.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
@@ -24,69 +24,69 @@ static KIND: Kind = Kind {
             .flat_map(|(name, value)| [name.to_owned(), value.to_owned()])
             .collect()
     },
-    greeting: b"INFO server\r\n",
-    is_ready: |answer, pid| {
-        // One with a password does not tell its process to strangers.
-        answer.contains(&format!("process_id:{}\r\n", pid.as_raw_nonzero()))
-            || answer.starts_with("-NOAUTH")
+    probe: b"INFO server\r\n",
+    is_ready: |response, pid| {
+        // A server with a password does not tell its process id without it.
+        response.contains(&format!("process_id:{}\r\n", pid.as_raw_nonzero()))
+            || response.starts_with("-NOAUTH")
     },
 };
 
-/// A Redis of the test's own.
+/// A Redis server for one test.
 #[derive(Debug)]
 pub struct Redis(Process);
 
 impl Redis {
-    /// Starts one.
+    /// Starts a server.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// Starts one with more arguments.
+    /// Starts a server with more arguments.
     pub fn start_with(arguments: &[&str]) -> Self {
         Self(Process::start(&KIND, arguments))
     }
 
-    /// Where it listens.
+    /// Returns the address.
     pub fn address(&self) -> SocketAddr {
         self.0.address()
     }
 
-    /// The port it listens at.
+    /// Returns the port.
     pub fn port(&self) -> u16 {
         self.0.port()
     }
 
-    /// Its URL.
+    /// Returns the URL.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address())
     }
 
-    /// Ends it as `kill -9` does; returns when nobody listens at the port.
+    /// Kills the server with SIGKILL, and returns when the port is closed.
     pub fn kill(&self) {
         self.0.kill();
     }
 
-    /// Starts it again on its port, empty.
+    /// Starts the server again on its port, empty.
     pub fn restart(&self) {
         self.0.restart();
     }
 
-    /// Stops it without ending it: connections stay, nothing is answered.
+    /// Pauses the process: connections stay open, and no request gets a response.
     pub fn pause(&self) {
         self.0.pause();
     }
 
-    /// Lets it go on.
+    /// Resumes the process.
     pub fn resume(&self) {
         self.0.resume();
     }
 
-    /// Runs commands, one after another, over a connection of their own; the last answer.
+    /// Runs commands one after another over a new connection, and returns the last reply.
     ///
     /// # Panics
     ///
-    /// When it does not answer.
+    /// When the server does not reply.
     pub fn raw(&self, commands: &[&[&[u8]]]) -> Reply {
         let reply = self.0.connect().and_then(|mut connection| {
             let mut replies = BufReader::new(connection.try_clone()?);
@@ -99,33 +99,33 @@ impl Redis {
         });
         match reply {
             Ok(reply) => reply,
-            Err(error) => panic!("Redis does not answer: {error}"),
+            Err(error) => panic!("Redis does not reply: {error}"),
         }
     }
 
-    /// Runs a command of words; its answer.
+    /// Runs a command given as words, and returns the reply.
     ///
     /// # Panics
     ///
-    /// When it does not answer.
+    /// When the server does not reply.
     pub fn run(&self, command: &str) -> Reply {
         self.raw(&[&words(command)])
     }
 
-    /// Runs a command of words as one who knows the password; its answer.
+    /// Authenticates with a password, runs a command given as words, and returns the reply.
     ///
     /// # Panics
     ///
-    /// When it does not answer.
+    /// When the server does not reply.
     pub fn run_as(&self, password: &str, command: &str) -> Reply {
         self.raw(&[&[b"AUTH", password.as_bytes()], &words(command)])
     }
 
-    /// Puts bytes under a key, as some other program might.
+    /// Stores bytes under a key, as another program might.
     ///
     /// # Panics
     ///
-    /// When it does not take them.
+    /// When the server refuses them.
     pub fn plant(&self, key: &str, bytes: &[u8]) {
         assert_eq!(
             self.raw(&[&[b"SET", key.as_bytes(), bytes]]),
@@ -141,7 +141,7 @@ impl Server for Redis {
 
     fn renew(&self) -> bool {
         self.0.is_running() && {
-            // No connection, nothing that is still under way on one.
+            // Closes all connections, and with them their requests in progress.
             self.run("CLIENT KILL TYPE normal");
             self.run("CLIENT KILL TYPE pubsub");
             self.run("FLUSHALL SYNC") == Reply::Text("OK".into())
@@ -154,18 +154,18 @@ impl Server for Redis {
     }
 }
 
-/// What Redis answers.
+/// A reply of Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// A status or a string.
     Text(String),
     /// An integer.
     Integer(i64),
-    /// Nothing there.
+    /// Nil.
     Nil,
-    /// Several.
+    /// An array.
     Array(Vec<Reply>),
-    /// It refuses.
+    /// An error.
     Error(String),
 }
 
@@ -198,11 +198,11 @@ impl Reply {
                         .collect::<io::Result<_>>()?,
                 ),
             },
-            _ => return Err(io::Error::other(format!("no reply: {line:?}"))),
+            _ => return Err(io::Error::other(format!("not a reply: {line:?}"))),
         })
     }
 
-    /// Its text, if it has one.
+    /// Returns the text of a status or a string.
     pub fn text(&self) -> &str {
         match self {
             Self::Text(text) | Self::Error(text) => text,

@@ -1,33 +1,35 @@
-//! Stores on real servers, each on one of its own.
+//! Stores on real servers: each store has its own server.
 
 use cacheio_core::Result;
 use cacheio_redis::Redis;
 use cacheio_sync::Memcached;
 
-use crate::place::Ground;
+use crate::fixture::TestEnv;
 use crate::servers;
 
 /// Memcached.
-pub fn memcached(ground: &Ground) -> Memcached {
-    built(Memcached::new(&patient(
-        &ground.lease::<servers::Memcached>().url(),
+pub fn memcached(env: &TestEnv) -> Memcached {
+    built(Memcached::new(&with_long_timeout(
+        &env.lease::<servers::Memcached>().url(),
     )))
 }
 
 /// Redis.
-pub fn redis(ground: &Ground) -> Redis {
-    built(Redis::new(patient(&ground.lease::<servers::Redis>().url())))
-}
-
-/// Redis Cluster.
-pub fn redis_cluster(ground: &Ground) -> Redis {
-    built(Redis::new(patient(
-        &ground.lease::<servers::RedisCluster>().url(),
+pub fn redis(env: &TestEnv) -> Redis {
+    built(Redis::new(with_long_timeout(
+        &env.lease::<servers::Redis>().url(),
     )))
 }
 
-/// The contract is not about timeouts, and a thousand callers on a busy machine take their time.
-fn patient(url: &str) -> String {
+/// Redis Cluster.
+pub fn redis_cluster(env: &TestEnv) -> Redis {
+    built(Redis::new(with_long_timeout(
+        &env.lease::<servers::RedisCluster>().url(),
+    )))
+}
+
+/// The contract does not test timeouts, and a thousand callers on a busy machine are slow.
+fn with_long_timeout(url: &str) -> String {
     format!("{url}?timeout=10s")
 }
 

@@ -1,16 +1,39 @@
-//! Loads of many keys at once: still one load a key.
+//! Loads of many keys at once: still one load for each key.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::prelude::*;
 
-/// What each run of a loader was asked for.
-#[derive(Clone, Default)]
-struct Asked(Arc<Mutex<Vec<Vec<String>>>>);
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case(a_batch_loads_all_missing_keys_at_once),
+        case(a_batch_returns_values_in_key_order_with_duplicates),
+        case(an_empty_batch_loads_nothing),
+        case(values_loaded_by_a_batch_are_stored),
+        case(a_key_that_the_loader_left_out_is_none_and_not_stored),
+        case(a_value_for_a_key_that_was_not_requested_is_ignored),
+        case(a_failed_batch_returns_its_hits),
+        case(a_batch_waits_for_a_load_of_one_of_its_keys),
+        case(a_load_waits_for_a_batch_with_its_key),
+        case(batches_that_overlap_load_each_key_once),
+        case(a_hundred_batches_load_once),
+        case(a_waiter_for_a_key_that_was_left_out_loads_it),
+        case(writes_during_a_batch_load_are_not_overwritten),
+        case(a_batch_whose_loader_panics_frees_its_keys),
+        case(a_batch_takes_over_from_a_load_that_panics),
+        case(a_batch_that_loads_its_own_keys_is_refused),
+        case(a_batch_reads_none_and_wrong_types),
+        case(a_batch_survives_a_store_that_fails),
+    ]
+}
 
-impl Asked {
-    /// Makes `"<key>!"` of each key, and notes what it was asked for.
+/// The keys of each run of a loader.
+#[derive(Clone, Default)]
+struct Requests(Arc<Mutex<Vec<Vec<String>>>>);
+
+impl Requests {
+    /// Loads `"<key>!"` for each key, and records the keys.
     fn load(&self, missing: Vec<&'static str>) -> Vec<(&'static str, String)> {
         let keys = missing.iter().map(|key| (*key).to_owned()).collect();
         self.0.lock().unwrap().push(keys);
@@ -33,57 +56,57 @@ fn some(values: &[&str]) -> Vec<Option<String>> {
     values.iter().map(|value| Some((*value).into())).collect()
 }
 
-pub(crate) async fn a_batch_loads_what_is_missing_at_once<F: Face>(place: Place<F>) {
-    let (cache, asked) = (place.cache, Asked::default());
+async fn a_batch_loads_all_missing_keys_at_once(fixture: Fixture) {
+    let (cache, requests) = (fixture.cache, Requests::default());
     cache.set("b", "found").await.unwrap();
-    let values = cache.get_or_set_many(vec!["a", "b", "c"], async |missing| asked.load(missing));
+    let values = cache.get_or_set_many(vec!["a", "b", "c"], async |missing| requests.load(missing));
     assert_eq!(values.await, some(&["a!", "found", "c!"]));
-    assert_eq!(asked.runs(), [["a", "c"]]);
+    assert_eq!(requests.runs(), [["a", "c"]]);
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses, stats.loads), (1, 2, 1));
 }
 
-pub(crate) async fn a_batch_is_answered_in_its_order_with_duplicates<F: Face>(place: Place<F>) {
-    let (cache, asked) = (place.cache, Asked::default());
+async fn a_batch_returns_values_in_key_order_with_duplicates(fixture: Fixture) {
+    let (cache, requests) = (fixture.cache, Requests::default());
     cache.set("a", "found").await.unwrap();
     let keys = vec!["c", "a", "b", "c", "a", "c"];
-    let values = cache.get_or_set_many(keys, async |missing| asked.load(missing));
+    let values = cache.get_or_set_many(keys, async |missing| requests.load(missing));
     assert_eq!(
         values.await,
         some(&["c!", "found", "b!", "c!", "found", "c!"])
     );
-    assert_eq!(asked.runs(), [["c", "b"]], "each key once");
+    assert_eq!(requests.runs(), [["c", "b"]], "each key once");
 }
 
-pub(crate) async fn an_empty_batch_loads_nothing<F: Face>(place: Place<F>) {
-    let (cache, asked) = (place.cache, Asked::default());
-    let values = cache.get_or_set_many(Vec::new(), async |missing| asked.load(missing));
+async fn an_empty_batch_loads_nothing(fixture: Fixture) {
+    let (cache, requests) = (fixture.cache, Requests::default());
+    let values = cache.get_or_set_many(Vec::new(), async |missing| requests.load(missing));
     assert_eq!(values.await, some(&[]));
-    assert!(asked.runs().is_empty());
+    assert!(requests.runs().is_empty());
 }
 
-pub(crate) async fn what_a_batch_loaded_is_stored<F: Face>(place: Place<F>) {
-    let (cache, asked) = (place.cache, Asked::default());
+async fn values_loaded_by_a_batch_are_stored(fixture: Fixture) {
+    let (cache, requests) = (fixture.cache, Requests::default());
     for _ in 0..2 {
-        let values = cache.get_or_set_many(vec!["a", "b"], async |missing| asked.load(missing));
+        let values = cache.get_or_set_many(vec!["a", "b"], async |missing| requests.load(missing));
         assert_eq!(values.await, some(&["a!", "b!"]));
     }
-    assert_eq!(asked.runs().len(), 1);
+    assert_eq!(requests.runs().len(), 1);
     assert_eq!(cache.get("a").await.unwrap(), Some(String::from("a!")));
     let again = cache.get_or_set("b", || async { String::from("no") });
     assert_eq!(again.await, "b!");
 }
 
-pub(crate) async fn what_the_loader_left_out_is_none_and_not_stored<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn a_key_that_the_loader_left_out_is_none_and_not_stored(fixture: Fixture) {
+    let cache = fixture.cache;
     let values = cache.get_or_set_many(vec!["a", "b"], async |_| vec![("b", 1)]);
     assert_eq!(values.await, [None, Some(1)]);
     assert!(!cache.has("a").await.unwrap());
     assert_eq!(cache.get_or_set("a", || async { 2 }).await, 2);
 }
 
-pub(crate) async fn what_the_loader_was_not_asked_for_is_ignored<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn a_value_for_a_key_that_was_not_requested_is_ignored(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("found", 1).await.unwrap();
     let loaded = vec![("found", 9), ("other", 9), ("missing", 2)];
     let values = cache.get_or_set_many(vec!["found", "missing"], async |_| loaded.clone());
@@ -92,16 +115,16 @@ pub(crate) async fn what_the_loader_was_not_asked_for_is_ignored<F: Face>(place:
     assert!(!cache.has("other").await.unwrap());
 }
 
-pub(crate) async fn a_failed_batch_keeps_what_was_found<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn a_failed_batch_returns_its_hits(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("found", 1).await.unwrap();
-    let answers = cache
+    let results = cache
         .get_or_try_set_many(vec!["a", "found", "b", "a"], async |_| {
             Err::<Vec<(&str, i32)>, _>("down")
         })
         .await;
-    assert_eq!(answers[1].as_ref().unwrap(), &Some(1));
-    let mut errors = [0, 2, 3].map(|at: usize| match &answers[at] {
+    assert_eq!(results[1].as_ref().unwrap(), &Some(1));
+    let mut errors = [0, 2, 3].map(|at: usize| match &results[at] {
         Err(LoadError::Load(error)) => Arc::clone(error),
         other => panic!("{other:?}"),
     });
@@ -114,71 +137,69 @@ pub(crate) async fn a_failed_batch_keeps_what_was_found<F: Face>(place: Place<F>
     assert!(!cache.has("a").await.unwrap());
 }
 
-pub(crate) async fn a_batch_waits_for_a_load_of_one_of_its_keys<F: Face>(place: Place<F>) {
-    let (cache, asked, stage) = (place.cache, Asked::default(), Stage::new());
+async fn a_batch_waits_for_a_load_of_one_of_its_keys(fixture: Fixture) {
+    let (cache, requests, gate) = (fixture.cache, Requests::default(), LoaderGate::new());
     let single = {
-        let (cache, load) = (cache.clone(), stage.loader(String::from("alone")));
-        F::spawn(async move { cache.get_or_set("b", load).await })
+        let load = gate.loader(String::from("alone"));
+        cache.spawn(move |cache| async move { cache.get_or_set("b", load).await })
     };
-    stage.begun().await;
+    gate.started().await;
     let batch = {
-        let (cache, asked) = (cache.clone(), asked.clone());
-        F::spawn(async move {
+        let requests = requests.clone();
+        cache.spawn(move |cache| async move {
             let keys = vec!["a", "b", "c"];
-            let load = |missing| std::future::ready(asked.load(missing));
+            let load = |missing| std::future::ready(requests.load(missing));
             cache.get_or_set_many(keys, load).await
         })
     };
-    // Its own keys are loaded and stored while the other load goes on.
+    // The batch loads and stores its own keys while the other load runs.
     while !cache.has("c").await.unwrap() {
-        F::pause().await;
+        fixture.world.pause().await;
     }
     assert_eq!(cache.stats().waits, 1);
-    stage.end();
+    gate.release();
     assert_eq!(single.join().await, "alone");
     assert_eq!(batch.join().await, some(&["a!", "alone", "c!"]));
-    assert_eq!(asked.runs(), [["a", "c"]]);
+    assert_eq!(requests.runs(), [["a", "c"]]);
 }
 
-pub(crate) async fn a_load_waits_for_a_batch_with_its_key<F: Face>(place: Place<F>) {
-    let (cache, stage) = (place.cache, Stage::new());
+async fn a_load_waits_for_a_batch_with_its_key(fixture: Fixture) {
+    let (cache, gate) = (fixture.cache, LoaderGate::new());
     let batch = {
-        let (cache, stage) = (cache.clone(), stage.clone());
-        F::spawn(async move {
+        let gate = gate.clone();
+        cache.spawn(move |cache| async move {
             let load = |_| {
-                let stage = stage.clone();
+                let gate = gate.clone();
                 async move {
-                    stage.play().await;
+                    gate.pass().await;
                     vec![("a", 1), ("b", 2)]
                 }
             };
             cache.get_or_set_many(vec!["a", "b"], load).await
         })
     };
-    stage.begun().await;
-    let single = {
-        let cache = cache.clone();
-        F::spawn(async move { cache.get_or_set("b", || async { 9 }).await })
-    };
+    gate.started().await;
+    let single =
+        cache.spawn(move |cache| async move { cache.get_or_set("b", || async { 9 }).await });
     cache.until(|cache| cache.stats().waits == 1).await;
-    stage.end();
+    gate.release();
     assert_eq!(batch.join().await, [Some(1), Some(2)]);
     assert_eq!(single.join().await, 2);
 }
 
-/// Each leads a key that the other waits for: neither waits before it has loaded its own.
-pub(crate) async fn batches_that_overlap_load_each_key_once<F: Face>(place: Place<F>) {
+/// Each batch leads a key that another waits for: no batch waits before it has loaded its own keys.
+async fn batches_that_overlap_load_each_key_once(fixture: Fixture) {
     for keys in [["a", "b", "c", "d"], ["e", "f", "g", "h"]] {
-        let asked = Asked::default();
+        let requests = Requests::default();
         let batches = (0..20).map(|i| {
-            let (cache, asked) = (place.cache.clone(), asked.clone());
+            let (cache, requests) = (fixture.cache.clone(), requests.clone());
             let mut keys = keys.to_vec();
             keys.rotate_left(i % 4);
             if i % 2 == 0 {
                 keys.reverse();
             }
-            F::spawn(async move {
-                let load = |missing| std::future::ready(asked.load(missing));
+            fixture.world.spawn(async move {
+                let load = |missing| std::future::ready(requests.load(missing));
                 let values = cache.get_or_set_many(keys.clone(), load).await;
                 for (key, value) in keys.iter().zip(values) {
                     assert_eq!(value, Some(format!("{key}!")));
@@ -186,20 +207,24 @@ pub(crate) async fn batches_that_overlap_load_each_key_once<F: Face>(place: Plac
             })
         });
         join_all(batches.collect()).await;
-        assert_eq!(asked.all(), keys);
+        assert_eq!(requests.all(), keys);
     }
 }
 
-pub(crate) async fn a_hundred_batches_load_once<F: Face>(place: Place<F>) {
-    let (cache, stage, loaded) = (place.cache, Stage::new(), Arc::new(AtomicUsize::new(0)));
+async fn a_hundred_batches_load_once(fixture: Fixture) {
+    let (cache, gate, loaded) = (
+        fixture.cache,
+        LoaderGate::new(),
+        Arc::new(AtomicUsize::new(0)),
+    );
     let batches = (0..100).map(|_| {
-        let (cache, stage, loaded) = (cache.clone(), stage.clone(), Arc::clone(&loaded));
-        F::spawn(async move {
+        let (gate, loaded) = (gate.clone(), Arc::clone(&loaded));
+        cache.spawn(move |cache| async move {
             let load = |missing: Vec<i32>| {
-                let stage = stage.clone();
+                let gate = gate.clone();
                 loaded.fetch_add(missing.len(), Ordering::SeqCst);
                 async move {
-                    stage.play().await;
+                    gate.pass().await;
                     missing.into_iter().map(|key| (key, key * 2)).collect()
                 }
             };
@@ -207,76 +232,72 @@ pub(crate) async fn a_hundred_batches_load_once<F: Face>(place: Place<F>) {
         })
     });
     let batches = batches.collect();
-    // Each key is led by one batch and waited for by 99; two that come at once may share the keys.
+    // Each key has one leader and 99 waiters; batches that start at once may share the keys.
     cache.until(|cache| cache.stats().waits == 990).await;
-    stage.end();
+    gate.release();
     for values in join_all(batches).await {
         assert_eq!(values, (0..10).map(|key| Some(key * 2)).collect::<Vec<_>>());
     }
     assert_eq!(loaded.load(Ordering::SeqCst), 10);
 }
 
-pub(crate) async fn whoever_waits_for_a_key_that_was_left_out_loads_it<F: Face>(place: Place<F>) {
-    let (cache, stage) = (place.cache, Stage::new());
+async fn a_waiter_for_a_key_that_was_left_out_loads_it(fixture: Fixture) {
+    let (cache, gate) = (fixture.cache, LoaderGate::new());
     let batch = {
-        let (cache, stage) = (cache.clone(), stage.clone());
-        F::spawn(async move {
+        let gate = gate.clone();
+        cache.spawn(move |cache| async move {
             let load = |_| {
-                let stage = stage.clone();
+                let gate = gate.clone();
                 async move {
-                    stage.play().await;
+                    gate.pass().await;
                     vec![("a", 1)]
                 }
             };
             cache.get_or_set_many(vec!["a", "b"], load).await
         })
     };
-    stage.begun().await;
-    let single = {
-        let cache = cache.clone();
-        F::spawn(async move { cache.get_or_set("b", || async { 9 }).await })
-    };
+    gate.started().await;
+    let single =
+        cache.spawn(move |cache| async move { cache.get_or_set("b", || async { 9 }).await });
     cache.until(|cache| cache.stats().waits == 1).await;
-    stage.end();
+    gate.release();
     assert_eq!(batch.join().await, [Some(1), None]);
     assert_eq!(single.join().await, 9);
 }
 
-/// Races E and F.
-pub(crate) async fn writes_during_a_batch_load_are_not_overwritten<F: Face>(place: Place<F>) {
-    let (cache, stage) = (place.cache, Stage::new());
+async fn writes_during_a_batch_load_are_not_overwritten(fixture: Fixture) {
+    let (cache, gate) = (fixture.cache, LoaderGate::new());
     let batch = {
-        let (cache, stage) = (cache.clone(), stage.clone());
-        F::spawn(async move {
+        let gate = gate.clone();
+        cache.spawn(move |cache| async move {
             let load = |missing: Vec<&'static str>| {
-                let stage = stage.clone();
+                let gate = gate.clone();
                 async move {
-                    stage.play().await;
+                    gate.pass().await;
                     missing.into_iter().map(|key| (key, 1)).collect()
                 }
             };
             cache.get_or_set_many(vec!["a", "b", "c"], load).await
         })
     };
-    stage.begun().await;
+    gate.started().await;
     cache.delete("a").await.unwrap();
     cache.set("b", 2).await.unwrap();
-    stage.end();
+    gate.release();
     assert_eq!(batch.join().await, [Some(1); 3], "the caller's own values");
     let stored = cache.get_many::<i32>(vec!["a", "b", "c"]).await.unwrap();
     assert_eq!(stored, [None, Some(2), Some(1)]);
 }
 
-/// Race C.
-pub(crate) async fn a_batch_whose_loader_panics_frees_its_keys<F: Face>(place: Place<F>) {
-    let (cache, stage) = (place.cache, Stage::new());
+async fn a_batch_whose_loader_panics_frees_its_keys(fixture: Fixture) {
+    let (cache, gate) = (fixture.cache, LoaderGate::new());
     let batch = {
-        let (cache, stage) = (cache.clone(), stage.clone());
-        F::spawn(async move {
+        let gate = gate.clone();
+        cache.spawn(move |cache| async move {
             let load = |_: Vec<&'static str>| {
-                let stage = stage.clone();
+                let gate = gate.clone();
                 async move {
-                    stage.play().await;
+                    gate.pass().await;
                     panic!("the loader's own")
                 }
             };
@@ -285,55 +306,52 @@ pub(crate) async fn a_batch_whose_loader_panics_frees_its_keys<F: Face>(place: P
                 .await
         })
     };
-    stage.begun().await;
-    let waiter = {
-        let cache = cache.clone();
-        F::spawn(async move { cache.get_or_set("b", || async { 2 }).await })
-    };
+    gate.started().await;
+    let waiter =
+        cache.spawn(move |cache| async move { cache.get_or_set("b", || async { 2 }).await });
     cache.until(|cache| cache.stats().waits == 1).await;
-    stage.end();
+    gate.release();
     assert_eq!(batch.outcome().await.unwrap_err(), "the loader's own");
     assert_eq!(waiter.join().await, 2);
     assert_eq!(cache.get_or_set("a", || async { 1 }).await, 1);
 }
 
-pub(crate) async fn a_batch_takes_over_from_a_load_that_panics<F: Face>(place: Place<F>) {
-    let (cache, asked, stage) = (place.cache, Asked::default(), Stage::new());
+async fn a_batch_takes_over_from_a_load_that_panics(fixture: Fixture) {
+    let (cache, requests, gate) = (fixture.cache, Requests::default(), LoaderGate::new());
     let panicking = {
-        let (cache, stage) = (cache.clone(), stage.clone());
-        F::spawn(async move {
+        let gate = gate.clone();
+        cache.spawn(move |cache| async move {
             let load = || async {
-                stage.play().await;
+                gate.pass().await;
                 panic!("the loader's own")
             };
             cache.get_or_set::<String, _>("b", load).await
         })
     };
-    stage.begun().await;
+    gate.started().await;
     let batch = {
-        let (cache, asked) = (cache.clone(), asked.clone());
-        F::spawn(async move {
-            let load = |missing| std::future::ready(asked.load(missing));
+        let requests = requests.clone();
+        cache.spawn(move |cache| async move {
+            let load = |missing| std::future::ready(requests.load(missing));
             cache.get_or_set_many(vec!["a", "b"], load).await
         })
     };
-    while asked.runs().is_empty() {
-        F::pause().await;
+    while requests.runs().is_empty() {
+        fixture.world.pause().await;
     }
-    stage.end();
+    gate.release();
     assert!(panicking.outcome().await.is_err());
     assert_eq!(batch.join().await, some(&["a!", "b!"]));
-    assert_eq!(asked.all(), ["a", "b"]);
+    assert_eq!(requests.all(), ["a", "b"]);
 }
 
-/// Race G.
-pub(crate) async fn a_batch_that_asks_for_its_own_keys_is_refused<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
+async fn a_batch_that_loads_its_own_keys_is_refused(fixture: Fixture) {
+    let cache = &fixture.cache;
     let is_reentrant = |error: &LoadError<()>| match error {
         LoadError::Reentrant(error) => error.kind() == ErrorKind::Reentrant,
         _ => false,
     };
-    let answers = cache.get_or_try_set_many(vec!["a", "b"], |_| async move {
+    let results = cache.get_or_try_set_many(vec!["a", "b"], |_| async move {
         let single = cache
             .get_or_try_set("b", || async { Ok::<i32, ()>(9) })
             .await;
@@ -347,13 +365,13 @@ pub(crate) async fn a_batch_that_asks_for_its_own_keys_is_refused<F: Face>(place
         assert!(is_reentrant(nested[1].as_ref().unwrap_err()));
         Ok::<_, ()>(vec![("a", 1), ("b", 2)])
     });
-    let values: Vec<_> = answers.await.into_iter().map(Result::unwrap).collect();
+    let values: Vec<_> = results.await.into_iter().map(Result::unwrap).collect();
     assert_eq!(values, [Some(1), Some(2)]);
     assert_eq!(cache.get::<i32>("other").await.unwrap(), Some(3));
 }
 
-pub(crate) async fn a_batch_reads_none_and_wrong_types<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn a_batch_reads_none_and_wrong_types(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("none", None::<i32>).await.unwrap();
     cache.set("text", "no integer").await.unwrap();
     let keys = vec!["none", "text"];
@@ -367,19 +385,19 @@ pub(crate) async fn a_batch_reads_none_and_wrong_types<F: Face>(place: Place<F>)
     assert_eq!(cache.stats().store_errors, 1);
 }
 
-pub(crate) async fn a_batch_survives_a_store_that_fails<F: Face>(place: Place<F>) {
-    let (cache, breaker) = place.breakable();
-    let asked = Asked::default();
-    breaker.all_fail(true);
+async fn a_batch_survives_a_store_that_fails(fixture: Fixture) {
+    let (cache, faults) = fixture.failing();
+    let requests = Requests::default();
+    faults.fail_all(true);
     for _ in 0..2 {
-        let values = cache.get_or_set_many(vec!["a", "b"], async |missing| asked.load(missing));
+        let values = cache.get_or_set_many(vec!["a", "b"], async |missing| requests.load(missing));
         assert_eq!(values.await, some(&["a!", "b!"]));
     }
-    assert_eq!(asked.runs().len(), 2);
-    // A reading and a writing of each.
+    assert_eq!(requests.runs().len(), 2);
+    // One read and one write for each key.
     assert_eq!(cache.stats().store_errors, 4);
-    breaker.all_fail(false);
-    let values = cache.get_or_set_many(vec!["a", "b"], async |missing| asked.load(missing));
+    faults.fail_all(false);
+    let values = cache.get_or_set_many(vec!["a", "b"], async |missing| requests.load(missing));
     assert_eq!(values.await, some(&["a!", "b!"]));
     assert_eq!(cache.get("a").await.unwrap(), Some(String::from("a!")));
 }

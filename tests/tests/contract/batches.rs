@@ -4,8 +4,22 @@ use std::collections::HashMap;
 
 use crate::prelude::*;
 
-pub(crate) async fn get_many_keeps_the_order_and_duplicates<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case(get_many_keeps_the_order_and_duplicates),
+        case(get_many_distinguishes_none_from_missing),
+        case(get_many_of_a_wrong_type_names_the_key),
+        case(empty_batches_do_nothing),
+        case(set_many_replaces_and_keeps_the_later_duplicate),
+        case(set_many_stores_nothing_if_one_value_cannot_be_encoded),
+        case(delete_many_counts_live_entries_once),
+        case(delete_many_does_not_count_expired_entries),
+        case(a_batch_of_a_thousand),
+    ]
+}
+
+async fn get_many_keeps_the_order_and_duplicates(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set_many(vec![("a", 1), ("b", 2)]).await.unwrap();
     let values = cache
         .get_many::<i32>(vec!["b", "missing", "a", "b", "b"])
@@ -14,8 +28,8 @@ pub(crate) async fn get_many_keeps_the_order_and_duplicates<F: Face>(place: Plac
     assert_eq!(values, [Some(2), None, Some(1), Some(2), Some(2)]);
 }
 
-pub(crate) async fn get_many_tells_none_from_missing<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn get_many_distinguishes_none_from_missing(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("none", None::<u8>).await.unwrap();
     let values = cache
         .get_many::<Option<u8>>(vec!["missing", "none"])
@@ -24,8 +38,8 @@ pub(crate) async fn get_many_tells_none_from_missing<F: Face>(place: Place<F>) {
     assert_eq!(values, [None, Some(None)]);
 }
 
-pub(crate) async fn get_many_of_a_wrong_type_names_the_key<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn get_many_of_a_wrong_type_names_the_key(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("number", 1).await.unwrap();
     cache.set("words", "not a number").await.unwrap();
     let error = cache
@@ -36,10 +50,10 @@ pub(crate) async fn get_many_of_a_wrong_type_names_the_key<F: Face>(place: Place
     assert!(error.key().unwrap().ends_with("words"), "{error}");
 }
 
-pub(crate) async fn empty_batches_do_nothing<F: Face>(place: Place<F>) {
-    let (cache, breaker) = place.breakable();
-    // Not even a question to the store.
-    breaker.all_fail(true);
+async fn empty_batches_do_nothing(fixture: Fixture) {
+    let (cache, faults) = fixture.failing();
+    // Not even one request to the store.
+    faults.fail_all(true);
     assert_eq!(cache.get_many::<i32>(Vec::<&str>::new()).await.unwrap(), []);
     cache.set_many(Vec::<(&str, i32)>::new()).await.unwrap();
     cache
@@ -49,8 +63,8 @@ pub(crate) async fn empty_batches_do_nothing<F: Face>(place: Place<F>) {
     assert_eq!(cache.delete_many(Vec::<&str>::new()).await.unwrap(), 0);
 }
 
-pub(crate) async fn set_many_replaces_and_the_later_duplicate_stays<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn set_many_replaces_and_keeps_the_later_duplicate(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("a", 0).await.unwrap();
     cache
         .set_many(vec![("a", 1), ("b", 2), ("a", 3)])
@@ -62,15 +76,13 @@ pub(crate) async fn set_many_replaces_and_the_later_duplicate_stays<F: Face>(pla
     );
 }
 
-pub(crate) async fn set_many_stores_nothing_if_one_value_cannot_be_encoded<F: Face>(
-    place: Place<F>,
-) {
-    let cache = place.cache.clone();
+async fn set_many_stores_nothing_if_one_value_cannot_be_encoded(fixture: Fixture) {
+    let cache = fixture.cache.clone();
     let bad = HashMap::from([((1, 2), 3)]);
     let set = cache
         .set_many(vec![("good", HashMap::new()), ("bad", bad)])
         .await;
-    if place.keeps_objects() {
+    if fixture.keeps_objects() {
         set.unwrap();
         return;
     }
@@ -80,8 +92,8 @@ pub(crate) async fn set_many_stores_nothing_if_one_value_cannot_be_encoded<F: Fa
     assert!(!cache.has("good").await.unwrap());
 }
 
-pub(crate) async fn delete_many_counts_live_entries_once<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn delete_many_counts_live_entries_once(fixture: Fixture) {
+    let cache = fixture.cache;
     cache
         .set_many(vec![("a", Some(1)), ("b", None), ("c", Some(3))])
         .await
@@ -97,16 +109,16 @@ pub(crate) async fn delete_many_counts_live_entries_once<F: Face>(place: Place<F
     assert!(cache.has("c").await.unwrap());
 }
 
-pub(crate) async fn delete_many_does_not_count_expired_entries<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
-    cache.set_with("expired", 1, place.ttl()).await.unwrap();
+async fn delete_many_does_not_count_expired_entries(fixture: Fixture) {
+    let cache = &fixture.cache;
+    cache.set_with("expired", 1, fixture.ttl()).await.unwrap();
     cache.set_with("live", 1, Ttl::Never).await.unwrap();
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     assert_eq!(cache.delete_many(vec!["expired", "live"]).await.unwrap(), 1);
 }
 
-pub(crate) async fn a_batch_of_a_thousand<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn a_batch_of_a_thousand(fixture: Fixture) {
+    let cache = fixture.cache;
     let keys: Vec<_> = (0..1_000).map(|i| ("key", i)).collect();
     cache
         .set_many(keys.iter().map(|key| (*key, key.1)).collect())

@@ -1,4 +1,4 @@
-//! Futures that are dropped before they end: tasks only. (Race D.)
+//! Futures that are dropped before they end; only tasks can be.
 
 use std::future::Future;
 use std::pin::pin;
@@ -9,10 +9,22 @@ use cacheio_tests::stores::pause;
 
 use crate::prelude::*;
 
-/// Polls a future so often, then drops it; what it gave if it ended before.
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case(an_aborted_leader_is_replaced_by_one_of_100_waiters),
+        case(a_leader_dropped_at_any_await_leaves_the_key_usable),
+        case(a_writer_dropped_at_any_await_leaves_the_key_usable),
+        case(a_dropped_waiter_does_not_affect_the_load),
+        case(a_load_dropped_by_a_timeout_frees_its_key),
+        case(the_aborted_leader_of_a_nested_load_frees_both_keys),
+        case(a_fetch_dropped_at_any_await_leaves_the_key_usable),
+    ]
+}
+
+/// Polls a future this many times, then drops it; returns its output if it ended before.
 ///
-/// Between two polls it may be woken, so that each poll takes it to another await, also where a
-/// server has to answer in between. What waits for somebody else is not woken.
+/// Between two polls it waits for a wake-up for a short time, so that each poll reaches another
+/// await even if a server has to respond in between. A waiter of another load is not woken.
 fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -31,38 +43,35 @@ fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
     None
 }
 
-/// Race D.
-pub(crate) async fn a_leader_that_is_aborted_is_replaced_by_one_of_100_waiters(
-    place: Place<Tasks>,
-) {
-    let cache = place.cache;
-    let stage = Stage::new();
+async fn an_aborted_leader_is_replaced_by_one_of_100_waiters(fixture: Fixture) {
+    let cache = fixture.cache;
+    let gate = LoaderGate::new();
     let leader = {
-        let (cache, load) = (cache.clone(), stage.loader(-1));
-        Tasks::spawn(async move { cache.get_or_set("k", load).await })
+        let load = gate.loader(-1);
+        cache.spawn(move |cache| async move { cache.get_or_set("k", load).await })
     };
-    stage.begun().await;
-    let second = Stage::new();
+    gate.started().await;
+    let second = LoaderGate::new();
     let waiters = (0..100).map(|i| {
-        let (cache, load) = (cache.clone(), second.loader(i));
-        Tasks::spawn(async move { cache.get_or_set("k", load).await })
+        let load = second.loader(i);
+        cache.spawn(move |cache| async move { cache.get_or_set("k", load).await })
     });
     let waiters = waiters.collect();
     cache.until(|cache| cache.stats().waits == 100).await;
     leader.abort.as_ref().unwrap().abort();
     assert_eq!(leader.outcome().await.unwrap_err(), "aborted");
-    second.begun().await;
+    second.started().await;
     cache.until(|cache| cache.stats().waits == 199).await;
-    second.end();
+    second.release();
     let values = join_all(waiters).await;
     assert!(values.iter().all(|value| *value == values[0]));
     assert_eq!(second.runs(), 1);
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(values[0]));
 }
 
-/// Whatever it awaits when it is dropped: the store's answer, its loader, or the storing.
-pub(crate) async fn a_leader_that_is_dropped_at_any_await_harms_nobody(place: Place<Tasks>) {
-    let cache = &place.cache;
+/// The leader is dropped while it awaits the read, its loader, or the write.
+async fn a_leader_dropped_at_any_await_leaves_the_key_usable(fixture: Fixture) {
+    let cache = &fixture.cache;
     for polls in 0.. {
         let load = || async {
             for _ in 0..3 {
@@ -72,7 +81,8 @@ pub(crate) async fn a_leader_that_is_dropped_at_any_await_harms_nobody(place: Pl
         };
         let ended = polled(polls, cache.get_or_set(("k", polls), load));
         assert!(polls < 100, "it never ends");
-        // Whoever comes next finds the value, or loads; nobody hangs, and nothing half done stays.
+        // The next caller finds the value or loads it; it does not hang, and no partial state
+        // remains.
         let next = cache.get_or_set(("k", polls), || async { 2 }).await;
         assert!(matches!(next, 1 | 2), "{next}");
         assert_eq!(cache.get::<i32>(("k", polls)).await.unwrap(), Some(next));
@@ -82,7 +92,7 @@ pub(crate) async fn a_leader_that_is_dropped_at_any_await_harms_nobody(place: Pl
         if ended.is_some() {
             break;
         }
-        // With somebody waiting.
+        // The same with a waiter.
         let load = || async {
             for _ in 0..3 {
                 pause().await;
@@ -90,7 +100,7 @@ pub(crate) async fn a_leader_that_is_dropped_at_any_await_harms_nobody(place: Pl
             1
         };
         let mut leader = Box::pin(cache.get_or_set(("waited", polls), load));
-        // A server may have answered sooner this time: then there is nobody to drop.
+        // A server may have responded sooner this time: then the leader has ended already.
         polled(polls, leader.as_mut());
         let mut waiter = pin!(cache.get_or_set(("waited", polls), || async { 2 }));
         let early = (0..polls).find_map(|_| {
@@ -114,8 +124,8 @@ pub(crate) async fn a_leader_that_is_dropped_at_any_await_harms_nobody(place: Pl
     }
 }
 
-pub(crate) async fn a_writer_that_is_dropped_at_any_await_harms_nobody(place: Place<Tasks>) {
-    let cache = &place.cache;
+async fn a_writer_dropped_at_any_await_leaves_the_key_usable(fixture: Fixture) {
+    let cache = &fixture.cache;
     for polls in 0..20 {
         let key = ("k", polls);
         cache.set(key, 1).await.unwrap();
@@ -131,52 +141,52 @@ pub(crate) async fn a_writer_that_is_dropped_at_any_await_harms_nobody(place: Pl
         polled(polls, cache.increment(key, 1));
         polled(polls, cache.touch(key, Duration::ZERO));
         polled(polls, cache.clear());
-        // No write is registered for ever: loads are stored again.
+        // No write stays registered: loads are stored again.
         cache.delete(key).await.unwrap();
         assert_eq!(cache.get_or_set(key, || async { 6 }).await, 6);
         assert_eq!(cache.get::<i32>(key).await.unwrap(), Some(6));
     }
 }
 
-pub(crate) async fn a_waiter_that_is_dropped_harms_nobody(place: Place<Tasks>) {
-    let cache = &place.cache;
-    let stage = Stage::new();
+async fn a_dropped_waiter_does_not_affect_the_load(fixture: Fixture) {
+    let cache = &fixture.cache;
+    let gate = LoaderGate::new();
     let leader = {
-        let (cache, load) = (cache.clone(), stage.loader(1));
-        Tasks::spawn(async move { cache.get_or_set("k", load).await })
+        let load = gate.loader(1);
+        cache.spawn(move |cache| async move { cache.get_or_set("k", load).await })
     };
-    stage.begun().await;
+    gate.started().await;
     for polls in 0..10 {
-        assert_eq!(polled(polls, cache.get_or_set("k", stage.loader(2))), None);
+        assert_eq!(polled(polls, cache.get_or_set("k", gate.loader(2))), None);
     }
     let waiter = {
-        let (cache, load) = (cache.clone(), stage.loader(3));
-        Tasks::spawn(async move { cache.get_or_set("k", load).await })
+        let load = gate.loader(3);
+        cache.spawn(move |cache| async move { cache.get_or_set("k", load).await })
     };
     let waits = cache.stats().waits;
     cache.until(|cache| cache.stats().waits >= waits).await;
-    stage.end();
+    gate.release();
     assert_eq!((leader.join().await, waiter.join().await), (1, 1));
-    assert_eq!(stage.runs(), 1);
+    assert_eq!(gate.runs(), 1);
 }
 
-pub(crate) async fn a_load_that_times_out_frees_its_key(place: Place<Tasks>) {
-    let cache = &place.cache;
-    let stage = Stage::new();
+async fn a_load_dropped_by_a_timeout_frees_its_key(fixture: Fixture) {
+    let cache = &fixture.cache;
+    let gate = LoaderGate::new();
     let hung = tokio::time::timeout(
         Duration::from_millis(20),
-        cache.get_or_set("k", stage.loader(1)),
+        cache.get_or_set("k", gate.loader(1)),
     );
     hung.await.unwrap_err();
     assert_eq!(cache.get_or_set("k", || async { 2 }).await, 2);
 }
 
-pub(crate) async fn the_aborted_leader_of_a_nested_load_frees_both_keys(place: Place<Tasks>) {
-    let cache = place.cache;
-    let stage = Stage::new();
+async fn the_aborted_leader_of_a_nested_load_frees_both_keys(fixture: Fixture) {
+    let cache = fixture.cache;
+    let gate = LoaderGate::new();
     let leader = {
-        let (cache, inner, load) = (cache.clone(), cache.clone(), stage.loader(1));
-        Tasks::spawn(async move {
+        let (inner, load) = (cache.clone(), gate.loader(1));
+        cache.spawn(move |cache| async move {
             cache
                 .get_or_set(
                     "outer",
@@ -185,7 +195,7 @@ pub(crate) async fn the_aborted_leader_of_a_nested_load_frees_both_keys(place: P
                 .await
         })
     };
-    stage.begun().await;
+    gate.started().await;
     leader.abort.as_ref().unwrap().abort();
     assert!(leader.outcome().await.is_err());
     let inner = cache.clone();
@@ -201,23 +211,23 @@ pub(crate) async fn the_aborted_leader_of_a_nested_load_frees_both_keys(place: P
     );
 }
 
-pub(crate) async fn leader_dropped_at_every_await(place: Place<Tasks>) {
-    let cache = place.cache;
+async fn a_fetch_dropped_at_any_await_leaves_the_key_usable(fixture: Fixture) {
+    let cache = fixture.cache;
     for times in 0..12 {
         let key = ("k", times);
-        let stage = Stage::new();
-        let load = stage.loader(Ok::<_, String>(7));
+        let gate = LoaderGate::new();
+        let load = gate.loader(Ok::<_, String>(7));
         let fetched = polled(times, cache.fetch(key, move |_| load()));
-        stage.end();
-        if fetched.is_some() || stage.runs() > 0 {
-            // A load that was begun goes on without its caller.
+        gate.release();
+        if fetched.is_some() || gate.runs() > 0 {
+            // A load that has started continues without its caller.
             while cache.get::<i32>(key).await.unwrap() != Some(7) {
-                Tasks::pause().await;
+                fixture.world.pause().await;
             }
         }
         let next = cache.fetch(key, |_| async { Ok::<_, String>(8) }).await;
         let next = next.unwrap();
-        assert!(next == 7 || (next == 8 && stage.runs() == 0), "{next}");
+        assert!(next == 7 || (next == 8 && gate.runs() == 0), "{next}");
     }
     cache.clear().await.unwrap();
     assert!(!cache.has(("k", 0)).await.unwrap());

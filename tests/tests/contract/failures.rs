@@ -1,55 +1,67 @@
-//! The cache never breaks the call: stores that fail.
+//! Stores that fail: loads still return values, other operations return the error.
 
 use crate::prelude::*;
 
-pub(crate) async fn get_or_set_survives_a_store_that_fails<F: Face>(place: Place<F>) {
-    let (cache, breaker) = place.breakable();
-    breaker.all_fail(true);
-    let stage = Stage::open();
-    assert_eq!(cache.get_or_set("k", stage.loader(1)).await, 1);
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case(get_or_set_survives_a_store_that_fails),
+        case(a_store_that_cannot_be_read_still_loads_one_at_a_time),
+        case(a_store_that_cannot_be_written_is_still_read),
+        case(operations_report_a_store_that_fails),
+        case(a_failed_write_does_not_affect_later_loads),
+        case(a_store_that_recovers_is_used_again),
+        case(store_errors_are_counted_once_each),
+        case(a_wrong_type_is_counted_once),
+        case(a_loader_error_is_returned_although_the_store_fails),
+    ]
+}
+
+async fn get_or_set_survives_a_store_that_fails(fixture: Fixture) {
+    let (cache, faults) = fixture.failing();
+    faults.fail_all(true);
+    let gate = LoaderGate::open();
+    assert_eq!(cache.get_or_set("k", gate.loader(1)).await, 1);
     assert_eq!(
         cache
-            .get_or_try_set("k", stage.loader(Ok::<_, ()>(2)))
+            .get_or_try_set("k", gate.loader(Ok::<_, ()>(2)))
             .await
             .unwrap(),
         2
     );
-    assert_eq!(stage.runs(), 2, "nothing was stored");
+    assert_eq!(gate.runs(), 2, "nothing was stored");
     assert!(cache.stats().store_errors > 0);
 }
 
-pub(crate) async fn a_store_that_cannot_be_read_still_loads_one_at_a_time<F: Face>(
-    place: Place<F>,
-) {
-    let (cache, breaker) = place.breakable();
-    breaker.all_fail(true);
-    let stage = Stage::new();
+async fn a_store_that_cannot_be_read_still_loads_one_at_a_time(fixture: Fixture) {
+    let (cache, faults) = fixture.failing();
+    faults.fail_all(true);
+    let gate = LoaderGate::new();
     let callers = (0..100).map(|i| {
-        let (cache, load) = (cache.clone(), stage.loader(i));
-        F::spawn(async move { cache.get_or_set("k", load).await })
+        let load = gate.loader(i);
+        cache.spawn(move |cache| async move { cache.get_or_set("k", load).await })
     });
     let callers = callers.collect();
     cache.until(|cache| cache.stats().waits == 99).await;
-    stage.end();
+    gate.release();
     let values = join_all(callers).await;
     assert!(values.iter().all(|value| *value == values[0]));
-    assert_eq!(stage.runs(), 1);
+    assert_eq!(gate.runs(), 1);
 }
 
-pub(crate) async fn a_store_that_cannot_be_written_still_answers<F: Face>(place: Place<F>) {
-    let (cache, breaker) = place.breakable();
+async fn a_store_that_cannot_be_written_is_still_read(fixture: Fixture) {
+    let (cache, faults) = fixture.failing();
     cache.set("there", 1).await.unwrap();
-    breaker.writes_fail(true);
+    faults.fail_writes(true);
     assert_eq!(cache.get_or_set("there", || async { 2 }).await, 1);
     assert_eq!(cache.get_or_set("k", || async { 3 }).await, 3);
     assert!(!cache.has("k").await.unwrap());
     assert_eq!(cache.stats().store_errors, 1);
 }
 
-pub(crate) async fn operations_report_a_store_that_fails<F: Face>(place: Place<F>) {
-    let (cache, breaker) = place.breakable();
+async fn operations_report_a_store_that_fails(fixture: Fixture) {
+    let (cache, faults) = fixture.failing();
     cache.set("k", 1).await.unwrap();
-    breaker.all_fail(true);
+    faults.fail_all(true);
     let errors = [
         cache.has("k").await.unwrap_err(),
         cache.get::<i32>("k").await.unwrap_err(),
@@ -90,54 +102,54 @@ pub(crate) async fn operations_report_a_store_that_fails<F: Face>(place: Place<F
     assert_eq!(
         cache.stats().store_errors,
         0,
-        "who gets the error needs no counter"
+        "an error that the caller gets is not counted"
     );
-    breaker.all_fail(false);
+    faults.fail_all(false);
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
 }
 
-/// A lock leaked by a write that throws: `FusionCache` #646.
-pub(crate) async fn a_failed_write_ends_like_any_other<F: Face>(place: Place<F>) {
-    let (cache, breaker) = place.breakable();
-    breaker.all_fail(true);
+/// In `FusionCache`, a failed write leaked a lock (#646).
+async fn a_failed_write_does_not_affect_later_loads(fixture: Fixture) {
+    let (cache, faults) = fixture.failing();
+    faults.fail_all(true);
     cache.set("k", 1).await.unwrap_err();
     cache.delete("k").await.unwrap_err();
     cache.delete_many(vec!["k", "k"]).await.unwrap_err();
     cache.clear().await.unwrap_err();
     cache.get_or_set("k", || async { 2 }).await;
-    breaker.all_fail(false);
+    faults.fail_all(false);
     assert_eq!(cache.get_or_set("k", || async { 3 }).await, 3);
     assert_eq!(
         cache.get::<i32>("k").await.unwrap(),
         Some(3),
-        "no write is registered for ever"
+        "no write stays registered"
     );
 }
 
-pub(crate) async fn a_store_that_recovers_is_used_again<F: Face>(place: Place<F>) {
-    let (cache, breaker) = place.breakable();
-    let stage = Stage::open();
-    breaker.all_fail(true);
-    assert_eq!(cache.get_or_set("k", stage.loader(1)).await, 1);
-    breaker.all_fail(false);
-    assert_eq!(cache.get_or_set("k", stage.loader(2)).await, 2);
-    assert_eq!(cache.get_or_set("k", stage.loader(3)).await, 2);
+async fn a_store_that_recovers_is_used_again(fixture: Fixture) {
+    let (cache, faults) = fixture.failing();
+    let gate = LoaderGate::open();
+    faults.fail_all(true);
+    assert_eq!(cache.get_or_set("k", gate.loader(1)).await, 1);
+    faults.fail_all(false);
+    assert_eq!(cache.get_or_set("k", gate.loader(2)).await, 2);
+    assert_eq!(cache.get_or_set("k", gate.loader(3)).await, 2);
 }
 
-pub(crate) async fn store_errors_are_counted_once_each<F: Face>(place: Place<F>) {
-    let (cache, breaker) = place.breakable();
-    breaker.all_fail(true);
+async fn store_errors_are_counted_once_each(fixture: Fixture) {
+    let (cache, faults) = fixture.failing();
+    faults.fail_all(true);
     cache.get_or_set("k", || async { 1 }).await;
     let stats = cache.stats();
     assert_eq!(
         (stats.store_errors, stats.loads, stats.misses),
         (2, 1, 1),
-        "one reading, one writing"
+        "one read and one write"
     );
 }
 
-pub(crate) async fn a_wrong_type_is_counted_once<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn a_wrong_type_is_counted_once(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("k", "text").await.unwrap();
     cache.get_or_set("k", || async { 1 }).await;
     let stats = cache.stats();
@@ -147,9 +159,9 @@ pub(crate) async fn a_wrong_type_is_counted_once<F: Face>(place: Place<F>) {
     );
 }
 
-pub(crate) async fn a_loader_error_comes_through_a_store_that_fails<F: Face>(place: Place<F>) {
-    let (cache, breaker) = place.breakable();
-    breaker.all_fail(true);
+async fn a_loader_error_is_returned_although_the_store_fails(fixture: Fixture) {
+    let (cache, faults) = fixture.failing();
+    faults.fail_all(true);
     let error = cache
         .get_or_try_set("k", || async { Err::<i32, _>("no") })
         .await

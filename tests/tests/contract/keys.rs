@@ -1,4 +1,4 @@
-//! Any key is legal on any store, and different keys are different.
+//! Any key is legal on any store, and different keys never collide.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,19 @@ use cacheio_core::{KeyRule, key_text};
 
 use crate::prelude::*;
 
-/// Keys that servers cannot hold, that smuggle commands, or that are easily taken for each other.
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case(nasty_keys_are_distinct_and_round_trip),
+        case(nasty_keys_in_batches),
+        case(nasty_keys_can_be_counted_loaded_touched_and_deleted),
+        case(different_tuples_are_different_keys),
+        case(a_tuple_is_its_parts_joined),
+        case(every_type_of_key_works),
+        case(a_key_that_looks_like_a_replaced_key_is_another_key),
+    ]
+}
+
+/// Keys that servers do not accept, that inject commands, or that are easily confused.
 fn nasty() -> Vec<String> {
     let long = "x".repeat(300);
     let mut keys: Vec<String> = [
@@ -69,8 +81,8 @@ fn nasty() -> Vec<String> {
     keys
 }
 
-pub(crate) async fn nasty_keys_are_distinct_and_round_trip<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn nasty_keys_are_distinct_and_round_trip(fixture: Fixture) {
+    let cache = fixture.cache;
     for (i, key) in nasty().iter().enumerate() {
         assert!(
             cache.add(key, i).await.unwrap(),
@@ -83,8 +95,8 @@ pub(crate) async fn nasty_keys_are_distinct_and_round_trip<F: Face>(place: Place
     }
 }
 
-pub(crate) async fn nasty_keys_in_batches<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn nasty_keys_in_batches(fixture: Fixture) {
+    let cache = fixture.cache;
     cache
         .set_many(
             nasty()
@@ -99,8 +111,8 @@ pub(crate) async fn nasty_keys_in_batches<F: Face>(place: Place<F>) {
     assert_eq!(cache.delete_many(nasty()).await.unwrap(), nasty().len());
 }
 
-pub(crate) async fn nasty_keys_can_be_counted_loaded_touched_and_deleted<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn nasty_keys_can_be_counted_loaded_touched_and_deleted(fixture: Fixture) {
+    let cache = fixture.cache;
     for key in nasty() {
         assert_eq!(cache.increment(&key, 1).await.unwrap(), 1);
         assert_eq!(cache.get_or_set(&key, || async { 0 }).await, 1);
@@ -112,8 +124,8 @@ pub(crate) async fn nasty_keys_can_be_counted_loaded_touched_and_deleted<F: Face
     }
 }
 
-pub(crate) async fn different_tuples_are_different_keys<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn different_tuples_are_different_keys(fixture: Fixture) {
+    let cache = fixture.cache;
     assert!(cache.add(("a", "b:c"), 0).await.unwrap());
     assert!(cache.add(("a:b", "c"), 0).await.unwrap());
     assert!(cache.add(("a", "b", "c"), 0).await.unwrap());
@@ -136,8 +148,8 @@ pub(crate) async fn different_tuples_are_different_keys<F: Face>(place: Place<F>
     assert!(cache.add((12, 3), 0).await.unwrap());
 }
 
-pub(crate) async fn a_tuple_is_its_parts_joined<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn a_tuple_is_its_parts_joined(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set(("user", 42), "Ada").await.unwrap();
     assert_eq!(
         cache.get::<String>("user:42").await.unwrap().as_deref(),
@@ -153,8 +165,8 @@ pub(crate) async fn a_tuple_is_its_parts_joined<F: Face>(place: Place<F>) {
     );
 }
 
-pub(crate) async fn all_that_can_be_a_key<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn every_type_of_key_works(fixture: Fixture) {
+    let cache = fixture.cache;
     let uuid = uuid::Uuid::from_u128(7);
     let parts = (
         "text",
@@ -198,9 +210,9 @@ pub(crate) async fn all_that_can_be_a_key<F: Face>(place: Place<F>) {
     );
 }
 
-/// Nobody can name another's key by naming what it is replaced by.
-pub(crate) async fn a_key_that_looks_like_a_replaced_one_is_another_key<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+/// A caller cannot reach the entry of a replaced key by its replacement.
+async fn a_key_that_looks_like_a_replaced_key_is_another_key(fixture: Fixture) {
+    let cache = fixture.cache;
     let prefix = match cache.namespace() {
         "" => String::new(),
         namespace => format!("{namespace}:"),

@@ -2,8 +2,20 @@
 
 use crate::prelude::*;
 
-pub(crate) async fn namespaces_do_not_see_each_other<F: Face>(place: Place<F>) {
-    let [a, ab, a_b] = place.sharing(["a", "ab", "a:b"]);
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case(namespaces_do_not_see_each_other),
+        case(clear_empties_one_namespace_and_nothing_else),
+        case(clear_empties_the_default_namespace),
+        case(clear_keeps_namespaces_with_special_characters),
+        case(the_default_namespace),
+        case(a_namespace_that_is_too_long_is_refused),
+        case(clear_of_the_empty_namespace_never_flushes_a_server),
+    ]
+}
+
+async fn namespaces_do_not_see_each_other(fixture: Fixture) {
+    let [a, ab, a_b] = fixture.sharing(["a", "ab", "a:b"]);
     a.set("b:k", 1).await.unwrap();
     a_b.set("k", 2).await.unwrap();
     a.set("k", 3).await.unwrap();
@@ -12,13 +24,13 @@ pub(crate) async fn namespaces_do_not_see_each_other<F: Face>(place: Place<F>) {
     assert_eq!(a_b.get::<i32>("k").await.unwrap(), Some(2));
     assert_eq!(a.get::<i32>("k").await.unwrap(), Some(3));
     assert_eq!(ab.get::<i32>("k").await.unwrap(), Some(4));
-    let [one, same] = place.sharing(["a", "a"]);
+    let [one, same] = fixture.sharing(["a", "a"]);
     one.set("k", 5).await.unwrap();
     assert_eq!(same.get::<i32>("k").await.unwrap(), Some(5));
 }
 
-pub(crate) async fn clear_empties_one_namespace_and_nothing_else<F: Face>(place: Place<F>) {
-    let [a, ab, a_b] = place.sharing(["a", "ab", "a:b"]);
+async fn clear_empties_one_namespace_and_nothing_else(fixture: Fixture) {
+    let [a, ab, a_b] = fixture.sharing(["a", "ab", "a:b"]);
     let long = "x".repeat(300);
     for cache in [&a, &ab, &a_b] {
         cache
@@ -32,7 +44,7 @@ pub(crate) async fn clear_empties_one_namespace_and_nothing_else<F: Face>(place:
             .await
             .unwrap();
     }
-    let count = |cache: F| {
+    let count = |cache: CacheApi| {
         let long = long.clone();
         async move {
             let values = cache
@@ -58,8 +70,8 @@ pub(crate) async fn clear_empties_one_namespace_and_nothing_else<F: Face>(place:
     assert_eq!((count(a).await, count(ab).await), (1, 0));
 }
 
-pub(crate) async fn clear_empties_the_default_namespace<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn clear_empties_the_default_namespace(fixture: Fixture) {
+    let cache = fixture.cache;
     cache
         .set_many(vec![("a", 1), ("b c", 2), ("", 3)])
         .await
@@ -73,8 +85,8 @@ pub(crate) async fn clear_empties_the_default_namespace<F: Face>(place: Place<F>
     assert!(cache.add("a", 1).await.unwrap());
 }
 
-pub(crate) async fn clear_leaves_namespaces_with_strange_names<F: Face>(place: Place<F>) {
-    let caches = place.sharing([
+async fn clear_keeps_namespaces_with_special_characters(fixture: Fixture) {
+    let caches = fixture.sharing([
         "*", "a b", "a_b", "a\r\nb", "a%20b", "?", "[a]", "a#", "ü", "a\\",
     ]);
     for cache in &caches {
@@ -94,17 +106,21 @@ pub(crate) async fn clear_leaves_namespaces_with_strange_names<F: Face>(place: P
     }
 }
 
-pub(crate) async fn the_default_namespace<F: Face>(place: Place<F>) {
+async fn the_default_namespace(fixture: Fixture) {
     assert_eq!(
-        place.cache.namespace(),
-        if place.keeps_objects() { "" } else { "cacheio" }
+        fixture.cache.namespace(),
+        if fixture.keeps_objects() {
+            ""
+        } else {
+            "cacheio"
+        }
     );
-    let [named] = place.sharing(["shop"]);
+    let [named] = fixture.sharing(["shop"]);
     assert_eq!(named.namespace(), "shop");
 }
 
-pub(crate) async fn a_namespace_that_is_too_long_is_refused<F: Face>(place: Place<F>) {
-    let refused = place.open(Setup {
+async fn a_namespace_that_is_too_long_is_refused(fixture: Fixture) {
+    let refused = fixture.open(Setup {
         namespace: Some(Box::leak("n".repeat(101).into_boxed_str())),
         ..Setup::default()
     });
@@ -114,11 +130,11 @@ pub(crate) async fn a_namespace_that_is_too_long_is_refused<F: Face>(place: Plac
     );
 }
 
-pub(crate) async fn an_empty_namespace_is_never_a_flush_of_a_server<F: Face>(place: Place<F>) {
-    let [whole] = place.sharing([""]);
+async fn clear_of_the_empty_namespace_never_flushes_a_server(fixture: Fixture) {
+    let [whole] = fixture.sharing([""]);
     whole.set("k", 1).await.unwrap();
     let cleared = whole.clear().await;
-    if place.keeps_objects() {
+    if fixture.keeps_objects() {
         cleared.unwrap();
         assert!(!whole.has("k").await.unwrap());
     } else {

@@ -1,10 +1,43 @@
-//! What outlives its TTL is served when the load that is to replace it fails.
+//! A stale value is served when the load that would replace it fails.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::prelude::*;
 
-/// An origin that can be down.
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case(a_failed_load_serves_the_stale_value),
+        case(without_stale_for_a_failed_load_returns_its_error),
+        case(only_loads_serve_stale_values),
+        case(stale_values_end_after_stale_for),
+        case(a_call_may_shorten_stale_for),
+        case(a_call_may_set_stale_for),
+        case(retry_after_delays_the_next_load),
+        case(retry_after_delays_the_next_load_of_all_clients),
+        case(a_successful_load_replaces_the_stale_value),
+        case(all_waiters_are_served_the_same_stale_value),
+        case(delete_removes_the_stale_value),
+        case(clear_removes_the_stale_value),
+        case(set_keeps_its_entry_as_stale_only_with_stale_for),
+        case(after_a_delete_a_failed_load_returns_its_error),
+        case(touch_moves_the_end_of_the_ttl_and_of_stale_for),
+        case(a_loaded_integer_is_kept_as_stale_and_a_set_integer_counts),
+        case(a_failed_batch_serves_stale_values),
+        case(an_invalidated_tag_leaves_no_stale_value),
+        case(an_entry_that_never_expires_is_never_stale),
+        case(the_longest_durations_are_accepted),
+        case(each_waiter_decides_whether_it_accepts_stale_values),
+        case(a_tag_invalidated_during_a_load_without_it_removes_the_stale_value),
+        case(a_load_that_stores_nothing_removes_the_stale_value),
+        case(touching_a_stale_entry_does_not_affect_a_load),
+        case(touching_while_deleting_restores_nothing),
+        case(a_waiter_with_another_error_type_is_served_the_stale_value),
+        case(retry_after_without_stale_for_is_refused),
+        case(jitter_does_not_apply_to_stale_for),
+    ]
+}
+
+/// An origin that a test can take down.
 #[derive(Clone, Default)]
 struct Origin {
     down: Arc<AtomicUsize>,
@@ -35,28 +68,29 @@ impl Origin {
     }
 }
 
-fn setup<F: Face>(place: &Place<F>) -> Setup {
+fn setup(fixture: &Fixture) -> Setup {
     Setup {
-        default_ttl: Some(place.ttl().into()),
-        stale_for: place.ttl() * 5,
+        default_ttl: Some(fixture.ttl().into()),
+        stale_for: fixture.ttl() * 5,
         ..Setup::default()
     }
 }
 
-/// A cache whose entry "k" is "old" and has just expired, and its origin, which is down now.
-async fn expired<F: Face>(place: &Place<F>, setup: Setup) -> (F, Origin) {
-    let (cache, origin) = (place.open(setup).unwrap(), Origin::default());
+/// Opens a cache whose entry "k" is "old" and has just become stale; returns it with its origin,
+/// which is down.
+async fn expired(fixture: &Fixture, setup: Setup) -> (CacheApi, Origin) {
+    let (cache, origin) = (fixture.open(setup).unwrap(), Origin::default());
     let old: String = cache
         .get_or_try_set("k", origin.load("old".to_owned()))
         .await
         .unwrap();
     assert_eq!(old, "old");
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     origin.fail(true);
     (cache, origin)
 }
 
-async fn get<F: Face>(cache: &F, origin: &Origin) -> Result<String, String> {
+async fn get(cache: &CacheApi, origin: &Origin) -> Result<String, String> {
     let got = cache.get_or_try_set("k", origin.load("new".to_owned()));
     got.await.map_err(|error| error.to_string())
 }
@@ -69,24 +103,24 @@ fn down() -> Result<String, String> {
     Err("the origin is down".into())
 }
 
-pub(crate) async fn stale_on_failure<F: Face>(place: Place<F>) {
-    let (cache, origin) = expired(&place, setup(&place)).await;
+async fn a_failed_load_serves_the_stale_value(fixture: Fixture) {
+    let (cache, origin) = expired(&fixture, setup(&fixture)).await;
     assert_eq!(get(&cache, &origin).await, old());
     let stats = cache.stats();
     assert_eq!((stats.stale_hits, stats.load_errors), (1, 1));
     assert_eq!((stats.hits, stats.misses), (0, 2));
 }
 
-pub(crate) async fn without_stale_for_the_error_comes<F: Face>(place: Place<F>) {
-    let mut setup = setup(&place);
+async fn without_stale_for_a_failed_load_returns_its_error(fixture: Fixture) {
+    let mut setup = setup(&fixture);
     setup.stale_for = Duration::ZERO;
-    let (cache, origin) = expired(&place, setup).await;
+    let (cache, origin) = expired(&fixture, setup).await;
     assert_eq!(get(&cache, &origin).await, down());
     assert_eq!(cache.stats().stale_hits, 0);
 }
 
-pub(crate) async fn stale_is_for_get_or_set_alone<F: Face>(place: Place<F>) {
-    let (cache, _) = expired(&place, setup(&place)).await;
+async fn only_loads_serve_stale_values(fixture: Fixture) {
+    let (cache, _) = expired(&fixture, setup(&fixture)).await;
     assert_eq!(cache.get::<String>("k").await.unwrap(), None);
     assert!(cache.get_arc::<String>("k").await.unwrap().is_none());
     assert!(!cache.has("k").await.unwrap());
@@ -95,50 +129,50 @@ pub(crate) async fn stale_is_for_get_or_set_alone<F: Face>(place: Place<F>) {
     assert_eq!(cache.get::<String>("k").await.unwrap(), None);
 }
 
-pub(crate) async fn stale_is_bounded<F: Face>(place: Place<F>) {
-    let mut setup = setup(&place);
+async fn stale_values_end_after_stale_for(fixture: Fixture) {
+    let mut setup = setup(&fixture);
     setup.retry_after = Some(Duration::ZERO);
     let stale_for = setup.stale_for;
-    let (cache, origin) = expired(&place, setup).await;
-    // Neither failures nor being served make it live longer.
+    let (cache, origin) = expired(&fixture, setup).await;
+    // Neither a failed load nor a stale hit extends it.
     for _ in 0..3 {
         assert_eq!(get(&cache, &origin).await, old());
     }
-    place.expire(stale_for);
+    fixture.expire(stale_for);
     assert_eq!(get(&cache, &origin).await, down());
 }
 
-pub(crate) async fn a_call_may_take_less<F: Face>(place: Place<F>) {
-    let (cache, origin) = expired(&place, setup(&place)).await;
+async fn a_call_may_shorten_stale_for(fixture: Fixture) {
+    let (cache, origin) = expired(&fixture, setup(&fixture)).await;
     let options = Options::new().stale_for(Duration::ZERO);
     let got = cache.get_or_try_set_with("k", options, origin.load("new".to_owned()));
     assert!(got.await.is_err());
 }
 
-pub(crate) async fn a_call_may_ask_for_it<F: Face>(place: Place<F>) {
-    let (cache, origin) = (place.cache.clone(), Origin::default());
-    let options = Options::ttl(place.ttl()).stale_for(place.ttl() * 5);
+async fn a_call_may_set_stale_for(fixture: Fixture) {
+    let (cache, origin) = (fixture.cache.clone(), Origin::default());
+    let options = Options::ttl(fixture.ttl()).stale_for(fixture.ttl() * 5);
     let get = async |value: &str| {
         let load = origin.load(value.to_owned());
         let got = cache.get_or_try_set_with("k", options.clone(), load).await;
         got.map_err(|error| error.to_string())
     };
     assert_eq!(get("old").await, old());
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     origin.fail(true);
     assert_eq!(get("new").await, old());
     assert!(!cache.has("k").await.unwrap());
 }
 
-pub(crate) async fn retry_after_throttles<F: Face>(place: Place<F>) {
-    let mut setup = setup(&place);
-    setup.retry_after = Some(place.ttl());
-    let (cache, origin) = expired(&place, setup).await;
+async fn retry_after_delays_the_next_load(fixture: Fixture) {
+    let mut setup = setup(&fixture);
+    setup.retry_after = Some(fixture.ttl());
+    let (cache, origin) = expired(&fixture, setup).await;
     for _ in 0..5 {
         assert_eq!(get(&cache, &origin).await, old());
     }
     assert_eq!(origin.loads(), 2);
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     for _ in 0..5 {
         assert_eq!(get(&cache, &origin).await, old());
     }
@@ -146,11 +180,11 @@ pub(crate) async fn retry_after_throttles<F: Face>(place: Place<F>) {
     assert_eq!(cache.stats().stale_hits, 10);
 }
 
-pub(crate) async fn retry_after_throttles_all_clients<F: Face>(place: Place<F>) {
-    let [one, other] = place.twins(setup(&place));
+async fn retry_after_delays_the_next_load_of_all_clients(fixture: Fixture) {
+    let [one, other] = fixture.twins(setup(&fixture));
     let origin = Origin::default();
     assert!(get(&one, &origin).await.is_ok());
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     origin.fail(true);
     for _ in 0..3 {
         assert_eq!(get(&one, &origin).await, Ok("new".into()));
@@ -159,10 +193,10 @@ pub(crate) async fn retry_after_throttles_all_clients<F: Face>(place: Place<F>) 
     assert_eq!(origin.loads(), 2);
 }
 
-pub(crate) async fn a_load_that_succeeds_ends_it<F: Face>(place: Place<F>) {
-    let mut setup = setup(&place);
+async fn a_successful_load_replaces_the_stale_value(fixture: Fixture) {
+    let mut setup = setup(&fixture);
     setup.retry_after = Some(Duration::ZERO);
-    let (cache, origin) = expired(&place, setup).await;
+    let (cache, origin) = expired(&fixture, setup).await;
     assert_eq!(get(&cache, &origin).await, old());
     origin.fail(false);
     assert_eq!(get(&cache, &origin).await, Ok("new".into()));
@@ -172,11 +206,11 @@ pub(crate) async fn a_load_that_succeeds_ends_it<F: Face>(place: Place<F>) {
     );
 }
 
-pub(crate) async fn all_who_wait_are_served_the_same<F: Face>(place: Place<F>) {
-    let (cache, origin) = expired(&place, setup(&place)).await;
+async fn all_waiters_are_served_the_same_stale_value(fixture: Fixture) {
+    let (cache, origin) = expired(&fixture, setup(&fixture)).await;
     let callers = (0..100).map(|_| {
-        let (cache, origin) = (cache.clone(), origin.clone());
-        F::spawn(async move { get(&cache, &origin).await })
+        let origin = origin.clone();
+        cache.spawn(move |cache| async move { get(&cache, &origin).await })
     });
     for got in join_all(callers.collect()).await {
         assert_eq!(got, old());
@@ -185,106 +219,104 @@ pub(crate) async fn all_who_wait_are_served_the_same<F: Face>(place: Place<F>) {
     assert_eq!(cache.stats().stale_hits, 100);
 }
 
-pub(crate) async fn delete_ends_it<F: Face>(place: Place<F>) {
-    let (cache, origin) = expired(&place, setup(&place)).await;
+async fn delete_removes_the_stale_value(fixture: Fixture) {
+    let (cache, origin) = expired(&fixture, setup(&fixture)).await;
     assert_eq!(get(&cache, &origin).await, old());
     cache.delete("k").await.unwrap();
     assert_eq!(get(&cache, &origin).await, down());
 }
 
-pub(crate) async fn clear_ends_it<F: Face>(place: Place<F>) {
-    let (cache, origin) = expired(&place, setup(&place)).await;
+async fn clear_removes_the_stale_value(fixture: Fixture) {
+    let (cache, origin) = expired(&fixture, setup(&fixture)).await;
     assert_eq!(get(&cache, &origin).await, old());
     cache.clear().await.unwrap();
     assert_eq!(get(&cache, &origin).await, down());
 }
 
-pub(crate) async fn a_set_keeps_its_entry_only_if_it_is_told<F: Face>(place: Place<F>) {
-    let cache = place.open(setup(&place)).unwrap();
+async fn set_keeps_its_entry_as_stale_only_with_stale_for(fixture: Fixture) {
+    let cache = fixture.open(setup(&fixture)).unwrap();
     let origin = Origin::default();
     origin.fail(true);
-    let options = Options::new().stale_for(place.ttl() * 5);
+    let options = Options::new().stale_for(fixture.ttl() * 5);
     cache.set("k", "old").await.unwrap();
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     assert_eq!(get(&cache, &origin).await, down());
     cache.set_with("k", "old", options.clone()).await.unwrap();
     assert!(cache.has("k").await.unwrap());
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     assert!(!cache.has("k").await.unwrap());
     assert_eq!(get(&cache, &origin).await, old());
     cache
         .set_many_with(vec![("k", "older")], options)
         .await
         .unwrap();
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     assert_eq!(get(&cache, &origin).await, Ok("older".into()));
 }
 
-pub(crate) async fn a_delete_during_a_load_that_fails_leaves_the_error<F: Face>(place: Place<F>) {
-    let (cache, _) = expired(&place, setup(&place)).await;
-    let stage = Stage::new();
+async fn after_a_delete_a_failed_load_returns_its_error(fixture: Fixture) {
+    let (cache, _) = expired(&fixture, setup(&fixture)).await;
+    let gate = LoaderGate::new();
     let leader = {
-        let (cache, load) = (cache.clone(), stage.loader(Err::<String, _>("down")));
-        F::spawn(async move { cache.get_or_try_set("k", load).await })
+        let load = gate.loader(Err::<String, _>("down"));
+        cache.spawn(move |cache| async move { cache.get_or_try_set("k", load).await })
     };
-    stage.begun().await;
+    gate.started().await;
     cache.delete("k").await.unwrap();
-    stage.end();
+    gate.release();
     assert!(leader.join().await.is_err());
 }
 
-pub(crate) async fn a_touch_moves_both_ends<F: Face>(place: Place<F>) {
-    let (cache, origin) = (place.open(setup(&place)).unwrap(), Origin::default());
+async fn touch_moves_the_end_of_the_ttl_and_of_stale_for(fixture: Fixture) {
+    let (cache, origin) = (fixture.open(setup(&fixture)).unwrap(), Origin::default());
     let loaded: Result<String, _> = cache
         .get_or_try_set("k", origin.load("old".to_owned()))
         .await;
     assert!(loaded.is_ok());
-    assert!(cache.touch("k", place.ttl() * 4).await.unwrap());
-    place.expire(place.ttl());
+    assert!(cache.touch("k", fixture.ttl() * 4).await.unwrap());
+    fixture.expire(fixture.ttl());
     let found = cache.get::<String>("k").await.unwrap();
     assert_eq!(found.as_deref(), Some("old"));
     origin.fail(true);
-    place.expire(place.ttl() * 4);
+    fixture.expire(fixture.ttl() * 4);
     assert_eq!(cache.get::<String>("k").await.unwrap(), None);
     assert_eq!(get(&cache, &origin).await, old());
 }
 
-pub(crate) async fn an_integer_that_was_loaded_is_kept_and_one_that_was_set_counts<F: Face>(
-    place: Place<F>,
-) {
-    let (cache, origin) = (place.open(setup(&place)).unwrap(), Origin::default());
+async fn a_loaded_integer_is_kept_as_stale_and_a_set_integer_counts(fixture: Fixture) {
+    let (cache, origin) = (fixture.open(setup(&fixture)).unwrap(), Origin::default());
     let load = async || cache.get_or_try_set("n", origin.load(7_i64)).await;
     assert_eq!(load().await.unwrap(), 7);
     assert_eq!(cache.get::<u8>("n").await.unwrap(), Some(7));
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     origin.fail(true);
     assert_eq!(load().await.unwrap(), 7);
     cache.set("n", 1).await.unwrap();
     assert_eq!(cache.increment("n", 1).await.unwrap(), 2);
 }
 
-pub(crate) async fn a_batch_is_served_what_is_stale<F: Face>(place: Place<F>) {
-    let (cache, origin) = expired(&place, setup(&place)).await;
+async fn a_failed_batch_serves_stale_values(fixture: Fixture) {
+    let (cache, origin) = expired(&fixture, setup(&fixture)).await;
     let fail = async |missing: Vec<&'static str>| -> Result<Vec<(&'static str, String)>, String> {
         origin.loads.fetch_add(1, Ordering::SeqCst);
         Err(format!("no {missing:?}"))
     };
-    let answers = cache.get_or_try_set_many(vec!["k", "other"], fail).await;
-    assert_eq!(answers[0].as_ref().unwrap().as_deref(), Some("old"));
-    assert!(answers[1].is_err());
+    let results = cache.get_or_try_set_many(vec!["k", "other"], fail).await;
+    assert_eq!(results[0].as_ref().unwrap().as_deref(), Some("old"));
+    assert!(results[1].is_err());
     assert_eq!((origin.loads(), cache.stats().stale_hits), (2, 1));
-    // The single form is throttled by that, and the other way round.
+    // A failed batch also delays the loads of single keys, and the other way round.
     assert_eq!(get(&cache, &origin).await, old());
-    let answers = cache.get_or_try_set_many(vec!["k"], fail).await;
-    assert_eq!(answers[0].as_ref().unwrap().as_deref(), Some("old"));
+    let results = cache.get_or_try_set_many(vec!["k"], fail).await;
+    assert_eq!(results[0].as_ref().unwrap().as_deref(), Some("old"));
     assert_eq!(origin.loads(), 2);
 }
 
-pub(crate) async fn an_invalidated_tag_leaves_nothing_stale<F: Face>(place: Place<F>) {
-    if !place.keeps_objects() {
+async fn an_invalidated_tag_leaves_no_stale_value(fixture: Fixture) {
+    if !fixture.keeps_objects() {
         return;
     }
-    let (cache, origin) = (place.open(setup(&place)).unwrap(), Origin::default());
+    let (cache, origin) = (fixture.open(setup(&fixture)).unwrap(), Origin::default());
     let options = Options::new().tags(["group"]);
     let load = async || {
         let load = origin.load("old".to_owned());
@@ -292,24 +324,24 @@ pub(crate) async fn an_invalidated_tag_leaves_nothing_stale<F: Face>(place: Plac
         got.map_err(|error| error.to_string())
     };
     assert_eq!(load().await, old());
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     origin.fail(true);
     assert_eq!(load().await, old());
     cache.invalidate_tags(vec!["group"]).await.unwrap();
     assert_eq!(load().await, down());
 }
 
-pub(crate) async fn never_is_never_stale<F: Face>(place: Place<F>) {
-    let mut setup = setup(&place);
+async fn an_entry_that_never_expires_is_never_stale(fixture: Fixture) {
+    let mut setup = setup(&fixture);
     setup.default_ttl = Some(Ttl::Never);
-    let (cache, origin) = expired(&place, setup).await;
+    let (cache, origin) = expired(&fixture, setup).await;
     assert_eq!(get(&cache, &origin).await, old());
     assert_eq!((origin.loads(), cache.stats().stale_hits), (1, 0));
 }
 
-pub(crate) async fn retry_after_without_stale_for_is_refused<F: Face>(place: Place<F>) {
-    let refused = place.open(Setup {
-        retry_after: Some(place.ttl()),
+async fn retry_after_without_stale_for_is_refused(fixture: Fixture) {
+    let refused = fixture.open(Setup {
+        retry_after: Some(fixture.ttl()),
         ..Setup::default()
     });
     let error = refused.err().unwrap();
@@ -321,8 +353,8 @@ pub(crate) async fn retry_after_without_stale_for_is_refused<F: Face>(place: Pla
     );
 }
 
-pub(crate) async fn the_longest_times_are_taken<F: Face>(place: Place<F>) {
-    let (cache, origin) = (place.cache.clone(), Origin::default());
+async fn the_longest_durations_are_accepted(fixture: Fixture) {
+    let (cache, origin) = (fixture.cache.clone(), Origin::default());
     let options = Options::ttl(Ttl::MAX)
         .stale_for(Duration::MAX)
         .retry_after(Duration::MAX);
@@ -333,88 +365,83 @@ pub(crate) async fn the_longest_times_are_taken<F: Face>(place: Place<F>) {
     assert_eq!(load().await.unwrap(), "old");
     assert_eq!(load().await.unwrap(), "old");
     assert_eq!((origin.loads(), cache.stats().store_errors), (1, 0));
-    let refused = place.open(Setup {
+    let refused = fixture.open(Setup {
         stale_for: Duration::MAX,
         ..Setup::default()
     });
     assert_eq!(refused.err().unwrap().kind(), ErrorKind::Config);
 }
 
-pub(crate) async fn a_waiter_with_another_error_type_is_served_what_is_stale<F: Face>(
-    place: Place<F>,
-) {
-    let (cache, _) = expired(&place, setup(&place)).await;
-    let stage = Stage::new();
+async fn a_waiter_with_another_error_type_is_served_the_stale_value(fixture: Fixture) {
+    let (cache, _) = expired(&fixture, setup(&fixture)).await;
+    let gate = LoaderGate::new();
     let leader = {
-        let (cache, load) = (cache.clone(), stage.loader(Err::<String, _>("down")));
-        // It wants nothing stale.
+        let (cache, load) = (cache.clone(), gate.loader(Err::<String, _>("down")));
+        // The leader accepts no stale value.
         let options = Options::new().stale_for(Duration::ZERO);
-        F::spawn(async move { cache.get_or_try_set_with("k", options, load).await })
+        fixture
+            .world
+            .spawn(async move { cache.get_or_try_set_with("k", options, load).await })
     };
-    stage.begun().await;
-    let waiter = {
-        let cache = cache.clone();
-        F::spawn(async move {
-            cache
-                .get_or_try_set("k", || async { Err::<String, _>(7) })
-                .await
-        })
-    };
+    gate.started().await;
+    let waiter = cache.spawn(move |cache| async move {
+        cache
+            .get_or_try_set("k", || async { Err::<String, _>(7) })
+            .await
+    });
     cache.until(|cache| cache.stats().waits == 1).await;
-    stage.end();
+    gate.release();
     assert!(leader.join().await.is_err());
     assert_eq!(waiter.join().await.unwrap(), "old");
 }
 
-pub(crate) async fn each_waiter_gets_what_it_takes<F: Face>(place: Place<F>) {
+async fn each_waiter_decides_whether_it_accepts_stale_values(fixture: Fixture) {
     for leader_takes_it in [false, true] {
-        let (cache, _) = expired(&place, setup(&place)).await;
-        let stage = Stage::new();
+        let (cache, _) = expired(&fixture, setup(&fixture)).await;
+        let gate = LoaderGate::new();
         let options = |takes_it| match takes_it {
             true => Options::new(),
             false => Options::new().stale_for(Duration::ZERO),
         };
         let load = |takes_it| {
-            let (cache, load) = (cache.clone(), stage.loader(Err::<String, _>("down")));
-            F::spawn(async move {
+            let load = gate.loader(Err::<String, _>("down"));
+            cache.spawn(move |cache| async move {
                 let got = cache.get_or_try_set_with("k", options(takes_it), load);
                 got.await.is_ok()
             })
         };
         let leader = load(leader_takes_it);
-        stage.begun().await;
+        gate.started().await;
         let waiter = load(!leader_takes_it);
         cache.until(|cache| cache.stats().waits == 1).await;
-        stage.end();
+        gate.release();
         assert_eq!(leader.join().await, leader_takes_it);
         assert_eq!(waiter.join().await, !leader_takes_it);
-        assert_eq!(stage.runs(), 1);
+        assert_eq!(gate.runs(), 1);
     }
 }
 
-pub(crate) async fn a_tag_that_is_invalidated_during_a_load_of_other_tags_counts<F: Face>(
-    place: Place<F>,
-) {
-    if !place.keeps_objects() {
+async fn a_tag_invalidated_during_a_load_without_it_removes_the_stale_value(fixture: Fixture) {
+    if !fixture.keeps_objects() {
         return;
     }
-    let cache = place.open(setup(&place)).unwrap();
-    let options = Options::new().tags(["group"]).stale_for(place.ttl() * 5);
+    let cache = fixture.open(setup(&fixture)).unwrap();
+    let options = Options::new().tags(["group"]).stale_for(fixture.ttl() * 5);
     cache.set_with("k", "old", options).await.unwrap();
-    place.expire(place.ttl());
-    let stage = Stage::new();
+    fixture.expire(fixture.ttl());
+    let gate = LoaderGate::new();
     let leader = {
-        let (cache, load) = (cache.clone(), stage.loader(Err::<String, _>("down")));
-        F::spawn(async move { cache.get_or_try_set("k", load).await })
+        let load = gate.loader(Err::<String, _>("down"));
+        cache.spawn(move |cache| async move { cache.get_or_try_set("k", load).await })
     };
-    stage.begun().await;
+    gate.started().await;
     cache.invalidate_tags(vec!["group"]).await.unwrap();
-    stage.end();
+    gate.release();
     assert!(leader.join().await.is_err());
 }
 
-pub(crate) async fn a_load_that_stores_nothing_leaves_nothing_stale<F: Face>(place: Place<F>) {
-    let (cache, origin) = expired(&place, setup(&place)).await;
+async fn a_load_that_stores_nothing_removes_the_stale_value(fixture: Fixture) {
+    let (cache, origin) = expired(&fixture, setup(&fixture)).await;
     origin.fail(false);
     let options = Options::ttl(Duration::ZERO);
     let got = cache.get_or_try_set_with("k", options, origin.load("new".to_owned()));
@@ -422,44 +449,38 @@ pub(crate) async fn a_load_that_stores_nothing_leaves_nothing_stale<F: Face>(pla
     origin.fail(true);
     assert_eq!(get(&cache, &origin).await, down());
 
-    let (cache, origin) = expired(&place, setup(&place)).await;
+    let (cache, origin) = expired(&fixture, setup(&fixture)).await;
     let none = async |_: Vec<&'static str>| Vec::<(&'static str, String)>::new();
     assert_eq!(cache.get_or_set_many(vec!["k"], none).await, [None]);
     assert_eq!(get(&cache, &origin).await, down());
 }
 
-pub(crate) async fn a_touch_of_what_is_stale_leaves_a_load_alone<F: Face>(place: Place<F>) {
-    let (cache, _) = expired(&place, setup(&place)).await;
-    let stage = Stage::new();
+async fn touching_a_stale_entry_does_not_affect_a_load(fixture: Fixture) {
+    let (cache, _) = expired(&fixture, setup(&fixture)).await;
+    let gate = LoaderGate::new();
     let leader = {
-        let (cache, load) = (
-            cache.clone(),
-            stage.loader(Ok::<_, String>("new".to_owned())),
-        );
-        F::spawn(async move { cache.get_or_try_set("k", load).await })
+        let load = gate.loader(Ok::<_, String>("new".to_owned()));
+        cache.spawn(move |cache| async move { cache.get_or_try_set("k", load).await })
     };
-    stage.begun().await;
+    gate.started().await;
     assert!(!cache.touch("k", Ttl::Never).await.unwrap());
-    stage.end();
+    gate.release();
     assert_eq!(leader.join().await.unwrap(), "new");
     let found = cache.get::<String>("k").await.unwrap();
     assert_eq!(found.as_deref(), Some("new"));
 }
 
-pub(crate) async fn touching_while_deleting_brings_nothing_back<F: Face>(place: Place<F>) {
-    let cache = place.open(setup(&place)).unwrap();
-    let options = Options::ttl(Ttl::MAX).stale_for(place.ttl());
+async fn touching_while_deleting_restores_nothing(fixture: Fixture) {
+    let cache = fixture.open(setup(&fixture)).unwrap();
+    let options = Options::ttl(Ttl::MAX).stale_for(fixture.ttl());
     for _ in 0..30 {
         cache.set_with("k", "old", options.clone()).await.unwrap();
-        let touching = {
-            let cache = cache.clone();
-            F::spawn(async move {
-                for _ in 0..5 {
-                    cache.touch("k", Ttl::MAX).await.unwrap();
-                }
-            })
-        };
-        F::pause().await;
+        let touching = cache.spawn(move |cache| async move {
+            for _ in 0..5 {
+                cache.touch("k", Ttl::MAX).await.unwrap();
+            }
+        });
+        fixture.world.pause().await;
         cache.delete("k").await.unwrap();
         assert!(!cache.has("k").await.unwrap());
         touching.join().await;
@@ -467,20 +488,20 @@ pub(crate) async fn touching_while_deleting_brings_nothing_back<F: Face>(place: 
     }
 }
 
-pub(crate) async fn jitter_not_on_stale<F: Face>(place: Place<F>) {
-    let mut setup = setup(&place);
+async fn jitter_does_not_apply_to_stale_for(fixture: Fixture) {
+    let mut setup = setup(&fixture);
     (setup.jitter, setup.retry_after) = (0.5, Some(Duration::ZERO));
     let stale_for = setup.stale_for;
-    // Past its TTL, whatever jitter made of it.
-    let (cache, origin) = expired(&place, setup).await;
+    // Past the TTL, whatever the jitter.
+    let (cache, origin) = expired(&fixture, setup).await;
     assert_eq!(get(&cache, &origin).await, old());
-    // Being served gives it no new end: neither another random one nor a later one.
-    if place.stops_time() {
-        place.expire(stale_for - place.ttl() / 2 - Duration::from_millis(1));
+    // A stale hit gives the entry no new end, neither a random nor a later one.
+    if fixture.stops_time() {
+        fixture.expire(stale_for - fixture.ttl() / 2 - Duration::from_millis(1));
         assert_eq!(get(&cache, &origin).await, old());
-        place.expire(place.ttl());
+        fixture.expire(fixture.ttl());
     } else {
-        place.expire(stale_for);
+        fixture.expire(stale_for);
     }
     assert_eq!(get(&cache, &origin).await, down());
 }

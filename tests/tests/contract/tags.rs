@@ -2,16 +2,29 @@
 
 use crate::prelude::*;
 
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case(invalidate_tags_makes_all_entries_with_the_tag_misses),
+        case(set_replaces_the_tags),
+        case(set_many_tags_all),
+        case(add_replaces_an_entry_that_a_tag_invalidated),
+        case(get_or_set_tags_the_entry_it_stores),
+        case(touch_keeps_the_tags),
+        case(one_of_several_tags_is_enough),
+        case(an_unknown_tag_is_no_error),
+    ]
+}
+
 fn tags(tags: &[&'static str]) -> Options {
     Options::new().tags(tags.iter().copied())
 }
 
-/// Whether the store can have tags; if it cannot, that all calls with tags say so.
-async fn supported<F: Face>(place: &Place<F>) -> bool {
-    if place.keeps_objects() {
+/// Returns whether the store supports tags. If it does not, checks that all calls with tags fail.
+async fn supported(fixture: &Fixture) -> bool {
+    if fixture.keeps_objects() {
         return true;
     }
-    let cache = &place.cache;
+    let cache = &fixture.cache;
     let refused = [
         cache.set_with("tagged", 1, tags(&["t"])).await.unwrap_err(),
         cache
@@ -28,11 +41,11 @@ async fn supported<F: Face>(place: &Place<F>) -> bool {
     false
 }
 
-pub(crate) async fn invalidate_tags_makes_all_of_a_group_a_miss<F: Face>(place: Place<F>) {
-    if !supported(&place).await {
+async fn invalidate_tags_makes_all_entries_with_the_tag_misses(fixture: Fixture) {
+    if !supported(&fixture).await {
         return;
     }
-    let cache = &place.cache;
+    let cache = &fixture.cache;
     for key in ["a", "b"] {
         cache.set_with(key, 1, tags(&["t"])).await.unwrap();
     }
@@ -56,15 +69,15 @@ pub(crate) async fn invalidate_tags_makes_all_of_a_group_a_miss<F: Face>(place: 
     assert_eq!(
         cache.get::<i32>("a").await.unwrap(),
         Some(2),
-        "what comes later is valid"
+        "a later entry is valid"
     );
 }
 
-pub(crate) async fn set_replaces_the_tags<F: Face>(place: Place<F>) {
-    if !supported(&place).await {
+async fn set_replaces_the_tags(fixture: Fixture) {
+    if !supported(&fixture).await {
         return;
     }
-    let cache = &place.cache;
+    let cache = &fixture.cache;
     cache.set_with("without", 1, tags(&["t"])).await.unwrap();
     cache.set("without", 2).await.unwrap();
     cache.set_with("moved", 1, tags(&["t"])).await.unwrap();
@@ -75,11 +88,11 @@ pub(crate) async fn set_replaces_the_tags<F: Face>(place: Place<F>) {
     assert!(cache.has("without").await.unwrap() && !cache.has("moved").await.unwrap());
 }
 
-pub(crate) async fn set_many_tags_all<F: Face>(place: Place<F>) {
-    if !supported(&place).await {
+async fn set_many_tags_all(fixture: Fixture) {
+    if !supported(&fixture).await {
         return;
     }
-    let cache = &place.cache;
+    let cache = &fixture.cache;
     cache
         .set_many_with(vec![("a", 1), ("b", 2)], tags(&["t"]))
         .await
@@ -89,11 +102,11 @@ pub(crate) async fn set_many_tags_all<F: Face>(place: Place<F>) {
     assert!(!cache.has("a").await.unwrap() && !cache.has("b").await.unwrap());
 }
 
-pub(crate) async fn add_takes_the_place_of_what_a_tag_invalidated<F: Face>(place: Place<F>) {
-    if !supported(&place).await {
+async fn add_replaces_an_entry_that_a_tag_invalidated(fixture: Fixture) {
+    if !supported(&fixture).await {
         return;
     }
-    let cache = &place.cache;
+    let cache = &fixture.cache;
     assert!(cache.add_with("k", 1, tags(&["t"])).await.unwrap());
     assert!(!cache.add_with("k", 2, tags(&["t"])).await.unwrap());
     cache.invalidate_tags(vec!["t"]).await.unwrap();
@@ -101,16 +114,16 @@ pub(crate) async fn add_takes_the_place_of_what_a_tag_invalidated<F: Face>(place
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(3));
 }
 
-pub(crate) async fn get_or_set_tags_what_it_stores<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
+async fn get_or_set_tags_the_entry_it_stores(fixture: Fixture) {
+    let cache = &fixture.cache;
     assert_eq!(
         cache
             .get_or_set_with("k", tags(&["t"]), || async { 1 })
             .await,
         1
     );
-    if !supported(&place).await {
-        // The cache never breaks the call: what cannot be stored is counted.
+    if !supported(&fixture).await {
+        // A value that cannot be stored is counted, and returned all the same.
         assert!(!cache.has("k").await.unwrap());
         assert_eq!(cache.stats().store_errors, 1);
         return;
@@ -130,26 +143,26 @@ pub(crate) async fn get_or_set_tags_what_it_stores<F: Face>(place: Place<F>) {
     );
 }
 
-pub(crate) async fn touch_keeps_the_tags<F: Face>(place: Place<F>) {
-    if !supported(&place).await {
+async fn touch_keeps_the_tags(fixture: Fixture) {
+    if !supported(&fixture).await {
         return;
     }
-    let cache = &place.cache;
+    let cache = &fixture.cache;
     cache.set_with("k", 1, tags(&["t"])).await.unwrap();
     cache.set_with("counter", 1, tags(&["t"])).await.unwrap();
     assert!(cache.touch("k", Ttl::Never).await.unwrap());
     assert_eq!(cache.increment("counter", 1).await.unwrap(), 2);
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     cache.invalidate_tags(vec!["t"]).await.unwrap();
     assert!(!cache.has("k").await.unwrap());
     assert!(!cache.has("counter").await.unwrap());
 }
 
-pub(crate) async fn one_of_several_tags_is_enough<F: Face>(place: Place<F>) {
-    if !supported(&place).await {
+async fn one_of_several_tags_is_enough(fixture: Fixture) {
+    if !supported(&fixture).await {
         return;
     }
-    let cache = &place.cache;
+    let cache = &fixture.cache;
     cache
         .set_with("k", 1, tags(&["t", "u", "v"]))
         .await
@@ -158,11 +171,11 @@ pub(crate) async fn one_of_several_tags_is_enough<F: Face>(place: Place<F>) {
     assert!(!cache.has("k").await.unwrap());
 }
 
-pub(crate) async fn an_unheard_of_tag_is_no_error<F: Face>(place: Place<F>) {
-    if !supported(&place).await {
+async fn an_unknown_tag_is_no_error(fixture: Fixture) {
+    if !supported(&fixture).await {
         return;
     }
-    let cache = &place.cache;
+    let cache = &fixture.cache;
     cache.invalidate_tags(vec!["unheard of"]).await.unwrap();
     cache.invalidate_tags(Vec::<&str>::new()).await.unwrap();
     cache.set_with("k", 1, tags(&["unheard of"])).await.unwrap();

@@ -2,41 +2,69 @@
 
 use crate::prelude::*;
 
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case(an_entry_lives_until_its_ttl_is_over_to_the_millisecond),
+        case(an_entry_without_a_ttl_lives_for_the_default_one),
+        case(the_default_ttl_is_300_seconds),
+        case(never_outlives_the_default_ttl),
+        case(a_default_ttl_of_never),
+        case(a_default_ttl_of_zero_is_refused),
+        case(set_replaces_the_ttl),
+        case(set_many_gives_all_their_ttl),
+        case(a_ttl_of_zero_stores_nothing_and_removes_the_entry),
+        case(add_with_a_ttl_of_zero_stores_nothing),
+        case(touch_gives_a_live_entry_a_new_ttl),
+        case(touch_can_make_an_entry_never_expire),
+        case(touch_with_zero_removes),
+        case(touch_of_a_missing_entry_is_false),
+        case(touch_leaves_the_value),
+        case(delete_of_an_expired_entry_is_false),
+        case(add_replaces_an_expired_entry),
+        case(get_or_set_stores_with_its_ttl),
+        case(get_or_set_with_a_ttl_of_zero_stores_nothing),
+        case(a_ttl_that_is_too_long_is_refused_and_changes_nothing),
+        case(the_longest_ttl_is_accepted),
+        case(jitter_only_shortens),
+        case(an_idle_entry_expires),
+        case(an_entry_that_is_read_stays),
+        case(an_entry_that_is_read_still_ends_with_its_ttl),
+    ]
+}
+
 const TOO_LONG: Duration = Duration::MAX;
 
-async fn live<F: Face>(cache: &F, key: &'static str) -> bool {
+async fn live(cache: &CacheApi, key: &'static str) -> bool {
     let has = cache.has(key).await.unwrap();
     assert_eq!(cache.get::<i64>(key).await.unwrap().is_some(), has);
     has
 }
 
-async fn is_live<F: Face>(cache: &F, key: &'static str) {
-    assert!(live(cache, key).await, "`{key}` is gone too early");
+async fn is_live(cache: &CacheApi, key: &'static str) {
+    assert!(live(cache, key).await, "`{key}` expired too early");
 }
 
-async fn is_gone<F: Face>(cache: &F, key: &'static str) {
-    assert!(!live(cache, key).await, "`{key}` is still there");
+async fn is_gone(cache: &CacheApi, key: &'static str) {
+    assert!(!live(cache, key).await, "`{key}` is still live");
 }
 
-pub(crate) async fn an_entry_lives_until_its_ttl_is_over_to_the_millisecond<F: Face>(
-    place: Place<F>,
-) {
-    let cache = &place.cache;
-    cache.set_with("k", 1, place.ttl()).await.unwrap();
-    place
-        .shortly_before(place.ttl(), || is_live(cache, "k"))
+async fn an_entry_lives_until_its_ttl_is_over_to_the_millisecond(fixture: Fixture) {
+    let cache = &fixture.cache;
+    cache.set_with("k", 1, fixture.ttl()).await.unwrap();
+    fixture
+        .shortly_before(fixture.ttl(), || is_live(cache, "k"))
         .await;
     is_gone(cache, "k").await;
     let tiny = Duration::from_millis(1);
     cache.set_with("tiny", 1, tiny).await.unwrap();
-    place.expire(tiny);
+    fixture.expire(tiny);
     is_gone(cache, "tiny").await;
 }
 
-pub(crate) async fn an_entry_without_a_ttl_lives_for_the_default_one<F: Face>(place: Place<F>) {
-    let cache = &place
+async fn an_entry_without_a_ttl_lives_for_the_default_one(fixture: Fixture) {
+    let cache = &fixture
         .open(Setup {
-            default_ttl: Some(place.ttl().into()),
+            default_ttl: Some(fixture.ttl().into()),
             ..Setup::default()
         })
         .unwrap();
@@ -45,11 +73,14 @@ pub(crate) async fn an_entry_without_a_ttl_lives_for_the_default_one<F: Face>(pl
     cache.set_many(vec![("set_many", 1)]).await.unwrap();
     cache.add("add", 1).await.unwrap();
     cache.get_or_set("get_or_set", || async { 1 }).await;
-    cache.set_with("longer", 1, place.ttl() * 50).await.unwrap();
+    cache
+        .set_with("longer", 1, fixture.ttl() * 50)
+        .await
+        .unwrap();
     cache.set("touched", 1).await.unwrap();
     let all = ["set", "default", "set_many", "add", "get_or_set"];
-    place
-        .shortly_before(place.ttl(), || async {
+    fixture
+        .shortly_before(fixture.ttl(), || async {
             for key in all {
                 is_live(cache, key).await;
             }
@@ -60,54 +91,54 @@ pub(crate) async fn an_entry_without_a_ttl_lives_for_the_default_one<F: Face>(pl
         is_gone(cache, key).await;
     }
     is_live(cache, "longer").await;
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     is_gone(cache, "touched").await;
 }
 
-pub(crate) async fn the_default_ttl_is_300_seconds<F: Face>(place: Place<F>) {
+async fn the_default_ttl_is_300_seconds(fixture: Fixture) {
     let five_minutes = Duration::from_secs(300);
     assert_eq!(cacheio_core::config().default_ttl, five_minutes);
-    // It cannot be waited for where time passes by itself.
-    if !place.stops_time() {
+    // In real time this would take too long.
+    if !fixture.stops_time() {
         return;
     }
-    let cache = &place.cache;
+    let cache = &fixture.cache;
     cache.set("k", 1).await.unwrap();
-    place
+    fixture
         .shortly_before(five_minutes, || is_live(cache, "k"))
         .await;
     is_gone(cache, "k").await;
 }
 
-pub(crate) async fn never_outlives_the_default_ttl<F: Face>(place: Place<F>) {
-    let cache = &place
+async fn never_outlives_the_default_ttl(fixture: Fixture) {
+    let cache = &fixture
         .open(Setup {
-            default_ttl: Some(place.ttl().into()),
+            default_ttl: Some(fixture.ttl().into()),
             ..Setup::default()
         })
         .unwrap();
     cache.set_with("k", 1, Ttl::Never).await.unwrap();
-    place.expire(place.ttl() * 2);
+    fixture.expire(fixture.ttl() * 2);
     is_live(cache, "k").await;
 }
 
-pub(crate) async fn a_default_ttl_of_never<F: Face>(place: Place<F>) {
-    let cache = &place
+async fn a_default_ttl_of_never(fixture: Fixture) {
+    let cache = &fixture
         .open(Setup {
             default_ttl: Some(Ttl::Never),
             ..Setup::default()
         })
         .unwrap();
     cache.set("k", 1).await.unwrap();
-    cache.set_with("short", 1, place.ttl()).await.unwrap();
-    place.expire(place.ttl());
+    cache.set_with("short", 1, fixture.ttl()).await.unwrap();
+    fixture.expire(fixture.ttl());
     is_live(cache, "k").await;
     is_gone(cache, "short").await;
 }
 
-pub(crate) async fn a_default_ttl_of_zero_is_refused<F: Face>(place: Place<F>) {
+async fn a_default_ttl_of_zero_is_refused(fixture: Fixture) {
     for ttl in [Duration::ZERO, TOO_LONG] {
-        let refused = place.open(Setup {
+        let refused = fixture.open(Setup {
             default_ttl: Some(ttl.into()),
             ..Setup::default()
         });
@@ -118,34 +149,34 @@ pub(crate) async fn a_default_ttl_of_zero_is_refused<F: Face>(place: Place<F>) {
     }
 }
 
-pub(crate) async fn set_replaces_the_ttl<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
+async fn set_replaces_the_ttl(fixture: Fixture) {
+    let cache = &fixture.cache;
     for key in ["set", "default", "set_many"] {
-        cache.set_with(key, 1, place.ttl()).await.unwrap();
+        cache.set_with(key, 1, fixture.ttl()).await.unwrap();
     }
-    cache.set_with("set", 2, place.ttl() * 50).await.unwrap();
+    cache.set_with("set", 2, fixture.ttl() * 50).await.unwrap();
     cache.set("default", 2).await.unwrap();
     cache
         .set_many_with(vec![("set_many", 2)], Ttl::Never)
         .await
         .unwrap();
     cache.set_with("shorter", 1, Ttl::Never).await.unwrap();
-    cache.set_with("shorter", 2, place.ttl()).await.unwrap();
-    place.expire(place.ttl());
+    cache.set_with("shorter", 2, fixture.ttl()).await.unwrap();
+    fixture.expire(fixture.ttl());
     for key in ["set", "default", "set_many"] {
         is_live(cache, key).await;
     }
     is_gone(cache, "shorter").await;
 }
 
-pub(crate) async fn set_many_gives_all_their_ttl<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
+async fn set_many_gives_all_their_ttl(fixture: Fixture) {
+    let cache = &fixture.cache;
     cache
-        .set_many_with(vec![("a", 1), ("b", 2)], place.ttl())
+        .set_many_with(vec![("a", 1), ("b", 2)], fixture.ttl())
         .await
         .unwrap();
-    place
-        .shortly_before(place.ttl(), || async {
+    fixture
+        .shortly_before(fixture.ttl(), || async {
             is_live(cache, "a").await;
             is_live(cache, "b").await;
         })
@@ -154,10 +185,8 @@ pub(crate) async fn set_many_gives_all_their_ttl<F: Face>(place: Place<F>) {
     is_gone(cache, "b").await;
 }
 
-pub(crate) async fn a_ttl_of_zero_stores_nothing_and_removes_what_was_there<F: Face>(
-    place: Place<F>,
-) {
-    let cache = &place.cache;
+async fn a_ttl_of_zero_stores_nothing_and_removes_the_entry(fixture: Fixture) {
+    let cache = &fixture.cache;
     cache.set_with("new", 1, Duration::ZERO).await.unwrap();
     is_gone(cache, "new").await;
     cache.set("old", 1).await.unwrap();
@@ -178,8 +207,8 @@ pub(crate) async fn a_ttl_of_zero_stores_nothing_and_removes_what_was_there<F: F
     assert_eq!(left, [None, None, Some(1), None]);
 }
 
-pub(crate) async fn add_with_a_ttl_of_zero_stores_nothing<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
+async fn add_with_a_ttl_of_zero_stores_nothing(fixture: Fixture) {
+    let cache = &fixture.cache;
     assert!(cache.add_with("k", 1, Duration::ZERO).await.unwrap());
     is_gone(cache, "k").await;
     cache.set("k", 2).await.unwrap();
@@ -187,52 +216,52 @@ pub(crate) async fn add_with_a_ttl_of_zero_stores_nothing<F: Face>(place: Place<
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(2));
 }
 
-pub(crate) async fn touch_gives_a_live_entry_a_new_ttl<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
-    cache.set_with("longer", 1, place.ttl()).await.unwrap();
+async fn touch_gives_a_live_entry_a_new_ttl(fixture: Fixture) {
+    let cache = &fixture.cache;
+    cache.set_with("longer", 1, fixture.ttl()).await.unwrap();
     cache.set_with("shorter", 1, Ttl::Never).await.unwrap();
-    assert!(cache.touch("longer", place.ttl() * 3).await.unwrap());
-    assert!(cache.touch("shorter", place.ttl()).await.unwrap());
-    place
-        .shortly_before(place.ttl(), || is_live(cache, "shorter"))
+    assert!(cache.touch("longer", fixture.ttl() * 3).await.unwrap());
+    assert!(cache.touch("shorter", fixture.ttl()).await.unwrap());
+    fixture
+        .shortly_before(fixture.ttl(), || is_live(cache, "shorter"))
         .await;
     is_gone(cache, "shorter").await;
     is_live(cache, "longer").await;
-    place.expire(place.ttl() * 2);
+    fixture.expire(fixture.ttl() * 2);
     is_gone(cache, "longer").await;
 }
 
-pub(crate) async fn touch_can_make_an_entry_last<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
-    cache.set_with("k", 1, place.ttl()).await.unwrap();
+async fn touch_can_make_an_entry_never_expire(fixture: Fixture) {
+    let cache = &fixture.cache;
+    cache.set_with("k", 1, fixture.ttl()).await.unwrap();
     assert!(cache.touch("k", Ttl::Never).await.unwrap());
-    place.expire(place.ttl() * 3);
+    fixture.expire(fixture.ttl() * 3);
     is_live(cache, "k").await;
 }
 
-pub(crate) async fn touch_with_zero_removes<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
+async fn touch_with_zero_removes(fixture: Fixture) {
+    let cache = &fixture.cache;
     cache.set("k", 1).await.unwrap();
     assert!(cache.touch("k", Duration::ZERO).await.unwrap());
     is_gone(cache, "k").await;
     assert!(!cache.touch("k", Duration::ZERO).await.unwrap());
 }
 
-pub(crate) async fn touch_of_nothing_live_is_false<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
-    assert!(!cache.touch("missing", place.ttl()).await.unwrap());
+async fn touch_of_a_missing_entry_is_false(fixture: Fixture) {
+    let cache = &fixture.cache;
+    assert!(!cache.touch("missing", fixture.ttl()).await.unwrap());
     is_gone(cache, "missing").await;
-    cache.set_with("expired", 1, place.ttl()).await.unwrap();
-    place.expire(place.ttl());
+    cache.set_with("expired", 1, fixture.ttl()).await.unwrap();
+    fixture.expire(fixture.ttl());
     assert!(!cache.touch("expired", Ttl::Never).await.unwrap());
     is_gone(cache, "expired").await;
-    cache.set_with("zero", 1, place.ttl()).await.unwrap();
-    place.expire(place.ttl());
+    cache.set_with("zero", 1, fixture.ttl()).await.unwrap();
+    fixture.expire(fixture.ttl());
     assert!(!cache.touch("zero", Duration::ZERO).await.unwrap());
 }
 
-pub(crate) async fn touch_leaves_the_value<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn touch_leaves_the_value(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("k", "value").await.unwrap();
     assert!(cache.touch("k", Ttl::Never).await.unwrap());
     assert_eq!(
@@ -241,35 +270,35 @@ pub(crate) async fn touch_leaves_the_value<F: Face>(place: Place<F>) {
     );
 }
 
-pub(crate) async fn delete_of_an_expired_entry_is_false<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
-    cache.set_with("k", 1, place.ttl()).await.unwrap();
-    place.expire(place.ttl());
+async fn delete_of_an_expired_entry_is_false(fixture: Fixture) {
+    let cache = &fixture.cache;
+    cache.set_with("k", 1, fixture.ttl()).await.unwrap();
+    fixture.expire(fixture.ttl());
     assert!(!cache.delete("k").await.unwrap());
 }
 
-pub(crate) async fn add_takes_the_place_of_an_expired_entry<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
-    cache.set_with("k", 1, place.ttl()).await.unwrap();
-    place.expire(place.ttl());
+async fn add_replaces_an_expired_entry(fixture: Fixture) {
+    let cache = &fixture.cache;
+    cache.set_with("k", 1, fixture.ttl()).await.unwrap();
+    fixture.expire(fixture.ttl());
     assert!(cache.add("k", 2).await.unwrap());
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(2));
 }
 
-pub(crate) async fn what_get_or_set_stores_has_its_ttl<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
+async fn get_or_set_stores_with_its_ttl(fixture: Fixture) {
+    let cache = &fixture.cache;
     cache
-        .get_or_set_with("k", place.ttl(), || async { 1 })
+        .get_or_set_with("k", fixture.ttl(), || async { 1 })
         .await;
     cache
-        .get_or_try_set_with("tried", place.ttl(), || async { Ok::<_, ()>(1) })
+        .get_or_try_set_with("tried", fixture.ttl(), || async { Ok::<_, ()>(1) })
         .await
         .unwrap();
     cache
         .get_or_set_with("never", Ttl::Never, || async { 1 })
         .await;
-    place
-        .shortly_before(place.ttl(), || async {
+    fixture
+        .shortly_before(fixture.ttl(), || async {
             is_live(cache, "k").await;
             is_live(cache, "tried").await;
         })
@@ -280,8 +309,8 @@ pub(crate) async fn what_get_or_set_stores_has_its_ttl<F: Face>(place: Place<F>)
     assert_eq!(cache.get_or_set("k", || async { 2 }).await, 2);
 }
 
-pub(crate) async fn get_or_set_with_a_ttl_of_zero_stores_nothing<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
+async fn get_or_set_with_a_ttl_of_zero_stores_nothing(fixture: Fixture) {
+    let cache = &fixture.cache;
     assert_eq!(
         cache
             .get_or_set_with("k", Duration::ZERO, || async { 1 })
@@ -292,10 +321,8 @@ pub(crate) async fn get_or_set_with_a_ttl_of_zero_stores_nothing<F: Face>(place:
     assert_eq!(cache.stats().store_errors, 0);
 }
 
-pub(crate) async fn a_ttl_that_is_too_long_is_refused_and_changes_nothing<F: Face>(
-    place: Place<F>,
-) {
-    let cache = &place.cache;
+async fn a_ttl_that_is_too_long_is_refused_and_changes_nothing(fixture: Fixture) {
+    let cache = &fixture.cache;
     cache.set("k", 1).await.unwrap();
     let refused = [
         cache.set_with("k", 2, TOO_LONG).await.unwrap_err(),
@@ -320,21 +347,21 @@ pub(crate) async fn a_ttl_that_is_too_long_is_refused_and_changes_nothing<F: Fac
     is_gone(cache, "new").await;
 }
 
-pub(crate) async fn the_longest_ttl_is_taken<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
+async fn the_longest_ttl_is_accepted(fixture: Fixture) {
+    let cache = &fixture.cache;
     cache.set_with("k", 1, Ttl::MAX).await.unwrap();
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     is_live(cache, "k").await;
 }
 
-pub(crate) async fn jitter_only_shortens<F: Face>(place: Place<F>) {
-    let cache = &place
+async fn jitter_only_shortens(fixture: Fixture) {
+    let cache = &fixture
         .open(Setup {
             jitter: 0.5,
             ..Setup::default()
         })
         .unwrap();
-    let count = |cache: F| async move {
+    let count = |cache: CacheApi| async move {
         let keys: Vec<i32> = (0..200).collect();
         cache
             .get_many::<i32>(keys)
@@ -344,26 +371,26 @@ pub(crate) async fn jitter_only_shortens<F: Face>(place: Place<F>) {
             .flatten()
             .count()
     };
-    let ttl = place.ttl() * 2;
+    let ttl = fixture.ttl() * 2;
     for key in 0..200 {
         cache.set_with(key, key, ttl).await.unwrap();
     }
-    // Half of the TTL is over: nothing is gone yet. Three quarters: some.
-    place
+    // After half of the TTL no entry has expired; after three quarters, some have.
+    fixture
         .shortly_before(ttl / 2, || async {
             assert_eq!(count(cache.clone()).await, 200);
         })
         .await;
-    place
+    fixture
         .shortly_before(ttl / 4, || async {
             let left = count(cache.clone()).await;
             assert!((20..180).contains(&left), "{left} of 200 are left");
         })
         .await;
-    place.expire(ttl / 4);
+    fixture.expire(ttl / 4);
     assert_eq!(count(cache.clone()).await, 0);
     for fraction in [-0.1, 1.1, f64::NAN] {
-        let refused = place.open(Setup {
+        let refused = fixture.open(Setup {
             jitter: fraction,
             ..Setup::default()
         });
@@ -374,19 +401,19 @@ pub(crate) async fn jitter_only_shortens<F: Face>(place: Place<F>) {
     }
 }
 
-/// Longer than it takes to look, also on a busy machine.
-fn idle<F: Face>(place: &Place<F>) -> Duration {
-    place.ttl() * 2
+/// An idle TTL that does not end while a busy machine reads.
+fn idle(fixture: &Fixture) -> Duration {
+    fixture.ttl() * 2
 }
 
-/// How long a server may keep what nobody reads.
-fn over<F: Face>(place: &Place<F>) -> Duration {
-    idle(place) + idle(place) / 8
+/// The time after which an entry that is not read has expired on every server.
+fn over(fixture: &Fixture) -> Duration {
+    idle(fixture) + idle(fixture) / 8
 }
 
-pub(crate) async fn what_nobody_reads_expires<F: Face>(place: Place<F>) {
-    let cache = place.cache.clone();
-    let options = Options::ttl(Ttl::Never).ttl_idle(idle(&place));
+async fn an_idle_entry_expires(fixture: Fixture) {
+    let cache = fixture.cache.clone();
+    let options = Options::ttl(Ttl::Never).ttl_idle(idle(&fixture));
     cache.set_with("k", 1, options.clone()).await.unwrap();
     cache
         .set_many_with(vec![("a", 1), ("b", 2)], options.clone())
@@ -395,21 +422,21 @@ pub(crate) async fn what_nobody_reads_expires<F: Face>(place: Place<F>) {
     let loaded = cache.get_or_set_with("loaded", options, async || 3).await;
     assert_eq!(loaded, 3);
     is_live(&cache, "k").await;
-    place.expire(over(&place));
+    fixture.expire(over(&fixture));
     for key in ["k", "a", "b", "loaded"] {
         assert!(!cache.has(key).await.unwrap(), "{key}");
         assert_eq!(cache.get::<i64>(key).await.unwrap(), None);
     }
 }
 
-pub(crate) async fn what_is_read_stays<F: Face>(place: Place<F>) {
-    let cache = place.cache.clone();
-    let options = Options::ttl(Ttl::Never).ttl_idle(idle(&place));
+async fn an_entry_that_is_read_stays(fixture: Fixture) {
+    let cache = fixture.cache.clone();
+    let options = Options::ttl(Ttl::Never).ttl_idle(idle(&fixture));
     for key in ["got", "fetched", "seen"] {
         cache.set_with(key, "v", options.clone()).await.unwrap();
     }
     for _ in 0..4 {
-        place.pass(idle(&place) / 2).await;
+        fixture.pass(idle(&fixture) / 2).await;
         assert_eq!(
             cache.get::<String>("got").await.unwrap().as_deref(),
             Some("v")
@@ -418,17 +445,17 @@ pub(crate) async fn what_is_read_stays<F: Face>(place: Place<F>) {
         assert_eq!(fetched.await.unwrap(), "v");
         cache.has("seen").await.unwrap();
     }
-    // Whether it is there was asked for, but it was not read.
-    place.expire(over(&place) / 2);
+    // `has` is no read.
+    fixture.expire(over(&fixture) / 2);
     assert_eq!(cache.get::<String>("seen").await.unwrap(), None);
 }
 
-pub(crate) async fn what_is_read_ends_with_its_ttl<F: Face>(place: Place<F>) {
-    let cache = place.cache.clone();
-    let options = Options::ttl(idle(&place)).ttl_idle(idle(&place) * 3);
+async fn an_entry_that_is_read_still_ends_with_its_ttl(fixture: Fixture) {
+    let cache = fixture.cache.clone();
+    let options = Options::ttl(idle(&fixture)).ttl_idle(idle(&fixture) * 3);
     cache.set_with("k", 1, options).await.unwrap();
-    place.pass(idle(&place) / 2).await;
+    fixture.pass(idle(&fixture) / 2).await;
     is_live(&cache, "k").await;
-    place.expire(idle(&place) / 2);
+    fixture.expire(idle(&fixture) / 2);
     assert_eq!(cache.get::<i64>("k").await.unwrap(), None);
 }

@@ -1,4 +1,4 @@
-//! What is stored is what is read.
+//! A value is read as it was stored.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,8 +7,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::prelude::*;
 
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case(a_missing_key_is_none),
+        case(a_value_is_read_as_it_was_set),
+        case(none_is_a_value),
+        case(set_replaces_the_value),
+        case(has_agrees_with_get),
+        case(get_arc_shares_the_value_on_memory),
+        case(a_str_is_read_as_a_string),
+        case(an_integer_is_read_as_a_wider_one),
+        case(a_struct_is_read_as_another_that_fits),
+        case(a_wrong_type_is_a_decode_error_and_changes_nothing),
+        case(get_or_set_overwrites_a_wrong_type),
+        case(delete_returns_whether_an_entry_was_live),
+        case(local_values_work_in_memory_only),
+        case(an_unencodable_value_changes_nothing),
+        case(get_or_set_returns_an_unencodable_value),
+        case(add_stores_only_when_no_entry_is_live),
+        case(add_is_atomic),
+        case(a_clone_is_the_same_cache),
+        case(the_store_responds_to_a_ping),
+    ]
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct User {
+struct User {
     id: u64,
     name: String,
     tags: Vec<String>,
@@ -22,16 +46,16 @@ fn ada() -> User {
     }
 }
 
-pub(crate) async fn a_missing_key_is_none<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn a_missing_key_is_none(fixture: Fixture) {
+    let cache = fixture.cache;
     assert_eq!(cache.get::<String>("k").await.unwrap(), None);
     assert!(cache.get_arc::<String>("k").await.unwrap().is_none());
     assert!(!cache.has("k").await.unwrap());
     assert!(!cache.delete("k").await.unwrap());
 }
 
-pub(crate) async fn what_was_set_is_read_as_it_was<F: Face>(place: Place<F>) {
-    async fn round_trip<F: Face, V: Value + PartialEq + std::fmt::Debug>(cache: &F, value: V) {
+async fn a_value_is_read_as_it_was_set(fixture: Fixture) {
+    async fn round_trip<V: Value + PartialEq + std::fmt::Debug>(cache: &CacheApi, value: V) {
         cache.set("k", value.clone()).await.unwrap();
         assert_eq!(cache.get::<V>("k").await.unwrap(), Some(value.clone()));
         assert_eq!(
@@ -49,7 +73,7 @@ pub(crate) async fn what_was_set_is_read_as_it_was<F: Face>(place: Place<F>) {
         );
         assert_eq!(cache.get::<V>("k").await.unwrap(), Some(value));
     }
-    let cache = &place.cache;
+    let cache = &fixture.cache;
     round_trip(cache, true).await;
     round_trip(cache, u64::MAX).await;
     round_trip(cache, i64::MIN).await;
@@ -72,8 +96,8 @@ pub(crate) async fn what_was_set_is_read_as_it_was<F: Face>(place: Place<F>) {
     round_trip(cache, "x".repeat(1_000_000)).await;
 }
 
-pub(crate) async fn none_is_a_value<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn none_is_a_value(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("k", None::<u32>).await.unwrap();
     assert_eq!(cache.get::<Option<u32>>("k").await.unwrap(), Some(None));
     assert!(cache.has("k").await.unwrap());
@@ -82,8 +106,8 @@ pub(crate) async fn none_is_a_value<F: Face>(place: Place<F>) {
     assert_eq!(cache.get::<Option<u32>>("k").await.unwrap(), None);
 }
 
-pub(crate) async fn set_replaces_the_value<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn set_replaces_the_value(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("k", 1).await.unwrap();
     cache.set("k", "two").await.unwrap();
     assert_eq!(
@@ -92,26 +116,26 @@ pub(crate) async fn set_replaces_the_value<F: Face>(place: Place<F>) {
     );
 }
 
-pub(crate) async fn has_says_what_get_would_find<F: Face>(place: Place<F>) {
-    let cache = place.cache.clone();
-    cache.set_with("k", 1, place.ttl()).await.unwrap();
+async fn has_agrees_with_get(fixture: Fixture) {
+    let cache = fixture.cache.clone();
+    cache.set_with("k", 1, fixture.ttl()).await.unwrap();
     assert!(cache.has("k").await.unwrap());
-    place.expire(place.ttl());
+    fixture.expire(fixture.ttl());
     assert!(!cache.has("k").await.unwrap());
     assert_eq!(cache.get::<i32>("k").await.unwrap(), None);
 }
 
-pub(crate) async fn get_arc_shares_the_value_on_memory<F: Face>(place: Place<F>) {
-    let cache = place.cache.clone();
+async fn get_arc_shares_the_value_on_memory(fixture: Fixture) {
+    let cache = fixture.cache.clone();
     cache.set("k", ada()).await.unwrap();
     let one = cache.get_arc::<User>("k").await.unwrap().unwrap();
     let two = cache.get_arc::<User>("k").await.unwrap().unwrap();
     assert_eq!((&*one, &*two), (&ada(), &ada()));
-    assert_eq!(Arc::ptr_eq(&one, &two), place.keeps_objects());
+    assert_eq!(Arc::ptr_eq(&one, &two), fixture.keeps_objects());
 }
 
-pub(crate) async fn a_str_is_read_as_a_string<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn a_str_is_read_as_a_string(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("k", "7-bit &str").await.unwrap();
     assert_eq!(
         cache.get::<String>("k").await.unwrap().as_deref(),
@@ -123,8 +147,8 @@ pub(crate) async fn a_str_is_read_as_a_string<F: Face>(place: Place<F>) {
     assert_eq!(loaded, "7-bit &str");
 }
 
-pub(crate) async fn an_integer_is_read_as_a_wider_one<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn an_integer_is_read_as_a_wider_one(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("k", 200_u8).await.unwrap();
     assert_eq!(cache.get::<i64>("k").await.unwrap(), Some(200));
     assert_eq!(cache.get::<u128>("k").await.unwrap(), Some(200));
@@ -139,12 +163,12 @@ pub(crate) async fn an_integer_is_read_as_a_wider_one<F: Face>(place: Place<F>) 
     assert_eq!(loaded, 200);
 }
 
-pub(crate) async fn a_struct_is_read_as_another_that_fits<F: Face>(place: Place<F>) {
+async fn a_struct_is_read_as_another_that_fits(fixture: Fixture) {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     struct Name {
         name: String,
     }
-    let cache = place.cache;
+    let cache = fixture.cache;
     cache.set("k", ada()).await.unwrap();
     let name = Name { name: "Ada".into() };
     assert_eq!(cache.get::<Name>("k").await.unwrap(), Some(name.clone()));
@@ -152,8 +176,8 @@ pub(crate) async fn a_struct_is_read_as_another_that_fits<F: Face>(place: Place<
     assert_eq!(cache.get::<User>("k").await.unwrap(), Some(ada()));
 }
 
-pub(crate) async fn a_wrong_type_is_a_decode_error_and_changes_nothing<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn a_wrong_type_is_a_decode_error_and_changes_nothing(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("k", "text").await.unwrap();
     let error = cache.get::<u64>("k").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Decode);
@@ -182,8 +206,8 @@ pub(crate) async fn a_wrong_type_is_a_decode_error_and_changes_nothing<F: Face>(
     );
 }
 
-pub(crate) async fn get_or_set_overwrites_a_wrong_type<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn get_or_set_overwrites_a_wrong_type(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("k", "text").await.unwrap();
     assert_eq!(cache.get_or_set("k", || async { 7_u64 }).await, 7);
     assert_eq!(cache.get::<u64>("k").await.unwrap(), Some(7));
@@ -198,8 +222,8 @@ pub(crate) async fn get_or_set_overwrites_a_wrong_type<F: Face>(place: Place<F>)
     );
 }
 
-pub(crate) async fn delete_says_whether_there_was_a_live_entry<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn delete_returns_whether_an_entry_was_live(fixture: Fixture) {
+    let cache = fixture.cache;
     cache.set("k", 1).await.unwrap();
     cache.set("other", 2).await.unwrap();
     assert!(cache.delete("k").await.unwrap());
@@ -208,17 +232,17 @@ pub(crate) async fn delete_says_whether_there_was_a_live_entry<F: Face>(place: P
     assert_eq!(cache.get::<i32>("other").await.unwrap(), Some(2));
 }
 
-pub(crate) async fn what_never_leaves_the_process_works_on_memory_only<F: Face>(place: Place<F>) {
+async fn local_values_work_in_memory_only(fixture: Fixture) {
     #[derive(Debug, PartialEq)]
     struct NoSerde(u8);
-    let cache = place.cache.clone();
+    let cache = fixture.cache.clone();
     let set = cache.set("k", Local::new(NoSerde(1))).await;
     let added = cache.add("added", Local::new(NoSerde(2))).await;
     let loaded: Local<NoSerde> = cache
         .get_or_set("loaded", || async { Local::new(NoSerde(3)) })
         .await;
     assert_eq!(*loaded, NoSerde(3));
-    if place.keeps_objects() {
+    if fixture.keeps_objects() {
         set.unwrap();
         assert!(added.unwrap());
         assert_eq!(
@@ -262,16 +286,16 @@ pub(crate) async fn what_never_leaves_the_process_works_on_memory_only<F: Face>(
     );
 }
 
-/// JSON has only text as keys of maps.
+/// In JSON, the keys of maps can only be text.
 fn not_json() -> HashMap<(u8, u8), u8> {
     HashMap::from([((1, 2), 3)])
 }
 
-pub(crate) async fn what_cannot_be_encoded_changes_nothing<F: Face>(place: Place<F>) {
-    let cache = place.cache.clone();
+async fn an_unencodable_value_changes_nothing(fixture: Fixture) {
+    let cache = fixture.cache.clone();
     cache.set("k", 1).await.unwrap();
     let set = cache.set("k", not_json()).await;
-    if place.keeps_objects() {
+    if fixture.keeps_objects() {
         set.unwrap();
         assert_eq!(
             cache.get::<HashMap<(u8, u8), u8>>("k").await.unwrap(),
@@ -288,23 +312,21 @@ pub(crate) async fn what_cannot_be_encoded_changes_nothing<F: Face>(place: Place
     }
 }
 
-pub(crate) async fn what_cannot_be_encoded_still_reaches_the_caller_of_get_or_set<F: Face>(
-    place: Place<F>,
-) {
-    let cache = place.cache.clone();
+async fn get_or_set_returns_an_unencodable_value(fixture: Fixture) {
+    let cache = fixture.cache.clone();
     assert_eq!(
         cache.get_or_set("k", || async { not_json() }).await,
         not_json()
     );
-    assert_eq!(cache.has("k").await.unwrap(), place.keeps_objects());
+    assert_eq!(cache.has("k").await.unwrap(), fixture.keeps_objects());
     assert_eq!(
         cache.stats().store_errors,
-        u64::from(!place.keeps_objects())
+        u64::from(!fixture.keeps_objects())
     );
 }
 
-pub(crate) async fn add_stores_only_where_nothing_is<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+async fn add_stores_only_when_no_entry_is_live(fixture: Fixture) {
+    let cache = fixture.cache;
     assert!(cache.add("k", 1).await.unwrap());
     assert!(!cache.add("k", 2).await.unwrap());
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
@@ -313,10 +335,11 @@ pub(crate) async fn add_stores_only_where_nothing_is<F: Face>(place: Place<F>) {
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(3));
 }
 
-pub(crate) async fn add_is_atomic<F: Face>(place: Place<F>) {
+async fn add_is_atomic(fixture: Fixture) {
     let adders = (0..32).map(|i| {
-        let cache = place.cache.clone();
-        F::spawn(async move { cache.add("k", i).await.unwrap().then_some(i) })
+        fixture
+            .cache
+            .spawn(move |cache| async move { cache.add("k", i).await.unwrap().then_some(i) })
     });
     let winners: Vec<i32> = join_all(adders.collect())
         .await
@@ -324,17 +347,20 @@ pub(crate) async fn add_is_atomic<F: Face>(place: Place<F>) {
         .flatten()
         .collect();
     assert_eq!(winners.len(), 1);
-    assert_eq!(place.cache.get::<i32>("k").await.unwrap(), Some(winners[0]));
+    assert_eq!(
+        fixture.cache.get::<i32>("k").await.unwrap(),
+        Some(winners[0])
+    );
 }
 
-pub(crate) async fn a_clone_is_the_same_cache<F: Face>(place: Place<F>) {
-    let clone = place.cache.clone();
-    place.cache.set("k", 1).await.unwrap();
+async fn a_clone_is_the_same_cache(fixture: Fixture) {
+    let clone = fixture.cache.clone();
+    fixture.cache.set("k", 1).await.unwrap();
     assert_eq!(clone.get::<i32>("k").await.unwrap(), Some(1));
-    assert_eq!(place.cache.stats(), clone.stats());
-    assert_eq!(place.cache.stats().hits, 1);
+    assert_eq!(fixture.cache.stats(), clone.stats());
+    assert_eq!(fixture.cache.stats().hits, 1);
 }
 
-pub(crate) async fn the_store_answers_a_ping<F: Face>(place: Place<F>) {
-    place.cache.ping().await.unwrap();
+async fn the_store_responds_to_a_ping(fixture: Fixture) {
+    fixture.cache.ping().await.unwrap();
 }

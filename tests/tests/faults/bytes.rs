@@ -1,12 +1,11 @@
-//! Bytes under our keys that are not ours.
+//! Foreign bytes under the keys of the cache.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cacheio_core::ErrorKind;
-use cacheio_tests::face::Face;
 
-use crate::scene::{Harmed, Scene};
+use crate::env::{FaultEnv, FaultyServer};
 
 type Value = BTreeMap<String, u32>;
 
@@ -26,8 +25,8 @@ fn garbage() -> Vec<Vec<u8>> {
         b"{\"fresh\":1}{",
         b"\xFF\xFE\x00",
         b"\xC3\x28",
-        // The mark of a header, and headers that are cut off, lie about their length, or come from
-        // a later version.
+        // The first byte of a header, and headers that are truncated, have a wrong length, or come
+        // from a later version.
         b"\xC1",
         b"\xC1\x01",
         b"\xC1\x01\x05",
@@ -38,14 +37,14 @@ fn garbage() -> Vec<Vec<u8>> {
         b"\xC1\x02\x00\x00{}",
         b"\xC1\x01\x00\x00",
         b"\xC1\xC1\xC1\xC1\xC1\xC1\xC1\xC1",
-        // Numbers, which are no maps.
+        // Numbers instead of maps.
         b"5",
         b"-",
         b"-0",
         b"99999999999999999999999999999999999999",
         b"1e999",
         b"NaN",
-        // What Python pickles.
+        // A Python pickle.
         b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x01a\x94K\x01s.",
     ]
     .map(<[u8]>::to_vec)
@@ -56,12 +55,12 @@ fn garbage() -> Vec<Vec<u8>> {
     garbage
 }
 
-pub(crate) async fn garbage_under_a_key<F: Face>(scene: Scene<F, impl Harmed>) {
-    let cache = scene.cache(Duration::from_secs(5));
+pub(crate) async fn garbage_under_a_key_is_a_decode_error(env: FaultEnv<impl FaultyServer>) {
+    let cache = env.cache(Duration::from_secs(5));
     cache.set("neighbour", 1).await.unwrap();
     for bytes in garbage() {
         let shown = bytes[..bytes.len().min(20)].escape_ascii().to_string();
-        scene.server.plant("cacheio:k", &bytes);
+        env.server.plant("cacheio:k", &bytes);
         let error = cache.get::<Value>("k").await.expect_err(&shown);
         assert_eq!(error.kind(), ErrorKind::Decode, "{shown}: {error}");
         assert!(cache.has("k").await.unwrap(), "{shown}");
@@ -73,7 +72,7 @@ pub(crate) async fn garbage_under_a_key<F: Face>(scene: Scene<F, impl Harmed>) {
             "{shown}"
         );
 
-        scene.server.plant("cacheio:k", &bytes);
+        env.server.plant("cacheio:k", &bytes);
         match cache.increment("k", 1).await {
             Ok(count) => assert!((0..=6).contains(&count), "{shown}: {count}"),
             Err(error) => {
@@ -96,7 +95,7 @@ pub(crate) async fn garbage_under_a_key<F: Face>(scene: Scene<F, impl Harmed>) {
         "9223372036854775808",
         "-9223372036854775809",
     ] {
-        scene.server.plant("cacheio:n", digits.as_bytes());
+        env.server.plant("cacheio:n", digits.as_bytes());
         assert_eq!(
             cache.get::<i64>("n").await.unwrap_err().kind(),
             ErrorKind::Decode
@@ -107,14 +106,14 @@ pub(crate) async fn garbage_under_a_key<F: Face>(scene: Scene<F, impl Harmed>) {
     assert_eq!(cache.get::<i32>("neighbour").await.unwrap(), Some(1));
 }
 
-pub(crate) async fn garbage_in_a_batch<F: Face>(scene: Scene<F, impl Harmed>) {
-    let cache = scene.cache(Duration::from_secs(5));
+pub(crate) async fn garbage_in_a_batch_is_an_error_with_its_key(env: FaultEnv<impl FaultyServer>) {
+    let cache = env.cache(Duration::from_secs(5));
     for bytes in garbage() {
         cache
             .set_many(vec![("a", fresh()), ("z", fresh())])
             .await
             .unwrap();
-        scene.server.plant("cacheio:k", &bytes);
+        env.server.plant("cacheio:k", &bytes);
         let error = cache
             .get_many::<Value>(vec!["a", "k", "z"])
             .await

@@ -2,26 +2,25 @@
 
 use std::time::{Duration, Instant};
 
-use cacheio_tests::face::{Face, join_all};
+use cacheio_tests::api::{CacheApi, join_all};
 use cacheio_tests::servers::RedisCluster;
 
-use crate::scene::{Scene, kept_to, timed};
+use crate::env::{FaultEnv, kept_to, timed};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 const KEYS: usize = 60;
 
-async fn fill<F: Face>(cache: &F) {
+async fn fill(cache: &CacheApi) {
     cache
         .set_many((0..KEYS).map(|key| (key, key)).collect())
         .await
         .unwrap();
 }
 
-/// Gets all keys, each alone and all at once: how many were read, none as another's.
-async fn read<F: Face>(cache: &F) -> usize {
+/// Reads all keys, each alone and all at once; returns how many were read.
+async fn read(cache: &CacheApi) -> usize {
     let readers = (0..KEYS).map(|key| {
-        let cache = cache.clone();
-        F::spawn(async move {
+        cache.spawn(move |cache| async move {
             let (got, took) = timed(cache.get::<usize>(key)).await;
             assert!(
                 got.as_ref()
@@ -32,7 +31,7 @@ async fn read<F: Face>(cache: &F) -> usize {
             );
             let (loaded, also) = timed(cache.get_or_set(key, || async { key })).await;
             assert_eq!(loaded, key);
-            // One question for what is there, and one to store what was loaded.
+            // One request to read, and one to write.
             (got.is_ok_and(|got| got.is_some()), [took, also / 2])
         })
     });
@@ -48,7 +47,7 @@ async fn read<F: Face>(cache: &F) -> usize {
     found.into_iter().filter(|found| *found).count()
 }
 
-async fn until_all_are_read<F: Face>(cache: &F, limit: Duration) {
+async fn until_all_are_read(cache: &CacheApi, limit: Duration) {
     let start = Instant::now();
     while read(cache).await < KEYS {
         assert!(
@@ -56,44 +55,44 @@ async fn until_all_are_read<F: Face>(cache: &F, limit: Duration) {
             "a node was back, and not used after {:?}",
             start.elapsed()
         );
-        F::sleep(Duration::from_millis(20)).await;
+        cache.world().sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// The nodes themselves take some time to take one back: 2 s until it takes writes again.
+/// The cluster itself needs about 2 s until a restarted node accepts writes.
 const REJOIN: Duration = Duration::from_secs(10);
 
-pub(crate) async fn one_node_is_killed_and_back<F: Face>(scene: Scene<F, RedisCluster>) {
-    let cache = scene.at(&scene.server.url(), TIMEOUT);
+pub(crate) async fn a_killed_node_is_used_again(env: FaultEnv<RedisCluster>) {
+    let cache = env.at(&env.server.url(), TIMEOUT);
     fill(&cache).await;
     assert_eq!(read(&cache).await, KEYS);
-    scene.server.node(1).kill();
+    env.server.node(1).kill();
     let end = Instant::now() + Duration::from_secs(3);
     while Instant::now() < end {
         let found = read(&cache).await;
-        assert!(found < KEYS, "a third of the slots is with nobody");
+        assert!(found < KEYS, "a third of the slots has no node");
     }
     assert!(
         read(&cache).await >= KEYS / 3,
-        "the other nodes are not asked any more"
+        "the other nodes are not used"
     );
     assert!(cache.stats().circuit_opens > 0);
-    scene.server.node(1).restart();
+    env.server.node(1).restart();
     until_all_are_read(&cache, REJOIN).await;
 }
 
-pub(crate) async fn one_node_is_stopped<F: Face>(scene: Scene<F, RedisCluster>) {
-    let cache = scene.at(&scene.server.url(), TIMEOUT);
+pub(crate) async fn a_stopped_node_is_used_again(env: FaultEnv<RedisCluster>) {
+    let cache = env.at(&env.server.url(), TIMEOUT);
     fill(&cache).await;
-    scene.server.node(2).pause();
+    env.server.node(2).pause();
     let end = Instant::now() + Duration::from_secs(2);
     while Instant::now() < end {
         read(&cache).await;
     }
     assert!(
         read(&cache).await >= KEYS / 3,
-        "the other nodes are not asked any more"
+        "the other nodes are not used"
     );
-    scene.server.node(2).resume();
+    env.server.node(2).resume();
     until_all_are_read(&cache, REJOIN).await;
 }

@@ -1,21 +1,22 @@
-//! A server that refuses.
+//! Servers that refuse requests.
 
 use std::time::Duration;
 
 use cacheio_core::{Error, ErrorKind};
-use cacheio_tests::face::Face;
 use cacheio_tests::servers::{Memcached, Redis};
 
-use crate::scene::{Harmed, Scene, is_used_again};
+use crate::env::{FaultEnv, FaultyServer, is_used_again};
 
-const PATIENT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A password, and another.
-pub(crate) const RIGHT: &str = "right-and-secret";
-const WRONG: &str = "wrong-and-secret";
+/// The password of the server, and a wrong one.
+pub(crate) const PASSWORD: &str = "right-and-secret";
+const WRONG_PASSWORD: &str = "wrong-and-secret";
 
-pub(crate) async fn out_of_memory<F: Face>(scene: Scene<F, impl Harmed>) {
-    let cache = scene.cache(PATIENT);
+pub(crate) async fn a_full_server_refuses_writes_and_is_still_read(
+    env: FaultEnv<impl FaultyServer>,
+) {
+    let cache = env.cache(TIMEOUT);
     cache.set("small", 1).await.unwrap();
     let large = "x".repeat(50_000);
     let mut stored = 0;
@@ -33,7 +34,7 @@ pub(crate) async fn out_of_memory<F: Face>(scene: Scene<F, impl Harmed>) {
     );
     assert!(cache.stats().store_errors > 0);
     assert_eq!(cache.get::<i32>("small").await.unwrap(), Some(1));
-    // A refusal is an answer: nobody takes the server for dead.
+    // A refusal is a response: the circuit stays closed.
     cache.ping().await.unwrap();
     for number in 0..stored {
         cache.delete(("large", number)).await.unwrap();
@@ -42,8 +43,8 @@ pub(crate) async fn out_of_memory<F: Face>(scene: Scene<F, impl Harmed>) {
     assert_eq!(cache.get::<String>("again").await.unwrap(), Some(large));
 }
 
-pub(crate) async fn value_over_the_limit<F: Face>(scene: Scene<F, Memcached>) {
-    let cache = scene.cache(PATIENT);
+pub(crate) async fn a_value_over_the_limit_is_too_large(env: FaultEnv<Memcached>) {
+    let cache = env.cache(TIMEOUT);
     for size in [1 << 20, (1 << 20) + 1, 3 << 20] {
         let huge = "x".repeat(size);
         cache.set("k", 1).await.unwrap();
@@ -55,7 +56,7 @@ pub(crate) async fn value_over_the_limit<F: Face>(scene: Scene<F, Memcached>) {
         assert_eq!(
             cache.get::<i32>("k").await.unwrap(),
             None,
-            "the old value is there still"
+            "the old value is still present"
         );
         assert_eq!(cache.get::<i32>("neighbour").await.unwrap(), Some(2));
         cache.set("k", 1).await.unwrap();
@@ -70,7 +71,7 @@ pub(crate) async fn value_over_the_limit<F: Face>(scene: Scene<F, Memcached>) {
         assert_eq!(error.kind(), ErrorKind::TooLarge);
         assert!(
             !cache.has("k").await.unwrap(),
-            "the old value is there still"
+            "the old value is still present"
         );
         assert_eq!(
             cache.add("new", huge.clone()).await.unwrap_err().kind(),
@@ -81,13 +82,13 @@ pub(crate) async fn value_over_the_limit<F: Face>(scene: Scene<F, Memcached>) {
         assert_eq!(cache.get::<i32>("neighbour").await.unwrap(), Some(2));
         cache.ping().await.unwrap();
     }
-    // One that just fits.
+    // A value just below the limit.
     let large = "x".repeat(1_000_000);
     cache.set("k", large.clone()).await.unwrap();
     assert_eq!(cache.get::<String>("k").await.unwrap(), Some(large));
 }
 
-/// That an error shows no password, and neither do its causes.
+/// Checks that neither an error nor its sources show a password.
 fn keeps_quiet(error: &Error) {
     let mut shown = format!("{error} {error:?}");
     let mut cause = std::error::Error::source(error);
@@ -98,9 +99,9 @@ fn keeps_quiet(error: &Error) {
     assert!(!shown.contains("secret"), "{shown}");
 }
 
-pub(crate) async fn wrong_password<F: Face + std::fmt::Debug>(scene: Scene<F, Redis>) {
-    let url = |password| format!("redis://:{password}@{}", scene.server.address());
-    let cache = scene.at(&url(WRONG), PATIENT);
+pub(crate) async fn a_wrong_password_is_an_error_that_does_not_show_it(env: FaultEnv<Redis>) {
+    let url = |password| format!("redis://:{password}@{}", env.server.address());
+    let cache = env.at(&url(WRONG_PASSWORD), TIMEOUT);
     let errors = [
         cache.get::<i32>("k").await.unwrap_err(),
         cache.set("k", 1).await.unwrap_err(),
@@ -110,31 +111,32 @@ pub(crate) async fn wrong_password<F: Face + std::fmt::Debug>(scene: Scene<F, Re
         assert_eq!(error.kind(), ErrorKind::Server, "{error:?}");
         keeps_quiet(&error);
     }
-    let without = scene.cache(PATIENT).get::<i32>("k").await.unwrap_err();
+    let without = env.cache(TIMEOUT).get::<i32>("k").await.unwrap_err();
     assert_eq!(without.kind(), ErrorKind::Server, "{without:?}");
     assert!(!format!("{cache:?}").contains("secret"));
     assert_eq!(cache.get_or_set("k", || async { 1 }).await, 1);
 
-    let right = scene.at(&url(RIGHT), PATIENT);
+    let right = env.at(&url(PASSWORD), TIMEOUT);
     right.set("k", 2).await.unwrap();
     assert_eq!(right.get::<i32>("k").await.unwrap(), Some(2));
 
-    scene
-        .server
-        .run_as(RIGHT, &format!("CONFIG SET requirepass {WRONG}"));
+    env.server.run_as(
+        PASSWORD,
+        &format!("CONFIG SET requirepass {WRONG_PASSWORD}"),
+    );
     is_used_again(&cache).await;
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(2));
 }
 
-pub(crate) async fn another_type_under_a_key<F: Face>(scene: Scene<F, Redis>) {
-    let cache = scene.cache(PATIENT);
+pub(crate) async fn another_type_under_a_key_is_replaced(env: FaultEnv<Redis>) {
+    let cache = env.cache(TIMEOUT);
     for command in [
         "RPUSH cacheio:k a",
         "HSET cacheio:k a 1",
         "SADD cacheio:k a",
         "ZADD cacheio:k 1 a",
     ] {
-        let plant = || scene.server.run("DEL cacheio:k") != scene.server.run(command);
+        let plant = || env.server.run("DEL cacheio:k") != env.server.run(command);
         plant();
         assert_eq!(
             cache.get::<i32>("k").await.unwrap_err().kind(),

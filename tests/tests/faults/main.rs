@@ -1,113 +1,109 @@
-//! What a cache on a server promises when the server, or the way to it, fails.
+//! What a cache on a server promises when the server or the network fails.
 //!
-//! Every promise is written once, as in the contract, and kept in both worlds on each kind of
-//! server. The tests start real servers, and kill, stop, fill and cut them off.
+//! Each promise is written once, as in the contract, and tested in both worlds on each kind of
+//! server. The tests start real servers, and kill, stop, fill and disconnect them.
 
 #![cfg(not(shuttle))]
 
-mod absence;
 mod bytes;
 mod cluster;
-mod crowds;
+mod env;
 mod limits;
-mod scene;
-mod wire;
+mod many_clients;
+mod network;
+mod outages;
 
+use cacheio_tests::servers::{Memcached, Redis, RedisCluster};
+use cacheio_tests::watchdog::guarded;
+use cacheio_tests::world::World;
+
+use crate::env::FaultEnv;
+
+fn run<S, F>(world: World, start: fn() -> S, case: fn(FaultEnv<S>) -> F)
+where
+    S: Send + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    guarded(move || world.run(case(FaultEnv::new(start(), world))));
+}
+
+fn full_memcached() -> Memcached {
+    Memcached::start_with(&["-m", "2", "-M"])
+}
+
+fn full_redis() -> Redis {
+    Redis::start_with(&["--maxmemory", "4mb", "--maxmemory-policy", "noeviction"])
+}
+
+fn redis_with_password() -> Redis {
+    Redis::start_with(&["--requirepass", limits::PASSWORD])
+}
+
+/// Makes a test of each case, in one world on one kind of server.
 macro_rules! faults {
-    ($($row:ident: $open:expr, $world:ident on $server:ident;)*) => {$(
+    ($row:ident($world:ident, $start:expr): $($module:ident::$case:ident)*) => {
         mod $row {
-            use cacheio_tests::face::{Face as _, $world};
-            use cacheio_tests::servers::$server;
-            use cacheio_tests::watchdog::guarded;
+            use super::*;
 
-            use crate::scene::Scene;
-
-            faults! { @lines $world, $server, $open;
-                absence: {
-                    killed_under_load_and_back
-                    absent_at_start
-                    stopped_for_5_seconds
-                    a_server_that_is_given_up_is_counted_once
-                    a_delete_is_not_undone_by_an_older_write_in_doubt
-                }
-                wire: {
-                    cut_mid_reply
-                    cut_mid_reply_under_load
-                    cut_while_idle
-                    slow_drip
-                    swallowed
-                }
-                bytes: {
-                    garbage_under_a_key
-                    garbage_in_a_batch
-                }
-                crowds: {
-                    a_thousand_clients_of_one_cache
-                    many_caches
-                }
-            }
-        }
-    )*};
-    (@lines $world:ident, $server:ident, $open:expr; $($module:ident: { $($line:ident)* })*) => {$($(
-        #[test]
-        fn $line() {
-            guarded(|| $world::run(crate::$module::$line(Scene::new($server::start(), $open))));
-        }
-    )*)*};
-}
-
-faults! {
-    memcached_for_threads: crate::scene::memcached_for_threads, Threads on Memcached;
-    memcached_for_tasks: crate::scene::memcached_for_tasks, Tasks on Memcached;
-    redis_for_threads: crate::scene::redis_for_threads, Threads on Redis;
-    redis_for_tasks: crate::scene::redis_for_tasks, Tasks on Redis;
-}
-
-/// What only one kind of server does.
-macro_rules! special {
-    ($($row:ident($open:expr, $world:ident on $server:ident): $module:ident { $($line:ident($start:expr))* })*) => {$(
-        mod $row {
-            use cacheio_tests::face::{Face as _, $world};
-            use cacheio_tests::servers::$server;
-            use cacheio_tests::watchdog::guarded;
-
-            use crate::scene::Scene;
             $(
                 #[test]
-                fn $line() {
-                    let start: fn() -> $server = $start;
-                    guarded(move || $world::run(crate::$module::$line(Scene::new(start(), $open))));
+                fn $case() {
+                    run(World::$world, $start, $module::$case);
                 }
             )*
         }
-    )*};
+    };
 }
 
-special! {
-    full_memcached_for_threads(crate::scene::memcached_for_threads, Threads on Memcached): limits {
-        out_of_memory(|| Memcached::start_with(&["-m", "2", "-M"]))
-        value_over_the_limit(Memcached::start)
-    }
-    full_memcached_for_tasks(crate::scene::memcached_for_tasks, Tasks on Memcached): limits {
-        out_of_memory(|| Memcached::start_with(&["-m", "2", "-M"]))
-        value_over_the_limit(Memcached::start)
-    }
-    full_redis_for_threads(crate::scene::redis_for_threads, Threads on Redis): limits {
-        out_of_memory(|| Redis::start_with(&["--maxmemory", "4mb", "--maxmemory-policy", "noeviction"]))
-        wrong_password(|| Redis::start_with(&["--requirepass", crate::limits::RIGHT]))
-        another_type_under_a_key(Redis::start)
-    }
-    full_redis_for_tasks(crate::scene::redis_for_tasks, Tasks on Redis): limits {
-        out_of_memory(|| Redis::start_with(&["--maxmemory", "4mb", "--maxmemory-policy", "noeviction"]))
-        wrong_password(|| Redis::start_with(&["--requirepass", crate::limits::RIGHT]))
-        another_type_under_a_key(Redis::start)
-    }
-    cluster_for_threads(crate::scene::redis_for_threads, Threads on RedisCluster): cluster {
-        one_node_is_killed_and_back(RedisCluster::start)
-        one_node_is_stopped(RedisCluster::start)
-    }
-    cluster_for_tasks(crate::scene::redis_for_tasks, Tasks on RedisCluster): cluster {
-        one_node_is_killed_and_back(RedisCluster::start)
-        one_node_is_stopped(RedisCluster::start)
-    }
+/// Makes the tests that every kind of server must pass.
+macro_rules! common_faults {
+    ($row:ident($world:ident, $start:expr)) => {
+        faults! {
+            $row($world, $start):
+            outages::a_server_killed_under_load_is_used_again
+            outages::a_server_absent_at_start_is_used_when_it_starts
+            outages::calls_to_a_stopped_server_fail_within_the_timeout
+            outages::each_outage_opens_the_circuit_once
+            outages::a_delete_is_not_undone_by_an_unconfirmed_write
+            network::a_connection_cut_in_a_reply_mixes_up_no_values
+            network::connections_cut_under_load_mix_up_no_values
+            network::an_idle_connection_that_was_cut_is_replaced
+            network::a_reply_that_arrives_too_slowly_times_out
+            network::requests_without_a_reply_time_out
+            bytes::garbage_under_a_key_is_a_decode_error
+            bytes::garbage_in_a_batch_is_an_error_with_its_key
+            many_clients::a_thousand_clients_of_one_cache
+            many_clients::many_caches_share_a_server
+        }
+    };
+}
+
+common_faults!(memcached_for_threads(Threads, Memcached::start));
+common_faults!(memcached_for_tasks(Tasks, Memcached::start));
+common_faults!(redis_for_threads(Threads, Redis::start));
+common_faults!(redis_for_tasks(Tasks, Redis::start));
+
+faults!(full_memcached_for_threads(Threads, full_memcached): limits::a_full_server_refuses_writes_and_is_still_read);
+faults!(full_memcached_for_tasks(Tasks, full_memcached): limits::a_full_server_refuses_writes_and_is_still_read);
+faults!(full_redis_for_threads(Threads, full_redis): limits::a_full_server_refuses_writes_and_is_still_read);
+faults!(full_redis_for_tasks(Tasks, full_redis): limits::a_full_server_refuses_writes_and_is_still_read);
+
+faults!(large_values_for_threads(Threads, Memcached::start): limits::a_value_over_the_limit_is_too_large);
+faults!(large_values_for_tasks(Tasks, Memcached::start): limits::a_value_over_the_limit_is_too_large);
+
+faults!(password_for_threads(Threads, redis_with_password): limits::a_wrong_password_is_an_error_that_does_not_show_it);
+faults!(password_for_tasks(Tasks, redis_with_password): limits::a_wrong_password_is_an_error_that_does_not_show_it);
+
+faults!(other_types_for_threads(Threads, Redis::start): limits::another_type_under_a_key_is_replaced);
+faults!(other_types_for_tasks(Tasks, Redis::start): limits::another_type_under_a_key_is_replaced);
+
+faults! {
+    cluster_for_threads(Threads, RedisCluster::start):
+    cluster::a_killed_node_is_used_again
+    cluster::a_stopped_node_is_used_again
+}
+faults! {
+    cluster_for_tasks(Tasks, RedisCluster::start):
+    cluster::a_killed_node_is_used_again
+    cluster::a_stopped_node_is_used_again
 }

@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 use cacheio::{ErrorKind, RefreshAhead};
-use cacheio_tests::place::{Ground, Time};
+use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::stores::bytes;
 
 use crate::prelude::*;
@@ -549,7 +549,7 @@ fn what_is_lent_is_not_cloned_for_a_hit_on_a_server() {
     fn lent(cache: &Cache, counted: &Counted) -> Result<usize, Failed> {
         Ok(counted.0.get())
     }
-    let server = bytes(&Ground::new(Time::manual()));
+    let server = bytes(&TestEnv::new(Time::manual()));
     let server = Cache::builder().store(server).namespace("n").build();
     let (server, counted) = (server.unwrap(), Counted::default());
     for _ in 0..3 {

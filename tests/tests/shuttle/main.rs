@@ -1,18 +1,18 @@
-//! Flights under a model checker: the whole cache on memory, in both worlds, in thousands of
+//! Checks flights with a model checker: the whole cache on memory, in both worlds, in thousands of
 //! interleavings that shuttle chooses, at random and by PCT.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg shuttle" cargo test -p cacheio-tests --release --test shuttle --target-dir target/shuttle
 //! ```
 //!
-//! Under `--cfg shuttle`, cacheio-core's `sync.rs` swaps its locks and events for those that shuttle
-//! watches. The scenarios stand once, in `scenarios.rs`; the two worlds differ in what the macros
-//! `wait!`, `load!`, `go!` and `end!` mean. A deadlock is a failure; a failure prints its schedule,
-//! which `shuttle::replay` plays again.
+//! With `--cfg shuttle`, `flight/sync.rs` of cacheio-core uses the locks and events of shuttle.
+//! Each scenario is written once, in `scenarios.rs`; the worlds differ in what the macros
+//! `wait!`, `load!`, `go!` and `end!` mean. A deadlock is a failure. A failure prints its schedule,
+//! which `shuttle::replay` runs again.
 //!
-//! Panics are not modelled: shuttle wakes nobody who waits for a lock that is freed while the stack
-//! unwinds. A leader that panics is dropped, as one that is aborted, which is modelled here; the
-//! contract lets loaders panic with real locks.
+//! Panics are not modelled: shuttle does not wake a thread that waits for a lock which is released
+//! while the stack unwinds. A leader that panics is dropped like an aborted one, which is modelled
+//! here; the contract tests panics with real locks.
 
 #![cfg(shuttle)]
 
@@ -28,7 +28,7 @@ use cacheio_sync::Memory;
 
 const RANDOM: usize = 10_000;
 const PCT: usize = 5_000;
-/// How many preemptions PCT places.
+/// The number of preemptions of PCT.
 const DEPTH: usize = 3;
 
 /// Checks a scenario.
@@ -39,7 +39,7 @@ fn check(scenario: impl Fn() + Send + Sync + 'static) {
     shuttle::check_pct(move || again(), PCT, DEPTH);
 }
 
-/// Memory between whose operations, and before and after, others run: as a server's would.
+/// Memory that lets other threads run before and after each operation, as a server does.
 #[derive(Debug)]
 struct Watched(Memory);
 
@@ -50,7 +50,7 @@ fn memory() -> Memory {
         .build()
 }
 
-/// Whether this run is on memory as it is, or on [`Watched`] memory.
+/// Whether this run uses plain memory or [`Watched`] memory.
 fn plain() -> bool {
     use shuttle::rand::Rng as _;
     shuttle::rand::thread_rng().gen_bool(0.3)
@@ -115,7 +115,7 @@ watched! {
     clear(prefix: &str | &'a str) -> ();
 }
 
-/// What is true, and how often it was asked for.
+/// The source of truth, and how often it was loaded.
 #[derive(Clone, Debug, Default)]
 struct Truth {
     value: Arc<AtomicU64>,
@@ -266,7 +266,7 @@ mod tasks {
 
     include!("scenarios.rs");
 
-    /// Polls a future so often, then drops it.
+    /// Polls a future this many times, then drops it.
     async fn dropped_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
         let mut future = Box::pin(future);
         let mut left = polls;

@@ -14,7 +14,7 @@ scenario!(a_cold_key_is_loaded_once, cache, {
     assert_eq!(truth.loads(), 1);
 });
 
-scenario!(a_failure_is_shared_by_all_who_waited, cache, {
+scenario!(a_failure_is_shared_by_all_waiters, cache, {
     let truth = Truth::default();
     let callers: Vec<_> = (0..3)
         .map(|_| {
@@ -34,7 +34,7 @@ scenario!(a_failure_is_shared_by_all_who_waited, cache, {
     assert_eq!(wait!(cache.get::<u64>("k")).unwrap(), None);
 });
 
-/// Two loaders, and a writer that makes what they load obsolete, twice.
+/// Two loaders, and a writer that makes their loads obsolete, twice.
 macro_rules! invalidation {
     ($name:ident, $invalidating:ident => $invalidate:expr) => {
         scenario!($name, cache, {
@@ -80,7 +80,7 @@ invalidation!(tag_invalidation_during_load_is_not_overwritten, cache => wait!(ca
 invalidation!(touch_to_zero_during_load_is_not_overwritten, cache => wait!(cache.touch("k", Duration::ZERO)).unwrap());
 invalidation!(set_to_zero_ttl_during_load_is_not_overwritten, cache => wait!(cache.set_with("k", 9, Duration::ZERO)).unwrap());
 
-/// A leader that finds, reading again, what is just being invalidated: nobody joins it afterwards.
+/// A leader reads again a value that is being invalidated: later callers must not join it.
 macro_rules! rereading {
     ($name:ident, $invalidating:ident => $invalidate:expr) => {
         scenario!($name, cache, {
@@ -144,8 +144,8 @@ scenario!(increment_during_load_stays, cache, {
     assert_eq!(wait!(cache.get::<i64>("k")).unwrap(), Some(count));
 });
 
-scenario!(a_circle_of_two_loaders_is_broken_in_one_of_them, cache, {
-    let ask = |own: &'static str, other: &'static str| {
+scenario!(a_cycle_of_two_loaders_fails_in_one_of_them, cache, {
+    let caller = |own: &'static str, other: &'static str| {
         let cache = cache.clone();
         go!({
             let inner = cache.clone();
@@ -161,12 +161,12 @@ scenario!(a_circle_of_two_loaders_is_broken_in_one_of_them, cache, {
             wait!(cache.get_or_try_set(own, load)).unwrap()
         })
     };
-    let (a, b) = (ask("a", "b"), ask("b", "a"));
+    let (a, b) = (caller("a", "b"), caller("b", "a"));
     assert!(end!(a) + end!(b) <= 1);
     assert!(wait!(cache.has("a")).unwrap() && wait!(cache.has("b")).unwrap());
 });
 
-scenario!(a_load_that_is_invalidated_while_another_waits_for_it_in_a_loader, cache, {
+scenario!(a_load_is_invalidated_while_a_nested_load_waits_for_it, cache, {
     let outer = {
         let cache = cache.clone();
         go!({
@@ -182,8 +182,8 @@ scenario!(a_load_that_is_invalidated_while_another_waits_for_it_in_a_loader, cac
     assert_eq!((end!(outer), end!(loader)), (1, 1));
 });
 
-scenario!(a_circle_of_three_loaders_is_broken, cache, {
-    let ask = |own: u64, other: u64| {
+scenario!(a_cycle_of_three_loaders_fails, cache, {
+    let caller = |own: u64, other: u64| {
         let cache = cache.clone();
         go!({
             let inner = cache.clone();
@@ -191,15 +191,15 @@ scenario!(a_circle_of_three_loaders_is_broken, cache, {
             wait!(cache.get_or_try_set(own, load)).unwrap()
         })
     };
-    let running = [ask(0, 1), ask(1, 2), ask(2, 0)];
+    let running = [caller(0, 1), caller(1, 2), caller(2, 0)];
     for one in running {
         assert!(end!(one) <= 1);
     }
 });
 
-// One asks for "c" in "b" in "a", the other for "a" in "c": the circle is closed through a load that
-// another loader runs itself.
-scenario!(a_circle_through_a_nested_load_is_broken, cache, {
+// One caller loads "c" in "b" in "a", the other loads "a" in "c": the cycle goes through a load
+// that another loader runs.
+scenario!(a_cycle_through_a_nested_load_fails, cache, {
     let nested = {
         let cache = cache.clone();
         go!({
@@ -220,7 +220,7 @@ scenario!(a_circle_through_a_nested_load_is_broken, cache, {
     assert!(end!(nested) + end!(back) <= 2);
 });
 
-scenario!(concurrent_writes_of_one_key_do_not_lose_each_other, cache, {
+scenario!(concurrent_writes_of_one_key_are_not_lost, cache, {
     let counting: Vec<_> = (0..2)
         .map(|_| {
             let cache = cache.clone();
@@ -258,7 +258,7 @@ scenario!(batches_that_overlap_load_each_key_once, cache, {
     assert_eq!((a.loads(), b.loads()), (1, 1));
 });
 
-// A batch and a single caller that load, and a writer that makes what they load obsolete, twice.
+// A batch and a single caller, and a writer that makes their loads obsolete, twice.
 scenario!(writes_during_a_batch_are_not_overwritten, cache, {
     let truth = Truth::default();
     let batch = {
@@ -292,8 +292,8 @@ scenario!(writes_during_a_batch_are_not_overwritten, cache, {
     assert_eq!(wait!(cache.get::<u64>("k")).unwrap(), Some(2));
 });
 
-// A batch and another load that give up wait for nothing that does not come.
-scenario!(a_batch_takes_over_what_others_leave_out, cache, {
+// A batch and another load that time out do not wait for each other.
+scenario!(a_batch_loads_keys_that_others_leave_out, cache, {
     let leaving = {
         let cache = cache.clone();
         go!({
@@ -335,7 +335,7 @@ scenario!(a_cold_key_is_fetched_once, cache, {
 
 scenario!(refreshes_are_invalidated_as_loads_are, cache, {
     let truth = Truth::default();
-    // Due at once, and always.
+    // The entry is always due for a refresh.
     let options = Options::new().refresh_ahead(1e-12);
     let first = truth.clone();
     let load = load!({ first.load() });

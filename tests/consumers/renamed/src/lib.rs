@@ -1,4 +1,4 @@
-//! The macros for those who depend on `cacheio` by another name, or by way of a re-export.
+//! The macros in a crate that depends on `cacheio` by another name, or through a re-export.
 
 #![cfg(test)]
 

@@ -1,4 +1,4 @@
-//! The macros for those who depend on `cacheio-sync` alone.
+//! The macros in a crate that depends on `cacheio-sync` only.
 
 #![cfg(test)]
 

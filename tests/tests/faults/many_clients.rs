@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use cacheio_tests::face::{Face, join_all};
+use cacheio_tests::api::{CacheApi, join_all};
 
-use crate::scene::{Harmed, Scene};
+use crate::env::{FaultEnv, FaultyServer};
 
-/// A crowd on a busy machine takes its time: these tests are not about timeouts.
-const PATIENT: Duration = Duration::from_secs(20);
+/// These tests are not about timeouts, and many clients on a busy machine are slow.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-async fn goes_about_its_business<F: Face>(cache: F, client: usize) {
+async fn uses_the_cache(cache: CacheApi, client: usize) {
     for call in 0..5 {
         let key = ("client", client, call);
         let value = format!("{client}/{call}");
@@ -26,18 +26,17 @@ async fn goes_about_its_business<F: Face>(cache: F, client: usize) {
     }
 }
 
-pub(crate) async fn a_thousand_clients_of_one_cache<F: Face>(scene: Scene<F, impl Harmed>) {
-    let cache = scene.cache(PATIENT);
-    let clients = (0..1_000).map(|client| F::spawn(goes_about_its_business(cache.clone(), client)));
+pub(crate) async fn a_thousand_clients_of_one_cache(env: FaultEnv<impl FaultyServer>) {
+    let cache = env.cache(TIMEOUT);
+    let clients = (0..1_000).map(|client| env.world.spawn(uses_the_cache(cache.clone(), client)));
     join_all(clients.collect()).await;
     assert_eq!(cache.get::<i64>("calls").await.unwrap(), Some(5_000));
     assert_eq!(cache.stats().loads, 5);
 }
 
-pub(crate) async fn many_caches<F: Face>(scene: Scene<F, impl Harmed>) {
-    let clients =
-        (0..60).map(|client| F::spawn(goes_about_its_business(scene.cache(PATIENT), client)));
+pub(crate) async fn many_caches_share_a_server(env: FaultEnv<impl FaultyServer>) {
+    let clients = (0..60).map(|client| env.world.spawn(uses_the_cache(env.cache(TIMEOUT), client)));
     join_all(clients.collect()).await;
-    let calls = scene.cache(PATIENT).get::<i64>("calls").await.unwrap();
+    let calls = env.cache(TIMEOUT).get::<i64>("calls").await.unwrap();
     assert_eq!(calls, Some(300));
 }

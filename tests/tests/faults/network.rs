@@ -1,30 +1,30 @@
-//! A way to the server that cuts replies, delays them, or swallows requests.
+//! A network that cuts replies, delays them, or discards requests.
 
 use std::time::Duration;
 
 use cacheio_core::{ErrorKind, Result};
-use cacheio_tests::face::{Face, join_all};
+use cacheio_tests::api::{CacheApi, join_all};
 use cacheio_tests::servers::Proxy;
 
-use crate::scene::{Harmed, Scene, is_used_again, kept_to, timed, used_again};
+use crate::env::{FaultEnv, FaultyServer, is_used_again, kept_to, timed, used_again};
 
 const KEYS: usize = 20;
 
-/// A value that shows which key it is of, from any byte of it.
+/// Returns a value in which each byte identifies its key.
 fn value(key: usize) -> String {
     char::from(b'a' + u8::try_from(key).unwrap())
         .to_string()
         .repeat(2_000)
 }
 
-async fn fill<F: Face>(cache: &F) {
+async fn fill(cache: &CacheApi) {
     cache
         .set_many((0..KEYS).map(|key| (key, value(key))).collect())
         .await
         .unwrap();
 }
 
-/// Whether a call has failed as calls do whose connection breaks; no other failure is one.
+/// Whether a call failed because of its connection. Any other error fails the test.
 fn broke<T>(result: &Result<T>) -> bool {
     match result {
         Ok(_) => false,
@@ -38,8 +38,8 @@ fn broke<T>(result: &Result<T>) -> bool {
     }
 }
 
-/// That every key has its own value, or none.
-async fn nothing_is_mixed_up<F: Face>(cache: &F) {
+/// Checks that every read returns the value of its key or an error.
+async fn nothing_is_mixed_up(cache: &CacheApi) {
     for key in 0..KEYS {
         if let Ok(found) = cache.get::<String>(key).await {
             assert_eq!(found, Some(value(key)));
@@ -53,9 +53,11 @@ async fn nothing_is_mixed_up<F: Face>(cache: &F) {
     }
 }
 
-pub(crate) async fn cut_mid_reply<F: Face>(scene: Scene<F, impl Harmed>) {
-    let proxy = Proxy::to(scene.server.address());
-    let cache = scene.by_way_of(proxy.address(), Duration::from_secs(1));
+pub(crate) async fn a_connection_cut_in_a_reply_mixes_up_no_values(
+    env: FaultEnv<impl FaultyServer>,
+) {
+    let proxy = Proxy::to(env.server.address());
+    let cache = env.via(proxy.address(), Duration::from_secs(1));
     fill(&cache).await;
     for bytes in [0, 1, 3, 5, 8, 30, 500, 1_999] {
         proxy.cut_after(bytes);
@@ -74,28 +76,27 @@ pub(crate) async fn cut_mid_reply<F: Face>(scene: Scene<F, impl Harmed>) {
         is_used_again(&cache).await;
         nothing_is_mixed_up(&cache).await;
     }
-    // A write that may or may not have been done is not done twice.
+    // A write without confirmation is not repeated.
     cache.set("count", 0).await.unwrap();
-    let mut answered = 0;
+    let mut confirmed = 0;
     for bytes in [0, 1, 2, 3] {
         proxy.cut_after(bytes);
-        answered += i64::from(!broke(&cache.increment("count", 1).await));
+        confirmed += i64::from(!broke(&cache.increment("count", 1).await));
         used_again(&cache).await;
     }
     let count = cache.get::<i64>("count").await.unwrap().unwrap();
     assert!(
-        (answered..=4).contains(&count),
-        "4 increments, {answered} answered, made {count}"
+        (confirmed..=4).contains(&count),
+        "4 increments, {confirmed} confirmed, made {count}"
     );
 }
 
-pub(crate) async fn cut_mid_reply_under_load<F: Face>(scene: Scene<F, impl Harmed>) {
-    let proxy = Proxy::to(scene.server.address());
-    let cache = scene.by_way_of(proxy.address(), Duration::from_secs(1));
+pub(crate) async fn connections_cut_under_load_mix_up_no_values(env: FaultEnv<impl FaultyServer>) {
+    let proxy = Proxy::to(env.server.address());
+    let cache = env.via(proxy.address(), Duration::from_secs(1));
     fill(&cache).await;
     let callers = (0..24).map(|caller| {
-        let cache = cache.clone();
-        F::spawn(async move {
+        cache.spawn(move |cache| async move {
             for call in 0..60 {
                 let key = (caller + call) % KEYS;
                 if let Ok(found) = cache.get::<String>(key).await {
@@ -103,14 +104,14 @@ pub(crate) async fn cut_mid_reply_under_load<F: Face>(scene: Scene<F, impl Harme
                 }
                 let loaded = cache.get_or_set(key, || async { value(key) }).await;
                 assert_eq!(loaded, value(key));
-                F::sleep(Duration::from_millis(15)).await;
+                cache.world().sleep(Duration::from_millis(15)).await;
             }
         })
     });
     let callers = callers.collect();
     for cut in 0..12 {
         proxy.cut_after(cut * 97);
-        F::sleep(Duration::from_millis(60)).await;
+        cache.world().sleep(Duration::from_millis(60)).await;
         if cut % 4 == 3 {
             proxy.cut_now();
         }
@@ -120,24 +121,24 @@ pub(crate) async fn cut_mid_reply_under_load<F: Face>(scene: Scene<F, impl Harme
     nothing_is_mixed_up(&cache).await;
 }
 
-/// As when a server is restarted, or something on the way forgets connections nobody uses.
-pub(crate) async fn cut_while_idle<F: Face>(scene: Scene<F, impl Harmed>) {
-    let proxy = Proxy::to(scene.server.address());
-    let cache = scene.by_way_of(proxy.address(), Duration::from_secs(1));
+/// This happens when a server restarts, or when a firewall drops idle connections.
+pub(crate) async fn an_idle_connection_that_was_cut_is_replaced(env: FaultEnv<impl FaultyServer>) {
+    let proxy = Proxy::to(env.server.address());
+    let cache = env.via(proxy.address(), Duration::from_secs(1));
     fill(&cache).await;
     for round in 0..5 {
         proxy.cut_now();
-        F::sleep(Duration::from_millis(20)).await;
+        cache.world().sleep(Duration::from_millis(20)).await;
         assert_eq!(
             cache.get::<String>(1).await.unwrap(),
             Some(value(1)),
             "in round {round}"
         );
         proxy.cut_now();
-        F::sleep(Duration::from_millis(20)).await;
+        cache.world().sleep(Duration::from_millis(20)).await;
         cache.set(2, value(2)).await.unwrap();
         proxy.cut_now();
-        F::sleep(Duration::from_millis(20)).await;
+        cache.world().sleep(Duration::from_millis(20)).await;
         assert!(
             cache
                 .get_many::<String>(vec![1, 2])
@@ -149,10 +150,10 @@ pub(crate) async fn cut_while_idle<F: Face>(scene: Scene<F, impl Harmed>) {
     }
 }
 
-pub(crate) async fn slow_drip<F: Face>(scene: Scene<F, impl Harmed>) {
+pub(crate) async fn a_reply_that_arrives_too_slowly_times_out(env: FaultEnv<impl FaultyServer>) {
     let timeout = Duration::from_millis(300);
-    let proxy = Proxy::to(scene.server.address());
-    let cache = scene.by_way_of(proxy.address(), timeout);
+    let proxy = Proxy::to(env.server.address());
+    let cache = env.via(proxy.address(), timeout);
     fill(&cache).await;
     proxy.drip(Duration::from_millis(100));
     let (got, took) = timed(cache.get::<String>(1)).await;
@@ -176,16 +177,15 @@ pub(crate) async fn slow_drip<F: Face>(scene: Scene<F, impl Harmed>) {
     nothing_is_mixed_up(&cache).await;
 }
 
-/// Requests that nobody answers, on connections that stay.
-pub(crate) async fn swallowed<F: Face>(scene: Scene<F, impl Harmed>) {
+/// The connections stay open, but no request gets a reply.
+pub(crate) async fn requests_without_a_reply_time_out(env: FaultEnv<impl FaultyServer>) {
     let timeout = Duration::from_millis(200);
-    let proxy = Proxy::to(scene.server.address());
-    let cache = scene.by_way_of(proxy.address(), timeout);
+    let proxy = Proxy::to(env.server.address());
+    let cache = env.via(proxy.address(), timeout);
     fill(&cache).await;
     proxy.swallow(true);
     let callers = (0..40).map(|caller| {
-        let cache = cache.clone();
-        F::spawn(async move {
+        cache.spawn(move |cache| async move {
             let (got, took) = timed(cache.get::<String>(caller % KEYS)).await;
             assert!(broke(&got));
             took

@@ -1,6 +1,20 @@
-//! Loaders that would wait for themselves. (Race G.)
+//! Loaders that would wait for themselves.
 
 use crate::prelude::*;
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case(a_loader_that_loads_its_own_key_gets_an_error),
+        case(the_infallible_form_panics_with_a_message),
+        case(a_clone_does_not_hide_a_cycle),
+        case(a_cycle_through_another_key_is_an_error),
+        case(a_cycle_of_two_loaders_fails_in_one_of_them),
+        case(a_loader_may_load_other_keys),
+        case(a_loader_may_load_the_same_key_from_another_cache),
+        case(a_loader_may_read_its_own_key),
+        case(waiting_twice_for_another_key_is_no_cycle),
+    ]
+}
 
 fn is_reentrant<E: std::fmt::Debug>(result: Result<i32, LoadError<E>>) -> bool {
     match result {
@@ -13,16 +27,15 @@ fn is_reentrant<E: std::fmt::Debug>(result: Result<i32, LoadError<E>>) -> bool {
     }
 }
 
-/// Race G.
-pub(crate) async fn a_loader_that_asks_for_its_own_key_gets_an_error<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
+async fn a_loader_that_loads_its_own_key_gets_an_error(fixture: Fixture) {
+    let cache = &fixture.cache;
     let load = || async {
         let own = cache
             .get_or_try_set("own key", || async { Ok::<_, String>(1) })
             .await;
         let message = own.as_ref().unwrap_err().to_string();
         assert!(
-            message.contains("own") && message.contains("wait for ever"),
+            message.contains("own") && message.contains("would wait for"),
             "{message}"
         );
         assert!(is_reentrant(own));
@@ -32,29 +45,26 @@ pub(crate) async fn a_loader_that_asks_for_its_own_key_gets_an_error<F: Face>(pl
     assert_eq!(cache.get::<i32>("own key").await.unwrap(), Some(2));
 }
 
-pub(crate) async fn the_infallible_form_panics_with_a_message<F: Face>(place: Place<F>) {
-    let cache = place.cache;
-    let caller = {
-        let cache = cache.clone();
-        F::spawn(async move {
-            let inner = cache.clone();
-            cache
-                .get_or_set("k", || async move {
-                    inner.get_or_set("k", || async { 1 }).await
-                })
-                .await
-        })
-    };
+async fn the_infallible_form_panics_with_a_message(fixture: Fixture) {
+    let cache = fixture.cache;
+    let caller = cache.spawn(move |cache| async move {
+        let inner = cache.clone();
+        cache
+            .get_or_set("k", || async move {
+                inner.get_or_set("k", || async { 1 }).await
+            })
+            .await
+    });
     let message = caller.outcome().await.unwrap_err();
     assert!(
-        message.contains('k') && message.contains("wait for ever"),
+        message.contains('k') && message.contains("would wait for"),
         "{message}"
     );
     assert_eq!(cache.get_or_set("k", || async { 3 }).await, 3);
 }
 
-pub(crate) async fn a_clone_is_no_way_around<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
+async fn a_clone_does_not_hide_a_cycle(fixture: Fixture) {
+    let cache = &fixture.cache;
     let clone = cache.clone();
     let load = || async {
         Ok::<_, ()>(is_reentrant(
@@ -64,8 +74,8 @@ pub(crate) async fn a_clone_is_no_way_around<F: Face>(place: Place<F>) {
     assert!(cache.get_or_try_set("k", load).await.unwrap());
 }
 
-pub(crate) async fn a_circle_through_another_key_is_an_error<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
+async fn a_cycle_through_another_key_is_an_error(fixture: Fixture) {
+    let cache = &fixture.cache;
     let back = || async {
         Ok::<_, ()>(is_reentrant(
             cache.get_or_try_set("a", || async { Ok::<_, ()>(1) }).await,
@@ -75,19 +85,19 @@ pub(crate) async fn a_circle_through_another_key_is_an_error<F: Face>(place: Pla
     assert!(cache.get_or_try_set("a", there).await.unwrap());
 }
 
-/// A asks for B while B asks for A: one of them gets the error, nobody hangs.
-pub(crate) async fn a_circle_of_two_loaders_is_broken_in_one_of_them<F: Face>(place: Place<F>) {
-    let cache = place.cache;
+/// A loads B while B loads A: one of them gets the error, and none hangs.
+async fn a_cycle_of_two_loaders_fails_in_one_of_them(fixture: Fixture) {
+    let cache = fixture.cache;
     let both = Arc::new(tokio::sync::Barrier::new(2));
     let caller = |own: &'static str, other: &'static str| {
-        let (cache, both) = (cache.clone(), Arc::clone(&both));
-        F::spawn(async move {
+        let both = Arc::clone(&both);
+        cache.spawn(move |cache| async move {
             let load = || async {
                 both.wait().await;
-                let asked = cache
+                let nested = cache
                     .get_or_try_set(other, || async { Ok::<_, ()>(0) })
                     .await;
-                Ok::<_, ()>(i32::from(is_reentrant(asked)))
+                Ok::<_, ()>(i32::from(is_reentrant(nested)))
             };
             cache.get_or_try_set(own, load).await.unwrap()
         })
@@ -97,8 +107,8 @@ pub(crate) async fn a_circle_of_two_loaders_is_broken_in_one_of_them<F: Face>(pl
     assert!(cache.has("a").await.unwrap() && cache.has("b").await.unwrap());
 }
 
-pub(crate) async fn a_loader_may_ask_for_other_keys<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
+async fn a_loader_may_load_other_keys(fixture: Fixture) {
+    let cache = &fixture.cache;
     let leaf = || async { 1 };
     let middle =
         || async { cache.get_or_set("leaf", leaf).await + cache.get_or_set("leaf", leaf).await };
@@ -115,16 +125,16 @@ pub(crate) async fn a_loader_may_ask_for_other_keys<F: Face>(place: Place<F>) {
     );
 }
 
-pub(crate) async fn a_loader_may_ask_another_cache_for_the_same_key<F: Face>(place: Place<F>) {
-    let [one, other] = place.sharing(["one", "other"]);
+async fn a_loader_may_load_the_same_key_from_another_cache(fixture: Fixture) {
+    let [one, other] = fixture.sharing(["one", "other"]);
     let load = || async { other.get_or_set("k", || async { 1 }).await + 1 };
     assert_eq!(one.get_or_set("k", load).await, 2);
     assert_eq!(other.get::<i32>("k").await.unwrap(), Some(1));
 }
 
-/// Reading waits for nobody.
-pub(crate) async fn a_loader_may_read_its_own_key<F: Face>(place: Place<F>) {
-    let cache = &place.cache;
+/// A read never waits for a load.
+async fn a_loader_may_read_its_own_key(fixture: Fixture) {
+    let cache = &fixture.cache;
     let load = || async {
         assert_eq!(cache.get::<i32>("k").await.unwrap(), None);
         assert!(!cache.has("k").await.unwrap());
@@ -133,24 +143,23 @@ pub(crate) async fn a_loader_may_read_its_own_key<F: Face>(place: Place<F>) {
     assert_eq!(cache.get_or_set("k", load).await, 1);
 }
 
-pub(crate) async fn waiting_twice_for_one_other_key_is_no_circle<F: Face>(place: Place<F>) {
-    let cache = place.cache;
-    let stage = Stage::new();
+async fn waiting_twice_for_another_key_is_no_cycle(fixture: Fixture) {
+    let cache = fixture.cache;
+    let gate = LoaderGate::new();
     let slow = {
-        let (cache, load) = (cache.clone(), stage.loader(1));
-        F::spawn(async move { cache.get_or_set("slow", load).await })
+        let load = gate.loader(1);
+        cache.spawn(move |cache| async move { cache.get_or_set("slow", load).await })
     };
-    stage.begun().await;
+    gate.started().await;
     let nested = (0..2).map(|i| {
-        let cache = cache.clone();
-        F::spawn(async move {
+        cache.spawn(move |cache| async move {
             let load = || async { cache.get_or_set("slow", || async { 0 }).await };
             cache.get_or_set(("outer", i), load).await
         })
     });
     let nested = nested.collect();
     cache.until(|cache| cache.stats().waits == 2).await;
-    stage.end();
+    gate.release();
     assert_eq!(slow.join().await, 1);
     assert_eq!(join_all(nested).await, [1, 1]);
 }

@@ -1,15 +1,15 @@
-//! A server that is killed, was never there, or hangs.
+//! A server that is killed, is absent at the start, or hangs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cacheio_core::ErrorKind;
-use cacheio_tests::face::{Face, join_all};
+use cacheio_tests::api::{CacheApi, World, join_all};
 
-use crate::scene::{Harmed, Scene, is_used_again, kept_to, timed};
+use crate::env::{FaultEnv, FaultyServer, is_used_again, kept_to, timed};
 
-/// Callers who keep asking for some keys, and what they saw.
+/// Callers that repeatedly load some keys, and what they observed.
 struct Load {
     keys: Vec<AtomicUsize>,
     loads: AtomicUsize,
@@ -25,29 +25,29 @@ impl Load {
         })
     }
 
-    /// One caller; how long each call took.
-    async fn call<F: Face>(self: Arc<Self>, cache: F, caller: usize) -> Vec<Duration> {
+    /// Runs one caller; returns how long each call took.
+    async fn call(self: Arc<Self>, cache: CacheApi, caller: usize) -> Vec<Duration> {
         let mut calls = Vec::new();
         while !self.stop.load(Ordering::SeqCst) {
             let key = (caller + calls.len() * 7) % self.keys.len();
-            let load = || self.load::<F>(key);
+            let load = || self.load(cache.world(), key);
             let (value, took) = timed(cache.get_or_set(("load", key), load)).await;
             assert_eq!(value, format!("value of {key}"));
             calls.push(took);
-            F::sleep(Duration::from_millis(15)).await;
+            cache.world().sleep(Duration::from_millis(15)).await;
         }
         calls
     }
 
-    async fn load<F: Face>(&self, key: usize) -> String {
+    async fn load(&self, world: World, key: usize) -> String {
         let _loading = Loading::begin(&self.keys[key]);
         self.loads.fetch_add(1, Ordering::SeqCst);
-        F::sleep(Duration::from_millis(3)).await;
+        world.sleep(Duration::from_millis(3)).await;
         format!("value of {key}")
     }
 }
 
-/// A load of a key, which is the only one while it goes on.
+/// A load of a key. Checks that it is the only one of its key.
 struct Loading<'a>(&'a AtomicUsize);
 
 impl<'a> Loading<'a> {
@@ -64,43 +64,44 @@ impl Drop for Loading<'_> {
     }
 }
 
-pub(crate) async fn killed_under_load_and_back<F: Face>(scene: Scene<F, impl Harmed>) {
+pub(crate) async fn a_server_killed_under_load_is_used_again(env: FaultEnv<impl FaultyServer>) {
     let timeout = Duration::from_secs(1);
-    let cache = scene.cache(timeout);
+    let cache = env.cache(timeout);
     let load = Load::new(48);
-    let count = if std::any::type_name::<F>().ends_with("Tasks") {
-        500
-    } else {
-        100
-    };
-    let callers = (0..count).map(|caller| F::spawn(Arc::clone(&load).call(cache.clone(), caller)));
+    let count = if env.world == World::Tasks { 500 } else { 100 };
+    let callers = (0..count).map(|caller| {
+        env.world
+            .spawn(Arc::clone(&load).call(cache.clone(), caller))
+    });
     let callers = callers.collect();
-    F::sleep(Duration::from_millis(700)).await;
+    cache.world().sleep(Duration::from_millis(700)).await;
     let loads = || load.loads.load(Ordering::SeqCst);
     assert_eq!(
         loads(),
         48,
         "each key is loaded once while the server is there"
     );
-    scene.server.kill();
-    F::sleep(Duration::from_secs(3)).await;
-    assert!(loads() > 48, "nobody has noticed that the server is gone");
-    scene.server.restart();
+    env.server.kill();
+    cache.world().sleep(Duration::from_secs(3)).await;
+    assert!(loads() > 48, "no caller noticed that the server is down");
+    env.server.restart();
     is_used_again(&cache).await;
-    // Those who found the server gone have gone round once more.
-    F::sleep(Duration::from_millis(500)).await;
+    // Callers that failed before the restart call once more.
+    cache.world().sleep(Duration::from_millis(500)).await;
     let settled = loads();
-    F::sleep(Duration::from_millis(500)).await;
-    assert_eq!(loads(), settled, "what was loaded is not found");
+    cache.world().sleep(Duration::from_millis(500)).await;
+    assert_eq!(loads(), settled, "loaded values are not found");
     load.stop.store(true, Ordering::SeqCst);
     let calls = join_all(callers).await.concat();
     assert_eq!(cache.stats().load_errors, 0);
     kept_to(timeout, calls);
 }
 
-pub(crate) async fn absent_at_start<F: Face>(scene: Scene<F, impl Harmed>) {
-    scene.server.kill();
-    let cache = scene.cache(Duration::from_secs(1));
+pub(crate) async fn a_server_absent_at_start_is_used_when_it_starts(
+    env: FaultEnv<impl FaultyServer>,
+) {
+    env.server.kill();
+    let cache = env.cache(Duration::from_secs(1));
     let (got, took) = timed(cache.get::<i32>("k")).await;
     assert_eq!(got.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(
@@ -121,22 +122,23 @@ pub(crate) async fn absent_at_start<F: Face>(scene: Scene<F, impl Harmed>) {
         cache.set("k", 3).await.unwrap_err().kind(),
         ErrorKind::Unavailable
     );
-    scene.server.restart();
+    env.server.restart();
     is_used_again(&cache).await;
     cache.ping().await.unwrap();
     assert_eq!(cache.get_or_set("k", || async { 4 }).await, 4);
     assert_eq!(cache.get_or_set("k", || async { 5 }).await, 4);
 }
 
-pub(crate) async fn stopped_for_5_seconds<F: Face>(scene: Scene<F, impl Harmed>) {
+pub(crate) async fn calls_to_a_stopped_server_fail_within_the_timeout(
+    env: FaultEnv<impl FaultyServer>,
+) {
     let timeout = Duration::from_millis(300);
-    let cache = scene.cache(timeout);
+    let cache = env.cache(timeout);
     cache.set("k", 1).await.unwrap();
-    scene.server.pause();
+    env.server.pause();
     let stopped = Instant::now();
     let callers = (0..60).map(|caller| {
-        let cache = cache.clone();
-        F::spawn(async move {
+        cache.spawn(move |cache| async move {
             let (failed, took) = match caller % 4 {
                 0 => timed(async { cache.get::<i32>("k").await.err() }).await,
                 1 => timed(async { cache.set(("k", caller), 2).await.err() }).await,
@@ -160,49 +162,51 @@ pub(crate) async fn stopped_for_5_seconds<F: Face>(scene: Scene<F, impl Harmed>)
         }
     })
     .await;
-    // Waiting would take minutes; what is left is handing calls over to other threads and back.
+    // Waiting for the server would take minutes; this allows only for passing calls between
+    // threads.
     assert!(
         took < Duration::from_secs(2),
-        "1,000 calls that ask nobody took {took:?}"
+        "1,000 calls with an open circuit took {took:?}"
     );
-    F::sleep(Duration::from_secs(5).saturating_sub(stopped.elapsed())).await;
-    scene.server.resume();
+    cache
+        .world()
+        .sleep(Duration::from_secs(5).saturating_sub(stopped.elapsed()))
+        .await;
+    env.server.resume();
     is_used_again(&cache).await;
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
 }
 
-pub(crate) async fn a_server_that_is_given_up_is_counted_once<F: Face>(
-    scene: Scene<F, impl Harmed>,
-) {
-    let cache = scene.cache(Duration::from_secs(1));
+pub(crate) async fn each_outage_opens_the_circuit_once(env: FaultEnv<impl FaultyServer>) {
+    let cache = env.cache(Duration::from_secs(1));
     cache.set("k", 1).await.unwrap();
     assert_eq!(cache.stats().circuit_opens, 0);
     for outage in 1..=2 {
-        scene.server.kill();
+        env.server.kill();
         for call in 0..20 {
             assert_eq!(cache.get_or_set(("k", call), || async { call }).await, call);
         }
         assert_eq!(cache.stats().circuit_opens, outage);
-        scene.server.restart();
+        env.server.restart();
         is_used_again(&cache).await;
     }
     assert_eq!(cache.stats().circuit_opens, 2);
 }
 
-pub(crate) async fn a_delete_is_not_undone_by_an_older_write_in_doubt<F: Face>(
-    scene: Scene<F, impl Harmed>,
+pub(crate) async fn a_delete_is_not_undone_by_an_unconfirmed_write(
+    env: FaultEnv<impl FaultyServer>,
 ) {
-    let cache = scene.cache(Duration::from_millis(200));
+    let cache = env.cache(Duration::from_millis(200));
     for round in 0..3 {
         let keys: Vec<_> = (0..24).map(|key| ("doubt", round, key)).collect();
         let entries = || keys.iter().map(|key| (*key, 1)).collect();
         while cache.set_many(entries()).await.is_err() {
-            F::sleep(Duration::from_millis(1)).await;
+            cache.world().sleep(Duration::from_millis(1)).await;
         }
-        scene.server.pause();
+        env.server.pause();
         let writers = keys.iter().map(|key| {
-            let (cache, key) = (cache.clone(), *key);
-            F::spawn(async move {
+            let key = *key;
+            cache.spawn(move |cache| async move {
                 match key.2 % 3 {
                     0 => cache.set(key, 2).await.unwrap_err(),
                     1 => cache.set_many(vec![(key, 2)]).await.unwrap_err(),
@@ -216,11 +220,14 @@ pub(crate) async fn a_delete_is_not_undone_by_an_older_write_in_doubt<F: Face>(
                 "{error}"
             );
         }
-        F::sleep(Duration::from_millis(300 * round)).await;
-        scene.server.resume();
+        cache
+            .world()
+            .sleep(Duration::from_millis(300 * round))
+            .await;
+        env.server.resume();
         for key in &keys {
             while cache.delete(*key).await.is_err() {
-                F::sleep(Duration::from_millis(1)).await;
+                cache.world().sleep(Duration::from_millis(1)).await;
             }
         }
         let mut looks = 0;
@@ -228,10 +235,10 @@ pub(crate) async fn a_delete_is_not_undone_by_an_older_write_in_doubt<F: Face>(
             // The timeout is short, and the machine may be busy.
             if let Ok(left) = cache.get_many::<i32>(keys.clone()).await {
                 let none = left.iter().all(Option::is_none);
-                assert!(none, "what was deleted is back: {left:?}");
+                assert!(none, "deleted values are back: {left:?}");
                 looks += 1;
             }
-            F::sleep(Duration::from_millis(10)).await;
+            cache.world().sleep(Duration::from_millis(10)).await;
         }
     }
 }

@@ -1,0 +1,301 @@
+//! One API over both worlds: a case is written once, as an `async fn`, and compiled once.
+
+mod loads;
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::sync::Arc;
+
+use cacheio_async::AsyncCache;
+use cacheio_core::{CacheKey, Encode, Options, Result, Stats, Ttl, Value};
+use cacheio_sync::Cache;
+
+pub use crate::world::{Spawned, World, block_on, join_all};
+
+/// A cache of either world. In the world of threads its futures never wait: they block the thread.
+///
+/// Keys and loaders are erased before the cache is called. This keeps the build of the tests short:
+/// an operation is compiled once for each type of value, not once for each call.
+#[derive(Clone, Debug)]
+pub enum CacheApi {
+    /// A cache for threads.
+    Threads(Cache),
+    /// A cache for tasks.
+    Tasks(AsyncCache),
+}
+
+type DynKey<'a> = &'a (dyn CacheKey + Send + Sync);
+fn erase_keys<K: CacheKey + Send + Sync>(keys: &[K]) -> Vec<DynKey<'_>> {
+    keys.iter().map(|key| key as DynKey<'_>).collect()
+}
+
+impl CacheApi {
+    /// Returns the world that the cache belongs to.
+    pub fn world(&self) -> World {
+        match self {
+            Self::Threads(_) => World::Threads,
+            Self::Tasks(_) => World::Tasks,
+        }
+    }
+
+    /// Runs something concurrently with the test, and gives it a clone of the cache.
+    pub fn spawn<T, F>(&self, body: impl FnOnce(Self) -> F) -> Spawned<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.world().spawn(body(self.clone()))
+    }
+
+    /// Waits until a condition holds that other threads or tasks bring about.
+    pub async fn until(&self, holds: impl Fn(&Self) -> bool + Send + Sync) {
+        while !holds(self) {
+            self.world().pause().await;
+        }
+    }
+
+    /// See [`Cache::stats`].
+    pub fn stats(&self) -> Stats {
+        match self {
+            Self::Threads(cache) => cache.stats(),
+            Self::Tasks(cache) => cache.stats(),
+        }
+    }
+
+    /// See [`Cache::namespace`].
+    pub fn namespace(&self) -> &str {
+        match self {
+            Self::Threads(cache) => cache.namespace(),
+            Self::Tasks(cache) => cache.namespace(),
+        }
+    }
+}
+
+/// The operations of a cache, without loads.
+impl CacheApi {
+    /// See [`Cache::has`].
+    pub async fn has(&self, key: impl CacheKey + Send + Sync) -> Result<bool> {
+        let key: DynKey<'_> = &key;
+        match self {
+            Self::Threads(cache) => cache.has(key),
+            Self::Tasks(cache) => cache.has(key).await,
+        }
+    }
+
+    /// See [`Cache::get`].
+    pub async fn get<V: Value>(&self, key: impl CacheKey + Send + Sync) -> Result<Option<V>> {
+        let key: DynKey<'_> = &key;
+        match self {
+            Self::Threads(cache) => cache.get(key),
+            Self::Tasks(cache) => cache.get(key).await,
+        }
+    }
+
+    /// See [`Cache::get_arc`].
+    pub async fn get_arc<V: Value>(
+        &self,
+        key: impl CacheKey + Send + Sync,
+    ) -> Result<Option<Arc<V>>> {
+        let key: DynKey<'_> = &key;
+        match self {
+            Self::Threads(cache) => cache.get_arc(key),
+            Self::Tasks(cache) => cache.get_arc(key).await,
+        }
+    }
+
+    /// See [`Cache::get_many`].
+    pub async fn get_many<V: Value>(
+        &self,
+        keys: Vec<impl CacheKey + Send + Sync>,
+    ) -> Result<Vec<Option<V>>> {
+        let keys = erase_keys(&keys);
+        match self {
+            Self::Threads(cache) => cache.get_many(keys),
+            Self::Tasks(cache) => cache.get_many(keys).await,
+        }
+    }
+
+    /// See [`Cache::set`].
+    pub async fn set(&self, key: impl CacheKey + Send + Sync, value: impl Encode) -> Result<()> {
+        let key: DynKey<'_> = &key;
+        match self {
+            Self::Threads(cache) => cache.set(key, value),
+            Self::Tasks(cache) => cache.set(key, value).await,
+        }
+    }
+
+    /// See [`Cache::set_with`].
+    pub async fn set_with(
+        &self,
+        key: impl CacheKey + Send + Sync,
+        value: impl Encode,
+        options: impl Into<Options> + Send,
+    ) -> Result<()> {
+        let key: DynKey<'_> = &key;
+        let options: Options = options.into();
+        match self {
+            Self::Threads(cache) => cache.set_with(key, value, options),
+            Self::Tasks(cache) => cache.set_with(key, value, options).await,
+        }
+    }
+
+    /// See [`Cache::set_many`].
+    pub async fn set_many(
+        &self,
+        entries: Vec<(impl CacheKey + Send + Sync, impl Encode)>,
+    ) -> Result<()> {
+        let (keys, values): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
+        let entries: Vec<_> = erase_keys(&keys).into_iter().zip(values).collect();
+        match self {
+            Self::Threads(cache) => cache.set_many(entries),
+            Self::Tasks(cache) => cache.set_many(entries).await,
+        }
+    }
+
+    /// See [`Cache::set_many_with`].
+    pub async fn set_many_with(
+        &self,
+        entries: Vec<(impl CacheKey + Send + Sync, impl Encode)>,
+        options: impl Into<Options> + Send,
+    ) -> Result<()> {
+        let (keys, values): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
+        let entries: Vec<_> = erase_keys(&keys).into_iter().zip(values).collect();
+        let options: Options = options.into();
+        match self {
+            Self::Threads(cache) => cache.set_many_with(entries, options),
+            Self::Tasks(cache) => cache.set_many_with(entries, options).await,
+        }
+    }
+
+    /// See [`Cache::add`].
+    pub async fn add(&self, key: impl CacheKey + Send + Sync, value: impl Encode) -> Result<bool> {
+        let key: DynKey<'_> = &key;
+        match self {
+            Self::Threads(cache) => cache.add(key, value),
+            Self::Tasks(cache) => cache.add(key, value).await,
+        }
+    }
+
+    /// See [`Cache::add_with`].
+    pub async fn add_with(
+        &self,
+        key: impl CacheKey + Send + Sync,
+        value: impl Encode,
+        options: impl Into<Options> + Send,
+    ) -> Result<bool> {
+        let key: DynKey<'_> = &key;
+        let options: Options = options.into();
+        match self {
+            Self::Threads(cache) => cache.add_with(key, value, options),
+            Self::Tasks(cache) => cache.add_with(key, value, options).await,
+        }
+    }
+
+    /// See [`Cache::delete`].
+    pub async fn delete(&self, key: impl CacheKey + Send + Sync) -> Result<bool> {
+        let key: DynKey<'_> = &key;
+        match self {
+            Self::Threads(cache) => cache.delete(key),
+            Self::Tasks(cache) => cache.delete(key).await,
+        }
+    }
+
+    /// See [`Cache::delete_many`].
+    pub async fn delete_many(&self, keys: Vec<impl CacheKey + Send + Sync>) -> Result<usize> {
+        let keys = erase_keys(&keys);
+        match self {
+            Self::Threads(cache) => cache.delete_many(keys),
+            Self::Tasks(cache) => cache.delete_many(keys).await,
+        }
+    }
+
+    /// See [`Cache::increment`].
+    pub async fn increment(&self, key: impl CacheKey + Send + Sync, by: i64) -> Result<i64> {
+        let key: DynKey<'_> = &key;
+        match self {
+            Self::Threads(cache) => cache.increment(key, by),
+            Self::Tasks(cache) => cache.increment(key, by).await,
+        }
+    }
+
+    /// See [`Cache::increment_with`].
+    pub async fn increment_with(
+        &self,
+        key: impl CacheKey + Send + Sync,
+        by: i64,
+        options: impl Into<Options> + Send,
+    ) -> Result<i64> {
+        let key: DynKey<'_> = &key;
+        let options: Options = options.into();
+        match self {
+            Self::Threads(cache) => cache.increment_with(key, by, options),
+            Self::Tasks(cache) => cache.increment_with(key, by, options).await,
+        }
+    }
+
+    /// See [`Cache::decrement`].
+    pub async fn decrement(&self, key: impl CacheKey + Send + Sync, by: i64) -> Result<i64> {
+        let key: DynKey<'_> = &key;
+        match self {
+            Self::Threads(cache) => cache.decrement(key, by),
+            Self::Tasks(cache) => cache.decrement(key, by).await,
+        }
+    }
+
+    /// See [`Cache::decrement_with`].
+    pub async fn decrement_with(
+        &self,
+        key: impl CacheKey + Send + Sync,
+        by: i64,
+        options: impl Into<Options> + Send,
+    ) -> Result<i64> {
+        let key: DynKey<'_> = &key;
+        let options: Options = options.into();
+        match self {
+            Self::Threads(cache) => cache.decrement_with(key, by, options),
+            Self::Tasks(cache) => cache.decrement_with(key, by, options).await,
+        }
+    }
+
+    /// See [`Cache::touch`].
+    pub async fn touch(
+        &self,
+        key: impl CacheKey + Send + Sync,
+        ttl: impl Into<Ttl> + Send,
+    ) -> Result<bool> {
+        let key: DynKey<'_> = &key;
+        let ttl: Ttl = ttl.into();
+        match self {
+            Self::Threads(cache) => cache.touch(key, ttl),
+            Self::Tasks(cache) => cache.touch(key, ttl).await,
+        }
+    }
+
+    /// See [`Cache::clear`].
+    pub async fn clear(&self) -> Result<()> {
+        match self {
+            Self::Threads(cache) => cache.clear(),
+            Self::Tasks(cache) => cache.clear().await,
+        }
+    }
+
+    /// See [`Cache::invalidate_tags`].
+    pub async fn invalidate_tags(
+        &self,
+        tags: Vec<impl Into<Cow<'static, str>> + Send>,
+    ) -> Result<()> {
+        let tags: Vec<Cow<'static, str>> = tags.into_iter().map(Into::into).collect();
+        match self {
+            Self::Threads(cache) => cache.invalidate_tags(tags),
+            Self::Tasks(cache) => cache.invalidate_tags(tags).await,
+        }
+    }
+
+    /// See [`Cache::ping`].
+    pub async fn ping(&self) -> Result<()> {
+        match self {
+            Self::Threads(cache) => cache.ping(),
+            Self::Tasks(cache) => cache.ping().await,
+        }
+    }
+}

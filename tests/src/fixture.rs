@@ -1,0 +1,390 @@
+//! What a case runs on: a cache on a store, and the clock of that store.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cacheio_async::AsyncCache;
+use cacheio_core::{
+    AsyncStore, Clock, Error, Form, ManualClock, RefreshAhead, Result, Store, SystemClock, Ttl,
+};
+use cacheio_sync::Cache;
+
+use crate::api::{CacheApi, World};
+use crate::servers::{self, Lease, Server};
+use crate::stores::{Failing, Faults};
+
+/// The time that a store uses.
+#[derive(Clone, Debug)]
+pub enum Time {
+    /// Only the test advances it.
+    Manual(Arc<ManualClock>),
+    /// It passes by itself; tests wait for TTLs.
+    Passing(Pace),
+}
+
+/// How exactly a store keeps real time.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// A TTL that a test can wait for, long enough that a busy machine reads the entry before it
+    /// ends.
+    ttl: Duration,
+    /// TTLs are rounded up to multiples of this.
+    tick: Duration,
+    /// How long after that an entry may still be live.
+    late: Duration,
+}
+
+impl Time {
+    /// Time that only the test advances.
+    pub fn manual() -> Self {
+        Self::Manual(Arc::new(ManualClock::new()))
+    }
+
+    /// Real time, and a store that uses the same clock.
+    pub fn system() -> Self {
+        Self::Passing(Pace {
+            ttl: Duration::from_millis(300),
+            tick: Duration::from_millis(1),
+            late: Duration::from_millis(5),
+        })
+    }
+
+    /// Real time, and a server that counts milliseconds.
+    pub fn milliseconds() -> Self {
+        Self::Passing(Pace {
+            ttl: Duration::from_millis(500),
+            tick: Duration::from_millis(1),
+            late: Duration::from_millis(20),
+        })
+    }
+
+    /// Real time, and a server that counts seconds: an entry may live up to one second longer.
+    pub fn seconds() -> Self {
+        Self::Passing(Pace {
+            ttl: Duration::from_secs(1),
+            tick: Duration::from_secs(1),
+            late: Duration::from_millis(1_500),
+        })
+    }
+
+    /// Returns the clock for the store.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        match self {
+            Self::Manual(clock) => Arc::clone(clock) as Arc<dyn Clock>,
+            Self::Passing(_) => Arc::new(SystemClock),
+        }
+    }
+}
+
+impl Pace {
+    /// How long to wait until no entry with this TTL is live.
+    fn over(self, ttl: Duration) -> Duration {
+        let ticks = ttl.as_nanos().div_ceil(self.tick.as_nanos());
+        self.tick * u32::try_from(ticks).unwrap_or(u32::MAX) + self.late
+    }
+}
+
+/// What a store is built from: a clock, and servers of its own.
+#[derive(Debug)]
+pub struct TestEnv {
+    time: Time,
+    leases: Mutex<Vec<Box<dyn Any + Send>>>,
+}
+
+impl TestEnv {
+    /// Creates an environment without servers.
+    pub fn new(time: Time) -> Self {
+        Self {
+            time,
+            leases: Mutex::default(),
+        }
+    }
+
+    /// Returns the clock.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.time.clock()
+    }
+
+    /// Leases a server that no other test uses until this one ends.
+    pub fn lease<S: Server>(&self) -> Arc<Lease<S>> {
+        let lease = Arc::new(servers::lease());
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        leases.push(Box::new(Arc::clone(&lease)));
+        lease
+    }
+}
+
+/// The settings of a cache.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setup {
+    /// The namespace, if not the default one.
+    pub namespace: Option<&'static str>,
+    /// The default TTL, if not the configured one.
+    pub default_ttl: Option<Ttl>,
+    /// The jitter.
+    pub jitter: f64,
+    /// How long entries are kept after their TTL, as stale.
+    pub stale_for: Duration,
+    /// How long after a failed load the next one waits.
+    pub retry_after: Option<Duration>,
+    /// When a live entry is refreshed.
+    pub refresh_ahead: Option<RefreshAhead>,
+    /// How long a caller waits when there is a stale entry.
+    pub soft_timeout: Option<Duration>,
+    /// How long a caller waits in any case.
+    pub hard_timeout: Option<Duration>,
+    /// How long a load may take.
+    pub max_load: Option<Duration>,
+    /// The TTL of `None`.
+    pub ttl_none: Option<Ttl>,
+}
+
+/// What a case is given: a cache on an empty store, and control over time.
+#[derive(Clone)]
+pub struct Fixture {
+    /// A cache with the default settings.
+    pub cache: CacheApi,
+    /// The world that the test runs in.
+    pub world: World,
+    /// The form in which the store keeps values.
+    pub form: Form,
+    make_store: Arc<dyn Fn() -> AnyStore + Send + Sync>,
+    // The last field, because it is dropped last: servers outlive the caches that use them.
+    env: Arc<TestEnv>,
+}
+
+impl fmt::Debug for Fixture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fixture")
+            .field("world", &self.world)
+            .field("form", &self.form)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Fixture {
+    /// Opens a cache for threads on a kind of store.
+    pub fn threads<S: Store>(time: Time, store: fn(&TestEnv) -> S) -> Self {
+        let env = Arc::new(TestEnv::new(time));
+        let first = store(&env);
+        let form = first.form();
+        // The store as a user passes it, not in an `Arc` of ours.
+        let cache = Cache::builder().store(first).build();
+        Self {
+            cache: CacheApi::Threads(built(cache)),
+            world: World::Threads,
+            form,
+            make_store: {
+                let env = Arc::clone(&env);
+                Arc::new(move || AnyStore::Threads(Arc::new(store(&env))))
+            },
+            env,
+        }
+    }
+
+    /// Opens a cache for tasks on a kind of store.
+    pub fn tasks<S: AsyncStore>(time: Time, store: fn(&TestEnv) -> S) -> Self {
+        let env = Arc::new(TestEnv::new(time));
+        let first = store(&env);
+        let form = first.form();
+        // The store as a user passes it, not in an `Arc` of ours.
+        let cache = AsyncCache::builder().store(first).build();
+        Self {
+            cache: CacheApi::Tasks(built(cache)),
+            world: World::Tasks,
+            form,
+            make_store: {
+                let env = Arc::clone(&env);
+                Arc::new(move || AnyStore::Tasks(Arc::new(store(&env))))
+            },
+            env,
+        }
+    }
+}
+
+/// A store of either world.
+#[derive(Clone)]
+enum AnyStore {
+    Threads(Arc<dyn Store>),
+    Tasks(Arc<dyn AsyncStore>),
+}
+
+impl AnyStore {
+    fn open(self, setup: Setup) -> Result<CacheApi> {
+        match self {
+            Self::Threads(store) => open_for_threads(store, setup),
+            Self::Tasks(store) => open_for_tasks(store, setup),
+        }
+    }
+
+    fn failing(self) -> (Self, Arc<Faults>) {
+        match self {
+            Self::Threads(store) => {
+                let (store, faults) = Failing::new(store);
+                (Self::Threads(Arc::new(store)), faults)
+            }
+            Self::Tasks(store) => {
+                let (store, faults) = Failing::new(store);
+                (Self::Tasks(Arc::new(store)), faults)
+            }
+        }
+    }
+}
+
+fn open_for_threads(store: Arc<dyn Store>, setup: Setup) -> Result<CacheApi> {
+    let mut builder = Cache::builder()
+        .store(store)
+        .jitter(setup.jitter)
+        .stale_for(setup.stale_for);
+    if let Some(namespace) = setup.namespace {
+        builder = builder.namespace(namespace);
+    }
+    if let Some(ttl) = setup.default_ttl {
+        builder = builder.default_ttl(ttl);
+    }
+    if let Some(retry_after) = setup.retry_after {
+        builder = builder.retry_after(retry_after);
+    }
+    if let Some(refresh_ahead) = setup.refresh_ahead {
+        builder = builder.refresh_ahead(refresh_ahead);
+    }
+    if let Some(soft_timeout) = setup.soft_timeout {
+        builder = builder.soft_timeout(soft_timeout);
+    }
+    if let Some(hard_timeout) = setup.hard_timeout {
+        builder = builder.hard_timeout(hard_timeout);
+    }
+    if let Some(max_load) = setup.max_load {
+        builder = builder.max_load(max_load);
+    }
+    if let Some(ttl_none) = setup.ttl_none {
+        builder = builder.ttl_none(ttl_none);
+    }
+    builder.build().map(CacheApi::Threads)
+}
+
+fn open_for_tasks(store: Arc<dyn AsyncStore>, setup: Setup) -> Result<CacheApi> {
+    let mut builder = AsyncCache::builder()
+        .store(store)
+        .jitter(setup.jitter)
+        .stale_for(setup.stale_for);
+    if let Some(namespace) = setup.namespace {
+        builder = builder.namespace(namespace);
+    }
+    if let Some(ttl) = setup.default_ttl {
+        builder = builder.default_ttl(ttl);
+    }
+    if let Some(retry_after) = setup.retry_after {
+        builder = builder.retry_after(retry_after);
+    }
+    if let Some(refresh_ahead) = setup.refresh_ahead {
+        builder = builder.refresh_ahead(refresh_ahead);
+    }
+    if let Some(soft_timeout) = setup.soft_timeout {
+        builder = builder.soft_timeout(soft_timeout);
+    }
+    if let Some(hard_timeout) = setup.hard_timeout {
+        builder = builder.hard_timeout(hard_timeout);
+    }
+    if let Some(max_load) = setup.max_load {
+        builder = builder.max_load(max_load);
+    }
+    if let Some(ttl_none) = setup.ttl_none {
+        builder = builder.ttl_none(ttl_none);
+    }
+    builder.build().map(CacheApi::Tasks)
+}
+
+fn built<T>(cache: Result<T, Error>) -> T {
+    match cache {
+        Ok(cache) => cache,
+        Err(error) => panic!("the cache cannot be built: {error}"),
+    }
+}
+
+impl Fixture {
+    /// Opens a cache on a store of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the settings are refused.
+    pub fn open(&self, setup: Setup) -> Result<CacheApi> {
+        (self.make_store)().open(setup)
+    }
+
+    /// Opens two caches with the same settings on one store, as two processes do.
+    pub fn twins(&self, setup: Setup) -> [CacheApi; 2] {
+        let store = (self.make_store)();
+        [store.clone(), store].map(|store| built(store.open(setup)))
+    }
+
+    /// Opens caches of these namespaces on one store.
+    pub fn sharing<const N: usize>(&self, namespaces: [&'static str; N]) -> [CacheApi; N] {
+        let store = (self.make_store)();
+        namespaces.map(|namespace| {
+            let setup = Setup {
+                namespace: Some(namespace),
+                ..Setup::default()
+            };
+            built(store.clone().open(setup))
+        })
+    }
+
+    /// Opens a cache on a store that fails on demand.
+    pub fn failing(&self) -> (CacheApi, Arc<Faults>) {
+        let (store, faults) = (self.make_store)().failing();
+        (built(store.open(Setup::default())), faults)
+    }
+
+    /// Whether the store keeps the values themselves, in this process.
+    pub fn keeps_objects(&self) -> bool {
+        self.form == Form::Objects
+    }
+
+    /// Whether only the test advances the time.
+    pub fn stops_time(&self) -> bool {
+        matches!(self.env.time, Time::Manual(_))
+    }
+
+    /// Returns a TTL that a test can wait for.
+    pub fn ttl(&self) -> Duration {
+        match self.env.time {
+            Time::Manual(_) => Duration::from_secs(100),
+            Time::Passing(pace) => pace.ttl,
+        }
+    }
+
+    /// Lets time pass until no entry with this TTL is live.
+    pub fn expire(&self, ttl: Duration) {
+        match &self.env.time {
+            Time::Manual(clock) => clock.advance(ttl),
+            Time::Passing(pace) => std::thread::sleep(pace.over(ttl)),
+        }
+    }
+
+    /// Lets exactly this time pass.
+    pub async fn pass(&self, time: Duration) {
+        match &self.env.time {
+            Time::Manual(clock) => clock.advance(time),
+            Time::Passing(_) => self.world.sleep(time).await,
+        }
+    }
+
+    /// Lets a TTL pass, and calls `check` one millisecond before its end where the time is manual.
+    pub async fn shortly_before<C: Future<Output = ()>>(
+        &self,
+        ttl: Duration,
+        check: impl FnOnce() -> C,
+    ) {
+        match &self.env.time {
+            Time::Manual(clock) => {
+                clock.advance(ttl - Duration::from_millis(1));
+                check().await;
+                clock.advance(Duration::from_millis(1));
+            }
+            Time::Passing(_) => self.expire(ttl),
+        }
+    }
+}

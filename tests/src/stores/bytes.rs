@@ -1,0 +1,149 @@
+//! A map of bytes with expiry, which replaces a server.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cacheio_core::{Clock, Entry, Error, ErrorKind, Form, Key, Payload, Result, Store, Timestamp};
+
+use crate::fixture::TestEnv;
+
+/// A map of bytes with expiry, which replaces a server.
+#[derive(Debug)]
+pub struct Bytes {
+    clock: Arc<dyn Clock>,
+    entries: Mutex<HashMap<String, (Vec<u8>, Timestamp)>>,
+}
+
+impl Bytes {
+    pub(super) fn new(env: &TestEnv) -> Self {
+        Self {
+            clock: env.clock(),
+            entries: Mutex::default(),
+        }
+    }
+
+    /// Locks the entries, and removes those that have expired.
+    fn live(&self) -> MutexGuard<'_, HashMap<String, (Vec<u8>, Timestamp)>> {
+        let now = self.clock.now();
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|_, (_, expires)| now < *expires);
+        entries
+    }
+
+    fn expires(&self, ttl: Option<Duration>) -> Timestamp {
+        assert_ne!(
+            ttl,
+            Some(Duration::ZERO),
+            "stores are never given a TTL of zero"
+        );
+        ttl.map_or(Timestamp::MAX, |ttl| self.clock.now().after(ttl))
+    }
+
+    fn checked<'a>(key: &Key<'a>) -> &'a str {
+        let key = key.text();
+        assert!(
+            (1..=250).contains(&key.len()),
+            "no server accepts this key: {} bytes",
+            key.len()
+        );
+        assert!(
+            key.bytes().all(|byte| byte > b' ' && byte != 0x7F),
+            "no server accepts this key: {key:?}"
+        );
+        key
+    }
+}
+
+fn into_bytes(entry: Entry) -> Vec<u8> {
+    assert!(entry.meta.is_none(), "stores of bytes never get meta");
+    match entry.payload {
+        Payload::Bytes(bytes) => bytes,
+        Payload::Object(object) => panic!("stores of bytes never get objects: {object:?}"),
+    }
+}
+
+impl Store for Bytes {
+    fn form(&self) -> Form {
+        Form::Bytes
+    }
+
+    fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
+        Ok(self
+            .live()
+            .get(Self::checked(key))
+            .map(|(bytes, _)| Entry::bytes(bytes.clone())))
+    }
+
+    fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
+        let expires = self.expires(ttl);
+        self.live()
+            .insert(Self::checked(key).to_owned(), (into_bytes(entry), expires));
+        Ok(())
+    }
+
+    fn delete(&self, key: &Key<'_>) -> Result<bool> {
+        Ok(self.live().remove(Self::checked(key)).is_some())
+    }
+
+    fn clear(&self, prefix: &str) -> Result<()> {
+        if prefix.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "a shared server is never flushed: give the cache a namespace",
+            ));
+        }
+        self.live().retain(|key, _| !key.starts_with(prefix));
+        Ok(())
+    }
+
+    fn add(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<bool> {
+        let expires = self.expires(ttl);
+        let mut entries = self.live();
+        if entries.contains_key(Self::checked(key)) {
+            return Ok(false);
+        }
+        entries.insert(key.text().to_owned(), (into_bytes(entry), expires));
+        Ok(true)
+    }
+
+    fn increment(&self, key: &Key<'_>, by: i64, ttl: Option<Duration>) -> Result<i64> {
+        let expires = self.expires(ttl);
+        let mut entries = self.live();
+        let (bytes, _) = entries
+            .entry(Self::checked(key).to_owned())
+            .or_insert_with(|| (b"0".to_vec(), expires));
+        let count = std::str::from_utf8(bytes)
+            .ok()
+            .and_then(|text| text.parse::<i64>().ok());
+        let count = count.ok_or_else(|| {
+            Error::new(
+                ErrorKind::WrongType,
+                "the stored value is not an integer of 64 bits",
+            )
+        })?;
+        let count = count.checked_add(by).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Overflow,
+                "the counter would leave the range of i64",
+            )
+        })?;
+        *bytes = count.to_string().into_bytes();
+        Ok(count)
+    }
+
+    fn touch(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
+        let expires = self.expires(ttl);
+        match self.live().get_mut(Self::checked(key)) {
+            Some((_, end)) => {
+                *end = expires;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+}

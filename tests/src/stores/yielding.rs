@@ -1,0 +1,127 @@
+//! A store for tasks that suspends.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use cacheio_core::{AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Result, Store};
+
+/// Suspends once.
+pub async fn pause() {
+    let mut paused = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut paused, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// A store for tasks that suspends before and after each operation.
+#[derive(Debug)]
+pub struct Yielding<S>(pub S);
+
+fn suspending<'a, T: Send + 'a>(operation: impl FnOnce() -> T + Send + 'a) -> BoxFuture<'a, T> {
+    Box::pin(async {
+        pause().await;
+        let result = operation();
+        pause().await;
+        result
+    })
+}
+
+impl<S: Store> AsyncStore for Yielding<S> {
+    fn form(&self) -> Form {
+        self.0.form()
+    }
+
+    fn get<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<Option<Entry>>> {
+        suspending(move || self.0.get(key))
+    }
+
+    fn set<'a>(
+        &'a self,
+        key: &'a Key<'a>,
+        entry: Entry,
+        ttl: Option<Duration>,
+    ) -> BoxFuture<'a, Result<()>> {
+        suspending(move || self.0.set(key, entry, ttl))
+    }
+
+    fn delete<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
+        suspending(move || self.0.delete(key))
+    }
+
+    fn clear<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<()>> {
+        suspending(move || self.0.clear(prefix))
+    }
+
+    fn add<'a>(
+        &'a self,
+        key: &'a Key<'a>,
+        entry: Entry,
+        ttl: Option<Duration>,
+    ) -> BoxFuture<'a, Result<bool>> {
+        suspending(move || self.0.add(key, entry, ttl))
+    }
+
+    fn increment<'a>(
+        &'a self,
+        key: &'a Key<'a>,
+        by: i64,
+        ttl: Option<Duration>,
+    ) -> BoxFuture<'a, Result<i64>> {
+        suspending(move || self.0.increment(key, by, ttl))
+    }
+
+    fn touch<'a>(&'a self, key: &'a Key<'a>, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
+        suspending(move || self.0.touch(key, ttl))
+    }
+
+    fn has<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
+        suspending(move || self.0.has(key))
+    }
+
+    fn get_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
+        suspending(move || self.0.get_many(keys))
+    }
+
+    fn set_many<'a>(
+        &'a self,
+        entries: Vec<(Key<'a>, Entry)>,
+        ttl: Option<Duration>,
+    ) -> BoxFuture<'a, Result<()>> {
+        suspending(move || self.0.set_many(entries, ttl))
+    }
+
+    fn delete_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
+        suspending(move || self.0.delete_many(keys))
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<()>> {
+        suspending(|| self.0.ping())
+    }
+
+    fn key_rule(&self) -> KeyRule {
+        self.0.key_rule()
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.0.clock()
+    }
+
+    fn evictions(&self) -> u64 {
+        self.0.evictions()
+    }
+
+    fn circuit_opens(&self) -> u64 {
+        self.0.circuit_opens()
+    }
+
+    fn check(&self) -> Result<()> {
+        self.0.check()
+    }
+}

@@ -1,0 +1,134 @@
+//! Runs each case on each row, and reports each as a test.
+
+use std::any::type_name;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use cacheio_core::{AsyncStore, Store};
+use cacheio_tests::fixture::{Fixture, TestEnv, Time};
+use cacheio_tests::watchdog::guarded_as;
+use cacheio_tests::world::{World, panic_message};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+type Running = Pin<Box<dyn Future<Output = ()>>>;
+
+/// One promise.
+#[derive(Clone)]
+pub(crate) struct Case {
+    /// Its path in this crate: `counters::a_missing_counter_counts_from_zero`.
+    name: &'static str,
+    body: Arc<dyn Fn(Fixture) -> Running + Send + Sync>,
+}
+
+/// Makes a case of a function, and names it after the function.
+pub(crate) fn case<B, F>(body: B) -> Case
+where
+    B: Fn(Fixture) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let path = type_name::<B>();
+    Case {
+        name: path.split_once("::").map_or(path, |(_, name)| name),
+        body: Arc::new(move |fixture| Box::pin(body(fixture))),
+    }
+}
+
+/// One kind of store in one world.
+#[derive(Clone)]
+pub(crate) struct Row {
+    name: String,
+    world: World,
+    fixture: Arc<dyn Fn() -> Fixture + Send + Sync>,
+}
+
+/// Makes a row of a store for threads.
+pub(crate) fn threads<S: Store>(name: &str, store: fn(&TestEnv) -> S, time: fn() -> Time) -> Row {
+    Row {
+        name: format!("threads::{name}"),
+        world: World::Threads,
+        fixture: Arc::new(move || Fixture::threads(time(), store)),
+    }
+}
+
+/// Makes a row of a store for tasks.
+pub(crate) fn tasks<S: AsyncStore>(
+    name: &str,
+    store: fn(&TestEnv) -> S,
+    time: fn() -> Time,
+) -> Row {
+    Row {
+        name: format!("tasks::{name}"),
+        world: World::Tasks,
+        fixture: Arc::new(move || Fixture::tasks(time(), store)),
+    }
+}
+
+/// Runs the tests that the command line selects.
+pub(crate) fn run(rows: &[Row], cases: &[Case], cases_for_tasks: &[Case]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    if arguments.test_threads.is_none() {
+        // As the standard harness does.
+        let threads = std::env::var("RUST_TEST_THREADS").ok();
+        arguments.test_threads = threads.and_then(|threads| threads.parse().ok());
+    }
+    set_hook(Box::new(|panic| record_panic(&panic.to_string())));
+    let mut trials = spread(rows, cases);
+    let rows_for_tasks: Vec<_> = rows
+        .iter()
+        .filter(|row| row.world == World::Tasks)
+        .cloned()
+        .collect();
+    trials.extend(spread(&rows_for_tasks, cases_for_tasks));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Makes a test of each case on each row. Neighbours differ in both, so that tests that wait for a
+/// server run at the same time as tests that keep the processor busy.
+fn spread(rows: &[Row], cases: &[Case]) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for step in 0..cases.len() {
+        for (at, row) in rows.iter().enumerate() {
+            let case = (step + at * cases.len() / rows.len()) % cases.len();
+            trials.push(trial(row, &cases[case]));
+        }
+    }
+    trials
+}
+
+fn trial(row: &Row, case: &Case) -> Trial {
+    let name = format!("{}::{}", row.name, case.name);
+    let (row, case) = (row.clone(), case.clone());
+    Trial::test(name.clone(), move || {
+        let body = move || row.world.run((case.body)((row.fixture)()));
+        let result = catch_unwind(AssertUnwindSafe(|| guarded_as(&name, body)));
+        let panics = take_panics(&name);
+        result.map_err(|panic| {
+            let message = panic_message(&*panic);
+            Failed::from(format!("{message}\n{}", panics.join("\n")))
+        })
+    })
+}
+
+/// Panics on threads of tests, each with the name of the test. Many are expected: they are shown
+/// only when their test fails.
+static PANICS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+fn record_panic(panic: &str) {
+    match thread::current().name() {
+        Some(test) if test.contains("::") => {
+            let mut panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+            panics.push((test.to_owned(), panic.to_owned()));
+        }
+        other => eprintln!("thread {other:?}: {panic}"),
+    }
+}
+
+fn take_panics(test: &str) -> Vec<String> {
+    let mut panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+    let of_test = panics.extract_if(.., |(name, _)| name == test);
+    of_test.map(|(_, panic)| panic).collect()
+}

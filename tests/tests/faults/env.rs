@@ -1,0 +1,212 @@
+//! The environment of a fault test: a server to harm, and caches on it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use cacheio_async::AsyncCache;
+use cacheio_redis::Redis;
+use cacheio_sync::{Cache, Memcached};
+use cacheio_tests::api::{CacheApi, World};
+use cacheio_tests::servers;
+
+/// How long a restarted server may stay unused.
+const BACK: Duration = Duration::from_secs(1);
+
+/// How late a busy machine may be. It is allowed where one late call decides, not where many calls
+/// are counted.
+const BUSY: Duration = Duration::from_millis(1_500);
+
+/// A server to harm, and the world in which caches are opened on it.
+pub(crate) struct FaultEnv<S> {
+    pub(crate) server: S,
+    pub(crate) world: World,
+}
+
+impl<S> FaultEnv<S> {
+    pub(crate) fn new(server: S, world: World) -> Self {
+        Self { server, world }
+    }
+}
+
+impl<S: Opens> FaultEnv<S> {
+    /// Opens a cache on the server of a URL.
+    pub(crate) fn at(&self, url: &str, timeout: Duration) -> CacheApi {
+        S::open(self.world, url, timeout)
+    }
+}
+
+impl<S: FaultyServer> FaultEnv<S> {
+    /// Opens a cache on the server.
+    pub(crate) fn cache(&self, timeout: Duration) -> CacheApi {
+        self.at(&self.server.url(), timeout)
+    }
+
+    /// Opens a cache that reaches the server through a proxy.
+    pub(crate) fn via(&self, proxy: SocketAddr, timeout: Duration) -> CacheApi {
+        self.at(&S::url_of(proxy), timeout)
+    }
+}
+
+/// A kind of server that caches can be opened on.
+pub(crate) trait Opens {
+    fn open(world: World, url: &str, timeout: Duration) -> CacheApi;
+}
+
+impl Opens for servers::Memcached {
+    fn open(world: World, url: &str, timeout: Duration) -> CacheApi {
+        let store = memcached(url, timeout);
+        match world {
+            World::Threads => CacheApi::Threads(Cache::builder().store(store).build().unwrap()),
+            World::Tasks => CacheApi::Tasks(AsyncCache::builder().store(store).build().unwrap()),
+        }
+    }
+}
+
+impl Opens for servers::Redis {
+    fn open(world: World, url: &str, timeout: Duration) -> CacheApi {
+        let store = redis(url, timeout);
+        match world {
+            World::Threads => CacheApi::Threads(Cache::builder().store(store).build().unwrap()),
+            World::Tasks => CacheApi::Tasks(AsyncCache::builder().store(store).build().unwrap()),
+        }
+    }
+}
+
+impl Opens for servers::RedisCluster {
+    fn open(world: World, url: &str, timeout: Duration) -> CacheApi {
+        servers::Redis::open(world, url, timeout)
+    }
+}
+
+fn memcached(url: &str, timeout: Duration) -> Memcached {
+    Memcached::new(&format!("{url}?timeout={}ms", timeout.as_millis())).unwrap()
+}
+
+fn redis(url: &str, timeout: Duration) -> Redis {
+    Redis::new(format!("{url}?timeout={}ms", timeout.as_millis())).unwrap()
+}
+
+/// What the tests do to any kind of server.
+pub(crate) trait FaultyServer: Opens + Send + Sync + 'static {
+    fn url_of(address: SocketAddr) -> String;
+    fn address(&self) -> SocketAddr;
+    fn url(&self) -> String;
+    fn kill(&self);
+    fn restart(&self);
+    fn pause(&self);
+    fn resume(&self);
+    fn plant(&self, key: &str, bytes: &[u8]);
+}
+
+impl FaultyServer for servers::Memcached {
+    fn url_of(address: SocketAddr) -> String {
+        format!("memcache://{address}")
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address()
+    }
+
+    fn url(&self) -> String {
+        self.url()
+    }
+
+    fn kill(&self) {
+        self.kill();
+    }
+
+    fn restart(&self) {
+        self.restart();
+    }
+
+    fn pause(&self) {
+        self.pause();
+    }
+
+    fn resume(&self) {
+        self.resume();
+    }
+
+    fn plant(&self, key: &str, bytes: &[u8]) {
+        self.plant(key, bytes);
+    }
+}
+
+impl FaultyServer for servers::Redis {
+    fn url_of(address: SocketAddr) -> String {
+        format!("redis://{address}")
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address()
+    }
+
+    fn url(&self) -> String {
+        self.url()
+    }
+
+    fn kill(&self) {
+        self.kill();
+    }
+
+    fn restart(&self) {
+        self.restart();
+    }
+
+    fn pause(&self) {
+        self.pause();
+    }
+
+    fn resume(&self) {
+        self.resume();
+    }
+
+    fn plant(&self, key: &str, bytes: &[u8]) {
+        self.plant(key, bytes);
+    }
+}
+
+/// Measures how long a call takes.
+pub(crate) async fn timed<T>(call: impl Future<Output = T>) -> (T, Duration) {
+    let start = Instant::now();
+    let output = call.await;
+    (output, start.elapsed())
+}
+
+/// Checks that calls kept to a limit: with at least 1,000 calls, the 99.9th percentile is at most
+/// 50 ms above it. The slowest call may be as late as a busy machine is.
+pub(crate) fn kept_to(limit: Duration, mut calls: Vec<Duration>) {
+    calls.sort_unstable();
+    let slowest = *calls.last().expect("there are calls");
+    assert!(slowest <= limit + BUSY, "the slowest call took {slowest:?}");
+    let percentile = calls[(calls.len() - 1) * 999 / 1_000];
+    if calls.len() >= 1_000 {
+        assert!(
+            percentile <= limit + Duration::from_millis(50),
+            "the 99.9th percentile of {} calls is {percentile:?}, the slowest {slowest:?}",
+            calls.len()
+        );
+    }
+}
+
+/// Waits until the cache stores values again; returns how long that took.
+pub(crate) async fn used_again(cache: &CacheApi) -> Duration {
+    let start = Instant::now();
+    for attempt in 0_u64.. {
+        let set = cache.set("used again", attempt).await.is_ok();
+        if set && cache.get::<u64>("used again").await.ok().flatten() == Some(attempt) {
+            break;
+        }
+        cache.world().sleep(Duration::from_millis(2)).await;
+    }
+    start.elapsed()
+}
+
+/// Checks that the server is used soon after it is back.
+pub(crate) async fn is_used_again(cache: &CacheApi) {
+    let after = used_again(cache).await;
+    assert!(
+        after <= BACK + BUSY,
+        "the server was back, and used only after {after:?}"
+    );
+}
