@@ -1,4 +1,4 @@
-//! The macros for those who depend on `cacheio-async` alone.
+//! The macros in a crate that depends only on `cacheio-async`.
 
 #![cfg(test)]
 

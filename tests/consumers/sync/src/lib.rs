@@ -1,4 +1,4 @@
-//! The macros for those who depend on `cacheio-sync` alone.
+//! The macros in a crate that depends only on `cacheio-sync`.
 
 #![cfg(test)]
 
