@@ -86,7 +86,10 @@ impl Plan {
         let Placeholder { name, fields, .. } = placeholder;
         let root = if name == "self" {
             let Some(receiver) = self.function.receiver() else {
-                return Err(Error::new(span, "the function has no `self`"));
+                return Err(Error::new(
+                    span,
+                    "the function has no `self`; name one of its arguments",
+                ));
             };
             Ident::new("self", span.resolved_at(receiver.self_token.span))
         } else {

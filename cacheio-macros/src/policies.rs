@@ -138,7 +138,7 @@ fn refresh_ahead(value: Expr) -> Result<PolicyArg> {
     }
     Err(Error::new_spanned(
         value,
-        "`refresh_ahead` must be a fraction of the TTL between 0.0 and 1.0 such as 0.8, or \
+        "`refresh_ahead` must be a fraction of the TTL between 0.0 and 1.0, such as 0.8, or \
          \"xfetch\", or a `RefreshAhead`",
     ))
 }
