@@ -134,8 +134,9 @@ use proc_macro::TokenStream;
 /// failing origin from these calls, return `Arc<E>`.
 ///
 /// A timeout, or a body that waits for its own key, becomes an error of the function if that error
-/// implements `From<cacheio::Error>`. `hard_timeout` requires it. In other functions, callers wait
-/// without a timeout, and a body that waits for its own key panics.
+/// implements `From<cacheio::Error>`. `hard_timeout` requires it, and `max_load` uses it for the
+/// waiters. In a function without such an error, `max_load` lets the waiters run the body while its
+/// first caller keeps waiting, and a body that waits for its own key panics.
 ///
 /// ```
 /// use cacheio::{ErrorKind, cached};
