@@ -105,9 +105,9 @@ impl OwnedArgs {
             let lent = match arg.is_optional {
                 true => quote!(::core::option::Option::map(
                     ::core::option::Option::as_ref(&#copy),
-                    #private::OwnedArg::borrow,
+                    #private::OwnedArg::as_arg,
                 )),
-                false => quote!(#private::OwnedArg::borrow(&#copy)),
+                false => quote!(#private::OwnedArg::as_arg(&#copy)),
             };
             quote!(#(#cfgs)* let #inside = #lent;)
         });
