@@ -1,34 +1,34 @@
-//! Types that carry a cache for their methods.
+//! Types with a cache for their methods.
 
-/// A type that carries the cache of its `#[cached]` methods: derive it.
+/// Gives `#[cached]` methods the cache of their type. Derive it.
 ///
 /// The derive takes the field named `cache`, or the one marked `#[cache]`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` carries no cache for its `#[cached]` methods",
+    message = "`{Self}` has no cache for its `#[cached]` methods",
     label = "`{Self}` is not `Cacheable`",
-    note = "put `#[derive(Cacheable)]` on the type, with a field `cache: Cache`, or name a cache: `#[cached(cache = self.users)]`"
+    note = "add `#[derive(Cacheable)]` and a field `cache: Cache` to the type, or name a cache: `#[cached(cache = self.users)]`"
 )]
 pub trait Cacheable {
     /// The type of the cache: `Cache`.
     type Cache;
 
-    /// The cache that `#[cached]` methods use where they name no other.
+    /// Returns the cache that `#[cached]` methods use by default.
     fn cache(&self) -> &Self::Cache;
 }
 
-/// A type that carries the cache of its `async` `#[cached]` methods: derive it.
+/// Gives `async` `#[cached]` methods the cache of their type. Derive it.
 ///
-/// The derive takes the field named `cache`, or the one marked `#[cache]`; in a type that carries
-/// both kinds, the one marked `#[async_cache]`.
+/// The derive takes the field named `cache`, or the one marked `#[cache]`; in a type with
+/// both kinds of cache, the one marked `#[async_cache]`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` carries no cache for its `async` `#[cached]` methods",
+    message = "`{Self}` has no cache for its `async` `#[cached]` methods",
     label = "`{Self}` is not `AsyncCacheable`",
-    note = "put `#[derive(AsyncCacheable)]` on the type, with a field `cache: AsyncCache`, or name a cache: `#[cached(cache = self.users)]`"
+    note = "add `#[derive(AsyncCacheable)]` and a field `cache: AsyncCache` to the type, or name a cache: `#[cached(cache = self.users)]`"
 )]
 pub trait AsyncCacheable {
     /// The type of the cache: `AsyncCache`.
     type Cache;
 
-    /// The cache that `async` `#[cached]` methods use where they name no other.
+    /// Returns the cache that `async` `#[cached]` methods use by default.
     fn cache(&self) -> &Self::Cache;
 }

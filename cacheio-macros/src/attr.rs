@@ -1,4 +1,4 @@
-//! The arguments of `#[cached]`.
+//! Parses the arguments of `#[cached]`.
 
 use proc_macro2::Span;
 use syn::ext::IdentExt as _;
@@ -8,47 +8,49 @@ use syn::{
     Error, Expr, ExprLit, Ident, Lit, LitBool, LitInt, LitStr, Path, Result, Token, parenthesized,
 };
 
-const KNOWN: &str = "`key`, `ttl`, `ttl_none`, `ttl_idle`, `jitter`, `stale_for`, `retry_after`, `refresh_ahead`, \
-                     `soft_timeout`, `hard_timeout`, `max_load`, `tags`, `cache`, `capacity`, `skip`, \
-                     `cache_none`, `cache_if`, `companions` and `crate`";
+use crate::policies::{POLICIES, Policies};
 
-/// Those with which a body may go on when its caller has left.
-const BEHIND: [&str; 4] = ["refresh_ahead", "soft_timeout", "hard_timeout", "max_load"];
+/// The arguments besides the policies.
+const ARGUMENTS: [&str; 10] = [
+    "key",
+    "skip",
+    "ttl",
+    "tags",
+    "cache",
+    "capacity",
+    "cache_none",
+    "cache_if",
+    "companions",
+    "crate",
+];
 
-/// What stands in the parentheses of `#[cached(…)]`.
+/// The names of all arguments.
+fn argument_names() -> impl Iterator<Item = &'static str> {
+    let policies = POLICIES.iter().map(|policy| policy.name);
+    ARGUMENTS.into_iter().chain(policies)
+}
+
+/// What `#[cached(…)]` contains.
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) key: Option<KeyArg>,
+    pub(crate) skip: Vec<Ident>,
     pub(crate) ttl: Option<DurationArg>,
-    pub(crate) ttl_none: Option<DurationArg>,
-    pub(crate) ttl_idle: Option<DurationArg>,
-    pub(crate) jitter: Option<Expr>,
-    pub(crate) stale_for: Option<DurationArg>,
-    pub(crate) retry_after: Option<DurationArg>,
-    pub(crate) refresh_ahead: Option<RefreshArg>,
-    pub(crate) soft_timeout: Option<DurationArg>,
-    pub(crate) hard_timeout: Option<DurationArg>,
-    pub(crate) max_load: Option<DurationArg>,
+    pub(crate) policies: Policies,
     pub(crate) tags: Option<Expr>,
     pub(crate) cache: Option<Expr>,
     pub(crate) capacity: Option<(Ident, Expr)>,
-    pub(crate) skip: Vec<Ident>,
-    /// `cache_none = false`, where it stands.
+    /// The place of `cache_none = false`.
     pub(crate) skip_none: Option<Span>,
     pub(crate) cache_if: Option<Expr>,
     pub(crate) companions: Option<Span>,
     pub(crate) path: Option<Path>,
-    /// The names of all that is there.
-    named: Vec<Ident>,
+    /// The names of the arguments that are present.
+    present: Vec<Ident>,
 }
 
 pub(crate) enum KeyArg {
     Template(LitStr),
-    Expression(Expr),
-}
-
-pub(crate) enum RefreshArg {
-    XFetch,
     Expression(Expr),
 }
 
@@ -63,14 +65,12 @@ impl Parse for Args {
         let mut args = Self::default();
         while !input.is_empty() {
             let name = argument_name(input)?;
-            if args.named.contains(&name) {
-                return Err(Error::new(
-                    name.span(),
-                    format!("`{name}` stands here twice"),
-                ));
+            if args.present.contains(&name) {
+                let message = format!("duplicate argument `{name}`");
+                return Err(Error::new(name.span(), message));
             }
             args.parse_argument(&name, input)?;
-            args.named.push(name);
+            args.present.push(name);
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
             }
@@ -82,117 +82,95 @@ impl Parse for Args {
 
 fn argument_name(input: ParseStream<'_>) -> Result<Ident> {
     if input.peek(LitStr) {
-        return Err(input.error("for a key, write `key = \"…\"`"));
+        return Err(input.error("expected the name of an argument; for a key, write `key = \"…\"`"));
     }
-    input
-        .call(Ident::parse_any)
-        .map_err(|error| Error::new(error.span(), format!("expected an argument: {KNOWN}")))
+    input.call(Ident::parse_any).map_err(|error| {
+        let message = format!(
+            "expected the name of an argument; there are {}",
+            listed(argument_names())
+        );
+        Error::new(error.span(), message)
+    })
+}
+
+/// Lists names for a message: `a`, `b` and `c`.
+pub(crate) fn listed<N: std::fmt::Display>(names: impl IntoIterator<Item = N>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    match names.as_slice() {
+        [most @ .., last] if !most.is_empty() => format!("{} and {last}", most.join(", ")),
+        names => names.concat(),
+    }
 }
 
 impl Args {
     fn parse_argument(&mut self, name: &Ident, input: ParseStream<'_>) -> Result<()> {
         match name.to_string().as_str() {
             "key" => self.key = Some(KeyArg::from(value::<Expr>(name, "\"user:{id}\"", input)?)),
-            "ttl" => self.ttl = Some(DurationArg::of(name, "60", input)?),
-            "ttl_none" => self.ttl_none = Some(DurationArg::of(name, "\"10s\"", input)?),
-            "ttl_idle" => self.ttl_idle = Some(DurationArg::of(name, "\"30m\"", input)?),
-            "jitter" => self.jitter = Some(jitter(value(name, "0.1", input)?)?),
-            "stale_for" => self.stale_for = Some(DurationArg::of(name, "\"1h\"", input)?),
-            "retry_after" => self.retry_after = Some(DurationArg::of(name, "\"30s\"", input)?),
-            "refresh_ahead" => {
-                self.refresh_ahead = Some(RefreshArg::new(value(name, "0.8", input)?)?);
-            }
-            "soft_timeout" => self.soft_timeout = Some(DurationArg::of(name, "\"100ms\"", input)?),
-            "hard_timeout" => self.hard_timeout = Some(DurationArg::of(name, "\"2s\"", input)?),
-            "max_load" => self.max_load = Some(DurationArg::of(name, "\"30s\"", input)?),
+            "skip" => self.skip = skipped_names(name, input)?,
+            "ttl" => self.ttl = Some(DurationArg::parse(name, "60", input)?),
             "tags" => self.tags = Some(value(name, "[\"users\"]", input)?),
             "cache" => self.cache = Some(value(name, "self.users", input)?),
             "capacity" => {
                 self.capacity = Some((name.clone(), capacity(value(name, "1000", input)?)?));
             }
+            "cache_none" => self.skip_none = (!cache_none(name, input)?).then(|| name.span()),
             "cache_if" => self.cache_if = Some(value(name, "|value| …", input)?),
-            "skip" => {
-                if !input.peek(syn::token::Paren) {
-                    let message = "name the arguments that do not count: `skip(request_id)`";
-                    return Err(Error::new(name.span(), message));
-                }
-                let names;
-                parenthesized!(names in input);
-                let names = Punctuated::<Ident, Token![,]>::parse_terminated_with(
-                    &names,
-                    Ident::parse_any,
-                )?;
-                self.skip.extend(names);
-            }
-            "cache_none" => {
-                let value: Expr = value(name, "false", input)?;
-                match literal(&value) {
-                    Some(Lit::Bool(LitBool { value: true, .. })) => {}
-                    Some(Lit::Bool(LitBool { value: false, .. })) => {
-                        self.skip_none = Some(name.span());
-                    }
-                    _ => return Err(Error::new_spanned(value, "write `cache_none = false`")),
-                }
-            }
             "companions" => {
                 if input.peek(Token![=]) {
-                    return Err(input.error("`companions` stands alone, without a value"));
+                    return Err(input.error("`companions` takes no value"));
                 }
                 self.companions = Some(name.span());
             }
             "crate" => self.path = Some(crate_path(name, input)?),
+            _ if self.policies.parse(name, input)? => {}
             _ => {
-                let message = format!("there is no argument `{name}`; there are {KNOWN}");
+                let names = listed(argument_names());
+                let message = format!("unknown argument `{name}`; there are {names}");
                 return Err(Error::new(name.span(), message));
             }
         }
         Ok(())
     }
 
-    /// The name of an argument, if it is there.
-    fn at(&self, name: &str) -> Option<&Ident> {
-        self.named.iter().find(|named| *named == name)
-    }
-
-    /// The argument with which the body may go on when its caller has left.
-    pub(crate) fn behind(&self) -> Option<&Ident> {
-        BEHIND.iter().find_map(|name| self.at(name))
+    /// Returns the name of an argument, if the argument is present.
+    fn find(&self, name: &str) -> Option<&Ident> {
+        self.present.iter().find(|present| *present == name)
     }
 
     fn check(&self) -> Result<()> {
-        let at = |name| self.at(name);
-        if let (Some(_), Some(skip)) = (at("key"), at("skip")) {
-            let message =
-                "`skip` is for the key of all arguments: what `key` does not name does not count";
+        if let (Some(_), Some(skip)) = (self.find("key"), self.find("skip")) {
+            let message = "`skip` has no effect with `key`, which names the arguments that it uses; \
+                           remove `skip`";
             return Err(Error::new(skip.span(), message));
         }
-        if let (Some(_), Some(capacity)) = (at("cache"), at("capacity")) {
+        if let (Some(_), Some(capacity)) = (self.find("cache"), self.find("capacity")) {
             let message =
-                "the cache that `cache` names has its own capacity: say it where that is built";
+                "`capacity` has no effect with `cache`; set the capacity where that cache is built";
             return Err(Error::new(capacity.span(), message));
         }
-        if let (Some(ttl), Some(_)) = (at("ttl_none"), self.skip_none) {
-            let message = "`cache_none = false` stores no `None` that could have a TTL: leave one of \
-                           the two out";
-            return Err(Error::new(ttl.span(), message));
+        if let (Some(ttl_none), Some(_)) = (self.find("ttl_none"), self.skip_none) {
+            let message =
+                "`ttl_none` has no effect with `cache_none = false`; remove one of the two";
+            return Err(Error::new(ttl_none.span(), message));
         }
         Ok(())
     }
 
-    /// The same for a function with a cache of its own, which has no other settings than these.
-    pub(crate) fn check_alone(&self) -> Result<()> {
-        if self.stale_for.is_some() {
+    /// Checks the policies of a function with a cache of its own, which has no settings besides
+    /// them.
+    pub(crate) fn check_function_cache(&self) -> Result<()> {
+        if self.find("stale_for").is_some() {
             return Ok(());
         }
-        if let Some(soft_timeout) = self.at("soft_timeout") {
-            let message = "`soft_timeout` needs `stale_for`: when it is over, something stale is \
-                           returned; add `stale_for`, or write `hard_timeout` for an error instead";
+        if let Some(soft_timeout) = self.find("soft_timeout") {
+            let message = "`soft_timeout` needs `stale_for`; add it, or use `hard_timeout` to return \
+                           an error instead of a stale value";
             return Err(Error::new(soft_timeout.span(), message));
         }
-        match self.at("retry_after") {
-            Some(retry_after) if self.refresh_ahead.is_none() => {
-                let message = "`retry_after` needs `stale_for` or `refresh_ahead`: it is how long a \
-                               body that failed is not run again, while something older is returned";
+        match self.find("retry_after") {
+            Some(retry_after) if self.find("refresh_ahead").is_none() => {
+                let message = "`retry_after` needs `stale_for` or `refresh_ahead`; add one of them, \
+                               or remove `retry_after`";
                 Err(Error::new(retry_after.span(), message))
             }
             _ => Ok(()),
@@ -200,20 +178,46 @@ impl Args {
     }
 }
 
-fn value<T: Parse>(name: &Ident, example: &str, input: ParseStream<'_>) -> Result<T> {
+/// Parses `= value`. The example is for messages.
+pub(crate) fn value<T: Parse>(name: &Ident, example: &str, input: ParseStream<'_>) -> Result<T> {
+    let missing = || {
+        let message = format!("missing value; write `{name} = {example}`");
+        Error::new(name.span(), message)
+    };
     if !input.peek(Token![=]) {
-        let message = format!("`{name}` needs a value: `{name} = {example}`");
-        return Err(Error::new(name.span(), message));
+        return Err(missing());
     }
     input.parse::<Token![=]>()?;
     if input.is_empty() || input.peek(Token![,]) {
-        let message = format!("`{name}` needs a value: `{name} = {example}`");
-        return Err(Error::new(name.span(), message));
+        return Err(missing());
     }
     input.parse()
 }
 
-/// `crate = path` or `crate = "path"`.
+/// Parses `(request_id, context)`.
+fn skipped_names(name: &Ident, input: ParseStream<'_>) -> Result<Vec<Ident>> {
+    if !input.peek(syn::token::Paren) {
+        let message = "missing names of arguments; write `skip(request_id)`";
+        return Err(Error::new(name.span(), message));
+    }
+    let names;
+    parenthesized!(names in input);
+    let names = Punctuated::<Ident, Token![,]>::parse_terminated_with(&names, Ident::parse_any)?;
+    Ok(names.into_iter().collect())
+}
+
+fn cache_none(name: &Ident, input: ParseStream<'_>) -> Result<bool> {
+    let value: Expr = value(name, "false", input)?;
+    match literal(&value) {
+        Some(Lit::Bool(LitBool { value, .. })) => Ok(*value),
+        _ => Err(Error::new_spanned(
+            value,
+            "`cache_none` must be `true` or `false`",
+        )),
+    }
+}
+
+/// Parses `crate = path` or `crate = "path"`.
 pub(crate) fn crate_path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
     const EXAMPLE: &str = "my_reexport::cacheio";
     if !input.peek(Token![=]) {
@@ -226,10 +230,8 @@ pub(crate) fn crate_path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
         input.call(Path::parse_mod_style)
     }
     .map_err(|error| {
-        Error::new(
-            error.span(),
-            format!("expected a path: `crate = {EXAMPLE}`"),
-        )
+        let message = format!("expected a path, such as `crate = {EXAMPLE}`");
+        Error::new(error.span(), message)
     })
 }
 
@@ -243,25 +245,22 @@ impl From<Expr> for KeyArg {
 }
 
 impl DurationArg {
-    /// Whether it can be known when the program is compiled.
+    /// Returns whether the duration is known at compile time.
     pub(crate) fn is_known(&self) -> bool {
         !matches!(self, Self::Expression(_))
     }
 
-    fn of(name: &Ident, example: &str, input: ParseStream<'_>) -> Result<Self> {
+    pub(crate) fn parse(name: &Ident, example: &str, input: ParseStream<'_>) -> Result<Self> {
         let value: Expr = value(name, example, input)?;
-        let what = match name.to_string().as_str() {
-            "ttl" => "a TTL".to_owned(),
-            name => format!("`{name}`"),
-        };
         let expected = format!(
-            "{what} is a whole number of seconds, a text such as \"500ms\" or \"5m\", or a `Duration`"
+            "`{name}` must be a whole number of seconds, a string such as \"500ms\" or \"5m\", or a \
+             `Duration`"
         );
         match literal(&value) {
             Some(Lit::Int(seconds)) => match seconds.base10_parse() {
                 Ok(0) if name == "ttl" => Err(Error::new(
                     seconds.span(),
-                    "a TTL of 0 stores nothing: leave it out for the cache's default",
+                    "a `ttl` of 0 stores nothing; leave it out to use the default TTL of the cache",
                 )),
                 Ok::<u64, _>(_) if seconds.suffix().is_empty() => {
                     Ok(Self::Seconds(seconds.clone()))
@@ -270,56 +269,9 @@ impl DurationArg {
             },
             Some(Lit::Str(text)) => Ok(Self::Text(text.clone())),
             Some(other) => Err(Error::new(other.span(), expected)),
-            None => match &value {
-                Expr::Unary(unary) if literal(&unary.expr).is_some() => {
-                    Err(Error::new_spanned(unary, expected))
-                }
-                _ => Ok(Self::Expression(value)),
-            },
+            None if is_negative(&value) => Err(Error::new_spanned(value, expected)),
+            None => Ok(Self::Expression(value)),
         }
-    }
-}
-
-impl RefreshArg {
-    fn new(value: Expr) -> Result<Self> {
-        match literal(&value) {
-            Some(Lit::Str(text)) if text.value() == "xfetch" => return Ok(Self::XFetch),
-            Some(Lit::Float(fraction)) => {
-                let fraction = fraction.base10_parse::<f64>();
-                if fraction.is_ok_and(|fraction| fraction > 0.0 && fraction < 1.0) {
-                    return Ok(Self::Expression(value));
-                }
-            }
-            Some(_) => {}
-            None => match &value {
-                Expr::Unary(unary) if literal(&unary.expr).is_some() => {}
-                _ => return Ok(Self::Expression(value)),
-            },
-        }
-        Err(Error::new_spanned(
-            value,
-            "`refresh_ahead` is the fraction of the TTL after which the body is run anew: a number \
-             between 0.0 and 1.0, such as 0.8; or \"xfetch\", or a `RefreshAhead`",
-        ))
-    }
-}
-
-/// A fraction; what is no literal is checked when it is used.
-fn jitter(value: Expr) -> Result<Expr> {
-    let fraction = match literal(&value) {
-        Some(Lit::Float(fraction)) => fraction.base10_parse::<f64>().ok(),
-        Some(_) => None,
-        None => match &value {
-            Expr::Unary(unary) if literal(&unary.expr).is_some() => None,
-            _ => return Ok(value),
-        },
-    };
-    match fraction {
-        Some(fraction) if (0.0..=1.0).contains(&fraction) => Ok(value),
-        _ => Err(Error::new_spanned(
-            value,
-            "`jitter` is the fraction of the TTL by which entries expire earlier: from 0.0 to 1.0",
-        )),
     }
 }
 
@@ -329,18 +281,73 @@ fn capacity(value: Expr) -> Result<Expr> {
             .base10_parse::<u64>()
             .is_ok_and(|entries| entries == 0)
     {
-        let message =
-            "a cache of capacity 0 would store nothing: write at least 1, or drop `#[cached]`";
+        let message = "`capacity` must be at least 1";
         return Err(Error::new(entries.span(), message));
     }
     Ok(value)
 }
 
-/// The literal that an expression is, also where a macro passed it on.
-fn literal(value: &Expr) -> Option<&Lit> {
+/// Returns the literal that an expression is, also if another macro passed it on.
+pub(crate) fn literal(value: &Expr) -> Option<&Lit> {
     match value {
         Expr::Lit(ExprLit { lit, .. }) => Some(lit),
         Expr::Group(group) => literal(&group.expr),
         _ => None,
+    }
+}
+
+/// Returns whether an expression is a literal with a sign.
+pub(crate) fn is_negative(value: &Expr) -> bool {
+    matches!(value, Expr::Unary(unary) if literal(&unary.expr).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_argument_has_a_row_in_the_documentation() {
+        let (_, section) = include_str!("lib.rs")
+            .split_once("/// # Arguments")
+            .unwrap();
+        let (section, _) = section.split_once("/// # Keys").unwrap();
+        let rows = section.lines().filter_map(|line| {
+            let row = line.strip_prefix("/// | `")?;
+            row.split(['`', '(']).next()
+        });
+        let mut documented: Vec<&str> = rows.collect();
+        let mut parsed: Vec<&str> = argument_names().collect();
+        documented.sort_unstable();
+        parsed.sort_unstable();
+        assert_eq!(documented, parsed);
+    }
+
+    #[test]
+    fn every_listed_argument_is_parsed() {
+        for name in argument_names() {
+            if let Err(error) = syn::parse_str::<Args>(name) {
+                assert!(error.to_string().starts_with("missing"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_policies_are_those_of_the_options() {
+        let mut names = POLICIES.map(|policy| policy.name);
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            [
+                "hard_timeout",
+                "jitter",
+                "max_load",
+                "refresh_ahead",
+                "retry_after",
+                "soft_timeout",
+                "stale_for",
+                "ttl_idle",
+                "ttl_none",
+            ]
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! `find_key`, `find_invalidate` and `find_refresh`.
+//! Generates the companions of a function `find`: `find_key`, `find_invalidate` and `find_refresh`.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens as _, quote};
@@ -10,7 +10,8 @@ use syn::{
 
 use crate::expand::Plan;
 use crate::function::{Kind, named_in};
-use crate::key::{Key, KeyCode, companion_name};
+use crate::key::Key;
+use crate::key_code::{KeyCode, companion_name};
 
 impl Plan {
     pub(crate) fn companions(&self) -> Result<TokenStream> {
@@ -18,7 +19,8 @@ impl Plan {
             return Ok(TokenStream::new());
         };
         if let Kind::Boxed(_) = self.function.kind {
-            let message = "under `#[async_trait]` there can be no companions: put the cached function outside of the trait";
+            let message = "`companions` does not work under `#[async_trait]`; move the cached \
+                           function out of the trait";
             return Err(Error::new(span, message));
         }
         let key = self.key_companion()?;
@@ -32,7 +34,7 @@ impl Plan {
         let vis = &self.function.vis;
         let name = companion_name(&self.function.sig.ident, "key");
         let attrs = self.attrs(&format!(
-            "The key of the entry that `{}` keeps for these arguments, without the namespace of its cache.",
+            "Returns the key of the entry of `{}` for these arguments, without the namespace of its cache.",
             self.function.sig.ident
         ));
         let mut sig = self.signature(&name, false)?;
@@ -50,12 +52,12 @@ impl Plan {
 
     fn invalidate_companion(&self) -> Result<TokenStream> {
         let private = &self.private;
-        let face = self.face;
+        let api = self.api;
         let vis = &self.function.vis;
         let name = companion_name(&self.function.sig.ident, "invalidate");
         let attrs = self.attrs(&format!(
-            "Deletes the entry that `{}` keeps for these arguments; whether there was one.\n\n# Errors\n\n\
-             When the store fails.",
+            "Deletes the entry of `{}` for these arguments. Returns whether there was one.\n\n# Errors\n\n\
+             Returns an error if the store fails.",
             self.function.sig.ident
         ));
         let is_async = self.function.is_async();
@@ -63,8 +65,12 @@ impl Plan {
         let KeyCode { setup, key } = self.key_code(&name, is_async)?;
         let cache = self.cache();
         let held = self.held();
-        let engine = face.ident(face.engine);
-        let by_reference = if self.is_own() { quote!() } else { quote!(&) };
+        let engine = api.ident(api.engine);
+        let by_reference = if self.has_function_cache() {
+            quote!()
+        } else {
+            quote!(&)
+        };
         let delete = quote!(#private::#engine(#by_reference __cacheio_cache).delete(__cacheio_key));
         let delete = match is_async {
             true => quote!(#delete.await),
@@ -87,7 +93,7 @@ impl Plan {
         let vis = &self.function.vis;
         let name = companion_name(&self.function.sig.ident, "refresh");
         let attrs = self.attrs(&format!(
-            "Runs the body of `{}` for these arguments, whatever is in the cache, and replaces the entry.",
+            "Runs the body of `{}` for these arguments, also after a hit, and replaces the entry.",
             self.function.sig.ident
         ));
         let mut sig = self.function.sig.clone();
@@ -107,7 +113,8 @@ impl Plan {
             .attrs
             .iter()
             .filter(|attr| attr.path().is_ident("cfg"));
-        // Warnings about the body stand at the function; not every companion need be called.
+        // The compiler warns about the body in the function itself, and not every companion is
+        // called.
         quote! {
             #(#cfgs)*
             #[doc = #doc]
@@ -115,7 +122,8 @@ impl Plan {
         }
     }
 
-    /// The signature of a companion that takes only what counts, without what it returns.
+    /// Generates the signature, without the return type, of a companion that takes only the
+    /// arguments of the key.
     fn signature(&self, name: &Ident, with_cache: bool) -> Result<Signature> {
         let mut sig = self.function.sig.clone();
         sig.ident = name.clone();
@@ -144,8 +152,8 @@ impl Plan {
             } else if matches!(self.key, Key::Arguments { .. }) && has_impl_trait(&argument.ty) {
                 return Err(Error::new_spanned(
                     &argument.ty,
-                    "the companions leave out what is skipped, but its type belongs to the key: give it a name, \
-                     as in `fn find<T: Trait>(context: T)`",
+                    "a skipped argument needs a named type in a function with companions; write a type \
+                     parameter, as in `fn find<T: Trait>(context: T)`",
                 ));
             }
         }
@@ -154,7 +162,7 @@ impl Plan {
         Ok(sig)
     }
 
-    /// Leaves out the type parameters that nothing says any more.
+    /// Removes the type parameters that the companion does not use.
     fn prune(
         &self,
         generics: &mut Generics,
@@ -167,38 +175,38 @@ impl Plan {
             .filter_map(parameter)
             .cloned()
             .collect();
-        let mut kept: Vec<&Ident> = Vec::new();
-        let says = |name: &Ident| {
+        let mut used: Vec<&Ident> = Vec::new();
+        let is_named = |name: &Ident| {
             let in_cache = |cache| named_in(cache, name);
             named_in(inputs, name)
                 || self.key.names(name)
                 || with_cache && self.args.cache.as_ref().is_some_and(in_cache)
         };
-        kept.extend(names.iter().filter(|name| says(name)));
-        // What is kept may be bounded by others.
+        used.extend(names.iter().filter(|name| is_named(name)));
+        // The bounds of a used parameter may name others.
         while let Some(more) = names.iter().find(|name| {
             let bounds =
-                |param: &&GenericParam| parameter(param).is_some_and(|param| kept.contains(&param));
-            !kept.contains(name)
+                |param: &&GenericParam| parameter(param).is_some_and(|param| used.contains(&param));
+            !used.contains(name)
                 && generics
                     .params
                     .iter()
                     .filter(bounds)
                     .any(|param| named_in(param, name))
         }) {
-            kept.push(more);
+            used.push(more);
         }
-        let gone: Vec<&Ident> = names.iter().filter(|name| !kept.contains(name)).collect();
-        let names_gone =
-            |predicate: &WherePredicate| gone.iter().any(|name| named_in(predicate, name));
+        let unused: Vec<&Ident> = names.iter().filter(|name| !used.contains(name)).collect();
+        let names_unused =
+            |predicate: &WherePredicate| unused.iter().any(|name| named_in(predicate, name));
         let params = std::mem::take(&mut generics.params).into_iter();
         generics.params = params
-            .filter(|param| parameter(param).is_none_or(|name| !gone.contains(&name)))
+            .filter(|param| parameter(param).is_none_or(|name| !unused.contains(&name)))
             .collect();
         if let Some(clause) = &mut generics.where_clause {
             let predicates = std::mem::take(&mut clause.predicates).into_iter();
             clause.predicates = predicates
-                .filter(|predicate| !names_gone(predicate))
+                .filter(|predicate| !names_unused(predicate))
                 .collect();
         }
     }
@@ -212,7 +220,7 @@ fn parameter(param: &GenericParam) -> Option<&Ident> {
     }
 }
 
-/// The receiver of what only looks: `&self`, unless its type is written out.
+/// Returns the receiver of a companion that only reads: `&self`, unless its type is written out.
 fn shared(receiver: syn::Receiver) -> syn::Receiver {
     if receiver.colon_token.is_some() {
         return syn::Receiver {

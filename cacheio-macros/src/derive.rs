@@ -1,4 +1,4 @@
-//! The derives.
+//! Generates the code of the derives.
 
 mod cache_key;
 mod cacheable;
@@ -11,14 +11,15 @@ use syn::ext::IdentExt as _;
 use syn::parse::ParseStream;
 use syn::{Attribute, Error, Ident, Result};
 
-/// The hidden module, where `#[cacheio(crate = path)]` or the dependencies say it is.
+/// Returns the path of the hidden module, by `#[cacheio(crate = path)]` or by the dependencies.
 fn private(attrs: &[Attribute], crates: &[&str]) -> Result<TokenStream> {
     let mut path = None;
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("cacheio")) {
         attr.parse_args_with(|input: ParseStream<'_>| {
             let name = input.call(Ident::parse_any)?;
             if name != "crate" {
-                let message = format!("there is no `{name}` here, only `#[cacheio(crate = path)]`");
+                let message =
+                    format!("unknown option `{name}`; expected `#[cacheio(crate = path)]`");
                 return Err(Error::new(name.span(), message));
             }
             path = Some(crate::attr::crate_path(&name, input)?);

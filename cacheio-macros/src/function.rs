@@ -1,4 +1,6 @@
-//! The function under `#[cached]`, taken apart.
+//! Parses the function under `#[cached]`.
+
+use std::fmt::Display;
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
@@ -10,24 +12,25 @@ use syn::{
     TypeParamBound, Visibility, parse_quote,
 };
 
-/// The function, and of it what the key, the body and the companions need.
+use crate::attr::listed;
+
+/// The function, with the parts that the key, the body and the companions need.
 pub(crate) struct Function {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,
     pub(crate) sig: Signature,
-    /// Those beside `self`.
+    /// The arguments except `self`.
     pub(crate) arguments: Vec<Argument>,
     pub(crate) kind: Kind,
-    /// What a call gives in the end.
+    /// The type of the result, for an `async fn` the output of its future.
     pub(crate) output: Type,
-    /// What makes it.
     pub(crate) body: Block,
 }
 
 pub(crate) struct Argument {
-    /// The names that its pattern binds.
+    /// The names that the pattern binds.
     pub(crate) names: Vec<Ident>,
-    /// The name of the whole, if its pattern is one.
+    /// The name of the argument, if the pattern is a name.
     pub(crate) whole: Option<Ident>,
     pub(crate) ty: Type,
     pub(crate) cfgs: Vec<Attribute>,
@@ -36,14 +39,14 @@ pub(crate) struct Argument {
 pub(crate) enum Kind {
     Sync,
     Async,
-    /// What `#[async_trait]` makes of an `async fn`: `Box::pin(async move { … })`.
+    /// An `async fn` that `#[async_trait]` has expanded to `Box::pin(async move { … })`.
     Boxed(Box<Expr>),
 }
 
 impl Function {
     pub(crate) fn parse(item: TokenStream) -> Result<Self> {
         let span = item.span();
-        let function: ItemFn = syn::parse2(item).map_err(|error| refused(span, &error))?;
+        let function: ItemFn = syn::parse2(item).map_err(|error| not_a_function(span, &error))?;
         let ItemFn {
             mut attrs,
             vis,
@@ -65,7 +68,7 @@ impl Function {
             body = block;
             (Kind::Boxed(pin), output)
         } else if is_future(&declared) {
-            let message = "a function that returns a future cannot be cached, but an `async fn` can: write one";
+            let message = "a function that returns a future cannot be cached; write an `async fn`";
             return Err(Error::new(declared.span(), message));
         } else {
             (Kind::Sync, declared)
@@ -94,7 +97,7 @@ impl Function {
         self.sig.receiver()
     }
 
-    /// Gives every argument a name by which the whole of it is known; the body takes it apart.
+    /// Gives every argument a name. A pattern moves into the body.
     pub(crate) fn name_arguments(&mut self) {
         let typed = self.sig.inputs.iter_mut().filter_map(|input| match input {
             FnArg::Receiver(_) => None,
@@ -114,19 +117,19 @@ impl Function {
         self.body.stmts.splice(0..0, bindings);
     }
 
-    /// All names of arguments, for messages.
-    pub(crate) fn listed(&self) -> String {
-        let names: Vec<String> = self
+    /// Returns the message for a name that is not an argument.
+    pub(crate) fn unknown_argument(&self, unknown: impl Display) -> String {
+        let names: Vec<&Ident> = self
             .arguments
             .iter()
             .flat_map(|argument| &argument.names)
-            .map(|name| format!("`{name}`"))
             .collect();
-        match names.as_slice() {
+        let known = match names.as_slice() {
             [] => "the function has none".into(),
-            [one] => format!("there is {one}"),
-            [most @ .., last] => format!("there are {} and {last}", most.join(", ")),
-        }
+            [one] => format!("the only one is `{one}`"),
+            names => format!("there are {}", listed(names)),
+        };
+        format!("no argument is named `{unknown}`; {known}")
     }
 }
 
@@ -135,7 +138,8 @@ impl Argument {
         struct Names(Vec<Ident>);
         impl Visit<'_> for Names {
             fn visit_pat_ident(&mut self, name: &syn::PatIdent) {
-                // `None` in a pattern is no binding; rustc knows, we go by the case.
+                // `None` in a pattern is not a binding. Only rustc knows for sure; the case tells
+                // here.
                 if !name.ident.to_string().starts_with(char::is_uppercase) {
                     self.0.push(name.ident.clone());
                 }
@@ -163,17 +167,17 @@ impl Argument {
     }
 }
 
-fn refused(span: Span, error: &Error) -> Error {
+fn not_a_function(span: Span, error: &Error) -> Error {
     let text = error.to_string();
     if text.contains("expected curly braces") || text.contains("expected `{`") {
         return Error::new(
             error.span(),
-            "a method without a body cannot be cached: put `#[cached]` where it is implemented",
+            "a method without a body cannot be cached; put `#[cached]` on its implementation",
         );
     }
     Error::new(
         span,
-        "`#[cached]` stands on a function or a method; of an `impl`, on the methods in it",
+        "`#[cached]` can only be put on a function or a method",
     )
 }
 
@@ -181,13 +185,13 @@ fn check(sig: &Signature) -> Result<()> {
     if let Some(token) = &sig.constness {
         return Err(Error::new(
             token.span,
-            "a `const fn` cannot be cached: drop `const`, or `#[cached]`",
+            "a `const fn` cannot be cached; remove `const` or `#[cached]`",
         ));
     }
     if let Some(token) = &sig.unsafety {
         return Err(Error::new(
             token.span,
-            "an `unsafe fn` cannot be cached: cache a safe function that calls it",
+            "an `unsafe fn` cannot be cached; cache a safe function that calls it",
         ));
     }
     match &sig.variadic {
@@ -199,7 +203,7 @@ fn check(sig: &Signature) -> Result<()> {
     }
 }
 
-/// Refuses what no cache could give out again.
+/// Rejects a return type that no cache can store.
 fn check_output(output: &Type) -> Result<()> {
     struct Unnamed(Option<Span>);
     impl Visit<'_> for Unnamed {
@@ -210,20 +214,20 @@ fn check_output(output: &Type) -> Result<()> {
     let mut unnamed = Unnamed(None);
     unnamed.visit_type(output);
     if let Some(span) = unnamed.0 {
-        let message = "`impl Trait` cannot be cached: name the type that the function returns";
+        let message = "`impl Trait` cannot be cached; name the return type";
         return Err(Error::new(span, message));
     }
     match borrow(output) {
         Some(span) => {
-            let message = "a cached value outlives the call, so it cannot borrow from the arguments: return an \
-                           owned one, such as `String` for `&str`";
+            let message = "a cached value cannot borrow from the arguments; return an owned type, such as \
+                           `String` instead of `&str`";
             Err(Error::new(span, message))
         }
         None => Ok(()),
     }
 }
 
-/// Where a type borrows, as it is written.
+/// Returns where a type borrows, judged by its tokens.
 pub(crate) fn borrow(ty: &Type) -> Option<Span> {
     struct Borrows(Option<Span>);
     impl Visit<'_> for Borrows {
@@ -238,7 +242,7 @@ pub(crate) fn borrow(ty: &Type) -> Option<Span> {
                 self.0.get_or_insert(lifetime.span());
             }
         }
-        // The lifetimes in the types of functions, and those of `for<'a>`, are their own.
+        // Function types and `for<'a>` declare the lifetimes that they use.
         fn visit_trait_bound(&mut self, bound: &syn::TraitBound) {
             if bound.lifetimes.is_none() {
                 visit::visit_trait_bound(self, bound);
@@ -256,7 +260,8 @@ pub(crate) fn borrow(ty: &Type) -> Option<Span> {
     borrows.0
 }
 
-/// What `#[async_trait]` made of an `async fn`: its `Box::pin`, the block in it, its own return type.
+/// Takes apart what `#[async_trait]` made of an `async fn`: the path of `Box::pin`, the block, and
+/// the type of the result.
 fn boxed(body: &Block, output: &Type) -> Option<(Box<Expr>, Block, Type)> {
     let output = boxed_output(output)?;
     let [Stmt::Expr(Expr::Call(call), None)] = body.stmts.as_slice() else {
@@ -274,7 +279,7 @@ fn boxed(body: &Block, output: &Type) -> Option<(Box<Expr>, Block, Type)> {
     }
 }
 
-/// `R` of `Pin<Box<dyn Future<Output = R> + …>>`.
+/// Returns `R` of `Pin<Box<dyn Future<Output = R> + …>>`.
 fn boxed_output(ty: &Type) -> Option<Type> {
     let boxed = argument(last_segment(ty).filter(|last| last.ident == "Pin")?)?;
     let future = argument(last_segment(boxed).filter(|last| last.ident == "Box")?)?;
@@ -342,7 +347,7 @@ pub(crate) fn bare(ty: &Type) -> &Type {
     }
 }
 
-/// Whether tokens name this, also in a string: `format!("{name}")`.
+/// Returns whether tokens contain a name, also in a string: `format!("{name}")`.
 fn mentions(tokens: &TokenStream, name: &Ident) -> bool {
     use proc_macro2::TokenTree;
     tokens.clone().into_iter().any(|token| match token {
@@ -353,12 +358,12 @@ fn mentions(tokens: &TokenStream, name: &Ident) -> bool {
     })
 }
 
-/// Whether a type, or whatever else, names this.
+/// Returns whether the tokens of a node contain a name.
 pub(crate) fn named_in(node: &impl quote::ToTokens, name: &Ident) -> bool {
     mentions(&node.to_token_stream(), name)
 }
 
-/// Whether a type is text, as it is written.
+/// Returns whether a type is a string, judged by its tokens.
 pub(crate) fn is_text(ty: &Type) -> bool {
     let ty = match bare(ty) {
         Type::Reference(reference) if reference.mutability.is_none() => bare(&reference.elem),

@@ -6,186 +6,364 @@ mod derive;
 mod expand;
 mod function;
 mod key;
+mod key_code;
+mod options;
 mod owned_args;
 mod path;
+mod policies;
 mod template;
 
 use proc_macro::TokenStream;
 
-/// Keeps the results of a function or method in a cache, by its arguments.
+/// Caches the results of a function or method by its arguments.
 ///
-/// A method uses the cache of its type (`#[derive(Cacheable)]`, for `async` methods
-/// `#[derive(AsyncCacheable)]`); a function without `self` has a cache in memory of its own, made on
-/// first use.
+/// A method uses the cache of its type: see [`derive@Cacheable`], and [`derive@AsyncCacheable`] for
+/// `async` methods. A function without `self` has its own cache in memory, built on first use.
 ///
-/// ```ignore
+/// ```
+/// use cacheio::{Cache, CacheFactory, Cacheable, cached};
+///
 /// #[derive(Cacheable)]
-/// struct UserService { cache: Cache }
+/// struct UserService {
+///     cache: Cache,
+/// }
 ///
 /// impl UserService {
 ///     #[cached(key = "user:{user_id}", ttl = 60)]
-///     fn fetch_user(&self, user_id: u64, request_id: &str) -> User { todo!() }
+///     fn fetch_user(&self, user_id: u64, request_id: &str) -> String {
+///         format!("user {user_id}, loaded by request {request_id}")
+///     }
 /// }
 ///
 /// #[cached(ttl = "5m", capacity = 1000)]
-/// async fn slow_square(n: u64) -> u64 { n * n }
+/// fn slow_square(n: u64) -> u64 {
+///     n * n
+/// }
+///
+/// let service = UserService { cache: CacheFactory::memory_cache() };
+/// assert_eq!(service.fetch_user(42, "a"), "user 42, loaded by request a");
+/// assert_eq!(service.fetch_user(42, "b"), "user 42, loaded by request a"); // a hit
+/// assert_eq!(slow_square(12), 144);
 /// ```
 ///
-/// However many threads or tasks miss a key at once, one runs the body. A hit clones no argument
-/// and allocates nothing. The body may move its arguments, use `?` and `return`, and call itself.
-///
-/// # What is stored
-///
-/// The value; of a `Result`, under any alias, only what is `Ok`. Those who waited for a load that
-/// fails get its error if that is `Clone`; else each runs the body itself. Many errors of libraries
-/// are not `Clone` (`anyhow::Error`, `std::io::Error`): where a failing origin must not be asked by
-/// every waiter, let the function return `Arc<E>`, or an error of yours around one. What goes wrong
-/// in the cache itself, a timeout or a body that waits for its own key, becomes an error of the
-/// function where that is `From<cacheio::Error>`; elsewhere nothing times out, and such a body
-/// panics.
-///
-/// In a cache that may stand on a server, values are `Serialize + DeserializeOwned + Clone + Send +
-/// Sync + 'static`; in the own cache of a function they need no serde.
+/// Of all callers that miss a key at the same time, one runs the body and the others wait for its
+/// result. A hit clones no argument and allocates nothing. The body may move its arguments, use `?`
+/// and `return`, and call the function again.
 ///
 /// # Arguments
 ///
-/// - `key = "user:{user_id}"`: the key, as a template. `{user_id}` is an argument (as it is in a
-///   key, or else displayed), `{self.tenant}` a field, `{id:05}` or `{x:?}` formatted; `{{` and `}}`
-///   are braces. Between two placeholders stands a separator, such as `:`. Values are escaped, so
-///   that different values never make the same key.
-/// - `key = (user_id, request.id)`: the key, as an expression of any type that is `CacheKey`.
-///   Nothing in it is moved.
-/// - Without `key`, all arguments but `self` count, and the name of the function, with its type
-///   and all type arguments, stands before them where the cache is shared.
-/// - `skip(request_id)`: arguments that do not count.
-/// - `ttl = 60` (seconds), `ttl = "5m"` (`ms`, `s`, `m`, `h`, `d`), or an expression of type
-///   `Duration` or `Ttl`, which may use the arguments and is evaluated on a miss only.
-/// - `ttl_none = "10s"` (as `ttl`): another TTL for a result of `None` (or `Ok(None)`), which may be
-///   something that does not exist yet; zero does not store it.
-/// - `ttl_idle = "30m"` (as `ttl`, but a `Duration`): an entry that nobody reads for so long expires.
-/// - `jitter = 0.1`: entries expire earlier, by a random part of this fraction of the TTL.
-/// - `stale_for = "1h"` (as `ttl`): for how long after its TTL a value is returned when the body,
-///   run anew, fails; nothing is tried again for `retry_after = "30s"`.
-/// - `refresh_ahead = 0.8`: after this fraction of its TTL a value is loaded anew, behind the first
-///   caller that finds it due, while all go on reading; `"xfetch"`, or any `RefreshAhead`.
-/// - `soft_timeout = "100ms"` (as `ttl`, and so are the next two): how long a caller waits when
-///   there is something stale to return instead, by `stale_for`. The body goes on, and what it
-///   makes is stored.
-/// - `hard_timeout = "2s"`: how long a caller waits in any case; then the function fails, with an
-///   error that is made of a `cacheio::Error`: it returns a `Result` whose error is
-///   `From<cacheio::Error>`.
-/// - `max_load = "30s"`: how long the body may take until others run it for the same key. Who waits
-///   for it fails as after `hard_timeout`; in a function that has no such error, those who waited
-///   run the body, and who runs it waits on.
-/// - `tags = ["users", format!("team:{team}")]`: for `invalidate_tags`; evaluated on a miss only.
-/// - `cache = self.users`: the cache, as an expression: a `Cache` (`AsyncCache` for `async`
-///   functions), a reference to one, an `Arc` or a `LazyLock` of one.
-/// - `capacity = 1000`: entries in the own cache of a function without `self`.
-/// - `cache_none = false`: a result of `None` (or `Ok(None)`) is not stored.
-/// - `cache_if = |user| user.active`: a function or closure that says of a value whether to store it.
-/// - `companions`: adds, for a function `find`, with the same visibility: `find_key`, the text of
-///   the key for some arguments, without the namespace of the cache; `find_invalidate`, which
-///   deletes the entry; and `find_refresh`, which runs the body and replaces the entry. The first two
-///   take the arguments that count. The body stands in `find` and in `find_refresh`: a `static` in
-///   it exists twice.
-/// - `crate = path`: where `cacheio` is, for those who re-export it.
+/// A *duration* is a number of seconds (`60`), a string with a unit (`"500ms"`, `"30s"`, `"5m"`,
+/// `"2h"`, `"1d"`), or an expression of type `Duration`. Expressions may use the arguments of the
+/// function, and are evaluated on a miss only.
 ///
-/// Where a setting is left out, that of the cache counts.
+/// | argument | value | effect | default |
+/// | --- | --- | --- | --- |
+/// | `key` | template or expression | sets the key: see [Keys](#keys) | all arguments except `self` |
+/// | `skip(a, b)` | names of arguments | excludes these arguments from the default key | excludes none |
+/// | `ttl` | duration or `Ttl` | sets how long a result is fresh | the default TTL of the cache |
+/// | `tags` | array, or iterator of strings | tags the entry for `invalidate_tags` | no tags |
+/// | `cache` | expression | sets the cache: a `Cache` (in an `async fn`, an `AsyncCache`), or a reference, `Arc` or `LazyLock` of one | the cache of the type of `self`, or the function's own |
+/// | `capacity` | number | limits the entries in the function's own cache | `config().default_threshold`: 500 |
+/// | `cache_none` | `true` or `false` | `false` does not store `None` and `Ok(None)` | `true` |
+/// | `cache_if` | closure or function | stores only the values for which it returns `true` | stores all values |
+/// | `companions` | none | adds functions for the key, invalidation and refresh: see [Companions](#companions) | adds none |
+/// | `crate` | path | sets the path of a re-export of the crate | found in `Cargo.toml` |
+/// | `jitter` | fraction | lets entries expire earlier, by a random part of this fraction of the TTL | 0.0 |
+/// | `stale_for` | duration | returns an expired result for this long if the body fails or exceeds a timeout | zero |
+/// | `retry_after` | duration | after a failed load, returns the old result for this long before the body runs again | `"30s"` |
+/// | `refresh_ahead` | fraction, `"xfetch"` or `RefreshAhead` | loads the entry in the background after this fraction of its TTL, while callers get the current result | never |
+/// | `soft_timeout` | duration | returns a stale result, if there is one, to a caller that has waited this long; needs `stale_for` | no timeout |
+/// | `hard_timeout` | duration | returns an error to a caller that has waited this long: see [Errors](#errors) | no timeout |
+/// | `max_load` | duration | lets another caller run the body for the same key if the load takes longer | no limit; with `AsyncCache`, `"60s"` |
+/// | `ttl_none` | duration or `Ttl` | sets the TTL of `None` and `Ok(None)`; zero does not store them | the TTL of other values |
+/// | `ttl_idle` | duration | lets an entry expire if it is not read for this long | no limit |
 ///
-/// # Bodies that go on when their callers have left
+/// The last nine are policies: without the argument, the setting of the cache applies, and the table
+/// shows the value if the cache has none. [Policies](#policies) has an example.
 ///
-/// With `refresh_ahead`, `soft_timeout`, `hard_timeout` or `max_load`, the body may run behind its
-/// caller: on a thread of the cache, or as a task of tokio. So it gets copies of what is lent to the
-/// function, and uses: a `String` for a `&str`, a `Vec<T>` for a `&[T]`, a clone for a `&T`, an
-/// `Option<&T>` and a `&self`; what is taken by value, such as an `Arc<Self>`, goes with it. All that
-/// is `Send + 'static`, as is what the body awaits, and there is no `&mut`; an `async` body of this
-/// kind cannot call itself. A hit copies nothing, nor does who waits for another's load. A type that is cloned for its methods is best one of handles: its caches and
-/// pools, which clone cheaply, and the rest in an `Arc`.
+/// # Keys
 ///
-/// ```ignore
+/// A template contains placeholders: `{user_id}` is an argument, `{self.tenant}` or `{request.id}` a
+/// field, and `{id:05}` or `{x:?}` is formatted. A value that implements `CacheKey` is written as
+/// such, any other by `Display`. `{{` and `}}` are braces. Two placeholders need a separator such as
+/// `:` between them. Values are escaped, so that different values never make the same key.
+///
+/// An expression is of any type that implements `CacheKey`, such as a tuple. Nothing in it is moved.
+///
+/// ```
+/// use cacheio::{CacheFactory, Cache, cached};
+///
+/// struct Request {
+///     id: u64,
+///     trace: String,
+/// }
+///
+/// #[cached(key = "{tenant}:{request.id}", cache = cache)]
+/// fn by_template(cache: &Cache, tenant: &str, request: &Request) -> String {
+///     format!("{tenant} {}", request.trace)
+/// }
+///
+/// #[cached(key = (tenant, request.id), cache = cache)]
+/// fn by_expression(cache: &Cache, tenant: &str, request: &Request) -> String {
+///     format!("{tenant} {}", request.trace)
+/// }
+///
+/// let cache = CacheFactory::memory_cache();
+/// let request = Request { id: 7, trace: "t".into() };
+/// by_template(&cache, "shop", &request);
+/// assert!(cache.has("shop:7")?);
+/// assert!(cache.has(("shop", 7))?); // the same key
+/// # by_expression(&cache, "shop", &request);
+/// # Ok::<(), cacheio::Error>(())
+/// ```
+///
+/// Without `key`, the key consists of all arguments except `self` and the skipped ones. In a cache
+/// that several functions share, it begins with the name of the function, its type and all type
+/// arguments.
+///
+/// # Values
+///
+/// All values are stored, except that of a `Result`, under any alias, only `Ok` is. In a cache that
+/// may be on a server, a value is `Serialize + DeserializeOwned + Clone + Send + Sync + 'static`. In
+/// a function's own cache, it needs no serde.
+///
+/// # Errors
+///
+/// Callers that waited for a load that fails get clones of its error if the error is `Clone`.
+/// Otherwise, as with `anyhow::Error` and `std::io::Error`, each of them runs the body. To protect a
+/// failing origin from these calls, return `Arc<E>`.
+///
+/// A timeout, or a body that waits for its own key, becomes an error of the function if that error
+/// implements `From<cacheio::Error>`. `hard_timeout` requires it, and `max_load` uses it for the
+/// waiters. In a function without such an error, `max_load` lets the waiters run the body while its
+/// first caller keeps waiting, and a body that waits for its own key panics.
+///
+/// ```
+/// use cacheio::{ErrorKind, cached};
+/// use std::time::Duration;
+///
+/// #[derive(Debug, Clone, PartialEq)]
+/// enum RateError {
+///     Timeout,
+///     Cache(String),
+/// }
+///
+/// impl From<cacheio::Error> for RateError {
+///     fn from(error: cacheio::Error) -> Self {
+///         match error.kind() {
+///             ErrorKind::Timeout => Self::Timeout,
+///             _ => Self::Cache(error.to_string()),
+///         }
+///     }
+/// }
+///
+/// #[cached(hard_timeout = "20ms")]
+/// fn exchange_rate(currency: &str) -> Result<f64, RateError> {
+///     std::thread::sleep(Duration::from_secs(1));
+///     Ok(currency.len() as f64)
+/// }
+///
+/// assert_eq!(exchange_rate("EUR"), Err(RateError::Timeout));
+/// ```
+///
+/// # Policies
+///
+/// ```
+/// use cacheio::{Cache, CacheFactory, Cacheable, cached};
+///
 /// #[derive(Clone, Cacheable)]
-/// struct UserService { cache: Cache, db: Pool }
+/// struct UserService {
+///     cache: Cache,
+/// }
 ///
 /// impl UserService {
 ///     #[cached(
-///         key = "user:{id}", ttl = "1m", stale_for = "1h", refresh_ahead = 0.8, jitter = 0.1,
-///         soft_timeout = "100ms", hard_timeout = "2s", max_load = "30s", ttl_none = "10s",
+///         key = "user:{id}", ttl = "1m", ttl_none = "10s", ttl_idle = "10m", jitter = 0.1,
+///         stale_for = "1h", retry_after = "10s", refresh_ahead = 0.8,
+///         soft_timeout = "100ms", hard_timeout = "2s", max_load = "30s",
 ///     )]
-///     fn find_user(&self, id: u64) -> anyhow::Result<Option<User>> { todo!() }
+///     fn find_user(&self, id: u64) -> Result<Option<String>, cacheio::Error> {
+///         Ok((id > 0).then(|| format!("user {id}")))
+///     }
 /// }
+///
+/// let service = UserService { cache: CacheFactory::memory_cache() };
+/// assert_eq!(service.find_user(7)?.as_deref(), Some("user 7"));
+/// # Ok::<(), cacheio::Error>(())
 /// ```
+///
+/// With `refresh_ahead`, `soft_timeout`, `hard_timeout` or `max_load`, the body may run in the
+/// background, on a thread of the cache or as a task of tokio, after its caller has returned:
+///
+/// - The body gets copies of the borrowed arguments that it uses: a `String` of a `&str`, a `Vec<T>`
+///   of a `&[T]`, a clone of a `&T`, `Option<&T>` or `&self`. Only the caller that runs the body
+///   copies them. Let `self` be cheap to clone: its caches and connection pools are, and the rest can
+///   be in an `Arc`.
+/// - It takes arguments by value with it, such as `Arc<Self>`.
+/// - All of them, and what an `async` body holds across an `.await`, are `Send + 'static`.
+/// - An argument cannot be `&mut`, and an `async` body cannot call the function again.
+///
+/// # Companions
+///
+/// `companions` adds three functions with the same visibility. For a function `find`:
+///
+/// | function | effect | arguments |
+/// | --- | --- | --- |
+/// | `find_key` | returns the key as text, without the namespace of the cache | those of the key |
+/// | `find_invalidate` | deletes the entry, and returns whether there was one | those of the key |
+/// | `find_refresh` | runs the body and replaces the entry | all |
+///
+/// ```
+/// use cacheio::cached;
+///
+/// #[cached(key = "{n}", companions)]
+/// fn square(n: u64) -> u64 {
+///     n * n
+/// }
+///
+/// assert_eq!(square(3), 9);
+/// assert_eq!(square_key(3), "3");
+/// assert_eq!(square_refresh(3), 9);
+/// assert!(square_invalidate(3)?);
+/// # Ok::<(), cacheio::Error>(())
+/// ```
+///
+/// `find` and `find_refresh` each contain the body, so a `static` in it exists twice. An `impl` of a
+/// trait cannot have companions, since they are not members of the trait.
 ///
 /// # Where it works
 ///
-/// On functions, methods with any receiver, methods in trait impls, default methods of traits, and
-/// under `#[async_trait]` (which stands on the `impl`); with generics, lifetimes, `impl Trait` as
-/// an argument and patterns. Companions cannot stand in a trait impl: rustc says that they are not
-/// members of the trait. In a generic function with its own cache, results are kept by type
-/// arguments; an explicit `key` is taken as it is.
+/// On functions, methods with any receiver, methods in an `impl` of a trait, default methods of
+/// traits, and under `#[async_trait]`, which is put on the `impl`. Generics, lifetimes, `impl Trait`
+/// arguments and patterns work. A generic function with its own cache adds its type arguments to the
+/// default key; an explicit `key` is used as it is.
 #[proc_macro_attribute]
 pub fn cached(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(args.into(), &item.into(), expand::Name::Cached).into()
 }
 
-/// [`macro@cached`] for `async` functions only.
+/// Caches the results of an `async` function or method by its arguments.
 ///
-/// ```ignore
+/// It is [`macro@cached`], which has the table of arguments, for `async` functions only.
+///
+/// ```
+/// use cacheio::{AsyncCache, AsyncCacheable, CacheFactory, async_cached};
+///
 /// #[derive(AsyncCacheable)]
-/// struct UserService { cache: AsyncCache }
+/// struct UserService {
+///     cache: AsyncCache,
+/// }
 ///
 /// impl UserService {
 ///     #[async_cached(key = "user:{user_id}", ttl = "1m")]
-///     async fn fetch_user(&self, user_id: u64, request_id: &str) -> Result<User, DbError> { todo!() }
+///     async fn fetch_user(&self, user_id: u64, request_id: &str) -> Result<String, std::io::Error> {
+///         Ok(format!("user {user_id}, loaded by request {request_id}"))
+///     }
 /// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// let service = UserService { cache: CacheFactory::async_memory_cache() };
+/// assert_eq!(service.fetch_user(42, "a").await?, "user 42, loaded by request a");
+/// assert_eq!(service.fetch_user(42, "b").await?, "user 42, loaded by request a"); // a hit
+/// # Ok(())
+/// # }
 /// ```
 #[proc_macro_attribute]
 pub fn async_cached(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(args.into(), &item.into(), expand::Name::AsyncCached).into()
 }
 
-/// Gives a type's `#[cached]` methods the cache in its field `cache`, or in the one marked
-/// `#[cache]`.
+/// Gives the `#[cached]` methods of a type their cache.
 ///
-/// ```ignore
+/// The cache is in the field `cache`, or in the field marked `#[cache]`. It is a `Cache`, or a type
+/// that dereferences to one, such as `Arc<Cache>` or `&Cache`.
+///
+/// ```
+/// use cacheio::{Cache, CacheFactory, Cacheable, cached};
+///
 /// #[derive(Cacheable)]
 /// struct UserService {
 ///     #[cache]
 ///     users: Cache,
-///     db: Db,
 /// }
+///
+/// impl UserService {
+///     #[cached(key = "user:{id}")]
+///     fn find_user(&self, id: u64) -> String {
+///         format!("user {id}")
+///     }
+/// }
+///
+/// let service = UserService { users: CacheFactory::memory_cache() };
+/// service.find_user(7);
+/// assert!(service.users.has("user:7")?);
+/// # Ok::<(), cacheio::Error>(())
 /// ```
 ///
-/// The field is a `Cache`, or what dereferences to one: an `Arc<Cache>`, a `&Cache`. For those who
-/// re-export cacheio: `#[cacheio(crate = path)]` on the type.
+/// | attribute | on | effect | default |
+/// | --- | --- | --- | --- |
+/// | `#[cache]` | a field | marks the cache | the field named `cache` |
+/// | `#[cacheio(crate = path)]` | the type | sets the path of a re-export of the crate | found in `Cargo.toml` |
 #[proc_macro_derive(Cacheable, attributes(cache, cacheio))]
 pub fn derive_cacheable(input: TokenStream) -> TokenStream {
-    derive::cacheable(input.into(), &path::THREADS).into()
+    derive::cacheable(input.into(), &path::SYNC).into()
 }
 
-/// Gives a type's `async` `#[cached]` methods the cache in its field `cache`, or in the one marked
-/// `#[cache]`; in a type that carries both kinds, in the one marked `#[async_cache]`.
+/// Gives the `async` `#[cached]` methods of a type their cache.
 ///
-/// ```ignore
+/// The cache is in the field `cache`, or in the field marked `#[cache]`. It is an `AsyncCache`, or a
+/// type that dereferences to one. In a type that also derives `Cacheable`, mark it with
+/// `#[async_cache]`.
+///
+/// ```
+/// use cacheio::{AsyncCache, AsyncCacheable, Cache, CacheFactory, Cacheable, cached};
+///
 /// #[derive(Cacheable, AsyncCacheable)]
 /// struct UserService {
 ///     cache: Cache,
 ///     #[async_cache]
 ///     remote: AsyncCache,
 /// }
+///
+/// impl UserService {
+///     #[cached(key = "user:{id}")]
+///     async fn find_user(&self, id: u64) -> String {
+///         format!("user {id}")
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> cacheio::Result<()> {
+/// let service = UserService {
+///     cache: CacheFactory::memory_cache(),
+///     remote: CacheFactory::async_memory_cache(),
+/// };
+/// service.find_user(7).await;
+/// assert!(service.remote.has("user:7").await?);
+/// # Ok(())
+/// # }
 /// ```
 ///
-/// For those who re-export cacheio: `#[cacheio(crate = path)]` on the type.
+/// | attribute | on | effect | default |
+/// | --- | --- | --- | --- |
+/// | `#[async_cache]` | a field | marks the cache | the field marked `#[cache]` |
+/// | `#[cache]` | a field | marks the cache, unless a field is marked `#[async_cache]` | the field named `cache` |
+/// | `#[cacheio(crate = path)]` | the type | sets the path of a re-export of the crate | found in `Cargo.toml` |
 #[proc_macro_derive(AsyncCacheable, attributes(cache, async_cache, cacheio))]
 pub fn derive_async_cacheable(input: TokenStream) -> TokenStream {
-    derive::cacheable(input.into(), &path::TASKS).into()
+    derive::cacheable(input.into(), &path::ASYNC).into()
 }
 
-/// Makes a type a key, or part of one.
+/// Makes a type usable as a key, or as part of one.
 ///
-/// A struct is written like the tuple of its fields, one with a single unnamed field like that
-/// field, one without fields by its name; a variant of an enum like its name and its fields.
+/// A struct is written like the tuple of its fields, a struct with one unnamed field like that field,
+/// and a struct without fields as its name. A variant of an enum is written as its name, followed by
+/// its fields.
 ///
-/// ```ignore
+/// ```
+/// use cacheio::{CacheKey, key_text};
+///
 /// #[derive(CacheKey)]
 /// #[cache_key(prefix = "search")]
 /// struct Search {
@@ -195,12 +373,15 @@ pub fn derive_async_cacheable(input: TokenStream) -> TokenStream {
 ///     trace_id: String,
 /// }
 ///
-/// assert_eq!(key_text(Search { text: "tea".into(), page: 2, trace_id: "…".into() }), "search:tea:2");
+/// let search = Search { text: "tea".into(), page: 2, trace_id: "t".into() };
+/// assert_eq!(key_text(search), "search:tea:2");
 /// ```
 ///
-/// - `#[cache_key(skip)]` on a field: it does not count.
-/// - `#[cache_key(prefix = "search")]` on the type: a first part.
-/// - `#[cacheio(crate = path)]` on the type: where `cacheio` is, for those who re-export it.
+/// | attribute | on | effect | default |
+/// | --- | --- | --- | --- |
+/// | `#[cache_key(skip)]` | a field | excludes the field from the key | included |
+/// | `#[cache_key(prefix = "search")]` | the type | adds a first part | no prefix |
+/// | `#[cacheio(crate = path)]` | the type | sets the path of a re-export of the crate | found in `Cargo.toml` |
 #[proc_macro_derive(CacheKey, attributes(cache_key, cacheio))]
 pub fn derive_cache_key(input: TokenStream) -> TokenStream {
     derive::cache_key(input.into()).into()

@@ -1,4 +1,4 @@
-//! Bodies that may go on when their callers have left: they get copies of what they are lent.
+//! Bodies that may run in the background: they get copies of the borrowed arguments.
 
 use proc_macro2::{Group, Ident, Spacing, TokenStream, TokenTree};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
@@ -8,38 +8,42 @@ use syn::{Attribute, Error, Expr, FnArg, Item, Macro, Pat, PatIdent, PatType, Pa
 use crate::function::{Function, argument, bare, borrow, last_segment, named_in};
 use crate::path::{respanned, shown_at};
 
-/// What the body of a function is lent, and uses.
+/// The borrowed arguments that the body uses.
 #[derive(Default)]
-pub(crate) struct Lent(Vec<Loan>);
+pub(crate) struct OwnedArgs(Vec<OwnedArg>);
 
-struct Loan {
+struct OwnedArg {
     cfgs: Vec<Attribute>,
-    /// What the caller lends.
+    /// The name of the argument.
     name: Ident,
-    /// What the body knows it as.
+    /// The pattern of the borrowed copy in the body.
     inside: PatIdent,
+    /// Whether the argument is an `Option<&T>`.
     is_optional: bool,
 }
 
 impl Function {
-    /// Readies the body, and what else runs with it, for being run behind the caller. `setting` is
-    /// the one that asks for it.
-    pub(crate) fn lend(&mut self, setting: &Ident, beside: &mut Option<Expr>) -> Result<Lent> {
-        let mut lent = Lent::default();
+    /// Prepares the body, and `cache_if`, to run in the background, as `policy` requires.
+    pub(crate) fn own_args(
+        &mut self,
+        policy: &Ident,
+        cache_if: &mut Option<Expr>,
+    ) -> Result<OwnedArgs> {
+        let mut owned = OwnedArgs::default();
         if let Some(receiver) = self.sig.receiver() {
             let this = Ident::from(receiver.self_token);
             let inside = Ident::new("__cacheio_self", this.span());
-            if is_lent(&receiver.ty, "self", setting)?.is_some() {
+            if borrowed(&receiver.ty, "self", policy)?.is_some() {
                 let mut rename = Rename::new(&inside);
                 rename.visit_block_mut(&mut self.body);
-                if let Some(beside) = beside {
-                    rename.visit_expr_mut(beside);
+                if let Some(cache_if) = cache_if {
+                    rename.visit_expr_mut(cache_if);
                 }
                 if rename.finish()? {
-                    lent.0.push(Loan {
+                    owned.0.push(OwnedArg {
                         cfgs: Vec::new(),
                         name: this,
-                        inside: plain(inside),
+                        inside: name_pattern(inside),
                         is_optional: false,
                     });
                 }
@@ -51,16 +55,18 @@ impl Function {
         });
         for (typed, known) in typed.zip(&self.arguments) {
             let what = typed.pat.to_token_stream().to_string();
-            let Some(is_optional) = is_lent(&typed.ty, &what, setting)? else {
+            let Some(is_optional) = borrowed(&typed.ty, &what, policy)? else {
                 continue;
             };
-            let inside = lent_name(typed, setting)?;
+            let inside = pattern_in_body(typed, policy)?;
             let is_used = |name| {
                 named_in(&self.body, name)
-                    || beside.as_ref().is_some_and(|beside| named_in(beside, name))
+                    || cache_if
+                        .as_ref()
+                        .is_some_and(|cache_if| named_in(cache_if, name))
             };
             if is_used(&inside.ident) {
-                lent.0.push(Loan {
+                owned.0.push(OwnedArg {
                     cfgs: known.cfgs.clone(),
                     name: inside.ident.clone(),
                     inside,
@@ -68,21 +74,21 @@ impl Function {
                 });
             }
         }
-        Ok(lent)
+        Ok(owned)
     }
 }
 
-impl Lent {
-    /// Statements that copy what is lent.
+impl OwnedArgs {
+    /// Generates statements that copy the arguments.
     pub(crate) fn copies(&self, private: &TokenStream) -> TokenStream {
-        let copies = self.0.iter().enumerate().map(|(at, loan)| {
-            let Loan { cfgs, name, .. } = loan;
+        let copies = self.0.iter().enumerate().map(|(at, arg)| {
+            let OwnedArg { cfgs, name, .. } = arg;
             let copy = copy(at);
-            // What cannot be copied is shown where the argument is.
+            // An error about the copy is shown at the argument.
             let span = shown_at(name.span());
             let here = respanned(private, span);
             let of = quote_spanned!(span=> #here::OwnedArg::new);
-            let copied = match loan.is_optional {
+            let copied = match arg.is_optional {
                 true => quote!(::core::option::Option::map(#name, #of)),
                 false => quote_spanned!(span=> #of(#name)),
             };
@@ -91,21 +97,21 @@ impl Lent {
         copies.collect()
     }
 
-    /// Statements that lend the copies to the body.
-    pub(crate) fn loans(&self, private: &TokenStream) -> TokenStream {
-        let loans = self.0.iter().enumerate().map(|(at, loan)| {
-            let Loan { cfgs, inside, .. } = loan;
+    /// Generates statements that lend the copies to the body.
+    pub(crate) fn borrows(&self, private: &TokenStream) -> TokenStream {
+        let borrows = self.0.iter().enumerate().map(|(at, arg)| {
+            let OwnedArg { cfgs, inside, .. } = arg;
             let copy = copy(at);
-            let lent = match loan.is_optional {
+            let lent = match arg.is_optional {
                 true => quote!(::core::option::Option::map(
                     ::core::option::Option::as_ref(&#copy),
-                    #private::OwnedArg::borrow,
+                    #private::OwnedArg::as_arg,
                 )),
-                false => quote!(#private::OwnedArg::borrow(&#copy)),
+                false => quote!(#private::OwnedArg::as_arg(&#copy)),
             };
             quote!(#(#cfgs)* let #inside = #lent;)
         });
-        loans.collect()
+        borrows.collect()
     }
 }
 
@@ -113,7 +119,7 @@ fn copy(at: usize) -> Ident {
     format_ident!("__cacheio_copy{at}")
 }
 
-fn plain(ident: Ident) -> PatIdent {
+fn name_pattern(ident: Ident) -> PatIdent {
     PatIdent {
         attrs: Vec::new(),
         by_ref: None,
@@ -123,66 +129,66 @@ fn plain(ident: Ident) -> PatIdent {
     }
 }
 
-/// Whether an argument of this type is lent, and if so, whether as an `Option`; what is not goes
-/// with the body.
-fn is_lent(ty: &Type, what: &str, setting: &Ident) -> Result<Option<bool>> {
+/// Returns whether an argument of this type is an `Option<&T>`, if it is borrowed. The body takes
+/// any other argument with it.
+fn borrowed(ty: &Type, name: &str, policy: &Ident) -> Result<Option<bool>> {
     let option = last_segment(ty).filter(|last| last.ident == "Option");
-    let (lent, is_optional) = match option.and_then(argument) {
+    let (inner, is_optional) = match option.and_then(argument) {
         Some(inside) => (bare(inside), true),
         None => (bare(ty), false),
     };
-    let behind = format!("with `{setting}` the body may go on when its caller has left");
-    let (is_lent, rest) = match lent {
-        Type::Reference(lent) if lent.mutability.is_some() => {
-            let message = format!("{behind}, so it cannot change what `{what}` refers to");
+    let background = format!("`{policy}` may run the body in the background");
+    let (is_borrowed, rest) = match inner {
+        Type::Reference(reference) if reference.mutability.is_some() => {
+            let message = format!("{background}, so `{name}` cannot be `&mut`");
             return Err(Error::new_spanned(ty, message));
         }
-        Type::Reference(lent)
-            if lent
+        Type::Reference(reference)
+            if reference
                 .lifetime
                 .as_ref()
                 .is_none_or(|lifetime| lifetime.ident != "static") =>
         {
-            (true, &*lent.elem)
+            (true, &*reference.elem)
         }
         _ => (false, ty),
     };
     match borrow(rest) {
         Some(span) => {
             let message = format!(
-                "{behind}, so `{what}` cannot borrow here: take what owns it, or a plain reference \
+                "{background}, so `{name}` cannot borrow here; take an owned type, or a reference \
                  such as `&str`, `&[T]` or `Option<&T>`, which is copied"
             );
             Err(Error::new(span, message))
         }
-        None => Ok(is_lent.then_some(is_optional)),
+        None => Ok(is_borrowed.then_some(is_optional)),
     }
 }
 
-/// The name of an argument that is lent; what is `mut` is so only in the body.
-fn lent_name(typed: &mut PatType, setting: &Ident) -> Result<PatIdent> {
+/// Returns the pattern of a borrowed argument in the body, and moves its `mut` there.
+fn pattern_in_body(typed: &mut PatType, policy: &Ident) -> Result<PatIdent> {
     match &mut *typed.pat {
         Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => {
             let inside = name.clone();
             name.mutability = None;
             Ok(inside)
         }
-        // It has no name, so nobody uses it.
-        Pat::Wild(wild) => Ok(plain(Ident::new(
-            "__cacheio_nothing",
+        // The body cannot use an argument without a name.
+        Pat::Wild(wild) => Ok(name_pattern(Ident::new(
+            "__cacheio_unused",
             wild.underscore_token.span,
         ))),
         pattern => {
             let message = format!(
-                "with `{setting}` the body gets a copy of what this refers to: give it a name, and \
-                 take it apart in the body"
+                "with `{policy}` the body gets a copy of this borrowed argument; give it a name, and \
+                 destructure it in the body"
             );
             Err(Error::new_spanned(pattern, message))
         }
     }
 }
 
-/// Gives `self` another name.
+/// Renames `self`.
 struct Rename<'a> {
     to: &'a Ident,
     found: bool,
@@ -198,7 +204,7 @@ impl<'a> Rename<'a> {
         }
     }
 
-    /// Whether there was any.
+    /// Returns whether there was a `self`.
     fn finish(self) -> Result<bool> {
         self.error.map_or(Ok(self.found), Err)
     }
@@ -224,8 +230,8 @@ impl<'a> Rename<'a> {
                 TokenTree::Literal(literal) => {
                     let text = literal.to_string();
                     if text.contains("{self}") || text.contains("{self:") {
-                        let message =
-                            "here `self` cannot stand in a string: write `{}`, and `self` behind it";
+                        let message = "a format string cannot capture `self` here; write `{}`, and \
+                                       pass `self` as an argument";
                         let error = Error::new(literal.span(), message);
                         self.error.get_or_insert(error);
                     }
@@ -238,7 +244,7 @@ impl<'a> Rename<'a> {
     }
 }
 
-/// Whether `self` is a module, by what follows it.
+/// Returns whether `self` is a module, judged by the next token.
 fn begins_path(next: Option<&TokenTree>) -> bool {
     matches!(next, Some(TokenTree::Punct(next))
         if next.as_char() == ':' && next.spacing() == Spacing::Joint)
@@ -255,12 +261,12 @@ impl VisitMut for Rename<'_> {
     }
 
     fn visit_macro_mut(&mut self, call: &mut Macro) {
-        // What declares a function there has a `self` of its own.
+        // A macro that declares a function has its own `self`.
         if !named_in(&call.tokens, &format_ident!("fn")) {
             call.tokens = self.tokens(std::mem::take(&mut call.tokens));
         }
     }
 
-    // As has what is declared in the body.
+    // An item in the body has its own `self`, too.
     fn visit_item_mut(&mut self, _: &mut Item) {}
 }

@@ -1,21 +1,22 @@
-//! What generated code names: the crate, and in it the face for threads or the one for tasks.
+//! What generated code names: the path of the crate, and the items of its sync or async API.
 
 use proc_macro_crate::{FoundCrate, crate_name};
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
-use syn::{Error, Path, Result};
+use syn::{Error, Ident, Path, Result};
 
-/// The names of one of the two faces, in `__private`.
-pub(crate) struct Face {
+/// The names of the sync or the async items in `__private`.
+pub(crate) struct Api {
     pub(crate) cache: &'static str,
     pub(crate) engine: &'static str,
     pub(crate) cacheable: &'static str,
-    /// The fields' attributes that mark the cache, the stronger one first.
+    /// The attributes that mark the field of the cache, in order of precedence.
     pub(crate) marks: &'static [&'static str],
+    /// The crates that export the API, in order of precedence.
     pub(crate) crates: &'static [&'static str],
 }
 
-pub(crate) const THREADS: Face = Face {
+pub(crate) const SYNC: Api = Api {
     cache: "Cache",
     engine: "engine",
     cacheable: "Cacheable",
@@ -23,7 +24,7 @@ pub(crate) const THREADS: Face = Face {
     crates: &["cacheio", "cacheio-sync"],
 };
 
-pub(crate) const TASKS: Face = Face {
+pub(crate) const ASYNC: Api = Api {
     cache: "AsyncCache",
     engine: "async_engine",
     cacheable: "AsyncCacheable",
@@ -31,18 +32,26 @@ pub(crate) const TASKS: Face = Face {
     crates: &["cacheio", "cacheio-async"],
 };
 
-/// Where keys are found: in all of them.
-pub(crate) const KEYS: &[&str] = &["cacheio", "cacheio-sync", "cacheio-async", "cacheio-core"];
+impl Api {
+    /// Returns a name as an identifier of generated code.
+    pub(crate) fn ident(&self, name: &str) -> Ident {
+        Ident::new(name, Span::call_site())
+    }
+}
 
-/// The hidden module that generated code stands on: in the crate that the user names, or else in
-/// the first of these that is a dependency.
+/// The crates that export `CacheKey`, in order of precedence.
+pub(crate) const KEY_CRATES: &[&str] =
+    &["cacheio", "cacheio-sync", "cacheio-async", "cacheio-core"];
+
+/// Returns the path of the hidden module that generated code uses: in the crate that the user
+/// names, or in the first of `crates` that is a dependency.
 pub(crate) fn private(named: Option<&Path>, crates: &[&str]) -> Result<TokenStream> {
     if let Some(path) = named {
         return Ok(quote!(#path::__private));
     }
     let found = crates.iter().find_map(|name| {
         Some(match crate_name(name).ok()? {
-            // Tests, examples and doctests of the crate itself name it as others do.
+            // Tests, examples and doctests of the crate name it like its users do.
             FoundCrate::Itself => format_ident!("{}", name.replace('-', "_")),
             FoundCrate::Name(name) => format_ident!("{name}"),
         })
@@ -52,21 +61,22 @@ pub(crate) fn private(named: Option<&Path>, crates: &[&str]) -> Result<TokenStre
         None => Err(Error::new(
             Span::call_site(),
             format!(
-                "cannot find the crate `{}`: add it with `cargo add {}`, or say where it is \
-                 re-exported: `crate = path`",
+                "cannot find the crate `{}`; add it with `cargo add {}`, or name a re-export with \
+                 `crate = path`",
                 crates[0], crates[0]
             ),
         )),
     }
 }
 
-/// Where errors are to be shown, for names that are the macro's own: what a user wrote may come
-/// from yet another macro, in which those names would not be known.
+/// Returns a span that shows errors at `span` and resolves names at the macro call.
+///
+/// The user's tokens may come from another macro, where the names of generated code are unknown.
 pub(crate) fn shown_at(span: Span) -> Span {
     Span::call_site().located_at(span)
 }
 
-/// The same path, for errors that are to be shown elsewhere than at the macro.
+/// Returns the same path, with errors shown at `span`.
 pub(crate) fn respanned(path: &TokenStream, span: Span) -> TokenStream {
     let tokens = path.clone().into_iter().map(|mut token| {
         token.set_span(span.resolved_at(token.span()));
@@ -81,9 +91,9 @@ mod tests {
 
     #[test]
     fn a_missing_crate_is_named() {
-        let error = private(None, TASKS.crates).unwrap_err().to_string();
+        let error = private(None, &["no-cache"]).unwrap_err().to_string();
         assert!(
-            error.contains("`cargo add cacheio`") && error.contains("`crate = path`"),
+            error.contains("`cargo add no-cache`") && error.contains("`crate = path`"),
             "{error}"
         );
     }

@@ -1,8 +1,7 @@
-//! Keys as templates: `"user:{user_id}"`.
+//! Parses keys that are templates: `"user:{user_id}"`.
 
 use syn::{Error, Ident, LitStr};
 
-/// A template, taken apart.
 pub(crate) struct Template {
     pub(crate) pieces: Vec<Piece>,
 }
@@ -19,7 +18,7 @@ pub(crate) struct Placeholder {
     pub(crate) name: String,
     pub(crate) fields: Vec<String>,
     pub(crate) spec: Option<String>,
-    /// What follows it, if another placeholder follows later.
+    /// The character after the placeholder, unless it is the last one.
     pub(crate) terminator: Option<char>,
 }
 
@@ -55,10 +54,10 @@ fn split(text: &str) -> Result<Vec<Piece>, String> {
             continue;
         }
         if brace == "}" {
-            return Err("a `}` without its `{`; for a brace in the key write `}}`".into());
+            return Err("unmatched `}`; for a brace in the key, write `}}`".into());
         }
         let Some((inside, after)) = after.split_once('}') else {
-            return Err("a `{` without its `}`; for a brace in the key write `{{`".into());
+            return Err("unmatched `{`; for a brace in the key, write `{{`".into());
         };
         if !literal.is_empty() {
             pieces.push(Piece::Literal(std::mem::take(&mut literal)));
@@ -83,7 +82,7 @@ fn placeholder(inside: &str) -> Result<Placeholder, String> {
     let fields: Vec<String> = segments.collect();
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(format!(
-            "`{{{inside}}}` names no argument: write its name, as in `{{user_id}}`"
+            "`{{{inside}}}` does not name an argument; write a name, as in `{{user_id}}`"
         ));
     }
     let is_name = |name: &str| syn::parse_str::<Ident>(name).is_ok();
@@ -94,8 +93,8 @@ fn placeholder(inside: &str) -> Result<Placeholder, String> {
         || spec.as_ref().is_some_and(|spec| spec.starts_with(':'))
     {
         return Err(format!(
-            "`{{{inside}}}` is neither an argument nor a field of one, as in `{{request.id}}` or \
-             `{{self.tenant}}`; for more write an expression: `key = (…)`"
+            "`{{{inside}}}` is not an argument or a field, such as `{{request.id}}` or \
+             `{{self.tenant}}`; for anything else, write an expression: `key = (…)`"
         ));
     }
     Ok(Placeholder {
@@ -106,7 +105,8 @@ fn placeholder(inside: &str) -> Result<Placeholder, String> {
     })
 }
 
-/// Says of every placeholder what ends it, so that different values never make the same key.
+/// Sets the terminator of each placeholder. Values that contain it are escaped, so that different
+/// values never make the same key.
 fn terminate(pieces: &mut [Piece]) -> Result<(), String> {
     let Some(last) = pieces
         .iter()
@@ -122,8 +122,7 @@ fn terminate(pieces: &mut [Piece]) -> Result<(), String> {
             Piece::Literal(literal) => literal.chars().next(),
             Piece::Placeholder(_) => None,
         };
-        // Values are escaped where they contain it; a number cannot do without its digits, nor an
-        // escape without its `%`.
+        // Letters and digits cannot be escaped in numbers, nor `%` in escapes.
         if first
             .terminator
             .is_none_or(|c| c.is_alphanumeric() || c == '%')
@@ -133,8 +132,8 @@ fn terminate(pieces: &mut [Piece]) -> Result<(), String> {
                 Piece::Placeholder(next) => format!("{{{}}}", next.name),
             };
             return Err(format!(
-                "nothing separates `{{{}}}` from `{next}`, so that different values would make the \
-                 same key: put a separator such as `:` between them",
+                "no separator between `{{{}}}` and `{next}`, so that different values could make the \
+                 same key; put a separator such as `:` between them",
                 first.name
             ));
         }
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_templates() {
+    fn a_template_is_split_into_its_pieces() {
         let pieces = |text| Template::of(text).map(|template| template.pieces).unwrap();
         assert_eq!(pieces(""), []);
         assert_eq!(pieces("all"), [literal("all")]);
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_template() {
+    fn malformed_templates_are_errors() {
         for text in [
             "{", "}", "{}", "{0}", "{a", "a}", "{self}", "{a.b()}", "{a::b}", "{a b}", "{a.}",
         ] {

@@ -1,8 +1,8 @@
-//! Code that must not compile, with messages that say what to write instead.
+//! Code that must not compile, and the messages of the compiler.
 
 #![cfg(not(shuttle))]
 
 #[test]
-fn messages_say_what_to_write_instead() {
+fn errors_say_what_is_wrong_and_what_to_write() {
     trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
 }

@@ -10,7 +10,7 @@ impl<T: ToOwnedArg + ?Sized> OwnedArg<T> {
         Self(borrowed.to_owned_arg())
     }
 
-    pub fn borrow(&self) -> &T {
+    pub fn as_arg(&self) -> &T {
         self.0.borrow()
     }
 }

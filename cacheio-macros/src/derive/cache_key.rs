@@ -10,7 +10,7 @@ use syn::{
     TypePath, WherePredicate, parse_quote,
 };
 
-use crate::path::KEYS;
+use crate::path::KEY_CRATES;
 
 pub(crate) fn cache_key(input: TokenStream) -> TokenStream {
     syn::parse2(input)
@@ -19,7 +19,7 @@ pub(crate) fn cache_key(input: TokenStream) -> TokenStream {
 }
 
 fn expand(input: &DeriveInput) -> Result<TokenStream> {
-    let private = super::private(&input.attrs, KEYS)?;
+    let private = super::private(&input.attrs, KEY_CRATES)?;
     let prefix = prefix(&input.attrs)?;
     let name = input.ident.unraw().to_string();
     let mut types = Vec::new();
@@ -28,7 +28,7 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
             let case = Case::new(&data.fields)?;
             types.extend(case.types());
             if let ([(_, member, _)], None, Fields::Unnamed(_), 1) = (
-                case.counting.as_slice(),
+                case.parts.as_slice(),
                 &prefix,
                 &data.fields,
                 data.fields.len(),
@@ -56,7 +56,7 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
             arms
         }
         Data::Union(_) => {
-            let message = "a union cannot be a key: derive `CacheKey` for a struct or an enum";
+            let message = "`CacheKey` cannot be derived for a union; use a struct or an enum";
             return Err(Error::new(input.ident.span(), message));
         }
     };
@@ -75,29 +75,29 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
     ))
 }
 
-/// A struct or a variant.
+/// The fields of a struct or a variant.
 struct Case<'a> {
-    /// The fields that count: what they are bound to, their names, their types.
-    counting: Vec<(Ident, Member, &'a Type)>,
+    /// The fields that are part of the key: the names of their bindings, their names, their types.
+    parts: Vec<(Ident, Member, &'a Type)>,
 }
 
 impl<'a> Case<'a> {
     fn new(fields: &'a Fields) -> Result<Self> {
-        let mut counting = Vec::new();
+        let mut parts = Vec::new();
         for (at, (member, field)) in fields.members().zip(fields).enumerate() {
             if !is_skipped(&field.attrs)? {
-                counting.push((format_ident!("__cacheio_{at}"), member, &field.ty));
+                parts.push((format_ident!("__cacheio_{at}"), member, &field.ty));
             }
         }
-        Ok(Self { counting })
+        Ok(Self { parts })
     }
 
     fn has_parts(&self) -> bool {
-        !self.counting.is_empty()
+        !self.parts.is_empty()
     }
 
     fn types(&self) -> impl Iterator<Item = &'a Type> {
-        self.counting.iter().map(|(_, _, ty)| *ty)
+        self.parts.iter().map(|(_, _, ty)| *ty)
     }
 
     fn arm(
@@ -107,11 +107,11 @@ impl<'a> Case<'a> {
         name: Option<String>,
     ) -> TokenStream {
         let bindings = self
-            .counting
+            .parts
             .iter()
             .map(|(name, member, _)| quote!(#member: #name));
-        let parts = self.counting.iter().map(|(name, _, ty)| {
-            // What is no key is shown at the field's type.
+        let parts = self.parts.iter().map(|(name, _, ty)| {
+            // An error about the part is shown at the type of the field.
             let mut part = name.clone();
             part.set_span(ty.span().resolved_at(name.span()));
             quote!(__cacheio_parts.part(#part);)
@@ -121,7 +121,7 @@ impl<'a> Case<'a> {
             .into_iter()
             .chain(name.map(|name| quote!(#name)))
             .collect();
-        let write = match (fixed.as_slice(), self.counting.as_slice()) {
+        let write = match (fixed.as_slice(), self.parts.as_slice()) {
             ([only], []) => quote!(__cacheio_key.text(#only);),
             _ => quote! {
                 __cacheio_key.tuple(|__cacheio_parts| {
@@ -136,7 +136,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// A struct with one unnamed field: written like that field.
+/// Generates the key of a struct with one unnamed field: the key of that field.
 fn transparent(
     input: &DeriveInput,
     private: &TokenStream,
@@ -176,7 +176,8 @@ fn implementation(
     }
 }
 
-/// The `where` clause, in which type parameters that count are keys, as are their associated types.
+/// Generates the `where` clause. The type parameters of the fields in the key, and their associated
+/// types, must be keys.
 fn bounds(generics: &Generics, types: &[&Type], private: &TokenStream) -> TokenStream {
     struct Used<'a> {
         generics: &'a Generics,
@@ -214,7 +215,7 @@ fn bounds(generics: &Generics, types: &[&Type], private: &TokenStream) -> TokenS
     }
 }
 
-/// `#[cache_key(prefix = "…")]` on the type.
+/// Parses `#[cache_key(prefix = "…")]` on the type.
 fn prefix(attrs: &[Attribute]) -> Result<Option<LitStr>> {
     let mut prefix = None;
     for attr in attrs
@@ -223,7 +224,7 @@ fn prefix(attrs: &[Attribute]) -> Result<Option<LitStr>> {
     {
         attr.parse_nested_meta(|meta| {
             if !meta.path.is_ident("prefix") {
-                return Err(meta.error("on a type there is only `#[cache_key(prefix = \"…\")]`"));
+                return Err(meta.error("unknown option; expected `#[cache_key(prefix = \"…\")]`"));
             }
             prefix = Some(meta.value()?.parse()?);
             Ok(())
@@ -232,7 +233,7 @@ fn prefix(attrs: &[Attribute]) -> Result<Option<LitStr>> {
     Ok(prefix)
 }
 
-/// `#[cache_key(skip)]` on a field.
+/// Parses `#[cache_key(skip)]` on a field.
 fn is_skipped(attrs: &[Attribute]) -> Result<bool> {
     let mut skipped = false;
     for attr in attrs
@@ -241,7 +242,7 @@ fn is_skipped(attrs: &[Attribute]) -> Result<bool> {
     {
         attr.parse_nested_meta(|meta| {
             if !meta.path.is_ident("skip") {
-                return Err(meta.error("on a field there is only `#[cache_key(skip)]`"));
+                return Err(meta.error("unknown option; expected `#[cache_key(skip)]`"));
             }
             skipped = true;
             Ok(())

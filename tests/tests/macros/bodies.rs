@@ -1,4 +1,4 @@
-//! What a body may do.
+//! Bodies and patterns that work.
 
 use crate::prelude::*;
 
@@ -164,7 +164,7 @@ fn unit_is_a_value() {
 }
 
 #[test]
-fn attributes_and_docs_stay() {
+fn attributes_and_docs_are_kept() {
     /// Documented.
     #[cached]
     #[inline]
@@ -179,7 +179,7 @@ fn attributes_and_docs_stay() {
 }
 
 #[test]
-fn a_key_that_is_asked_for_by_its_own_body_panics_instead_of_hanging() {
+fn a_body_that_waits_for_its_own_key_panics_instead_of_hanging() {
     #[cached(key = "self")]
     fn circle(n: u8) -> u8 {
         circle(n)
@@ -190,7 +190,7 @@ fn a_key_that_is_asked_for_by_its_own_body_panics_instead_of_hanging() {
 }
 
 #[test]
-fn functions_that_a_macro_writes() {
+fn functions_generated_by_a_macro() {
     #[derive(Cacheable)]
     struct Written {
         cache: Cache,
@@ -237,7 +237,7 @@ fn functions_that_a_macro_writes() {
 }
 
 #[test]
-fn arguments_that_are_configured_away() {
+fn arguments_removed_by_cfg() {
     #[cached]
     fn some(a: u8, #[cfg(any())] b: Missing, #[cfg(test)] c: u8) -> u8 {
         a + c

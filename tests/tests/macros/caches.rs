@@ -1,4 +1,4 @@
-//! Which cache it is.
+//! The cache that a function uses.
 
 use std::sync::LazyLock;
 
@@ -19,7 +19,7 @@ fn a_static_cache() {
 }
 
 #[test]
-fn caches_behind_whatever_gives_one() {
+fn expressions_for_the_cache() {
     struct Holder {
         plain: Cache,
         shared: Arc<Cache>,
@@ -174,7 +174,7 @@ fn an_own_cache_needs_no_serde() {
 }
 
 #[test]
-fn own_caches_are_apart() {
+fn each_function_has_its_own_cache() {
     #[cached]
     fn one(n: u8) -> &'static str {
         let _ = n;

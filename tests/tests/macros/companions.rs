@@ -1,4 +1,4 @@
-//! `find_key`, `find_invalidate`, `find_refresh`.
+//! The companions `find_key`, `find_invalidate` and `find_refresh`.
 
 use crate::prelude::*;
 
@@ -14,7 +14,7 @@ impl Service {
     }
 
     #[async_cached(key = (user_id, kind.0), companions)]
-    async fn fetch_task(
+    async fn fetch_async(
         &self,
         user_id: u64,
         kind: (u8, u8),
@@ -26,7 +26,7 @@ impl Service {
 }
 
 #[test]
-fn companions_take_what_counts() {
+fn companions_take_the_arguments_of_the_key() {
     let service = Service::new();
     assert_eq!(service.fetch_key(7), "user:7");
     assert_eq!(service.fetch(7, "a"), "a 1");
@@ -58,18 +58,23 @@ fn companions_of_the_key_of_all_arguments() {
 }
 
 #[tokio::test]
-async fn companions_of_tasks() {
+async fn companions_of_async_functions() {
     let service = Service::new();
-    assert_eq!(service.fetch_task_key(7, (1, 2)), "7:1");
-    assert_eq!(service.fetch_task(7, (1, 2), "a").await.unwrap(), "a 1");
+    assert_eq!(service.fetch_async_key(7, (1, 2)), "7:1");
+    assert_eq!(service.fetch_async(7, (1, 2), "a").await.unwrap(), "a 1");
     assert_eq!(
-        service.fetch_task_refresh(7, (1, 2), "b").await.unwrap(),
+        service.fetch_async_refresh(7, (1, 2), "b").await.unwrap(),
         "b 2"
     );
-    assert!(service.fetch_task_refresh(7, (1, 2), "fail").await.is_err());
-    assert_eq!(service.fetch_task(7, (1, 3), "c").await.unwrap(), "b 2");
-    assert!(service.fetch_task_invalidate(7, (1, 2)).await.unwrap());
-    assert_eq!(service.fetch_task(7, (1, 2), "d").await.unwrap(), "d 3");
+    assert!(
+        service
+            .fetch_async_refresh(7, (1, 2), "fail")
+            .await
+            .is_err()
+    );
+    assert_eq!(service.fetch_async(7, (1, 3), "c").await.unwrap(), "b 2");
+    assert!(service.fetch_async_invalidate(7, (1, 2)).await.unwrap());
+    assert_eq!(service.fetch_async(7, (1, 2), "d").await.unwrap(), "d 3");
 }
 
 static SQUARES: Runs = Runs::new();
@@ -112,7 +117,7 @@ fn companions_of_generic_types() {
 
 #[tokio::test]
 async fn companions_take_the_cache_where_it_is_an_argument() {
-    #[cached(cache = state.tasks, key = "{id}", companions)]
+    #[cached(cache = state.async_cache, key = "{id}", companions)]
     async fn load<D>(state: Arc<Service>, id: u8, shown: D) -> String
     where
         D: std::fmt::Display + Send,
@@ -138,7 +143,7 @@ mod elsewhere {
 }
 
 #[test]
-fn companions_are_as_visible() {
+fn companions_have_the_visibility_of_the_function() {
     elsewhere::visible(1);
     assert_eq!(elsewhere::visible_key(1), "1");
     assert!(elsewhere::visible_invalidate(1).unwrap());

@@ -96,12 +96,12 @@ struct Marked<T> {
 struct Unnamed<'a>(u8, #[cache] &'a Cache);
 
 #[derive(AsyncCacheable)]
-struct NamedTask {
+struct NamedAsync {
     cache: AsyncCache,
 }
 
 #[derive(AsyncCacheable)]
-struct MarkedTask(#[cache] AsyncCache);
+struct MarkedAsync(#[cache] AsyncCache);
 
 #[derive(Cacheable)]
 #[cacheio(crate = cacheio)]
@@ -123,14 +123,14 @@ impl Unnamed<'_> {
     }
 }
 
-impl NamedTask {
+impl NamedAsync {
     #[cached(key = "k")]
     async fn get(&self) -> u8 {
         1
     }
 }
 
-impl MarkedTask {
+impl MarkedAsync {
     #[cached(key = "k")]
     async fn get(&self) -> u8 {
         1
@@ -163,20 +163,20 @@ fn fields_that_hold_the_cache() {
 }
 
 #[tokio::test]
-async fn fields_that_hold_the_cache_for_tasks() {
+async fn fields_that_hold_the_async_cache() {
     let caches = [(); 2].map(|()| CacheFactory::async_memory_cache());
-    let named = NamedTask {
+    let named = NamedAsync {
         cache: caches[0].clone(),
     };
     named.get().await;
-    MarkedTask(caches[1].clone()).get().await;
+    MarkedAsync(caches[1].clone()).get().await;
     for cache in caches {
         assert!(cache.has("k").await.unwrap());
     }
 }
 
 #[test]
-fn types_that_a_macro_writes() {
+fn types_generated_by_a_macro() {
     macro_rules! types {
         ($name:ident, $cache:ty, $key:ident, $field:ty) => {
             #[derive(Cacheable)]

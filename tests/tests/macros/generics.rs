@@ -14,13 +14,13 @@ impl<T: Default + Debug> Typed<T> {
     }
 
     #[cached]
-    async fn associated_task(n: u64) -> String {
+    async fn associated_async(n: u64) -> String {
         format!("{n} {:?}", T::default())
     }
 }
 
 #[test]
-fn generic_instances_do_not_share() {
+fn instances_of_generic_functions_do_not_share() {
     #[cached]
     fn of_type<T: Default + Debug>() -> String {
         format!("{:?}", T::default())
@@ -51,7 +51,7 @@ fn generic_instances_do_not_share() {
 }
 
 #[tokio::test]
-async fn generic_instances_of_tasks_do_not_share() {
+async fn instances_of_generic_async_functions_do_not_share() {
     #[cached]
     async fn of_type<T: Default + Debug>(n: u8) -> String {
         format!("{n} {:?}", T::default())
@@ -60,11 +60,11 @@ async fn generic_instances_of_tasks_do_not_share() {
         (of_type::<u8>(1).await, of_type::<bool>(1).await),
         ("1 0".into(), "1 false".into())
     );
-    assert_eq!(Typed::<u8>::associated_task(1).await, "1 0");
-    assert_eq!(Typed::<bool>::associated_task(1).await, "1 false");
+    assert_eq!(Typed::<u8>::associated_async(1).await, "1 0");
+    assert_eq!(Typed::<bool>::associated_async(1).await, "1 false");
 }
 
-/// In this module, `<u8 as macros::Lab>` is as long as the path of a plain function.
+/// In this module, `<u8 as macros::Lab>` is as long as the path of a function that is not generic.
 mod a {
     use super::*;
 
@@ -77,7 +77,7 @@ mod a {
 }
 
 #[test]
-fn names_of_the_length_of_a_plain_one_do_not_share() {
+fn instances_with_a_name_as_long_as_the_module_path_do_not_share() {
     use crate::Lab;
     assert_eq!(
         "<u8 as macros::Lab>".len(),

@@ -1,4 +1,4 @@
-//! Which calls are the same call.
+//! The keys of calls.
 
 use std::borrow::Cow;
 
@@ -66,7 +66,7 @@ struct Request {
 struct NoKey;
 
 #[test]
-fn third_call_with_another_request_id_is_a_hit() {
+fn an_argument_that_the_key_does_not_name_is_not_part_of_it() {
     let service = Service::new();
     assert_eq!(service.by_template(42, "a"), "42 a 1");
     assert_eq!(service.by_template(42, "a"), "42 a 1");
@@ -79,7 +79,7 @@ fn third_call_with_another_request_id_is_a_hit() {
 }
 
 #[test]
-fn all_arguments_count_without_key() {
+fn all_arguments_are_the_default_key() {
     let service = Service::new();
     assert_eq!(service.all(1, "x"), 1);
     assert_eq!(service.all(1, "y"), 2);
@@ -108,7 +108,7 @@ impl Users {
 }
 
 #[test]
-fn keys_of_methods_name_them_readably() {
+fn the_default_key_of_a_method_begins_with_its_name() {
     let users = Users {
         cache: CacheFactory::memory_cache(),
     };
@@ -117,7 +117,7 @@ fn keys_of_methods_name_them_readably() {
 }
 
 #[test]
-fn two_instances_do_not_share() {
+fn two_caches_do_not_share() {
     let (one, other) = (Service::new(), Service::new());
     assert_eq!(one.all(1, "x"), 1);
     other.runs.count();
@@ -180,7 +180,7 @@ fn a_template_without_arguments_is_a_constant() {
 }
 
 #[test]
-fn an_expression_moves_nothing() {
+fn a_key_expression_moves_nothing() {
     let service = Service::new();
     let request = |id| Request { id, _body: NoKey };
     assert_eq!(service.by_expression("u".into(), request(1)), 1);
@@ -194,7 +194,7 @@ fn an_expression_moves_nothing() {
 }
 
 #[test]
-fn skipped_arguments_do_not_count() {
+fn skipped_arguments_are_not_part_of_the_key() {
     let service = Service::new();
     assert_eq!(service.skipping(1, "a", &NoKey), "1 a");
     assert_eq!(service.skipping(1, "b", &NoKey), "1 a");
@@ -238,7 +238,7 @@ fn argument_types() {
 }
 
 #[test]
-fn one_text_is_the_key_itself() {
+fn a_single_string_is_the_key() {
     #[cached(companions)]
     fn by_text(text: &str) -> String {
         text.to_uppercase()
@@ -263,39 +263,39 @@ fn one_text_is_the_key_itself() {
 }
 
 #[cached(companions)]
-fn plain_number(n: u64) -> u64 {
+fn number(n: u64) -> u64 {
     n
 }
 
 #[cached(companions)]
-fn plain_text(text: &str) -> String {
+fn text(text: &str) -> String {
     text.into()
 }
 
 #[cached(companions)]
-async fn plain_task(n: u64) -> u64 {
+async fn async_number(n: u64) -> u64 {
     n
 }
 
 #[test]
-fn nothing_stands_before_the_key_of_a_plain_function() {
-    assert_eq!(plain_number_key(7), "7");
-    assert_eq!(plain_text_key("a:b"), "a:b");
-    assert_eq!(plain_task_key(7), "7");
-    // The companion has the key of the function: it finds its entry.
-    assert_eq!((plain_number(7), plain_text("a:b")), (7, "a:b".into()));
-    assert!(plain_number_invalidate(7).unwrap());
-    assert!(plain_text_invalidate("a:b").unwrap());
+fn the_key_of_a_function_that_is_not_generic_has_no_prefix() {
+    assert_eq!(number_key(7), "7");
+    assert_eq!(text_key("a:b"), "a:b");
+    assert_eq!(async_number_key(7), "7");
+    // The companion and the function use the same key.
+    assert_eq!((number(7), text("a:b")), (7, "a:b".into()));
+    assert!(number_invalidate(7).unwrap());
+    assert!(text_invalidate("a:b").unwrap());
 }
 
 #[tokio::test]
-async fn nothing_stands_before_the_key_of_a_plain_task() {
-    plain_task(8).await;
-    assert!(plain_task_invalidate(8).await.unwrap());
+async fn the_key_of_an_async_fn_that_is_not_generic_has_no_prefix() {
+    async_number(8).await;
+    assert!(async_number_invalidate(8).await.unwrap());
 }
 
 #[test]
-fn names_of_arguments_are_free() {
+fn arguments_may_have_any_name() {
     #[cached]
     #[allow(clippy::too_many_arguments)]
     fn names(

@@ -1,8 +1,9 @@
-//! What `#[cached]`, `#[async_cached]` and the derives promise.
+//! `#[cached]`, `#[async_cached]` and the derives.
 
 #![cfg(not(shuttle))]
 
-mod behind;
+mod async_functions;
+mod background;
 mod bodies;
 mod caches;
 mod companions;
@@ -11,15 +12,14 @@ mod generics;
 mod keys;
 mod options;
 mod results;
-mod tasks;
 mod traits;
 
-/// For the test of names that are as long as others.
+/// A trait with a name of three letters, for a test in `generics`.
 trait Lab {
     fn type_name() -> String;
 }
 
-/// What the tests use.
+/// The types and functions that several modules use.
 mod prelude {
     pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,7 +30,7 @@ mod prelude {
         Ttl, async_cached, cached, key_text,
     };
 
-    /// How often a body ran.
+    /// Counts how often a body runs.
     #[derive(Debug, Default)]
     pub(crate) struct Runs(AtomicUsize);
 
@@ -39,7 +39,7 @@ mod prelude {
             Self(AtomicUsize::new(0))
         }
 
-        /// Counts one, and says how many there are now.
+        /// Adds one, and returns the new count.
         pub(crate) fn count(&self) -> usize {
             self.0.fetch_add(1, Ordering::Relaxed) + 1
         }
@@ -49,12 +49,12 @@ mod prelude {
         }
     }
 
-    /// A type with a cache for each world.
+    /// A type with a sync and an async cache.
     #[derive(Cacheable, AsyncCacheable)]
     pub(crate) struct Service {
         pub(crate) cache: Cache,
         #[async_cache]
-        pub(crate) tasks: AsyncCache,
+        pub(crate) async_cache: AsyncCache,
         pub(crate) tenant: String,
         pub(crate) runs: Runs,
     }
@@ -67,10 +67,36 @@ mod prelude {
         pub(crate) fn of(tenant: &str) -> Self {
             Self {
                 cache: CacheFactory::memory_cache(),
-                tasks: CacheFactory::async_memory_cache(),
+                async_cache: CacheFactory::async_memory_cache(),
                 tenant: tenant.into(),
                 runs: Runs::new(),
             }
+        }
+    }
+
+    /// Builds a cache in memory with a clock.
+    pub(crate) fn cache_with(clock: &Arc<ManualClock>) -> Cache {
+        let memory = Memory::builder().clock(Arc::clone(clock)).build();
+        Cache::builder().store(memory).build().unwrap()
+    }
+
+    /// Builds an async cache in memory with a clock.
+    pub(crate) fn async_cache_with(clock: &Arc<ManualClock>) -> AsyncCache {
+        let memory = Memory::builder().clock(Arc::clone(clock)).build();
+        AsyncCache::builder().store(memory).build().unwrap()
+    }
+
+    /// Waits until a condition is true.
+    pub(crate) fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until a condition is true, and lets other tasks run.
+    pub(crate) async fn until_async(condition: impl AsyncFn() -> bool) {
+        while !condition().await {
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How long, under which tags, and what is kept at all.
+//! The TTL, the tags, the policies, and which values are stored.
 
 use crate::prelude::*;
 
@@ -55,12 +55,12 @@ impl Timed {
         self.runs.count()
     }
 
-    #[cached(ttl = self.said_ttl())]
+    #[cached(ttl = self.counted_ttl())]
     fn on_a_miss(&self) -> u8 {
         1
     }
 
-    fn said_ttl(&self) -> Duration {
+    fn counted_ttl(&self) -> Duration {
         self.runs.count();
         self.ttl
     }
@@ -120,7 +120,7 @@ fn is_even(n: &u8) -> bool {
     n.is_multiple_of(2)
 }
 
-/// Whether a second call, some time after the first, runs the body again.
+/// Returns whether a second call, this long after the first, runs the body again.
 fn runs_again(timed: &Timed, after: Duration, call: impl Fn(&Timed) -> usize) -> bool {
     let first = call(timed);
     timed.clock.advance(after);
@@ -204,14 +204,14 @@ fn tags_as_expression() {
 }
 
 #[test]
-fn none_is_a_value_like_any_other() {
+fn none_is_stored_by_default() {
     let timed = Timed::new();
     assert_eq!((timed.any(None), timed.any(None)), (None, None));
     assert_eq!(timed.runs.get(), 1);
 }
 
 #[test]
-fn none_is_not_stored_where_one_says_so() {
+fn cache_none_false_does_not_store_none() {
     let timed = Timed::new();
     assert_eq!((timed.some(None), timed.some(None)), (None, None));
     assert_eq!(timed.runs.get(), 2);
@@ -229,7 +229,7 @@ fn none_is_not_stored_where_one_says_so() {
 }
 
 #[test]
-fn cache_if_decides() {
+fn cache_if_chooses_what_is_stored() {
     let timed = Timed::new();
     for n in [1, 1, 9, 9] {
         assert_eq!(timed.above(n, 5), n);
@@ -242,7 +242,7 @@ fn cache_if_decides() {
 }
 
 #[test]
-fn cache_none_and_cache_if_must_both_hold() {
+fn cache_none_and_cache_if_are_combined() {
     let timed = Timed::new();
     for list in [
         None,
@@ -274,9 +274,9 @@ impl Rates {
         }
     }
 
-    /// An error that cannot be shared.
+    /// Its error is not `Clone`.
     #[cached(ttl = 60, stale_for = Duration::from_secs(60))]
-    fn rate_by_io(&self, currency: &str) -> std::io::Result<usize> {
+    fn rate_with_io_error(&self, currency: &str) -> std::io::Result<usize> {
         let rate = self.rate_now();
         rate.map_err(|()| std::io::Error::other(format!("no rate of {currency}")))
     }
@@ -288,27 +288,83 @@ impl Rates {
 }
 
 #[test]
-fn what_is_stale_is_returned_when_the_body_fails() {
+fn a_failed_load_returns_the_stale_value_until_stale_for_has_passed() {
     let clock = Arc::new(ManualClock::new());
-    let memory = Memory::builder().clock(Arc::clone(&clock)).build();
     let rates = Rates {
-        cache: Cache::builder().store(memory).build().unwrap(),
+        cache: cache_with(&clock),
         runs: Runs::new(),
         down: false.into(),
     };
     let minute = Duration::from_secs(60);
     let first = rates.rate("EUR").unwrap();
-    let by_io = rates.rate_by_io("EUR").unwrap();
+    let with_io_error = rates.rate_with_io_error("EUR").unwrap();
     rates.down.store(true, Ordering::SeqCst);
     clock.advance(minute);
     let runs = rates.runs.get();
     assert_eq!(rates.rate("EUR").unwrap(), first);
     assert_eq!(rates.rate("EUR").unwrap(), first);
-    assert_eq!(rates.rate_by_io("EUR").unwrap(), by_io);
+    assert_eq!(rates.rate_with_io_error("EUR").unwrap(), with_io_error);
     assert_eq!(rates.runs.get(), runs + 2, "each body ran once more");
     clock.advance(minute);
-    assert!(rates.rate_by_io("EUR").is_err());
+    assert!(rates.rate_with_io_error("EUR").is_err());
     assert_eq!(rates.rate("EUR").unwrap(), first);
     clock.advance(minute * 60);
     assert_eq!(rates.rate("EUR").unwrap_err(), "no rate of EUR");
+}
+
+#[test]
+fn ttl_idle_expires_an_entry_that_is_not_read() {
+    #[derive(Cacheable)]
+    struct Sessions {
+        cache: Cache,
+        runs: Runs,
+    }
+    impl Sessions {
+        #[cached(key = "session:{id}", ttl = "1h", ttl_idle = "10m")]
+        fn session(&self, id: u8) -> u8 {
+            self.runs.count();
+            id
+        }
+    }
+    let clock = Arc::new(ManualClock::new());
+    let sessions = Sessions {
+        cache: cache_with(&clock),
+        runs: Runs::new(),
+    };
+    for _ in 0..4 {
+        assert_eq!(sessions.session(7), 7);
+        clock.advance(Duration::from_secs(9 * 60));
+    }
+    assert_eq!(sessions.runs.get(), 1);
+    clock.advance(Duration::from_secs(60));
+    sessions.session(7);
+    assert_eq!(sessions.runs.get(), 2);
+}
+
+#[test]
+fn ttl_none_of_a_function() {
+    static RUNS: Runs = Runs::new();
+    /// Does not implement the traits of serde.
+    #[derive(Clone)]
+    struct NoSerde;
+    #[cached(ttl = "1h", ttl_none = ttl, skip(ttl))]
+    fn find(id: u8, ttl: Duration) -> Option<NoSerde> {
+        RUNS.count();
+        (id > 0).then_some(NoSerde)
+    }
+    #[cached(ttl_none = "1h", cache_if = Option::is_some)]
+    fn some(id: u8) -> Option<u8> {
+        RUNS.count();
+        (id > 0).then_some(id)
+    }
+    for id in [0, 0, 1, 1] {
+        assert_eq!(find(id, Duration::ZERO).is_some(), id > 0);
+    }
+    assert_eq!(RUNS.get(), 3, "none is not stored");
+    find(0, Duration::from_secs(60));
+    find(0, Duration::from_secs(60));
+    assert_eq!(RUNS.get(), 4, "none is stored");
+    some(0);
+    some(0);
+    assert_eq!(RUNS.get(), 6, "cache_if does not store None");
 }

@@ -8,7 +8,7 @@ type Outcome<T> = Result<T, NoClone>;
 struct NoClone(usize);
 
 #[test]
-fn error_under_an_alias_is_not_cached() {
+fn an_error_of_an_aliased_result_is_not_stored() {
     static RUNS: Runs = Runs::new();
     #[cached]
     fn fails_once(n: u8) -> Outcome<u8> {
@@ -23,11 +23,10 @@ fn error_under_an_alias_is_not_cached() {
     assert_eq!(RUNS.get(), 2);
 }
 
-/// Holds the leader until all others wait for it, as the cache's statistics say.
-fn together<T: Send>(cache: &Cache, call: impl Fn() -> T + Sync) -> Vec<T> {
+/// Calls from four threads at once.
+fn together<T: Send>(call: impl Fn() -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(&call)).collect();
-        let _ = cache;
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap())
@@ -36,13 +35,11 @@ fn together<T: Send>(cache: &Cache, call: impl Fn() -> T + Sync) -> Vec<T> {
 }
 
 fn until_waiting(cache: &Cache, waiting: u64) {
-    while cache.stats().waits < waiting {
-        std::thread::yield_now();
-    }
+    until(|| cache.stats().waits >= waiting);
 }
 
 #[test]
-fn error_that_is_not_clone() {
+fn each_caller_gets_its_own_error_that_is_not_clone() {
     let service = Service::new();
     #[cached(cache = service.cache, key = "k")]
     fn fail(service: &Service) -> Outcome<u8> {
@@ -50,13 +47,13 @@ fn error_that_is_not_clone() {
         until_waiting(&service.cache, 3);
         Err(NoClone(run))
     }
-    let mut errors: Vec<usize> = together(&service.cache, || fail(&service).unwrap_err().0);
+    let mut errors: Vec<usize> = together(|| fail(&service).unwrap_err().0);
     errors.sort_unstable();
-    assert_eq!(errors, [1, 2, 3, 4], "each has an error of its own");
+    assert_eq!(errors, [1, 2, 3, 4], "each caller has its own error");
 }
 
 #[test]
-fn error_that_is_not_clone_of_a_load_without_the_macro() {
+fn a_waiter_for_a_get_or_try_set_runs_its_own_body_after_an_error_that_is_not_clone() {
     let service = Service::new();
     #[cached(cache = service.cache, key = "k")]
     fn fail(service: &Service) -> Outcome<u8> {
@@ -70,14 +67,14 @@ fn error_that_is_not_clone_of_a_load_without_the_macro() {
             Err::<u8, _>(NoClone(0))
         };
         let error = service.cache.get_or_try_set("k", load).unwrap_err();
-        // The error is shared as long as it is held; the waiter runs its own body all the same.
+        // The waiter runs its own body although this caller still shares the error.
         assert_eq!(waiter.unwrap().join().unwrap(), Err(NoClone(1)));
         assert_eq!(error.into_load_error().unwrap(), NoClone(0));
     });
 }
 
 #[test]
-fn error_that_is_clone_is_shared() {
+fn an_error_that_is_clone_is_shared() {
     let service = Service::new();
     #[cached(cache = service.cache, key = "k")]
     fn fail(service: &Service) -> Result<u8, usize> {
@@ -85,23 +82,23 @@ fn error_that_is_clone_is_shared() {
         until_waiting(&service.cache, 3);
         Err(run)
     }
-    assert_eq!(together(&service.cache, || fail(&service)), [Err(1); 4]);
+    assert_eq!(together(|| fail(&service)), [Err(1); 4]);
     assert_eq!(service.runs.get(), 1);
 }
 
 #[test]
-fn one_load_for_all() {
+fn concurrent_callers_share_one_load() {
     let service = Service::new();
     #[cached(cache = service.cache, key = "k")]
     fn load(service: &Service) -> usize {
         until_waiting(&service.cache, 3);
         service.runs.count()
     }
-    assert_eq!(together(&service.cache, || load(&service)), [1; 4]);
+    assert_eq!(together(|| load(&service)), [1; 4]);
 }
 
 #[test]
-fn errors_of_all_kinds() {
+fn error_types() {
     #[cached]
     fn anyhow(fail: bool) -> anyhow::Result<u8> {
         anyhow::ensure!(!fail, "no");

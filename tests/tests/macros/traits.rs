@@ -1,4 +1,4 @@
-//! In traits and their impls.
+//! Methods of traits.
 
 use crate::prelude::*;
 
@@ -14,7 +14,7 @@ impl Repository for Service {
 }
 
 #[test]
-fn trait_impl() {
+fn method_in_an_impl_of_a_trait() {
     let service = Service::new();
     let repository: &dyn Repository = &service;
     assert_eq!(repository.find(1).unwrap(), "1 1");
@@ -38,7 +38,7 @@ impl Greeter for Service {
 }
 
 #[test]
-fn default_trait_method() {
+fn default_method_of_a_trait() {
     let service = Service::new();
     assert_eq!(service.greet("Ada"), "hello Ada 1");
     assert_eq!(service.greet("Ada"), "hello Ada 1");
@@ -102,7 +102,7 @@ impl Store for Service {
 }
 
 #[tokio::test]
-async fn async_trait_method() {
+async fn method_under_async_trait() {
     let mut service = Service::new();
     assert!(service.load(1, &[], "x".into()).await.is_err());
     assert_eq!(
@@ -111,7 +111,7 @@ async fn async_trait_method() {
     );
     assert_eq!(service.load(1, &[], "9".into()).await.unwrap(), "1 a 5 1");
     assert_eq!(service.load(2, &[], "101".into()).await.unwrap(), "early");
-    assert!(service.tasks.has("shop:1").await.unwrap());
+    assert!(service.async_cache.has("shop:1").await.unwrap());
     assert_eq!(service.bump(1).await, 3);
     assert_eq!(service.bump(1).await, 3);
     assert_eq!(service.tenant, "shop!");
@@ -139,11 +139,11 @@ trait Fetcher: AsyncCacheable<Cache = AsyncCache> + Sync {
 impl Fetcher for Service {}
 
 #[tokio::test]
-async fn default_async_trait_method() {
+async fn default_method_under_async_trait() {
     let service = Service::new();
     assert_eq!(service.fetch_cached(1).await, 2);
     assert_eq!(service.fetch_cached(1).await, 2);
-    assert_eq!(service.tasks.stats().hits, 1);
+    assert_eq!(service.async_cache.stats().hits, 1);
 }
 
 trait Native {

@@ -1,4 +1,4 @@
-//! The arguments of `#[cached]`.
+//! Wrong arguments of `#[cached]`.
 
 use cacheio::cached;
 

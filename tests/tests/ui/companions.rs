@@ -1,4 +1,4 @@
-//! Companions that cannot be.
+//! Functions that cannot have companions.
 
 use cacheio::{AsyncCache, AsyncCacheable, cached};
 

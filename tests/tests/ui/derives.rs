@@ -1,4 +1,4 @@
-//! The derives.
+//! Wrong uses of the derives.
 
 use cacheio::{AsyncCacheable, Cache, CacheKey, Cacheable};
 

@@ -1,4 +1,4 @@
-//! What `#[cached]` cannot stand on.
+//! Items that `#[cached]` cannot be put on.
 
 use std::future::Future;
 use std::pin::Pin;

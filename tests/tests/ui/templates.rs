@@ -1,4 +1,4 @@
-//! Keys as templates.
+//! Wrong templates of keys.
 
 use cacheio::cached;
 

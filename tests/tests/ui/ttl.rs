@@ -1,4 +1,4 @@
-//! Durations as text are checked when the program is compiled.
+//! Durations that are checked at compile time.
 
 use cacheio::cached;
 
@@ -24,12 +24,12 @@ fn soft_after_hard(n: u8) -> Result<u8, cacheio::Error> {
 }
 
 #[cached(hard_timeout = "1m", max_load = "30s")]
-fn hard_after_the_end(n: u8) -> Result<u8, cacheio::Error> {
+fn hard_after_max_load(n: u8) -> Result<u8, cacheio::Error> {
     Ok(n)
 }
 
 #[cached(max_load = 0)]
-fn no_time_at_all(n: u8) -> u8 {
+fn max_load_of_zero(n: u8) -> u8 {
     n
 }
 

@@ -1,4 +1,4 @@
-//! Types that are missing something.
+//! Types that lack a trait.
 
 use cacheio::{AsyncCache, AsyncCacheable, Cache, CacheKey, Cacheable, cached};
 

@@ -1,4 +1,4 @@
-//! The macros in a crate that depends on `cacheio-async` only.
+//! The macros in a crate that depends only on `cacheio-async`.
 
 #![cfg(test)]
 

@@ -1,4 +1,4 @@
-//! The macros in a crate that depends on `cacheio` by another name, or through a re-export.
+//! The macros in a crate that renames its dependency on `cacheio`, and with a re-export.
 
 #![cfg(test)]
 
@@ -12,7 +12,7 @@ mod renamed {
     struct Service {
         cache: Cache,
         #[async_cache]
-        tasks: AsyncCache,
+        async_cache: AsyncCache,
     }
 
     impl Service {
@@ -22,7 +22,7 @@ mod renamed {
         }
 
         #[cached(key = "user:{id}")]
-        async fn find_task(&self, id: Id) -> u32 {
+        async fn find_async(&self, id: Id) -> u32 {
             id.0
         }
     }
@@ -36,13 +36,16 @@ mod renamed {
     async fn a_renamed_dependency_is_found() {
         let service = Service {
             cache: CacheFactory::memory_cache(),
-            tasks: CacheFactory::async_memory_cache(),
+            async_cache: CacheFactory::async_memory_cache(),
         };
         assert_eq!(
-            (service.find(Id(7)), service.find_task(Id(8)).await),
+            (service.find(Id(7)), service.find_async(Id(8)).await),
             (7, 8)
         );
-        assert!(service.cache.has("user:7").unwrap() && service.tasks.has("user:8").await.unwrap());
+        assert!(
+            service.cache.has("user:7").unwrap()
+                && service.async_cache.has("user:8").await.unwrap()
+        );
         assert_eq!((square(3), square(3)), (9, 9));
     }
 }
@@ -62,20 +65,20 @@ mod reexported {
 
     #[derive(AsyncCacheable)]
     #[cacheio(crate = "crate::framework::cacheio")]
-    struct Tasks(#[cache] AsyncCache);
+    struct AsyncService(#[cache] AsyncCache);
 
     #[derive(Cacheable)]
     #[cacheio(crate = crate::framework::cacheio)]
-    struct Threads(#[cache] crate::framework::cacheio::Cache);
+    struct SyncService(#[cache] crate::framework::cacheio::Cache);
 
-    impl Tasks {
+    impl AsyncService {
         #[cached(crate = crate::framework::cacheio, key = "user:{id}")]
         async fn find(&self, id: Id) -> u32 {
             id.0
         }
     }
 
-    impl Threads {
+    impl SyncService {
         #[cached(crate = crate::framework::cacheio, key = "user:{id}")]
         fn find(&self, id: Id) -> u32 {
             id.0
@@ -85,9 +88,11 @@ mod reexported {
     #[tokio::test]
     async fn a_reexport_is_named_by_crate() {
         assert_eq!(
-            Tasks(CacheFactory::async_memory_cache()).find(Id(7)).await,
+            AsyncService(CacheFactory::async_memory_cache())
+                .find(Id(7))
+                .await,
             7
         );
-        assert_eq!(Threads(CacheFactory::memory_cache()).find(Id(7)), 7);
+        assert_eq!(SyncService(CacheFactory::memory_cache()).find(Id(7)), 7);
     }
 }

@@ -1,4 +1,4 @@
-//! The macros in a crate that depends on `cacheio-sync` only.
+//! The macros in a crate that depends only on `cacheio-sync`.
 
 #![cfg(test)]
 

@@ -1,67 +1,71 @@
-//! The same for tasks.
+//! Async functions and methods.
 
 use crate::prelude::*;
 
 impl Service {
     #[async_cached(key = "user:{user_id}", ttl = "1m", tags = [format!("user:{user_id}")])]
-    async fn task_by_template(&self, user_id: u64, request_id: &str) -> String {
+    async fn by_template_async(&self, user_id: u64, request_id: &str) -> String {
         tokio::task::yield_now().await;
         format!("{user_id} {request_id} {}", self.runs.count())
     }
 
     #[cached]
-    async fn task_of_all(&self, a: u32, b: String) -> usize {
+    async fn of_all_async(&self, a: u32, b: String) -> usize {
         tokio::task::yield_now().await;
         drop((a, b));
         self.runs.count()
     }
 
     #[cached]
-    async fn task_by_mutable(&mut self, n: u8) -> usize {
+    async fn by_mutable_async(&mut self, n: u8) -> usize {
         self.tenant.push('!');
         tokio::task::yield_now().await;
         usize::from(n) + self.runs.count()
     }
 
     #[cached]
-    async fn task_by_arc(self: Arc<Self>, n: u8) -> usize {
+    async fn by_arc_async(self: Arc<Self>, n: u8) -> usize {
         usize::from(n) + self.runs.count()
     }
 }
 
 #[tokio::test]
-async fn third_call_with_another_request_id_is_a_hit() {
+async fn an_argument_that_the_key_does_not_name_is_not_part_of_it() {
     let service = Service::new();
-    assert_eq!(service.task_by_template(42, "a").await, "42 a 1");
-    assert_eq!(service.task_by_template(42, "a").await, "42 a 1");
-    assert_eq!(service.task_by_template(42, "b").await, "42 a 1");
-    assert!(service.tasks.has("user:42").await.unwrap());
+    assert_eq!(service.by_template_async(42, "a").await, "42 a 1");
+    assert_eq!(service.by_template_async(42, "a").await, "42 a 1");
+    assert_eq!(service.by_template_async(42, "b").await, "42 a 1");
+    assert!(service.async_cache.has("user:42").await.unwrap());
     assert!(!service.cache.has("user:42").unwrap());
-    service.tasks.invalidate_tags(["user:42"]).await.unwrap();
-    assert_eq!(service.task_by_template(42, "b").await, "42 b 2");
+    service
+        .async_cache
+        .invalidate_tags(["user:42"])
+        .await
+        .unwrap();
+    assert_eq!(service.by_template_async(42, "b").await, "42 b 2");
 }
 
 #[tokio::test]
-async fn all_arguments_count_without_key() {
+async fn all_arguments_are_the_default_key() {
     let service = Service::new();
-    assert_eq!(service.task_of_all(1, "x".into()).await, 1);
-    assert_eq!(service.task_of_all(1, "y".into()).await, 2);
-    assert_eq!(service.task_of_all(1, "x".into()).await, 1);
+    assert_eq!(service.of_all_async(1, "x".into()).await, 1);
+    assert_eq!(service.of_all_async(1, "y".into()).await, 2);
+    assert_eq!(service.of_all_async(1, "x".into()).await, 1);
 }
 
 #[tokio::test]
 async fn receivers() {
     let mut service = Service::new();
-    assert_eq!(service.task_by_mutable(1).await, 2);
-    assert_eq!(service.task_by_mutable(1).await, 2);
+    assert_eq!(service.by_mutable_async(1).await, 2);
+    assert_eq!(service.by_mutable_async(1).await, 2);
     assert_eq!(service.tenant, "shop!");
     let service = Arc::new(service);
-    assert_eq!(Arc::clone(&service).task_by_arc(1).await, 3);
-    assert_eq!(Arc::clone(&service).task_by_arc(1).await, 3);
+    assert_eq!(Arc::clone(&service).by_arc_async(1).await, 3);
+    assert_eq!(Arc::clone(&service).by_arc_async(1).await, 3);
 }
 
 #[tokio::test]
-async fn own_cache_body_and_result() {
+async fn a_function_cache_stores_ok_values_without_serde() {
     type Outcome<T> = Result<T, anyhow::Error>;
     #[derive(Clone, Debug, PartialEq)]
     struct Plain(String);
@@ -149,12 +153,12 @@ async fn futures_are_send_where_the_body_is() {
     let call = send(Arc::clone(&state), NotSync(7.into()), "x");
     assert_eq!(is_send(call).await, "7x");
     let service = Arc::new(Service::new());
-    let task = tokio::spawn(async move { service.task_by_template(1, "r").await });
+    let task = tokio::spawn(async move { service.by_template_async(1, "r").await });
     assert_eq!(task.await.unwrap(), "1 r 1");
 }
 
 #[tokio::test]
-async fn the_future_of_a_hit_is_small() {
+async fn the_future_does_not_hold_the_state_of_the_body() {
     #[cached(skip(service))]
     async fn large(service: &Service, n: u8) -> usize {
         let mut big = [n; 16_384];
@@ -169,12 +173,12 @@ async fn the_future_of_a_hit_is_small() {
 }
 
 #[tokio::test]
-async fn one_load_for_all() {
+async fn concurrent_callers_share_one_load() {
     let service = Arc::new(Service::new());
     let calls: Vec<_> = (0..100)
         .map(|_| {
             let service = Arc::clone(&service);
-            tokio::spawn(async move { service.task_of_all(1, "x".into()).await })
+            tokio::spawn(async move { service.of_all_async(1, "x".into()).await })
         })
         .collect();
     for call in calls {

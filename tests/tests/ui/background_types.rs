@@ -1,4 +1,4 @@
-//! Types that are missing something for a body that may go on when its caller has left.
+//! Types that lack a trait that a body in the background needs.
 
 use cacheio::{Cache, Cacheable, cached};
 
@@ -43,7 +43,7 @@ fn no_result(n: u8) -> u8 {
 }
 
 #[cached(hard_timeout = "1s")]
-fn no_error_of_ours(n: u8) -> Result<u8, String> {
+fn no_from_cache_error(n: u8) -> Result<u8, String> {
     Ok(n)
 }
 
@@ -53,7 +53,7 @@ fn no_option(n: u8) -> u8 {
 }
 
 #[cached(refresh_ahead = soon())]
-fn no_way(n: u8) -> u8 {
+fn no_refresh_ahead(n: u8) -> u8 {
     n
 }
 

@@ -1,4 +1,4 @@
-//! Bodies that cannot go on when their callers have left.
+//! Bodies that cannot run in the background, and policies that do not fit.
 
 use cacheio::{Cache, Cacheable, cached};
 
@@ -18,17 +18,17 @@ fn negative(n: u8) -> u8 {
 }
 
 #[cached(refresh_ahead = "always")]
-fn unknown_way(n: u8) -> u8 {
+fn unknown_text(n: u8) -> u8 {
     n
 }
 
 #[cached(soft_timeout = "100ms")]
-fn nothing_stale(n: u8) -> u8 {
+fn soft_timeout_without_stale_for(n: u8) -> u8 {
     n
 }
 
 #[cached(retry_after = "10s")]
-fn nothing_older(n: u8) -> u8 {
+fn retry_after_without_stale_for(n: u8) -> u8 {
     n
 }
 
@@ -43,23 +43,23 @@ fn fractional_seconds(n: u8) -> Result<u8, cacheio::Error> {
 }
 
 #[cached(refresh_ahead = 0.5)]
-fn changes_its_argument(list: &mut Vec<u8>) -> usize {
+fn mutable_argument(list: &mut Vec<u8>) -> usize {
     list.push(1);
     list.len()
 }
 
 #[cached(max_load = 60)]
-fn borrows_in_what_is_lent(names: &[&str]) -> usize {
+fn borrowed_in_a_borrowed_argument(names: &[&str]) -> usize {
     names.len()
 }
 
 #[cached(max_load = 60)]
-fn borrows_in_what_is_taken(either: std::borrow::Cow<'_, str>) -> usize {
+fn borrowed_in_an_owned_argument(either: std::borrow::Cow<'_, str>) -> usize {
     either.len()
 }
 
 #[cached(key = "{a}", refresh_ahead = 0.5)]
-fn takes_apart_what_is_lent(&(a, b): &(u8, u8)) -> u8 {
+fn pattern_of_a_borrowed_argument(&(a, b): &(u8, u8)) -> u8 {
     a + b
 }
 
@@ -70,12 +70,12 @@ struct Service {
 
 impl Service {
     #[cached(soft_timeout = "100ms")]
-    fn the_cache_may_have_stale_for(&self, n: u8) -> u8 {
+    fn allowed_since_the_cache_may_set_stale_for(&self, n: u8) -> u8 {
         n
     }
 
     #[cached(refresh_ahead = 0.5)]
-    fn changes_self(&mut self, n: u8) -> u8 {
+    fn mutable_self(&mut self, n: u8) -> u8 {
         n
     }
 
