@@ -26,7 +26,7 @@ impl std::fmt::Display for NoSuchUser {
     }
 }
 
-/// What takes long: a database, say.
+/// The slow part, for example a database query.
 async fn load_user(id: u64) -> Result<User, NoSuchUser> {
     sleep(Duration::from_millis(100)).await;
     match id {
@@ -40,7 +40,7 @@ async fn load_user(id: u64) -> Result<User, NoSuchUser> {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // Entries of this cache live for a minute, those stored together not all for just as long.
+    // Entries live for at most a minute; the jitter lets each expire at a different time.
     let cache = AsyncCache::builder()
         .store(Memory::with_capacity(10_000))
         .namespace("shop")
@@ -48,7 +48,7 @@ async fn main() -> anyhow::Result<()> {
         .jitter(0.1)
         .build()?;
 
-    // A hundred tasks ask for ten users: ten loads, side by side, and everyone has an answer.
+    // A hundred tasks request ten users: ten concurrent loads, and every task gets its user.
     let start = Instant::now();
     let mut tasks = JoinSet::new();
     for n in 0..100 {
@@ -69,16 +69,16 @@ async fn main() -> anyhow::Result<()> {
         start.elapsed()
     );
 
-    // From now on they are hits.
+    // The next calls are hits.
     let start = Instant::now();
     let user: User = cache.get_or_try_set(("user", 7), || load_user(7)).await?;
     println!("a hit:     {user:?}, {:.0?}", start.elapsed());
 
-    // A failed load stores nothing, and its error comes to the caller.
-    let nobody = cache.get_or_try_set(("user", 0), || load_user(0)).await;
-    println!("an error:  {}", nobody.unwrap_err());
+    // A failed load stores nothing, and its error is returned to the caller.
+    let missing = cache.get_or_try_set(("user", 0), || load_user(0)).await;
+    println!("an error:  {}", missing.unwrap_err());
 
-    // Several keys in one call, in the order asked.
+    // Several keys in one call, in their order.
     let users: Vec<Option<User>> = cache
         .get_many([("user", 3), ("user", 0), ("user", 1)])
         .await?;
@@ -88,7 +88,7 @@ async fn main() -> anyhow::Result<()> {
         .collect();
     println!("get_many:  {names:?}");
 
-    // TTLs: to the millisecond in memory.
+    // TTLs are exact to a millisecond in memory.
     cache
         .set_with("token", "s3cret", Duration::from_millis(50))
         .await?;
@@ -97,7 +97,7 @@ async fn main() -> anyhow::Result<()> {
     let (token, colour) = (cache.has("token").await?, cache.has("colour").await?);
     println!("expiry:    token {token}, colour {colour}");
 
-    // `add` stores only what is not there yet: one of two workers gets the job.
+    // `add` stores only if there is no live entry: one of two workers gets the job.
     let first = cache
         .add_with("job:7", "worker A", Duration::from_secs(5))
         .await?;
@@ -106,7 +106,7 @@ async fn main() -> anyhow::Result<()> {
         .await?;
     println!("add:       A {first}, B {second}");
 
-    // Tags: one call drops a whole group.
+    // Tags: one call invalidates a whole group.
     for id in 1..=3 {
         let options = Options::new().tags(["carts"]);
         cache.set_with(("cart", id), id * 10, options).await?;

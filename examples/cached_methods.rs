@@ -1,4 +1,4 @@
-//! `#[cached]` on methods: the type carries its cache, the key says which arguments count.
+//! `#[cached]` on methods: the type holds its cache, the key names the arguments that count.
 //!
 //! ```sh
 //! cargo run --example cached_methods
@@ -23,11 +23,11 @@ struct UserService {
 }
 
 impl UserService {
-    /// `request_id` is not in the key: it makes no other user.
+    /// `request_id` is not part of the key: it does not change the user.
     #[cached(key = "user:{user_id}", ttl = 60)]
     fn fetch_user(&self, user_id: u64, request_id: &str) -> User {
         self.queries.fetch_add(1, Ordering::Relaxed);
-        println!("  [{request_id}] asks the database for user {user_id}");
+        println!("  [{request_id}] queries the database for user {user_id}");
         User {
             id: user_id,
             name: String::from("Ada"),
@@ -46,7 +46,7 @@ impl AsyncUserService {
     #[async_cached(key = "user:{user_id}", ttl = "1m")]
     async fn fetch_user(&self, user_id: u64, request_id: &str) -> User {
         self.queries.fetch_add(1, Ordering::Relaxed);
-        println!("  [{request_id}] asks the database for user {user_id}");
+        println!("  [{request_id}] queries the database for user {user_id}");
         User {
             id: user_id,
             name: String::from("Ada"),
@@ -70,7 +70,7 @@ async fn main() -> cacheio::Result<()> {
         service.queries.load(Ordering::Relaxed)
     );
 
-    // The key is the one in the attribute: other code can read the entry, and delete it.
+    // The key is known, so other code can read and delete the entry.
     let stored: Option<User> = service.cache.get("user:42")?;
     println!("  under `user:42`: {stored:?}");
     service.cache.delete("user:42")?;

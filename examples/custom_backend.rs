@@ -1,5 +1,5 @@
-//! A store of your own: a folder with a file for each entry. All the rest (types, TTLs, one load
-//! per key, invalidation during loads, statistics) is the cache's affair.
+//! A store of your own: a folder with a file for each entry. The cache does everything else: types,
+//! TTLs, one load per key, invalidation during loads, statistics.
 //!
 //! ```sh
 //! cargo run --example custom_backend
@@ -17,8 +17,8 @@ use cacheio::{
     Result, Store,
 };
 
-/// A file is an entry: its name is the key, its modification time is when the entry expires. What
-/// has expired lies there until it is replaced, deleted or cleared.
+/// A file is an entry: its name is the key, and its modification time is when the entry expires.
+/// Expired files stay until they are replaced, deleted or cleared.
 #[derive(Clone, Debug)]
 struct Folder(PathBuf);
 
@@ -38,13 +38,13 @@ impl Store for Folder {
 
     fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
         let Payload::Bytes(bytes) = entry.payload else {
-            return Err(Error::new(ErrorKind::Unsupported, "a folder keeps bytes"));
+            return Err(Error::new(ErrorKind::Unsupported, "a folder stores bytes"));
         };
         let spare = self.spare_file();
         let written = File::create_new(&spare).and_then(|mut file| {
             file.write_all(&bytes)?;
-            file.set_modified(SystemTime::now() + ttl.unwrap_or(FOR_EVER))?;
-            // Whoever reads meanwhile sees the old entry or the new one, never half of it.
+            file.set_modified(SystemTime::now() + ttl.unwrap_or(FOREVER))?;
+            // A rename is atomic: readers see the old entry or the new one, never half of it.
             fs::rename(&spare, self.file(key.text()))
         });
         written.map_err(failed)
@@ -52,7 +52,7 @@ impl Store for Folder {
 
     fn delete(&self, key: &Key<'_>) -> Result<bool> {
         let spare = self.spare_file();
-        // Of all who delete at once, one gets the file.
+        // Of several concurrent deletes, only one gets the file.
         let taken = fs::rename(self.file(key.text()), &spare).and_then(|()| {
             let live = is_live(&File::open(&spare)?)?;
             fs::remove_file(&spare)?;
@@ -72,13 +72,13 @@ impl Store for Folder {
         Ok(())
     }
 
-    /// File names of up to 255 bytes are legal everywhere, and ours take two for each of the key's.
+    /// A file name has at most 255 bytes, and two of them for each byte of the key.
     fn key_rule(&self) -> KeyRule {
         KeyRule::Wire { max: 120 }
     }
 }
 
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 impl Folder {
     fn new(path: impl AsRef<Path>) -> Result<Self> {
@@ -106,7 +106,7 @@ fn is_live(file: &File) -> io::Result<bool> {
     Ok(file.metadata()?.modified()? > SystemTime::now())
 }
 
-/// What is not there is no error.
+/// Turns a missing file into `None`.
 fn found<T>(result: io::Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -119,8 +119,8 @@ fn failed(error: io::Error) -> Error {
     Error::new(ErrorKind::Unavailable, "the folder cannot be used").with_source(error)
 }
 
-/// For tasks: files block, so the work goes to threads that may. (A store that never waits needs
-/// one line instead: `immediate_store!(Folder)`.)
+/// The store for tasks. File operations block, so they run on tokio's threads for blocking work. (A
+/// store that never waits needs only one line: `immediate_store!(Folder)`.)
 impl AsyncStore for Folder {
     fn form(&self) -> Form {
         Store::form(self)
@@ -185,7 +185,7 @@ async fn main() -> anyhow::Result<()> {
         println!("  {} {content}", file.file_name().display());
     }
 
-    // Another cache on the same folder: one for tasks, as after a restart.
+    // Another cache on the same folder, for tasks, as after a restart.
     let cache = AsyncCache::builder().store(folder).build()?;
     let greeting: Option<String> = cache.get("greeting").await?;
     println!("greeting: {greeting:?}");
@@ -200,7 +200,7 @@ async fn main() -> anyhow::Result<()> {
     let again = cache.delete("greeting").await?;
     println!("delete:   {first}, then {again}");
 
-    // What needs atomicity that a store must bring itself is an error until it does.
+    // Counters need an atomic operation, which this store does not implement.
     let error = cache.increment("visits", 1).await.unwrap_err();
     println!("error:    {error}");
 

@@ -1,4 +1,4 @@
-//! `#[cached]` on functions: each has a memory cache of its own, made on first use.
+//! `#[cached]` on functions: each has its own cache in memory, created on first use.
 //!
 //! ```sh
 //! cargo run --example free_functions
@@ -10,21 +10,21 @@ use std::time::Duration;
 
 use cacheio::cached;
 
-/// All arguments make the key. At most 1,000 results are kept, each for a minute.
+/// The key consists of all arguments. At most 1,000 results are kept, each for a minute.
 #[cached(ttl = 60, capacity = 1000)]
 fn slow_square(n: u64) -> u64 {
     println!("  squares {n}");
     n * n
 }
 
-/// Only `Ok` is stored; an error comes to the caller and the next call tries again.
+/// Only `Ok` is stored. An error is returned to the caller, and the next call tries again.
 #[cached(ttl = "5m")]
 fn parse_port(text: &str) -> Result<u16, ParseIntError> {
     println!("  parses {text:?}");
     text.parse()
 }
 
-/// `None` is a value like any other, unless told not to be stored.
+/// `None` is stored like any value by default; here it is not.
 #[cached(ttl = "5m", cache_none = false)]
 fn capital(country: String) -> Option<&'static str> {
     println!("  looks up {country:?}");
@@ -36,11 +36,11 @@ fn capital(country: String) -> Option<&'static str> {
 /// `companions` adds `price_key`, `price_invalidate` and `price_refresh`.
 #[cached(ttl = "1h", companions)]
 fn price(product: u32) -> u32 {
-    println!("  asks for the price of {product}");
+    println!("  computes the price of {product}");
     product * 100
 }
 
-/// A function that calls itself: its body runs 91 times, not nine quintillion.
+/// A recursive function: its body runs 91 times instead of nine quintillion times.
 #[cached]
 fn fibonacci(n: u64) -> u64 {
     if n < 2 {
@@ -50,7 +50,7 @@ fn fibonacci(n: u64) -> u64 {
     }
 }
 
-/// Async functions alike.
+/// An `async` function.
 #[cached(ttl = "30s")]
 async fn temperature(city: &str) -> i32 {
     println!("  measures in {city}");

@@ -1,4 +1,4 @@
-//! `Cache` on Memcached, and what becomes of a program whose Memcached is absent.
+//! `Cache` on Memcached, and what happens when Memcached is absent.
 //!
 //! ```sh
 //! cargo run --example memcached                                      # memcache://127.0.0.1:11211
@@ -18,14 +18,14 @@ struct User {
     name: String,
 }
 
-/// What takes long: a database, say.
+/// The slow part, for example a database query.
 fn load_user(id: u64) -> User {
     sleep(Duration::from_millis(100));
     let name = format!("User {id}");
     User { id, name }
 }
 
-/// One query for all that are asked.
+/// One query for all users that are missing.
 fn load_users(keys: Vec<(&str, u64)>) -> Vec<((&str, u64), User)> {
     println!("  (one query for {} users)", keys.len());
     sleep(Duration::from_millis(100));
@@ -42,31 +42,31 @@ fn main() -> anyhow::Result<()> {
         .or_else(|| env::var("MEMCACHED_URL").ok());
     let url = url.as_deref().unwrap_or("memcache://127.0.0.1:11211");
 
-    // No connection is made yet: a server that is absent is no reason not to start.
+    // This makes no connection: a program can start while its server is absent.
     let cache = CacheFactory::memcached_cache(url)?;
     match cache.ping() {
         Ok(()) => by_hand(&cache)?,
-        Err(error) => println!("server absent: still answering ({error})"),
+        Err(error) => println!("server absent, the program still works ({error})"),
     }
-    // The rest is the same with and without it, but for the time it takes.
+    // The rest works with and without the server; only the time differs.
     slow_loader(&cache);
     batch(&cache);
     println!("{:?}", cache.stats());
     Ok(())
 }
 
-/// These calls say what the server says: without it, they are errors.
+/// These calls return the server's errors, so they need the server.
 fn by_hand(cache: &Cache) -> anyhow::Result<()> {
     cache.set_with("greeting", "hello", Duration::from_secs(60))?;
     let greeting: Option<String> = cache.get("greeting")?;
     let visits = cache.increment("visits", 1)?;
     println!("get:              {greeting:?}; visits: {visits}");
-    // So that the example loads again when it is run again.
+    // The next run of the example should load again.
     cache.delete_many((1..=5).map(|id| ("user", id)))?;
     Ok(())
 }
 
-/// `get_or_set` always has an answer: a cache that fails costs its callers a load, no more.
+/// `get_or_set` always returns a value: without the server, each call runs the loader.
 fn slow_loader(cache: &Cache) {
     for attempt in ["first", "second"] {
         let start = Instant::now();
@@ -76,7 +76,7 @@ fn slow_loader(cache: &Cache) {
     }
 }
 
-/// Many keys in one round trip; what is missing, in one load, and stored in one more.
+/// Many keys: one round trip to read, one load for all that are missing, one round trip to store.
 fn batch(cache: &Cache) {
     let keys = (1..=5).map(|id| ("user", id));
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! The first minutes with cacheio: the same calls for threads and for tasks.
+//! First steps: the same calls for threads and for tasks.
 //!
 //! ```sh
 //! cargo run --example quickstart
@@ -12,7 +12,7 @@ const MIN: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // The defaults of every cache that is built from now on.
+    // Changes the defaults of all caches that are built later.
     configure(|c| {
         c.default_ttl = Duration::from_secs(600);
         c.default_threshold = 1000;
@@ -36,18 +36,18 @@ fn threads() -> anyhow::Result<()> {
     let visits = cache.increment("visits", 10)?;
     println!("  increment        {visits}");
 
-    // The first call runs the closure, the second one finds its value.
+    // The first call runs the closure, the second one is a hit.
     for _ in 0..2 {
         let user: String = cache.get_or_set(("user", 42), || load_user(42));
         println!("  get_or_set       {user}");
     }
 
-    // A tag names a group of entries, which can be dropped at once.
+    // A tag names a group of entries, which are invalidated together.
     let options = Options::ttl(MIN).tags(["prices"]);
     let price: u32 = cache.get_or_try_set_with(("price", 7), options, || "1999".parse())?;
     cache.invalidate_tags(["prices"])?;
-    let gone: Option<u32> = cache.get(("price", 7))?;
-    println!("  invalidate_tags  {price}, then {gone:?}");
+    let after: Option<u32> = cache.get(("price", 7))?;
+    println!("  invalidate_tags  {price}, then {after:?}");
 
     let deleted = cache.delete("my_key")?;
     let again = cache.delete("my_key")?;
@@ -78,8 +78,8 @@ async fn tasks() -> anyhow::Result<()> {
         .get_or_try_set_with(("price", 7), options, async || "1999".parse())
         .await?;
     cache.invalidate_tags(["prices"]).await?;
-    let gone: Option<u32> = cache.get(("price", 7)).await?;
-    println!("  invalidate_tags  {price}, then {gone:?}");
+    let after: Option<u32> = cache.get(("price", 7)).await?;
+    println!("  invalidate_tags  {price}, then {after:?}");
 
     let deleted = cache.delete("my_key").await?;
     let again = cache.delete("my_key").await?;

@@ -1,4 +1,4 @@
-//! `AsyncCache` on Redis, and what becomes of a program whose Redis is absent.
+//! `AsyncCache` on Redis, and what happens when Redis is absent.
 //!
 //! ```sh
 //! cargo run --example redis                                   # redis://127.0.0.1:6379
@@ -18,14 +18,14 @@ struct User {
     name: String,
 }
 
-/// What takes long: a database, say.
+/// The slow part, for example a database query.
 async fn load_user(id: u64) -> User {
     sleep(Duration::from_millis(100)).await;
     let name = format!("User {id}");
     User { id, name }
 }
 
-/// One query for all that are asked.
+/// One query for all users that are missing.
 async fn load_users(keys: Vec<(&str, u64)>) -> Vec<((&str, u64), User)> {
     println!("  (one query for {} users)", keys.len());
     sleep(Duration::from_millis(100)).await;
@@ -41,20 +41,20 @@ async fn main() -> anyhow::Result<()> {
     let url = env::args().nth(1).or_else(|| env::var("REDIS_URL").ok());
     let url = url.as_deref().unwrap_or("redis://127.0.0.1:6379");
 
-    // No connection is made yet: a server that is absent is no reason not to start.
+    // This makes no connection: a program can start while its server is absent.
     let cache = CacheFactory::async_redis_cache(url)?;
     match cache.ping().await {
         Ok(()) => by_hand(&cache).await?,
-        Err(error) => println!("server absent: still answering ({error})"),
+        Err(error) => println!("server absent, the program still works ({error})"),
     }
-    // The rest is the same with and without it, but for the time it takes.
+    // The rest works with and without the server; only the time differs.
     slow_loader(&cache).await;
     batch(&cache).await;
     println!("{:?}", cache.stats());
     Ok(())
 }
 
-/// These calls say what the server says: without it, they are errors.
+/// These calls return the server's errors, so they need the server.
 async fn by_hand(cache: &AsyncCache) -> anyhow::Result<()> {
     cache
         .set_with("greeting", "hello", Duration::from_secs(60))
@@ -63,12 +63,12 @@ async fn by_hand(cache: &AsyncCache) -> anyhow::Result<()> {
     let visits = cache.increment("visits", 1).await?;
     println!("get:              {greeting:?}; visits: {visits}");
     println!("in redis-cli:     GET {}:greeting", cache.namespace());
-    // So that the example loads again when it is run again.
+    // The next run of the example should load again.
     cache.delete_many((1..=5).map(|id| ("user", id))).await?;
     Ok(())
 }
 
-/// `get_or_set` always has an answer: a cache that fails costs its callers a load, no more.
+/// `get_or_set` always returns a value: without the server, each call runs the loader.
 async fn slow_loader(cache: &AsyncCache) {
     for attempt in ["first", "second"] {
         let start = Instant::now();
@@ -78,7 +78,7 @@ async fn slow_loader(cache: &AsyncCache) {
     }
 }
 
-/// Many keys in one round trip; what is missing, in one load, and stored in one more.
+/// Many keys: one round trip to read, one load for all that are missing, one round trip to store.
 async fn batch(cache: &AsyncCache) {
     let keys = (1..=5).map(|id| ("user", id));
     let start = Instant::now();

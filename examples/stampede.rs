@@ -1,5 +1,5 @@
-//! A thousand callers miss the same key at once: one loads, the others wait for its result. And
-//! what is deleted while it loads stays deleted.
+//! A thousand callers miss the same key at the same time: one loads, the others wait for its result.
+//! And a key that is deleted during a load stays deleted.
 //!
 //! ```sh
 //! cargo run --example stampede
@@ -23,7 +23,7 @@ async fn main() -> anyhow::Result<()> {
     delete_during_a_load().await
 }
 
-/// What takes long and must not run a thousand times.
+/// The slow part, which must not run a thousand times.
 fn slow_report() -> String {
     thread::sleep(Duration::from_millis(300));
     String::from("the report")
@@ -68,10 +68,10 @@ fn show(callers: &str, stats: Stats) {
     let Stats {
         loads, waits, hits, ..
     } = stats;
-    println!("{CALLERS} {callers}: {loads} load, {waits} waited for it, {hits} came later and hit");
+    println!("{CALLERS} {callers}: {loads} load, {waits} waited for it, {hits} later hits");
 }
 
-/// The load has read the old price when the price changes. Its result is too late.
+/// The price changes after the load has read the old one, so the load's result must not be stored.
 async fn delete_during_a_load() -> anyhow::Result<()> {
     let cache = CacheFactory::async_memory_cache();
     let (began, has_begun) = oneshot::channel();
@@ -95,7 +95,7 @@ async fn delete_during_a_load() -> anyhow::Result<()> {
 
     println!("delete during a load:");
     println!("  its caller got    {}", reader.await?);
-    println!("  what is stored    {:?}", cache.get::<i32>("price").await?);
+    println!("  the cache has     {:?}", cache.get::<i32>("price").await?);
     println!(
         "  the next call got {}",
         cache.get_or_set("price", async || 12).await

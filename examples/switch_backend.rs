@@ -1,4 +1,4 @@
-//! One program, any backend: which one is a matter of configuration.
+//! One program on any backend: a URL selects it.
 //!
 //! ```sh
 //! cargo run --example switch_backend                                   # memory://
@@ -19,13 +19,13 @@ const WORKERS: u64 = 8;
 const REQUESTS: u64 = 100;
 const PRODUCTS: u64 = 40;
 
-/// What takes long: a database, say.
+/// The slow part, for example a database query.
 async fn load_price(product: u64) -> u64 {
     sleep(Duration::from_millis(5)).await;
     product * 100 + 99
 }
 
-/// Workers that ask for the prices of some products, and change one now and then.
+/// Workers that read the prices of some products, and sometimes change one.
 async fn workload(cache: &AsyncCache) -> anyhow::Result<()> {
     let mut workers = JoinSet::new();
     for worker in 0..WORKERS {
@@ -37,7 +37,7 @@ async fn workload(cache: &AsyncCache) -> anyhow::Result<()> {
                 let price = cache.get_or_set(key, || load_price(product)).await;
                 assert_eq!(price, product * 100 + 99);
                 if request % 25 == 24 {
-                    // Without a server there is nothing to delete either.
+                    // Without a server this fails, and there is no entry to delete.
                     cache.delete(key).await.ok();
                 }
             }
@@ -54,7 +54,7 @@ async fn main() -> anyhow::Result<()> {
     let url = env::args().nth(1);
     let cache = AsyncCache::from_url(url.as_deref().unwrap_or("memory://"))?;
     if let Err(error) = cache.ping().await {
-        println!("server absent: still answering ({error})");
+        println!("server absent, the program still works ({error})");
     }
 
     let start = Instant::now();

@@ -49,8 +49,7 @@ pub use cacheio_sync::{Memcached, MemcachedBuilder};
 pub use factory::CacheFactory;
 
 #[cfg(doc)]
-#[doc = include_str!("guide.md")]
-pub mod guide {}
+pub mod guide;
 
 #[doc(hidden)]
 pub mod __private {

@@ -1,4 +1,4 @@
-//! A database that is slow, and can fail or hang. It counts its queries.
+//! A slow database that can fail or hang, and counts its queries.
 
 use std::fmt;
 use std::future::pending;
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-/// How long a query takes.
+/// The duration of a query.
 const LATENCY: Duration = Duration::from_millis(50);
 
-/// How many queries run at a time: the others wait for a connection. That is 200 queries a second.
+/// The number of concurrent queries; others wait for a connection. Together 200 queries a second.
 const CONNECTIONS: usize = 10;
 
-/// What a page shows.
+/// The content of a page.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Product {
     pub(crate) id: u64,
@@ -24,7 +24,7 @@ pub(crate) struct Product {
     pub(crate) cents: u64,
 }
 
-/// A pool of connections to the database, cheap to clone, as those of the usual clients are.
+/// A pool of connections to the database, cheap to clone like those of real clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Database(Arc<Pool>);
 
@@ -35,17 +35,17 @@ struct Pool {
     queries: AtomicU64,
 }
 
-/// What becomes of the queries that begin now.
+/// What happens to queries that begin now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Health {
     Up,
-    /// They are refused.
+    /// The database refuses them.
     Failing,
-    /// They are never answered, as over a connection whose other end is gone.
+    /// They never end, as over a connection to a host that crashed.
     Hanging,
 }
 
-/// Why there is no answer.
+/// The error of a query.
 #[derive(Debug)]
 pub(crate) struct Refused;
 
@@ -58,7 +58,7 @@ impl Database {
         }))
     }
 
-    /// One query. It gives its connection back when it is answered, or dropped.
+    /// Runs one query. The connection is released when the query ends or is dropped.
     pub(crate) async fn product(&self, id: u64) -> Result<Product, Refused> {
         let _connection = self.0.connections.acquire().await.map_err(|_| Refused)?;
         self.0.queries.fetch_add(1, Ordering::Relaxed);
@@ -74,18 +74,18 @@ impl Database {
         })
     }
 
-    /// How many queries have reached it.
+    /// Returns how many queries have reached the database.
     pub(crate) fn queries(&self) -> u64 {
         self.0.queries.load(Ordering::Relaxed)
     }
 
-    /// Counts from now on.
-    pub(crate) fn forget_queries(&self) {
+    /// Sets the count to zero.
+    pub(crate) fn reset_queries(&self) {
         self.0.queries.store(0, Ordering::Relaxed);
     }
 
-    /// Falls ill after a while, and is well again after another.
-    pub(crate) async fn falls_ill(&self, health: Health, after: Duration, lasting: Duration) {
+    /// Changes its health after a while, and recovers after another.
+    pub(crate) async fn fail_for(&self, health: Health, after: Duration, lasting: Duration) {
         sleep(after).await;
         self.set_health(health);
         sleep(lasting).await;

@@ -1,4 +1,4 @@
-//! A Redis server of the program's own, on a port of the loopback.
+//! The program's own Redis server, on a port of the loopback.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::{env, fs, io, process, thread};
 
 use anyhow::{Context as _, bail};
 
-/// Ends with the program.
+/// Stops when dropped.
 #[derive(Debug)]
 pub(crate) struct RedisServer {
     port: u16,
@@ -18,7 +18,7 @@ pub(crate) struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one; none if it is not installed.
+    /// Starts a server, or returns `None` if Redis is not installed.
     pub(crate) fn start() -> anyhow::Result<Option<Self>> {
         let port = free_port().context("no free port")?;
         let folder = env::temp_dir().join(format!("cacheio-guide-{}", process::id()));
@@ -38,7 +38,7 @@ impl RedisServer {
             folder,
             process,
         };
-        server.until_up()?;
+        server.wait_until_up()?;
         Ok(Some(server))
     }
 
@@ -46,27 +46,27 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Ends it as a crash would.
+    /// Kills the server, as in a crash.
     pub(crate) fn kill(&mut self) -> io::Result<()> {
         self.process.kill()?;
         self.process.wait().map(drop)
     }
 
-    /// Starts it again, empty.
+    /// Starts the server again, empty.
     pub(crate) fn restart(&mut self) -> io::Result<()> {
         self.process = spawn(self.port, &self.folder)?;
         Ok(())
     }
 
-    /// Lets it answer nobody for a while.
+    /// Suspends all clients for a while.
     pub(crate) fn hang(&self, lasting: Duration) -> io::Result<()> {
         let pause = format!("CLIENT PAUSE {} ALL\r\n", lasting.as_millis());
-        self.ask(&pause, "+OK\r\n").map(drop)
+        self.request(&pause, "+OK\r\n").map(drop)
     }
 
-    fn until_up(&self) -> anyhow::Result<()> {
+    fn wait_until_up(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(5);
-        while !self.ask("PING\r\n", "+PONG\r\n").unwrap_or(false) {
+        while !self.request("PING\r\n", "+PONG\r\n").unwrap_or(false) {
             if Instant::now() > deadline {
                 bail!("redis-server does not start");
             }
@@ -75,20 +75,20 @@ impl RedisServer {
         Ok(())
     }
 
-    /// Whether it answers just so.
-    fn ask(&self, question: &str, answer: &str) -> io::Result<bool> {
+    /// Sends a request, and returns whether the response is the expected one.
+    fn request(&self, request: &str, expected: &str) -> io::Result<bool> {
         let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         connection.set_read_timeout(Some(Duration::from_secs(1)))?;
-        connection.write_all(question.as_bytes())?;
-        let mut answered = vec![0; answer.len()];
-        connection.read_exact(&mut answered)?;
-        Ok(answered == answer.as_bytes())
+        connection.write_all(request.as_bytes())?;
+        let mut response = vec![0; expected.len()];
+        connection.read_exact(&mut response)?;
+        Ok(response == expected.as_bytes())
     }
 }
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
-        // It may have ended by itself, and then there is nothing left to do.
+        // The process may have ended already; then both calls fail, which is fine.
         let _ = self.kill();
         let _ = fs::remove_dir_all(&self.folder);
     }
@@ -105,8 +105,8 @@ fn spawn(port: u16, folder: &PathBuf) -> io::Result<Child> {
         .spawn()
 }
 
-/// Below the ports that outgoing connections get: a client that knocks at one of those while
-/// nobody listens there may end up talking to itself.
+/// Finds a port below the range of outgoing connections: a client that connects to a port of that
+/// range while no server listens may connect to itself.
 fn free_port() -> Option<u16> {
     let first = u16::try_from(process::id() % 10_000).ok()?;
     (10_240 + first..32_000).find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())

@@ -1,4 +1,4 @@
-//! Users who ask for pages, and what they see.
+//! Users that request pages, and what they see.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -8,18 +8,18 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::database::Database;
 
-/// How long a user waits for a page, then gives up.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a user waits for a page.
+const USER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the users of a step saw.
 #[derive(Debug)]
 pub(crate) struct Seen {
     errors: usize,
-    /// In order.
+    /// Sorted.
     latencies: Vec<Duration>,
 }
 
-/// Has users ask for a page, one every so often, whether or not the others have been answered.
+/// Sends requests at a fixed pace, whether or not earlier ones have completed.
 pub(crate) async fn visit<F, V, E>(requests: u64, every: Duration, page: impl Fn(u64) -> F) -> Seen
 where
     F: Future<Output = Result<V, E>> + Send + 'static,
@@ -32,20 +32,20 @@ where
         }
         let page = page(n);
         users.spawn(async move {
-            let asked = Instant::now();
-            let answer = timeout(PATIENCE, page).await;
-            (matches!(answer, Ok(Ok(_))), asked.elapsed())
+            let start = Instant::now();
+            let response = timeout(USER_TIMEOUT, page).await;
+            (matches!(response, Ok(Ok(_))), start.elapsed())
         });
     }
-    let (answered, mut latencies): (Vec<bool>, Vec<Duration>) =
+    let (succeeded, mut latencies): (Vec<bool>, Vec<Duration>) =
         users.join_all().await.into_iter().unzip();
     latencies.sort_unstable();
-    let errors = answered.into_iter().filter(|answered| !answered).count();
+    let errors = succeeded.into_iter().filter(|succeeded| !succeeded).count();
     Seen { errors, latencies }
 }
 
 impl Seen {
-    /// Both together.
+    /// Combines two results.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.errors += other.errors;
         self.latencies.extend(other.latencies);
@@ -59,7 +59,7 @@ impl Seen {
     }
 }
 
-/// The head of the table.
+/// Prints the head of the table.
 pub(crate) fn head() {
     println!(
         "| {:<40} | requests | queries | errors | p50, ms | p99, ms | max, ms |",
@@ -71,7 +71,7 @@ pub(crate) fn head() {
     );
 }
 
-/// Prints what the users of a step saw, and how many queries reached the database for them.
+/// Prints what the users of a step saw, and the number of queries that reached the database.
 pub(crate) fn row(step: &str, database: &Database, seen: &Seen) {
     let queries = database.queries();
     let [p50, p99, max] = [50, 99, 100].map(|percent| milliseconds(seen.percentile(percent)));

@@ -1,4 +1,4 @@
-//! The products in SQLite.
+//! Products in SQLite.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// How long a query takes at least: the table that is too large, the join that nobody indexed.
+/// The least duration of a query, as with a large table or a join without an index.
 const SLOW: Duration = Duration::from_millis(150);
 
 const SEED: [(&str, u32); 8] = [
@@ -24,18 +24,18 @@ const SEED: [(&str, u32); 8] = [
     ("House blend, 1 kg", 2_200),
 ];
 
-/// Something that is sold.
+/// A product.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Product {
-    /// What it is found by.
+    /// Its key in the database.
     pub id: u32,
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What it costs, in cents.
+    /// Its price, in cents.
     pub price: u32,
 }
 
-/// The products, in a database in memory. Cloning it gives the same database.
+/// Products in an SQLite database in memory. Clones share the database.
 #[derive(Clone, Debug)]
 pub struct Database {
     connection: Arc<Mutex<Connection>>,
@@ -43,11 +43,11 @@ pub struct Database {
 }
 
 impl Database {
-    /// A database with a few products in it.
+    /// Opens a database with a few products.
     ///
     /// # Errors
     ///
-    /// When SQLite fails.
+    /// Returns an error when SQLite fails.
     pub fn open() -> Result<Self> {
         let connection = Connection::open_in_memory()?;
         connection.execute_batch(
@@ -65,16 +65,16 @@ impl Database {
         })
     }
 
-    /// How many slow queries it has run.
+    /// Returns the number of slow queries.
     pub fn queries(&self) -> u64 {
         self.queries.load(Ordering::Relaxed)
     }
 
-    /// All products.
+    /// Returns all products.
     ///
     /// # Errors
     ///
-    /// When SQLite fails.
+    /// Returns an error when SQLite fails.
     pub async fn list(&self) -> Result<Vec<Product>> {
         self.query(|connection| {
             let mut statement =
@@ -86,11 +86,11 @@ impl Database {
         .await
     }
 
-    /// One product.
+    /// Returns one product.
     ///
     /// # Errors
     ///
-    /// When there is none with this id, and when SQLite fails.
+    /// Returns an error when there is no product with this id, or when SQLite fails.
     pub async fn find(&self, id: u32) -> Result<Product> {
         self.query(move |connection| {
             connection
@@ -105,11 +105,11 @@ impl Database {
         .await
     }
 
-    /// Gives a product another name.
+    /// Renames a product.
     ///
     /// # Errors
     ///
-    /// When there is none with this id, and when SQLite fails.
+    /// Returns an error when there is no product with this id, or when SQLite fails.
     pub async fn rename(&self, id: u32, name: String) -> Result<()> {
         self.run(move |connection| {
             match connection.execute(
@@ -136,7 +136,7 @@ impl Database {
         .await
     }
 
-    /// SQLite blocks: it runs on a thread that may.
+    /// Runs SQLite, which blocks, on tokio's threads for blocking work.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,

@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! Errors of the service.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use serde_json::json;
 /// The result of a request.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a request has no answer.
+/// The error of a request.
 ///
-/// It is `Clone`: all who wait for a query that fails get its one error.
+/// It is `Clone`, so all callers that wait for a failing query get its error.
 #[derive(Clone, Debug)]
 pub enum Error {
     /// There is no product with this id.
     NoSuchProduct(u32),
-    /// A product needs a name.
+    /// The new name is empty.
     NoName,
     /// The database or the cache failed.
     Internal(Arc<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
-    /// What no client can do anything about.
+    /// Wraps an error that clients cannot act on.
     pub fn internal(error: impl Into<BoxError>) -> Self {
         Self::Internal(error.into().into())
     }
@@ -45,7 +45,7 @@ impl fmt::Display for Error {
         match self {
             Self::NoSuchProduct(id) => write!(f, "there is no product {id}"),
             Self::NoName => f.write_str("a product needs a name"),
-            Self::Internal(_) => f.write_str("something went wrong here"),
+            Self::Internal(_) => f.write_str("internal error"),
         }
     }
 }

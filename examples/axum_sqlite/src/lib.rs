@@ -1,9 +1,9 @@
 //! A web service over SQLite whose reads are cached.
 //!
-//! - `database.rs`: the products in SQLite, each query slow
-//! - `products.rs`: the same, cached; here stands all that has to do with cacheio
+//! - `database.rs`: products in SQLite, with slow queries
+//! - `products.rs`: the same with a cache; this file has all the code that uses cacheio
 //! - `web.rs`: the routes, and the page that shows the cache at work
-//! - `error.rs`: what can go wrong
+//! - `error.rs`: errors of the service
 
 mod database;
 mod error;

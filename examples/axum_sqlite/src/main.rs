@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run -p cacheio-example-axum-sqlite            # http://127.0.0.1:3000
-//! cargo run -p cacheio-example-axum-sqlite -- 8080    # another port; 0 takes a free one
+//! cargo run -p cacheio-example-axum-sqlite -- 8080    # another port; 0 picks a free one
 //! ```
 
 use std::env;
@@ -16,7 +16,7 @@ async fn main() -> anyhow::Result<()> {
     let port = match env::args().nth(1).or_else(|| env::var("PORT").ok()) {
         Some(port) => port
             .parse()
-            .with_context(|| format!("`{port}` is no port"))?,
+            .with_context(|| format!("`{port}` is not a port number"))?,
         None => 3000,
     };
     let products = Products::new(Database::open()?);

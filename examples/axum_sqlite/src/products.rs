@@ -1,4 +1,4 @@
-//! The products, cached.
+//! Products with a cache.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{Database, Product, Result};
 
 const MIN: Duration = Duration::from_secs(60);
 
-/// The products, cached. Cloning it gives the same products and the same cache.
+/// Products with a cache. Clones share the database and the cache.
 #[derive(Clone, Debug, AsyncCacheable)]
 pub struct Products {
     database: Database,
@@ -16,7 +16,7 @@ pub struct Products {
 }
 
 impl Products {
-    /// The products of a database, with a cache in memory.
+    /// Puts a cache in memory in front of a database.
     pub fn new(database: Database) -> Self {
         Self {
             database,
@@ -24,21 +24,21 @@ impl Products {
         }
     }
 
-    /// One product.
+    /// Returns one product.
     ///
     /// # Errors
     ///
-    /// When there is none with this id, and when the database fails.
+    /// Returns an error when there is no product with this id, or when the database fails.
     #[async_cached(key = "product:{id}", ttl = "5m", companions)]
     pub async fn find(&self, id: u32) -> Result<Product> {
         self.database.find(id).await
     }
 
-    /// All products.
+    /// Returns all products.
     ///
     /// # Errors
     ///
-    /// When the database fails.
+    /// Returns an error when the database fails.
     pub async fn list(&self) -> Result<Vec<Product>> {
         let options = Options::ttl(5 * MIN).tags(["lists"]);
         let load = || self.database.list();
@@ -48,33 +48,33 @@ impl Products {
             .await?)
     }
 
-    /// Gives a product another name. From then on nobody reads the old one: first the database,
-    /// then the cache, in this order.
+    /// Renames a product. It changes the database first and then invalidates, so that no later call
+    /// reads the old name.
     ///
     /// # Errors
     ///
-    /// When there is none with this id, and when the database fails.
+    /// Returns an error when there is no product with this id, or when the database fails.
     pub async fn rename(&self, id: u32, name: String) -> Result<()> {
         self.database.rename(id, name).await?;
-        self.forget(id).await?;
+        self.invalidate(id).await?;
         Ok(self.cache.invalidate_tags(["lists"]).await?)
     }
 
-    /// Drops a product from the cache.
+    /// Removes a product from the cache.
     ///
     /// # Errors
     ///
-    /// When the cache fails.
-    pub async fn forget(&self, id: u32) -> Result<bool> {
+    /// Returns an error when the cache fails.
+    pub async fn invalidate(&self, id: u32) -> Result<bool> {
         Ok(self.find_invalidate(id).await?)
     }
 
-    /// What the cache has done so far.
+    /// Returns what the cache did so far.
     pub fn stats(&self) -> Stats {
         self.cache.stats()
     }
 
-    /// How many queries the database has run.
+    /// Returns the number of queries that the database has run.
     pub fn queries(&self) -> u64 {
         self.database.queries()
     }

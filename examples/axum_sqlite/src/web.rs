@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::{Error, Product, Products, Result};
 
-/// The service.
+/// Builds the routes of the service.
 pub fn router(products: Products) -> Router {
     Router::new()
         .route("/", get(page))
@@ -53,10 +53,10 @@ async fn rename(
     products.find(id).await.map(Json)
 }
 
-/// Drops a product from the cache, and then 200 ask for it at once.
+/// Removes a product from the cache, and then requests it 200 times at once.
 async fn stampede(State(products): State<Products>, Path(id): Path<u32>) -> Result<Json<Value>> {
     const CALLERS: usize = 200;
-    products.forget(id).await?;
+    products.invalidate(id).await?;
     let (before, queries, start) = (products.stats(), products.queries(), Instant::now());
 
     let mut callers = JoinSet::new();

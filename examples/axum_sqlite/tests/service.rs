@@ -1,4 +1,4 @@
-//! The service, asked as a browser asks it.
+//! The service, with the requests of a browser.
 
 use anyhow::{Context, Result, ensure};
 use axum::Router;
@@ -14,7 +14,7 @@ fn service() -> Result<Router> {
     Ok(router(Products::new(Database::open()?)))
 }
 
-async fn ask(
+async fn send(
     service: &Router,
     method: Method,
     path: &str,
@@ -32,12 +32,12 @@ async fn ask(
     let bytes = response.into_body().collect().await?.to_bytes();
     Ok((
         status,
-        serde_json::from_slice(&bytes).context("the answer is no JSON")?,
+        serde_json::from_slice(&bytes).context("the response is not JSON")?,
     ))
 }
 
 async fn get(service: &Router, path: &str) -> Result<Value> {
-    let (status, body) = ask(service, Method::GET, path, None).await?;
+    let (status, body) = send(service, Method::GET, path, None).await?;
     ensure!(status == StatusCode::OK, "{path}: {status} {body}");
     Ok(body)
 }
@@ -72,7 +72,7 @@ async fn an_update_is_visible_at_once() -> Result<()> {
     get(&service, "/products").await?;
     get(&service, "/products/2").await?;
 
-    let (status, product) = ask(
+    let (status, product) = send(
         &service,
         Method::PUT,
         "/products/2",
@@ -109,7 +109,7 @@ async fn the_second_read_is_a_hit() -> Result<()> {
 async fn a_stampede_is_one_query() -> Result<()> {
     let service = service()?;
     get(&service, "/products/3").await?;
-    let (status, result) = ask(&service, Method::POST, "/products/3/stampede", None).await?;
+    let (status, result) = send(&service, Method::POST, "/products/3/stampede", None).await?;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(
         (&result["callers"], &result["queries"]),
@@ -119,14 +119,14 @@ async fn a_stampede_is_one_query() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_404_and_not_cached() -> Result<()> {
+async fn a_missing_product_is_404_and_not_cached() -> Result<()> {
     let service = service()?;
     for _ in 0..2 {
-        let (status, body) = ask(&service, Method::GET, "/products/99", None).await?;
+        let (status, body) = send(&service, Method::GET, "/products/99", None).await?;
         assert_eq!(status, StatusCode::NOT_FOUND);
         assert_eq!(body, json!({ "error": "there is no product 99" }));
     }
-    let (status, _) = ask(
+    let (status, _) = send(
         &service,
         Method::PUT,
         "/products/99",
@@ -144,7 +144,7 @@ async fn what_is_missing_is_404_and_not_cached() -> Result<()> {
 
 #[tokio::test]
 async fn a_product_needs_a_name() -> Result<()> {
-    let (status, _) = ask(
+    let (status, _) = send(
         &service()?,
         Method::PUT,
         "/products/1",

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use cacheio::RefreshAhead;
-use cacheio_tests::place::{Ground, Time};
+use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::stores::bytes;
 
 use super::*;
@@ -46,7 +46,7 @@ fn a_hit_on_a_server_clones_no_borrowed_argument() {
     fn borrow(cache: &Cache, counted: &Counted) -> Result<usize, OriginError> {
         Ok(counted.0.get())
     }
-    let server = bytes(&Ground::new(Time::manual()));
+    let server = bytes(&TestEnv::new(Time::manual()));
     let server = Cache::builder().store(server).namespace("n").build();
     let (server, counted) = (server.unwrap(), Counted::default());
     for _ in 0..3 {
