@@ -24,8 +24,8 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// - `connections`: 1
 ///
 /// ```no_run
-/// # fn main() -> cacheio_core::Result<()> {
-/// use cacheio_redis::Redis;
+/// # fn main() -> cacheio::Result<()> {
+/// use cacheio::Redis;
 /// use std::time::Duration;
 ///
 /// let redis = Redis::builder()

@@ -35,8 +35,8 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
 /// than its client alone would; a caller alone asks directly.
 ///
 /// ```no_run
-/// # fn main() -> cacheio_core::Result<()> {
-/// use cacheio_redis::Redis;
+/// # fn main() -> cacheio::Result<()> {
+/// use cacheio::Redis;
 ///
 /// let redis = Redis::new("redis://127.0.0.1:6379")?;
 /// # Ok(()) }
