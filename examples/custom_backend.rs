@@ -12,10 +12,8 @@ use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use cacheio::{
-    AsyncCache, AsyncStore, BoxFuture, Cache, Entry, Error, ErrorKind, Form, Key, KeyRule, Payload,
-    Result, Store,
-};
+use cacheio::store::{AsyncStore, BoxFuture, Entry, Form, Key, KeyRule, Payload, Store};
+use cacheio::{AsyncCache, Cache, Error, ErrorKind, Result};
 
 /// A file is an entry: its name is the key, and its modification time is when the entry expires.
 /// Expired files stay until they are replaced, deleted or cleared.

@@ -1,68 +1,69 @@
-//! Caches in one line.
+//! Builds caches in one line.
 
 #[cfg(any(feature = "memcached", feature = "redis"))]
 use cacheio_core::__private::CacheUrl;
 
-use crate::AsyncCache;
-#[cfg(feature = "memory")]
-use crate::Memory;
-#[cfg(any(feature = "memcached", feature = "redis"))]
-use crate::Result;
-
-/// Makes caches in one line, with the defaults of [`config`](crate::config()).
+/// Builds caches in one line, with the defaults of [`config`](crate::config()).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CacheFactory;
 
 impl CacheFactory {
-    /// A cache in this process's memory.
+    /// Builds a cache in this process's memory.
     ///
     /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> cacheio_async::Result<()> {
-    /// let cache = cacheio_async::CacheFactory::async_memory_cache();
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::CacheFactory;
+    ///
+    /// let cache = CacheFactory::async_memory_cache();
     /// cache.set("my_key", "my_value").await?;
     /// # Ok(()) }
     /// ```
     #[cfg(feature = "memory")]
-    pub fn async_memory_cache() -> AsyncCache {
-        match AsyncCache::builder().store(Memory::new()).build() {
+    pub fn async_memory_cache() -> crate::AsyncCache {
+        match crate::AsyncCache::builder().build() {
             Ok(cache) => cache,
             Err(error) => unreachable!("the configuration was checked: {error}"),
         }
     }
 
-    /// A cache on Memcached. No server is asked yet: connections are made when they are needed.
+    /// Builds a cache on Memcached. Connects to a server only when an operation needs it.
     ///
     /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> cacheio_async::Result<()> {
-    /// let cache = cacheio_async::CacheFactory::async_memcached_cache("memcache://127.0.0.1:11211")?;
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::CacheFactory;
+    ///
+    /// let cache = CacheFactory::async_memcached_cache("memcache://127.0.0.1:11211")?;
     /// assert_eq!(cache.namespace(), "cacheio");
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`AsyncCache::from_url`], whose `memcache` URLs it takes.
+    /// Returns the errors of [`AsyncCache::from_url`](crate::AsyncCache::from_url), and one for a
+    /// URL of another scheme than its `memcache` ones.
     #[cfg(feature = "memcached")]
-    pub fn async_memcached_cache(url: &str) -> Result<AsyncCache> {
-        AsyncCache::on_memcached(CacheUrl::parse(url)?)
+    pub fn async_memcached_cache(url: &str) -> crate::Result<crate::AsyncCache> {
+        crate::AsyncCache::on_memcached(CacheUrl::parse(url)?)
     }
 
-    /// A cache on Redis or Valkey. No server is asked yet: connections are made when they are
-    /// needed.
+    /// Builds a cache on Redis or Valkey. Connects to a server only when an operation needs it.
     ///
     /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> cacheio_async::Result<()> {
-    /// let cache = cacheio_async::CacheFactory::async_redis_cache("redis://127.0.0.1:6379")?;
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::CacheFactory;
+    ///
+    /// let cache = CacheFactory::async_redis_cache("redis://127.0.0.1:6379")?;
     /// assert_eq!(cache.namespace(), "cacheio");
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`AsyncCache::from_url`], whose `redis` URLs it takes.
+    /// Returns the errors of [`AsyncCache::from_url`](crate::AsyncCache::from_url), and one for a
+    /// URL of another scheme than its `redis` ones.
     #[cfg(feature = "redis")]
-    pub fn async_redis_cache(url: &str) -> Result<AsyncCache> {
-        AsyncCache::on_redis(CacheUrl::parse(url)?)
+    pub fn async_redis_cache(url: &str) -> crate::Result<crate::AsyncCache> {
+        crate::AsyncCache::on_redis(CacheUrl::parse(url)?)
     }
 }

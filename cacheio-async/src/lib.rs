@@ -2,11 +2,14 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod cache;
-#[cfg(any(feature = "memory", feature = "memcached", feature = "redis"))]
+mod executor;
 mod factory;
-mod runtime;
 
 pub use cache::{AsyncCache, AsyncCacheBuilder};
+#[doc(inline)]
+pub use cacheio_core::__reexport::{store, user::*};
+#[doc(inline)]
+pub use cacheio_core::AsyncCacheable;
 #[cfg(any(feature = "zstd", feature = "lz4"))]
 #[doc(inline)]
 pub use cacheio_core::Compressed;
@@ -16,14 +19,6 @@ pub use cacheio_core::MessagePack;
 #[cfg(feature = "postcard")]
 #[doc(inline)]
 pub use cacheio_core::Postcard;
-#[doc(inline)]
-pub use cacheio_core::{
-    AsyncCacheable, AsyncStore, BoxError, BoxFuture, CLOCK_LAG, CacheKey, Clock, CoarseClock,
-    Codec, Config, Encode, Entry, Error, ErrorKind, Fetched, Form, Json, Key, KeyParts, KeyRule,
-    KeyWriter, LoadContext, LoadError, Local, ManualClock, Meta, Object, Operation, Options,
-    Payload, RefreshAhead, Result, Source, Stats, Store, SystemClock, Timestamp, Ttl, Value,
-    config, configure, immediate_store, key_text,
-};
 #[cfg(feature = "tokio")]
 #[doc(inline)]
 pub use cacheio_core::{BlockOn, SpawnBlocking};
@@ -37,8 +32,8 @@ pub use cacheio_redis::{Redis, RedisBuilder};
 #[doc(inline)]
 pub use cacheio_sync::{Memcached, MemcachedBuilder};
 #[cfg(feature = "memory")]
+#[doc(inline)]
 pub use cacheio_sync::{Memory, MemoryBuilder};
-#[cfg(any(feature = "memory", feature = "memcached", feature = "redis"))]
 pub use factory::CacheFactory;
 
 #[doc(hidden)]

@@ -15,6 +15,12 @@ impl Timestamp {
     pub const MAX: Self = Self(u64::MAX);
 
     /// The moment this many nanoseconds after the clock's start.
+    ///
+    /// ```
+    /// use cacheio::Timestamp;
+    ///
+    /// assert!(Timestamp::from_nanos(1) < Timestamp::from_nanos(2));
+    /// ```
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
@@ -24,6 +30,14 @@ impl Timestamp {
     }
 
     /// The moment `duration` later; [`Timestamp::MAX`] if there is none.
+    ///
+    /// ```
+    /// use cacheio::Timestamp;
+    /// use std::time::Duration;
+    ///
+    /// let later = Timestamp::MIN.after(Duration::from_nanos(5));
+    /// assert_eq!(later, Timestamp::from_nanos(5));
+    /// ```
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -41,6 +55,15 @@ impl Timestamp {
     }
 
     /// How long after `earlier` this is; zero if it is not.
+    ///
+    /// ```
+    /// use cacheio::Timestamp;
+    /// use std::time::Duration;
+    ///
+    /// let (earlier, later) = (Timestamp::from_nanos(2), Timestamp::from_nanos(5));
+    /// assert_eq!(later.since(earlier), Duration::from_nanos(3));
+    /// assert_eq!(earlier.since(later), Duration::ZERO);
+    /// ```
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -106,7 +129,7 @@ impl Clock for WallClock {
 /// A clock that stands still until it is told to go on: for tests.
 ///
 /// ```
-/// use cacheio_core::{Clock, ManualClock};
+/// use cacheio::{Clock, ManualClock};
 /// use std::time::Duration;
 ///
 /// let clock = ManualClock::new();
@@ -128,6 +151,21 @@ impl ManualClock {
     }
 
     /// Moves the clock forward.
+    ///
+    /// ```
+    /// use cacheio::{Cache, ManualClock, Memory};
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// let clock = Arc::new(ManualClock::new());
+    /// let memory = Memory::builder().clock(clock.clone()).build();
+    /// let cache = Cache::builder().store(memory).build()?;
+    ///
+    /// cache.set_with("k", 1, Duration::from_secs(60))?;
+    /// clock.advance(Duration::from_secs(60));
+    /// assert!(!cache.has("k")?);
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
     pub fn advance(&self, by: Duration) {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         let advanced = |now: u64| Some(now.saturating_add(nanos));

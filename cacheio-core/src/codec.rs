@@ -36,7 +36,7 @@ use crate::error::BoxError;
 /// give it to a cache with `Cache::builder().codec(…)`.
 ///
 /// ```
-/// use cacheio_core::{BoxError, Codec};
+/// use cacheio::{BoxError, Codec};
 ///
 /// /// JSON with line breaks.
 /// #[derive(Debug)]

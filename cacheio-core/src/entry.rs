@@ -24,6 +24,13 @@ pub struct Entry {
 
 impl Entry {
     /// An entry that is nothing but its bytes.
+    ///
+    /// ```
+    /// use cacheio::store::{Entry, Payload};
+    ///
+    /// let entry = Entry::bytes(b"42".to_vec());
+    /// assert!(matches!(entry.payload, Payload::Bytes(bytes) if bytes == b"42"));
+    /// ```
     pub fn bytes(bytes: Vec<u8>) -> Self {
         Self {
             payload: Payload::Bytes(bytes),

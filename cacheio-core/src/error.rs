@@ -20,7 +20,7 @@ const KEY_SHOWN: usize = 120;
 /// what to do; [`source`](StdError::source) says why.
 ///
 /// ```
-/// use cacheio_core::{Error, ErrorKind, Operation};
+/// use cacheio::{Error, ErrorKind, Operation};
 ///
 /// let error = Error::new(ErrorKind::Unsupported, "tags need a cache in memory")
 ///     .during(Operation::Set)
@@ -70,6 +70,15 @@ impl Error {
     }
 
     /// Why it happened.
+    ///
+    /// ```
+    /// use cacheio::{Error, ErrorKind};
+    /// use std::error::Error as _;
+    ///
+    /// let error = Error::new(ErrorKind::Unavailable, "cannot open the file")
+    ///     .with_source(std::io::Error::other("no such file"));
+    /// assert_eq!(error.source().unwrap().to_string(), "no such file");
+    /// ```
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.0.source = Some(source.into());
@@ -88,16 +97,46 @@ impl Error {
     }
 
     /// What kind of failure it is.
+    ///
+    /// ```
+    /// use cacheio::{CacheFactory, ErrorKind};
+    ///
+    /// let cache = CacheFactory::memory_cache();
+    /// cache.set("name", "Ada")?;
+    /// let error = cache.increment("name", 1).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::WrongType);
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// The operation during which it happened, if it was one on a cache.
+    ///
+    /// ```
+    /// use cacheio::{CacheFactory, Operation};
+    ///
+    /// let cache = CacheFactory::memory_cache();
+    /// cache.set("name", "Ada")?;
+    /// let error = cache.increment("name", 1).unwrap_err();
+    /// assert_eq!(error.operation(), Some(Operation::Increment));
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
     pub fn operation(&self) -> Option<Operation> {
         self.0.operation
     }
 
     /// The key it is about, if it is about one. Keys of more than 120 characters are cut.
+    ///
+    /// ```
+    /// use cacheio::CacheFactory;
+    ///
+    /// let cache = CacheFactory::memory_cache();
+    /// cache.set("name", "Ada")?;
+    /// let error = cache.increment("name", 1).unwrap_err();
+    /// assert_eq!(error.key(), Some("name"));
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
     pub fn key(&self) -> Option<&str> {
         self.0.key.as_deref()
     }
@@ -227,7 +266,7 @@ impl fmt::Display for Operation {
 /// [`load_error`](Self::load_error): an error over any such `E` has no `source` itself.
 ///
 /// ```
-/// use cacheio_core::LoadError;
+/// use cacheio::LoadError;
 /// use std::sync::Arc;
 ///
 /// let error = LoadError::Load(Arc::new("no such user"));

@@ -41,7 +41,7 @@ pub enum Source {
 /// What a loader is told, and what it may say about its value.
 ///
 /// ```
-/// use cacheio_core::LoadContext;
+/// use cacheio::LoadContext;
 /// use std::time::Duration;
 ///
 /// struct Response { body: String, max_age: Duration }
@@ -94,18 +94,58 @@ impl<V> LoadContext<V> {
     }
 
     /// Gives the value that is being loaded another TTL: a [`Duration`] or a [`Ttl`].
+    ///
+    /// ```
+    /// use cacheio::CacheFactory;
+    /// use std::time::Duration;
+    ///
+    /// let cache = CacheFactory::memory_cache();
+    /// let rate: u32 = cache.fetch("rate", |context| {
+    ///     context.ttl(Duration::from_secs(10));
+    ///     Ok::<_, std::io::Error>(108)
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ttl(&self, ttl: impl Into<Ttl>) {
         self.directives.lock().ttl = Some(ttl.into());
     }
 
     /// The value that is being loaded is not stored, and what it was to replace goes. Those who wait
     /// for it get it.
+    ///
+    /// ```
+    /// use cacheio::CacheFactory;
+    ///
+    /// let cache = CacheFactory::memory_cache();
+    /// let page: String = cache.fetch("page", |context| {
+    ///     context.skip();
+    ///     Ok::<_, std::io::Error>(String::from("try again later"))
+    /// })?;
+    /// assert!(!cache.has("page")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn skip(&self) {
         self.ttl(Duration::ZERO);
     }
 
     /// The value that is to be replaced, if one was found: for conditional requests. With
     /// [`force_refresh`](crate::Options::force_refresh), nothing is looked for.
+    ///
+    /// ```
+    /// use cacheio::{CacheFactory, Options};
+    /// use std::time::Duration;
+    ///
+    /// let cache = CacheFactory::memory_cache();
+    /// let options = Options::ttl(Duration::from_millis(1)).stale_for(Duration::from_secs(60));
+    /// cache.set_with("version", 1_u32, options.clone())?;
+    /// std::thread::sleep(Duration::from_millis(50));
+    ///
+    /// let version = cache.fetch_with("version", options, |context| {
+    ///     Ok::<u32, std::io::Error>(context.stale().map_or(0, |version| version + 1))
+    /// })?;
+    /// assert_eq!(version, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stale(&self) -> Option<&V> {
         self.previous.as_deref()
     }
@@ -114,7 +154,7 @@ impl<V> LoadContext<V> {
     /// changed. It is stored as if it were new, with a whole TTL before it.
     ///
     /// ```
-    /// use cacheio_core::LoadContext;
+    /// use cacheio::LoadContext;
     ///
     /// # #[derive(Clone)]
     /// struct Page { etag: String, body: String }

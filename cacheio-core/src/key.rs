@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, Hasher as _};
 /// `"user:42"` and `("user", 42)` are the same key.
 ///
 /// ```
-/// use cacheio_core::key_text;
+/// use cacheio::key_text;
 ///
 /// assert_eq!(key_text(("user", 42)), "user:42");
 /// assert_eq!(key_text("user:42"), "user:42");
@@ -27,7 +27,7 @@ use std::hash::{BuildHasher, Hasher as _};
 /// For your own types, derive it with `#[derive(CacheKey)]`, or implement it:
 ///
 /// ```
-/// use cacheio_core::{CacheKey, KeyWriter, key_text};
+/// use cacheio::{CacheKey, KeyWriter, key_text};
 ///
 /// struct Sku { shop: u32, code: String }
 ///
@@ -59,6 +59,12 @@ pub trait CacheKey {
 }
 
 /// Returns the text of a key, without a namespace.
+///
+/// ```
+/// use cacheio::key_text;
+///
+/// assert_eq!(key_text(("user", 42)), "user:42");
+/// ```
 pub fn key_text(key: impl CacheKey) -> String {
     let mut text = String::new();
     key.write_key(&mut KeyWriter::new(&mut text));
@@ -87,6 +93,20 @@ impl<'a> KeyWriter<'a> {
     }
 
     /// Writes text.
+    ///
+    /// ```
+    /// use cacheio::{CacheKey, KeyWriter, key_text};
+    ///
+    /// struct Email(String);
+    ///
+    /// impl CacheKey for Email {
+    ///     fn write_key(&self, key: &mut KeyWriter<'_>) {
+    ///         key.text(&self.0.to_lowercase());
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(key_text(Email("Ada@example.org".into())), "ada@example.org");
+    /// ```
     pub fn text(&mut self, text: &str) {
         if !self.nested || self.is_clean(text) {
             self.out.push_str(text);
@@ -108,11 +128,39 @@ impl<'a> KeyWriter<'a> {
     }
 
     /// Writes an integer.
+    ///
+    /// ```
+    /// use cacheio::{CacheKey, KeyWriter, key_text};
+    ///
+    /// struct Id(u64);
+    ///
+    /// impl CacheKey for Id {
+    ///     fn write_key(&self, key: &mut KeyWriter<'_>) {
+    ///         key.integer(self.0);
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(key_text(("user", Id(7))), "user:7");
+    /// ```
     pub fn integer(&mut self, integer: impl itoa::Integer) {
         self.text(itoa::Buffer::new().format(integer));
     }
 
     /// Writes the `Display` text of `value`.
+    ///
+    /// ```
+    /// use cacheio::{CacheKey, KeyWriter, key_text};
+    ///
+    /// struct Version(u8, u8);
+    ///
+    /// impl CacheKey for Version {
+    ///     fn write_key(&self, key: &mut KeyWriter<'_>) {
+    ///         key.display(format_args!("{}.{}", self.0, self.1));
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(key_text(Version(1, 2)), "1.2");
+    /// ```
     pub fn display(&mut self, value: impl fmt::Display) {
         struct Escaping<'w, 'a>(&'w mut KeyWriter<'a>);
         impl fmt::Write for Escaping<'_, '_> {
@@ -126,6 +174,23 @@ impl<'a> KeyWriter<'a> {
     }
 
     /// Writes several parts, joined by `:`; inside another tuple, in parentheses.
+    ///
+    /// ```
+    /// use cacheio::{CacheKey, KeyWriter, key_text};
+    ///
+    /// struct Point(i32, i32);
+    ///
+    /// impl CacheKey for Point {
+    ///     fn write_key(&self, key: &mut KeyWriter<'_>) {
+    ///         key.tuple(|parts| {
+    ///             parts.part(&self.0).part(&self.1);
+    ///         });
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(key_text(Point(1, 2)), "1:2");
+    /// assert_eq!(key_text(("at", Point(1, 2))), "at:(1:2)");
+    /// ```
     pub fn tuple(&mut self, write: impl FnOnce(&mut KeyParts<'_>)) {
         if self.nested {
             self.out.push('(');
@@ -137,6 +202,24 @@ impl<'a> KeyWriter<'a> {
     }
 
     /// Writes several parts, joined by `:`, in brackets.
+    ///
+    /// ```
+    /// use cacheio::{CacheKey, KeyWriter, key_text};
+    ///
+    /// struct Path(Vec<String>);
+    ///
+    /// impl CacheKey for Path {
+    ///     fn write_key(&self, key: &mut KeyWriter<'_>) {
+    ///         key.slice(|parts| {
+    ///             for part in &self.0 {
+    ///                 parts.part(part);
+    ///             }
+    ///         });
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(key_text(Path(vec!["a".into(), "b".into()])), "[a:b]");
+    /// ```
     pub fn slice(&mut self, write: impl FnOnce(&mut KeyParts<'_>)) {
         self.out.push('[');
         if !self.parts(write) {
@@ -147,6 +230,21 @@ impl<'a> KeyWriter<'a> {
     }
 
     /// Writes an optional part.
+    ///
+    /// ```
+    /// use cacheio::{CacheKey, KeyWriter, key_text};
+    ///
+    /// struct Page(Option<u32>);
+    ///
+    /// impl CacheKey for Page {
+    ///     fn write_key(&self, key: &mut KeyWriter<'_>) {
+    ///         key.option(self.0.as_ref());
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(key_text(Page(Some(3))), "3");
+    /// assert_eq!(key_text(Page(None)), "%none");
+    /// ```
     pub fn option(&mut self, some: Option<&(impl CacheKey + ?Sized)>) {
         let Some(some) = some else {
             self.out.push_str("%none");
@@ -224,6 +322,14 @@ pub struct Key<'a> {
 
 impl<'a> Key<'a> {
     /// Creates a key from its text.
+    ///
+    /// ```
+    /// use cacheio::store::Key;
+    ///
+    /// let key = Key::new("shop:user:42");
+    /// assert_eq!(key.text(), "shop:user:42");
+    /// assert_eq!(key.hash(), Key::hash_of(b"shop:user:42"));
+    /// ```
     #[inline]
     pub fn new(text: &'a str) -> Self {
         Self {
@@ -389,7 +495,7 @@ impl KeyRule {
     /// Returns `text`, or its replacement if the store cannot hold it.
     ///
     /// ```
-    /// use cacheio_core::KeyRule;
+    /// use cacheio::store::KeyRule;
     ///
     /// let rule = KeyRule::Wire { max: 250 };
     /// assert_eq!(rule.legal("user:42"), "user:42");

@@ -73,6 +73,17 @@ impl serde_core::Serialize for Stats {
 
 impl Stats {
     /// Returns the share of look-ups that were hits, from 0 to 1; 0 if there were no look-ups.
+    ///
+    /// ```
+    /// use cacheio::CacheFactory;
+    ///
+    /// let cache = CacheFactory::memory_cache();
+    /// cache.set("k", 1)?;
+    /// cache.get::<i32>("k")?;
+    /// cache.get::<i32>("other")?;
+    /// assert_eq!(cache.stats().hit_ratio(), 0.5);
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
     #[allow(clippy::cast_precision_loss)]
     pub fn hit_ratio(&self) -> f64 {
         match self.hits + self.misses {

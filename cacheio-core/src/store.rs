@@ -61,7 +61,8 @@ fn default_clock(form: Form) -> Arc<dyn Clock> {
 ///   [`Form::Bytes`] never get meta.
 ///
 /// ```
-/// use cacheio_core::{Entry, Form, Key, Result, Store};
+/// use cacheio::store::{Entry, Form, Key, Store};
+/// use cacheio::Result;
 /// use std::collections::HashMap;
 /// use std::sync::Mutex;
 /// use std::time::{Duration, Instant};

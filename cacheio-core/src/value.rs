@@ -196,7 +196,7 @@ pub(crate) fn downcast<T: Object>(object: Arc<dyn Object>) -> Option<Arc<T>> {
 /// [`Unsupported`](ErrorKind::Unsupported). Cloning it clones an [`Arc`].
 ///
 /// ```
-/// use cacheio_core::Local;
+/// use cacheio::Local;
 ///
 /// struct Template { /* compiled, no serde */ }
 ///
@@ -219,6 +219,16 @@ impl<T> Local<T> {
 
 impl<T: Clone> Local<T> {
     /// The value, cloned if it is shared.
+    ///
+    /// ```
+    /// use cacheio::{CacheFactory, Local};
+    ///
+    /// let cache = CacheFactory::memory_cache();
+    /// cache.set("answer", Local::new(42))?;
+    /// let answer = cache.get::<Local<i32>>("answer")?.map(Local::into_inner);
+    /// assert_eq!(answer, Some(42));
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
     pub fn into_inner(self) -> T {
         match Arc::try_unwrap(self.0) {
             Ok(shared) => shared.0,

@@ -46,10 +46,10 @@ impl Redis {
     /// | `protocol` | `resp3` | `resp2` or `resp3` |
     ///
     /// ```
-    /// use cacheio_redis::Redis;
+    /// use cacheio::Redis;
     ///
     /// let redis = Redis::new("redis://127.0.0.1:6379/1?timeout=200ms&connections=2")?;
-    /// # Ok::<(), cacheio_core::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl Redis {
     /// certificates of your own. The timeout is 1 s; there is one connection.
     ///
     /// ```no_run
-    /// use cacheio_redis::Redis;
+    /// use cacheio::Redis;
     ///
     /// # fn configured_client() -> redis::Client { unimplemented!() }
     /// let client: redis::Client = configured_client();
@@ -80,13 +80,13 @@ impl Redis {
     /// Creates a builder, to set the timeout, the number of connections, a cluster or sentinels.
     ///
     /// ```
-    /// use cacheio_redis::Redis;
+    /// use cacheio::Redis;
     ///
     /// let redis = Redis::builder()
     ///     .url("redis://127.0.0.1:6379")
     ///     .connections(2)
     ///     .build()?;
-    /// # Ok::<(), cacheio_core::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn builder() -> RedisBuilder {
         RedisBuilder::default()
@@ -112,14 +112,14 @@ impl Redis {
 /// - `connections`: 1
 ///
 /// ```
-/// use cacheio_redis::Redis;
+/// use cacheio::Redis;
 /// use std::time::Duration;
 ///
 /// let redis = Redis::builder()
 ///     .url("redis://127.0.0.1:6379/1")
 ///     .timeout(Duration::from_millis(200))
 ///     .build()?;
-/// # Ok::<(), cacheio_core::Error>(())
+/// # Ok::<(), cacheio::Error>(())
 /// ```
 #[derive(Default)]
 #[must_use = "a builder does nothing until `build` is called"]
@@ -141,9 +141,9 @@ impl RedisBuilder {
     /// [`sentinel`](Self::sentinel).
     ///
     /// ```
-    /// # use cacheio_redis::Redis;
+    /// # use cacheio::Redis;
     /// let redis = Redis::builder().url("redis://127.0.0.1:6379?timeout=200ms").build()?;
-    /// # Ok::<(), cacheio_core::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.urls = Some(Urls::One(url.into()));
@@ -155,11 +155,11 @@ impl RedisBuilder {
     /// [`url`](Self::url) or [`sentinel`](Self::sentinel).
     ///
     /// ```
-    /// # use cacheio_redis::Redis;
+    /// # use cacheio::Redis;
     /// let redis = Redis::builder()
     ///     .cluster(["redis://10.0.0.1:6379", "redis://10.0.0.2:6379"])
     ///     .build()?;
-    /// # Ok::<(), cacheio_core::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn cluster(mut self, urls: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.urls = Some(Urls::Cluster(urls.into_iter().map(Into::into).collect()));
@@ -174,11 +174,11 @@ impl RedisBuilder {
     /// [`url`](Self::url) or [`cluster`](Self::cluster).
     ///
     /// ```
-    /// # use cacheio_redis::Redis;
+    /// # use cacheio::Redis;
     /// let redis = Redis::builder()
     ///     .sentinel("mymaster", ["redis://10.0.0.1:26379", "redis://10.0.0.2:26379"])
     ///     .build()?;
-    /// # Ok::<(), cacheio_core::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn sentinel(
         mut self,
@@ -194,13 +194,13 @@ impl RedisBuilder {
     /// connection broke. `clear` takes many round trips: the limit applies to each of them.
     ///
     /// ```
-    /// # use cacheio_redis::Redis;
+    /// # use cacheio::Redis;
     /// # use std::time::Duration;
     /// let redis = Redis::builder()
     ///     .url("redis://127.0.0.1:6379")
     ///     .timeout(Duration::from_millis(200))
     ///     .build()?;
-    /// # Ok::<(), cacheio_core::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -212,9 +212,9 @@ impl RedisBuilder {
     /// connection, so that writes to it keep their order.
     ///
     /// ```
-    /// # use cacheio_redis::Redis;
+    /// # use cacheio::Redis;
     /// let redis = Redis::builder().url("redis://127.0.0.1:6379").connections(4).build()?;
-    /// # Ok::<(), cacheio_core::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = Some(connections);
@@ -224,7 +224,7 @@ impl RedisBuilder {
     /// Builds the store. It does not connect yet.
     ///
     /// ```
-    /// # use cacheio_redis::Redis;
+    /// # use cacheio::Redis;
     /// assert!(Redis::builder().url("redis://127.0.0.1:6379").build().is_ok());
     /// assert!(Redis::builder().build().is_err()); // no URL
     /// ```

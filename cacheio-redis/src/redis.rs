@@ -61,8 +61,8 @@ const SCAN_COUNT: usize = 1000;
 /// more of them than one by one. A single caller never waits for others.
 ///
 /// ```no_run
-/// # fn main() -> cacheio_core::Result<()> {
-/// use cacheio_redis::Redis;
+/// # fn main() -> cacheio::Result<()> {
+/// use cacheio::Redis;
 ///
 /// let redis = Redis::new("redis://127.0.0.1:6379")?;
 /// # Ok(()) }

@@ -54,7 +54,8 @@ use exptime::exptime;
 use protocol::{Request, VALUE_MAX, too_large};
 use retry::Retry;
 
-use crate::{Entry, Form, Key, Result, Store};
+use crate::Result;
+use crate::store::{Entry, Form, Key, Store};
 
 /// Stores entries on Memcached: on one server, or on several that share the keys.
 ///
@@ -85,14 +86,14 @@ use crate::{Entry, Form, Key, Result, Store};
 ///   the more entries the server holds.
 ///
 /// ```no_run
-/// use cacheio_sync::{Cache, Memcached};
+/// use cacheio::{Cache, Memcached};
 ///
 /// let cache = Cache::builder()
 ///     .store(Memcached::new("memcache://127.0.0.1:11211")?)
 ///     .namespace("shop")
 ///     .build()?;
 /// cache.set("greeting", "hello")?;
-/// # Ok::<(), cacheio_sync::Error>(())
+/// # Ok::<(), cacheio::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Memcached(Arc<Cluster>);
@@ -116,14 +117,14 @@ impl Memcached {
     /// | `cert` and `key` | with TLS: the PEM files of the client's certificate and key | none |
     ///
     /// ```
-    /// use cacheio_sync::Memcached;
+    /// use cacheio::Memcached;
     ///
     /// let store = Memcached::new("memcache://user:secret@10.0.0.7,10.0.0.8?timeout=200ms")?;
     /// assert_eq!(
     ///     format!("{store:?}"),
     ///     r#"Memcached { servers: [10.0.0.7:11211, 10.0.0.8:11211], timeout: 200ms }"#,
     /// );
-    /// # Ok::<(), cacheio_sync::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     ///
     /// # Errors
@@ -140,7 +141,7 @@ impl Memcached {
     /// Returns a builder, which sets the servers and options one by one.
     ///
     /// ```
-    /// use cacheio_sync::Memcached;
+    /// use cacheio::Memcached;
     /// use std::time::Duration;
     ///
     /// let store = Memcached::builder()
@@ -148,7 +149,7 @@ impl Memcached {
     ///     .server("10.0.0.8:11212")
     ///     .timeout(Duration::from_millis(200))
     ///     .build()?;
-    /// # Ok::<(), cacheio_sync::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn builder() -> MemcachedBuilder {
         MemcachedBuilder::default()

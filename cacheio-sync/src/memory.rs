@@ -35,8 +35,8 @@ pub(crate) type Weigher = Arc<dyn Fn(&str, &(dyn Any + Send + Sync)) -> u64 + Se
 /// full; below 256 entries there is one shard, and the capacity is exact.
 ///
 /// ```
-/// # fn main() -> cacheio_sync::Result<()> {
-/// use cacheio_sync::{Cache, Memory};
+/// # fn main() -> cacheio::Result<()> {
+/// use cacheio::{Cache, Memory};
 ///
 /// let cache = Cache::builder().store(Memory::with_capacity(10_000)).build()?;
 /// # Ok(()) }
@@ -53,6 +53,13 @@ pub struct Memory {
 
 impl Memory {
     /// Memory for [`Config::default_threshold`](crate::Config::default_threshold) entries.
+    ///
+    /// ```
+    /// use cacheio::{Cache, Memory};
+    ///
+    /// let cache = Cache::builder().store(Memory::new()).build()?;
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         Self::builder().build()
@@ -69,6 +76,17 @@ impl Memory {
     }
 
     /// How many entries it holds, expired ones that still await sweeping among them.
+    ///
+    /// ```
+    /// use cacheio::{Cache, Memory};
+    /// use std::sync::Arc;
+    ///
+    /// let memory = Arc::new(Memory::new());
+    /// let cache = Cache::builder().store(Arc::clone(&memory)).build()?;
+    /// cache.set("k", 1)?;
+    /// assert_eq!(memory.len(), 1);
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| read(shard).len()).sum()
     }
@@ -84,6 +102,20 @@ impl Memory {
     }
 
     /// Sweeps out what has expired, without waiting for the next writes to do it.
+    ///
+    /// ```
+    /// use cacheio::{Cache, Memory};
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// let memory = Arc::new(Memory::new());
+    /// let cache = Cache::builder().store(Arc::clone(&memory)).build()?;
+    /// cache.set_with("k", 1, Duration::from_millis(1))?;
+    /// std::thread::sleep(Duration::from_millis(50));
+    /// memory.purge_expired();
+    /// assert!(memory.is_empty());
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
     pub fn purge_expired(&self) {
         let now = self.clock.now();
         for shard in &self.shards {
@@ -385,6 +417,12 @@ const WEIGHED_ENTRIES: usize = 4096;
 impl MemoryBuilder {
     /// How many entries it holds, or, with a [`weigher`](Self::weigher), how much they weigh
     /// together.
+    ///
+    /// ```
+    /// use cacheio::Memory;
+    ///
+    /// let memory = Memory::builder().capacity(10_000).build();
+    /// ```
     pub fn capacity(mut self, capacity: u64) -> Self {
         self.capacity = Some(capacity);
         self
@@ -397,7 +435,7 @@ impl MemoryBuilder {
     /// more than a quarter of the capacity may be [too large](ErrorKind::TooLarge).
     ///
     /// ```
-    /// use cacheio_sync::Memory;
+    /// use cacheio::Memory;
     ///
     /// let megabytes = 64;
     /// let memory = Memory::builder()
@@ -417,6 +455,14 @@ impl MemoryBuilder {
     }
 
     /// The clock that entries expire by; tests take a [`ManualClock`](crate::ManualClock).
+    ///
+    /// ```
+    /// use cacheio::{ManualClock, Memory};
+    /// use std::sync::Arc;
+    ///
+    /// let clock = Arc::new(ManualClock::new());
+    /// let memory = Memory::builder().clock(clock.clone()).build();
+    /// ```
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self

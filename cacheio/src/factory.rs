@@ -1,111 +1,122 @@
-//! Caches in one line.
+//! Builds caches in one line.
 
-#[cfg(feature = "async")]
-use crate::AsyncCache;
-#[cfg(feature = "sync")]
-use crate::Cache;
-
-/// Makes caches in one line, with the defaults of [`config`](crate::config()).
+/// Builds caches in one line, with the defaults of [`config`](crate::config()).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CacheFactory;
 
 impl CacheFactory {
-    /// A cache for threads in this process's memory.
+    /// Builds a cache for threads in this process's memory.
     ///
     /// ```
     /// # fn main() -> cacheio::Result<()> {
-    /// let cache = cacheio::CacheFactory::memory_cache();
+    /// use cacheio::CacheFactory;
+    ///
+    /// let cache = CacheFactory::memory_cache();
     /// cache.set("my_key", "my_value")?;
     /// # Ok(()) }
     /// ```
     #[cfg(feature = "sync")]
-    pub fn memory_cache() -> Cache {
+    pub fn memory_cache() -> crate::Cache {
         cacheio_sync::CacheFactory::memory_cache()
     }
 
-    /// A cache for tasks in this process's memory.
+    /// Builds a cache for tasks in this process's memory.
     ///
     /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> cacheio::Result<()> {
-    /// let cache = cacheio::CacheFactory::async_memory_cache();
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::CacheFactory;
+    ///
+    /// let cache = CacheFactory::async_memory_cache();
     /// cache.set("my_key", "my_value").await?;
     /// # Ok(()) }
     /// ```
     #[cfg(feature = "async")]
-    pub fn async_memory_cache() -> AsyncCache {
+    pub fn async_memory_cache() -> crate::AsyncCache {
         cacheio_async::CacheFactory::async_memory_cache()
     }
 
-    /// A cache for threads on Memcached. No server is asked yet: connections are made when they are
-    /// needed.
+    /// Builds a cache for threads on Memcached. Connects to a server only when an operation
+    /// needs it.
     ///
     /// ```
     /// # fn main() -> cacheio::Result<()> {
-    /// let cache = cacheio::CacheFactory::memcached_cache("memcache://127.0.0.1:11211")?;
+    /// use cacheio::CacheFactory;
+    ///
+    /// let cache = CacheFactory::memcached_cache("memcache://127.0.0.1:11211")?;
     /// assert_eq!(cache.namespace(), "cacheio");
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`Cache::from_url`], whose `memcache` URLs it takes.
+    /// Returns the errors of [`Cache::from_url`](crate::Cache::from_url), and one for a URL of
+    /// another scheme than its `memcache` ones.
     #[cfg(all(feature = "sync", feature = "memcached"))]
-    pub fn memcached_cache(url: &str) -> crate::Result<Cache> {
+    pub fn memcached_cache(url: &str) -> crate::Result<crate::Cache> {
         cacheio_sync::CacheFactory::memcached_cache(url)
     }
 
-    /// A cache for threads on Redis or Valkey. No server is asked yet: connections are made when they are
-    /// needed.
+    /// Builds a cache for threads on Redis or Valkey. Connects to a server only when an
+    /// operation needs it.
     ///
     /// ```
     /// # fn main() -> cacheio::Result<()> {
-    /// let cache = cacheio::CacheFactory::redis_cache("redis://127.0.0.1:6379")?;
+    /// use cacheio::CacheFactory;
+    ///
+    /// let cache = CacheFactory::redis_cache("redis://127.0.0.1:6379")?;
     /// assert_eq!(cache.namespace(), "cacheio");
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`Cache::from_url`], whose `redis` URLs it takes.
+    /// Returns the errors of [`Cache::from_url`](crate::Cache::from_url), and one for a URL of
+    /// another scheme than its `redis` ones.
     #[cfg(all(feature = "sync", feature = "redis"))]
-    pub fn redis_cache(url: &str) -> crate::Result<Cache> {
+    pub fn redis_cache(url: &str) -> crate::Result<crate::Cache> {
         cacheio_sync::CacheFactory::redis_cache(url)
     }
 
-    /// A cache for tasks on Memcached. No server is asked yet: connections are made when they are
-    /// needed.
+    /// Builds a cache for tasks on Memcached. Connects to a server only when an operation
+    /// needs it.
     ///
     /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> cacheio::Result<()> {
-    /// let cache = cacheio::CacheFactory::async_memcached_cache("memcache://127.0.0.1:11211")?;
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::CacheFactory;
+    ///
+    /// let cache = CacheFactory::async_memcached_cache("memcache://127.0.0.1:11211")?;
     /// assert_eq!(cache.namespace(), "cacheio");
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`AsyncCache::from_url`], whose `memcache` URLs it takes.
+    /// Returns the errors of [`AsyncCache::from_url`](crate::AsyncCache::from_url), and one for a URL of
+    /// another scheme than its `memcache` ones.
     #[cfg(all(feature = "async", feature = "memcached"))]
-    pub fn async_memcached_cache(url: &str) -> crate::Result<AsyncCache> {
+    pub fn async_memcached_cache(url: &str) -> crate::Result<crate::AsyncCache> {
         cacheio_async::CacheFactory::async_memcached_cache(url)
     }
 
-    /// A cache for tasks on Redis or Valkey. No server is asked yet: connections are made when they are
-    /// needed.
+    /// Builds a cache for tasks on Redis or Valkey. Connects to a server only when an
+    /// operation needs it.
     ///
     /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> cacheio::Result<()> {
-    /// let cache = cacheio::CacheFactory::async_redis_cache("redis://127.0.0.1:6379")?;
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::CacheFactory;
+    ///
+    /// let cache = CacheFactory::async_redis_cache("redis://127.0.0.1:6379")?;
     /// assert_eq!(cache.namespace(), "cacheio");
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`AsyncCache::from_url`], whose `redis` URLs it takes.
+    /// Returns the errors of [`AsyncCache::from_url`](crate::AsyncCache::from_url), and one for a URL of
+    /// another scheme than its `redis` ones.
     #[cfg(all(feature = "async", feature = "redis"))]
-    pub fn async_redis_cache(url: &str) -> crate::Result<AsyncCache> {
+    pub fn async_redis_cache(url: &str) -> crate::Result<crate::AsyncCache> {
         cacheio_async::CacheFactory::async_redis_cache(url)
     }
 }

@@ -16,7 +16,8 @@ use crate::{AsyncStore, Error, ErrorKind, Result};
 /// synchronous cache does).
 ///
 /// ```
-/// use cacheio_core::{AsyncStore, BlockOn, BoxFuture, Entry, Form, Key, Result, Store};
+/// use cacheio::store::{AsyncStore, BoxFuture, Entry, Form, Key, Store};
+/// use cacheio::{BlockOn, Result};
 /// use std::time::Duration;
 ///
 /// #[derive(Debug)]
@@ -38,7 +39,7 @@ use crate::{AsyncStore, Error, ErrorKind, Result};
 ///
 /// let store = BlockOn::new(Nothing);
 /// assert!(Store::get(&store, &Key::new("key"))?.is_none());
-/// # Ok::<(), cacheio_core::Error>(())
+/// # Ok::<(), cacheio::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct BlockOn<S>(S);
@@ -47,7 +48,8 @@ impl<S: AsyncStore> BlockOn<S> {
     /// Wraps an asynchronous store.
     ///
     /// ```
-    /// # use cacheio_core::{AsyncStore, BlockOn, Store};
+    /// # use cacheio::store::{AsyncStore, Store};
+    /// # use cacheio::BlockOn;
     /// fn blocking(store: impl AsyncStore) -> impl Store {
     ///     BlockOn::new(store)
     /// }

@@ -22,7 +22,8 @@ const STRIPES: usize = 64;
 /// [`Unsupported`](ErrorKind::Unsupported).
 ///
 /// ```
-/// use cacheio_core::{AsyncStore, Entry, Form, Key, Result, SpawnBlocking, Store};
+/// use cacheio::store::{AsyncStore, Entry, Form, Key, Store};
+/// use cacheio::{Result, SpawnBlocking};
 /// use std::time::Duration;
 ///
 /// #[derive(Debug)]
@@ -55,7 +56,8 @@ impl<S: Store> SpawnBlocking<S> {
     /// Wraps a synchronous store, without a timeout: a call ends when the store's does.
     ///
     /// ```
-    /// # use cacheio_core::{AsyncStore, SpawnBlocking, Store};
+    /// # use cacheio::store::{AsyncStore, Store};
+    /// # use cacheio::SpawnBlocking;
     /// fn spawning(store: impl Store) -> impl AsyncStore {
     ///     SpawnBlocking::new(store)
     /// }
@@ -72,7 +74,8 @@ impl<S: Store> SpawnBlocking<S> {
     /// [`Timeout`](ErrorKind::Timeout), and the store's work continues in the background.
     ///
     /// ```
-    /// # use cacheio_core::{AsyncStore, SpawnBlocking, Store};
+    /// # use cacheio::store::{AsyncStore, Store};
+    /// # use cacheio::SpawnBlocking;
     /// # use std::time::Duration;
     /// fn bounded(store: impl Store) -> impl AsyncStore {
     ///     SpawnBlocking::new(store).timeout(Duration::from_millis(200))

@@ -68,12 +68,12 @@ impl Compressed {
     /// server that is a network away.
     ///
     /// ```
-    /// use cacheio_core::{Codec, Compressed, Json};
+    /// use cacheio::{Codec, Compressed, Json};
     ///
     /// let codec = Compressed::zstd(Json).above(100);
     /// assert_eq!(codec.encode(&"short")?, b"\"short\"");
     /// assert!(codec.encode(&"long".repeat(1000))?.len() < 50);
-    /// # Ok::<(), cacheio_core::BoxError>(())
+    /// # Ok::<(), cacheio::BoxError>(())
     /// ```
     #[cfg(feature = "zstd")]
     pub fn zstd(codec: impl Codec) -> Self {
@@ -84,12 +84,12 @@ impl Compressed {
     /// code.
     ///
     /// ```
-    /// use cacheio_core::{Codec, Compressed, Json};
+    /// use cacheio::{Codec, Compressed, Json};
     ///
     /// let codec = Compressed::lz4(Json).above(100);
     /// assert_eq!(codec.encode(&"short")?, b"\"short\"");
     /// assert!(codec.encode(&"long".repeat(1000))?.len() < 50);
-    /// # Ok::<(), cacheio_core::BoxError>(())
+    /// # Ok::<(), cacheio::BoxError>(())
     /// ```
     #[cfg(feature = "lz4")]
     pub fn lz4(codec: impl Codec) -> Self {
@@ -107,6 +107,12 @@ impl Compressed {
 
     /// How hard Zstandard tries: from 1, fast, to 22, small; below zero, faster still. What is
     /// beyond that is taken for the nearest level, and 0 for the default of 3. LZ4 has no levels.
+    ///
+    /// ```
+    /// use cacheio::{Compressed, Json};
+    ///
+    /// let codec = Compressed::zstd(Json).level(9);
+    /// ```
     #[cfg(feature = "zstd")]
     #[must_use]
     pub fn level(mut self, level: i32) -> Self {
@@ -128,6 +134,13 @@ impl Compressed {
 
     /// How many bytes a value may unpack to, so that a few bytes on the server cannot fill this
     /// process's memory. A larger one is an error, when it is to be compressed as when it is read.
+    ///
+    /// ```
+    /// use cacheio::{Codec, Compressed, Json};
+    ///
+    /// let codec = Compressed::zstd(Json).at_most(1000);
+    /// assert!(codec.encode(&"long".repeat(1000)).is_err());
+    /// ```
     #[must_use]
     pub fn at_most(mut self, bytes: usize) -> Self {
         self.at_most = bytes;

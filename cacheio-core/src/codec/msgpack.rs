@@ -12,10 +12,10 @@ use crate::error::BoxError;
 /// Values nested more than 128 deep, options included, are not read.
 ///
 /// ```
-/// use cacheio_core::{Codec, MessagePack};
+/// use cacheio::{Codec, MessagePack};
 ///
 /// assert_eq!(MessagePack.encode(&("a", true))?, b"\x92\xA1a\xC3");
-/// # Ok::<(), cacheio_core::BoxError>(())
+/// # Ok::<(), cacheio::BoxError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MessagePack;

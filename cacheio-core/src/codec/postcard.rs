@@ -13,10 +13,10 @@ use crate::error::BoxError;
 /// Values nested more than 128 deep, options included, are not read.
 ///
 /// ```
-/// use cacheio_core::{Codec, Postcard};
+/// use cacheio::{Codec, Postcard};
 ///
 /// assert_eq!(Postcard.encode(&("a", true))?, b"\x01a\x01");
-/// # Ok::<(), cacheio_core::BoxError>(())
+/// # Ok::<(), cacheio::BoxError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Postcard;

@@ -59,7 +59,7 @@ impl Config {
 /// The defaults in force.
 ///
 /// ```
-/// assert_eq!(cacheio_core::config().default_threshold, 500);
+/// assert_eq!(cacheio::config().default_threshold, 500);
 /// ```
 pub fn config() -> Arc<Config> {
     Arc::clone(&CONFIG.lock().unwrap_or_else(PoisonError::into_inner))
@@ -68,14 +68,14 @@ pub fn config() -> Arc<Config> {
 /// Changes the defaults of all caches that are built from now on.
 ///
 /// ```
-/// # fn main() -> cacheio_core::Result<()> {
+/// # fn main() -> cacheio::Result<()> {
 /// use std::time::Duration;
 ///
-/// cacheio_core::configure(|c| {
+/// cacheio::configure(|c| {
 ///     c.default_ttl = Duration::from_secs(600);
 ///     c.default_threshold = 1000;
 /// })?;
-/// assert_eq!(cacheio_core::config().default_ttl, Duration::from_secs(600));
+/// assert_eq!(cacheio::config().default_ttl, Duration::from_secs(600));
 /// # Ok(()) }
 /// ```
 ///

@@ -1,4 +1,4 @@
-//! What one call asks for.
+//! The options of one call.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -6,22 +6,27 @@ use std::time::Duration;
 use crate::config::policies::Policies;
 use crate::{RefreshAhead, Ttl};
 
-/// What one call asks for, where it differs from what the cache was built with.
+/// The options of one call: its TTL, its tags, and what differs from the settings of the cache.
 ///
 /// Every method whose name ends in `_with` takes `impl Into<Options>`; a [`Duration`] and a
-/// [`Ttl`] are options.
+/// [`Ttl`] are options. The builders of the caches have methods of the same names, whose settings
+/// apply to every call that does not set its own.
 ///
 /// # Defaults
 ///
-/// - `ttl`: the cache's default
+/// - `ttl`: the default TTL of the cache
 /// - `tags`: none
-/// - everything else: the cache's
+/// - `force_refresh`: off
+/// - all others: the settings of the cache
 ///
 /// ```
-/// use cacheio_core::Options;
+/// use cacheio::{CacheFactory, Options};
 /// use std::time::Duration;
 ///
+/// let cache = CacheFactory::memory_cache();
 /// let options = Options::ttl(Duration::from_secs(60)).tags(["users", "team:7"]);
+/// cache.set_with(("user", 42), "Ada", options)?;
+/// # Ok::<(), cacheio::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
@@ -43,7 +48,13 @@ impl Default for Options {
 pub static DEFAULT_OPTIONS: Options = Options::new();
 
 impl Options {
-    /// Creates options that leave everything to the cache.
+    /// Returns options that change nothing: the cache's defaults apply.
+    ///
+    /// ```
+    /// use cacheio::Options;
+    ///
+    /// let options = Options::new().tags(["users"]);
+    /// ```
     pub const fn new() -> Self {
         Self {
             ttl: Ttl::Default,
@@ -53,7 +64,13 @@ impl Options {
         }
     }
 
-    /// Options with a TTL: a [`Duration`] or a [`Ttl`].
+    /// Returns options with a TTL, which is a [`Duration`] or a [`Ttl`].
+    ///
+    /// ```
+    /// use cacheio::{Options, Ttl};
+    ///
+    /// let options = Options::ttl(Ttl::Never);
+    /// ```
     pub fn ttl(ttl: impl Into<Ttl>) -> Self {
         Self {
             ttl: ttl.into(),
@@ -61,92 +78,174 @@ impl Options {
         }
     }
 
-    /// Names the groups that the entry belongs to: `invalidate_tags` makes all entries of a group
-    /// a miss at once, in O(1).
+    /// Adds tags to the entry: `invalidate_tags` makes all entries of a tag a miss at once, in O(1).
+    ///
+    /// ```
+    /// use cacheio::Options;
+    ///
+    /// let options = Options::new().tags(["users", "team:7"]);
+    /// ```
     pub fn tags<T: Into<Cow<'static, str>>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags.extend(tags.into_iter().map(Into::into));
         self
     }
 
-    /// Lets the entry expire earlier, by a random part of this fraction (0 to 1) of its TTL.
+    /// Shortens the TTL by a random part of this fraction of it, from 0 to 1, so that entries which
+    /// were stored together do not expire together.
+    ///
+    /// ```
+    /// use cacheio::Options;
+    /// use std::time::Duration;
+    ///
+    /// // Expires after 54 to 60 seconds.
+    /// let options = Options::ttl(Duration::from_secs(60)).jitter(0.1);
+    /// ```
     pub fn jitter(mut self, fraction: f64) -> Self {
         self.policies.jitter = Some(fraction);
         self
     }
 
-    /// For how long after its TTL the entry is served when the load that is to replace it fails,
-    /// or takes longer than a timeout. Zero: not at all.
+    /// Serves an expired value for this long after its TTL, when the load that is to replace it fails
+    /// or exceeds a timeout. Zero: never.
     ///
-    /// It is never served later than its TTL and this together, counted from the load that made
-    /// it. A `set` keeps its entry so long only if it is told so here, a load also if the cache
-    /// is.
+    /// A value is never served later than its TTL and this duration after the load that made it. Only
+    /// `get_or_set`, `get_or_try_set`, `fetch` and their variants serve it; for `get` and `has` it has
+    /// expired. A setting of the cache applies to the entries that it loads. A `set` keeps its entry for
+    /// this long only if its own options say so.
+    ///
+    /// On a server, such an entry carries a header. `add`, `delete` and `increment` treat it as present
+    /// until this time is over. `has` and `touch` read the value, and see that it has expired only in
+    /// caches with this setting. The clocks of all clients must agree.
     ///
     /// ```
-    /// use cacheio_core::Options;
+    /// use cacheio::Options;
     /// use std::time::Duration;
     ///
     /// let minute = Duration::from_secs(60);
-    /// let options = Options::ttl(minute).stale_for(minute * 60);
+    /// let options = Options::ttl(minute).stale_for(60 * minute);
     /// ```
     pub fn stale_for(mut self, duration: Duration) -> Self {
         self.policies.stale_for = Some(duration);
         self
     }
 
-    /// How long after a failed load, in whose place something older was served, none is tried
-    /// again.
+    /// Starts no new load for this long after a failed one, while a stale or live value can be served;
+    /// by default 30 s. On a server, the pause is shared by all clients.
+    ///
+    /// ```
+    /// use cacheio::Options;
+    /// use std::time::Duration;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let options = Options::ttl(minute).stale_for(60 * minute).retry_after(minute / 6);
+    /// ```
     pub fn retry_after(mut self, duration: Duration) -> Self {
         self.policies.retry_after = Some(duration);
         self
     }
 
-    /// When the entry is loaded anew while it is still live: after a fraction of its TTL (a
-    /// number), or by [`RefreshAhead::XFETCH`]. One caller of `fetch` or `get_or_set` starts it, all
-    /// others go on reading; batches do not. An entry in memory is looked at as the call says that
-    /// stored it.
+    /// Loads the entry again while it is still live: after a fraction of its TTL (a number), or at
+    /// random by [`RefreshAhead::XFETCH`].
+    ///
+    /// One caller of `fetch` starts the load in the background, and all callers get the live value. Of
+    /// the callers of `get_or_set`, the one that runs the load waits for it. A failed load changes nothing
+    /// and is tried again after `retry_after`. Batches do not refresh. In memory, the options of the call
+    /// that stored the entry decide.
+    ///
+    /// ```
+    /// use cacheio::Options;
+    /// use std::time::Duration;
+    ///
+    /// // Loads again after 48 seconds.
+    /// let options = Options::ttl(Duration::from_secs(60)).refresh_ahead(0.8);
+    /// ```
     pub fn refresh_ahead(mut self, ahead: impl Into<RefreshAhead>) -> Self {
         self.policies.refresh_ahead = Some(ahead.into());
         self
     }
 
-    /// How long to wait for a load when there is something stale to serve instead. Zero serves it
-    /// at once. Batches wait.
+    /// Limits how long a caller waits for a load when it can get a stale value instead, counted from
+    /// the start of the load. Zero serves the stale value at once. Needs [`stale_for`](Self::stale_for).
+    ///
+    /// The load continues in the background, and its value is stored. In `get_or_set` and
+    /// `get_or_try_set`, the caller that runs the load waits for it. Batches wait.
+    ///
+    /// ```
+    /// use cacheio::Options;
+    /// use std::time::Duration;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let options = Options::ttl(minute).stale_for(60 * minute).soft_timeout(Duration::from_millis(100));
+    /// ```
     pub fn soft_timeout(mut self, duration: Duration) -> Self {
         self.policies.soft_timeout = Some(duration);
         self
     }
 
-    /// How long to wait for a load in any case, where the call can say so: an infallible one waits.
+    /// Limits how long a caller waits for a load; then it gets a stale value or
+    /// [`LoadError::Timeout`](crate::LoadError::Timeout).
+    ///
+    /// Calls that cannot return an error, such as `get_or_set`, keep waiting. So does a caller that runs
+    /// the load of a `get_or_try_set` of `Cache` itself, and any caller of `AsyncCache` outside of tokio.
+    ///
+    /// The timeout frees the caller, not the key: later callers wait for a load that hangs too, until
+    /// [`max_load`](Self::max_load) is over.
+    ///
+    /// ```
+    /// use cacheio::Options;
+    /// use std::time::Duration;
+    ///
+    /// let options = Options::new().hard_timeout(Duration::from_secs(2));
+    /// ```
     pub fn hard_timeout(mut self, duration: Duration) -> Self {
         self.policies.hard_timeout = Some(duration);
         self
     }
 
-    /// How long a load may take before others load its key anew. Zero says nothing.
+    /// Limits how long a load blocks its key: then the next caller starts a new load, and the waiters
+    /// get a stale value or [`LoadError::Timeout`](crate::LoadError::Timeout). Zero means the default.
+    ///
+    /// `AsyncCache` then drops the load of a `fetch`; its default is 60 s. `Cache` cannot stop a thread and
+    /// leaves the load running; it has no limit by default. [`Duration::MAX`] means no limit.
+    ///
+    /// ```
+    /// use cacheio::Options;
+    /// use std::time::Duration;
+    ///
+    /// let options = Options::new().max_load(Duration::from_secs(10));
+    /// ```
     pub fn max_load(mut self, duration: Duration) -> Self {
         self.policies.max_load = Some(duration);
         self
     }
 
-    /// Another TTL for a loaded `None`; zero does not store it.
+    /// Sets another TTL for a loaded `None`, which often means that something does not exist yet. Zero
+    /// does not store it.
     ///
-    /// A value is `None` if it serializes as such; a [`Local`](crate::Local) never is.
+    /// A value is a `None` if it serializes as one; a [`Local`](crate::Local) never is.
+    ///
+    /// ```
+    /// use cacheio::Options;
+    /// use std::time::Duration;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let options = Options::ttl(60 * minute).ttl_none(minute);
+    /// ```
     pub fn ttl_none(mut self, ttl: impl Into<Ttl>) -> Self {
         self.policies.ttl_none = Some(ttl.into());
         self
     }
 
-    /// Lets the entry expire when nobody has read it for so long, even before its TTL is over: the
-    /// sliding expiry of sessions. Together with [`Ttl::Never`](crate::Ttl::Never), that alone
-    /// ends it.
+    /// Expires the entry when it has not been read for this long, even before its TTL is over: the
+    /// sliding expiry of sessions. With [`Ttl::Never`](crate::Ttl::Never), only this ends the entry.
     ///
-    /// `get`, `get_many` and `get_or_set` and its kin count as reading; `has` does not. Such an
-    /// entry costs a hit in memory about double. On a server it carries a header, a reader moves
-    /// its TTL there, with a further round trip at most eight times in this duration, and it may
-    /// stay an eighth longer.
+    /// `get`, `get_many`, `get_or_set`, `fetch` and their variants are reads; `has` is not. A setting of
+    /// the cache applies to the entries that it loads. A hit in memory takes about twice as long. On a
+    /// server, the entry carries a header, a read extends its TTL there with one more round trip, at most
+    /// eight times in this duration, and the entry may live an eighth longer.
     ///
     /// ```
-    /// use cacheio_core::{Options, Ttl};
+    /// use cacheio::{Options, Ttl};
     /// use std::time::Duration;
     ///
     /// let session = Options::ttl(Ttl::Never).ttl_idle(Duration::from_secs(30 * 60));
@@ -156,10 +255,10 @@ impl Options {
         self
     }
 
-    /// Loads, whatever the cache has.
+    /// Runs the load even if there is a live entry.
     ///
     /// ```
-    /// use cacheio_core::Options;
+    /// use cacheio::Options;
     ///
     /// let options = Options::new().force_refresh();
     /// ```

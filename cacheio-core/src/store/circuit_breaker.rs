@@ -19,7 +19,7 @@ use crate::{Error, ErrorKind};
 /// timeout. While it is open no call goes out but the store's own probes.
 ///
 /// ```
-/// use cacheio_core::__private::{Circuit, Opens};
+/// use cacheio::__private::{Circuit, Opens};
 ///
 /// let opens = Opens::default();
 /// let circuit = Circuit::new("redis://cache:6379", &opens);
@@ -34,7 +34,7 @@ use crate::{Error, ErrorKind};
 /// assert_eq!(opens.count(), 1);
 /// circuit.close(); // a probe was answered
 /// assert!(circuit.enter().is_ok());
-/// # Ok::<(), cacheio_core::Error>(())
+/// # Ok::<(), cacheio::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Circuit {
@@ -131,7 +131,7 @@ impl Opens {
 /// A server that is back is so found within half a second.
 ///
 /// ```
-/// use cacheio_core::__private::Backoff;
+/// use cacheio::__private::Backoff;
 /// use std::time::Duration;
 ///
 /// let mut delays = Backoff::new();

@@ -47,7 +47,8 @@ macro_rules! __store_methods {
 /// Implements [`AsyncStore`] for a [`Store`] that never waits: one in the memory of this process.
 ///
 /// ```
-/// use cacheio_core::{Entry, Form, Key, Result, Store, immediate_store};
+/// use cacheio::store::{Entry, Form, Key, Store, immediate_store};
+/// use cacheio::Result;
 /// use std::time::Duration;
 ///
 /// #[derive(Debug)]

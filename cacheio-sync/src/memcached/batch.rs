@@ -11,7 +11,8 @@ use super::exptime::exptime;
 use super::failure::Failure;
 use super::protocol::{Request, Response};
 use super::retry::Retry;
-use crate::{Entry, Key, Result};
+use crate::Result;
+use crate::store::{Entry, Key};
 
 /// The size, in bytes, at which a part of a request ends: two parts fit into any socket's buffers.
 const PART_SIZE: usize = 16 << 10;

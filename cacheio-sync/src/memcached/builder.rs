@@ -29,7 +29,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60 * 24);
 /// - TLS: off
 ///
 /// ```
-/// use cacheio_sync::Memcached;
+/// use cacheio::Memcached;
 /// use std::time::Duration;
 ///
 /// let store = Memcached::builder()
@@ -38,7 +38,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60 * 24);
 ///     .timeout(Duration::from_millis(200))
 ///     .connections(8)
 ///     .build()?;
-/// # Ok::<(), cacheio_sync::Error>(())
+/// # Ok::<(), cacheio::Error>(())
 /// ```
 #[must_use = "a builder does nothing until it is built"]
 #[derive(Clone)]
@@ -68,14 +68,14 @@ impl MemcachedBuilder {
     /// server. The order of the servers does not matter.
     ///
     /// ```
-    /// use cacheio_sync::Memcached;
+    /// use cacheio::Memcached;
     ///
     /// let store = Memcached::builder()
     ///     .server("10.0.0.7")
     ///     .server("[::1]:11212")
     ///     .build()?;
     /// assert!(format!("{store:?}").contains("[10.0.0.7:11211, [::1]:11212]"));
-    /// # Ok::<(), cacheio_sync::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn server(mut self, address: impl Into<String>) -> Self {
         self.servers.push(ServerAddress::Text(address.into()));
@@ -85,10 +85,10 @@ impl MemcachedBuilder {
     /// Adds a server that listens on a Unix socket.
     ///
     /// ```
-    /// use cacheio_sync::Memcached;
+    /// use cacheio::Memcached;
     ///
     /// let store = Memcached::builder().unix_socket("/run/memcached.sock").build()?;
-    /// # Ok::<(), cacheio_sync::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     #[cfg(unix)]
     pub fn unix_socket(mut self, path: impl Into<PathBuf>) -> Self {
@@ -100,14 +100,14 @@ impl MemcachedBuilder {
     /// and retrying. At most a day.
     ///
     /// ```
-    /// use cacheio_sync::Memcached;
+    /// use cacheio::Memcached;
     /// use std::time::Duration;
     ///
     /// let store = Memcached::builder()
     ///     .server("10.0.0.7")
     ///     .timeout(Duration::from_millis(200))
     ///     .build()?;
-    /// # Ok::<(), cacheio_sync::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -118,10 +118,10 @@ impl MemcachedBuilder {
     /// within their timeout.
     ///
     /// ```
-    /// use cacheio_sync::Memcached;
+    /// use cacheio::Memcached;
     ///
     /// let store = Memcached::builder().server("10.0.0.7").connections(8).build()?;
-    /// # Ok::<(), cacheio_sync::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
@@ -133,14 +133,14 @@ impl MemcachedBuilder {
     /// SASL is not supported, since memcached has it only in its old binary protocol.
     ///
     /// ```
-    /// use cacheio_sync::Memcached;
+    /// use cacheio::Memcached;
     ///
     /// let store = Memcached::builder()
     ///     .server("10.0.0.7")
     ///     .credentials("user", "secret")
     ///     .build()?;
     /// assert!(!format!("{store:?}").contains("secret"));
-    /// # Ok::<(), cacheio_sync::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.credentials = Some(Credentials {
@@ -153,7 +153,7 @@ impl MemcachedBuilder {
     /// Enables TLS, and trusts the certificates that the system trusts.
     ///
     /// ```
-    /// use cacheio_sync::Memcached;
+    /// use cacheio::Memcached;
     ///
     /// let builder = Memcached::builder().server("cache.example.com").tls();
     /// ```
@@ -168,7 +168,7 @@ impl MemcachedBuilder {
     /// it.
     ///
     /// ```
-    /// use cacheio_sync::Memcached;
+    /// use cacheio::Memcached;
     ///
     /// let builder = Memcached::builder()
     ///     .server("cache.example.com")
@@ -185,7 +185,7 @@ impl MemcachedBuilder {
     /// key are PEM files. [`build`](Self::build) reads them.
     ///
     /// ```
-    /// use cacheio_sync::Memcached;
+    /// use cacheio::Memcached;
     ///
     /// let builder = Memcached::builder()
     ///     .server("cache.example.com")
@@ -206,13 +206,13 @@ impl MemcachedBuilder {
     /// Builds the store. Opens no connection, so the servers may be down.
     ///
     /// ```
-    /// use cacheio_sync::{ErrorKind, Memcached};
+    /// use cacheio::{ErrorKind, Memcached};
     ///
     /// let store = Memcached::builder().server("10.0.0.7").build()?;
     ///
     /// let error = Memcached::builder().build().unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::Config);
-    /// # Ok::<(), cacheio_sync::Error>(())
+    /// # Ok::<(), cacheio::Error>(())
     /// ```
     ///
     /// # Errors

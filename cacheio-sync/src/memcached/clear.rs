@@ -12,7 +12,8 @@ use super::failure::Failure;
 use super::protocol::Request;
 use super::retry::Retry;
 use super::server::Server;
-use crate::{Error, ErrorKind, Key, Result};
+use crate::store::Key;
+use crate::{Error, ErrorKind, Result};
 
 /// How many keys one request deletes.
 const KEYS_PER_REQUEST: usize = 4096;

@@ -12,7 +12,8 @@ use super::exptime::exptime;
 use super::protocol::{Request, Response};
 use super::retry::Retry;
 use super::server::Server;
-use crate::{Entry, Error, ErrorKind, Key, Payload, Result};
+use crate::store::{Entry, Key, Payload};
+use crate::{Error, ErrorKind, Result};
 
 pub(super) struct Cluster {
     pub(super) servers: Vec<Arc<Server>>,

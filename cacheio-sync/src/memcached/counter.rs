@@ -14,7 +14,8 @@ use super::failure::Failure;
 use super::protocol::{Request, Response, number};
 use super::retry::Retry;
 use super::server::Server;
-use crate::{Error, ErrorKind, Key, Result};
+use crate::store::Key;
+use crate::{Error, ErrorKind, Result};
 
 /// The largest amount that the server adds by itself. A counter in the range of `i64` is then in the
 /// range of the server's `u64` afterwards.

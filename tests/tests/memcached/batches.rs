@@ -2,7 +2,8 @@
 
 use std::thread::scope;
 
-use cacheio_sync::{Entry, ErrorKind, Key, Memcached, Store};
+use cacheio_sync::store::{Entry, Key, Store};
+use cacheio_sync::{ErrorKind, Memcached};
 use cacheio_tests::servers;
 use cacheio_tests::watchdog::guarded;
 

@@ -3,7 +3,8 @@
 use std::thread::scope;
 use std::time::Instant;
 
-use cacheio_sync::{ErrorKind, Memcached, Store};
+use cacheio_sync::store::Store;
+use cacheio_sync::{ErrorKind, Memcached};
 use cacheio_tests::servers;
 use cacheio_tests::watchdog::guarded;
 

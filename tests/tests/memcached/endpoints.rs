@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use cacheio_sync::{ErrorKind, Key, Memcached, Store};
+use cacheio_sync::store::{Key, Store};
+use cacheio_sync::{ErrorKind, Memcached};
 use cacheio_tests::watchdog::guarded;
 
 use super::{entry, eventually, key, text};

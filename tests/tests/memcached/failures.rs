@@ -3,7 +3,8 @@
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use cacheio_sync::{ErrorKind, Key, Memcached, Store};
+use cacheio_sync::store::{Key, Store};
+use cacheio_sync::{ErrorKind, Memcached};
 use cacheio_tests::servers;
 use cacheio_tests::watchdog::guarded;
 

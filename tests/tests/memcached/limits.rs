@@ -1,6 +1,7 @@
 //! Values and keys that the server cannot hold.
 
-use cacheio_sync::{Cache, Entry, ErrorKind, Store};
+use cacheio_sync::store::{Entry, Store};
+use cacheio_sync::{Cache, ErrorKind};
 use cacheio_tests::servers;
 
 use super::{entry, key, store, text};

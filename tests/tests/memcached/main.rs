@@ -15,7 +15,8 @@ mod url;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use cacheio_sync::{Entry, Error, Key, Memcached, Payload};
+use cacheio_sync::store::{Entry, Key, Payload};
+use cacheio_sync::{Error, Memcached};
 use cacheio_tests::servers;
 
 const SECOND: Duration = Duration::from_secs(1);

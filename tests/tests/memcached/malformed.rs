@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::spawn;
 use std::time::Duration;
 
-use cacheio_sync::{Memcached, Store};
+use cacheio_sync::Memcached;
+use cacheio_sync::store::Store;
 use cacheio_tests::watchdog::guarded;
 
 use super::{key, text};

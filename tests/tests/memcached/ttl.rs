@@ -3,7 +3,7 @@
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use cacheio_sync::Store;
+use cacheio_sync::store::Store;
 use cacheio_tests::servers;
 use cacheio_tests::watchdog::guarded;
 

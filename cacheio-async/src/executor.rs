@@ -1,4 +1,4 @@
-//! The runtime that runs loads behind their callers.
+//! Runs background loads as tasks of tokio.
 
 use std::time::Instant;
 
@@ -6,14 +6,14 @@ use cacheio_core::__private::Executor;
 use cacheio_core::BoxFuture;
 use tokio::runtime::Handle;
 
-/// Tokio, where the caller is in it. Elsewhere callers run their loads themselves, and wait
-/// without a timeout.
+/// The runtime of the caller. Outside of tokio, callers run their loads themselves and wait without
+/// timeouts.
 #[derive(Debug)]
-pub(crate) struct Runtime;
+pub(crate) struct TokioRuntime;
 
-impl Executor for Runtime {
+impl Executor for TokioRuntime {
     fn now(&self) -> Instant {
-        // In tests, tokio's clock may stand still.
+        // Tests can pause tokio's clock.
         tokio::time::Instant::now().into_std()
     }
 

@@ -1,4 +1,4 @@
-//! The threads that run loads behind their callers.
+//! Runs background loads on threads of the cache.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,17 +13,17 @@ use cacheio_core::BoxFuture;
 
 type Load = BoxFuture<'static, ()>;
 
-/// How many loads of a cache run behind their callers at a time. Those that wait for other loads
-/// are not counted: what they wait for may itself be waiting for a thread.
-const MOST: usize = 16;
+/// The most threads that run loads of a cache at a time. Threads that wait for another load are not
+/// counted, because that load may itself need a thread.
+const MAX_THREADS: usize = 16;
 
-/// How long a thread waits for more to do.
+/// After this time without a load, a thread ends.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// A cache's own threads: made when they are needed, gone when there has been nothing to do for
-/// a while, or with the cache.
+/// The threads of a cache. They start when needed, and end when they are idle or when the cache is
+/// dropped.
 #[derive(Default)]
-pub(crate) struct Pool(Arc<Shared>);
+pub(crate) struct ThreadPool(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -35,44 +35,44 @@ struct Shared {
 struct State {
     loads: VecDeque<Load>,
     threads: usize,
-    /// Those that have nothing to do.
+    /// Threads without a load.
     idle: usize,
-    /// Those whose loads wait for other loads.
+    /// Threads whose load waits for another load.
     blocked: usize,
     closed: bool,
 }
 
 thread_local! {
-    /// Whose thread this is.
-    static HOME: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
+    /// The pool that this thread belongs to.
+    static POOL: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
 }
 
-impl Executor for Pool {
+impl Executor for ThreadPool {
     fn spawn(&self, load: Load) -> Result<(), Load> {
-        // The model checker watches its own threads alone.
+        // The model checker only sees threads that it started itself.
         if cfg!(shuttle) {
             return Err(load);
         }
         let mut state = self.0.lock();
         state.loads.push_back(load);
-        if self.0.staff(&mut state) {
+        if self.0.ensure_thread(&mut state) {
             return Ok(());
         }
         state.loads.pop_back().map_or(Ok(()), Err)
     }
 
     fn block(&self, wait: &mut dyn FnMut()) {
-        let home = HOME.with_borrow(Clone::clone);
-        let Some(home) = home else {
+        let pool = POOL.with_borrow(Clone::clone);
+        let Some(pool) = pool else {
             return wait();
         };
         {
-            let mut state = home.lock();
+            let mut state = pool.lock();
             state.blocked += 1;
-            home.staff(&mut state);
+            pool.ensure_thread(&mut state);
         }
         wait();
-        home.lock().blocked -= 1;
+        pool.lock().blocked -= 1;
     }
 
     fn sleep_until(&self, _: Instant) -> Option<Load> {
@@ -85,11 +85,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sees to it that somebody comes to the loads which wait; false if nobody ever does.
-    fn staff(self: &Arc<Self>, state: &mut State) -> bool {
+    /// Wakes or starts a thread for the queued loads; false if there is none and none can start.
+    fn ensure_thread(self: &Arc<Self>, state: &mut State) -> bool {
         if state.loads.len() <= state.idle {
             self.changed.notify_one();
-        } else if state.threads - state.blocked < MOST {
+        } else if state.threads - state.blocked < MAX_THREADS {
             let shared = Arc::clone(self);
             let thread = thread::Builder::new().name("cacheio-load".into());
             match thread.spawn(move || shared.work()) {
@@ -100,14 +100,13 @@ impl Shared {
         true
     }
 
-    /// What each thread does.
     fn work(self: Arc<Self>) {
-        HOME.set(Some(Arc::clone(&self)));
+        POOL.set(Some(Arc::clone(&self)));
         let mut state = self.lock();
         loop {
             if let Some(load) = state.loads.pop_front() {
                 drop(state);
-                // A load brings its panic to its caller; this is for what is dropped with it.
+                // A panic of a load goes to its caller; this catches one of a destructor.
                 let _ = catch_unwind(AssertUnwindSafe(|| poll_ready(load)));
                 state = self.lock();
                 continue;
@@ -128,17 +127,17 @@ impl Shared {
     }
 }
 
-impl Drop for Pool {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.0.lock().closed = true;
         self.0.changed.notify_all();
     }
 }
 
-impl fmt::Debug for Pool {
+impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.0.lock();
-        f.debug_struct("Pool")
+        f.debug_struct("ThreadPool")
             .field("threads", &state.threads)
             .field("waiting", &state.loads.len())
             .finish()
@@ -157,13 +156,13 @@ mod tests {
         }
     }
 
-    fn spawn(pool: &Pool, load: impl FnOnce() + Send + 'static) {
+    fn spawn(pool: &ThreadPool, load: impl FnOnce() + Send + 'static) {
         assert!(pool.spawn(Box::pin(async move { load() })).is_ok());
     }
 
     #[test]
     fn all_loads_run_on_a_bounded_number_of_threads() {
-        let pool = Pool::default();
+        let pool = ThreadPool::default();
         let (gate, open) = mpsc::channel::<()>();
         let open = Arc::new(Mutex::new(open));
         let ran = Arc::new(AtomicUsize::new(0));
@@ -174,16 +173,16 @@ mod tests {
                 let _ = open.lock().unwrap().recv();
             });
         }
-        eventually(|| ran.load(Ordering::SeqCst) == MOST);
-        assert_eq!(pool.0.lock().threads, MOST);
+        eventually(|| ran.load(Ordering::SeqCst) == MAX_THREADS);
+        assert_eq!(pool.0.lock().threads, MAX_THREADS);
         drop(gate);
         eventually(|| ran.load(Ordering::SeqCst) == 100);
-        assert_eq!(pool.0.lock().threads, MOST);
+        assert_eq!(pool.0.lock().threads, MAX_THREADS);
     }
 
     #[test]
-    fn an_idle_thread_is_used_again() {
-        let pool = Pool::default();
+    fn an_idle_thread_is_reused() {
+        let pool = ThreadPool::default();
         for _ in 0..20 {
             let (done, is_done) = mpsc::channel();
             spawn(&pool, move || done.send(()).unwrap());
@@ -194,8 +193,8 @@ mod tests {
     }
 
     #[test]
-    fn the_threads_go_with_the_cache() {
-        let pool = Pool::default();
+    fn threads_end_with_the_cache() {
+        let pool = ThreadPool::default();
         spawn(&pool, || {});
         let shared = Arc::clone(&pool.0);
         drop(pool);
@@ -203,10 +202,10 @@ mod tests {
     }
 
     #[test]
-    fn loads_that_wait_for_others_leave_their_place_to_them() {
-        let pool = Arc::new(Pool::default());
+    fn loads_that_wait_for_others_do_not_occupy_a_thread() {
+        let pool = Arc::new(ThreadPool::default());
         let (outer, all) = mpsc::channel();
-        for _ in 0..MOST * 2 {
+        for _ in 0..MAX_THREADS * 2 {
             let (nested, outer) = (Arc::clone(&pool), outer.clone());
             spawn(&pool, move || {
                 let (done, is_done) = mpsc::channel();
@@ -215,15 +214,15 @@ mod tests {
                 outer.send(()).unwrap();
             });
         }
-        for _ in 0..MOST * 2 {
+        for _ in 0..MAX_THREADS * 2 {
             all.recv_timeout(Duration::from_secs(30)).unwrap();
         }
     }
 
     #[test]
-    fn a_panic_costs_no_thread() {
-        let pool = Pool::default();
-        spawn(&pool, || panic!("as it may be when a value is dropped"));
+    fn a_panic_does_not_end_a_thread() {
+        let pool = ThreadPool::default();
+        spawn(&pool, || panic!("a destructor panics"));
         eventually(|| pool.0.lock().idle == 1);
     }
 }

@@ -1,0 +1,181 @@
+//! The builder of a cache for threads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cacheio_core::__private::Settings;
+use cacheio_core::{Codec, RefreshAhead, Result, Store, Ttl};
+
+#[cfg(feature = "memory")]
+use crate::Memory;
+
+use super::Cache;
+
+/// Builds a [`Cache`].
+///
+/// A policy that is set here holds for every call that sets no other in its
+/// [`Options`](crate::Options), where each policy is documented.
+///
+/// # Defaults
+///
+/// - `store`: memory for [`Config::default_threshold`](crate::Config::default_threshold) entries
+/// - `namespace`: empty in memory, `cacheio` on a server
+/// - `default_ttl`: [`Config::default_ttl`](crate::Config::default_ttl)
+/// - `codec`: [`Json`](crate::Json)
+/// - `jitter`: 0
+/// - `stale_for`: zero
+/// - `retry_after`: 30 s
+/// - `refresh_ahead`: never
+/// - `soft_timeout`, `hard_timeout`: none
+/// - `max_load`: none
+/// - `ttl_none`: the TTL of other values
+/// - `ttl_idle`: none
+///
+/// ```
+/// # fn main() -> cacheio::Result<()> {
+/// use cacheio::{Cache, Json, Memory, RefreshAhead};
+/// use std::time::Duration;
+///
+/// let minute = Duration::from_secs(60);
+/// let cache = Cache::builder()
+///     .store(Memory::with_capacity(10_000))
+///     .namespace("shop")
+///     .default_ttl(10 * minute)
+///     .codec(Json)
+///     .jitter(0.1)
+///     .stale_for(60 * minute)
+///     .retry_after(minute / 2)
+///     .refresh_ahead(RefreshAhead::XFETCH)
+///     .soft_timeout(Duration::from_millis(100))
+///     .hard_timeout(Duration::from_secs(2))
+///     .max_load(minute)
+///     .ttl_none(minute)
+///     .ttl_idle(5 * minute)
+///     .build()?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Default)]
+#[must_use]
+pub struct CacheBuilder {
+    store: Option<Arc<dyn Store>>,
+    settings: Settings,
+}
+
+impl CacheBuilder {
+    /// Sets the store that keeps the entries: `Memory`, `Memcached`, `Redis`, or a
+    /// [`Store`](crate::store::Store) of your own.
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Sets the namespace: every key begins with it and a `:`. [`Cache::clear`] removes the keys of
+    /// the namespace only. At most 100 bytes.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.settings.set_namespace(namespace.into());
+        self
+    }
+
+    /// Sets the TTL of entries that are stored without one.
+    pub fn default_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.settings.set_default_ttl(ttl.into());
+        self
+    }
+
+    /// Sets how values become bytes, where the store needs bytes.
+    pub fn codec(mut self, codec: impl Codec) -> Self {
+        self.settings.set_codec(Arc::new(codec));
+        self
+    }
+
+    /// Sets by which part of its TTL, at most, an entry expires early at random, from 0 to 1: see
+    /// [`Options::jitter`](crate::Options::jitter).
+    pub fn jitter(mut self, fraction: f64) -> Self {
+        self.settings.policies().jitter = Some(fraction);
+        self
+    }
+
+    /// Sets for how long after its TTL a loaded value is served when a new load fails or is slow:
+    /// see [`Options::stale_for`](crate::Options::stale_for).
+    pub fn stale_for(mut self, duration: Duration) -> Self {
+        self.settings.policies().stale_for = Some(duration);
+        self
+    }
+
+    /// Sets how long no load is started after a failed one: see
+    /// [`Options::retry_after`](crate::Options::retry_after).
+    pub fn retry_after(mut self, duration: Duration) -> Self {
+        self.settings.policies().retry_after = Some(duration);
+        self
+    }
+
+    /// Sets when a live entry is loaded again, before it expires: see
+    /// [`Options::refresh_ahead`](crate::Options::refresh_ahead).
+    pub fn refresh_ahead(mut self, ahead: impl Into<RefreshAhead>) -> Self {
+        self.settings.policies().refresh_ahead = Some(ahead.into());
+        self
+    }
+
+    /// Sets how long a caller waits for a load when it can get a stale value: see
+    /// [`Options::soft_timeout`](crate::Options::soft_timeout).
+    pub fn soft_timeout(mut self, duration: Duration) -> Self {
+        self.settings.policies().soft_timeout = Some(duration);
+        self
+    }
+
+    /// Sets how long a caller waits for a load at most: see
+    /// [`Options::hard_timeout`](crate::Options::hard_timeout).
+    pub fn hard_timeout(mut self, duration: Duration) -> Self {
+        self.settings.policies().hard_timeout = Some(duration);
+        self
+    }
+
+    /// Sets after which time a load no longer blocks its key: see
+    /// [`Options::max_load`](crate::Options::max_load).
+    pub fn max_load(mut self, duration: Duration) -> Self {
+        self.settings.policies().max_load = Some(duration);
+        self
+    }
+
+    /// Sets the TTL of a loaded `None`: see [`Options::ttl_none`](crate::Options::ttl_none).
+    pub fn ttl_none(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.settings.policies().ttl_none = Some(ttl.into());
+        self
+    }
+
+    /// Sets after which time without a read a loaded entry expires: see
+    /// [`Options::ttl_idle`](crate::Options::ttl_idle).
+    pub fn ttl_idle(mut self, duration: Duration) -> Self {
+        self.settings.policies().ttl_idle = Some(duration);
+        self
+    }
+
+    /// Builds the cache. Connects to a server only when an operation needs it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ErrorKind::Config`](crate::ErrorKind::Config) when a setting is invalid, or when
+    /// it contradicts another one.
+    pub fn build(self) -> Result<Cache> {
+        let store = match self.store {
+            Some(store) => store,
+            None => default_store()?,
+        };
+        Cache::new(store, self.settings)
+    }
+}
+
+#[cfg(feature = "memory")]
+#[allow(clippy::unnecessary_wraps)]
+fn default_store() -> Result<Arc<dyn Store>> {
+    Ok(Arc::new(Memory::new()))
+}
+
+#[cfg(not(feature = "memory"))]
+fn default_store() -> Result<Arc<dyn Store>> {
+    Err(cacheio_core::Error::new(
+        cacheio_core::ErrorKind::Config,
+        "a cache needs a store: give the builder one, or turn on the feature `memory`",
+    )
+    .during(cacheio_core::Operation::Build))
+}

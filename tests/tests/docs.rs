@@ -1,0 +1,50 @@
+//! The documentation: what it shows can be pasted by the users of `cacheio`.
+
+#![cfg(not(shuttle))]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CRATES: [&str; 6] = [
+    "cacheio",
+    "cacheio-async",
+    "cacheio-core",
+    "cacheio-macros",
+    "cacheio-redis",
+    "cacheio-sync",
+];
+
+fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+#[test]
+fn examples_name_the_facade() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let mut files = Vec::new();
+    for name in CRATES {
+        sources(&root.join(name).join("src"), &mut files);
+    }
+    let mut wrong = Vec::new();
+    for file in files {
+        for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
+            let line = line.trim_start();
+            let is_doc = line.starts_with("///") || line.starts_with("//!");
+            if is_doc && line.contains("cacheio_") && line.contains("::") {
+                wrong.push(format!("{}:{}: {line}", file.display(), number + 1));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "write `cacheio::…`:\n{}",
+        wrong.join("\n")
+    );
+}
