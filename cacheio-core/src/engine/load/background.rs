@@ -374,3 +374,111 @@ async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Box<dyn Any + S
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An action without its contents.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Action {
+        Return(u8, Source),
+        ResumePanic,
+        StopWaiting,
+        Fail(&'static str),
+        FallBackOrFail(&'static str),
+        FallBackOrStop,
+    }
+
+    fn result(kind: &str) -> Option<LoadResult<u8, &'static str>> {
+        match kind {
+            "none" => None,
+            "value" => Some(LoadResult::Value(Arc::new(1))),
+            "failed" => Some(LoadResult::Failed(Failure::Own("own"))),
+            "panicked" => Some(LoadResult::Panicked(Box::new("panic"))),
+            _ => unreachable!("no result {kind}"),
+        }
+    }
+
+    fn resolution(kind: &str) -> Resolution<u8, &'static str> {
+        match kind {
+            "value" => Resolution::Value(Arc::new(2)),
+            "abandoned" => Resolution::Abandoned,
+            "other type" => Resolution::OtherType,
+            "limit" => Resolution::LimitReached,
+            "error" => {
+                let failure = Failure::Load(Arc::new("shared"));
+                Resolution::FallBackOr(WaiterAction::Failed(failure))
+            }
+            "unshared" => Resolution::FallBackOr(WaiterAction::LoadUnshared),
+            "again" => Resolution::FallBackOr(WaiterAction::JoinAgain),
+            _ => unreachable!("no resolution {kind}"),
+        }
+    }
+
+    fn error(failure: &Failure<&'static str>) -> &'static str {
+        match failure {
+            Failure::Load(error) => error,
+            Failure::Own(error) => error,
+            Failure::Reentrant(_) => "reentrant",
+            Failure::TimedOut(_) => "timeout",
+        }
+    }
+
+    fn action(result_kind: &str, resolution_kind: &str) -> Action {
+        let key = Key::new("k");
+        match caller_action(result(result_kind), resolution(resolution_kind), &key) {
+            CallerAction::Return(value, source) => Action::Return(*value, source),
+            CallerAction::ResumePanic(_) => Action::ResumePanic,
+            CallerAction::StopWaiting => Action::StopWaiting,
+            CallerAction::Fail(failure) => Action::Fail(error(&failure)),
+            CallerAction::FallBackOrFail(failure) => Action::FallBackOrFail(error(&failure)),
+            CallerAction::FallBackOrStop => Action::FallBackOrStop,
+        }
+    }
+
+    #[test]
+    fn the_caller_of_a_background_load_acts_by_its_result_and_its_wait() {
+        use Action::*;
+        let loaded = || Return(1, Source::Loaded);
+        let waited = || Return(2, Source::Waited);
+        let table = [
+            // Its own value, however the wait ended.
+            ("value", "value", loaded()),
+            ("value", "abandoned", loaded()),
+            ("value", "other type", loaded()),
+            ("value", "limit", loaded()),
+            ("value", "error", loaded()),
+            ("value", "unshared", loaded()),
+            ("value", "again", loaded()),
+            // No result: the load goes on, was timed out, or was dropped with its runtime.
+            ("none", "value", waited()),
+            ("none", "abandoned", FallBackOrFail("timeout")),
+            ("none", "other type", StopWaiting),
+            ("none", "limit", StopWaiting),
+            ("none", "error", FallBackOrFail("shared")),
+            ("none", "unshared", FallBackOrStop),
+            ("none", "again", FallBackOrStop),
+            // Its own error.
+            ("failed", "value", waited()),
+            ("failed", "abandoned", FallBackOrFail("timeout")),
+            ("failed", "other type", Fail("own")),
+            ("failed", "limit", StopWaiting),
+            ("failed", "error", FallBackOrFail("shared")),
+            ("failed", "unshared", FallBackOrFail("own")),
+            ("failed", "again", FallBackOrFail("own")),
+            // Its own panic, unless the flight had another end before.
+            ("panicked", "value", waited()),
+            ("panicked", "abandoned", ResumePanic),
+            ("panicked", "other type", StopWaiting),
+            ("panicked", "limit", StopWaiting),
+            ("panicked", "error", FallBackOrFail("shared")),
+            ("panicked", "unshared", FallBackOrStop),
+            ("panicked", "again", FallBackOrStop),
+        ];
+        for (result, resolution, expected) in table {
+            let action = action(result, resolution);
+            assert_eq!(action, expected, "result {result}, wait {resolution}");
+        }
+    }
+}
