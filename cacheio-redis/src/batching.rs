@@ -22,14 +22,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use cacheio_core::__private::Attempt;
-use redis::{Arg, Cmd, RedisResult, Value};
+use redis::{Arg, Cmd, RedisError, RedisResult, Value};
 use tokio::runtime::{Handle, Id};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::live_connection::LiveConnection;
-use crate::queue::{Admission, Batch, BatchItem, BatchKind, BatchQueues, ReplyReceiver};
+use crate::queue::{Admission, Batch, BatchItem, BatchKind, BatchQueues};
 use crate::reply::value;
 use crate::request::{Commands, Request};
 
@@ -120,11 +120,11 @@ impl Batcher {
         let attempt = self.connection.admit()?;
         let queues = self.queues(item.kind());
         let kind = queues.kind;
-        match queues.admit(item, &runtime) {
+        let reply = match queues.admit(item, &runtime) {
             Admission::Direct => {
                 let _in_flight = InFlight::new(self, kind, &runtime, 1);
                 // Boxed, so that the futures of queued requests stay small.
-                Box::pin(self.send_item(attempt, item, deadline)).await
+                return Box::pin(self.send_item(attempt, item, deadline)).await;
             }
             Admission::Queued {
                 reply,
@@ -137,39 +137,43 @@ impl Batcher {
                 if start_timer {
                     runtime.spawn(FlushTimer::new(self, kind, &runtime).run());
                 }
-                self.await_reply(attempt, item, reply, deadline).await
+                reply
             }
-        }
-    }
-
-    /// Waits for the reply to a request in a batch.
-    async fn await_reply(
-        self: &Arc<Self>,
-        attempt: Attempt,
-        item: BatchItem<'_>,
-        reply: ReplyReceiver,
-        deadline: Instant,
-    ) -> Result<Value, Failure> {
-        let connection = &self.connection;
+        };
         // After a redirect this caller's deadline may be earlier than the batch's: enforce it here.
-        let reply = if deadline + DEADLINE_SLACK < Instant::now() + connection.timeout() {
+        let reply = if deadline + DEADLINE_SLACK < Instant::now() + self.connection.timeout() {
             match Box::pin(timeout_at(deadline, reply)).await {
                 Ok(reply) => reply,
-                Err(_) => return connection.record(attempt, None),
+                Err(_) => return self.connection.record(attempt, None),
             }
         } else {
             reply.await
         };
-        match reply {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) if connection.must_reconnect_after(&error) => {
-                Box::pin(self.send_item(attempt, item, deadline)).await
+        let error = match reply {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        };
+        Box::pin(self.recover(attempt, item, error, deadline)).await
+    }
+
+    /// Handles a request whose batch failed: sends it directly, or returns the error.
+    async fn recover(
+        &self,
+        attempt: Attempt,
+        item: BatchItem<'_>,
+        error: Option<RedisError>,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        match error {
+            Some(error) if self.connection.must_reconnect_after(&error) => {
+                self.send_item(attempt, item, deadline).await
             }
-            Ok(Err(error)) => connection.record(attempt, Some(Err(error))),
-            Err(_) if Instant::now() >= deadline => connection.record(attempt, None),
+            Some(error) => self.connection.record(attempt, Some(Err(error))),
+            None if Instant::now() >= deadline => self.connection.record(attempt, None),
             // The batch has no reply: there was no connection, the server refused it as a whole, or
             // the runtime of the task that sends it has ended. Its requests are idempotent.
-            Err(_) => Box::pin(self.send_item(attempt, item, deadline)).await,
+            None => self.send_item(attempt, item, deadline).await,
         }
     }
 

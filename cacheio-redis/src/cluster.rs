@@ -42,8 +42,8 @@ pub(crate) struct Cluster {
     refreshing: tokio::sync::Mutex<()>,
 }
 
-/// Where to send a request again.
-struct Redirect {
+/// Where to send a request.
+struct Destination {
     connection: Arc<Batcher>,
     /// Whether the node is only importing the slot, and must be sent ASKING before the request.
     asking: bool,
@@ -123,10 +123,7 @@ impl Cluster {
         request: Option<&Request>,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        let mut to = Redirect {
-            connection: self.connection(key, deadline).await?,
-            asking: false,
-        };
+        let mut to = Destination::new(self.connection(key, deadline).await?);
         for _ in 0..MAX_SENDS {
             let map = self.map();
             let failure = match to.send(key, request, deadline).await {
@@ -145,7 +142,7 @@ impl Cluster {
         map: &Arc<SlotMap>,
         key: &Key<'_>,
         deadline: Instant,
-    ) -> Result<Redirect, Failure> {
+    ) -> Result<Destination, Failure> {
         let Failure::Redis(error) = &failure else {
             self.refresh_in_background();
             return Err(failure);
@@ -164,7 +161,7 @@ impl Cluster {
                     self.refresh(map, deadline).await?;
                 }
                 return match self.named_connection(error, key) {
-                    Some(connection) => Ok(Redirect { connection, asking }),
+                    Some(connection) => Ok(Destination { connection, asking }),
                     None => Err(failure),
                 };
             }
@@ -180,7 +177,7 @@ impl Cluster {
             }
             _ => return Err(failure),
         }
-        self.connection(key, deadline).await.map(Redirect::to)
+        self.connection(key, deadline).await.map(Destination::new)
     }
 
     /// Returns the connection to the node that a redirect names.
@@ -311,8 +308,8 @@ impl fmt::Debug for Cluster {
     }
 }
 
-impl Redirect {
-    fn to(connection: Arc<Batcher>) -> Self {
+impl Destination {
+    fn new(connection: Arc<Batcher>) -> Self {
         Self {
             connection,
             asking: false,

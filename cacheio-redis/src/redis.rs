@@ -18,7 +18,7 @@
 //! The path of a batch, when many callers get at the same time:
 //!
 //! 1. As above, up to `BatchQueues::admit`, which puts the key into the waiting MGET; the caller
-//!    waits in `Batcher::await_reply`.
+//!    waits for its reply in `Batcher::send_batched`.
 //! 2. `Batcher::dispatch` sends the batch in a task of its own: when enough keys wait, when a
 //!    request in flight ends (`InFlight::drop`), or after 5 ms (`FlushTimer::run`).
 //! 3. `Batcher::send_batch` sends it by `LiveConnection::send` and gives each caller its reply. If
@@ -93,7 +93,7 @@ impl Redis {
             Ok(bytes) => bytes,
             Err(error) => {
                 // The old value must not be taken for the one that was to replace it.
-                self.delete_one(key).await?;
+                Box::pin(self.delete_one(key)).await?;
                 return Err(error.into());
             }
         };

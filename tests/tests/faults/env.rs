@@ -1,4 +1,4 @@
-//! The environment of a fault test: a server to harm, and caches on it.
+//! The environment of a fault test: a server that it breaks, and caches on that server.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ const BACK: Duration = Duration::from_secs(1);
 /// are counted.
 const BUSY: Duration = Duration::from_millis(1_500);
 
-/// A server to harm, and the world in which caches are opened on it.
+/// A server, and the world in which caches are opened on it.
 pub(crate) struct FaultEnv<S> {
     pub(crate) server: S,
     pub(crate) world: World,

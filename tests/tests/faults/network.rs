@@ -160,7 +160,7 @@ pub(crate) async fn a_reply_that_arrives_too_slowly_times_out(env: FaultEnv<impl
     assert_eq!(got.unwrap_err().kind(), ErrorKind::Timeout);
     assert!(
         took >= timeout - Duration::from_millis(5),
-        "it was given up after {took:?}"
+        "it timed out after {took:?}"
     );
     let mut calls = vec![took];
     for key in 0..10 {

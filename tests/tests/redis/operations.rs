@@ -177,16 +177,16 @@ fn batch_operations_keep_order_and_count() {
                     .enumerate()
                     .map(|(n, key)| (*key, Entry::bytes(n.to_string().into_bytes())));
                 store.set_many(entries.collect(), ttl).await.unwrap();
-                let mut asked = keys.clone();
-                asked.push(Key::new("missing"));
-                asked.push(keys[17]);
-                let found = store.get_many(&asked).await.unwrap();
+                let mut requested = keys.clone();
+                requested.push(Key::new("missing"));
+                requested.push(keys[17]);
+                let found = store.get_many(&requested).await.unwrap();
                 let found: Vec<Option<String>> = found.into_iter().map(bytes).collect();
                 let mut expected: Vec<Option<String>> =
                     (0..3_000).map(|n: u32| Some(n.to_string())).collect();
                 expected.extend([None, Some("17".into())]);
                 assert_eq!(found, expected, "{url}");
-                assert_eq!(store.delete_many(&asked).await.unwrap(), 3_000, "{url}");
+                assert_eq!(store.delete_many(&requested).await.unwrap(), 3_000, "{url}");
             }
             assert_eq!(store.get_many(&[]).await.unwrap().len(), 0);
             assert_eq!(store.delete_many(&[]).await.unwrap(), 0);
