@@ -25,6 +25,7 @@ pub enum CacheApi {
 }
 
 type DynKey<'a> = &'a (dyn CacheKey + Send + Sync);
+
 fn erase_keys<K: CacheKey + Send + Sync>(keys: &[K]) -> Vec<DynKey<'_>> {
     keys.iter().map(|key| key as DynKey<'_>).collect()
 }

@@ -70,11 +70,7 @@ pub(crate) fn tasks<S: AsyncStore>(
 /// Runs the tests that the command line selects.
 pub(crate) fn run(rows: &[Row], cases: &[Case], cases_for_tasks: &[Case]) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    if arguments.test_threads.is_none() {
-        // As the standard harness does.
-        let threads = std::env::var("RUST_TEST_THREADS").ok();
-        arguments.test_threads = threads.and_then(|threads| threads.parse().ok());
-    }
+    arguments.test_threads = arguments.test_threads.or_else(threads_by_environment);
     set_hook(Box::new(|panic| record_panic(&panic.to_string())));
     let mut trials = spread(rows, cases);
     let rows_for_tasks: Vec<_> = rows
@@ -83,7 +79,20 @@ pub(crate) fn run(rows: &[Row], cases: &[Case], cases_for_tasks: &[Case]) -> Exi
         .cloned()
         .collect();
     trials.extend(spread(&rows_for_tasks, cases_for_tasks));
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if conclusion.has_failed() {
+        let panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+        for (thread, panic) in panics.iter() {
+            eprintln!("thread {thread}: {panic}");
+        }
+    }
+    conclusion.exit_code()
+}
+
+/// Most tests wait for the TTL of a server, so more of them can run at once than of other tests.
+fn threads_by_environment() -> Option<usize> {
+    let threads = |variable| std::env::var(variable).ok()?.parse().ok();
+    threads("CONTRACT_THREADS").or_else(|| threads("RUST_TEST_THREADS"))
 }
 
 /// Makes a test of each case on each row. Neighbours differ in both, so that tests that wait for a
@@ -113,18 +122,14 @@ fn trial(row: &Row, case: &Case) -> Trial {
     })
 }
 
-/// Panics on threads of tests, each with the name of the test. Many are expected: they are shown
-/// only when their test fails.
+/// All panics, each with the name of its thread. A thread of a test has the name of the test. Many
+/// panics are expected: they are shown only when a test fails.
 static PANICS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
 fn record_panic(panic: &str) {
-    match thread::current().name() {
-        Some(test) if test.contains("::") => {
-            let mut panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
-            panics.push((test.to_owned(), panic.to_owned()));
-        }
-        other => eprintln!("thread {other:?}: {panic}"),
-    }
+    let thread = thread::current().name().unwrap_or("unnamed").to_owned();
+    let mut panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+    panics.push((thread, panic.to_owned()));
 }
 
 fn take_panics(test: &str) -> Vec<String> {

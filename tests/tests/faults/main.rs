@@ -83,19 +83,49 @@ common_faults!(memcached_for_tasks(Tasks, Memcached::start));
 common_faults!(redis_for_threads(Threads, Redis::start));
 common_faults!(redis_for_tasks(Tasks, Redis::start));
 
-faults!(full_memcached_for_threads(Threads, full_memcached): limits::a_full_server_refuses_writes_and_is_still_read);
-faults!(full_memcached_for_tasks(Tasks, full_memcached): limits::a_full_server_refuses_writes_and_is_still_read);
-faults!(full_redis_for_threads(Threads, full_redis): limits::a_full_server_refuses_writes_and_is_still_read);
-faults!(full_redis_for_tasks(Tasks, full_redis): limits::a_full_server_refuses_writes_and_is_still_read);
+faults! {
+    full_memcached_for_threads(Threads, full_memcached):
+    limits::a_full_server_refuses_writes_and_is_still_read
+}
+faults! {
+    full_memcached_for_tasks(Tasks, full_memcached):
+    limits::a_full_server_refuses_writes_and_is_still_read
+}
+faults! {
+    full_redis_for_threads(Threads, full_redis):
+    limits::a_full_server_refuses_writes_and_is_still_read
+}
+faults! {
+    full_redis_for_tasks(Tasks, full_redis):
+    limits::a_full_server_refuses_writes_and_is_still_read
+}
 
-faults!(large_values_for_threads(Threads, Memcached::start): limits::a_value_over_the_limit_is_too_large);
-faults!(large_values_for_tasks(Tasks, Memcached::start): limits::a_value_over_the_limit_is_too_large);
+faults! {
+    large_values_for_threads(Threads, Memcached::start):
+    limits::a_value_over_the_limit_is_too_large
+}
+faults! {
+    large_values_for_tasks(Tasks, Memcached::start):
+    limits::a_value_over_the_limit_is_too_large
+}
 
-faults!(password_for_threads(Threads, redis_with_password): limits::a_wrong_password_is_an_error_that_does_not_show_it);
-faults!(password_for_tasks(Tasks, redis_with_password): limits::a_wrong_password_is_an_error_that_does_not_show_it);
+faults! {
+    password_for_threads(Threads, redis_with_password):
+    limits::a_wrong_password_is_an_error_that_does_not_show_it
+}
+faults! {
+    password_for_tasks(Tasks, redis_with_password):
+    limits::a_wrong_password_is_an_error_that_does_not_show_it
+}
 
-faults!(other_types_for_threads(Threads, Redis::start): limits::another_type_under_a_key_is_replaced);
-faults!(other_types_for_tasks(Tasks, Redis::start): limits::another_type_under_a_key_is_replaced);
+faults! {
+    other_types_for_threads(Threads, Redis::start):
+    limits::another_type_under_a_key_is_replaced
+}
+faults! {
+    other_types_for_tasks(Tasks, Redis::start):
+    limits::another_type_under_a_key_is_replaced
+}
 
 faults! {
     cluster_for_threads(Threads, RedisCluster::start):
