@@ -54,7 +54,7 @@ impl Redis {
     ///
     /// # Errors
     ///
-    /// Returns an error of kind [`Config`](cacheio::ErrorKind::Config) if the URL is not one of
+    /// Returns an error of kind [`Config`](cacheio_core::ErrorKind::Config) if the URL is not one of
     /// these.
     pub fn new(url: impl AsRef<str>) -> Result<Self> {
         Self::builder().url(url.as_ref()).build()
@@ -231,7 +231,7 @@ impl RedisBuilder {
     ///
     /// # Errors
     ///
-    /// Returns an error of kind [`Config`](cacheio::ErrorKind::Config) if there is no URL, a URL
+    /// Returns an error of kind [`Config`](cacheio_core::ErrorKind::Config) if there is no URL, a URL
     /// is invalid, or a setting is zero.
     pub fn build(self) -> Result<Redis> {
         let mut config = match self.urls {
