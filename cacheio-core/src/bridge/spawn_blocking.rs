@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind, Key, Result, Store};
 const STRIPES: usize = 64;
 
 /// Implements [`AsyncStore`](crate::AsyncStore) for a [`Store`]: each call runs on the runtime's
-/// threads for blocking work ([`tokio::task::spawn_blocking`]).
+/// threads for blocking work (`tokio::task::spawn_blocking`).
 ///
 /// A call whose future is dropped continues in the background. Writes of one key run one after
 /// another in the order of the calls, dropped or not, so a cancelled write never overwrites a later
