@@ -342,7 +342,10 @@ fn measure(pass: &Pass<'_>, threads: usize) -> f64 {
 
 fn print_head(title: &str, contestants: &[Contestant<'_>]) {
     println!("\n{title}\n");
-    print_row("", contestants.iter().map(|contestant| contestant.name.into()));
+    print_row(
+        "",
+        contestants.iter().map(|contestant| contestant.name.into()),
+    );
     println!("|{}", " --- |".repeat(contestants.len() + 1));
 }
 
