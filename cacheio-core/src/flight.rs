@@ -21,6 +21,7 @@ mod state;
 pub(crate) mod sync;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub(crate) use self::flights::{Flights, Join};
 pub(crate) use self::guards::{WriteGuard, WriteGuards};
