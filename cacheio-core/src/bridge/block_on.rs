@@ -100,11 +100,11 @@ macro_rules! __blocking_store {
                     ::std::option::Option::Some(store) => store.get_fast(key),
                     ::std::option::Option::None => $crate::FastLookup::Inspect,
                 }
+            }
 
             fn in_namespace(&self, prefix: &str) -> ::std::option::Option<::std::sync::Arc<dyn $crate::Store>> {
                 let $this = self;
                 $crate::AsyncStore::immediate($target)?.in_namespace(prefix)
-            }
             }
         }
     };
