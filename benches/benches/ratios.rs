@@ -31,7 +31,7 @@ struct Contestant<'a> {
     allocations: f64,
 }
 
-/// An operation on cacheio beside raw quick_cache and the peers.
+/// One operation on raw quick_cache, cacheio and the peers.
 macro_rules! everyone {
     ($pass:ident) => {
         |workload| {
@@ -47,7 +47,7 @@ macro_rules! everyone {
     };
 }
 
-/// An operation in a cache without a namespace and in one with a namespace.
+/// One operation without a namespace and with one.
 macro_rules! namespaces {
     ($pass:ident) => {
         |workload| {
@@ -242,7 +242,7 @@ fn decorated(workload: &Workload) -> Vec<Contestant<'_>> {
     ]
 }
 
-/// What policies cost a hit.
+/// A hit in a cache without policies and in one with all of them.
 macro_rules! policies {
     ($get_or_set:ident, $fetch:ident) => {
         |workload| {
@@ -286,7 +286,7 @@ impl<'a> Contestant<'a> {
         }
     }
 
-    /// A pass that sums up values, of which each is 1.
+    /// Makes a contestant whose pass returns the sum of values, each of which is 1.
     fn summing(name: &'static str, sum: impl Fn(usize) -> u64 + Sync + 'a) -> Self {
         Self::new(name, move |thread| {
             assert_eq!(black_box(sum(thread)), Workload::ACCESSES as u64);
@@ -327,7 +327,8 @@ fn measure(pass: &Pass<'_>, threads: usize) -> f64 {
         let start = Instant::now();
         let cpu_start = cpu_time();
         pass(thread);
-        // A single thread waits for no other: what it does not run, other programs do.
+        // A single thread never waits for another: the time in which it does not run belongs to
+        // other programs.
         let elapsed = match threads {
             1 => cpu_time().saturating_sub(cpu_start),
             _ => start.elapsed(),
@@ -345,7 +346,7 @@ fn measure(pass: &Pass<'_>, threads: usize) -> f64 {
     })
 }
 
-/// Returns how long this thread has run.
+/// Returns the CPU time of this thread.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).expect("a time that has passed")

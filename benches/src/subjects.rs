@@ -1,4 +1,4 @@
-//! What is measured.
+//! The caches under test.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +15,19 @@ const TTL: Duration = Duration::from_secs(300);
 /// Each method is the cache's own loop over many keys, so that an async one enters its runtime
 /// once a pass.
 pub trait Subject: Sync {
-    /// As the tables call it.
+    /// Its name in the tables.
     const NAME: &'static str;
 
-    /// An empty cache for so many entries, with a TTL where there is one.
+    /// Makes an empty cache for this number of entries, with a TTL if it supports one.
     fn new(capacity: u64) -> Self;
 
     /// Stores a value under each key.
     fn set<'a>(&self, keys: impl Iterator<Item = &'a str>);
 
-    /// Looks each key up; how many were there.
+    /// Looks each key up; returns the number of hits.
     fn get<'a>(&self, keys: impl Iterator<Item = &'a str>) -> usize;
 
-    /// Looks each key up, with a loader for what is missing; the sum of the values.
+    /// Looks each key up, with a loader for missing ones; returns the sum of the values.
     fn get_or_set<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64;
 }
 
@@ -99,7 +99,7 @@ impl<V: RawValue> Subject for RawQuickCache<V> {
 pub struct CacheioSync(Cache);
 
 impl CacheioSync {
-    /// An empty cache in a namespace.
+    /// Makes an empty cache in a namespace.
     pub fn in_namespace(capacity: u64, namespace: &str) -> Self {
         let memory = Memory::builder().capacity(capacity).build();
         let cache = Cache::builder().store(memory).default_ttl(TTL);
@@ -107,13 +107,13 @@ impl CacheioSync {
         Self(cache.expect("valid settings"))
     }
 
-    /// Looks each key up; the sum of the values.
+    /// Looks each key up; returns the sum of the values.
     pub fn get_u64<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
         let get = |key| self.0.get::<u64>(key).expect("memory does not fail");
         keys.map(|key| get(key).unwrap_or_default()).sum()
     }
 
-    /// Looks the keys up, 100 in a call; the sum of the values.
+    /// Looks the keys up, 100 in a call; returns the sum of the values.
     pub fn get_many<'a>(&self, mut keys: impl Iterator<Item = &'a str>) -> u64 {
         let mut sum = 0;
         for _ in 0..Workload::ACCESSES / 100 {
@@ -152,7 +152,7 @@ impl Subject for CacheioSync {
 pub struct CacheioAsync(AsyncCache);
 
 impl CacheioAsync {
-    /// An empty cache in a namespace.
+    /// Makes an empty cache in a namespace.
     pub fn in_namespace(capacity: u64, namespace: &str) -> Self {
         let memory = Memory::builder().capacity(capacity).build();
         let cache = AsyncCache::builder().store(memory).default_ttl(TTL);
@@ -160,7 +160,7 @@ impl CacheioAsync {
         Self(cache.expect("valid settings"))
     }
 
-    /// Looks each key up; the sum of the values.
+    /// Looks each key up; returns the sum of the values.
     pub fn get_u64<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
         runtime().block_on(async {
             let mut sum = 0;
@@ -172,7 +172,7 @@ impl CacheioAsync {
         })
     }
 
-    /// Looks the keys up, 100 in a call; the sum of the values.
+    /// Looks the keys up, 100 in a call; returns the sum of the values.
     pub fn get_many<'a>(&self, mut keys: impl Iterator<Item = &'a str>) -> u64 {
         runtime().block_on(async {
             let mut sum = 0;
@@ -222,11 +222,11 @@ impl Subject for CacheioAsync {
     }
 }
 
-/// cacheio with every policy set, whose entries were loaded; and with none.
+/// cacheio with every policy or with none, filled by loads.
 pub struct Policies<const ALL: bool>(Cache, AsyncCache);
 
 impl<const ALL: bool> Policies<ALL> {
-    /// Caches that have loaded a value for each key.
+    /// Makes caches that have loaded a value for each key.
     pub fn new<'a>(capacity: u64, keys: impl Iterator<Item = &'a str>) -> Self {
         let memory = || Memory::builder().capacity(capacity).build();
         let (threads, tasks) = (Cache::builder(), AsyncCache::builder());
@@ -422,19 +422,19 @@ pub fn runtime() -> &'static Runtime {
 pub mod macros {
     use std::sync::Arc;
 
-    /// cacheio's for threads.
+    /// cacheio for threads.
     #[cacheio::cached(ttl = 300, capacity = 200_000)]
     pub fn cacheio(name: &str) -> Arc<u64> {
         Arc::new(name.len() as u64)
     }
 
-    /// cacheio's for tasks.
+    /// cacheio for tasks.
     #[cacheio::async_cached(ttl = 300, capacity = 200_000)]
     pub async fn cacheio_async(name: &str) -> Arc<u64> {
         Arc::new(name.len() as u64)
     }
 
-    /// The one of `cached` with sharded locks.
+    /// `cached` with sharded locks.
     #[cached::macros::concurrent_cached(
         max_size = 200_000,
         ttl_secs = 300,
@@ -445,7 +445,7 @@ pub mod macros {
         Arc::new(name.len() as u64)
     }
 
-    /// The one of `cached` with one lock.
+    /// `cached` with one lock.
     #[cached::macros::cached(
         max_size = 200_000,
         ttl_secs = 300,
