@@ -1,5 +1,5 @@
-//! Prints how soon after `max_load` the key of a load that hangs is free: another caller, who waits
-//! for that load, has its own value.
+//! Prints how soon after `max_load` the key of a hanging load is free: when the next caller has
+//! loaded its own value.
 //!
 //! `cargo bench --bench hangs`; a number after `--` sets how many loads hang.
 
@@ -17,7 +17,7 @@ fn main() {
         .next()
         .unwrap_or(200);
     println!(
-        "{loads} loads that hang, max_load {} ms: how long after that the key is free, in ms",
+        "{loads} hanging loads, max_load {} ms: time from then until the key is free, in ms",
         MAX_LOAD.as_millis()
     );
     print("async", (0..loads).map(tasks()).collect());
@@ -40,7 +40,7 @@ fn tasks() -> impl FnMut(u32) -> Duration {
             assert!(loaded.is_ok());
             start.elapsed().saturating_sub(MAX_LOAD)
         });
-        // None is left behind.
+        // The hanging task must end too.
         while runtime.metrics().num_alive_tasks() > 0 {
             thread::yield_now();
         }
@@ -53,7 +53,7 @@ fn threads() -> impl FnMut(u32) -> Duration {
     let cache = cache.build().expect("valid settings");
     move |key| {
         let start = Instant::now();
-        // A closure cannot be stopped: this one ends a little later.
+        // A closure cannot be stopped: this one ends after `max_load`.
         let hangs = cache.fetch(key, |_| {
             thread::sleep(MAX_LOAD * 2);
             Ok::<u32, String>(0)

@@ -1,8 +1,8 @@
 //! The operations one by one, by a standard harness: `cargo bench --bench memory`.
 
 use cacheio_benches::{
-    CacheioAsync, CacheioSync, MiniMoka, MokaFuture, MokaSync, RawQuickCache, Subject, Workload,
-    macros,
+    CacheioAsync, CacheioSync, Layout, MiniMoka, MokaFuture, MokaSync, RawQuickCache, Subject,
+    Workload, macros,
 };
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -14,8 +14,8 @@ fn main() {
 const KEYS: [u32; 2] = [10_000, 100_000];
 
 fn filled<S: Subject>(keys: u32) -> (S, Workload) {
-    let workload = Workload::new(keys);
-    let subject = S::new(u64::from(keys) * 2);
+    let workload = Workload::new(keys, Layout::Sequential);
+    let subject = S::new(workload.capacity());
     subject.set(workload.keys.iter().map(String::as_str));
     (subject, workload)
 }
@@ -28,7 +28,7 @@ fn hit<S: Subject>(bencher: Bencher<'_, '_>, keys: u32) {
     let (subject, workload) = filled::<S>(keys);
     bencher
         .counter(ItemsCount::new(Workload::ACCESSES))
-        .bench(|| subject.get(workload.accesses(&workload.keys, 0)));
+        .bench(|| subject.get(workload.hits(0)));
 }
 
 #[divan::bench(
@@ -39,7 +39,7 @@ fn get_or_set_hit<S: Subject>(bencher: Bencher<'_, '_>, keys: u32) {
     let (subject, workload) = filled::<S>(keys);
     bencher
         .counter(ItemsCount::new(Workload::ACCESSES))
-        .bench(|| subject.get_or_set(workload.accesses(&workload.keys, 0)));
+        .bench(|| subject.get_or_set(workload.hits(0)));
 }
 
 #[divan::bench(
@@ -50,7 +50,7 @@ fn miss<S: Subject>(bencher: Bencher<'_, '_>, keys: u32) {
     let (subject, workload) = filled::<S>(keys);
     bencher
         .counter(ItemsCount::new(Workload::ACCESSES))
-        .bench(|| subject.get(workload.accesses(&workload.absent, 0)));
+        .bench(|| subject.get(workload.misses(0)));
 }
 
 #[divan::bench(
@@ -61,7 +61,7 @@ fn set<S: Subject>(bencher: Bencher<'_, '_>, keys: u32) {
     let (subject, workload) = filled::<S>(keys);
     bencher
         .counter(ItemsCount::new(Workload::ACCESSES))
-        .bench(|| subject.set(workload.accesses(&workload.keys, 0)));
+        .bench(|| subject.set(workload.hits(0)));
 }
 
 #[divan::bench(args = KEYS, threads = [1, 2], sample_count = 20)]
@@ -80,14 +80,14 @@ fn macro_hit_cached(bencher: Bencher<'_, '_>, keys: u32) {
 }
 
 fn macro_hit<T>(bencher: Bencher<'_, '_>, keys: u32, function: impl Fn(&str) -> T + Sync) {
-    let workload = Workload::new(keys);
+    let workload = Workload::new(keys, Layout::Sequential);
     for key in &workload.keys {
         function(key);
     }
     bencher
         .counter(ItemsCount::new(Workload::ACCESSES))
         .bench(|| {
-            for key in workload.accesses(&workload.keys, 0) {
+            for key in workload.hits(0) {
                 divan::black_box(function(key));
             }
         });

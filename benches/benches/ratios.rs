@@ -1,22 +1,28 @@
-//! Prints the README's table: how long each operation takes, as a multiple of what the raw engine
-//! takes for it in the same run.
+//! Prints the README's tables: how long each operation in memory takes, as a multiple of what raw
+//! quick_cache takes for it in the same run.
 //!
-//! The machine may be shared and noisy: the subjects take turns, round by round, and what counts
-//! is the ratio of their medians. `cargo bench --bench ratios`; a number after `--` sets the
-//! rounds, a word picks the tables with it in their names (`hit`, `miss`, `set`, `policies`, `macro`).
+//! The machine may be shared and noisy: the caches take turns, round by round, one thread is
+//! measured by its CPU time, and what counts is the ratio of the medians. `cargo bench -p cacheio-benches --bench ratios` prints all tables.
+//! After `--`, a number sets the rounds, and words select the rows that have all of them in their
+//! titles: `-- 11 namespace`, `-- 41 set sequential 10,000 one`.
 
+use std::cell::OnceCell;
 use std::hint::black_box;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cacheio_benches::{
-    CacheioAsync, CacheioSync, MiniMoka, MokaFuture, MokaSync, Policies, RawQuickCache, Subject,
-    Workload, macros,
+    CacheioAsync, CacheioSync, Layout, MiniMoka, MokaFuture, MokaSync, Policies, RawQuickCache,
+    Subject, Workload, macros, runtime,
 };
+use rustix::time::{ClockId, clock_gettime};
 
-/// One pass over the accesses of a workload, of one thread; the thread's number.
+/// Makes one pass over the accesses of a workload, as the thread of this number.
 type Pass<'a> = Box<dyn Fn(usize) + Sync + 'a>;
+
+/// Makes the contestants of a table, raw quick_cache first.
+type Contestants = fn(&Workload) -> Vec<Contestant<'_>>;
 
 struct Contestant<'a> {
     name: &'static str,
@@ -25,115 +31,183 @@ struct Contestant<'a> {
     allocations: f64,
 }
 
-fn main() {
-    let arguments = || {
-        std::env::args()
-            .skip(1)
-            .filter(|argument| argument != "--bench")
+/// One operation on raw quick_cache, cacheio and the peers.
+macro_rules! everyone {
+    ($pass:ident) => {
+        |workload| {
+            vec![
+                $pass(filled::<RawQuickCache>(workload), workload),
+                $pass(filled::<CacheioSync>(workload), workload),
+                $pass(filled::<CacheioAsync>(workload), workload),
+                $pass(filled::<MokaSync>(workload), workload),
+                $pass(filled::<MokaFuture>(workload), workload),
+                $pass(filled::<MiniMoka>(workload), workload),
+            ]
+        }
     };
-    let rounds = arguments()
-        .find_map(|argument| argument.parse().ok())
-        .unwrap_or(21);
-    let only = arguments().find(|argument| argument.parse::<usize>().is_err());
-    let is_wanted = |table: &str| only.as_ref().is_none_or(|only| table.contains(&**only));
+}
+
+/// One operation without a namespace and with one.
+macro_rules! namespaces {
+    ($pass:ident) => {
+        |workload| {
+            let capacity = workload.capacity();
+            let threads = fill(CacheioSync::in_namespace(capacity, "shop"), workload);
+            let tasks = fill(CacheioAsync::in_namespace(capacity, "shop"), workload);
+            vec![
+                $pass(filled::<RawQuickCache>(workload), workload),
+                $pass(filled::<CacheioSync>(workload), workload),
+                $pass(threads, workload).named("sync, namespace"),
+                $pass(filled::<CacheioAsync>(workload), workload),
+                $pass(tasks, workload).named("async, namespace"),
+            ]
+        }
+    };
+}
+
+const TABLES: [(&str, Contestants); 12] = [
+    ("`get_arc` hit", everyone!(hit)),
+    ("`get_or_set` hit", everyone!(get_or_set)),
+    ("miss", everyone!(miss)),
+    ("`set`", everyone!(set)),
+    ("`get` hit, u64 values", get_u64),
+    ("`get_or_set` hit, u64 values", get_or_set_u64),
+    ("`get_many` of 100 hits, u64 values", get_many),
+    ("`get_arc` hit, with a namespace", namespaces!(hit)),
+    ("`set`, with a namespace", namespaces!(set)),
+    ("macro hit", decorated),
+    ("sync hit, with policies", SYNC_POLICIES),
+    ("async hit, with policies", ASYNC_POLICIES),
+];
+
+fn main() {
+    let arguments = || std::env::args().skip(1).filter(|word| word != "--bench");
+    let number = |word: &String| word.parse::<usize>().ok();
+    let rounds = arguments().find_map(|word| number(&word)).unwrap_or(21);
+    let words: Vec<String> = arguments().filter(|word| number(word).is_none()).collect();
     println!(
-        "ns: of one operation, median of {rounds} interleaved rounds; x: as a multiple of the first line's"
+        "Medians of {rounds} interleaved rounds: the multiple of the first column's, and the \
+         nanoseconds of one operation."
     );
-    for keys in [10_000, 100_000] {
-        let workload = Workload::new(keys);
-        for threads in [1, 2] {
-            for operation in ["hit", "get_or_set hit", "miss", "set"] {
-                if is_wanted(operation) {
-                    table(operation, &workload, threads, rounds);
+    for layout in [Layout::Shuffled, Layout::Sequential] {
+        let workloads = [("10,000 keys", 10_000), ("100,000 keys", 100_000)]
+            .map(|(size, keys)| (size, keys, OnceCell::new()));
+        for (operation, contestants) in TABLES {
+            let title = format!("{operation}, {} layout of keys", layout_name(layout));
+            let is_wanted = |row: &str| {
+                let row = format!("{title} {row}");
+                words.iter().all(|word| row.contains(&**word))
+            };
+            let mut head = Some(&title);
+            for (size, keys, workload) in &workloads {
+                let mut rows = vec![(1, "one thread"), (2, "two threads")];
+                rows.retain(|(_, threads)| is_wanted(&format!("{size}, {threads}")));
+                if rows.is_empty() {
+                    continue;
                 }
-            }
-            if is_wanted("policies") {
-                policies_table(&workload, threads, rounds);
-            }
-            if is_wanted("macro") {
-                macro_table(&workload, threads, rounds);
+                let workload = workload.get_or_init(|| Workload::new(*keys, layout));
+                let mut contestants = contestants(workload);
+                if let Some(title) = head.take() {
+                    print_head(title, &contestants);
+                }
+                for (threads, label) in rows {
+                    race(&mut contestants, threads, rounds);
+                    print_times(&format!("{size}, {label}"), &contestants);
+                }
+                print_allocations(&format!("{size}, allocations"), &contestants);
             }
         }
     }
 }
 
-fn table(operation: &'static str, workload: &Workload, threads: usize, rounds: usize) {
-    let capacity = workload.keys.len() as u64 * 2;
-    fn contestant<'a, S: Subject + 'a>(
-        operation: &str,
-        capacity: u64,
-        workload: &'a Workload,
-    ) -> Contestant<'a> {
-        let subject = S::new(capacity);
-        subject.set(workload.keys.iter().map(String::as_str));
-        let pass: Pass<'a> = match operation {
-            "hit" => Box::new(move |thread| {
-                let hits = subject.get(workload.accesses(&workload.keys, thread * 7919));
-                assert_eq!(black_box(hits), Workload::ACCESSES, "{}", S::NAME);
-            }),
-            "get_or_set hit" => Box::new(move |thread| {
-                let sum = subject.get_or_set(workload.accesses(&workload.keys, thread * 7919));
-                assert_eq!(black_box(sum), Workload::ACCESSES as u64);
-            }),
-            "miss" => Box::new(move |thread| {
-                let hits = subject.get(workload.accesses(&workload.absent, thread * 7919));
-                assert_eq!(black_box(hits), 0);
-            }),
-            "set" => Box::new(move |thread| {
-                subject.set(workload.accesses(&workload.keys, thread * 7919));
-            }),
-            other => unreachable!("no operation {other}"),
-        };
-        Contestant::new(S::NAME, pass)
+fn layout_name(layout: Layout) -> &'static str {
+    match layout {
+        Layout::Shuffled => "shuffled",
+        Layout::Sequential => "sequential",
     }
-    let mut contestants = [
-        contestant::<RawQuickCache>(operation, capacity, workload),
-        contestant::<CacheioSync>(operation, capacity, workload),
-        contestant::<CacheioAsync>(operation, capacity, workload),
-        contestant::<MokaSync>(operation, capacity, workload),
-        contestant::<MokaFuture>(operation, capacity, workload),
-        contestant::<MiniMoka>(operation, capacity, workload),
-    ];
-    race(&mut contestants, threads, rounds);
-    print(operation, workload, threads, &contestants);
 }
 
-/// What policies cost those who hit.
-fn policies_table(workload: &Workload, threads: usize, rounds: usize) {
-    let capacity = workload.keys.len() as u64 * 2;
-    let keys = || workload.keys.iter().map(String::as_str);
-    let none = Policies::<false>::new(capacity, keys());
-    let all = Policies::<true>::new(capacity, keys());
-    macro_rules! contestant {
-        ($name:literal, $subject:ident.$method:ident) => {
-            Contestant::new(
-                $name,
-                Box::new(|thread| {
-                    let sum = $subject.$method(workload.accesses(&workload.keys, thread * 7919));
-                    assert_eq!(black_box(sum), Workload::ACCESSES as u64);
-                }),
-            )
-        };
-    }
-    let mut sync = [
-        contestant!("get_or_set", none.get_or_set),
-        contestant!("get_or_set, all policies", all.get_or_set),
-        contestant!("fetch", none.fetch),
-        contestant!("fetch, all policies", all.fetch),
-    ];
-    race(&mut sync, threads, rounds);
-    print("sync hit with policies", workload, threads, &sync);
-    let mut tasks = [
-        contestant!("get_or_set", none.async_get_or_set),
-        contestant!("get_or_set, all policies", all.async_get_or_set),
-        contestant!("fetch", none.async_fetch),
-        contestant!("fetch, all policies", all.async_fetch),
-    ];
-    race(&mut tasks, threads, rounds);
-    print("async hit with policies", workload, threads, &tasks);
+fn filled<S: Subject>(workload: &Workload) -> S {
+    fill(S::new(workload.capacity()), workload)
 }
 
-fn macro_table(workload: &Workload, threads: usize, rounds: usize) {
+fn fill<S: Subject>(subject: S, workload: &Workload) -> S {
+    subject.set(workload.keys.iter().map(String::as_str));
+    subject
+}
+
+// The passes.
+
+fn hit<'a, S: Subject + 'a>(subject: S, workload: &'a Workload) -> Contestant<'a> {
+    Contestant::new(S::NAME, move |thread| {
+        let hits = subject.get(workload.hits(thread));
+        assert_eq!(black_box(hits), Workload::ACCESSES, "{}", S::NAME);
+    })
+}
+
+fn get_or_set<'a, S: Subject + 'a>(subject: S, workload: &'a Workload) -> Contestant<'a> {
+    Contestant::summing(S::NAME, move |thread| {
+        subject.get_or_set(workload.hits(thread))
+    })
+}
+
+fn miss<'a, S: Subject + 'a>(subject: S, workload: &'a Workload) -> Contestant<'a> {
+    Contestant::new(S::NAME, move |thread| {
+        let hits = subject.get(workload.misses(thread));
+        assert_eq!(black_box(hits), 0, "{}", S::NAME);
+    })
+}
+
+fn set<'a, S: Subject + 'a>(subject: S, workload: &'a Workload) -> Contestant<'a> {
+    Contestant::new(S::NAME, move |thread| subject.set(workload.hits(thread)))
+}
+
+// The tables with contestants of their own.
+
+fn get_u64(workload: &Workload) -> Vec<Contestant<'_>> {
+    let threads = filled::<CacheioSync>(workload);
+    let tasks = filled::<CacheioAsync>(workload);
+    vec![
+        get_or_set(filled::<RawQuickCache<u64>>(workload), workload),
+        Contestant::summing("cacheio, sync", move |thread| {
+            threads.get_u64(workload.hits(thread))
+        }),
+        Contestant::summing("cacheio, async", move |thread| {
+            tasks.get_u64(workload.hits(thread))
+        }),
+    ]
+}
+
+fn get_or_set_u64(workload: &Workload) -> Vec<Contestant<'_>> {
+    vec![
+        get_or_set(filled::<RawQuickCache<u64>>(workload), workload),
+        get_or_set(filled::<CacheioSync>(workload), workload),
+        get_or_set(filled::<CacheioAsync>(workload), workload),
+    ]
+}
+
+fn get_many(workload: &Workload) -> Vec<Contestant<'_>> {
+    let threads = Arc::new(filled::<CacheioSync>(workload));
+    let tasks = Arc::new(filled::<CacheioAsync>(workload));
+    let (threads_in_loop, tasks_in_loop) = (Arc::clone(&threads), Arc::clone(&tasks));
+    vec![
+        get_or_set(filled::<RawQuickCache<u64>>(workload), workload),
+        Contestant::summing("sync, loop of `get`", move |thread| {
+            threads_in_loop.get_u64(workload.hits(thread))
+        }),
+        Contestant::summing("sync, `get_many`", move |thread| {
+            threads.get_many(workload.hits(thread))
+        }),
+        Contestant::summing("async, loop of `get`", move |thread| {
+            tasks_in_loop.get_u64(workload.hits(thread))
+        }),
+        Contestant::summing("async, `get_many`", move |thread| {
+            tasks.get_many(workload.hits(thread))
+        }),
+    ]
+}
+
+fn decorated(workload: &Workload) -> Vec<Contestant<'_>> {
     fn contestant<'a, T>(
         name: &'static str,
         workload: &'a Workload,
@@ -142,38 +216,85 @@ fn macro_table(workload: &Workload, threads: usize, rounds: usize) {
         for key in &workload.keys {
             function(key);
         }
-        let pass = move |thread| {
-            for key in workload.accesses(&workload.keys, thread * 7919) {
+        Contestant::new(name, move |thread| {
+            for key in workload.hits(thread) {
                 black_box(function(key));
             }
-        };
-        Contestant::new(name, Box::new(pass))
+        })
     }
-    let mut contestants = [
-        contestant("cacheio #[cached]", workload, macros::cacheio),
+    let tasks = Contestant::new("cacheio `async fn`", move |thread| {
+        runtime().block_on(async {
+            for key in workload.hits(thread) {
+                black_box(macros::cacheio_async(key).await);
+            }
+        });
+    });
+    vec![
+        hit(filled::<RawQuickCache>(workload), workload),
+        contestant("cacheio `#[cached]`", workload, macros::cacheio),
+        tasks,
         contestant(
-            "cached #[concurrent_cached]",
+            "cached `#[concurrent_cached]`",
             workload,
             macros::concurrent_cached,
         ),
-        contestant("cached #[cached]", workload, macros::cached),
-    ];
-    race(&mut contestants, threads, rounds);
-    print("macro hit", workload, threads, &contestants);
+        contestant("cached `#[cached]`", workload, macros::cached),
+    ]
 }
 
+/// A hit in a cache without policies and in one with all of them.
+macro_rules! policies {
+    ($get_or_set:ident, $fetch:ident) => {
+        |workload| {
+            let keys = || workload.keys.iter().map(String::as_str);
+            let none = Arc::new(Policies::<false>::new(workload.capacity(), keys()));
+            let all = Arc::new(Policies::<true>::new(workload.capacity(), keys()));
+            let (none_fetch, all_fetch) = (Arc::clone(&none), Arc::clone(&all));
+            vec![
+                get_or_set(filled::<RawQuickCache<u64>>(workload), workload),
+                Contestant::summing("`get_or_set`", move |thread| {
+                    none.$get_or_set(workload.hits(thread))
+                }),
+                Contestant::summing("`get_or_set`, all policies", move |thread| {
+                    all.$get_or_set(workload.hits(thread))
+                }),
+                Contestant::summing("`fetch`", move |thread| {
+                    none_fetch.$fetch(workload.hits(thread))
+                }),
+                Contestant::summing("`fetch`, all policies", move |thread| {
+                    all_fetch.$fetch(workload.hits(thread))
+                }),
+            ]
+        }
+    };
+}
+
+const SYNC_POLICIES: Contestants = policies!(get_or_set, fetch);
+const ASYNC_POLICIES: Contestants = policies!(async_get_or_set, async_fetch);
+
 impl<'a> Contestant<'a> {
-    fn new(name: &'static str, pass: Pass<'a>) -> Self {
+    fn new(name: &'static str, pass: impl Fn(usize) + Sync + 'a) -> Self {
         pass(0);
         let counted = allocation_counter::measure(|| pass(0)).count_total;
         #[allow(clippy::cast_precision_loss)]
         let allocations = counted as f64 / Workload::ACCESSES as f64;
         Self {
             name,
-            pass,
+            pass: Box::new(pass),
             nanos: Vec::new(),
             allocations,
         }
+    }
+
+    /// Makes a contestant whose pass returns the sum of values, each of which is 1.
+    fn summing(name: &'static str, sum: impl Fn(usize) -> u64 + Sync + 'a) -> Self {
+        Self::new(name, move |thread| {
+            assert_eq!(black_box(sum(thread)), Workload::ACCESSES as u64);
+        })
+    }
+
+    fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
     }
 
     fn median(&self) -> f64 {
@@ -184,8 +305,11 @@ impl<'a> Contestant<'a> {
 }
 
 fn race(contestants: &mut [Contestant<'_>], threads: usize, rounds: usize) {
+    for contestant in &mut *contestants {
+        contestant.nanos.clear();
+    }
     for round in 0..rounds {
-        // No one always runs after the same neighbour.
+        // No contestant always runs after the same one.
         let count = contestants.len();
         for turn in 0..count {
             let contestant = &mut contestants[(round + turn) % count];
@@ -201,8 +325,15 @@ fn measure(pass: &Pass<'_>, threads: usize) -> f64 {
     let timed = &|thread| {
         barrier.wait();
         let start = Instant::now();
+        let cpu_start = cpu_time();
         pass(thread);
-        start.elapsed().as_nanos() as f64 / Workload::ACCESSES as f64
+        // A single thread never waits for another: the time in which it does not run belongs to
+        // other programs.
+        let elapsed = match threads {
+            1 => cpu_time().saturating_sub(cpu_start),
+            _ => start.elapsed(),
+        };
+        elapsed.as_nanos() as f64 / Workload::ACCESSES as f64
     };
     thread::scope(|scope| {
         let runs: Vec<_> = (0..threads)
@@ -215,21 +346,43 @@ fn measure(pass: &Pass<'_>, threads: usize) -> f64 {
     })
 }
 
-fn print(operation: &str, workload: &Workload, threads: usize, contestants: &[Contestant<'_>]) {
-    let keys = workload.keys.len();
-    println!(
-        "\n{operation}, {keys} keys, {threads} thread{}",
-        if threads == 1 { "" } else { "s" }
+/// Returns the CPU time of this thread.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("a time that has passed")
+}
+
+// Tables in Markdown, to be pasted.
+
+fn print_head(title: &str, contestants: &[Contestant<'_>]) {
+    println!("\n{title}\n");
+    print_row(
+        "",
+        contestants.iter().map(|contestant| contestant.name.into()),
     );
+    println!("|{}", " --- |".repeat(contestants.len() + 1));
+}
+
+fn print_times(label: &str, contestants: &[Contestant<'_>]) {
     let first = contestants[0].median();
-    for contestant in contestants {
+    let times = contestants.iter().map(|contestant| {
         let median = contestant.median();
-        println!(
-            "  {:<28} {:>7.0} ns {:>6.2} x {:>5.1} allocations",
-            contestant.name,
-            median,
-            median / first,
-            contestant.allocations,
-        );
+        format!("{:.2} ({median:.0} ns)", median / first)
+    });
+    print_row(label, times);
+}
+
+fn print_allocations(label: &str, contestants: &[Contestant<'_>]) {
+    let allocations = contestants
+        .iter()
+        .map(|contestant| format!("{:.1}", contestant.allocations));
+    print_row(label, allocations);
+}
+
+fn print_row(label: &str, cells: impl Iterator<Item = String>) {
+    print!("| {label:<26} |");
+    for cell in cells {
+        print!(" {cell:>16} |");
     }
+    println!();
 }

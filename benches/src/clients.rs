@@ -1,5 +1,5 @@
 //! What the benchmarks on servers measure: the same values, encoding, keys and TTL through cacheio
-//! and through the clients that it stands on.
+//! and through the raw clients that it uses.
 
 mod memcached;
 mod redis;
@@ -20,39 +20,39 @@ const TTL: Duration = Duration::from_secs(600);
 
 /// A client under test, as one thread has it.
 pub trait ThreadClient: 'static {
-    /// Reads an entry that is there.
+    /// Reads an existing entry.
     fn get<V: Sample>(&mut self, name: Name) -> V;
 
     /// Replaces an entry.
     fn set<V: Sample>(&mut self, name: Name, value: &'static V);
 
-    /// Reads entries that are there, in the order asked.
+    /// Reads existing entries, in the order of the keys.
     fn get_many<V: Sample>(&mut self, names: &[Name]) -> Vec<V>;
 }
 
-/// A client under test, as one task has it: a clone of what all share.
+/// A client under test, as one task has it: a clone of the shared one.
 pub trait TaskClient: Clone + Send + Sync + 'static {
-    /// Reads an entry that is there.
+    /// Reads an existing entry.
     fn get<V: Sample>(&mut self, name: Name) -> impl Future<Output = V> + Send;
 
     /// Replaces an entry.
     fn set<V: Sample>(&mut self, name: Name, value: &'static V) -> impl Future<Output = ()> + Send;
 
-    /// Reads entries that are there, in the order asked.
+    /// Reads existing entries, in the order of the keys.
     fn get_many<V: Sample>(&mut self, names: &[Name]) -> impl Future<Output = Vec<V>> + Send;
 }
 
 /// A key.
 #[derive(Clone, Copy, Debug)]
 pub struct Name {
-    /// As it is given to a cache.
+    /// The key that a cache gets.
     pub key: &'static str,
-    /// As it is on the server: what a cache's namespace makes of it.
+    /// The key on the server: with the cache's namespace.
     pub text: &'static str,
 }
 
 impl Name {
-    /// The keys of one kind of value. Their text stays for ever.
+    /// Returns the keys of one kind of value. Their text is leaked.
     pub fn all(kind: &str, count: usize) -> Vec<Self> {
         let name = |at| {
             let text: &'static str = format!("bench:{kind}:{at:08}").leak();
@@ -67,7 +67,7 @@ impl Name {
 pub trait Sample:
     Serialize + DeserializeOwned + Clone + Debug + PartialEq + Send + Sync + 'static
 {
-    /// As the table calls it, and the keys of its entries.
+    /// Its name in the table and in the keys of its entries.
     const KIND: &'static str;
 
     /// The value of every entry.
@@ -82,7 +82,7 @@ impl Sample for String {
     }
 }
 
-/// As a web shop may have it.
+/// A product of a web shop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Article {
     id: u64,

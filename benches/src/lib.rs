@@ -1,5 +1,5 @@
-//! What the benchmarks measure: the same workloads on cacheio, on the engine it stands on, and on
-//! its peers.
+//! What the benchmarks measure: the same workloads on cacheio, on raw quick_cache, on which its
+//! memory is built, and on its peers.
 
 // The peers' caches are seldom printed.
 #![allow(missing_debug_implementations)]
@@ -9,7 +9,7 @@ mod subjects;
 mod workload;
 
 pub use subjects::{
-    CacheioAsync, CacheioSync, MiniMoka, MokaFuture, MokaSync, Policies, RawQuickCache, Subject,
-    macros,
+    CacheioAsync, CacheioSync, MiniMoka, MokaFuture, MokaSync, Policies, RawQuickCache, RawValue,
+    Subject, macros, runtime,
 };
-pub use workload::Workload;
+pub use workload::{Layout, Workload};

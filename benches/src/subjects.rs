@@ -1,4 +1,4 @@
-//! What is measured.
+//! The caches under test.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,33 +6,64 @@ use std::time::Duration;
 use cacheio::{AsyncCache, Cache, Memory};
 use tokio::runtime::Runtime;
 
+use crate::Workload;
+
 const TTL: Duration = Duration::from_secs(300);
 
 /// A cache under test. Values are `Arc<u64>`, or shared as such.
 ///
-/// The methods that make a pass over many keys are the cache's own loop, so that an async one
-/// enters its runtime once a pass.
+/// Each method is the cache's own loop over many keys, so that an async one enters its runtime
+/// once a pass.
 pub trait Subject: Sync {
-    /// As the tables call it.
+    /// Its name in the tables.
     const NAME: &'static str;
 
-    /// An empty cache for so many entries, with a TTL where there is one.
+    /// Makes an empty cache for this number of entries, with a TTL if it supports one.
     fn new(capacity: u64) -> Self;
 
     /// Stores a value under each key.
     fn set<'a>(&self, keys: impl Iterator<Item = &'a str>);
 
-    /// Looks each key up; how many were there.
+    /// Looks each key up; returns the number of hits.
     fn get<'a>(&self, keys: impl Iterator<Item = &'a str>) -> usize;
 
-    /// Looks each key up, with a loader for what is missing; the sum of the values.
+    /// Looks each key up, with a loader for missing ones; returns the sum of the values.
     fn get_or_set<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64;
 }
 
-/// The engine itself: no TTL, no types, no statistics.
-pub struct RawQuickCache(quick_cache::sync::Cache<Arc<str>, Arc<u64>>);
+/// quick_cache itself: no TTL, one type of values, no statistics.
+pub struct RawQuickCache<V = Arc<u64>>(quick_cache::sync::Cache<Arc<str>, V>);
 
-impl Subject for RawQuickCache {
+/// A value that raw quick_cache holds in these benchmarks.
+pub trait RawValue: Clone + Send + Sync + 'static {
+    /// Makes a value.
+    fn one() -> Self;
+
+    /// Reads it.
+    fn number(&self) -> u64;
+}
+
+impl RawValue for u64 {
+    fn one() -> Self {
+        1
+    }
+
+    fn number(&self) -> u64 {
+        *self
+    }
+}
+
+impl RawValue for Arc<u64> {
+    fn one() -> Self {
+        Arc::new(1)
+    }
+
+    fn number(&self) -> u64 {
+        **self
+    }
+}
+
+impl<V: RawValue> Subject for RawQuickCache<V> {
     const NAME: &'static str = "quick_cache, raw";
 
     fn new(capacity: u64) -> Self {
@@ -43,7 +74,7 @@ impl Subject for RawQuickCache {
 
     fn set<'a>(&self, keys: impl Iterator<Item = &'a str>) {
         for key in keys {
-            self.0.insert(key.into(), Arc::new(1));
+            self.0.insert(key.into(), V::one());
         }
     }
 
@@ -54,9 +85,9 @@ impl Subject for RawQuickCache {
     fn get_or_set<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
         // `get_or_insert_with` wants keys that can be borrowed as owned ones: not `Arc<str>`.
         keys.map(|key| match self.0.get(key) {
-            Some(value) => *value,
+            Some(value) => value.number(),
             None => {
-                self.0.insert(key.into(), Arc::new(1));
+                self.0.insert(key.into(), V::one());
                 1
             }
         })
@@ -67,18 +98,38 @@ impl Subject for RawQuickCache {
 /// cacheio for threads.
 pub struct CacheioSync(Cache);
 
+impl CacheioSync {
+    /// Makes an empty cache in a namespace.
+    pub fn in_namespace(capacity: u64, namespace: &str) -> Self {
+        let memory = Memory::builder().capacity(capacity).build();
+        let cache = Cache::builder().store(memory).default_ttl(TTL);
+        let cache = cache.namespace(namespace).build();
+        Self(cache.expect("valid settings"))
+    }
+
+    /// Looks each key up; returns the sum of the values.
+    pub fn get_u64<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
+        let get = |key| self.0.get::<u64>(key).expect("memory does not fail");
+        keys.map(|key| get(key).unwrap_or_default()).sum()
+    }
+
+    /// Looks the keys up, 100 in a call; returns the sum of the values.
+    pub fn get_many<'a>(&self, mut keys: impl Iterator<Item = &'a str>) -> u64 {
+        let mut sum = 0;
+        for _ in 0..Workload::ACCESSES / 100 {
+            let values = self.0.get_many::<u64>(keys.by_ref().take(100));
+            let values = values.expect("memory does not fail");
+            sum += values.into_iter().flatten().sum::<u64>();
+        }
+        sum
+    }
+}
+
 impl Subject for CacheioSync {
     const NAME: &'static str = "cacheio, sync";
 
     fn new(capacity: u64) -> Self {
-        let memory = Memory::builder().capacity(capacity).build();
-        Self(
-            Cache::builder()
-                .store(memory)
-                .default_ttl(TTL)
-                .build()
-                .expect("valid settings"),
-        )
+        Self::in_namespace(capacity, "")
     }
 
     fn set<'a>(&self, keys: impl Iterator<Item = &'a str>) {
@@ -100,18 +151,46 @@ impl Subject for CacheioSync {
 /// cacheio for tasks.
 pub struct CacheioAsync(AsyncCache);
 
+impl CacheioAsync {
+    /// Makes an empty cache in a namespace.
+    pub fn in_namespace(capacity: u64, namespace: &str) -> Self {
+        let memory = Memory::builder().capacity(capacity).build();
+        let cache = AsyncCache::builder().store(memory).default_ttl(TTL);
+        let cache = cache.namespace(namespace).build();
+        Self(cache.expect("valid settings"))
+    }
+
+    /// Looks each key up; returns the sum of the values.
+    pub fn get_u64<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
+        runtime().block_on(async {
+            let mut sum = 0;
+            for key in keys {
+                let value = self.0.get::<u64>(key).await.expect("memory does not fail");
+                sum += value.unwrap_or_default();
+            }
+            sum
+        })
+    }
+
+    /// Looks the keys up, 100 in a call; returns the sum of the values.
+    pub fn get_many<'a>(&self, mut keys: impl Iterator<Item = &'a str>) -> u64 {
+        runtime().block_on(async {
+            let mut sum = 0;
+            for _ in 0..Workload::ACCESSES / 100 {
+                let values = self.0.get_many::<u64>(keys.by_ref().take(100)).await;
+                let values = values.expect("memory does not fail");
+                sum += values.into_iter().flatten().sum::<u64>();
+            }
+            sum
+        })
+    }
+}
+
 impl Subject for CacheioAsync {
     const NAME: &'static str = "cacheio, async";
 
     fn new(capacity: u64) -> Self {
-        let memory = Memory::builder().capacity(capacity).build();
-        Self(
-            AsyncCache::builder()
-                .store(memory)
-                .default_ttl(TTL)
-                .build()
-                .expect("valid settings"),
-        )
+        Self::in_namespace(capacity, "")
     }
 
     fn set<'a>(&self, keys: impl Iterator<Item = &'a str>) {
@@ -143,11 +222,11 @@ impl Subject for CacheioAsync {
     }
 }
 
-/// cacheio with every policy set, whose entries were loaded; and with none.
+/// cacheio with every policy or with none, filled by loads.
 pub struct Policies<const ALL: bool>(Cache, AsyncCache);
 
 impl<const ALL: bool> Policies<ALL> {
-    /// Caches that have loaded a value for each key.
+    /// Makes caches that have loaded a value for each key.
     pub fn new<'a>(capacity: u64, keys: impl Iterator<Item = &'a str>) -> Self {
         let memory = || Memory::builder().capacity(capacity).build();
         let (threads, tasks) = (Cache::builder(), AsyncCache::builder());
@@ -329,8 +408,8 @@ impl Subject for MiniMoka {
     }
 }
 
-/// A runtime for each thread, as a server's worker has one.
-fn runtime() -> &'static Runtime {
+/// Returns the runtime of this thread: each has its own, as a server's worker has.
+pub fn runtime() -> &'static Runtime {
     thread_local! {
         static RUNTIME: &'static Runtime = Box::leak(Box::new(
             tokio::runtime::Builder::new_current_thread().build().expect("a runtime"),
@@ -343,13 +422,19 @@ fn runtime() -> &'static Runtime {
 pub mod macros {
     use std::sync::Arc;
 
-    /// cacheio's.
+    /// cacheio for threads.
     #[cacheio::cached(ttl = 300, capacity = 200_000)]
     pub fn cacheio(name: &str) -> Arc<u64> {
         Arc::new(name.len() as u64)
     }
 
-    /// The one of `cached` with sharded locks.
+    /// cacheio for tasks.
+    #[cacheio::async_cached(ttl = 300, capacity = 200_000)]
+    pub async fn cacheio_async(name: &str) -> Arc<u64> {
+        Arc::new(name.len() as u64)
+    }
+
+    /// `cached` with sharded locks.
     #[cached::macros::concurrent_cached(
         max_size = 200_000,
         ttl_secs = 300,
@@ -360,7 +445,7 @@ pub mod macros {
         Arc::new(name.len() as u64)
     }
 
-    /// The one of `cached` with one lock.
+    /// `cached` with one lock.
     #[cached::macros::cached(
         max_size = 200_000,
         ttl_secs = 300,

@@ -62,6 +62,8 @@ pub fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
 pub struct Engine {
     driver: Driver,
     settings: Checked,
+    /// The prefix of the keys that the store gets: empty if it keeps namespaces apart itself.
+    key_prefix: String,
     shared: Arc<SharedState>,
     counters: Counters,
     clock: Arc<dyn Clock>,
@@ -96,7 +98,12 @@ impl Engine {
         };
         let settings = checked().map_err(|error| error.during(Operation::Build))?;
         let metrics = driver.report_as(&settings.namespace);
+        let key_prefix = match driver.enter_namespace(&settings.prefix) {
+            true => String::new(),
+            false => settings.prefix.clone(),
+        };
         Ok(Self {
+            key_prefix,
             shared: driver.store().shared_state().unwrap_or_default(),
             clock: driver.store().clock(),
             headers_in_use: AtomicBool::new(settings.policies.writes_headers()),
@@ -122,14 +129,14 @@ impl Engine {
     /// Composes the key that the store gets.
     #[inline]
     fn key<'a>(&self, buffer: &'a mut KeyBuffer, key: &'a impl CacheKey) -> Key<'a> {
-        buffer.key(&self.settings.prefix, self.driver.key_rule(), key)
+        buffer.key(&self.key_prefix, self.driver.key_rule(), key)
     }
 
     pub async fn has(&self, key: impl CacheKey) -> Result<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let live = self.is_live(&key).await;
-        live.map_err(|error| in_operation(error, Operation::Has, &key))
+        live.map_err(|error| self.in_operation(error, Operation::Has, &key))
     }
 
     /// Gets a value that the [probe](Self::probe) did not.
@@ -139,7 +146,7 @@ impl Engine {
         if let Ok(value) = &value {
             self.count_lookup(value.is_some());
         }
-        value.map_err(|error| in_operation(error, Operation::Get, &key))
+        value.map_err(|error| self.in_operation(error, Operation::Get, &key))
     }
 
     async fn read<V: Value>(&self, key: &Key<'_>) -> Result<Option<Arc<V::Stored>>> {
@@ -164,7 +171,7 @@ impl Engine {
         let mut values = Vec::with_capacity(entries.len());
         for (entry, key) in entries.into_iter().zip(&keys) {
             let value = self.live_value::<V>(key, entry).await;
-            let value = value.map_err(|error| in_operation(error, Operation::GetMany, key))?;
+            let value = value.map_err(|error| self.in_operation(error, Operation::GetMany, key))?;
             self.count_lookup(value.is_some());
             values.push(value.map(V::from_stored));
         }
@@ -189,8 +196,8 @@ impl Engine {
                 }
                 Probe::Inspect => {
                     let value = boxed(|| self.read::<V>(&key)).await;
-                    let value =
-                        value.map_err(|error| in_operation(error, Operation::GetMany, &key))?;
+                    let value = value
+                        .map_err(|error| self.in_operation(error, Operation::GetMany, &key))?;
                     self.count_lookup(value.is_some());
                     value.map(V::from_stored)
                 }
@@ -209,13 +216,13 @@ impl Engine {
         let key = self.key(&mut buffer, &key);
         let prepared = self
             .prepare_write(value.into_object(), &options)
-            .map_err(|error| in_operation(error, Operation::Set, &key))?;
+            .map_err(|error| self.in_operation(error, Operation::Set, &key))?;
         let _write = self.begin_write(key).await;
         let set = match prepared {
             Some((entry, ttl)) => self.driver.set(&key, entry, ttl).await,
             None => self.driver.delete(&key).await.map(drop),
         };
-        set.map_err(|error| in_operation(error, Operation::Set, &key))
+        set.map_err(|error| self.in_operation(error, Operation::Set, &key))
     }
 
     pub async fn set_many(
@@ -248,7 +255,7 @@ impl Engine {
         for (key, value) in keys.iter().zip(values) {
             let entry = self.prepare(value.into_object(), ttl, &stamps, policy);
             let (entry, stored_for) =
-                entry.map_err(|error| in_operation(error, Operation::SetMany, key))?;
+                entry.map_err(|error| self.in_operation(error, Operation::SetMany, key))?;
             prepared.push((*key, entry));
             retention = stored_for;
         }
@@ -269,14 +276,14 @@ impl Engine {
         let key = self.key(&mut buffer, &key);
         let prepared = self
             .prepare_write(value.into_object(), &options)
-            .map_err(|error| in_operation(error, Operation::Add, &key))?;
+            .map_err(|error| self.in_operation(error, Operation::Add, &key))?;
         let _write = self.begin_write(key).await;
         let added = match prepared {
             Some((entry, ttl)) => self.driver.add(&key, entry, ttl).await,
             // The entry would expire as soon as it is added.
             None => self.is_live(&key).await.map(|live| !live),
         };
-        added.map_err(|error| in_operation(error, Operation::Add, &key))
+        added.map_err(|error| self.in_operation(error, Operation::Add, &key))
     }
 
     pub async fn delete(&self, key: impl CacheKey) -> Result<bool> {
@@ -284,7 +291,7 @@ impl Engine {
         let key = self.key(&mut buffer, &key);
         let _write = self.begin_write(key).await;
         let deleted = self.driver.delete(&key).await;
-        deleted.map_err(|error| in_operation(error, Operation::Delete, &key))
+        deleted.map_err(|error| self.in_operation(error, Operation::Delete, &key))
     }
 
     pub async fn delete_many(
@@ -329,7 +336,7 @@ impl Engine {
         };
         increment
             .await
-            .map_err(|error| in_operation(error, Operation::Increment, &key))
+            .map_err(|error| self.in_operation(error, Operation::Increment, &key))
     }
 
     pub async fn touch(&self, key: impl CacheKey, ttl: Ttl) -> Result<bool> {
@@ -349,15 +356,15 @@ impl Engine {
         };
         touch
             .await
-            .map_err(|error| in_operation(error, Operation::Touch, &key))
+            .map_err(|error| self.in_operation(error, Operation::Touch, &key))
     }
 
     pub async fn clear(&self) -> Result<()> {
-        let mut clear = self.flights().clear(&self.settings.prefix);
+        let mut clear = self.flights().clear(&self.key_prefix);
         for publishing in clear.take_publishing() {
             self.wait(publishing).await;
         }
-        let cleared = self.driver.clear(&self.settings.prefix).await;
+        let cleared = self.driver.clear(&self.key_prefix).await;
         cleared.map_err(|error| error.during(Operation::Clear))
     }
 
@@ -388,6 +395,19 @@ impl Engine {
         match self.driver.form() {
             Form::Objects => self.shared.tags.stamp(&self.settings.prefix, &options.tags),
             Form::Bytes => Stamps::default(),
+        }
+    }
+
+    /// Adds to an error what the caller did.
+    fn in_operation(&self, error: Error, operation: Operation, key: &Key<'_>) -> Error {
+        error.during(operation).with_key(&self.full_text(key))
+    }
+
+    /// Returns the text of a key with the namespace, for errors and logs.
+    fn full_text<'a>(&self, key: &Key<'a>) -> Cow<'a, str> {
+        match self.settings.prefix.len() > self.key_prefix.len() {
+            true => Cow::Owned([&self.settings.prefix, key.text()].concat()),
+            false => Cow::Borrowed(key.text()),
         }
     }
 
@@ -424,8 +444,4 @@ impl Engine {
 
 fn keys_of(texts: &[Box<str>]) -> Vec<Key<'_>> {
     texts.iter().map(|text| Key::new(text)).collect()
-}
-
-fn in_operation(error: Error, operation: Operation, key: &Key<'_>) -> Error {
-    error.during(operation).with_key(key.text())
 }

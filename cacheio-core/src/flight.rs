@@ -21,6 +21,7 @@ mod state;
 pub(crate) mod sync;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub(crate) use self::flights::{Flights, Join};
 pub(crate) use self::guards::{WriteGuard, WriteGuards};
@@ -33,7 +34,18 @@ use crate::entry::tags::Tags;
 #[derive(Default)]
 pub struct SharedState {
     pub(crate) flights: Flights,
-    pub(crate) tags: Tags,
+    pub(crate) tags: Arc<Tags>,
+}
+
+impl SharedState {
+    /// Returns the state of another namespace of the same store. Tags are common to all namespaces:
+    /// entries outlive the caches that stored them.
+    pub fn for_namespace(&self) -> Self {
+        Self {
+            flights: Flights::default(),
+            tags: Arc::clone(&self.tags),
+        }
+    }
 }
 
 impl fmt::Debug for SharedState {

@@ -256,6 +256,14 @@ pub trait Store: Debug + Send + Sync + 'static {
         None
     }
 
+    /// Returns a view of this store for one namespace, if the store itself keeps namespaces apart.
+    /// The keys that a cache passes to a view have no prefix, and `clear("")` clears the namespace.
+    #[doc(hidden)]
+    fn in_namespace(&self, prefix: &str) -> Option<Arc<dyn Store>> {
+        let _ = prefix;
+        None
+    }
+
     /// Asked once, when a cache is built on it: whether it was set up sensibly.
     ///
     /// # Errors

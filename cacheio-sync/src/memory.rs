@@ -1,16 +1,22 @@
 //! A store in this process's memory, over `quick_cache`.
 //!
 //! `quick_cache` decides what to evict; the expiry is ours, and so are the shards: each is one of
-//! its single-threaded caches behind a lock of our own. A hit is then one lock held for reading,
-//! a change is atomic because it holds the lock for writing, and sweeping out what has expired
-//! stops one shard at a time.
+//! its single-threaded caches with a lock of our own. A hit then holds one lock for reading, a
+//! change is atomic because it holds the lock for writing, and sweeping out expired entries stops
+//! one shard at a time.
+//!
+//! Caches of several namespaces share the shards: each cache has a view of the memory, which
+//! stores a short code in place of the namespace.
 
+mod key;
+mod namespaces;
 mod shard;
+mod slot;
 
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use cacheio_core::__private::{CacheUrl, Settings, SharedState, overflow};
@@ -19,20 +25,27 @@ use cacheio_core::{
     Store, SystemClock, Timestamp, config, immediate_store,
 };
 
-use self::shard::{Displaced, Shard, Slot};
+use self::key::{MemoryKey, Namespace};
+use self::namespaces::Namespaces;
+use self::shard::{Removed, Shard};
+use self::slot::Slot;
 
-/// What an entry weighs.
+/// Computes the weight of an entry.
 pub(crate) type Weigher = Arc<dyn Fn(&str, &(dyn Any + Send + Sync)) -> u64 + Send + Sync>;
 
-/// A store in this process's memory: at most so many entries, each with a TTL exact to the
-/// millisecond, evicted by `quick_cache`'s scan-resistant policy (Clock-PRO, close to S3-FIFO).
+/// A store in this process's memory: it holds a limited number of entries, each with a TTL that is
+/// exact to the millisecond, and evicts by `quick_cache`'s scan-resistant policy (Clock-PRO, close
+/// to S3-FIFO).
 ///
-/// Values are kept as they are: no codec, no copy. Entries that have expired make room: a write
-/// that finds any due sweeps them out of its shard, at most once every quarter of a shard's
-/// entries, so that a write's share of the work is constant.
+/// Values are stored as they are: no codec, no copy. Expired entries make room: a write that finds
+/// any sweeps them out of its shard, at most once every quarter of a shard's entries, so that a
+/// write's share of the work is constant.
 ///
-/// Capacity is split over shards, so that single shards may evict a little before the whole is
-/// full; below 256 entries there is one shard, and the capacity is exact.
+/// The capacity is split over shards, so that a shard may evict entries a little before the whole
+/// is full. Below 256 entries there is one shard, and the capacity is exact.
+///
+/// Several caches can share one `Arc<Memory>`. Caches of the same namespace share their entries;
+/// caches of different namespaces, or without one, share only the capacity.
 ///
 /// ```
 /// # fn main() -> cacheio::Result<()> {
@@ -42,17 +55,25 @@ pub(crate) type Weigher = Arc<dyn Fn(&str, &(dyn Any + Send + Sync)) -> u64 + Se
 /// # Ok(()) }
 /// ```
 pub struct Memory {
-    shards: Box<[RwLock<Shard>]>,
+    shards: Arc<[RwLock<Shard>]>,
     clock: Arc<dyn Clock>,
+    /// The namespace that this is a view of; none in the memory that a user has.
+    namespace: Namespace,
+    /// What the caches of the namespace share: they invalidate each other's loads.
+    shared_state: Arc<SharedState>,
+    shared: Arc<Shared>,
+}
+
+/// What all views of a memory share besides its shards.
+struct Shared {
     weigher: Option<Weigher>,
     capacity: u64,
     evictions: AtomicU64,
-    /// Of the caches on this memory: they invalidate each other's loads.
-    shared_state: Arc<SharedState>,
+    namespaces: Mutex<Namespaces>,
 }
 
 impl Memory {
-    /// Memory for [`Config::default_threshold`](crate::Config::default_threshold) entries.
+    /// Makes memory for [`Config::default_threshold`](crate::Config::default_threshold) entries.
     ///
     /// ```
     /// use cacheio::{Cache, Memory};
@@ -65,17 +86,19 @@ impl Memory {
         Self::builder().build()
     }
 
-    /// Memory for so many entries. A capacity of 0 is an error when a cache is built on it.
+    /// Makes memory for this number of entries. A capacity of 0 is an error when a cache is built
+    /// on it.
     pub fn with_capacity(entries: usize) -> Self {
         Self::builder().capacity(entries as u64).build()
     }
 
-    /// A builder, for a capacity by weight or another clock.
+    /// Returns a builder, for a capacity by weight or another clock.
     pub fn builder() -> MemoryBuilder {
         MemoryBuilder::default()
     }
 
-    /// How many entries it holds, expired ones that still await sweeping among them.
+    /// Returns the number of entries of all namespaces, including expired ones that were not swept
+    /// out yet.
     ///
     /// ```
     /// use cacheio::{Cache, Memory};
@@ -91,17 +114,17 @@ impl Memory {
         self.shards.iter().map(|shard| read(shard).len()).sum()
     }
 
-    /// Whether it holds none.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What its entries weigh; without a weigher, how many they are.
+    /// Returns the weight of all entries: without a weigher, their number.
     pub fn weight(&self) -> u64 {
         self.shards.iter().map(|shard| read(shard).weight()).sum()
     }
 
-    /// Sweeps out what has expired, without waiting for the next writes to do it.
+    /// Removes all expired entries now, rather than with the next writes.
     ///
     /// ```
     /// use cacheio::{Cache, Memory};
@@ -118,8 +141,8 @@ impl Memory {
     /// ```
     pub fn purge_expired(&self) {
         let now = self.clock.now();
-        for shard in &self.shards {
-            self.change(shard, |shard, displaced| shard.sweep(now, displaced));
+        for shard in &*self.shards {
+            self.change(shard, |shard, removed| shard.sweep(now, removed));
         }
     }
 
@@ -142,34 +165,37 @@ impl Memory {
         Ok((memory, Settings::from_url(url, &["capacity"])?))
     }
 
+    /// Returns a key as the shards know it, and its shard.
     #[inline]
-    fn shard(&self, key: &Key<'_>) -> &RwLock<Shard> {
-        // quick_cache's table takes the lowest and the highest bits of the hash.
-        &self.shards[(key.hash() >> 40) as usize & (self.shards.len() - 1)]
+    fn locate<'a>(&'a self, key: &Key<'a>) -> (MemoryKey<'a>, &'a RwLock<Shard>) {
+        let key = self.namespace.key(key);
+        // quick_cache's table uses the lowest and the highest bits of the hash.
+        let index = (key.hash() >> 40) as usize & (self.shards.len() - 1);
+        (key, &self.shards[index])
     }
 
-    /// Changes a shard. What falls out of it is dropped when its lock is free again: dropping a
-    /// user's value may run any code.
+    /// Changes a shard. Removed entries are dropped after its lock was released: dropping a user's
+    /// value may run any code.
     fn change<T>(
         &self,
         shard: &RwLock<Shard>,
-        change: impl FnOnce(&mut Shard, &mut Displaced) -> T,
+        change: impl FnOnce(&mut Shard, &mut Removed) -> T,
     ) -> T {
-        let mut displaced = Displaced::default();
+        let mut removed = Removed::default();
         let result = change(
             &mut shard.write().unwrap_or_else(PoisonError::into_inner),
-            &mut displaced,
+            &mut removed,
         );
-        if displaced.evicted > 0 {
-            self.evictions
-                .fetch_add(displaced.evicted, Ordering::Relaxed);
+        if removed.evicted > 0 {
+            let evictions = &self.shared.evictions;
+            evictions.fetch_add(removed.evicted, Ordering::Relaxed);
         }
         result
     }
 
     fn weight_of(&self, key: &Key<'_>, object: &dyn Object) -> u64 {
-        match &self.weigher {
-            Some(weigher) => weigher(key.text(), object.value()).max(1),
+        match &self.shared.weigher {
+            Some(weigher) => weigher(&self.namespace.full_text(key), object.value()).max(1),
             None => 1,
         }
     }
@@ -188,38 +214,37 @@ impl Memory {
             ));
         };
         let weight = self.weight_of(key, &*object);
-        let expires = expiry(now, ttl);
-        Ok(Slot::new(object, entry.meta, expires, weight))
+        Ok(Slot::new(object, entry.meta, expiry(now, ttl), weight))
     }
 
     fn insert(
         &self,
-        key: &Key<'_>,
+        key: &MemoryKey<'_>,
         slot: Slot,
         now: Timestamp,
         shard: &mut Shard,
-        displaced: &mut Displaced,
+        removed: &mut Removed,
     ) -> Result<()> {
-        if shard.insert(key, slot, now, displaced) {
+        if shard.insert(key, slot, now, removed) {
             return Ok(());
         }
         Err(Error::new(
             ErrorKind::TooLarge,
             format!(
                 "the entry weighs more than memory with a capacity of {} can hold (a shard of it holds {})",
-                self.capacity,
+                self.shared.capacity,
                 shard.capacity()
             ),
         ))
     }
 }
 
-/// When what is stored now expires.
+/// Returns the time at which an entry expires that is stored now.
 fn expiry(now: Timestamp, ttl: Option<Duration>) -> Timestamp {
     ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl))
 }
 
-/// An integer and what is added to it.
+/// Adds to a stored integer.
 fn incremented(object: &dyn Object, by: i64) -> Result<i64> {
     let integer = match object.value().downcast_ref::<i64>() {
         Some(integer) => Some(*integer),
@@ -239,14 +264,14 @@ fn incremented(object: &dyn Object, by: i64) -> Result<i64> {
 
 #[inline]
 fn read(shard: &RwLock<Shard>) -> RwLockReadGuard<'_, Shard> {
-    // A weigher or a value's `drop` that panicked leaves a shard as it was before or after.
+    // A weigher or a value's `drop` that panics leaves a shard as it was before or after the change.
     shard.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory")
-            .field("capacity", &self.capacity)
+            .field("capacity", &self.shared.capacity)
             .field("len", &self.len())
             .field("clock", &self.clock)
             .finish_non_exhaustive()
@@ -260,69 +285,71 @@ impl Store for Memory {
 
     #[inline]
     fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
-        let shard = read(self.shard(key));
-        let kept = shard
-            .get(key)
-            .filter(|slot| slot.is_retained(self.clock.now()));
-        Ok(kept.map(Slot::entry))
+        let (key, shard) = self.locate(key);
+        let shard = read(shard);
+        let slot = shard.get(&key);
+        let retained = slot.filter(|slot| slot.is_retained(self.clock.now()));
+        Ok(retained.map(Slot::entry))
     }
 
     #[inline]
     fn get_fast(&self, key: &Key<'_>) -> FastLookup {
-        // Entries that end within the lag, by either clock, take the long way.
-        let shard = read(self.shard(key));
-        let Some(slot) = shard.get(key) else {
+        let (key, shard) = self.locate(key);
+        let shard = read(shard);
+        let Some(slot) = shard.get(&key) else {
             return FastLookup::Absent;
         };
-        match slot.plain_until(self.clock.recent().after(CLOCK_LAG)) {
+        // For an entry that may expire within the lag, `get` reads the exact time.
+        match slot.get_fast(self.clock.recent().after(CLOCK_LAG)) {
             Some(object) => FastLookup::Hit(object),
             None => FastLookup::Inspect,
         }
     }
 
     fn has(&self, key: &Key<'_>) -> Result<bool> {
-        let shard = read(self.shard(key));
-        Ok(shard
-            .peek(key)
-            .is_some_and(|slot| slot.is_live(self.clock.now())))
+        let (key, shard) = self.locate(key);
+        let shard = read(shard);
+        let slot = shard.peek(&key);
+        Ok(slot.is_some_and(|slot| slot.is_live(self.clock.now())))
     }
 
     fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
         let now = self.clock.now();
         let slot = self.slot(key, entry, ttl, now)?;
-        self.change(self.shard(key), |shard, displaced| {
-            self.insert(key, slot, now, shard, displaced)
+        let (key, shard) = self.locate(key);
+        self.change(shard, |shard, removed| {
+            self.insert(&key, slot, now, shard, removed)
         })
     }
 
     fn add(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<bool> {
         let now = self.clock.now();
         let slot = self.slot(key, entry, ttl, now)?;
-        self.change(self.shard(key), |shard, displaced| {
-            if shard.peek(key).is_some_and(|slot| slot.is_live(now)) {
-                displaced.keep(slot);
+        let (key, shard) = self.locate(key);
+        self.change(shard, |shard, removed| {
+            if shard.peek(&key).is_some_and(|slot| slot.is_live(now)) {
+                removed.push(slot);
                 return Ok(false);
             }
-            self.insert(key, slot, now, shard, displaced)?;
+            self.insert(&key, slot, now, shard, removed)?;
             Ok(true)
         })
     }
 
     fn delete(&self, key: &Key<'_>) -> Result<bool> {
         let now = self.clock.now();
-        Ok(self.change(self.shard(key), |shard, displaced| {
-            shard.remove(key, now, displaced)
-        }))
+        let (key, shard) = self.locate(key);
+        Ok(self.change(shard, |shard, removed| shard.remove(&key, now, removed)))
     }
 
     fn increment(&self, key: &Key<'_>, by: i64, ttl: Option<Duration>) -> Result<i64> {
-        let shard = self.shard(key);
+        let (at, shard) = self.locate(key);
         loop {
-            // What a value is as an integer, its type says, and what it weighs, the weigher: both
-            // are users' code, to be run while no lock is held.
+            // The value's type converts it to an integer, and the weigher weighs it: both are
+            // users' code, which must not run while a lock is held.
             let now = self.clock.now();
             let seen = read(shard)
-                .peek(key)
+                .peek(&at)
                 .filter(|slot| slot.is_live(now))
                 .map(|slot| Arc::clone(slot.object()));
             let count = match &seen {
@@ -331,18 +358,18 @@ impl Store for Memory {
             };
             let object: Arc<dyn Object> = Arc::new(count);
             let weight = self.weight_of(key, &*object);
-            let done = self.change(shard, |shard, displaced| {
-                let live = shard.peek(key).filter(|slot| slot.is_live(now));
-                let (meta, expires) = match (live, &seen) {
+            let done = self.change(shard, |shard, removed| {
+                let live = shard.peek(&at).filter(|slot| slot.is_live(now));
+                let (meta, expires_at) = match (live, &seen) {
                     (None, None) => (None, expiry(now, ttl)),
                     (Some(slot), Some(seen)) if Arc::ptr_eq(slot.object(), seen) => {
-                        (slot.meta().cloned(), slot.expires())
+                        (slot.meta().cloned(), slot.expires_at())
                     }
-                    // Another write came between.
+                    // Another write came first.
                     _ => return Ok(false),
                 };
-                let slot = Slot::new(object, meta, expires, weight);
-                self.insert(key, slot, now, shard, displaced)?;
+                let slot = Slot::new(object, meta, expires_at, weight);
+                self.insert(&at, slot, now, shard, removed)?;
                 Ok(true)
             });
             if done? {
@@ -353,15 +380,31 @@ impl Store for Memory {
 
     fn touch(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
         let now = self.clock.now();
-        let expires = expiry(now, ttl);
-        Ok(self.change(self.shard(key), |shard, _| shard.touch(key, expires, now)))
+        let expires_at = expiry(now, ttl);
+        let (key, shard) = self.locate(key);
+        Ok(self.change(shard, |shard, _| shard.touch(&key, expires_at, now)))
     }
 
     fn clear(&self, prefix: &str) -> Result<()> {
-        for shard in &self.shards {
-            self.change(shard, |shard, displaced| shard.clear(prefix, displaced));
+        for shard in &*self.shards {
+            self.change(shard, |shard, removed| {
+                shard.clear(&self.namespace, prefix, removed);
+            });
         }
         Ok(())
+    }
+
+    fn in_namespace(&self, prefix: &str) -> Option<Arc<dyn Store>> {
+        let namespaces = self.shared.namespaces.lock();
+        let mut namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
+        let (namespace, shared_state) = namespaces.open(prefix)?;
+        Some(Arc::new(Self {
+            shards: Arc::clone(&self.shards),
+            clock: Arc::clone(&self.clock),
+            namespace,
+            shared_state,
+            shared: Arc::clone(&self.shared),
+        }))
     }
 
     fn clock(&self) -> Arc<dyn Clock> {
@@ -369,7 +412,7 @@ impl Store for Memory {
     }
 
     fn evictions(&self) -> u64 {
-        self.evictions.load(Ordering::Relaxed)
+        self.shared.evictions.load(Ordering::Relaxed)
     }
 
     fn shared_state(&self) -> Option<Arc<SharedState>> {
@@ -377,7 +420,7 @@ impl Store for Memory {
     }
 
     fn check(&self) -> Result<()> {
-        if self.capacity == 0 {
+        if self.shared.capacity == 0 {
             return Err(Error::new(
                 ErrorKind::Config,
                 "a memory cache with a capacity of 0 holds nothing; the smallest is 1",
@@ -403,20 +446,20 @@ pub struct MemoryBuilder {
     clock: Arc<dyn Clock>,
 }
 
-/// The fewest entries that are worth a shard of their own.
+/// The smallest capacity of a shard, in entries.
 const SHARD_MIN: u64 = 128;
 
-/// Into how many shards memory by weight is split: an entry may weigh a little less than this
-/// part of the whole.
+/// The number of shards of memory by weight: an entry may weigh a little less than this part of the
+/// whole.
 const WEIGHED_SHARDS: u64 = 4;
 
-/// About how many entries a shard by weight holds, as far as it is known: how many evicted keys it
-/// remembers hangs on that.
+/// An estimate of the number of entries in a shard by weight. It sets the number of evicted keys
+/// that a shard remembers.
 const WEIGHED_ENTRIES: usize = 4096;
 
 impl MemoryBuilder {
-    /// How many entries it holds, or, with a [`weigher`](Self::weigher), how much they weigh
-    /// together.
+    /// Sets the maximum number of entries or, with a [`weigher`](Self::weigher), their maximum
+    /// weight together.
     ///
     /// ```
     /// use cacheio::Memory;
@@ -428,10 +471,10 @@ impl MemoryBuilder {
         self
     }
 
-    /// What an entry weighs: by its key (with the namespace) and its value, which is of the type
-    /// that was stored. Entries weigh at least 1.
+    /// Sets the function that weighs an entry by its key (with the namespace) and its value, which
+    /// is of the type that was stored. Entries weigh at least 1.
     ///
-    /// It is asked once for each value stored, and must not use the cache. An entry that weighs
+    /// It is called once for each value stored, and must not use the cache. An entry that weighs
     /// more than a quarter of the capacity may be [too large](ErrorKind::TooLarge).
     ///
     /// ```
@@ -454,7 +497,8 @@ impl MemoryBuilder {
         self
     }
 
-    /// The clock that entries expire by; tests take a [`ManualClock`](crate::ManualClock).
+    /// Sets the clock that entries expire by; for tests there is
+    /// [`ManualClock`](crate::ManualClock).
     ///
     /// ```
     /// use cacheio::{ManualClock, Memory};
@@ -468,7 +512,7 @@ impl MemoryBuilder {
         self
     }
 
-    /// The memory. Whether the settings make sense is checked when a cache is built on it.
+    /// Builds the memory. The settings are checked when a cache is built on it.
     pub fn build(self) -> Memory {
         let capacity = self
             .capacity
@@ -485,7 +529,7 @@ impl MemoryBuilder {
         }
         let shards = (0..count)
             .map(|index| {
-                // The first ones take what does not divide: together they hold just the capacity.
+                // The first shards hold the remainder: together they hold exactly the capacity.
                 let capacity = capacity / count + u64::from(index < capacity % count);
                 let entries = match self.weigher {
                     Some(_) => WEIGHED_ENTRIES,
@@ -494,13 +538,18 @@ impl MemoryBuilder {
                 RwLock::new(Shard::new(capacity, entries))
             })
             .collect();
+        let namespaces = Namespaces::default();
         Memory {
             shards,
             clock: self.clock,
-            weigher: self.weigher,
-            capacity,
-            evictions: AtomicU64::new(0),
-            shared_state: Arc::default(),
+            namespace: Namespace::default(),
+            shared_state: namespaces.root(),
+            shared: Arc::new(Shared {
+                weigher: self.weigher,
+                capacity,
+                evictions: AtomicU64::new(0),
+                namespaces: Mutex::new(namespaces),
+            }),
         }
     }
 }

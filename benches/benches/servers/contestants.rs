@@ -1,4 +1,4 @@
-//! What takes turns: callers, threads or tasks, that repeat one operation through one client.
+//! The contestants: callers, threads or tasks, that repeat one operation through one client.
 
 use std::fmt;
 use std::hint::black_box;
@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 use cacheio_benches::clients::{Name, Sample, TaskClient, ThreadClient};
 use tokio::runtime::Runtime;
 
-/// How many keys there are of a kind; a caller asks for them in an order of its own.
+/// The number of keys of each kind of value. Each caller has an order of its own.
 const KEYS: usize = 10_000;
-/// How many keys a batch has.
+/// The number of keys in a batch.
 const BATCH: usize = 100;
 
-/// One operation, by some callers at the same time.
+/// One operation by several callers at the same time.
 pub(crate) struct Row {
     server: &'static str,
     operation: Operation,
     pub(crate) callers: Callers,
     kind: &'static str,
-    /// How many times what the raw client does it must be, at least.
+    /// The lowest accepted ratio to the rate of the raw client.
     pub(crate) bar: Option<f64>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum Callers {
 
 pub(crate) struct Contestant {
     pub(crate) name: &'static str,
-    /// Goes on for so long; entries a second.
+    /// Runs for this time and returns the entries a second.
     pub(crate) turn: Box<dyn Fn(Duration) -> f64>,
     pub(crate) rates: Vec<f64>,
 }
@@ -94,7 +94,7 @@ impl Row {
         Contestant::new(name, turn)
     }
 
-    /// Callers that are threads, each with a client that it makes for itself.
+    /// Callers that are threads, each with its own client.
     pub(crate) fn threads<C: ThreadClient, V: Sample>(
         &self,
         name: &'static str,
@@ -155,7 +155,7 @@ impl Callers {
         }
     }
 
-    /// What tasks run on; each has one of its own kind, for a client stays where it connected.
+    /// The runtime of the tasks: a client stays on the runtime where it connected.
     pub(crate) fn runtime(self) -> &'static Runtime {
         static ONE: OnceLock<Runtime> = OnceLock::new();
         static TWO: OnceLock<Runtime> = OnceLock::new();
@@ -183,7 +183,7 @@ impl Contestant {
     }
 }
 
-/// What a task does until it is told to stop; for how many entries.
+/// Repeats the operation in a task until `stop` is set; returns the number of entries.
 async fn task<C: TaskClient, V: Sample>(
     mut client: C,
     operation: Operation,
@@ -214,7 +214,7 @@ async fn task<C: TaskClient, V: Sample>(
     count
 }
 
-/// What a thread does until it is told to stop; for how many entries.
+/// Repeats the operation in a thread until `stop` is set; returns the number of entries.
 fn threaded<C: ThreadClient, V: Sample>(
     client: &mut C,
     operation: Operation,
@@ -245,7 +245,7 @@ fn threaded<C: ThreadClient, V: Sample>(
     count
 }
 
-/// An order of the keys: at random (xorshift).
+/// A random order of the keys (xorshift).
 struct Walk(u64);
 
 impl Walk {
@@ -272,7 +272,7 @@ pub(crate) fn names<V: Sample>() -> &'static [Name] {
     names.get_or_init(|| Name::all(V::KIND, KEYS))
 }
 
-/// A value that stays for ever, so that no one clones it.
+/// Leaks a value, so that callers share it without cloning it.
 pub(crate) fn sample<V: Sample>() -> &'static V {
     Box::leak(Box::new(V::sample()))
 }

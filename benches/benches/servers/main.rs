@@ -1,12 +1,12 @@
-//! Prints the README's table of servers: how many entries a second go through cacheio, and through
-//! the client that it stands on, to the same server, with the same keys, JSON and TTL.
+//! Prints the README's table of servers: entries a second through cacheio and through the raw client
+//! that it uses, on the same server, with the same keys, JSON and TTL.
 //!
 //! The machine may be shared and noisy: the contestants take turns, round by round, each begins as
 //! often as the others, and what counts is the ratio of their medians.
 //!
 //! ```sh
 //! cargo bench -p cacheio-benches --bench servers
-//! cargo bench -p cacheio-benches --bench servers -- 101 redis get   # so many rounds, of some rows
+//! cargo bench -p cacheio-benches --bench servers -- 101 redis get   # 101 rounds, of some rows
 //! ```
 //!
 //! It starts `redis-server` and `memcached` itself, on free ports.
@@ -23,9 +23,9 @@ use cacheio_benches::clients::{Article, AsyncMeta, Blocking, Classic, Meta, Mult
 use cacheio_tests::servers;
 use contestants::{Callers, Contestant, Operation, Row, names, sample};
 
-/// How long a turn takes: short, so that what disturbs one disturbs its neighbours too.
+/// The length of a turn: short, so that a disturbance affects neighbouring turns alike.
 const TURN: Duration = Duration::from_millis(30);
-/// How much later an answer comes from a server that is not on this machine.
+/// The additional latency of a reply from a server on another machine.
 const AWAY: Duration = Duration::from_micros(500);
 
 fn main() {
@@ -47,7 +47,7 @@ fn main() {
     }
     table.head();
     table.redis::<String>(&redis, [0.95, 1.2, 2.0]);
-    // Taking a struct out of JSON costs both sides the same.
+    // Decoding JSON costs both sides the same.
     table.redis::<Article>(&redis, [0.95, 0.95, 0.95]);
     table.memcached::<String>(&memcached);
     table.memcached::<Article>(&memcached);
@@ -65,7 +65,7 @@ fn main() {
     );
 }
 
-/// What is printed.
+/// The table, printed row by row.
 struct Table {
     rounds: usize,
     filters: Vec<String>,
@@ -162,7 +162,7 @@ impl Table {
         }
     }
 
-    /// The stores in the world that they are not made for.
+    /// Stores used through a bridge: Redis by threads, Memcached by tasks.
     fn other_world<V: Sample>(&self, redis: &servers::Redis, memcached: &servers::Memcached) {
         for operation in [Operation::Get, Operation::Set] {
             for callers in [1, 32] {
@@ -193,14 +193,14 @@ impl Table {
         }
     }
 
-    /// Lets the contestants take turns, and prints how the first compares with each other one.
+    /// Lets the contestants take turns, and prints the ratio of the first to each other one.
     fn race(&self, row: &Row, contestants: impl FnOnce(&Row) -> Vec<Contestant>) {
         let name = row.to_string().to_lowercase();
         if !self.filters.iter().all(|filter| name.contains(filter)) {
             return;
         }
         let mut contestants = contestants(row);
-        // Connections and memory: not measured.
+        // Warm-up: connections and memory are not measured.
         for contestant in &contestants {
             (contestant.turn)(TURN);
         }
@@ -225,7 +225,7 @@ impl Table {
             let (low, high) = (ratios[ratios.len() / 4], ratios[ratios.len() * 3 / 4]);
             let bar = match row.bar {
                 None => String::new(),
-                // As it is printed.
+                // Compared as printed.
                 Some(bar) if (ratio * 100.0).round() >= bar * 100.0 => format!("≥ {bar}"),
                 Some(bar) => format!("≥ {bar}: **missed**"),
             };
@@ -277,7 +277,7 @@ fn median(rates: &[f64]) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// A server's name and version, as its program tells them.
+/// Returns the name and version of a server's program.
 fn version(program: &str, name: &str) -> String {
     let output = Command::new(program).arg("--version").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());

@@ -13,7 +13,7 @@ use super::{Name, Sample, TTL, TaskClient, ThreadClient, decode, encode};
 pub struct Classic(Client);
 
 impl Classic {
-    /// Connects, with so many connections.
+    /// Connects, with this number of connections.
     pub fn connect(url: &str, connections: usize) -> Self {
         let connections = u32::try_from(connections).expect("not that many");
         Self(Client::with_pool_size(url, connections).expect("the server is there"))

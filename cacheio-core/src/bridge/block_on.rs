@@ -101,6 +101,11 @@ macro_rules! __blocking_store {
                     ::std::option::Option::None => $crate::FastLookup::Inspect,
                 }
             }
+
+            fn in_namespace(&self, prefix: &str) -> ::std::option::Option<::std::sync::Arc<dyn $crate::Store>> {
+                let $this = self;
+                $crate::AsyncStore::immediate($target)?.in_namespace(prefix)
+            }
         }
     };
     (@methods { $this:ident => $target:expr }

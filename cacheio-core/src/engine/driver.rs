@@ -99,6 +99,16 @@ impl Driver {
         }
     }
 
+    /// Replaces the store with its view of a namespace; whether it has one.
+    pub(crate) fn enter_namespace(&mut self, prefix: &str) -> bool {
+        let view = self.direct().and_then(|store| store.in_namespace(prefix));
+        let has_view = view.is_some();
+        if let Some(view) = view {
+            self.store = AnyStore::Direct(view);
+        }
+        has_view
+    }
+
     /// Makes the metrics of a cache of this name, to which the store's own numbers go too.
     pub(crate) fn report_as(&mut self, namespace: &str) -> Metrics {
         let metrics = Metrics::new(

@@ -158,7 +158,7 @@ impl LoadCall<'_> {
                 failure
             }
             // Dropping the leader makes a waiter take over.
-            None => Failure::TimedOut(timed_out(self.key.text(), Limit::Caller)),
+            None => Failure::TimedOut(timed_out(&self.engine.full_text(&self.key), Limit::Caller)),
         };
         let fallback = fallback.ok_or(failure)?;
         engine.count_stale_hit(&fallback);
@@ -181,7 +181,7 @@ impl LoadCall<'_> {
             Some(Err(error)) => Failure::Own(error),
             None => {
                 engine.count_wait_timeout(&self.key);
-                Failure::TimedOut(timed_out(self.key.text(), Limit::Caller))
+                Failure::TimedOut(timed_out(&self.engine.full_text(&self.key), Limit::Caller))
             }
         };
         match self.stale_fallback(previous).await {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Engine, in_operation};
+use super::Engine;
 use crate::config::ttl::random_fraction;
 use crate::entry::expiry::{Expiry, Freshness};
 use crate::entry::wire::{self, Body};
@@ -395,7 +395,7 @@ impl Engine {
         match read.and_then(|entry| self.decode_entry::<V>(entry, stale_for)) {
             Ok(lookup) => lookup,
             Err(error) => {
-                self.on_store_error(&in_operation(error, Operation::Get, key));
+                self.on_store_error(&self.in_operation(error, Operation::Get, key));
                 Lookup::Absent
             }
         }

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use super::Engine;
 use super::lookup::{CachedValue, Lookup, Previous};
-use super::{Engine, in_operation};
 use crate::key::Key;
 use crate::stats::Count;
 use crate::{Entry, Operation, Options, Payload, Ttl, Value};
@@ -146,7 +146,7 @@ impl Engine {
         tracing::warn!(
             target: "cacheio",
             namespace = self.namespace(),
-            key = key.text(),
+            key = &*self.full_text(key),
             retry_after_ms = retry_after.as_millis(),
             "refresh failed; serving the live value",
         );
@@ -216,7 +216,7 @@ impl Engine {
             1 => {
                 let (key, note) = notes.remove(0);
                 let noted = self.driver.set(&key, note, Some(retry_after)).await;
-                noted.map_err(|error| in_operation(error, Operation::Set, &key))
+                noted.map_err(|error| self.in_operation(error, Operation::Set, &key))
             }
             _ => {
                 let noted = self.driver.set_many(notes, Some(retry_after)).await;

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::Engine;
 use super::lookup::{CachedValue, header_of};
 use super::write::{idle_retention, retention};
-use super::{Engine, in_operation};
 use crate::entry::expiry::{Expiry, Freshness};
 use crate::entry::wire;
 use crate::flight::deadlock::LoadScope;
@@ -53,7 +53,7 @@ impl Engine {
         }
         let ttl = idle_retention(idle).min(expiry.stale_until.since(now));
         if let Err(error) = self.driver.touch(key, Some(ttl)).await {
-            self.on_store_error(&in_operation(error, Operation::Touch, key));
+            self.on_store_error(&self.in_operation(error, Operation::Touch, key));
         }
     }
 

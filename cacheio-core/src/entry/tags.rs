@@ -17,7 +17,9 @@ pub(crate) struct Tags {
 
 #[derive(Debug, Default)]
 struct Table {
-    counters: HashMap<Box<str>, Arc<AtomicU64>>,
+    /// The counters of the tags of each namespace, by its prefix.
+    counters: HashMap<Box<str>, HashMap<Box<str>, Arc<AtomicU64>>>,
+    len: usize,
     /// The size at which counters that no entry remembers are dropped.
     prune_at: usize,
 }
@@ -33,10 +35,9 @@ impl Tags {
         let stamps = tags
             .iter()
             .map(|tag| {
-                let name = name(prefix, tag);
-                let counter = match table.counters.get(&*name) {
+                let counter = match table.get(prefix, tag) {
                     Some(counter) => Arc::clone(counter),
-                    None => table.insert(&name),
+                    None => table.insert(prefix, tag),
                 };
                 let seen = counter.load(Ordering::Acquire);
                 Stamp { counter, seen }
@@ -50,31 +51,36 @@ impl Tags {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         for tag in tags {
             // A tag without a counter is one that no living entry has.
-            if let Some(counter) = table.counters.get(&*name(prefix, tag)) {
+            if let Some(counter) = table.get(prefix, tag) {
                 counter.fetch_add(1, Ordering::AcqRel);
             }
         }
     }
 }
 
-/// The name of a tag among those of all namespaces.
-fn name<'a>(prefix: &str, tag: &'a str) -> Cow<'a, str> {
-    match prefix {
-        "" => Cow::Borrowed(tag),
-        prefix => Cow::Owned(format!("{prefix}{tag}")),
-    }
-}
-
 impl Table {
-    fn insert(&mut self, tag: &str) -> Arc<AtomicU64> {
-        if self.counters.len() >= self.prune_at {
-            self.counters
-                .retain(|_, counter| Arc::strong_count(counter) > 1);
-            self.prune_at = (self.counters.len() * 2).max(64);
+    fn get(&self, prefix: &str, tag: &str) -> Option<&Arc<AtomicU64>> {
+        self.counters.get(prefix)?.get(tag)
+    }
+
+    fn insert(&mut self, prefix: &str, tag: &str) -> Arc<AtomicU64> {
+        if self.len >= self.prune_at {
+            self.prune();
         }
         let counter = Arc::new(AtomicU64::new(0));
-        self.counters.insert(tag.into(), Arc::clone(&counter));
+        let counters = self.counters.entry(prefix.into()).or_default();
+        counters.insert(tag.into(), Arc::clone(&counter));
+        self.len += 1;
         counter
+    }
+
+    fn prune(&mut self) {
+        self.counters.retain(|_, counters| {
+            counters.retain(|_, counter| Arc::strong_count(counter) > 1);
+            !counters.is_empty()
+        });
+        self.len = self.counters.values().map(HashMap::len).sum();
+        self.prune_at = (self.len * 2).max(64);
     }
 }
 
@@ -121,13 +127,24 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_belongs_to_its_namespace() {
+        let tags = Tags::default();
+        let none = tags.stamp("", &names(&["shop:a"]));
+        let shop = tags.stamp("shop:", &names(&["a"]));
+        tags.invalidate("", &names(&["shop:a"]));
+        assert!(!none.are_current() && shop.are_current());
+        tags.invalidate("shop:", &names(&["a"]));
+        assert!(!shop.are_current());
+    }
+
+    #[test]
     fn tags_that_no_entry_has_are_forgotten() {
         let tags = Tags::default();
         let kept = tags.stamp("", &names(&["kept"]));
         for i in 0..10_000 {
             tags.stamp("", &[Cow::Owned(format!("tag {i}"))]);
         }
-        assert!(tags.table.lock().unwrap().counters.len() <= 129);
+        assert!(tags.table.lock().unwrap().counters[""].len() <= 129);
         tags.invalidate("", &names(&["kept"]));
         assert!(!kept.are_current());
     }

@@ -104,6 +104,10 @@ macro_rules! pointer {
             fn get_fast(&self, key: &crate::Key<'_>) -> crate::FastLookup {
                 (**self).get_fast(key)
             }
+
+            fn in_namespace(&self, prefix: &str) -> Option<Arc<dyn Store>> {
+                (**self).in_namespace(prefix)
+            }
         }
 
         #[warn(clippy::missing_trait_methods)]

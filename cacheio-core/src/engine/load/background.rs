@@ -72,7 +72,7 @@ enum CallerAction<V: Value, E> {
 fn caller_action<V: Value, E>(
     result: Option<LoadResult<V, E>>,
     resolution: Resolution<V, E>,
-    key: &Key<'_>,
+    key: &str,
 ) -> CallerAction<V, E> {
     match (result, resolution) {
         (Some(LoadResult::Value(value)), _) => CallerAction::Return(value, Source::Loaded),
@@ -80,7 +80,7 @@ fn caller_action<V: Value, E>(
             CallerAction::ResumePanic(panic)
         }
         (_, Resolution::Abandoned) => {
-            let error = timed_out(key.text(), Limit::Runtime);
+            let error = timed_out(key, Limit::Runtime);
             CallerAction::FallBackOrFail(Failure::TimedOut(error))
         }
         (_, Resolution::Value(value)) => CallerAction::Return(value, Source::Waited),
@@ -181,7 +181,8 @@ impl LoadCall<'_> {
         let result = load.spawn(in_background, loader).await;
         let waited = self.wait_for_outcome(&waiter, previous.stale()).await;
         drop(waiter);
-        let action = caller_action(result.take(), self.resolve(waited), &self.key);
+        let key = self.engine.full_text(&self.key);
+        let action = caller_action(result.take(), self.resolve(waited), &key);
         let mut failure = None;
         match action {
             CallerAction::Return(value, source) => {

@@ -217,7 +217,7 @@ where
                         continue;
                     }
                     Join::Cycle => {
-                        let error = reentrant(key.text.text());
+                        let error = reentrant(&self.call.engine.full_text(&key.text));
                         key.result = Some(Err(Failure::Reentrant(error)));
                         continue;
                     }
@@ -300,7 +300,7 @@ where
             None => {
                 engine.count_wait_timeout(&first.key);
                 self.fail(&led, |key| {
-                    Failure::TimedOut(timed_out(key.text(), Limit::Caller))
+                    Failure::TimedOut(timed_out(&self.call.engine.full_text(&key), Limit::Caller))
                 })
                 .await;
                 // Waiters take over.

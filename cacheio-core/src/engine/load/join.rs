@@ -78,7 +78,9 @@ impl<'a> LoadCall<'a> {
         loop {
             let waiter = match engine.join(&self.key, seen.take(), self.options, scope) {
                 Join::Cycle => {
-                    return JoinOutcome::Failed(Failure::Reentrant(reentrant(self.key.text())));
+                    return JoinOutcome::Failed(Failure::Reentrant(reentrant(
+                        &self.engine.full_text(&self.key),
+                    )));
                 }
                 Join::Lead(leader) => {
                     let led = LedKey {

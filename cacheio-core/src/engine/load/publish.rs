@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::config::ttl::Lifetime;
-use crate::engine::in_operation;
 use crate::engine::write::EntryPolicy;
 use crate::flight::Leader;
 use crate::key::Key;
@@ -54,7 +53,7 @@ impl Engine {
                     removed.push(key);
                 }
                 Ok(_) => {}
-                Err(error) => self.on_store_error(&in_operation(error, Operation::Set, &key)),
+                Err(error) => self.on_store_error(&self.in_operation(error, Operation::Set, &key)),
             }
         }
         let store = async {
@@ -99,7 +98,7 @@ impl Engine {
         let stored = if entries.len() == 1 {
             let (key, entry) = entries.remove(0);
             let stored = self.driver.set(&key, entry, ttl).await;
-            stored.map_err(|error| in_operation(error, Operation::Set, &key))
+            stored.map_err(|error| self.in_operation(error, Operation::Set, &key))
         } else {
             let stored = self.driver.set_many(entries, ttl).await;
             stored.map_err(|error| error.during(Operation::SetMany))
@@ -114,7 +113,7 @@ impl Engine {
             [] => return,
             [key] => {
                 let removed = self.driver.delete(key).await.map(drop);
-                removed.map_err(|error| in_operation(error, Operation::Set, key))
+                removed.map_err(|error| self.in_operation(error, Operation::Set, key))
             }
             _ => {
                 let removed = self.driver.delete_many(keys).await.map(drop);

@@ -129,9 +129,9 @@ impl LoadCall<'_> {
             },
             Outcome::FailedUnshared if shares_errors => WaiterAction::JoinAgain,
             Outcome::Failed(_) | Outcome::FailedUnshared => WaiterAction::LoadUnshared,
-            Outcome::TimedOut if self.mode.times_out => {
-                WaiterAction::Failed(Failure::TimedOut(timed_out(self.key.text(), Limit::Load)))
-            }
+            Outcome::TimedOut if self.mode.times_out => WaiterAction::Failed(Failure::TimedOut(
+                timed_out(&self.engine.full_text(&self.key), Limit::Load),
+            )),
             Outcome::TimedOut => WaiterAction::JoinAgain,
         })
     }
@@ -146,7 +146,7 @@ impl LoadCall<'_> {
                 WaiterAction::Served(cached.clone(), Source::Stale)
             }
             _ => {
-                let error = timed_out(self.key.text(), Limit::Caller);
+                let error = timed_out(&self.engine.full_text(&self.key), Limit::Caller);
                 WaiterAction::Failed(Failure::TimedOut(error))
             }
         }
@@ -199,7 +199,7 @@ impl Engine {
         tracing::debug!(
             target: "cacheio",
             namespace = self.namespace(),
-            key = key.text(),
+            key = &*self.full_text(key),
             "timed out waiting for a load",
         );
     }
@@ -214,7 +214,7 @@ impl Engine {
         tracing::warn!(
             target: "cacheio",
             namespace = self.namespace(),
-            key = key.text(),
+            key = &*self.full_text(key),
             "load exceeded max_load and was abandoned",
         );
     }

@@ -1,0 +1,123 @@
+//! What is stored under a key.
+
+use std::sync::Arc;
+
+use cacheio_core::{Entry, Meta, Object, Timestamp};
+
+/// A value and what is known about it. It is kept small: the cost of a hit is the number of cache
+/// lines that it touches.
+#[derive(Clone)]
+pub(super) struct Slot {
+    /// Until this time the value is served without a look at the rest.
+    fast_path_until: Timestamp,
+    object: Arc<dyn Object>,
+    /// None for most entries: they weigh 1, and expire at `fast_path_until`.
+    details: Option<Box<Details>>,
+}
+
+#[derive(Clone)]
+struct Details {
+    meta: Option<Arc<Meta>>,
+    expires_at: Timestamp,
+    weight: u64,
+}
+
+impl Slot {
+    pub(super) fn new(
+        object: Arc<dyn Object>,
+        meta: Option<Arc<Meta>>,
+        expires_at: Timestamp,
+        weight: u64,
+    ) -> Self {
+        let has_details = meta.is_some() || weight != 1;
+        let mut slot = Self {
+            fast_path_until: expires_at,
+            object,
+            details: has_details.then(|| {
+                Box::new(Details {
+                    meta,
+                    expires_at,
+                    weight,
+                })
+            }),
+        };
+        slot.set_expiry(expires_at);
+        slot
+    }
+
+    fn set_expiry(&mut self, expires_at: Timestamp) {
+        self.fast_path_until = expires_at;
+        if let Some(details) = &mut self.details {
+            details.expires_at = expires_at;
+            if let Some(meta) = &details.meta {
+                self.fast_path_until = expires_at.min(meta.fast_path_until());
+            }
+        }
+    }
+
+    /// Replaces the TTL.
+    pub(super) fn touch(&mut self, expires_at: Timestamp) {
+        let mut until = expires_at;
+        if let Some(details) = &mut self.details
+            && let Some(meta) = &details.meta
+        {
+            let (touched, stale_until) = meta.touched(expires_at);
+            details.meta = Some(Arc::new(touched));
+            until = stale_until;
+        }
+        self.set_expiry(until);
+    }
+
+    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        now < self.expires_at() && self.meta().is_none_or(|meta| meta.is_live(now))
+    }
+
+    /// Whether the entry is live, or is kept past its TTL.
+    pub(super) fn is_retained(&self, now: Timestamp) -> bool {
+        now < self.expires_at() && self.meta().is_none_or(|meta| meta.is_retained(now))
+    }
+
+    /// The time at which the store's TTL of the entry is over.
+    pub(super) fn expires_at(&self) -> Timestamp {
+        self.details
+            .as_ref()
+            .map_or(self.fast_path_until, |details| details.expires_at)
+    }
+
+    /// The time until which the entry is retained if it is not read again.
+    pub(super) fn retained_until(&self) -> Timestamp {
+        let expires_at = self.expires_at();
+        self.meta()
+            .map_or(expires_at, |meta| meta.idle_until().min(expires_at))
+    }
+
+    #[inline]
+    pub(super) fn weight(&self) -> u64 {
+        self.details.as_ref().map_or(1, |details| details.weight)
+    }
+
+    pub(super) fn object(&self) -> &Arc<dyn Object> {
+        &self.object
+    }
+
+    /// The address of the value, which distinguishes it from all other values.
+    pub(super) fn address(&self) -> usize {
+        Arc::as_ptr(&self.object).cast::<()>() as usize
+    }
+
+    pub(super) fn meta(&self) -> Option<&Arc<Meta>> {
+        self.details.as_ref()?.meta.as_ref()
+    }
+
+    /// Returns the value if it can be served at `time` without a look at the rest.
+    #[inline]
+    pub(super) fn get_fast(&self, time: Timestamp) -> Option<Arc<dyn Object>> {
+        (time < self.fast_path_until).then(|| Arc::clone(&self.object))
+    }
+
+    pub(super) fn entry(&self) -> Entry {
+        let mut entry = Entry::object(Arc::clone(&self.object));
+        entry.meta = self.meta().cloned();
+        entry
+    }
+}
