@@ -147,9 +147,13 @@ impl Engine {
         key: &impl CacheKey,
     ) -> std::result::Result<Option<Arc<V::Stored>>, MissedKey> {
         let mut buffer = KeyBuffer::new();
-        match self.look_up_fast::<V>(&self.key(&mut buffer, key)) {
+        let composed = self.key(&mut buffer, key);
+        match self.look_up_fast::<V>(&composed) {
             Probe::Hit(value) => Ok(Some(value)),
-            Probe::Inspect => Err(buffer.into_missed(key, false)),
+            Probe::Inspect => match self.inspect::<V>(&composed) {
+                Some(cached) => Ok(Some(self.hit_in_memory(cached).value)),
+                None => Err(buffer.into_missed(key, false)),
+            },
             Probe::Absent => {
                 self.counters.add(Count::Miss);
                 Ok(None)
@@ -201,7 +205,7 @@ impl Engine {
         }
         let is_absent = match self.look_up_fast::<V>(&composed) {
             Probe::Hit(value) => return Ok(value),
-            Probe::Inspect => match self.inspect::<V>(&composed, options) {
+            Probe::Inspect => match self.inspect_to_load::<V>(&composed, options) {
                 Some(cached) => return Ok(cached.value),
                 None => false,
             },
@@ -224,7 +228,7 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let composed = self.key(&mut buffer, key);
         if !options.force_refresh
-            && let Some(cached) = self.inspect::<V>(&composed, options)
+            && let Some(cached) = self.inspect_to_load::<V>(&composed, options)
         {
             return Ok(self.fetched(cached, Source::Hit));
         }
@@ -249,18 +253,28 @@ impl Engine {
         }
     }
 
-    /// Returns a value from memory that is live and not due for a refresh, after looking at its
-    /// metadata.
-    fn inspect<V: Value>(&self, key: &Key<'_>, options: &Options) -> Option<CachedValue<V>> {
+    /// Returns a live value from memory, after a look at its metadata.
+    fn inspect<V: Value>(&self, key: &Key<'_>) -> Option<CachedValue<V>> {
         let entry = self.driver.immediate()?.get(key).ok()??;
-        let cached = self.decode_entry::<V>(Some(entry), Duration::ZERO);
-        let cached = cached.ok()?.live()?;
-        if self.is_due(&cached, options) {
-            return None;
-        }
+        let lookup = self.decode_entry::<V>(Some(entry), Duration::ZERO);
+        lookup.ok()?.live()
+    }
+
+    /// Counts a hit in memory.
+    fn hit_in_memory<V: Value>(&self, cached: CachedValue<V>) -> CachedValue<V> {
         self.record_read_in_memory(&cached);
         self.counters.add(Count::Hit);
-        Some(cached)
+        cached
+    }
+
+    /// Returns a live value from memory that is not due for a refresh, and counts the hit.
+    fn inspect_to_load<V: Value>(
+        &self,
+        key: &Key<'_>,
+        options: &Options,
+    ) -> Option<CachedValue<V>> {
+        let cached = self.inspect::<V>(key)?;
+        (!self.is_due(&cached, options)).then(|| self.hit_in_memory(cached))
     }
 
     /// Returns the value of an entry if it is live.

@@ -427,8 +427,7 @@ mod tests {
     }
 
     fn action(result_kind: &str, resolution_kind: &str) -> Action {
-        let key = Key::new("k");
-        match caller_action(result(result_kind), resolution(resolution_kind), &key) {
+        match caller_action(result(result_kind), resolution(resolution_kind), "k") {
             CallerAction::Return(value, source) => Action::Return(*value, source),
             CallerAction::ResumePanic(_) => Action::ResumePanic,
             CallerAction::StopWaiting => Action::StopWaiting,

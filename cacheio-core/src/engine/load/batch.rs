@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use super::join::{LeaderAction, LedKey};
+use super::join::{DueKey, LeaderAction, LedKey, Seen};
 use super::mode::{Failure, LoadMode};
 use super::publish::Publication;
 use super::wait::{Resolution, WaiterAction};
 use super::{Engine, LoadCall};
-use crate::engine::lookup::{CachedValue, LookupDecision, Previous};
-use crate::entry::tags::Stamps;
+use crate::engine::lookup::{LookupDecision, Previous};
 use crate::error::{Limit, reentrant, timed_out};
 use crate::flight::deadlock::LoadScope;
 use crate::flight::{Join, Outcome, Waiter};
@@ -27,7 +26,7 @@ struct BatchKey<'a, K, V: Value, E> {
     key: Option<K>,
     text: Key<'a>,
     /// Recorded before the store was read.
-    seen: Option<(u64, Stamps)>,
+    seen: Option<Seen>,
     previous: Previous<V>,
     result: Option<KeyResult<V, E>>,
 }
@@ -152,7 +151,11 @@ where
                     key.result = Some(Ok(Some(cached.value)));
                 }
                 LookupDecision::Refresh(cached) => {
-                    due.push((key.text, cached.clone(), key.seen.take()));
+                    due.push(DueKey {
+                        key: key.text,
+                        cached: cached.clone(),
+                        seen: key.seen.take(),
+                    });
                     key.result = Some(Ok(Some(Arc::clone(&cached.value))));
                     key.previous = Previous::Live(cached);
                 }
@@ -162,17 +165,15 @@ where
         self.refresh(due).await
     }
 
-    async fn refresh(
-        &mut self,
-        due: Vec<(Key<'a>, CachedValue<V>, Option<(u64, Stamps)>)>,
-    ) -> Vec<Led<'a, V>> {
+    /// Leads the refreshes of live values that are due.
+    async fn refresh(&mut self, due: Vec<DueKey<'a, V>>) -> Vec<Led<'a, V>> {
         if due.is_empty() {
             return Vec::new();
         }
         let LoadCall {
             engine, options, ..
         } = self.call;
-        let due_keys: Vec<Key<'a>> = due.iter().map(|(key, ..)| *key).collect();
+        let due_keys: Vec<Key<'a>> = due.iter().map(|due| due.key).collect();
         let scope = LoadScope::new();
         let leaders = engine.begin_refreshes(due, options, || Arc::clone(&scope));
         let mut led = Vec::new();
@@ -300,7 +301,7 @@ where
             None => {
                 engine.count_wait_timeout(&first.key);
                 self.fail(&led, |key| {
-                    Failure::TimedOut(timed_out(&self.call.engine.full_text(&key), Limit::Caller))
+                    Failure::TimedOut(timed_out(&self.call.engine.full_text(key), Limit::Caller))
                 })
                 .await;
                 // Waiters take over.

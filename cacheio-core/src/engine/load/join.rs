@@ -24,6 +24,16 @@ pub(super) enum JoinOutcome<V: Value, E> {
     Lead(Leader, Previous<V>),
 }
 
+/// The state that a read is compared with: the epoch of the key, and the versions of the tags.
+pub(super) type Seen = (u64, Stamps);
+
+/// A live value that is due for a refresh, with what was seen before it was read.
+pub(super) struct DueKey<'a, V: Value> {
+    pub(super) key: Key<'a>,
+    pub(super) cached: CachedValue<V>,
+    pub(super) seen: Option<Seen>,
+}
+
 /// A key whose flight a caller has just opened.
 pub(super) struct LedKey<'a, V: Value> {
     pub(super) key: Key<'a>,
@@ -65,8 +75,12 @@ impl<'a> LoadCall<'a> {
                     return JoinOutcome::Served(engine.fetched(cached, Source::Stale));
                 }
                 LookupDecision::Refresh(cached) => {
-                    let due = vec![(self.key, cached.clone(), seen.take())];
-                    let mut leaders = engine.begin_refreshes(due, self.options, scope).await;
+                    let due = DueKey {
+                        key: self.key,
+                        cached: cached.clone(),
+                        seen: seen.take(),
+                    };
+                    let mut leaders = engine.begin_refreshes(vec![due], self.options, scope).await;
                     return match leaders.pop().flatten() {
                         Some(leader) => JoinOutcome::Lead(leader, Previous::Live(cached)),
                         None => JoinOutcome::Served(engine.fetched(cached, Source::Hit)),
@@ -116,7 +130,7 @@ impl<'a> LoadCall<'a> {
 impl Engine {
     /// Records the state that a read is compared with. It is taken before the read, because a
     /// loader may return what the read finds.
-    pub(super) fn seen_before_read(&self, key: &Key<'_>, options: &Options) -> (u64, Stamps) {
+    pub(super) fn seen_before_read(&self, key: &Key<'_>, options: &Options) -> Seen {
         (self.flights().epoch(key), self.stamp(options))
     }
 
@@ -124,7 +138,7 @@ impl Engine {
     pub(super) fn join(
         &self,
         key: &Key<'_>,
-        seen: Option<(u64, Stamps)>,
+        seen: Option<Seen>,
         options: &Options,
         scope: impl FnOnce() -> Arc<LoadScope>,
     ) -> Join {
@@ -201,20 +215,20 @@ impl Engine {
     }
 
     /// Opens flights for live values that are due, unless another caller does, or a refresh failed
-    /// recently. Each value comes with what was seen before it was read.
+    /// recently.
     pub(super) async fn begin_refreshes<V: Value>(
         &self,
-        due: Vec<(Key<'_>, CachedValue<V>, Option<(u64, Stamps)>)>,
+        due: Vec<DueKey<'_, V>>,
         options: &Options,
         scope: impl Fn() -> Arc<LoadScope>,
     ) -> Vec<Option<Leader>> {
         let mut leaders = Vec::with_capacity(due.len());
-        let mut cached = Vec::with_capacity(due.len());
-        for (key, value, seen) in due {
+        let mut entries = Vec::with_capacity(due.len());
+        for DueKey { key, cached, seen } in due {
             let leader = match self.join(&key, seen, options, &scope) {
                 Join::Lead(leader) if leader.supersedes() => {
                     self.on_load_timed_out(&key);
-                    self.on_refresh_failed(&key, &value, options).await;
+                    self.on_refresh_failed(&key, &cached, options).await;
                     None
                 }
                 // If the store has changed since the read, the value may just have been loaded.
@@ -222,13 +236,13 @@ impl Engine {
                 Join::Lead(_) | Join::Wait(_) | Join::Cycle => None,
             };
             leaders.push(leader);
-            cached.push((key, value));
+            entries.push((key, cached));
         }
-        let led: Vec<_> = cached
+        let led: Vec<_> = entries
             .iter()
             .zip(&leaders)
             .filter(|(_, leader)| leader.is_some())
-            .map(|((key, value), _)| (*key, value))
+            .map(|((key, cached), _)| (*key, cached))
             .collect();
         let mut throttled = self.are_throttled(&led).await.into_iter();
         for leader in &mut leaders {
