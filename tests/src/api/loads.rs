@@ -123,6 +123,22 @@ impl CacheApi {
             .await
     }
 
+    /// See [`Cache::get_or_try_set_many_with`](cacheio_sync::Cache::get_or_try_set_many_with).
+    pub async fn get_or_try_set_many_with<
+        K: CacheKey + Send + Sync,
+        V: Value,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<Vec<(K, V)>, E>> + Send,
+    >(
+        &self,
+        keys: Vec<K>,
+        options: impl Into<Options> + Send,
+        load: impl FnMut(Vec<K>) -> F + Send,
+    ) -> Vec<Result<Option<V>, LoadError<E>>> {
+        self.get_or_try_set_many_with_erased(keys, options.into(), erase_batch_load(load))
+            .await
+    }
+
     /// See [`Cache::fetch`](cacheio_sync::Cache::fetch).
     pub async fn fetch<
         V: Value,
@@ -267,6 +283,25 @@ impl CacheApi {
                 cache.get_or_try_set_many(keys, |missing| block_on(load(missing)))
             }),
             Self::Tasks(cache) => Box::pin(cache.get_or_try_set_many(keys, load)),
+        }
+    }
+
+    fn get_or_try_set_many_with_erased<
+        'a,
+        K: CacheKey + Send + Sync + 'a,
+        V: Value,
+        E: Send + Sync + 'static,
+    >(
+        &'a self,
+        keys: Vec<K>,
+        options: Options,
+        mut load: DynBatchLoad<'a, K, Result<Vec<(K, V)>, E>>,
+    ) -> BoxFuture<'a, Vec<Result<Option<V>, LoadError<E>>>> {
+        match self {
+            Self::Threads(cache) => Box::pin(async move {
+                cache.get_or_try_set_many_with(keys, options, |missing| block_on(load(missing)))
+            }),
+            Self::Tasks(cache) => Box::pin(cache.get_or_try_set_many_with(keys, options, load)),
         }
     }
 

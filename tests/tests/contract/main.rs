@@ -93,6 +93,7 @@ fn cases() -> Vec<Case> {
         batch_loads::cases(),
         panics::cases(),
         stale::cases(),
+        slow_origin::batches::cases(),
         slow_origin::fetch::cases(),
         slow_origin::timeouts::cases(),
         slow_origin::refresh::cases(),

@@ -1,5 +1,6 @@
 //! Origins that are slow, fail or hang: how long callers wait for them, and what they get.
 
+pub(crate) mod batches;
 pub(crate) mod fetch;
 pub(crate) mod load_context;
 pub(crate) mod refresh;
