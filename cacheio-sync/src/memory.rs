@@ -88,11 +88,24 @@ impl Memory {
 
     /// Makes memory for this number of entries. A capacity of 0 is an error when a cache is built
     /// on it.
+    ///
+    /// ```
+    /// use cacheio::{Cache, Memory};
+    ///
+    /// let cache = Cache::builder().store(Memory::with_capacity(10_000)).build()?;
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
     pub fn with_capacity(entries: usize) -> Self {
         Self::builder().capacity(entries as u64).build()
     }
 
     /// Returns a builder, for a capacity by weight or another clock.
+    ///
+    /// ```
+    /// use cacheio::Memory;
+    ///
+    /// let memory = Memory::builder().capacity(10_000).build();
+    /// ```
     pub fn builder() -> MemoryBuilder {
         MemoryBuilder::default()
     }
@@ -115,11 +128,29 @@ impl Memory {
     }
 
     /// Returns whether there are no entries.
+    ///
+    /// ```
+    /// use cacheio::Memory;
+    ///
+    /// assert!(Memory::new().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Returns the weight of all entries: without a weigher, their number.
+    ///
+    /// ```
+    /// use cacheio::{Cache, Memory};
+    /// use std::sync::Arc;
+    ///
+    /// let memory = Memory::builder().capacity(1_000).weigher(|key, _| key.len() as u64).build();
+    /// let memory = Arc::new(memory);
+    /// let cache = Cache::builder().store(Arc::clone(&memory)).build()?;
+    /// cache.set("abc", 1)?;
+    /// assert_eq!(memory.weight(), 3);
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
     pub fn weight(&self) -> u64 {
         self.shards.iter().map(|shard| read(shard).weight()).sum()
     }
