@@ -1,4 +1,4 @@
-//! What the benchmarks measure: the same workloads on cacheio, on raw quick_cache, on which its
+//! What the benchmarks measure: the same workloads on cacheio, on raw `quick_cache`, on which its
 //! memory is built, and on its peers.
 
 // The peers' caches are seldom printed.

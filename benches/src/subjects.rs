@@ -31,10 +31,10 @@ pub trait Subject: Sync {
     fn get_or_set<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64;
 }
 
-/// quick_cache itself: no TTL, one type of values, no statistics.
+/// `quick_cache` itself: no TTL, one type of values, no statistics.
 pub struct RawQuickCache<V = Arc<u64>>(quick_cache::sync::Cache<Arc<str>, V>);
 
-/// A value that raw quick_cache holds in these benchmarks.
+/// A value that raw `quick_cache` holds in these benchmarks.
 pub trait RawValue: Clone + Send + Sync + 'static {
     /// Makes a value.
     fn one() -> Self;

@@ -101,7 +101,7 @@ impl Shard {
         }
     }
 
-    /// Inserts an entry into quick_cache; returns it if it did not stay.
+    /// Inserts an entry into `quick_cache`; returns it if it did not stay.
     fn try_insert(
         &mut self,
         key: &MemoryKey<'_>,
@@ -193,7 +193,7 @@ impl Shard {
 }
 
 /// Weighs entries as the weigher did when they were stored. A value that weighed differently later
-/// would corrupt quick_cache's sums.
+/// would corrupt `quick_cache`'s sums.
 #[derive(Clone, Copy)]
 struct SlotWeight;
 
@@ -204,7 +204,7 @@ impl Weighter<StoredKey, Slot> for SlotWeight {
     }
 }
 
-/// Collects the entries that quick_cache removes.
+/// Collects the entries that `quick_cache` removes.
 #[derive(Clone, Copy)]
 struct Collect;
 
