@@ -104,6 +104,8 @@ impl Codec for Json {
 /// The error for compressed bytes whose content is larger than the limit.
 #[cfg(any(feature = "zstd", feature = "lz4"))]
 fn too_large(bytes: u64, at_most: usize) -> BoxError {
-    format!("the decompressed value would take {bytes} bytes; at most {at_most} are allowed (`at_most`)")
-        .into()
+    format!(
+        "the decompressed value would take {bytes} bytes; at most {at_most} are allowed (`at_most`)"
+    )
+    .into()
 }

@@ -101,9 +101,9 @@ fn default_clock(form: Form) -> Arc<dyn Clock> {
 /// }
 /// ```
 ///
-/// The store of this example supports neither [`add`](Self::add), [`increment`](Self::increment) nor
-/// [`touch`](Self::touch): their atomicity cannot be provided by default. They return an error of kind
-/// [`Unsupported`](ErrorKind::Unsupported).
+/// This store does not support [`add`](Self::add), [`increment`](Self::increment) and
+/// [`touch`](Self::touch). By default, these methods return an error of kind
+/// [`Unsupported`](ErrorKind::Unsupported), because only the store can make them atomic.
 pub trait Store: Debug + Send + Sync + 'static {
     /// Returns the form of the values that the store keeps.
     fn form(&self) -> Form;

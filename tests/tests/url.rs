@@ -166,13 +166,19 @@ fn an_invalid_value_is_an_error_that_shows_a_valid_one() {
             "memory://?stale_for=1h&soft_timeout=2s&hard_timeout=1s",
             "`soft_timeout` must not be longer than `hard_timeout`",
         ),
-        ("memory://?hard_timeout=0", "`hard_timeout` must be greater than zero"),
+        (
+            "memory://?hard_timeout=0",
+            "`hard_timeout` must be greater than zero",
+        ),
         ("memory://?max_load=-1", "a whole number and a unit"),
         (
             "memory://?ttl_none=99999999999",
             "`ttl_none` must not be longer than 290 years",
         ),
-        ("memory://?ttl_idle=0", "`ttl_idle` must be greater than zero"),
+        (
+            "memory://?ttl_idle=0",
+            "`ttl_idle` must be greater than zero",
+        ),
         ("memory://?jitter=nan", "between 0 and 1"),
         ("memory://?namespace=%zz", "percent-encoding"),
         ("memory://?%zz=secret", "percent-encoding"),

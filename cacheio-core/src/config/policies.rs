@@ -280,7 +280,9 @@ impl RefreshAhead {
         }
         Err(invalid(match self {
             Self::XFetch { beta } => {
-                format!("`beta` of `RefreshAhead::XFetch` must be greater than 0 and finite, got {beta}")
+                format!(
+                    "`beta` of `RefreshAhead::XFetch` must be greater than 0 and finite, got {beta}"
+                )
             }
             Self::Fraction(fraction) => {
                 format!("`refresh_ahead` must be greater than 0 and less than 1, got {fraction}")

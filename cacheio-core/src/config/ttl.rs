@@ -46,7 +46,9 @@ pub(crate) fn lifetime(ttl: Ttl, default: Ttl, jitter: f64, random: f64) -> Resu
     let after = match (ttl, default) {
         (Ttl::After(after), _) | (Ttl::Default, Ttl::After(after)) => after,
         (Ttl::Never, _) | (Ttl::Default, Ttl::Never) => return Ok(Lifetime::Live(None)),
-        (Ttl::Default, Ttl::Default) => unreachable!("the default of a cache is never `Ttl::Default`"),
+        (Ttl::Default, Ttl::Default) => {
+            unreachable!("the default of a cache is never `Ttl::Default`")
+        }
     };
     if after > Ttl::MAX {
         return Err(Error::new(

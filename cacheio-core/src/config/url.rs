@@ -20,9 +20,9 @@ impl<'a> CacheUrl<'a> {
     ///
     /// Returns [`ErrorKind::Config`] when the text is not a URL, or has a parameter twice.
     pub fn parse(url: &'a str) -> Result<Self> {
-        let (scheme, rest) = url
-            .split_once("://")
-            .ok_or_else(|| config("not a cache URL: expected `scheme://…`, for example `memory://`"))?;
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| {
+            config("not a cache URL: expected `scheme://…`, for example `memory://`")
+        })?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let mut parameters: Vec<(String, String)> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {

@@ -164,5 +164,9 @@ fn describe(recorder: &dyn Recorder) {
         recorder.describe_counter(name.into(), Some(Unit::Count), description.trim().into());
     }
     let description = "How long loads took, including those that failed or were abandoned.";
-    recorder.describe_histogram(LOAD_DURATION.into(), Some(Unit::Seconds), description.into());
+    recorder.describe_histogram(
+        LOAD_DURATION.into(),
+        Some(Unit::Seconds),
+        description.into(),
+    );
 }
