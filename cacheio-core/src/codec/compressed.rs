@@ -1,13 +1,14 @@
 //! Compression, for any codec.
 //!
-//! The first two bytes tell the form of a value:
+//! The first two bytes of a value tell what follows:
 //!
-//! | first bytes | value |
+//! | first bytes | followed by |
 //! | --- | --- |
-//! | `C0 00` | then follow the bytes of the inner codec, which themselves begin with `C0` |
-//! | `C0 01` | then follows a Zstandard frame that contains the length of its content |
-//! | `C0 02` | then follow the length of the content of an LZ4 block (4 bytes, little-endian) and the block |
-//! | anything else, or a single `C0` | these are the bytes of the inner codec |
+//! | `C0 00` | the bytes of the inner codec, which themselves begin with `C0` |
+//! | `C0 01` | a Zstandard frame that contains the length of its content |
+//! | `C0 02` | the length of the content of an LZ4 block (4 bytes, little-endian), and the block |
+//!
+//! Values with other first bytes, and a single `C0`, are the unchanged bytes of the inner codec.
 //!
 //! No UTF-8 text begins with `C0`, and in `MessagePack` it is nil, which is the whole value. So values
 //! that JSON or `MessagePack` wrote without compression can be read. The header of an entry, which
