@@ -39,7 +39,7 @@ struct Details {
 }
 
 impl Error {
-    /// Creates an error. The message says what is wrong; what to do.
+    /// Creates an error with a message: what is wrong; what to do.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Details {
             kind,

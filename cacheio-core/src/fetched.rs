@@ -111,8 +111,8 @@ impl<V> LoadContext<V> {
         self.directives.lock().ttl = Some(ttl.into());
     }
 
-    /// Returns the loaded value to the callers without storing it, and removes the entry that it would
-    /// have replaced.
+    /// Keeps the loaded value out of the cache, and removes the entry that it would have replaced. The
+    /// callers get the value.
     ///
     /// ```
     /// use cacheio::CacheFactory;

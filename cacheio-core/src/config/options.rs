@@ -43,7 +43,7 @@ impl Default for Options {
     }
 }
 
-/// The options of calls without options.
+/// The options of calls that pass none.
 #[doc(hidden)]
 pub static DEFAULT_OPTIONS: Options = Options::new();
 
