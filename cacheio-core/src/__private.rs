@@ -4,7 +4,7 @@
 #[cfg(feature = "tokio")]
 pub use crate::bridge::{Spawner, block_on};
 pub use crate::config::options::DEFAULT_OPTIONS;
-pub use crate::config::policies::Policies;
+pub use crate::config::policies::{POLICY_NAMES, Policies};
 pub use crate::config::settings::Settings;
 pub use crate::config::ttl::parse_duration;
 pub use crate::config::url::{CacheUrl, percent_decode};

@@ -1,20 +1,20 @@
-//! What time it is.
+//! Clocks.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A moment on a [`Clock`]: nanoseconds since a start that only the clock knows.
+/// A point in time on a [`Clock`]: nanoseconds since an origin that each clock chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// Before every other moment.
+    /// The earliest timestamp.
     pub const MIN: Self = Self(0);
-    /// After every other moment: what never expires, expires then.
+    /// The latest timestamp; as an expiry, it means never.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// The moment this many nanoseconds after the clock's start.
+    /// Creates a timestamp from nanoseconds since the origin of the clock.
     ///
     /// ```
     /// use cacheio::Timestamp;
@@ -29,7 +29,7 @@ impl Timestamp {
         self.0
     }
 
-    /// The moment `duration` later; [`Timestamp::MAX`] if there is none.
+    /// Returns the timestamp `duration` later, at most [`Timestamp::MAX`].
     ///
     /// ```
     /// use cacheio::Timestamp;
@@ -44,17 +44,16 @@ impl Timestamp {
         Self(self.0.saturating_add(nanos))
     }
 
-    /// How many milliseconds after the clock's start it is, rounded down.
+    /// Returns milliseconds since the origin of the clock, rounded down.
     pub(crate) fn as_millis(self) -> u64 {
         self.0 / 1_000_000
     }
 
-    /// The moment so many milliseconds after the clock's start.
     pub(crate) fn from_millis(millis: u64) -> Self {
         Self(millis.saturating_mul(1_000_000))
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// Returns the duration since `earlier`, or zero if `earlier` is later.
     ///
     /// ```
     /// use cacheio::Timestamp;
@@ -69,28 +68,29 @@ impl Timestamp {
     }
 }
 
-/// What time it is, monotonically.
+/// A source of time, by which the entries of a store expire.
 ///
-/// The store asks it for expiry. [`SystemClock`] is what you want; tests take a [`ManualClock`]
-/// and expire entries without sleeping.
+/// Programs use the default, [`SystemClock`]. Tests use a [`ManualClock`], to expire entries without
+/// sleeping.
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// The time now.
+    /// Returns the current time. It never goes back.
     fn now(&self) -> Timestamp;
 
-    /// A time that may be up to [`CLOCK_LAG`] off, for less money. Reads on memory ask this
-    /// first, and [`now`](Self::now) only for entries that are so close to their end that it
-    /// matters.
+    /// Returns the current time less exactly, but faster: it may be late by up to [`CLOCK_LAG`].
+    ///
+    /// A read in memory uses this time, and calls [`now`](Self::now) only for an entry that expires
+    /// within the lag.
     fn recent(&self) -> Timestamp {
         self.now()
     }
 }
 
-/// How far [`Clock::recent`] may be off: ten ticks of the slowest kernel, since a virtual machine
-/// may miss some. What is closer to its end is judged by [`Clock::now`].
+/// The longest lag of [`Clock::recent`]: ten ticks of the slowest kernel, because a virtual machine may
+/// miss some.
 pub const CLOCK_LAG: Duration = Duration::from_millis(100);
 
-/// The system's monotonic clock, exact to the nanosecond; its [`recent`](Clock::recent) is the
-/// kernel's coarse clock (Linux), which costs a tenth.
+/// The monotonic clock of the system, in nanoseconds. On Linux, [`recent`](Clock::recent) reads the
+/// coarse clock of the kernel, at a tenth of the cost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -105,7 +105,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// The kernel's coarse clock for everything: entries may live up to a tick (1 to 10 ms) longer.
+/// The coarse clock of the kernel: entries may live up to a tick (1 to 10 ms) longer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CoarseClock;
 
@@ -115,7 +115,7 @@ impl Clock for CoarseClock {
     }
 }
 
-/// Unix time, which all processes on a server share: what entries there expire by.
+/// Unix time, which the clients of a server share.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WallClock;
 
@@ -126,7 +126,7 @@ impl Clock for WallClock {
     }
 }
 
-/// A clock that stands still until it is told to go on: for tests.
+/// A clock for tests, which moves only when [`advance`](Self::advance) is called.
 ///
 /// ```
 /// use cacheio::{Clock, ManualClock};
@@ -143,7 +143,7 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that stands at one hour after its start.
+    /// Creates a clock that shows one hour after its origin.
     pub fn new() -> Self {
         Self {
             nanos: AtomicU64::new(3_600_000_000_000),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_saturate() {
+    fn timestamps_saturate() {
         assert_eq!(Timestamp::MIN.after(Duration::MAX), Timestamp::MAX);
         assert_eq!(Timestamp::MIN.since(Timestamp::MAX), Duration::ZERO);
     }

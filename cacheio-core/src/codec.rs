@@ -1,4 +1,4 @@
-//! Values as bytes.
+//! Codecs convert values to bytes and back.
 
 #[cfg(any(feature = "msgpack", feature = "postcard"))]
 mod bounded;
@@ -29,11 +29,11 @@ use std::fmt::Debug;
 
 use crate::error::BoxError;
 
-/// How values become bytes: for stores on servers, and in memory where another type is asked for
-/// than was stored.
+/// Converts values to bytes and back: for a server, and in memory when a value is read as another
+/// type than it was stored as.
 ///
-/// The methods are what [`erased_serde`] makes of serde's traits, so that a codec is an object:
-/// give it to a cache with `Cache::builder().codec(…)`.
+/// The methods use the traits of [`erased_serde`] in place of serde's own, so that a codec can be a
+/// trait object. Pass it to a cache with `Cache::builder().codec(…)`.
 ///
 /// ```
 /// use cacheio::{BoxError, Codec};
@@ -59,19 +59,21 @@ use crate::error::BoxError;
 /// }
 /// ```
 pub trait Codec: Any + Debug + Send + Sync {
-    /// The bytes of a value.
+    /// Returns the bytes of a value.
     ///
     /// # Errors
     ///
-    /// When the value has no such form.
+    /// Returns an error when the format cannot express the value.
     fn encode(&self, value: &dyn erased_serde::Serialize) -> Result<Vec<u8>, BoxError>;
 
-    /// Hands `read` what reads `bytes`, and checks that nothing is left over. The bytes may be
-    /// anything: they come from a server.
+    /// Calls `read` with a deserializer of `bytes`, and checks that no bytes are left after the value.
+    ///
+    /// The bytes come from a server and may be anything: do not panic, and do not allocate more than
+    /// in proportion to their length.
     ///
     /// # Errors
     ///
-    /// Those of `read`, and when the bytes are not of this codec.
+    /// Returns the error of `read`, or an error when the bytes are not valid in this format.
     fn decode(
         &self,
         bytes: &[u8],
@@ -79,7 +81,7 @@ pub trait Codec: Any + Debug + Send + Sync {
     ) -> Result<(), BoxError>;
 }
 
-/// JSON in UTF-8, as `serde_json` writes it: readable by `redis-cli`, and by Python's aiocache.
+/// JSON, as `serde_json` writes it: readable in `redis-cli`, and by Python's aiocache.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
 
@@ -97,4 +99,13 @@ impl Codec for Json {
         read(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut json))?;
         Ok(json.end()?)
     }
+}
+
+/// The error for compressed bytes whose content is larger than the limit.
+#[cfg(any(feature = "zstd", feature = "lz4"))]
+fn too_large(bytes: u64, at_most: usize) -> BoxError {
+    format!(
+        "the decompressed value would take {bytes} bytes; at most {at_most} are allowed (`at_most`)"
+    )
+    .into()
 }

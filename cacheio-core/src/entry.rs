@@ -1,4 +1,4 @@
-//! What stores keep: a value and what is known about it.
+//! The entries of a store: values and their metadata.
 
 pub(crate) mod expiry;
 pub(crate) mod tags;
@@ -12,18 +12,18 @@ use crate::entry::expiry::Expiry;
 use crate::entry::tags::Stamps;
 use crate::{Object, RefreshAhead, Timestamp};
 
-/// What a store keeps under a key.
+/// A value with its metadata, as a store keeps it under a key.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Entry {
     /// The value.
     pub payload: Payload,
-    /// What must be known before it is served, where there is anything to know.
+    /// The metadata that is checked before the value is returned. Most entries have none.
     pub meta: Option<Arc<Meta>>,
 }
 
 impl Entry {
-    /// An entry that is nothing but its bytes.
+    /// Creates an entry from the bytes of a value, without metadata.
     ///
     /// ```
     /// use cacheio::store::{Entry, Payload};
@@ -38,7 +38,7 @@ impl Entry {
         }
     }
 
-    /// An entry that is nothing but its value.
+    /// Creates an entry from a value, without metadata.
     #[inline]
     pub fn object(object: Arc<dyn Object>) -> Self {
         Self {
@@ -48,38 +48,36 @@ impl Entry {
     }
 }
 
-/// A value in the form that a store keeps.
+/// A value in the [`Form`] of its store.
 #[derive(Clone, Debug)]
 pub enum Payload {
     /// The value itself.
     Object(Arc<dyn Object>),
-    /// What the codec made of it.
+    /// The bytes of the value, in a format that the cache decides.
     Bytes(Vec<u8>),
 }
 
-/// In which form a store keeps values.
+/// The form in which a store keeps values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// [`Payload::Object`]: the values themselves, in this process.
+    /// The values themselves, in the memory of this process: [`Payload::Object`].
     Objects,
-    /// [`Payload::Bytes`]: what the codec makes of them.
+    /// Bytes: [`Payload::Bytes`].
     Bytes,
 }
 
-/// What must be known about an entry before it is served.
+/// The metadata of an entry: its tags and the times of its life.
 ///
-/// Most entries have none. Stores of [`Form::Objects`] keep it beside the value and give it back
-/// with it; they never look inside, but for what the methods say.
+/// A store of [`Form::Objects`] keeps it with the value and returns it with the value. It uses only
+/// the methods of this type. A store of [`Form::Bytes`] gets entries without metadata.
 #[derive(Debug)]
 pub struct Meta {
     pub(crate) tags: Stamps,
     pub(crate) expiry: Option<Expiry>,
-    /// When it is to be loaded anew while it is live.
     ahead: RefreshAhead,
-    /// Until when a load that failed is not tried again; in nanoseconds of the store's clock, as
-    /// the next.
+    /// When a failed load may be retried, in nanoseconds of the store's clock.
     retry_at: AtomicU64,
-    /// When it is gone unless it is read before.
+    /// When the entry expires unless it is read before, in nanoseconds of the store's clock.
     idle_until: AtomicU64,
 }
 
@@ -101,33 +99,37 @@ impl Meta {
         }
     }
 
-    /// From when on the entry must not be served without a closer look.
+    /// Returns until when the entry can be served without checking its metadata.
     pub fn fast_path_until(&self) -> Timestamp {
         if !self.tags.is_empty() {
             return Timestamp::MIN;
         }
         match self.expiry {
-            // Each reading is to be noted.
+            // Each read has to be recorded.
             Some(expiry) if expiry.idle.is_some() => Timestamp::MIN,
             Some(expiry) => expiry.expires_at.min(expiry.due_from(self.ahead)),
             None => Timestamp::MAX,
         }
     }
 
-    /// Whether the entry is to be kept: none of its tags was invalidated since the value was made,
-    /// and it has been read recently, if that is asked for. An atomic load a tag. An entry that is
-    /// not to be kept will never be again.
+    /// Returns whether the store must keep the entry: none of its tags has been invalidated, and
+    /// [`idle_until`](Self::idle_until) is not over.
+    ///
+    /// Once this is `false`, it stays `false`. Costs one atomic load per tag.
     pub fn is_retained(&self, now: Timestamp) -> bool {
         now < self.idle_until() && self.tags.are_current()
     }
 
-    /// When the entry is gone unless it is read before.
+    /// Returns when the entry expires unless it is read before; [`Timestamp::MAX`] if idle entries do
+    /// not expire.
     pub fn idle_until(&self) -> Timestamp {
         Timestamp::from_nanos(self.idle_until.load(Ordering::Acquire))
     }
 
-    /// Whether the entry is live at this time, as far as it is for meta to say: it may be kept
-    /// longer than its TTL, for `get` and `get_many` alone to give back.
+    /// Returns whether the entry is live by its metadata.
+    ///
+    /// A store may keep an entry after the expiry in its metadata, as a stale one. Then only `get` and
+    /// `get_many` return it; all other methods of the store treat it as absent.
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.expiry.is_none_or(|expiry| now < expiry.expires_at) && self.is_retained(now)
     }
@@ -137,12 +139,12 @@ impl Meta {
         self.idle_until.fetch_max(until, Ordering::AcqRel);
     }
 
-    /// The same for an entry whose TTL, by a touch, is now over at `expires`; and when the entry
-    /// is over then.
+    /// Returns the metadata of this entry after a touch with the new expiry `expires`, and until when
+    /// the store must keep the entry.
     #[must_use]
     pub fn touched(&self, expires: Timestamp) -> (Self, Timestamp) {
         let expiry = self.expiry.map(|expiry| expiry.touched(expires));
-        let ends = expiry.map_or(expires, |expiry| expiry.stale_until);
+        let keep_until = expiry.map_or(expires, |expiry| expiry.stale_until);
         let touched = Self::new(self.tags.clone(), expiry, self.ahead);
         for (new, old) in [
             (&touched.retry_at, &self.retry_at),
@@ -150,7 +152,7 @@ impl Meta {
         ] {
             new.store(old.load(Ordering::Acquire), Ordering::Release);
         }
-        (touched, ends)
+        (touched, keep_until)
     }
 
     pub(crate) fn may_retry(&self, now: Timestamp) -> bool {

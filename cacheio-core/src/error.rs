@@ -1,4 +1,4 @@
-//! What went wrong, where, and what to do about it.
+//! The errors of caches and loads.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -8,16 +8,16 @@ use std::sync::Arc;
 /// The result of an operation on a cache.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What any error of a library or codec can be boxed into.
+/// A boxed error of a codec or another library.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Keys longer than this are cut in errors: a key may be a megabyte long.
+/// The number of characters to which errors cut a key, because a key may be a megabyte long.
 const KEY_SHOWN: usize = 120;
 
 /// A cache operation that failed.
 ///
-/// [`kind`](Error::kind) is for programs, `Display` says what happened and, where one can act,
-/// what to do; [`source`](StdError::source) says why.
+/// Programs match on [`kind`](Error::kind). `Display` shows what is wrong and, if possible, what to
+/// do. [`source`](StdError::source) is the cause.
 ///
 /// ```
 /// use cacheio::{Error, ErrorKind, Operation};
@@ -39,7 +39,7 @@ struct Details {
 }
 
 impl Error {
-    /// An error of a kind, with a sentence that says what happened.
+    /// Creates an error with a message: what is wrong; what to do.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Details {
             kind,
@@ -50,14 +50,14 @@ impl Error {
         }))
     }
 
-    /// The operation during which it happened; the first one said stays.
+    /// Sets the operation that failed, unless it is set already.
     #[must_use]
     pub fn during(mut self, operation: Operation) -> Self {
         self.0.operation.get_or_insert(operation);
         self
     }
 
-    /// The key it is about; the first one said stays. Long keys are cut.
+    /// Sets the key, unless it is set already. Keys of more than 120 characters are cut.
     #[must_use]
     pub fn with_key(mut self, key: &str) -> Self {
         self.0
@@ -69,7 +69,7 @@ impl Error {
         self
     }
 
-    /// Why it happened.
+    /// Sets the cause.
     ///
     /// ```
     /// use cacheio::{Error, ErrorKind};
@@ -85,7 +85,7 @@ impl Error {
         self
     }
 
-    /// The same error once more; one of ours has no source.
+    /// Returns a copy, for an error without a source.
     pub(crate) fn same(&self) -> Self {
         Self(Box::new(Details {
             kind: self.0.kind,
@@ -96,7 +96,7 @@ impl Error {
         }))
     }
 
-    /// What kind of failure it is.
+    /// Returns the kind of the failure.
     ///
     /// ```
     /// use cacheio::{CacheFactory, ErrorKind};
@@ -111,7 +111,7 @@ impl Error {
         self.0.kind
     }
 
-    /// The operation during which it happened, if it was one on a cache.
+    /// Returns the operation that failed, if it is known.
     ///
     /// ```
     /// use cacheio::{CacheFactory, Operation};
@@ -126,7 +126,7 @@ impl Error {
         self.0.operation
     }
 
-    /// The key it is about, if it is about one. Keys of more than 120 characters are cut.
+    /// Returns the key of the operation, if it has one. Keys of more than 120 characters are cut.
     ///
     /// ```
     /// use cacheio::CacheFactory;
@@ -172,35 +172,35 @@ impl StdError for Error {
     }
 }
 
-/// What kind of failure an [`Error`] is.
+/// The kind of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The server cannot be reached, or the connection broke.
+    /// The server cannot be reached, or the connection was lost.
     Unavailable,
     /// The operation took longer than its timeout.
     Timeout,
-    /// What is stored cannot be read as the type asked for.
+    /// The stored value cannot be read as the requested type.
     Decode,
-    /// The value cannot be turned into bytes.
+    /// The value cannot be encoded as bytes.
     Encode,
-    /// A counter operation on something that is no integer of 64 bits.
+    /// A counter operation found a value that is not a 64-bit integer.
     WrongType,
-    /// A counter would leave the range of `i64`.
+    /// The counter would overflow an `i64`.
     Overflow,
-    /// The value is larger (or weighs more) than the store can hold.
+    /// The value is larger, or has a higher weight, than the store can hold.
     TooLarge,
-    /// A setting, a URL or an option makes no sense.
+    /// A setting, a URL or an option is invalid.
     Config,
-    /// This store cannot do that.
+    /// The store does not support the operation.
     Unsupported,
-    /// A loader asked for the key that it is loading.
+    /// A loader waits for the key that it loads.
     Reentrant,
-    /// The server refused, for a reason that is none of the above.
+    /// The server returned an error of another kind.
     Server,
 }
 
-/// An operation on a cache, as [`Error`] and `tracing` events name it.
+/// An operation of a cache, in an [`Error`] or a `tracing` event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
@@ -230,7 +230,7 @@ pub enum Operation {
     Clear,
     /// `invalidate_tags`.
     InvalidateTags,
-    /// `get_or_set` and its kin.
+    /// `get_or_set`, `get_or_try_set`, `fetch` and their variants.
     Load,
     /// `ping`.
     Ping,
@@ -258,12 +258,12 @@ impl fmt::Display for Operation {
     }
 }
 
-/// Why `get_or_try_set` has no value: the loader failed, or it could not run.
+/// The error of `get_or_try_set` and `fetch`: the loader failed, or its result did not arrive.
 ///
-/// The loader's error `E` is shared by all callers that waited for the one load. It prints as `E`
-/// does with `{:#}` (an `anyhow::Error` with its causes), and is a [`std::error::Error`] whenever `E`
-/// is `Debug + Display`, as `anyhow::Error` is. The causes of `E` are those of
-/// [`load_error`](Self::load_error): an error over any such `E` has no `source` itself.
+/// All callers that waited for the load share the loader's error `E`. `Display` shows `E` as `{:#}`
+/// does: an `anyhow::Error` with its causes. This type implements [`std::error::Error`] if `E` is
+/// `Debug + Display`. It has no `source` of its own: get the causes of `E` from
+/// [`load_error`](Self::load_error).
 ///
 /// ```
 /// use cacheio::LoadError;
@@ -276,18 +276,18 @@ impl fmt::Display for Operation {
 /// ```
 #[non_exhaustive]
 pub enum LoadError<E> {
-    /// The loader's own error.
+    /// The loader returned an error.
     Load(Arc<E>),
-    /// The loader waits for the key that it is loading, directly or through the loader of another
-    /// key: waiting would never end. The error names the key.
+    /// The loader would wait for its own key forever, directly or through the loader of another key.
+    /// The error names the key.
     Reentrant(Error),
-    /// The load took longer than `hard_timeout` or `max_load`, and there was nothing older to
-    /// serve. The error names the key.
+    /// The load took longer than `hard_timeout` or `max_load`, and there was no stale value. The
+    /// error names the key.
     Timeout(Error),
 }
 
 impl<E> LoadError<E> {
-    /// The loader's error, if that is what it is.
+    /// Returns the loader's error, if the loader returned one.
     pub fn load_error(&self) -> Option<&E> {
         match self {
             Self::Load(error) => Some(error),
@@ -295,12 +295,11 @@ impl<E> LoadError<E> {
         }
     }
 
-    /// The loader's error by value.
+    /// Returns the loader's error by value.
     ///
     /// # Errors
     ///
-    /// Gives `self` back where another caller shares the error, or where it is none of the
-    /// loader's.
+    /// Returns `self` if another caller shares the error, or if the loader did not return one.
     pub fn into_load_error(self) -> Result<E, Self> {
         match self {
             Self::Load(error) => Arc::try_unwrap(error).map_err(Self::Load),
@@ -332,7 +331,7 @@ impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
 impl<E: fmt::Display> fmt::Display for LoadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // There is no `source` over every `E`: `{:#}` is how `anyhow` shows its causes.
+            // `{:#}` shows the causes of an `anyhow::Error`, which cannot be the `source`.
             Self::Load(error) => write!(f, "{error:#}"),
             Self::Reentrant(error) | Self::Timeout(error) => fmt::Display::fmt(error, f),
         }
@@ -341,37 +340,36 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
 
 impl<E: fmt::Debug + fmt::Display> StdError for LoadError<E> {}
 
-/// The one wording of "this would wait for itself".
+/// Returns the error for a loader that would wait for its own key.
 pub(crate) fn reentrant(key: &str) -> Error {
     Error::new(
         ErrorKind::Reentrant,
-        "the loader of this key waits for the key itself (directly, or through the loader of \
-         another key) and would wait for ever; let the loader compute the value without asking \
-         the cache for it",
+        "the loader of this key would wait for the key itself forever, directly or through the \
+         loader of another key; do not read the key from the cache in its own loader",
     )
     .during(Operation::Load)
     .with_key(key)
 }
 
-/// The one wording of "this takes too long".
+/// Returns the error for a load that exceeded `limit`.
 pub(crate) fn timed_out(key: &str, limit: Limit) -> Error {
     let message = match limit {
         Limit::Caller => {
-            "the load took longer than hard_timeout, and there is nothing older to serve; \
-             stale_for keeps something, a longer hard_timeout waits for it"
+            "the load took longer than `hard_timeout`, and there is no stale value; set `stale_for`, \
+             or a longer `hard_timeout`"
         }
         Limit::Load => {
-            "the load took longer than max_load and was given up, and there is nothing older to \
-             serve; the next caller loads anew"
+            "the load took longer than `max_load`, and there is no stale value; the next call starts \
+             a new load"
         }
-        Limit::Runtime => "the load was dropped with the runtime that ran it",
+        Limit::Runtime => "the load was dropped, because its runtime shut down",
     };
     Error::new(ErrorKind::Timeout, message)
         .during(Operation::Load)
         .with_key(key)
 }
 
-/// What ended the waiting for a load.
+/// The limit that ended the wait for a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     Caller,
@@ -379,10 +377,10 @@ pub(crate) enum Limit {
     Runtime,
 }
 
-/// The one wording of "this counter is full".
+/// Returns the error for a counter that would overflow.
 pub fn overflow() -> Error {
     Error::new(
         ErrorKind::Overflow,
-        "the counter would leave the range of i64; it is left as it was",
+        "the counter would overflow an `i64`; its value has not changed",
     )
 }

@@ -1,20 +1,20 @@
-//! What `fetch` gives its loader, and its caller.
+//! The context of a loader, and the result of `fetch_entry`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::Ttl;
 
-/// A value, and where it came from: what `fetch_entry` answers.
+/// The result of `fetch_entry`: a value and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fetched<V> {
     /// The value.
     pub value: V,
-    /// Where it came from.
+    /// Where the value came from.
     pub source: Source,
-    /// How long ago it was made; none where that is not known: of what was stored by other means
-    /// than `fetch_entry`, without `stale_for` or `refresh_ahead`.
+    /// The time since the value was loaded or set. `None` if the entry does not record it: it was
+    /// stored by another call than `fetch_entry`, without `stale_for` and `refresh_ahead`.
     pub age: Option<Duration>,
 }
 
@@ -24,21 +24,22 @@ impl<V> Fetched<V> {
     }
 }
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {
     /// A live entry.
     Hit,
-    /// This call's own load.
+    /// The load of this call.
     Loaded,
-    /// An entry past its TTL: its load failed, or takes longer than a timeout.
+    /// A stale entry: the load failed, or took longer than a timeout.
     Stale,
-    /// Another call's load, which this one waited for.
+    /// The load of another call, for which this call waited.
     Waited,
 }
 
-/// What a loader is told, and what it may say about its value.
+/// The argument of a loader in `fetch`: gives access to the previous value, and controls how the new
+/// value is stored.
 ///
 /// ```
 /// use cacheio::LoadContext;
@@ -47,7 +48,7 @@ pub enum Source {
 /// struct Response { body: String, max_age: Duration }
 /// # fn get() -> Response { Response { body: "…".into(), max_age: Duration::ZERO } }
 ///
-/// // How long it lives, the origin says.
+/// // The origin decides the TTL.
 /// fn load(context: LoadContext<String>) -> String {
 ///     let response = get();
 ///     context.ttl(response.max_age);
@@ -60,7 +61,7 @@ pub struct LoadContext<V> {
     directives: LoadDirectives,
 }
 
-/// What a loader asked for through its context.
+/// The settings that a loader made through its context.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LoadDirectives(Arc<Mutex<Directives>>);
 
@@ -79,7 +80,7 @@ impl LoadDirectives {
         self.lock().ttl
     }
 
-    /// Whether the loader may have returned the previous value.
+    /// Returns whether the loader may have returned the previous value.
     pub(crate) fn is_unmodified(&self) -> bool {
         self.lock().is_unmodified
     }
@@ -93,7 +94,7 @@ impl<V> LoadContext<V> {
         }
     }
 
-    /// Gives the value that is being loaded another TTL: a [`Duration`] or a [`Ttl`].
+    /// Sets the TTL of the loaded value: a [`Duration`] or a [`Ttl`].
     ///
     /// ```
     /// use cacheio::CacheFactory;
@@ -110,8 +111,8 @@ impl<V> LoadContext<V> {
         self.directives.lock().ttl = Some(ttl.into());
     }
 
-    /// The value that is being loaded is not stored, and what it was to replace goes. Those who wait
-    /// for it get it.
+    /// Keeps the loaded value out of the cache, and removes the entry that it would have replaced. The
+    /// callers get the value.
     ///
     /// ```
     /// use cacheio::CacheFactory;
@@ -128,8 +129,9 @@ impl<V> LoadContext<V> {
         self.ttl(Duration::ZERO);
     }
 
-    /// The value that is to be replaced, if one was found: for conditional requests. With
-    /// [`force_refresh`](crate::Options::force_refresh), nothing is looked for.
+    /// Returns the value that the load will replace, if there is one: for conditional requests.
+    ///
+    /// With [`force_refresh`](crate::Options::force_refresh) the cache does not look for it.
     ///
     /// ```
     /// use cacheio::{CacheFactory, Options};
@@ -150,8 +152,9 @@ impl<V> LoadContext<V> {
         self.previous.as_deref()
     }
 
-    /// The value that is to be replaced, to be returned: when the origin says that it has not
-    /// changed. It is stored as if it were new, with a whole TTL before it.
+    /// Returns the value that the load will replace, for a loader whose origin reports no change.
+    ///
+    /// When the loader returns it, it is stored like a new value, with a new TTL.
     ///
     /// ```
     /// use cacheio::LoadContext;

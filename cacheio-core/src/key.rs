@@ -1,9 +1,14 @@
-//! Keys: how they are written, and what makes any key legal on any server.
+//! Keys: how they are written, and how any key becomes legal on any server.
 
+mod buffer;
 mod impls;
+mod rule;
 
-use std::borrow::Cow;
-use std::cell::Cell;
+pub(crate) use self::buffer::KeyBuffer;
+pub use self::buffer::MissedKey;
+pub use self::rule::KeyRule;
+pub(crate) use self::rule::namespace_prefix;
+
 use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, Hasher as _};
 
@@ -121,7 +126,7 @@ impl<'a> KeyWriter<'a> {
         }
     }
 
-    /// Whether nothing has to be escaped.
+    /// Returns whether no character of `text` has to be escaped.
     fn is_clean(&self, text: &str) -> bool {
         let special = |byte: u8| matches!(byte, b'%' | b':' | b'(' | b')' | b'[' | b']');
         !text.bytes().any(special) && self.terminator.is_none_or(|end| !text.contains(end))
@@ -369,191 +374,6 @@ fn hash(text: &[u8]) -> u64 {
     hasher.finish()
 }
 
-thread_local! {
-    /// The buffer of the last composed key, which the next one reuses: look-ups do not allocate.
-    static SCRATCH: Cell<String> = const { Cell::new(String::new()) };
-}
-
-/// A buffer that is larger than this is not reused.
-const SCRATCH_KEPT: usize = 4096;
-
-/// A buffer for the text of a composed key.
-#[derive(Debug, Default)]
-pub(crate) struct KeyBuffer(String);
-
-impl KeyBuffer {
-    pub(crate) fn new() -> Self {
-        Self(String::new())
-    }
-
-    /// Returns a key as stores get it.
-    #[inline]
-    pub(crate) fn key<'a>(
-        &'a mut self,
-        prefix: &str,
-        rule: KeyRule,
-        key: &'a impl CacheKey,
-    ) -> Key<'a> {
-        if prefix.is_empty()
-            && rule == KeyRule::Any
-            && let Some(text) = key.as_key_text()
-        {
-            return Key::new(text);
-        }
-        self.compose(prefix, rule, key);
-        Key::new(&self.0)
-    }
-
-    /// Keeps a key for longer than its look-up. `key` is the argument of [`key`](Self::key).
-    pub(crate) fn into_missed(mut self, key: &impl CacheKey, is_absent: bool) -> MissedKey {
-        if self.0.is_empty()
-            && let Some(text) = key.as_key_text()
-        {
-            self.take_scratch();
-            self.0.push_str(text);
-        }
-        MissedKey {
-            buffer: self,
-            is_absent,
-        }
-    }
-
-    fn take_scratch(&mut self) {
-        // While a thread exits, its thread-locals may be gone.
-        self.0 = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        self.0.clear();
-    }
-
-    fn compose(&mut self, prefix: &str, rule: KeyRule, key: &impl CacheKey) {
-        self.take_scratch();
-        self.0.push_str(prefix);
-        key.write_key(&mut KeyWriter::new(&mut self.0));
-        if let Cow::Owned(legal) = rule.legal(&self.0) {
-            self.0 = legal;
-        }
-    }
-}
-
-impl Drop for KeyBuffer {
-    #[inline]
-    fn drop(&mut self) {
-        if self.0.capacity() > 0 && self.0.capacity() <= SCRATCH_KEPT {
-            let _ = SCRATCH.try_with(|scratch| scratch.set(std::mem::take(&mut self.0)));
-        }
-    }
-}
-
-/// A key that was looked up without a hit, for the read or the load that follows: it is composed
-/// only once.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct MissedKey {
-    buffer: KeyBuffer,
-    is_absent: bool,
-}
-
-impl MissedKey {
-    #[inline]
-    pub(crate) fn key(&self) -> Key<'_> {
-        Key::new(&self.buffer.0)
-    }
-
-    /// Whether the store has no entry under the key.
-    pub(crate) fn is_absent(&self) -> bool {
-        self.is_absent
-    }
-}
-
-/// Which keys a store can hold. Others are replaced: see [`KeyRule::Wire`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum KeyRule {
-    /// Any text.
-    Any,
-    /// 1 to `max` bytes without spaces and control characters, which every server can hold.
-    ///
-    /// Another text is replaced by its first characters, `#`, and 160 bits of its SHA-256 in
-    /// hexadecimal. A text that looks like a replacement is replaced too, so that it cannot collide
-    /// with the key of another text.
-    Wire {
-        /// The longest key, in bytes; 250 for Memcached. At least 64.
-        max: usize,
-    },
-}
-
-impl KeyRule {
-    const DIGEST: usize = 40;
-
-    /// Whether keys that begin with `prefix` still do when they are replaced.
-    pub(crate) fn keeps(self, prefix: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Wire { max } => prefix.len() + 1 + Self::DIGEST <= max,
-        }
-    }
-
-    /// Returns `text`, or its replacement if the store cannot hold it.
-    ///
-    /// ```
-    /// use cacheio::store::KeyRule;
-    ///
-    /// let rule = KeyRule::Wire { max: 250 };
-    /// assert_eq!(rule.legal("user:42"), "user:42");
-    /// assert_eq!(rule.legal("a b").len(), "a_b#".len() + 40);
-    /// assert_ne!(rule.legal("a b"), rule.legal("a_b"));
-    /// assert_eq!(rule.legal(&"x".repeat(1_000_000)).len(), 250);
-    /// ```
-    pub fn legal(self, text: &str) -> Cow<'_, str> {
-        let Self::Wire { max } = self else {
-            return Cow::Borrowed(text);
-        };
-        let fits = (1..=max).contains(&text.len())
-            && text.bytes().all(|byte| byte > b' ' && byte != 0x7F)
-            && !Self::looks_replaced(text);
-        if fits {
-            return Cow::Borrowed(text);
-        }
-        let mut end = text.len().min(max.saturating_sub(Self::DIGEST + 1));
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let mut legal: String = text[..end]
-            .chars()
-            .map(|c| if c <= ' ' || c == '\x7F' { '_' } else { c })
-            .collect();
-        legal.push('#');
-        for byte in &hmac_sha256::Hash::hash(text.as_bytes())[..Self::DIGEST / 2] {
-            let _ = write!(legal, "{byte:02x}");
-        }
-        Cow::Owned(legal)
-    }
-
-    fn looks_replaced(text: &str) -> bool {
-        text.len() > Self::DIGEST && {
-            let (_, digest) = text.as_bytes().split_at(text.len() - Self::DIGEST - 1);
-            digest[0] == b'#' && digest[1..].iter().all(u8::is_ascii_hexdigit)
-        }
-    }
-}
-
-/// Returns the prefix of the keys of a namespace: nothing, or the namespace and `:`. Characters that
-/// could be mistaken for that `:`, or that a server cannot hold, are escaped.
-pub(crate) fn namespace_prefix(namespace: &str) -> String {
-    let mut prefix = String::with_capacity(namespace.len() + 1);
-    if namespace.is_empty() {
-        return prefix;
-    }
-    for c in namespace.chars() {
-        if c <= ' ' || matches!(c, '\x7F' | ':' | '%' | '#') {
-            escape(&mut prefix, c);
-        } else {
-            prefix.push(c);
-        }
-    }
-    prefix.push(':');
-    prefix
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv6Addr};
@@ -561,7 +381,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_of_keys() {
+    fn keys_are_written_as_documented() {
         assert_eq!(key_text("a b"), "a b");
         assert_eq!(key_text(String::new()), "");
         assert_eq!(key_text(-42_i64), "-42");
@@ -580,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_placeholder_cannot_run_into_what_follows_it() {
+    fn the_character_after_a_placeholder_is_escaped_in_it() {
         let text = |a: &str, b: &str| {
             let mut text = String::new();
             let mut key = KeyWriter::new(&mut text);
@@ -591,33 +411,5 @@ mod tests {
         };
         assert_eq!(text("x-y", "z"), "x%2Dy-z");
         assert_eq!(text("x", "y-z"), "x-y-z");
-    }
-
-    #[test]
-    fn namespaces_do_not_contain_each_other() {
-        assert_eq!(namespace_prefix(""), "");
-        assert_eq!(namespace_prefix("shop"), "shop:");
-        assert_eq!(namespace_prefix("shop:v1"), "shop%3Av1:");
-        assert_eq!(namespace_prefix("a b"), "a%20b:");
-    }
-
-    #[test]
-    fn replaced_keys_cannot_be_forged() {
-        let rule = KeyRule::Wire { max: 250 };
-        let replaced = rule.legal("with space").into_owned();
-        assert_ne!(rule.legal(&replaced), replaced);
-        assert_eq!(rule.legal("").len(), 41);
-        assert_eq!(rule.legal("ünïcödé"), "ünïcödé");
-        let long = "ü".repeat(500);
-        assert!(rule.legal(&long).len() <= 250);
-    }
-
-    #[test]
-    fn a_key_is_written_into_the_scratch_of_its_thread() {
-        let mut buffer = KeyBuffer::new();
-        assert_eq!(buffer.key("ns:", KeyRule::Any, &("a", 1)).text(), "ns:a:1");
-        drop(buffer);
-        let kept = SCRATCH.take();
-        assert!(kept.capacity() > 0);
     }
 }

@@ -1,4 +1,4 @@
-//! What a backend is.
+//! The traits of stores.
 
 pub(crate) mod circuit_breaker;
 mod forward;
@@ -13,15 +13,15 @@ use crate::clock::WallClock;
 use crate::flight::SharedState;
 use crate::{Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Result, SystemClock};
 
-/// The future that an [`AsyncStore`] answers with.
+/// The future of an operation of an [`AsyncStore`].
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The result of [`Store::get_fast`].
 #[derive(Clone, Debug)]
 pub enum FastLookup {
-    /// A live value without metadata that has to be checked.
+    /// A live value whose metadata need not be checked.
     Hit(Arc<dyn Object>),
-    /// There may be an entry: [`Store::get`] has to be called.
+    /// There may be an entry: the cache calls [`Store::get`].
     Inspect,
     /// There is no entry.
     Absent,
@@ -41,24 +41,25 @@ fn default_clock(form: Form) -> Arc<dyn Clock> {
     }
 }
 
-/// A backend for threads: what keeps the entries.
+/// Keeps the entries of a cache, with methods that block the calling thread.
 ///
-/// A store is dumb. Keys arrive complete (namespace, escaping) and legal by its
-/// [`key_rule`](Self::key_rule), values in its [`form`](Self::form), TTLs resolved; single flight,
-/// invalidation during loads, codecs and statistics are the cache's affair.
+/// The cache does everything but the storage: keys arrive with their namespace and obey
+/// [`key_rule`](Self::key_rule), values arrive in the [`form`](Self::form) of the store, and TTLs are
+/// resolved. Single flight, invalidation during loads, codecs and statistics are not the concern of a
+/// store.
 ///
 /// # Contract
 ///
-/// - An entry is *live* from the `set` that returned until it is replaced, deleted, cleared,
-///   evicted, or its TTL is over. No method ever treats an entry that is not live as present.
-/// - Each call is atomic: no other call sees half of it. A call on several keys is atomic for each
-///   key, and takes one round trip a server.
-/// - `ttl` is positive; `None` means for ever.
-/// - Methods may block, but not without bound.
-/// - An entry with [`meta`](Entry::meta) is live only while its
-///   [`is_live`](crate::Meta::is_live) says so too; `get` and `get_many` give it back, with its
-///   meta, as long as [it is to be kept](crate::Meta::is_retained) and its TTL lasts. Stores of
-///   [`Form::Bytes`] never get meta.
+/// - An entry is *live* from the time when `set` returns until it is replaced, deleted, cleared or
+///   evicted, or its TTL ends. No method treats an entry that is not live as present.
+/// - Each call is atomic: no other call sees an intermediate state. A call on several keys is atomic
+///   for each key, and takes one round trip per server.
+/// - `ttl` is greater than zero. `None` means forever.
+/// - Methods may block, but only for a limited time.
+/// - A store of [`Form::Objects`] may get entries with [metadata](Entry::meta). Such an entry is live
+///   only while [`Meta::is_live`](crate::Meta::is_live) is true too. `get` and `get_many` return it
+///   also when it is not, as long as its TTL lasts and
+///   [`Meta::is_retained`](crate::Meta::is_retained) is true.
 ///
 /// ```
 /// use cacheio::store::{Entry, Form, Key, Store};
@@ -100,132 +101,133 @@ fn default_clock(form: Form) -> Arc<dyn Clock> {
 /// }
 /// ```
 ///
-/// What is left out here ([`add`](Self::add), [`increment`](Self::increment),
-/// [`touch`](Self::touch)) needs atomicity that a store must bring itself; by default it is an
-/// error of kind [`Unsupported`](ErrorKind::Unsupported).
+/// This store does not support [`add`](Self::add), [`increment`](Self::increment) and
+/// [`touch`](Self::touch). By default, these methods return an error of kind
+/// [`Unsupported`](ErrorKind::Unsupported), because only the store can make them atomic.
 pub trait Store: Debug + Send + Sync + 'static {
-    /// In which form values come and go.
+    /// Returns the form of the values that the store keeps.
     fn form(&self) -> Form;
 
-    /// The live entry under a key.
+    /// Returns the live entry of a key.
     ///
     /// # Errors
     ///
-    /// When the store fails; a missing entry is none.
+    /// Returns an error when the store fails; a missing entry is not an error.
     fn get(&self, key: &Key<'_>) -> Result<Option<Entry>>;
 
-    /// Replaces what is under a key: value, meta and TTL.
+    /// Stores an entry, and replaces the value, the metadata and the TTL of an existing one.
     ///
     /// # Errors
     ///
-    /// When the store fails; [`ErrorKind::TooLarge`] when it cannot hold the entry, in which case
-    /// the old one is gone too.
+    /// Returns [`ErrorKind::TooLarge`] when the store cannot hold the entry, and removes the existing
+    /// one; another error when the store fails.
     fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()>;
 
-    /// Removes the entry under a key; whether there was a live one.
+    /// Removes the entry of a key. Returns whether it was live.
     ///
     /// # Errors
     ///
-    /// When the store fails.
+    /// Returns an error when the store fails.
     fn delete(&self, key: &Key<'_>) -> Result<bool>;
 
-    /// Removes all entries whose keys begin with `prefix`, and no others.
+    /// Removes the entries whose keys begin with `prefix`, and no others.
     ///
     /// # Errors
     ///
-    /// When the store fails. [`ErrorKind::Config`] from a store that others share, when the prefix
-    /// is empty: a shared server is never flushed.
+    /// Returns [`ErrorKind::Config`] when the prefix is empty and other programs may share the server,
+    /// which is never flushed; another error when the store fails.
     fn clear(&self, prefix: &str) -> Result<()>;
 
-    /// Stores only if there is no live entry; whether it did. Atomic against all other writers.
+    /// Stores an entry if there is no live one, atomically with respect to all other writers. Returns
+    /// whether it was stored.
     ///
     /// # Errors
     ///
-    /// When the store fails.
+    /// Returns an error when the store fails.
     fn add(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<bool> {
         let _ = (key, entry, ttl);
         Err(unsupported("add"))
     }
 
-    /// Adds to an integer, atomically; what it is then. A missing one counts from 0 and lives for
-    /// `ttl`; a live one keeps its TTL.
+    /// Adds to an integer atomically, and returns the sum. Without a live entry, the integer starts at
+    /// 0 and lives for `ttl`; a live one keeps its TTL.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::WrongType`] when the entry is no integer, [`ErrorKind::Overflow`] when it
-    /// would leave the range of `i64`, and when the store fails. Nothing is changed then.
+    /// Returns [`ErrorKind::WrongType`] when the entry is not an integer, [`ErrorKind::Overflow`] when
+    /// the sum is not an `i64`, and another error when the store fails. Then nothing changes.
     fn increment(&self, key: &Key<'_>, by: i64, ttl: Option<Duration>) -> Result<i64> {
         let _ = (key, by, ttl);
         Err(unsupported("increment"))
     }
 
-    /// Gives a live entry a new TTL; whether there was one.
+    /// Sets the TTL of a live entry, from now on. Returns whether there was one.
     ///
     /// # Errors
     ///
-    /// When the store fails.
+    /// Returns an error when the store fails.
     fn touch(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
         let _ = (key, ttl);
         Err(unsupported("touch"))
     }
 
-    /// Whether there is a live entry. No value moves.
+    /// Returns whether there is a live entry, without transferring its value.
     ///
     /// # Errors
     ///
-    /// When the store fails.
+    /// Returns an error when the store fails.
     fn has(&self, key: &Key<'_>) -> Result<bool> {
         let entry = self.get(key)?;
         Ok(entry.is_some_and(|entry| is_live(&entry, || self.clock())))
     }
 
-    /// The live entries under some keys, in their order.
+    /// Returns the live entries of several keys, in the order of the keys.
     ///
     /// # Errors
     ///
-    /// When the store fails.
+    /// Returns an error when the store fails.
     fn get_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
         keys.iter().map(|key| self.get(key)).collect()
     }
 
-    /// Replaces what is under some keys, the later entry winning.
+    /// Stores several entries with one TTL. If a key occurs twice, its last entry is stored.
     ///
     /// # Errors
     ///
-    /// When the store fails; some of the entries may be stored then.
+    /// Returns an error when the store fails; some of the entries may be stored.
     fn set_many(&self, entries: Vec<(Key<'_>, Entry)>, ttl: Option<Duration>) -> Result<()> {
         entries
             .into_iter()
             .try_for_each(|(key, entry)| self.set(&key, entry, ttl))
     }
 
-    /// Removes the entries under some keys; how many live ones went.
+    /// Removes the entries of several keys. Returns how many were live.
     ///
     /// # Errors
     ///
-    /// When the store fails; some of the entries may be gone then.
+    /// Returns an error when the store fails; some of the entries may be removed.
     fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {
         keys.iter()
             .try_fold(0, |count, key| Ok(count + usize::from(self.delete(key)?)))
     }
 
-    /// Asks whether the store is there.
+    /// Checks that the store can be reached.
     ///
     /// # Errors
     ///
-    /// When it is not.
+    /// Returns an error when it cannot.
     fn ping(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Returns the value under a key in one step, where a store of [`Form::Objects`] can: see
-    /// [`FastLookup`]. By default, [`get`](Self::get) is called.
+    /// Looks up a value in one step, for stores of [`Form::Objects`]. By default the cache calls
+    /// [`get`](Self::get) instead.
     fn get_fast(&self, key: &Key<'_>) -> FastLookup {
         let _ = key;
         FastLookup::Inspect
     }
 
-    /// Which keys it takes.
+    /// Returns which keys the store can hold. The cache replaces other keys.
     fn key_rule(&self) -> KeyRule {
         match self.form() {
             Form::Objects => KeyRule::Any,
@@ -233,24 +235,23 @@ pub trait Store: Debug + Send + Sync + 'static {
         }
     }
 
-    /// The clock that its entries expire by; the cache goes by it too. By default, what clients of
-    /// a server share for bytes: Unix time.
+    /// Returns the clock by which entries expire, in the store and in the cache. By default, this is
+    /// Unix time for a store of [`Form::Bytes`], because the clients of a server share it.
     fn clock(&self) -> Arc<dyn Clock> {
         default_clock(self.form())
     }
 
-    /// How many live entries it has dropped to make room.
+    /// Returns how many live entries the store has evicted to make room.
     fn evictions(&self) -> u64 {
         0
     }
 
-    /// How often it has given up a server for a while, because that did not answer: over all of its
-    /// servers.
+    /// Returns how often a circuit opened, because a server did not respond: the sum over all servers.
     fn circuit_opens(&self) -> u64 {
         0
     }
 
-    /// What the caches of this process have to agree on, if several can share this store.
+    /// Returns the state that all caches on this store in the process share.
     #[doc(hidden)]
     fn shared_state(&self) -> Option<Arc<SharedState>> {
         None
@@ -264,11 +265,11 @@ pub trait Store: Debug + Send + Sync + 'static {
         None
     }
 
-    /// Asked once, when a cache is built on it: whether it was set up sensibly.
+    /// Checks the configuration of the store. Called once, when a cache is built.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] when it was not.
+    /// Returns [`ErrorKind::Config`] when a setting is invalid.
     fn check(&self) -> Result<()> {
         Ok(())
     }
@@ -277,27 +278,27 @@ pub trait Store: Debug + Send + Sync + 'static {
 fn unsupported(operation: &str) -> Error {
     Error::new(
         ErrorKind::Unsupported,
-        format!("this store has no atomic {operation}"),
+        format!("this store does not support `{operation}`"),
     )
 }
 
-/// A backend for tasks: as [`Store`], whose contract it shares, but its methods give futures.
+/// Keeps the entries of a cache, with methods that return futures.
 ///
-/// The futures need no particular runtime unless the store says so. Dropping one may leave the
-/// operation done or not done, nothing in between.
+/// The contract is that of [`Store`]. If a future is dropped, its operation has happened or not: there
+/// is no intermediate state. A store that needs a particular runtime documents it.
 ///
-/// A store that never waits implements [`Store`] and gets this trait by [`immediate_store!`]: the
-/// cache then calls it directly, and boxes no futures.
+/// For a store that never waits, implement [`Store`], and this trait with [`immediate_store!`]: the
+/// cache then calls it without boxing futures.
 ///
 /// [`immediate_store!`]: crate::immediate_store
 pub trait AsyncStore: Debug + Send + Sync + 'static {
-    /// As [`Store::form`].
+    /// Does the same as [`Store::form`].
     fn form(&self) -> Form;
 
-    /// As [`Store::get`].
+    /// Does the same as [`Store::get`].
     fn get<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<Option<Entry>>>;
 
-    /// As [`Store::set`].
+    /// Does the same as [`Store::set`].
     fn set<'a>(
         &'a self,
         key: &'a Key<'a>,
@@ -305,13 +306,13 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<()>>;
 
-    /// As [`Store::delete`].
+    /// Does the same as [`Store::delete`].
     fn delete<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>>;
 
-    /// As [`Store::clear`].
+    /// Does the same as [`Store::clear`].
     fn clear<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<()>>;
 
-    /// As [`Store::add`].
+    /// Does the same as [`Store::add`].
     fn add<'a>(
         &'a self,
         key: &'a Key<'a>,
@@ -322,7 +323,7 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
         Box::pin(async { Err(unsupported("add")) })
     }
 
-    /// As [`Store::increment`].
+    /// Does the same as [`Store::increment`].
     fn increment<'a>(
         &'a self,
         key: &'a Key<'a>,
@@ -333,13 +334,13 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
         Box::pin(async { Err(unsupported("increment")) })
     }
 
-    /// As [`Store::touch`].
+    /// Does the same as [`Store::touch`].
     fn touch<'a>(&'a self, key: &'a Key<'a>, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
         let _ = (key, ttl);
         Box::pin(async { Err(unsupported("touch")) })
     }
 
-    /// As [`Store::has`].
+    /// Does the same as [`Store::has`].
     fn has<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
             let entry = self.get(key).await?;
@@ -347,7 +348,7 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
         })
     }
 
-    /// As [`Store::get_many`].
+    /// Does the same as [`Store::get_many`].
     fn get_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
         Box::pin(async move {
             let mut entries = Vec::with_capacity(keys.len());
@@ -358,7 +359,7 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
         })
     }
 
-    /// As [`Store::set_many`].
+    /// Does the same as [`Store::set_many`].
     fn set_many<'a>(
         &'a self,
         entries: Vec<(Key<'a>, Entry)>,
@@ -372,7 +373,7 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
         })
     }
 
-    /// As [`Store::delete_many`].
+    /// Does the same as [`Store::delete_many`].
     fn delete_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
         Box::pin(async move {
             let mut count = 0;
@@ -383,12 +384,12 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
         })
     }
 
-    /// As [`Store::ping`].
+    /// Does the same as [`Store::ping`].
     fn ping(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async { Ok(()) })
     }
 
-    /// As [`Store::key_rule`].
+    /// Does the same as [`Store::key_rule`].
     fn key_rule(&self) -> KeyRule {
         match self.form() {
             Form::Objects => KeyRule::Any,
@@ -396,38 +397,38 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
         }
     }
 
-    /// As [`Store::clock`].
+    /// Does the same as [`Store::clock`].
     fn clock(&self) -> Arc<dyn Clock> {
         default_clock(self.form())
     }
 
-    /// As [`Store::evictions`].
+    /// Does the same as [`Store::evictions`].
     fn evictions(&self) -> u64 {
         0
     }
 
-    /// As [`Store::circuit_opens`].
+    /// Does the same as [`Store::circuit_opens`].
     fn circuit_opens(&self) -> u64 {
         0
     }
 
-    /// What the caches of this process have to agree on, if several can share this store.
+    /// Returns the state that all caches on this store in the process share.
     #[doc(hidden)]
     fn shared_state(&self) -> Option<Arc<SharedState>> {
         None
     }
 
-    /// As [`Store::check`].
+    /// Does the same as [`Store::check`].
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] when it was not set up sensibly.
+    /// Returns [`ErrorKind::Config`] when a setting is invalid.
     fn check(&self) -> Result<()> {
         Ok(())
     }
 
-    /// The same store for threads, if it never waits for anything: the cache then calls that, and
-    /// boxes no futures.
+    /// Returns this store as a [`Store`], if it never waits: the cache then calls it without boxing
+    /// futures.
     fn immediate(&self) -> Option<&dyn Store> {
         None
     }

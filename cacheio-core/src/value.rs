@@ -1,4 +1,4 @@
-//! What can be put into a cache, and what can be taken out.
+//! The values of a cache.
 
 pub(crate) mod integer;
 
@@ -12,29 +12,31 @@ use serde_core::de::DeserializeOwned;
 
 use crate::{BoxError, Codec, Error, ErrorKind, Json, Result};
 
-/// What can be put into a cache: everything `Serialize + Send + Sync + 'static`, and [`Local`].
+/// A type that can be stored in a cache: `Serialize + Send + Sync + 'static`, or [`Local`].
 ///
-/// A `&'static str` is stored as the `String` that it is read back as.
+/// A `&'static str` is stored as a `String`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be put into a cache",
+    message = "`{Self}` cannot be stored in a cache",
     label = "neither `Serialize + Send + Sync + 'static` nor `Local<_>`",
     note = "derive serde's `Serialize` and `Deserialize` for it, or wrap it in `Local`, which keeps it in this process"
 )]
 pub trait Encode: Send + Sync + 'static {
-    /// The value as memory keeps it.
+    /// Returns the value as memory keeps it.
     #[doc(hidden)]
     fn into_object(self) -> Arc<dyn Object>;
 }
 
-/// What can be taken out of a cache: everything `Serialize + DeserializeOwned + Clone + Send +
-/// Sync + 'static`, since any cache may stand on a server, and [`Local`].
+/// A type that can be read from a cache: `Serialize + DeserializeOwned + Clone + Send + Sync + 'static`,
+/// or [`Local`].
+///
+/// The bounds are the same for memory and servers, so that the store of a cache can be changed.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be taken out of a cache",
+    message = "`{Self}` cannot be read from a cache",
     label = "neither `Serialize + DeserializeOwned + Clone + Send + Sync + 'static` nor `Local<_>`",
     note = "derive `Clone` and serde's `Serialize` and `Deserialize` for it, or wrap it in `Local`, which keeps it in this process"
 )]
 pub trait Value: Encode + Clone {
-    /// What memory keeps.
+    /// The type that memory keeps.
     #[doc(hidden)]
     type Stored: Object;
 
@@ -56,26 +58,26 @@ pub trait Value: Encode + Clone {
     fn decode(bytes: &[u8], codec: &dyn Codec) -> Result<Arc<Self::Stored>>;
 }
 
-/// A value as memory keeps it: itself, and how it becomes something else.
+/// A value in memory, with the conversions that a store and the cache need.
 pub trait Object: Any + Send + Sync {
-    /// Its bytes.
+    /// Encodes the value with a codec.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Encode`] when it has no such form, [`ErrorKind::Unsupported`] for what is
-    /// [`Local`].
+    /// Returns [`ErrorKind::Encode`] when the codec cannot express the value, and
+    /// [`ErrorKind::Unsupported`] for a [`Local`].
     fn encode(&self, codec: &dyn Codec) -> Result<Vec<u8>>;
 
-    /// The digits of the integer that it is, if it is one.
+    /// Returns the decimal digits of the value, if it serializes as an integer.
     fn digits(&self) -> Option<String>;
 
-    /// Whether it is an [`Option`] without a value, as far as serde can tell.
+    /// Returns whether the value serializes as `None`.
     fn is_none(&self) -> bool;
 
-    /// The name of its type, for messages.
+    /// Returns the name of the value's type, for messages.
     fn type_name(&self) -> &'static str;
 
-    /// What was put in, for looking at it.
+    /// Returns the value that was stored; for a [`Local`], the value in it.
     fn value(&self) -> &(dyn Any + Send + Sync);
 }
 
@@ -134,8 +136,8 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Value for 
     }
 }
 
-/// Whether the codec is the usual one, which is called without an object in between: reading is
-/// four times as fast so.
+/// Returns whether the codec is [`Json`]. It is then called without `erased_serde`, which makes
+/// reading four times as fast.
 fn is_json(codec: &dyn Codec) -> bool {
     let codec: &dyn Any = codec;
     codec.is::<Json>()
@@ -145,7 +147,7 @@ fn unreadable<T>() -> Error {
     Error::new(
         ErrorKind::Decode,
         format!(
-            "what is stored cannot be read as `{}`; get_or_set and set replace it",
+            "the stored value cannot be read as `{}`; get_or_set and set replace it",
             type_name::<T>()
         ),
     )
@@ -160,7 +162,7 @@ impl<T: Serialize + Send + Sync + 'static> Object for T {
         encoded.map_err(|source| {
             Error::new(
                 ErrorKind::Encode,
-                format!("a `{}` cannot be turned into bytes", type_name::<T>()),
+                format!("a value of type `{}` cannot be encoded", type_name::<T>()),
             )
             .with_source(source)
         })
@@ -183,17 +185,17 @@ impl<T: Serialize + Send + Sync + 'static> Object for T {
     }
 }
 
-/// The object as what it is, where it is a `T`.
+/// Returns the object as a `T`, if it is one.
 #[inline]
 pub(crate) fn downcast<T: Object>(object: Arc<dyn Object>) -> Option<Arc<T>> {
     let any: Arc<dyn Any + Send + Sync> = object;
     any.downcast().ok()
 }
 
-/// A shared value that never leaves this process: for what serde cannot express.
+/// A shared value that stays in this process, for types without serde.
 ///
-/// It works in every call on a cache in memory; on a server, storing it is an error of kind
-/// [`Unsupported`](ErrorKind::Unsupported). Cloning it clones an [`Arc`].
+/// Every operation of a cache in memory accepts it. To store it on a server is an error of kind
+/// [`Unsupported`](ErrorKind::Unsupported). A clone shares the value, as with an [`Arc`].
 ///
 /// ```
 /// use cacheio::Local;
@@ -205,7 +207,7 @@ pub(crate) fn downcast<T: Object>(object: Arc<dyn Object>) -> Option<Arc<T>> {
 /// ```
 pub struct Local<T>(Arc<Shared<T>>);
 
-/// What a [`Local`] shares.
+/// The shared part of a [`Local`].
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Shared<T>(pub(crate) T);
@@ -218,7 +220,7 @@ impl<T> Local<T> {
 }
 
 impl<T: Clone> Local<T> {
-    /// The value, cloned if it is shared.
+    /// Returns the value; clones it if it is shared.
     ///
     /// ```
     /// use cacheio::{CacheFactory, Local};
@@ -311,8 +313,8 @@ impl<T: Send + Sync + 'static> Object for Shared<T> {
         Err(Error::new(
             ErrorKind::Unsupported,
             format!(
-                "a `Local<{}>` never leaves this process; a cache on a server needs a value that \
-                 serde can express",
+                "a `Local<{}>` cannot be stored on a server; use a type with serde's `Serialize` and \
+                 `Deserialize`, or a cache in memory",
                 type_name::<T>()
             ),
         ))

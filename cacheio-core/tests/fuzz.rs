@@ -1,5 +1,5 @@
-//! What is read from a server may be anything: it is a value or an error of kind `Decode`, never a
-//! panic, and never takes much memory or time.
+//! Any bytes from a server are read as a value or an error of kind `Decode`, without a panic and without
+//! much memory or time.
 
 mod server;
 
@@ -18,12 +18,12 @@ thread_local! {
     static WIRES: Vec<(&'static str, Wire)> = wires();
 }
 
-/// For each codec.
+/// Runs a test with each codec.
 fn each(mut test: impl FnMut(&'static str, &Wire)) {
     WIRES.with(|wires| wires.iter().for_each(|(name, wire)| test(name, wire)));
 }
 
-/// Every format, and every compression of some.
+/// Returns a cache for every format, and some with each compression.
 fn wires() -> Vec<(&'static str, Wire)> {
     let compressed = |codec: Compressed| Wire::new(Arc::new(codec.above(0).at_most(1 << 20)));
     vec![
@@ -54,8 +54,8 @@ fn read<V: Value<Stored = V>>(wire: &Wire, bytes: &[u8]) {
     }
 }
 
-/// Reads bytes as types of any size.
-fn read_as_what_grows(wire: &Wire, bytes: &[u8]) {
+/// Reads bytes as types without a limited size.
+fn read_as_unbounded_types(wire: &Wire, bytes: &[u8]) {
     read::<String>(wire, bytes);
     read::<Vec<u8>>(wire, bytes);
     read::<Vec<()>>(wire, bytes);
@@ -66,9 +66,9 @@ fn read_as_what_grows(wire: &Wire, bytes: &[u8]) {
     read::<serde_json::Value>(wire, bytes);
 }
 
-/// Reads bytes as all sorts of types.
-fn read_as_anything(wire: &Wire, bytes: &[u8]) {
-    read_as_what_grows(wire, bytes);
+/// Reads bytes as many types.
+fn read_as_many_types(wire: &Wire, bytes: &[u8]) {
+    read_as_unbounded_types(wire, bytes);
     read::<()>(wire, bytes);
     read::<bool>(wire, bytes);
     read::<i64>(wire, bytes);
@@ -85,14 +85,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn anything_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         each(|_, wire| {
-            read_as_anything(wire, &bytes);
+            read_as_many_types(wire, &bytes);
         });
     }
 
     #[test]
-    fn anything_behind_a_mark_can_be_read(
+    fn any_bytes_after_a_mark_can_be_read(
         mark in prop::sample::select(vec![
             &b"\xC0\x00"[..],
             b"\xC0\x01",
@@ -108,30 +108,30 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..100),
     ) {
         each(|_, wire| {
-            read_as_anything(wire, &[mark, &bytes].concat());
+            read_as_many_types(wire, &[mark, &bytes].concat());
         });
     }
 
     #[test]
-    fn what_was_written_and_then_damaged_can_be_read(
+    fn damaged_values_can_be_read(
         order in order(),
         damages in prop::collection::vec((any::<Index>(), any::<u8>()), 0..4),
         end in any::<Index>(),
     ) {
         each(|_, wire| {
             let mut bytes = wire.write(order.clone());
-            read_as_anything(wire, &bytes[..end.index(bytes.len())]);
+            read_as_many_types(wire, &bytes[..end.index(bytes.len())]);
             for (at, byte) in &damages {
                 let at = at.index(bytes.len());
                 bytes[at] = *byte;
             }
-            read_as_anything(wire, &bytes);
-            read_as_anything(wire, &[&bytes[..], b"\0"].concat());
+            read_as_many_types(wire, &bytes);
+            read_as_many_types(wire, &[&bytes[..], b"\0"].concat());
         });
     }
 
     #[test]
-    fn what_was_written_is_read(order in order()) {
+    fn written_values_are_read(order in order()) {
         fn round_trip<V: Value<Stored = V> + PartialEq + Debug>(wire: &Wire, value: &V) {
             let bytes = wire.write(value.clone());
             assert_eq!(&*wire.read::<V>(&bytes).unwrap(), value);
@@ -148,7 +148,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_cut_off_or_goes_on_is_no_value(order in order(), end in any::<Index>()) {
+    fn truncated_values_and_extra_bytes_are_errors(order in order(), end in any::<Index>()) {
         each(|name, wire| {
             let bytes = wire.write(order.clone());
             let cut = &bytes[..end.index(bytes.len())];
@@ -207,7 +207,8 @@ fn order() -> impl Strategy<Value = Order> {
         )
 }
 
-/// What may be claimed: some of these take gigabytes, or a stack of any depth, where it is believed.
+/// Returns bytes that claim a large size or depth. A decoder that trusts them allocates gigabytes or
+/// overflows the stack.
 fn bombs() -> Vec<(&'static str, Vec<u8>)> {
     const DEEP: usize = 100_000;
     const GIB: u64 = 1 << 30;
@@ -219,42 +220,39 @@ fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         ("MessagePack maps", b"\x81\xA4next".repeat(DEEP)),
         ("MessagePack variants", b"\x81\xA4Node\x91".repeat(DEEP)),
         (
-            "MessagePack's greatest array",
+            "MessagePack, largest array",
             b"\xDD\xFF\xFF\xFF\xFF".to_vec(),
         ),
+        ("MessagePack, largest map", b"\xDF\xFF\xFF\xFF\xFF".to_vec()),
         (
-            "MessagePack's greatest map",
-            b"\xDF\xFF\xFF\xFF\xFF".to_vec(),
-        ),
-        (
-            "MessagePack's greatest text",
+            "MessagePack, largest text",
             b"\xDB\xFF\xFF\xFF\xFF".to_vec(),
         ),
         (
-            "MessagePack's greatest bytes",
+            "MessagePack, largest bytes",
             b"\xC6\xFF\xFF\xFF\xFF".to_vec(),
         ),
         (
-            "MessagePack's greatest extension",
+            "MessagePack, largest extension",
             b"\xC9\xFF\xFF\xFF\xFF\x01".to_vec(),
         ),
         (
-            "MessagePack's arrays, great and deep",
+            "MessagePack, large and deep arrays",
             b"\xDC\xFF\xFF".repeat(DEEP),
         ),
-        ("Postcard's options and variants", vec![1; DEEP]),
-        ("Postcard's greatest length", varint(u64::MAX)),
-        ("Postcard's great lengths", varint(GIB).repeat(DEEP)),
+        ("Postcard, options and variants", vec![1; DEEP]),
+        ("Postcard, largest length", varint(u64::MAX)),
+        ("Postcard, large lengths", varint(GIB).repeat(DEEP)),
         (
-            "Postcard's variants, great and deep",
+            "Postcard, large and deep variants",
             [&[1][..], &varint(100)].concat().repeat(DEEP),
         ),
     ];
-    // 1 GiB of zeros; a lie about more than there is, and about less.
-    let zeros = |length: u64, says: u64| {
+    // 1 GiB of zeros, with a true length and with lengths that are too small and too large.
+    let zeros = |length: u64, claims: u64| {
         let blocks = length >> 17;
         let mut frame = b"\xC0\x01\x28\xB5\x2F\xFD\xE0".to_vec();
-        frame.extend(says.to_le_bytes());
+        frame.extend(claims.to_le_bytes());
         for block in 1..=blocks {
             let header = (1_u32 << 17 << 3) | 1 << 1 | u32::from(block == blocks);
             frame.extend(&header.to_le_bytes()[..3]);
@@ -263,25 +261,31 @@ fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         frame
     };
     bombs.push(("Zstandard, 1 GiB", zeros(GIB, GIB)));
-    bombs.push(("Zstandard, 1 GiB that says 1 MiB", zeros(GIB, 1 << 20)));
+    bombs.push(("Zstandard, 1 GiB that claims 1 MiB", zeros(GIB, 1 << 20)));
     bombs.push(("Zstandard, 1 MiB of zeros", zeros(1 << 20, 1 << 20)));
     bombs.push((
-        "Zstandard, 128 kiB that says 1 MiB",
+        "Zstandard, 128 kiB that claims 1 MiB",
         zeros(1 << 17, 1 << 20),
     ));
-    bombs.push(("Zstandard, nothing that says all", zeros(0, u64::MAX)));
-    let zeros = |length: usize, says: u32| {
+    bombs.push((
+        "Zstandard, no content that claims the maximum",
+        zeros(0, u64::MAX),
+    ));
+    let zeros = |length: usize, claims: u32| {
         let mut block = b"\xC0\x02".to_vec();
-        block.extend(says.to_le_bytes());
+        block.extend(claims.to_le_bytes());
         block.extend(b"\x1F\0\x01\0");
         block.extend(vec![255; length / 255]);
         block.extend(b"\0\x50\0\0\0\0\0");
         block
     };
     bombs.push(("LZ4, 1 GiB", zeros(1 << 30, 1 << 30)));
-    bombs.push(("LZ4, 1 GiB that says 1 MiB", zeros(1 << 30, 1 << 20)));
-    bombs.push(("LZ4, 1 kiB that says 1 MiB", zeros(1 << 10, 1 << 20)));
-    bombs.push(("LZ4, nothing that says all", zeros(0, u32::MAX)));
+    bombs.push(("LZ4, 1 GiB that claims 1 MiB", zeros(1 << 30, 1 << 20)));
+    bombs.push(("LZ4, 1 kiB that claims 1 MiB", zeros(1 << 10, 1 << 20)));
+    bombs.push((
+        "LZ4, no content that claims the maximum",
+        zeros(0, u32::MAX),
+    ));
     bombs
 }
 
@@ -296,11 +300,11 @@ fn varint(mut number: u64) -> Vec<u8> {
 }
 
 #[test]
-fn what_claims_much_takes_little() {
+fn large_claims_take_little_memory_and_time() {
     for (name, bomb) in bombs() {
         each(|codec, wire| {
             let begin = Instant::now();
-            let allocated = allocation_counter::measure(|| read_as_what_grows(wire, &bomb));
+            let allocated = allocation_counter::measure(|| read_as_unbounded_types(wire, &bomb));
             let took = begin.elapsed();
             assert!(
                 took < Duration::from_secs(10),
@@ -316,12 +320,12 @@ fn what_claims_much_takes_little() {
 }
 
 #[test]
-fn a_chain_of_nothing_but_options_ends() {
+fn a_type_of_nested_options_is_an_error() {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(transparent)]
     struct Chain(Option<Box<Chain>>);
 
-    // In JSON, an option that is there adds no byte: such a type is none of JSON's.
+    // Not JSON: there `Some` takes no bytes, so that this type cannot be written.
     for codec in [Arc::new(Postcard) as Arc<dyn Codec>, Arc::new(MessagePack)] {
         let error = Wire::new(codec).read::<Chain>(&[1; 1000]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Decode);
@@ -329,7 +333,7 @@ fn a_chain_of_nothing_but_options_ends() {
 }
 
 #[test]
-fn a_value_larger_than_may_be_read_is_not_written() {
+fn a_value_that_is_too_large_to_read_is_not_written() {
     let codec = Compressed::zstd(Json).at_most(2000);
     assert!(codec.encode(&"x".repeat(1990)).is_ok());
     let error = codec.encode(&"x".repeat(2000)).unwrap_err();
@@ -337,7 +341,7 @@ fn a_value_larger_than_may_be_read_is_not_written() {
 }
 
 #[test]
-fn a_deep_value_is_read_by_every_codec_alike() {
+fn a_deep_value_is_read_with_every_codec() {
     each(|_, wire| {
         let mut link = Link { next: None };
         for _ in 0..60 {

@@ -1,6 +1,6 @@
-//! What stands on a server, byte for byte, as `tests/golden/` has it.
+//! The bytes of entries on a server are those in `tests/golden/`.
 //!
-//! Programs of other versions read these bytes: a difference here is one that their users see.
+//! Programs with other versions of cacheio read and write these bytes, so they must not change.
 
 mod server;
 
@@ -23,12 +23,12 @@ const CODECS: [&str; 7] = [
     "postcard+lz4",
 ];
 
-/// The value whose compressed form is left to the compressor: it has to be read, not to be written
-/// again to the byte.
+/// The value whose compressed bytes may differ between versions of the compressor. They must be
+/// readable.
 const COMPRESSED: &str = "long text";
 
 #[test]
-fn values_are_written_as_ever_and_what_was_ever_written_is_read() {
+fn values_have_the_bytes_of_the_golden_files_in_both_directions() {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     for name in CODECS {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -59,15 +59,15 @@ fn values_are_written_as_ever_and_what_was_ever_written_is_read() {
     }
     assert!(
         !update,
-        "The golden files were written anew. Programs that read and write what they said before \
-         are out there: look at each difference, then run this without UPDATE_GOLDEN."
+        "The golden files were updated. Published versions read and write the old bytes: check each \
+         difference, then run the test without UPDATE_GOLDEN."
     );
 }
 
 #[test]
-fn what_other_programs_write_is_read() {
+fn values_of_other_programs_are_read() {
     let wire = wire("json");
-    // Python's json.dumps, as aiocache calls it.
+    // The output of Python's json.dumps with the defaults of aiocache.
     let numbers = wire.read::<HashMap<String, i64>>(br#"{"a": 1, "b": -2}"#);
     assert_eq!(
         *numbers.unwrap(),
@@ -88,7 +88,7 @@ fn what_other_programs_write_is_read() {
 fn counters_are_read_under_every_codec() {
     for name in CODECS {
         let wire = wire(name);
-        // Memcached leaves spaces behind when a counter gets shorter.
+        // Memcached pads a counter with spaces when it gets shorter.
         assert_eq!(*wire.read::<i64>(b"9 ").unwrap(), 9);
         assert_eq!(*wire.read::<u8>(b"42").unwrap(), 42);
         assert_eq!(*wire.read::<i64>(b"-42").unwrap(), -42);
@@ -140,14 +140,14 @@ fn compression_can_be_turned_on_and_changed_without_a_flush() {
     }
 }
 
-/// A cache with the codec of a name.
+/// Returns a cache with the codec of a name.
 fn wire(codec: &str) -> Wire {
     fn compressed(codec: impl Codec, compression: Option<&str>) -> Arc<dyn Codec> {
         match compression {
             None => Arc::new(codec),
             Some("zstd") => Arc::new(Compressed::zstd(codec)),
             Some("lz4") => Arc::new(Compressed::lz4(codec)),
-            Some(other) => panic!("there is no compression {other}"),
+            Some(other) => panic!("unknown compression {other}"),
         }
     }
     let (format, compression) = match codec.split_once('+') {
@@ -158,7 +158,7 @@ fn wire(codec: &str) -> Wire {
         "json" => compressed(Json, compression),
         "msgpack" => compressed(MessagePack, compression),
         "postcard" => compressed(Postcard, compression),
-        other => panic!("there is no codec {other}"),
+        other => panic!("unknown codec {other}"),
     })
 }
 
@@ -168,10 +168,10 @@ struct Case {
     read: Read,
 }
 
-/// Writes a value, and gives its bytes.
+/// Stores a value, and returns its bytes.
 type Write = Box<dyn Fn(&Wire) -> Vec<u8>>;
 
-/// Reads bytes, and checks that they are the value.
+/// Reads bytes, and checks the value.
 type Read = Box<dyn Fn(&Wire, &[u8])>;
 
 fn case<V: Value<Stored = V> + Debug + PartialEq>(name: &'static str, value: V) -> Case {
@@ -183,8 +183,8 @@ fn case<V: Value<Stored = V> + Debug + PartialEq>(name: &'static str, value: V) 
     }
 }
 
-/// The same of a value that is kept for an hour after its TTL of a minute.
-fn kept<V: Value<Stored = V> + Debug + PartialEq>(name: &'static str, value: V) -> Case {
+/// Returns the case of a value that stays stale for an hour after its TTL of a minute.
+fn kept_stale<V: Value<Stored = V> + Debug + PartialEq>(name: &'static str, value: V) -> Case {
     let minute = Duration::from_secs(60);
     let written = value.clone();
     Case {
@@ -222,8 +222,8 @@ fn cases() -> Vec<Case> {
         case("what may look compressed", [0xC0_u8, 1]),
         case("what may look escaped", [0xC0_u8, 0]),
         case("a byte that may be a mark", [0xC0_u8]),
-        kept("text that outlives its TTL", String::from("text")),
-        kept("integer that outlives its TTL", 42_i32),
+        kept_stale("text that outlives its TTL", String::from("text")),
+        kept_stale("integer that outlives its TTL", 42_i32),
     ]
 }
 

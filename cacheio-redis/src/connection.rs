@@ -116,7 +116,7 @@ impl Connection {
 
     /// Records that the server replied.
     pub(crate) fn record_reply(&self) {
-        self.circuit.answered();
+        self.circuit.responded();
     }
 
     /// Sends a request. Sends it again on a new connection if the old one broke and the request is

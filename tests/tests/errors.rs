@@ -85,7 +85,7 @@ fn errors_say_what_is_wrong_and_what_to_do() {
         &cache.increment("max", 1).unwrap_err(),
         ErrorKind::Overflow,
         "increment `max`: ",
-        "left as it was",
+        "has not changed",
     );
     reads_well(
         &cache
@@ -100,7 +100,7 @@ fn errors_say_what_is_wrong_and_what_to_do() {
         &bytes().set("k", unencodable).unwrap_err(),
         ErrorKind::Encode,
         "set `cacheio:k`: ",
-        "cannot be turned into bytes",
+        "cannot be encoded",
     );
     let tagged = bytes()
         .set_with("k", 1, Options::new().tags(["t"]))
@@ -116,7 +116,7 @@ fn errors_say_what_is_wrong_and_what_to_do() {
         &local,
         ErrorKind::Unsupported,
         "set `cacheio:k`: ",
-        "never leaves this process",
+        "cannot be stored on a server",
     );
     reads_well(
         &bytes().invalidate_tags(["t"]).unwrap_err(),
@@ -125,7 +125,7 @@ fn errors_say_what_is_wrong_and_what_to_do() {
         "memory",
     );
     let refused = Cache::builder().jitter(2.0).build().unwrap_err();
-    reads_well(&refused, ErrorKind::Config, "build: ", "from 0 to 1");
+    reads_well(&refused, ErrorKind::Config, "build: ", "between 0 and 1");
     let heavy = Memory::builder().capacity(1).weigher(|_, _| 2).build();
     let heavy = Cache::builder()
         .store(heavy)
@@ -180,7 +180,7 @@ fn a_reentrant_error_names_the_key() {
         inner,
         ErrorKind::Reentrant,
         "load `k`: ",
-        "without asking the cache for it",
+        "do not read the key from the cache",
     );
     assert_eq!(error.to_string(), inner.to_string());
     let copy = error.clone();

@@ -1,7 +1,7 @@
-//! Reading what hostile bytes can neither drive too deep, nor make allocate more than they are.
+//! A deserializer with limits, for bytes that may be hostile.
 //!
-//! Binary formats say how many elements follow before they follow, and serde makes room for them;
-//! and Postcard follows a recursive type however deep the bytes say.
+//! Binary formats announce the number of elements, and serde reserves memory for them. Postcard
+//! recurses as deep as the bytes tell it to.
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,11 +13,11 @@ use serde_core::de::{
 
 use crate::error::BoxError;
 
-/// How deep values may be nested, as in `serde_json`; but options are levels too. A debug build goes
-/// that deep in half of a thread's usual stack of 2 MiB.
+/// The deepest nesting of values: that of `serde_json`, but options count too. A debug build then
+/// uses half of the 2 MiB stack that threads have by default.
 const DEPTH: usize = 128;
 
-/// A part of serde's reading, within limits.
+/// A deserializer, visitor, seed or access of serde, with limits.
 pub(super) struct Bounded<'a, T> {
     part: T,
     limits: Limits<'a>,
@@ -25,16 +25,16 @@ pub(super) struct Bounded<'a, T> {
 
 #[derive(Clone, Copy)]
 struct Limits<'a> {
-    /// How many levels may follow.
+    /// How many more levels are allowed.
     depth: usize,
-    /// How many elements all sequences and maps that follow may have.
+    /// How many more elements are allowed, over all sequences and maps.
     elements: &'a Cell<usize>,
-    /// Whether elements are to be counted: the bytes say how many there are, not the type.
+    /// Whether elements are counted: their number is in the bytes, not in the type.
     counted: bool,
 }
 
 impl<'de, 'a, D: Deserializer<'de>> Bounded<'a, D> {
-    /// Lets `read` read, at most so many elements of sequences and maps.
+    /// Calls `read` with a deserializer that reads at most `elements` elements of sequences and maps.
     pub(super) fn read(
         deserializer: D,
         elements: usize,
@@ -51,13 +51,13 @@ impl<'de, 'a, D: Deserializer<'de>> Bounded<'a, D> {
         read(&mut <dyn erased_serde::Deserializer<'_>>::erase(bounded))
     }
 
-    /// Goes a level deeper, where as many elements follow as the bytes say.
+    /// Enters a level whose number of elements is in the bytes.
     fn counted<V, E: Error>(self, visitor: V) -> Result<(D, Bounded<'a, V>), E> {
         let limits = self.limits.deeper(true)?;
         Ok((self.part, limits.on(visitor)))
     }
 
-    /// Goes a level deeper, where as many elements follow as the type says.
+    /// Enters a level whose number of elements is in the type.
     fn fixed<V, E: Error>(self, visitor: V) -> Result<(D, Bounded<'a, V>), E> {
         let limits = self.limits.deeper(false)?;
         Ok((self.part, limits.on(visitor)))
@@ -76,19 +76,20 @@ impl<'a> Limits<'a> {
                 counted,
                 ..self
             }),
-            None => Err(E::custom("it is nested too deep")),
+            None => Err(E::custom("the value is nested too deep")),
         }
     }
 
-    /// Takes some elements from those that may come.
+    /// Takes `elements` from the number that is allowed.
     fn take<E: Error>(&self, elements: usize) -> Result<(), E> {
         let left = self.elements.get().checked_sub(elements);
         self.elements
-            .set(left.ok_or_else(|| E::custom("it has more elements than bytes"))?);
+            .set(left.ok_or_else(|| E::custom("the value has more elements than bytes"))?);
         Ok(())
     }
 
-    /// Takes all elements that are announced, before room is made for them; else one by one.
+    /// Takes the announced elements at once, before memory is reserved for them. Without an
+    /// announcement, [`next`](Self::next) takes them one by one.
     fn announced<E: Error>(self, elements: Option<usize>) -> Result<Self, E> {
         match elements {
             Some(elements) if self.counted => {
@@ -147,7 +148,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
         deserialize_f32 deserialize_f64
     }
 
-    // MessagePack reads whatever is there, also where a string was asked for.
+    // MessagePack may visit a sequence or a map, also when a string is requested.
     counted! {
         deserialize_any deserialize_ignored_any deserialize_seq deserialize_map
         deserialize_char deserialize_str deserialize_string deserialize_identifier

@@ -1,17 +1,18 @@
-//! Values compressed, around any codec.
+//! Compression, for any codec.
 //!
-//! What stands there is told by its first two bytes:
+//! The first two bytes of a value tell what follows:
 //!
-//! | begins with | then follows |
+//! | first bytes | followed by |
 //! | --- | --- |
-//! | `C0 00` | what the inner codec made, which itself begins with `C0` |
-//! | `C0 01` | a Zstandard frame that says how long its content is |
-//! | `C0 02` | the length of what an LZ4 block unpacks to (4 bytes, little-endian), and the block |
-//! | anything else | just what the inner codec made; so is a single `C0` |
+//! | `C0 00` | the bytes of the inner codec, which themselves begin with `C0` |
+//! | `C0 01` | a Zstandard frame that contains the length of its content |
+//! | `C0 02` | the length of the content of an LZ4 block (4 bytes, little-endian), and the block |
 //!
-//! `C0` begins no UTF-8 text, and in `MessagePack` it is nil, which stands alone: so what JSON or
-//! `MessagePack` wrote without compression is read with it too. The header of an entry, which begins
-//! with `C1`, stands before all that.
+//! Values with other first bytes, and a single `C0`, are the unchanged bytes of the inner codec.
+//!
+//! No UTF-8 text begins with `C0`, and in `MessagePack` it is nil, which is the whole value. So values
+//! that JSON or `MessagePack` wrote without compression can be read. The header of an entry, which
+//! begins with `C1`, comes before the bytes above.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -28,17 +29,17 @@ const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 const LZ4: u8 = 2;
 
-/// Another codec's bytes, compressed where that makes them smaller.
+/// Compresses the bytes of another codec, if that makes them smaller.
 ///
-/// It reads what it wrote under other settings too, and what JSON and [`MessagePack`] wrote without
-/// compression: both can change without a flush of the cache. With [`Postcard`], whose bytes may
-/// begin with anything, turn compression on or off together with the namespace.
+/// Values that were written with other settings can be read, and also uncompressed values of JSON
+/// and [`MessagePack`]: settings can change without a flush of the cache. The bytes of [`Postcard`]
+/// can begin with anything; to turn its compression on or off, change the namespace too.
 ///
 /// # Defaults
 ///
 /// - [`above`](Self::above): 1,024 bytes
 /// - [`at_most`](Self::at_most): 64 MiB
-/// - [`level`](Self::level): 3, of Zstandard
+/// - [`level`](Self::level) of Zstandard: 3
 ///
 /// [`MessagePack`]: https://docs.rs/cacheio-core/latest/cacheio_core/struct.MessagePack.html
 /// [`Postcard`]: https://docs.rs/cacheio-core/latest/cacheio_core/struct.Postcard.html
@@ -64,8 +65,8 @@ impl Algorithm {
 }
 
 impl Compressed {
-    /// Compresses by [Zstandard](https://facebook.github.io/zstd): small, and fast enough for a
-    /// server that is a network away.
+    /// Creates a codec that compresses with [Zstandard](https://facebook.github.io/zstd): small
+    /// values, at a cost that is low compared with a network.
     ///
     /// ```
     /// use cacheio::{Codec, Compressed, Json};
@@ -80,8 +81,8 @@ impl Compressed {
         Self::over(Arc::new(codec), Algorithm::ZSTD)
     }
 
-    /// Compresses by [LZ4](https://lz4.org): less, but in a fraction of the time, and without C
-    /// code.
+    /// Creates a codec that compresses with [LZ4](https://lz4.org): larger values than Zstandard's, in
+    /// a fraction of the time, without C code.
     ///
     /// ```
     /// use cacheio::{Codec, Compressed, Json};
@@ -105,8 +106,9 @@ impl Compressed {
         }
     }
 
-    /// How hard Zstandard tries: from 1, fast, to 22, small; below zero, faster still. What is
-    /// beyond that is taken for the nearest level, and 0 for the default of 3. LZ4 has no levels.
+    /// Sets the level of Zstandard, from 1 (fast) to 22 (small). Negative levels are faster still.
+    ///
+    /// A level out of range means the nearest one, and 0 means the default of 3. LZ4 has no levels.
     ///
     /// ```
     /// use cacheio::{Compressed, Json};
@@ -124,16 +126,16 @@ impl Compressed {
         self
     }
 
-    /// Compresses only what takes more than so many bytes. What does not get smaller is never
-    /// stored compressed.
+    /// Sets the size in bytes above which values are compressed. A value that would not get smaller is
+    /// stored uncompressed.
     #[must_use]
     pub fn above(mut self, bytes: usize) -> Self {
         self.above = bytes;
         self
     }
 
-    /// How many bytes a value may unpack to, so that a few bytes on the server cannot fill this
-    /// process's memory. A larger one is an error, when it is to be compressed as when it is read.
+    /// Limits the size of a decompressed value, in bytes, so that a few bytes on a server cannot fill
+    /// the memory of this process. To compress or read a larger value is an error.
     ///
     /// ```
     /// use cacheio::{Codec, Compressed, Json};
@@ -147,11 +149,11 @@ impl Compressed {
         self
     }
 
-    /// The compressed form of some bytes, with its mark.
+    /// Compresses bytes, and puts the mark before them.
     fn pack(&self, bytes: &[u8]) -> Result<Vec<u8>, BoxError> {
         if bytes.len() > self.at_most {
             return Err(format!(
-                "a value of {} bytes could not be read again: at most {} may be unpacked (`at_most`)",
+                "the value has {} bytes; at most {} can be read again (`at_most`)",
                 bytes.len(),
                 self.at_most
             )
@@ -166,7 +168,7 @@ impl Compressed {
         Ok([&[MARK, mark][..], &packed].concat())
     }
 
-    /// What the inner codec made.
+    /// Returns the bytes of the inner codec.
     fn unpack<'a>(&self, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, BoxError> {
         Ok(match bytes {
             [MARK, PLAIN, plain @ ..] => plain.into(),
@@ -206,13 +208,8 @@ impl Codec for Compressed {
 
 fn unknown(mark: u8) -> &'static str {
     match mark {
-        ZSTD => "it is compressed by Zstandard: turn on the feature `zstd` of cacheio",
-        LZ4 => "it is compressed by LZ4: turn on the feature `lz4` of cacheio",
-        _ => "it is compressed in a way that is unknown here",
+        ZSTD => "the value is compressed with Zstandard; turn on the feature `zstd` of cacheio",
+        LZ4 => "the value is compressed with LZ4; turn on the feature `lz4` of cacheio",
+        _ => "the value is compressed with an unknown algorithm",
     }
-}
-
-/// The error for what says that it unpacks to more than it may.
-pub(super) fn too_large(bytes: u64, at_most: usize) -> BoxError {
-    format!("it unpacks to {bytes} bytes, and at most {at_most} are allowed (`at_most`)").into()
 }

@@ -5,11 +5,13 @@ use super::Codec;
 use super::bounded::Bounded;
 use crate::error::BoxError;
 
-/// [MessagePack](https://msgpack.org), as `rmp-serde` writes it: as JSON, but smaller and faster,
-/// and binary. Structs are maps from the names of their fields, so that fields can be added and
-/// moved, and other languages can read them.
+/// [MessagePack](https://msgpack.org), as `rmp-serde` writes it: a binary format like JSON, smaller
+/// and faster.
 ///
-/// Values nested more than 128 deep, options included, are not read.
+/// A struct is a map of its fields by name: fields can be added and reordered, and programs in other
+/// languages can read them.
+///
+/// Values that are nested more than 128 levels deep (an option is a level) cannot be read.
 ///
 /// ```
 /// use cacheio::{Codec, MessagePack};
@@ -35,10 +37,10 @@ impl Codec for MessagePack {
     ) -> Result<(), BoxError> {
         let mut msgpack = rmp_serde::Deserializer::from_read_ref(bytes);
         Bounded::read(&mut msgpack, bytes.len(), read)?;
-        // It does not say how far it has read; that it finds no more does.
+        // The deserializer has no position: only a further read shows whether all bytes were read.
         match u8::deserialize(&mut msgpack) {
             Err(DecodeError::InvalidMarkerRead(_)) => Ok(()),
-            _ => Err("bytes are left over behind the value".into()),
+            _ => Err("there are bytes after the value".into()),
         }
     }
 }

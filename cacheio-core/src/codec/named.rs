@@ -1,4 +1,4 @@
-//! Codecs by their names, as URLs have them.
+//! The names of the codecs in URLs.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use super::{Codec, Json};
 
 const FORMATS: [&str; 3] = ["json", "msgpack", "postcard"];
 const COMPRESSIONS: [&str; 2] = ["zstd", "lz4"];
-const NAMES: &str = "json, msgpack or postcard, with +zstd or +lz4 behind it to compress values";
+const NAMES: &str = "json, msgpack or postcard, optionally with +zstd or +lz4, such as json+zstd";
 
-/// The codec of a name: `json`, `msgpack` or `postcard`, and `+zstd` or `+lz4` behind it.
+/// Returns the codec with a name: `json`, `msgpack` or `postcard`, optionally with `+zstd` or `+lz4`.
 ///
 /// # Errors
 ///
-/// What it should be, to follow "must be"; where a feature is off, which.
+/// Returns the expected value, as the end of a sentence that begins with "must be".
 pub(crate) fn codec_by_name(name: &str) -> Result<Arc<dyn Codec>, String> {
     // In a URL, a plus sign is a space.
     let (format, compression) = match name.split_once(['+', ' ']) {
@@ -43,7 +43,7 @@ fn format_by_name(name: &str) -> Result<Arc<dyn Codec>, String> {
 #[allow(
     unused_variables,
     clippy::needless_pass_by_value,
-    reason = "the codec, where no compression is there"
+    reason = "no compression feature uses the codec"
 )]
 fn compressed_by_name(codec: Arc<dyn Codec>, name: &str) -> Result<Arc<dyn Codec>, String> {
     match name {
@@ -57,7 +57,7 @@ fn compressed_by_name(codec: Arc<dyn Codec>, name: &str) -> Result<Arc<dyn Codec
 }
 
 fn feature_is_off(name: &str) -> String {
-    format!("one that is there: `{name}` needs the feature `{name}` of cacheio")
+    format!("available: `{name}` needs the feature `{name}` of cacheio")
 }
 
 #[cfg(test)]
@@ -65,8 +65,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_codec_is_there_or_says_what_to_do() {
-        for (name, there) in [
+    fn a_codec_is_available_or_the_error_names_its_feature() {
+        for (name, is_available) in [
             ("json", true),
             ("msgpack", cfg!(feature = "msgpack")),
             ("postcard", cfg!(feature = "postcard")),
@@ -74,8 +74,8 @@ mod tests {
             ("json lz4", cfg!(feature = "lz4")),
         ] {
             match codec_by_name(name) {
-                Ok(_) => assert!(there),
-                Err(expected) => assert!(!there && expected.contains("needs the feature")),
+                Ok(_) => assert!(is_available),
+                Err(expected) => assert!(!is_available && expected.contains("needs the feature")),
             }
         }
         for name in ["", "JSON", "json+", "json+gzip", "+zstd", "json+zstd+lz4"] {

@@ -2,15 +2,16 @@ use super::Codec;
 use super::bounded::Bounded;
 use crate::error::BoxError;
 
-/// [Postcard](https://postcard.jamesmunns.com): the smallest and the fastest, for Rust programs
+/// [Postcard](https://postcard.jamesmunns.com): the smallest and fastest format, for Rust programs
 /// that share their types.
 ///
-/// The bytes do not say what they are. Reading them as another type than was stored, or as a
-/// struct whose fields have changed since, gives an error *or a wrong value*: change the namespace
-/// with the types. And what needs to look at the bytes first cannot be read: `serde_json::Value`,
-/// `#[serde(untagged)]`, `#[serde(flatten)]`, `#[serde(skip_serializing_if = …)]` and the like.
+/// The bytes do not describe their type. Reading them as another type, or as a struct whose fields
+/// have changed since, returns an error *or a wrong value*: change the namespace with the types.
 ///
-/// Values nested more than 128 deep, options included, are not read.
+/// Types that need a self-describing format cannot be read, such as `serde_json::Value` and types with
+/// `#[serde(untagged)]`, `#[serde(flatten)]` or `#[serde(skip_serializing_if = …)]`.
+///
+/// Values that are nested more than 128 levels deep (an option is a level) cannot be read.
 ///
 /// ```
 /// use cacheio::{Codec, Postcard};
@@ -21,7 +22,7 @@ use crate::error::BoxError;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Postcard;
 
-/// How many elements without bytes of their own, such as `()`, one value may have.
+/// The number of elements that take no bytes, such as `()`, that a value may have.
 const EMPTY_ELEMENTS: usize = 1 << 12;
 
 impl Codec for Postcard {
@@ -40,7 +41,7 @@ impl Codec for Postcard {
         if postcard.finalize()?.is_empty() {
             Ok(())
         } else {
-            Err("bytes are left over behind the value".into())
+            Err("there are bytes after the value".into())
         }
     }
 }

@@ -3,10 +3,10 @@
 use ::zstd::bulk::{Compressor, Decompressor};
 use ::zstd::zstd_safe::get_frame_content_size;
 
-use super::compressed::too_large;
+use super::too_large;
 use crate::error::BoxError;
 
-/// The most that 4 bytes unpack to: a block of a repeated byte.
+/// The largest content of 4 bytes: a block of a repeated byte.
 const BLOCK: usize = 128 << 10;
 
 pub(super) fn pack(bytes: &[u8], level: i32) -> Result<Vec<u8>, BoxError> {
@@ -15,15 +15,15 @@ pub(super) fn pack(bytes: &[u8], level: i32) -> Result<Vec<u8>, BoxError> {
 
 pub(super) fn unpack(bytes: &[u8], at_most: usize) -> Result<Vec<u8>, BoxError> {
     let Ok(Some(length)) = get_frame_content_size(bytes) else {
-        return Err("it is no Zstandard frame of a known length".into());
+        return Err("not a Zstandard frame with the length of its content".into());
     };
     let length = match usize::try_from(length) {
         Ok(length) if length <= at_most => length,
         _ => return Err(too_large(length, at_most)),
     };
-    // What the frame says is not believed further than its bytes can go.
+    // A false length must not cause a large allocation.
     if length > (bytes.len() / 4).saturating_mul(BLOCK) {
-        return Err("it is a Zstandard frame that is cut off".into());
+        return Err("the Zstandard frame is truncated".into());
     }
     let mut plain = Vec::with_capacity(length);
     Decompressor::new()?.decompress_to_buffer(bytes, &mut plain)?;

@@ -1,4 +1,4 @@
-//! The defaults of caches that are built without saying more.
+//! The process-wide defaults of new caches.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,9 +10,9 @@ use crate::{Error, ErrorKind, Operation, Result, Ttl};
 
 static CONFIG: Lazy<Mutex<Arc<Config>>> = Lazy::new(Mutex::default);
 
-/// The defaults of caches that are built without saying more.
+/// The process-wide defaults of new caches, which [`configure`] changes.
 ///
-/// A cache takes them when it is built: later changes do not reach it.
+/// A cache reads the defaults when it is built. Later changes do not affect it.
 ///
 /// # Defaults
 ///
@@ -21,10 +21,10 @@ static CONFIG: Lazy<Mutex<Arc<Config>>> = Lazy::new(Mutex::default);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// How long an entry lives that is stored without a TTL. For entries that never expire, build
-    /// the cache with `default_ttl(Ttl::Never)`.
+    /// The TTL of entries that are stored without one. For entries that never expire, build the
+    /// cache with `default_ttl(Ttl::Never)`.
     pub default_ttl: Duration,
-    /// How many entries a memory cache holds at most.
+    /// The capacity of a memory cache, in entries.
     pub default_threshold: usize,
 }
 
@@ -42,21 +42,21 @@ impl Config {
         if self.default_ttl.is_zero() {
             return Err(Error::new(
                 ErrorKind::Config,
-                "default_ttl is zero: every entry would be gone at once",
+                "`default_ttl` must be greater than zero",
             ));
         }
         lifetime(self.default_ttl.into(), Ttl::Never, 0.0, 0.0)?;
         if self.default_threshold == 0 {
             return Err(Error::new(
                 ErrorKind::Config,
-                "default_threshold is 0: a memory cache holds at least one entry",
+                "`default_threshold` must be at least 1",
             ));
         }
         Ok(())
     }
 }
 
-/// The defaults in force.
+/// Returns the current defaults.
 ///
 /// ```
 /// assert_eq!(cacheio::config().default_threshold, 500);
@@ -65,7 +65,7 @@ pub fn config() -> Arc<Config> {
     Arc::clone(&CONFIG.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Changes the defaults of all caches that are built from now on.
+/// Changes the defaults of all caches that are built after this call.
 ///
 /// ```
 /// # fn main() -> cacheio::Result<()> {
@@ -81,11 +81,11 @@ pub fn config() -> Arc<Config> {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Config`] when a setting makes no sense; nothing is changed then.
+/// Returns [`ErrorKind::Config`] when a setting is invalid; then nothing changes.
 ///
 /// # Panics
 ///
-/// When `change` does; nothing is changed then.
+/// Panics when `change` panics; then nothing changes.
 pub fn configure(change: impl FnOnce(&mut Config)) -> Result<()> {
     let mut current = CONFIG.lock().unwrap_or_else(PoisonError::into_inner);
     let mut config = Config::clone(&current);

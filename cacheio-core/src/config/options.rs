@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::policies::Policies;
 use crate::{RefreshAhead, Ttl};
 
-/// The options of one call: its TTL, its tags, and what differs from the settings of the cache.
+/// The options of one call: its TTL, its tags, and policies that replace those of the cache.
 ///
 /// Every method whose name ends in `_with` takes `impl Into<Options>`; a [`Duration`] and a
 /// [`Ttl`] are options. The builders of the caches have methods of the same names, whose settings
@@ -43,7 +43,7 @@ impl Default for Options {
     }
 }
 
-/// The options of calls that take none.
+/// The options of calls that pass none.
 #[doc(hidden)]
 pub static DEFAULT_OPTIONS: Options = Options::new();
 
@@ -277,5 +277,29 @@ impl From<Duration> for Options {
 impl From<Ttl> for Options {
     fn from(ttl: Ttl) -> Self {
         Self::ttl(ttl)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::url::CacheUrl;
+
+    macro_rules! assert_setters {
+        (@policies {} $(
+            $(#[$doc:meta])*
+            $name:ident($argument:ident: $argument_type:ty) -> $type:ty = $parse:path;
+        )*) => {$(
+            let mut url = CacheUrl::parse(concat!("memory://?", stringify!($name), "=1")).unwrap();
+            let mut expected = Policies::NONE;
+            expected.take_from_url(&mut url).unwrap();
+            let options = Options::new().$name(expected.$name.unwrap());
+            assert_eq!(options.policies.$name, expected.$name);
+        )*};
+    }
+
+    #[test]
+    fn every_policy_has_a_setter() {
+        crate::__policies!({ assert_setters } {});
     }
 }

@@ -1,48 +1,271 @@
-//! What loads may rely on when the origin is slow, fails or hangs.
+//! The policies: how long values live, and what a cache does when a load is slow or fails.
 
 use std::time::Duration;
 
 use crate::config::ttl::parse_duration;
+use crate::config::url::CacheUrl;
 use crate::{Error, ErrorKind, Result, Ttl};
 
-/// When what is still live is loaded anew, so that nobody ever waits for it.
+/// Calls another macro with the table of the policies: the documentation, name and argument of the
+/// setter in both cache builders, the type, and the parser of a URL parameter.
 ///
-/// An `f64` is a [`Fraction`](Self::Fraction).
+/// To add a policy, change four files:
+///
+/// 1. this one: a row here, and in [`Policies::check`] the values that are refused;
+/// 2. `config/options.rs`: the setter of [`Options`](crate::Options), with its documentation;
+/// 3. the file of `engine/` that applies the policy;
+/// 4. `cacheio-macros/src/policies.rs`: the argument of `#[cached]`.
+///
+/// Tests fail until 2 and 4 have the policies of the table.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __policies {
+    ({ $($callback:tt)+ } $arguments:tt) => {
+        $($callback)+! {
+            @policies $arguments
+
+            /// Sets by which part of its TTL, at most, an entry expires early at random, from 0 to 1: see
+            /// [`Options::jitter`](crate::Options::jitter).
+            jitter(fraction: f64) -> f64 = parse_fraction;
+
+            /// Sets for how long after its TTL a loaded value is served when a new load fails or is slow:
+            /// see [`Options::stale_for`](crate::Options::stale_for).
+            stale_for(duration: Duration) -> Duration = parse_duration;
+
+            /// Sets how long no load is started after a failed one: see
+            /// [`Options::retry_after`](crate::Options::retry_after).
+            retry_after(duration: Duration) -> Duration = parse_duration;
+
+            /// Sets when a live entry is loaded again, before it expires: see
+            /// [`Options::refresh_ahead`](crate::Options::refresh_ahead).
+            refresh_ahead(ahead: impl Into<RefreshAhead>) -> RefreshAhead = RefreshAhead::parse;
+
+            /// Sets how long a caller waits for a load when it can get a stale value: see
+            /// [`Options::soft_timeout`](crate::Options::soft_timeout).
+            soft_timeout(duration: Duration) -> Duration = parse_duration;
+
+            /// Sets how long a caller waits for a load at most: see
+            /// [`Options::hard_timeout`](crate::Options::hard_timeout).
+            hard_timeout(duration: Duration) -> Duration = parse_duration;
+
+            /// Sets after which time a load no longer blocks its key: see
+            /// [`Options::max_load`](crate::Options::max_load).
+            max_load(duration: Duration) -> Duration = parse_duration;
+
+            /// Sets the TTL of a loaded `None`: see [`Options::ttl_none`](crate::Options::ttl_none).
+            ttl_none(ttl: impl Into<Ttl>) -> Ttl = parse_ttl;
+
+            /// Sets after which time without a read a loaded entry expires: see
+            /// [`Options::ttl_idle`](crate::Options::ttl_idle).
+            ttl_idle(duration: Duration) -> Duration = parse_duration;
+        }
+    };
+}
+
+macro_rules! policies {
+    (@policies {} $(
+        $(#[$doc:meta])*
+        $name:ident($argument:ident: $argument_type:ty) -> $type:ty = $parse:path;
+    )*) => {
+        /// The policies of a cache or a call. `None` means the default: of the cache for a call, and
+        /// of this library for a cache.
+        #[doc(hidden)]
+        #[allow(missing_docs)]
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct Policies {
+            $(pub $name: Option<$type>,)*
+        }
+
+        /// The names of the policies: as URL parameters, setters and arguments of `#[cached]`.
+        #[doc(hidden)]
+        pub const POLICY_NAMES: &[&str] = &[$(stringify!($name)),*];
+
+        impl Policies {
+            pub(crate) const NONE: Self = Self {
+                $($name: None,)*
+            };
+
+            /// Takes the policies out of the parameters of a URL.
+            pub(crate) fn take_from_url(&mut self, url: &mut CacheUrl<'_>) -> Result<()> {
+                $(if let Some(text) = url.take(stringify!($name)) {
+                    let parsed = $parse(&text).map_err(|expected| url.invalid(stringify!($name), expected));
+                    self.$name = Some(parsed?);
+                })*
+                Ok(())
+            }
+        }
+    };
+}
+
+crate::__policies!({ policies } {});
+
+/// Writes the setters of the policies in a cache builder with a field `settings`. The builder's
+/// module imports the types of the arguments.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __policy_setters {
+    () => {
+        $crate::__policies!({ $crate::__policy_setters } {});
+    };
+    (@policies {} $(
+        $(#[$doc:meta])*
+        $name:ident($argument:ident: $argument_type:ty) -> $type:ty = $parse:path;
+    )*) => {
+        $(
+            $(#[$doc])*
+            pub fn $name(mut self, $argument: $argument_type) -> Self {
+                self.settings.policies().$name = ::std::option::Option::Some($argument.into());
+                self
+            }
+        )*
+    };
+}
+
+fn parse_fraction(text: &str) -> Result<f64, &'static str> {
+    text.parse().map_err(|_| "a number between 0 and 1")
+}
+
+fn parse_ttl(text: &str) -> Result<Ttl, &'static str> {
+    parse_duration(text).map(Ttl::After)
+}
+
+impl Policies {
+    /// Returns whether loaded entries carry a header.
+    pub(crate) fn writes_headers(&self) -> bool {
+        let stale_for = self.stale_for.unwrap_or_default();
+        let ahead = self.refresh_ahead.unwrap_or(RefreshAhead::Never);
+        !stale_for.is_zero() || ahead != RefreshAhead::Never || self.ttl_idle.is_some()
+    }
+
+    /// Checks that each policy is valid, and that none contradicts another.
+    pub(crate) fn check(&self) -> Result<()> {
+        check_jitter(self.jitter.unwrap_or_default())?;
+        self.refresh_ahead.map_or(Ok(()), RefreshAhead::check)?;
+        let has_stale = !self.stale_for.unwrap_or_default().is_zero();
+        let refreshes = !matches!(self.refresh_ahead, None | Some(RefreshAhead::Never));
+        if self.retry_after.is_some() && !has_stale && !refreshes {
+            return Err(invalid(
+                "`retry_after` needs `stale_for` or `refresh_ahead`; set one of them, or remove \
+                 `retry_after`",
+            ));
+        }
+        if self.soft_timeout.is_some() && !has_stale {
+            return Err(invalid(
+                "`soft_timeout` needs `stale_for`; set it, or use `hard_timeout` to return an error \
+                 instead of a stale value",
+            ));
+        }
+        self.check_positive()?;
+        self.check_order()?;
+        self.check_longest()
+    }
+
+    fn check_positive(&self) -> Result<()> {
+        for (name, duration) in [
+            ("hard_timeout", self.hard_timeout),
+            ("max_load", self.max_load),
+            ("ttl_idle", self.ttl_idle),
+        ] {
+            if duration == Some(Duration::ZERO) {
+                return Err(invalid(format!("`{name}` must be greater than zero")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that no timeout is longer than one that ends the waiting before it.
+    fn check_order(&self) -> Result<()> {
+        let soft = ("soft_timeout", self.soft_timeout);
+        let hard = ("hard_timeout", self.hard_timeout);
+        let load = ("max_load", self.max_load);
+        for ((name, timeout), (limit_name, limit)) in [(soft, hard), (soft, load), (hard, load)] {
+            if timeout
+                .zip(limit)
+                .is_some_and(|(timeout, limit)| timeout > limit)
+            {
+                return Err(invalid(format!(
+                    "`{name}` must not be longer than `{limit_name}`"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_longest(&self) -> Result<()> {
+        let ttl_none = match self.ttl_none {
+            Some(Ttl::After(ttl)) => Some(ttl),
+            _ => None,
+        };
+        for (name, duration) in [
+            ("stale_for", self.stale_for),
+            ("retry_after", self.retry_after),
+            ("ttl_none", ttl_none),
+        ] {
+            if duration.is_some_and(|duration| duration > Ttl::MAX) {
+                return Err(invalid(format!(
+                    "`{name}` must not be longer than 290 years"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::Config, message)
+}
+
+/// Returns the fraction if it is valid.
+pub(crate) fn check_jitter(fraction: f64) -> Result<f64> {
+    if (0.0..=1.0).contains(&fraction) {
+        return Ok(fraction);
+    }
+    Err(invalid(format!(
+        "`jitter` must be between 0 and 1, got {fraction}"
+    )))
+}
+
+/// When a live entry is loaded again, so that callers do not wait for a load after it has expired.
+///
+/// An `f64` converts into a [`Fraction`](Self::Fraction).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RefreshAhead {
-    /// Not before it has expired.
+    /// Never: only an expired entry is loaded again.
     Never,
-    /// When this fraction of its TTL has passed: more than 0, less than 1.
+    /// After this fraction of the TTL: more than 0, less than 1.
     Fraction(f64),
-    /// At random, the likelier the nearer the end and the longer the load took: `XFetch`, the
-    /// optimal probabilistic early expiration of Vattani, Chierichetti and Lowenstein (PVLDB 8(8),
-    /// 2015). Processes that share a server do not all refresh at once then. A `beta` above 1
-    /// refreshes earlier, one below 1 later; 1 is optimal.
+    /// At random, with a probability that grows towards the expiry and with the time that the last
+    /// load took.
+    ///
+    /// This is `XFetch`, the optimal probabilistic early expiration of Vattani, Chierichetti and
+    /// Lowenstein (PVLDB 8(8), 2015). It keeps processes that share a server from refreshing at the
+    /// same time.
     XFetch {
-        /// How early.
+        /// How early: values above 1 refresh earlier, values below 1 later. 1 is optimal.
         beta: f64,
     },
 }
 
-/// No load is refreshed so many of its own (and `beta`) times before its end: the odds are less
-/// than one in eight million.
+/// `XFetch` never refreshes earlier than this many load times (times `beta`) before the expiry: the
+/// probability is less than one in eight million.
 pub(crate) const XFETCH_REACH: f64 = 16.0;
 
 impl RefreshAhead {
-    /// [`XFetch`](Self::XFetch) as its authors recommend it.
+    /// [`XFetch`](Self::XFetch) with the `beta` that its authors recommend.
     pub const XFETCH: Self = Self::XFetch { beta: 1.0 };
 
-    /// As URLs write it.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Result<Self, &'static str> {
         match text {
-            "never" => Some(Self::Never),
-            "xfetch" => Some(Self::XFETCH),
-            fraction => fraction.parse().ok().map(Self::Fraction),
+            "never" => Ok(Self::Never),
+            "xfetch" => Ok(Self::XFETCH),
+            fraction => match fraction.parse() {
+                Ok(fraction) => Ok(Self::Fraction(fraction)),
+                Err(_) => Err("a number between 0 and 1, \"xfetch\", or \"never\""),
+            },
         }
     }
 
-    /// Whether it makes sense.
     pub(crate) fn is_valid(self) -> bool {
         match self {
             Self::Never => true,
@@ -55,17 +278,17 @@ impl RefreshAhead {
         if self.is_valid() {
             return Ok(());
         }
-        let message = match self {
+        Err(invalid(match self {
             Self::XFetch { beta } => {
-                format!("a refresh_ahead by XFetch needs a beta above 0, not {beta}")
+                format!(
+                    "`beta` of `RefreshAhead::XFetch` must be greater than 0 and finite, got {beta}"
+                )
             }
-            Self::Fraction(fraction) => format!(
-                "a refresh_ahead of {fraction} makes no sense: it is the fraction of the TTL after \
-                 which an entry is loaded anew, more than 0 and less than 1"
-            ),
-            Self::Never => unreachable!("never is always sensible"),
-        };
-        Err(Error::new(ErrorKind::Config, message))
+            Self::Fraction(fraction) => {
+                format!("`refresh_ahead` must be greater than 0 and less than 1, got {fraction}")
+            }
+            Self::Never => unreachable!("`Never` is valid"),
+        }))
     }
 }
 
@@ -73,181 +296,6 @@ impl From<f64> for RefreshAhead {
     fn from(fraction: f64) -> Self {
         Self::Fraction(fraction)
     }
-}
-
-/// What a cache or a call says about its loads; nothing means what is said elsewhere.
-#[doc(hidden)]
-#[allow(missing_docs)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Policies {
-    pub jitter: Option<f64>,
-    pub stale_for: Option<Duration>,
-    pub retry_after: Option<Duration>,
-    pub refresh_ahead: Option<RefreshAhead>,
-    pub soft_timeout: Option<Duration>,
-    pub hard_timeout: Option<Duration>,
-    pub max_load: Option<Duration>,
-    pub ttl_none: Option<Ttl>,
-    pub ttl_idle: Option<Duration>,
-}
-
-/// What parameters of a URL say what [`Policies`] do.
-pub(crate) const PARAMETERS: [&str; 9] = [
-    "jitter",
-    "stale_for",
-    "retry_after",
-    "refresh_ahead",
-    "soft_timeout",
-    "hard_timeout",
-    "max_load",
-    "ttl_none",
-    "ttl_idle",
-];
-
-impl Policies {
-    pub(crate) const NONE: Self = Self {
-        jitter: None,
-        stale_for: None,
-        retry_after: None,
-        refresh_ahead: None,
-        soft_timeout: None,
-        hard_timeout: None,
-        max_load: None,
-        ttl_none: None,
-        ttl_idle: None,
-    };
-
-    /// Takes what a parameter of a URL says.
-    ///
-    /// # Errors
-    ///
-    /// What it should have been.
-    pub(crate) fn set(&mut self, parameter: &str, text: &str) -> Result<(), &'static str> {
-        match parameter {
-            "jitter" => {
-                self.jitter = Some(text.parse().map_err(|_| "a number from 0 to 1")?);
-            }
-            "stale_for" => self.stale_for = Some(parse_duration(text)?),
-            "retry_after" => self.retry_after = Some(parse_duration(text)?),
-            "refresh_ahead" => {
-                let ahead = RefreshAhead::parse(text);
-                self.refresh_ahead =
-                    Some(ahead.ok_or("a number between 0 and 1, \"xfetch\", or \"never\"")?);
-            }
-            "soft_timeout" => self.soft_timeout = Some(parse_duration(text)?),
-            "hard_timeout" => self.hard_timeout = Some(parse_duration(text)?),
-            "max_load" => self.max_load = Some(parse_duration(text)?),
-            "ttl_none" => self.ttl_none = Some(Ttl::After(parse_duration(text)?)),
-            _ => self.ttl_idle = Some(parse_duration(text)?),
-        }
-        Ok(())
-    }
-
-    /// Whether what is loaded carries the moments of its life.
-    pub(crate) fn writes_headers(&self) -> bool {
-        let stale_for = self.stale_for.unwrap_or_default();
-        let ahead = self.refresh_ahead.unwrap_or(RefreshAhead::Never);
-        !stale_for.is_zero() || ahead != RefreshAhead::Never || self.ttl_idle.is_some()
-    }
-
-    /// Checks each, and that they fit together.
-    pub(crate) fn check(&self) -> Result<()> {
-        check_jitter(self.jitter.unwrap_or_default())?;
-        self.refresh_ahead.map_or(Ok(()), RefreshAhead::check)?;
-        let stale_for = self.stale_for.unwrap_or_default();
-        let refreshes = !matches!(self.refresh_ahead, None | Some(RefreshAhead::Never));
-        if self.retry_after.is_some() && stale_for.is_zero() && !refreshes {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "retry_after needs stale_for or refresh_ahead: it is how long a load that failed is \
-                 not tried again, while something older is served; set one of them too, or leave \
-                 retry_after out",
-            ));
-        }
-        if self.soft_timeout.is_some() && stale_for.is_zero() {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "soft_timeout needs stale_for: when it is over, something stale is served; set \
-                 stale_for too, or hard_timeout for an error instead",
-            ));
-        }
-        for (name, duration) in [
-            ("hard_timeout", self.hard_timeout),
-            ("max_load", self.max_load),
-        ] {
-            if duration == Some(Duration::ZERO) {
-                return Err(Error::new(
-                    ErrorKind::Config,
-                    format!("a {name} of zero would let no load come to its end"),
-                ));
-            }
-        }
-        if self.ttl_idle == Some(Duration::ZERO) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "a ttl_idle of zero stores nothing: it is how long an entry stays that nobody reads",
-            ));
-        }
-        let in_order = |first: Option<Duration>, second: Option<Duration>| {
-            first
-                .zip(second)
-                .is_none_or(|(first, second)| first <= second)
-        };
-        if !in_order(self.soft_timeout, self.hard_timeout) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "soft_timeout is longer than hard_timeout, and so would never be over: it is when \
-                 something stale is served, hard_timeout when there is an error",
-            ));
-        }
-        for (name, timeout) in [
-            ("soft_timeout", self.soft_timeout),
-            ("hard_timeout", self.hard_timeout),
-        ] {
-            if !in_order(timeout, self.max_load) {
-                return Err(Error::new(
-                    ErrorKind::Config,
-                    format!(
-                        "{name} is longer than max_load, and so would never be over: max_load ends \
-                         the load itself"
-                    ),
-                ));
-            }
-        }
-        let of_none = match self.ttl_none {
-            Some(Ttl::After(ttl)) => Some(ttl),
-            _ => None,
-        };
-        for (name, duration) in [
-            ("stale_for", self.stale_for),
-            ("retry_after", self.retry_after),
-            ("ttl_none", of_none),
-        ] {
-            if duration.is_some_and(|duration| duration > Ttl::MAX) {
-                return Err(Error::new(
-                    ErrorKind::Config,
-                    format!(
-                        "a {name} of more than 290 years is longer than the longest TTL there is"
-                    ),
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The fraction, if it is one.
-pub(crate) fn check_jitter(fraction: f64) -> Result<f64> {
-    if (0.0..=1.0).contains(&fraction) {
-        return Ok(fraction);
-    }
-    Err(Error::new(
-        ErrorKind::Config,
-        format!(
-            "a jitter of {fraction} makes no sense: it is the fraction of the TTL, from 0 to 1, by \
-             which entries expire earlier"
-        ),
-    ))
 }
 
 #[cfg(test)]
@@ -261,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_together_is_named() {
+    fn contradictory_policies_are_refused_with_both_names() {
         let stale = Policies {
             stale_for: Some(SECOND),
             ..Policies::default()
@@ -309,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_values_are_refused() {
         for ahead in [0.0, 1.0, -0.5, 8.0, f64::NAN] {
             let policies = Policies {
                 refresh_ahead: Some(ahead.into()),
@@ -342,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_taken() {
+    fn valid_policies_are_accepted() {
         let all = Policies {
             jitter: Some(0.1),
             stale_for: Some(SECOND * 60),

@@ -1,18 +1,18 @@
-//! What a cache is built with.
+//! The settings of a cache.
 
-// Reached by the crates on top alone, whose builders document each setting.
+// Only the builders of the caches use these items, and document each setting.
 #![allow(missing_docs)]
 
 use std::sync::Arc;
 
 use crate::codec::codec_by_name;
-use crate::config::policies::{self, Policies};
+use crate::config::policies::{POLICY_NAMES, Policies};
 use crate::config::ttl::{lifetime, parse_duration};
 use crate::config::url::CacheUrl;
 use crate::key::namespace_prefix;
 use crate::{Codec, Error, ErrorKind, Json, KeyRule, Result, Ttl, config};
 
-/// What a cache is built with, whatever stands behind it: the part that both builders share.
+/// The settings that both cache builders share.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -33,12 +33,12 @@ impl Default for Settings {
     }
 }
 
-/// What the parameters of every cache URL can say, beside the policies.
+/// The parameters of every cache URL, without the policies.
 const PARAMETERS: [&str; 3] = ["namespace", "ttl", "codec"];
 
 impl Settings {
-    /// The longest namespace, in bytes, as it stands in keys.
-    const NAMESPACE_MAX: usize = 100;
+    /// The longest prefix of keys, in bytes.
+    const PREFIX_MAX: usize = 100;
 
     pub fn set_namespace(&mut self, namespace: String) {
         self.namespace = Some(namespace);
@@ -48,7 +48,6 @@ impl Settings {
         self.default_ttl = ttl;
     }
 
-    /// What the cache says about its loads.
     pub fn policies(&mut self) -> &mut Policies {
         &mut self.policies
     }
@@ -57,11 +56,12 @@ impl Settings {
         self.codec = codec;
     }
 
-    /// Takes the parameters that every URL has; the backend takes its own before.
+    /// Reads the settings from a URL, after the store has taken its own parameters, whose names are
+    /// `own`.
     ///
     /// # Errors
     ///
-    /// A parameter that is left over, or whose value is none. `own` names the backend's.
+    /// Returns [`ErrorKind::Config`] when a parameter is unknown, or its value is invalid.
     pub fn from_url(mut url: CacheUrl<'_>, own: &[&str]) -> Result<Self> {
         let mut settings = Self::default();
         if let Some(namespace) = url.take("namespace") {
@@ -75,39 +75,35 @@ impl Settings {
                 })?),
             });
         }
-        for parameter in policies::PARAMETERS {
-            if let Some(text) = url.take(parameter) {
-                let set = settings.policies.set(parameter, &text);
-                set.map_err(|expected| url.invalid(parameter, expected))?;
-            }
-        }
+        settings.policies.take_from_url(&mut url)?;
         if let Some(codec) = url.take("codec") {
             let codec = codec_by_name(&codec);
             settings.set_codec(codec.map_err(|expected| url.invalid("codec", &expected))?);
         }
-        url.finish(&[own, &PARAMETERS, &policies::PARAMETERS].concat())?;
+        url.finish(&[own, &PARAMETERS, POLICY_NAMES].concat())?;
         Ok(settings)
     }
 
-    /// Checks it all. `remote` says whether other programs may share the store.
+    /// Checks the settings. `remote` tells whether other programs can use the store too.
     pub(crate) fn check(self, remote: bool, rule: KeyRule) -> Result<Checked> {
         let namespace = self
             .namespace
             .unwrap_or_else(|| String::from(if remote { "cacheio" } else { "" }));
         let prefix = namespace_prefix(&namespace);
-        if prefix.len() > Self::NAMESPACE_MAX {
+        if prefix.len() > Self::PREFIX_MAX {
             return Err(Error::new(
                 ErrorKind::Config,
                 format!(
-                    "a namespace of {} bytes is too long: at most 100 fit in front of every key",
-                    prefix.len()
+                    "the namespace takes {} bytes of each key; at most {} are allowed",
+                    prefix.len(),
+                    Self::PREFIX_MAX
                 ),
             ));
         }
         if !rule.keeps(&prefix) {
             return Err(Error::new(
                 ErrorKind::Config,
-                "the store's keys are too short for this namespace",
+                "the namespace is too long for the keys of this store; choose a shorter one",
             ));
         }
         self.policies.check()?;
@@ -116,7 +112,7 @@ impl Settings {
             Ttl::After(ttl) if ttl.is_zero() => {
                 return Err(Error::new(
                     ErrorKind::Config,
-                    "a default TTL of zero stores nothing; Ttl::Never is for entries that never expire",
+                    "the default TTL must be greater than zero; use `Ttl::Never` for entries that never expire",
                 ));
             }
             ttl => ttl,
@@ -132,13 +128,32 @@ impl Settings {
     }
 }
 
-/// Settings that make sense.
+/// Valid settings.
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) namespace: String,
-    /// What stands before every key.
+    /// The prefix of every key.
     pub(crate) prefix: String,
     pub(crate) default_ttl: Ttl,
     pub(crate) policies: Policies,
     pub(crate) codec: Arc<dyn Codec>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_policy_is_a_url_parameter() {
+        let read = |name: &str, value: &str| {
+            let url = format!("memory://?{name}={value}");
+            Settings::from_url(CacheUrl::parse(&url).unwrap(), &[])
+        };
+        for name in POLICY_NAMES {
+            read(name, "1").unwrap();
+            let refused = read(name, "?").unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Config);
+            assert!(refused.to_string().contains(&format!("`{name}`")));
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! How long an entry lives.
+//! TTLs and durations.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use crate::{Error, ErrorKind, Result};
 
 /// How long an entry lives.
 ///
-/// A [`Duration`] is one, so `cache.set_with("k", 1, Duration::from_secs(60))` works.
-/// [`Duration::ZERO`] stores nothing and removes what was there.
+/// A [`Duration`] converts into a `Ttl`: `cache.set_with("k", 1, Duration::from_secs(60))`. With
+/// [`Duration::ZERO`], nothing is stored, and the entry that was there is removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Ttl {
-    /// What the cache was built with.
+    /// The default TTL of the cache.
     #[default]
     Default,
-    /// For this long, to the millisecond (whole seconds, rounded up, on Memcached).
+    /// This long, in milliseconds; on Memcached in whole seconds, rounded up.
     After(Duration),
     /// Until it is deleted or evicted.
     Never,
 }
 
 impl Ttl {
-    /// The longest duration that can be asked for: 290 years.
+    /// The longest TTL: 290 years.
     pub const MAX: Duration = Duration::from_secs(290 * 365 * 24 * 60 * 60);
 }
 
@@ -30,30 +30,32 @@ impl From<Duration> for Ttl {
     }
 }
 
-/// A [`Ttl`] with nothing left open.
+/// A [`Ttl`] whose default is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lifetime {
-    /// Store nothing, remove what is there.
+    /// Nothing is stored, and the entry that was there is removed.
     Zero,
-    /// Store for a time, or for ever.
+    /// The entry lives this long, or forever.
     Live(Option<Duration>),
 }
 
-/// The lifetime that `ttl` asks for in a cache whose default is `default`.
+/// Resolves `ttl` in a cache with the TTL `default`.
 ///
-/// `jitter` shortens it by up to that fraction, as `random` (from 0 to 1) says.
+/// The lifetime is shortened by the fraction `jitter * random` of it; `random` is between 0 and 1.
 pub(crate) fn lifetime(ttl: Ttl, default: Ttl, jitter: f64, random: f64) -> Result<Lifetime> {
     let after = match (ttl, default) {
         (Ttl::After(after), _) | (Ttl::Default, Ttl::After(after)) => after,
         (Ttl::Never, _) | (Ttl::Default, Ttl::Never) => return Ok(Lifetime::Live(None)),
-        (Ttl::Default, Ttl::Default) => unreachable!("a cache's own default is never `Default`"),
+        (Ttl::Default, Ttl::Default) => {
+            unreachable!("the default of a cache is never `Ttl::Default`")
+        }
     };
     if after > Ttl::MAX {
         return Err(Error::new(
             ErrorKind::Config,
             format!(
-                "a TTL of {} s is longer than 290 years, the longest there is; \
-                 Ttl::Never keeps an entry until it is deleted or evicted",
+                "a TTL of {} s is longer than the maximum of 290 years; use `Ttl::Never` for entries \
+                 that never expire",
                 after.as_secs()
             ),
         ));
@@ -67,8 +69,9 @@ pub(crate) fn lifetime(ttl: Ttl, default: Ttl, jitter: f64, random: f64) -> Resu
     )))
 }
 
-/// A duration as people write it: `"500ms"`, `"30s"`, `"5m"`, `"2h"`, `"1d"`, or a bare number of
-/// seconds. It is `const`, so that the macros check theirs when the program is compiled.
+/// Parses a duration: `"500ms"`, `"30s"`, `"5m"`, `"2h"`, `"1d"`, or a number of seconds.
+///
+/// The function is `const`: the macros check their arguments at compile time with it.
 pub const fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     const EXPECTED: &str =
         "a duration is a whole number and a unit: \"500ms\", \"30s\", \"5m\", \"2h\" or \"1d\"";
@@ -103,7 +106,7 @@ pub const fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
-/// A fraction from 0 to 1, from the standard library's own randomness.
+/// Returns a random number between 0 and 1, from the randomness of the standard library.
 #[allow(clippy::cast_precision_loss)]
 pub(crate) fn random_fraction() -> f64 {
     use std::hash::{BuildHasher, RandomState};
@@ -118,7 +121,7 @@ mod tests {
     const MIN: Duration = Duration::from_secs(60);
 
     #[test]
-    fn default_takes_the_caches_own() {
+    fn the_default_is_that_of_the_cache() {
         assert_eq!(
             lifetime(Ttl::Default, Ttl::After(MIN), 0.0, 0.5).unwrap(),
             Lifetime::Live(Some(MIN))
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn too_long_is_refused() {
+    fn a_ttl_above_the_maximum_is_refused() {
         let error = lifetime(Duration::MAX.into(), Ttl::Never, 0.0, 0.0).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("Ttl::Never"), "{error}");
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_as_people_write_them() {
+    fn durations_are_parsed_with_their_units() {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("60"), Ok(MIN));
         assert_eq!(parse_duration("1m"), Ok(MIN));

@@ -1,11 +1,11 @@
-//! Caches named by a URL.
+//! The URLs of caches.
 
 use crate::{Error, ErrorKind, Operation, Result};
 
-/// The URL of a cache: `scheme://rest?name=value&…`.
+/// A cache URL: `scheme://rest?name=value&…`.
 ///
-/// No error shows more of it than its scheme and the names of its parameters: what is between may
-/// hold a password.
+/// Errors show only its scheme and the names of its parameters, because the rest may contain a
+/// password.
 #[doc(hidden)]
 pub struct CacheUrl<'a> {
     scheme: &'a str,
@@ -14,30 +14,28 @@ pub struct CacheUrl<'a> {
 }
 
 impl<'a> CacheUrl<'a> {
-    /// Takes a URL apart.
+    /// Parses a URL.
     ///
     /// # Errors
     ///
-    /// When it is none, or a parameter stands twice.
+    /// Returns [`ErrorKind::Config`] when the text is not a URL, or has a parameter twice.
     pub fn parse(url: &'a str) -> Result<Self> {
-        let (scheme, rest) = url
-            .split_once("://")
-            .ok_or_else(|| config("this is no URL: a cache's begins like \"memory://\""))?;
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| {
+            config("not a cache URL: expected `scheme://…`, for example `memory://`")
+        })?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let mut parameters: Vec<(String, String)> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = query_decode(name)
-                .ok_or_else(|| config("the name of a parameter is not valid percent-encoding"))?;
+                .ok_or_else(|| config("the percent-encoding of a parameter's name is invalid"))?;
             let value = query_decode(value).ok_or_else(|| {
                 config(format!(
-                    "the value of the parameter `{name}` is not valid percent-encoding"
+                    "the percent-encoding of the parameter `{name}` is invalid"
                 ))
             })?;
             if parameters.iter().any(|(other, _)| *other == name) {
-                return Err(config(format!(
-                    "the parameter `{name}` stands twice in the URL"
-                )));
+                return Err(config(format!("the URL has the parameter `{name}` twice")));
             }
             parameters.push((name, value));
         }
@@ -48,17 +46,17 @@ impl<'a> CacheUrl<'a> {
         })
     }
 
-    /// What stands before `://`.
+    /// Returns the text before `://`.
     pub fn scheme(&self) -> &'a str {
         self.scheme
     }
 
-    /// What stands between `://` and `?`.
+    /// Returns the text between `://` and `?`.
     pub fn rest(&self) -> &'a str {
         self.rest
     }
 
-    /// Takes a parameter out.
+    /// Removes a parameter, and returns its value.
     pub fn take(&mut self, name: &str) -> Option<String> {
         let at = self
             .parameters
@@ -67,7 +65,7 @@ impl<'a> CacheUrl<'a> {
         Some(self.parameters.remove(at).1)
     }
 
-    /// The error for a parameter whose value is not what it should be.
+    /// Returns the error for a parameter with an invalid value.
     pub fn invalid(&self, name: &str, expected: &str) -> Error {
         config(format!(
             "the parameter `{name}` of a {}:// URL must be {expected}",
@@ -75,50 +73,50 @@ impl<'a> CacheUrl<'a> {
         ))
     }
 
-    /// The error for a scheme that is none of those `known`.
+    /// Returns the error for a scheme that is not in `known`.
     pub fn unknown_scheme(&self, known: &[&[&str]]) -> Error {
         let needs = FEATURES
             .iter()
             .find(|(_, schemes)| schemes.contains(&self.scheme));
         config(match needs {
             Some((feature, _)) => format!(
-                "a cache at `{}://` needs the feature `{feature}` of cacheio, which is off",
+                "`{}://` needs the feature `{feature}` of cacheio; turn it on",
                 self.scheme
             ),
             None => format!(
-                "no cache is known by `{}://`; known here are {}",
+                "unknown scheme `{}://`; use one of {}",
                 self.scheme,
                 listed(&known.concat())
             ),
         })
     }
 
-    /// Checks that the scheme is one of those of a kind of store.
+    /// Checks that the scheme is one of `schemes`.
     ///
     /// # Errors
     ///
-    /// When it is another.
+    /// Returns [`ErrorKind::Config`] when it is another one.
     pub fn expect(&self, schemes: &[&str]) -> Result<()> {
         match schemes.contains(&self.scheme) {
             true => Ok(()),
             false => Err(config(format!(
-                "a URL of this cache begins with {}, not with `{}://`",
-                listed(schemes),
-                self.scheme
+                "unexpected scheme `{}://`; this cache is opened with {}",
+                self.scheme,
+                listed(schemes)
             ))),
         }
     }
 
-    /// Checks that every parameter was taken; `allowed` are those there are.
+    /// Checks that every parameter was [taken](Self::take). `allowed` is for the message.
     ///
     /// # Errors
     ///
-    /// When one is left over.
+    /// Returns [`ErrorKind::Config`] when a parameter is left.
     pub fn finish(self, allowed: &[&str]) -> Result<()> {
         match self.parameters.first() {
             None => Ok(()),
             Some((name, _)) => Err(config(format!(
-                "a {}:// URL has no parameter `{name}`; there are {}",
+                "unknown parameter `{name}` of a {}:// URL; use one of {}",
                 self.scheme,
                 allowed.join(", ")
             ))),
@@ -134,7 +132,7 @@ impl std::fmt::Debug for CacheUrl<'_> {
     }
 }
 
-/// The features that bring the stores of these schemes.
+/// The features, and the schemes of their stores.
 const FEATURES: [(&str, &[&str]); 3] = [
     ("memory", &["memory"]),
     ("memcached", &["memcache", "memcache+unix", "memcache+tls"]),
@@ -166,7 +164,7 @@ fn config(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Config, message).during(Operation::Build)
 }
 
-/// Undoes `%41`.
+/// Decodes `%41` and the like. Returns `None` when the encoding is invalid.
 pub fn percent_decode(text: &[u8]) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.iter().copied();
@@ -182,7 +180,7 @@ pub fn percent_decode(text: &[u8]) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// As [`percent_decode`], for a query, where `+` is a space.
+/// Decodes the text of a query, where `+` is a space.
 fn query_decode(text: &str) -> Option<String> {
     percent_decode(text.replace('+', " ").as_bytes())
 }
@@ -192,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_in_its_parts() {
+    fn a_url_is_split_into_its_parts() {
         let mut url = CacheUrl::parse("memory://?capacity=10&namespace=a%20b+c").unwrap();
         assert_eq!((url.scheme(), url.rest()), ("memory", ""));
         assert_eq!(url.take("namespace").as_deref(), Some("a b c"));
@@ -202,15 +200,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_url_is_said_without_showing_it() {
+    fn errors_do_not_show_the_url() {
         let message = |url| match CacheUrl::parse(url) {
             Ok(url) => url.finish(&["ttl", "namespace"]).unwrap_err().to_string(),
             Err(error) => error.to_string(),
         };
-        assert!(message("secret").contains("no URL"));
+        assert!(message("secret").contains("not a cache URL"));
         assert!(
             message("x://user:secret@host?tll=5")
-                .contains("no parameter `tll`; there are ttl, namespace")
+                .contains("unknown parameter `tll` of a x:// URL; use one of ttl, namespace")
         );
         assert!(message("x://?a=1&a=secret").contains("twice"));
         assert!(message("x://?a=%zz").contains("percent-encoding"));

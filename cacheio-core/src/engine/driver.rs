@@ -1,4 +1,4 @@
-//! How the engine reaches a store, from threads or from tasks.
+//! Calls a store for the engine, from threads or from tasks.
 
 use std::fmt::{self, Debug};
 use std::future::{Future, poll_fn};
@@ -11,10 +11,10 @@ use crate::flight::sync::{EventListener, Listener};
 use crate::stats::Metrics;
 use crate::{AsyncStore, BoxFuture, Form, KeyRule, Result, Store};
 
-/// How long a task's load may take, unless it is said.
+/// The default of `max_load` for loads of tasks.
 const MAX_LOAD: Duration = Duration::from_secs(60);
 
-/// A store, and the world from which it is called.
+/// A store, and how the engine calls it and waits.
 #[derive(Clone, Debug)]
 pub struct Driver {
     store: AnyStore,
@@ -27,34 +27,34 @@ pub struct Driver {
 
 #[derive(Clone)]
 pub(crate) enum AnyStore {
-    /// Is called directly: it may block the thread, or never waits.
+    /// Called directly; blocks the thread or never waits.
     Direct(Arc<dyn Store>),
-    /// Never waits; is called directly too.
+    /// Called directly, because it never waits.
     Immediate(Arc<dyn AsyncStore>),
-    /// Gives futures.
+    /// Returns futures.
     Suspending(Arc<dyn AsyncStore>),
 }
 
-/// What runs loads behind their callers, and knows the time by which these wait.
+/// Runs loads in the background, and provides the time and the timers of their callers.
 pub trait Executor: Debug + Send + Sync + 'static {
-    /// The time.
+    /// Returns the current time.
     fn now(&self) -> Instant {
         Instant::now()
     }
 
-    /// Runs a load behind its callers.
+    /// Runs a load in the background.
     ///
     /// # Errors
     ///
-    /// The load, if it cannot be run here.
+    /// Returns the load if this thread or task cannot start one in the background.
     fn spawn(&self, load: BoxFuture<'static, ()>) -> Result<(), BoxFuture<'static, ()>>;
 
-    /// Blocks the thread. What is waited for may itself wait to be run here.
+    /// Runs `wait`, which blocks the thread. `wait` may depend on loads that are queued for the thread.
     fn block(&self, wait: &mut dyn FnMut()) {
         wait();
     }
 
-    /// For tasks: is ready at a time. None where nothing could wake it.
+    /// Returns a future that is ready at a time. `None` if there is no timer, and for threads.
     fn sleep_until(&self, at: Instant) -> Option<BoxFuture<'static, ()>>;
 }
 
@@ -99,7 +99,7 @@ impl Driver {
         }
     }
 
-    /// Replaces the store with its view of a namespace; whether it has one.
+    /// Replaces the store with its view of a namespace. Returns whether it has one.
     pub(crate) fn enter_namespace(&mut self, prefix: &str) -> bool {
         let view = self.direct().and_then(|store| store.in_namespace(prefix));
         let has_view = view.is_some();
@@ -109,7 +109,7 @@ impl Driver {
         has_view
     }
 
-    /// Makes the metrics of a cache of this name, to which the store's own numbers go too.
+    /// Creates the metrics of a cache, to which the driver also reports the counts of the store.
     pub(crate) fn report_as(&mut self, namespace: &str) -> Metrics {
         let metrics = Metrics::new(
             namespace,
@@ -119,7 +119,7 @@ impl Driver {
         self.metrics.insert(metrics).clone()
     }
 
-    /// What an operation has changed may be in the store's own numbers.
+    /// Reports the counts of the store, which an operation may have changed.
     #[inline]
     fn report(&self) {
         if let Some(metrics) = &self.metrics {
@@ -137,7 +137,7 @@ impl Driver {
         self.key_rule
     }
 
-    /// The store, if it keeps the values themselves and answers at once.
+    /// Returns the store if it keeps objects and can be called directly.
     #[inline]
     pub(crate) fn immediate(&self) -> Option<&dyn Store> {
         match self.form {
@@ -159,7 +159,7 @@ impl Driver {
         &self.store
     }
 
-    /// Waits until it is notified, or until a time; whether it was notified.
+    /// Waits for a notification, until a time. Returns whether it was notified.
     pub(crate) async fn wait(&self, listener: EventListener, until: Option<Instant>) -> bool {
         match self.mode {
             Mode::Blocking => {
@@ -177,7 +177,8 @@ impl Driver {
         }
     }
 
-    /// What a future answers, if it does so by a time. A thread cannot be stopped: it waits.
+    /// Returns the output of a future, or `None` after a time. A thread waits without a timeout, because
+    /// its future blocks.
     pub(crate) async fn within<F: Future>(
         &self,
         until: Option<Instant>,
@@ -198,8 +199,7 @@ impl Driver {
         .await
     }
 
-    /// How long a load may take before its key is free, unless it is said. A thread may well run
-    /// for long, and goes on if it is left.
+    /// Returns the default of `max_load`. Threads have none, because they cannot be stopped.
     pub(crate) fn max_load(&self) -> Option<Duration> {
         match self.mode {
             Mode::Blocking => None,
@@ -207,8 +207,8 @@ impl Driver {
         }
     }
 
-    /// Whether it is called from tasks. One that is dropped takes what it polls with it, and needs
-    /// a timer to wait with a deadline.
+    /// Returns whether it is called from tasks. Then a load is dropped with its caller, and a wait with
+    /// a deadline needs a timer.
     pub(crate) fn is_async(&self) -> bool {
         matches!(self.mode, Mode::Async)
     }

@@ -1,39 +1,35 @@
-//! When an entry was made, how long it is fresh, and how long after that it may still be served:
-//! decisions about these moments, and nothing else.
+//! The times of an entry's life (created, expires, stale until) and the decisions about them.
 
 use std::time::Duration;
 
 use crate::Timestamp;
 use crate::config::policies::{RefreshAhead, XFETCH_REACH};
 
-/// The moments in an entry's life.
+/// The times of an entry's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expiry {
-    /// When its value was made.
     pub(crate) created_at: Timestamp,
     /// How long the load of its value took.
     pub(crate) load_time: Duration,
-    /// When its TTL is over.
+    /// When its TTL ends.
     pub(crate) expires_at: Timestamp,
-    /// When it must not be served any more, whatever happens.
+    /// Until when it can be served as a stale entry.
     pub(crate) stale_until: Timestamp,
-    /// For how long nobody may read it, or it is gone before that.
+    /// The time without a read after which it expires.
     pub(crate) idle: Option<Duration>,
 }
 
-/// What an entry is good for.
+/// Whether and how an entry can be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
-    /// It is served.
     Live,
-    /// It is served when there is nothing better.
+    /// It can be served when a load fails or is slow.
     Stale,
-    /// It is as good as gone.
+    /// It must not be served.
     Expired,
 }
 
 impl Expiry {
-    /// Of an entry that is made now.
     pub(crate) fn new(
         now: Timestamp,
         load_time: Duration,
@@ -50,8 +46,7 @@ impl Expiry {
         }
     }
 
-    /// What the entry is good for now, for a reader who takes what expired less than `stale_for`
-    /// ago.
+    /// Returns the freshness for a reader that accepts entries up to `stale_for` after their expiry.
     pub(crate) fn freshness(&self, now: Timestamp, stale_for: Duration) -> Freshness {
         if now < self.expires_at {
             Freshness::Live
@@ -62,8 +57,8 @@ impl Expiry {
         }
     }
 
-    /// Whether a reader who finds the entry live is to load it anew; `random`, which is asked only
-    /// where it matters, is evenly spread over 0 to 1.
+    /// Returns whether a reader of the live entry should refresh it. `random` returns a uniform random
+    /// number between 0 and 1.
     pub(crate) fn is_due(
         &self,
         now: Timestamp,
@@ -76,7 +71,7 @@ impl Expiry {
         match ahead {
             RefreshAhead::Never => false,
             RefreshAhead::Fraction(_) => true,
-            // -ln of what is evenly spread is spread exponentially.
+            // The -ln of a uniform random number has an exponential distribution.
             RefreshAhead::XFetch { beta } => {
                 let early = beta * -random().max(f64::MIN_POSITIVE).ln();
                 now.after(scaled(self.load_time, early)) >= self.expires_at
@@ -84,7 +79,7 @@ impl Expiry {
         }
     }
 
-    /// Before then no reader has to ask whether it is due.
+    /// Returns the earliest time at which [`is_due`](Self::is_due) can be true.
     pub(crate) fn due_from(&self, ahead: RefreshAhead) -> Timestamp {
         match ahead {
             _ if self.expires_at == Timestamp::MAX => Timestamp::MAX,
@@ -100,12 +95,12 @@ impl Expiry {
         }
     }
 
-    /// Whether it says nothing about how long the entry lives: the store knows that.
+    /// Returns whether it tells only the age of the entry, and does not limit its life.
     pub(crate) fn is_age_only(&self) -> bool {
         self.expires_at == Timestamp::MAX && self.idle.is_none()
     }
 
-    /// The same with another TTL from now on.
+    /// Returns the expiry after a touch. The entry stays stale for as long as before.
     pub(crate) fn touched(&self, expires_at: Timestamp) -> Self {
         Self {
             expires_at,
@@ -115,7 +110,7 @@ impl Expiry {
     }
 }
 
-/// A duration times a factor that may be anything.
+/// Multiplies a duration by any factor, also by one that is negative or not a number.
 fn scaled(duration: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(Duration::MAX)
 }
@@ -136,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn live_then_stale_then_gone() {
+    fn an_entry_is_live_then_stale_then_expired() {
         assert_eq!(after(0, SECOND * 60), Freshness::Live);
         assert_eq!(after(9, SECOND * 60), Freshness::Live);
         assert_eq!(after(10, SECOND * 60), Freshness::Stale);
@@ -145,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_may_want_less_and_gets_no_more() {
+    fn a_reader_can_shorten_but_not_extend_stale_for() {
         assert_eq!(after(10, Duration::ZERO), Freshness::Expired);
         assert_eq!(after(14, SECOND * 5), Freshness::Stale);
         assert_eq!(after(15, SECOND * 5), Freshness::Expired);
@@ -153,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_expires_is_never_stale_and_never_due() {
+    fn an_entry_without_expiry_is_never_stale_and_never_due() {
         let expiry = Expiry::new(NOW, SECOND, None, SECOND);
         let late = Timestamp::from_nanos(u64::MAX - 1);
         assert_eq!(expiry.freshness(late, SECOND), Freshness::Live);
@@ -163,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_touch_moves_both_ends() {
+    fn a_touch_moves_both_expiry_times() {
         let touched = expiry().touched(NOW.after(SECOND * 100));
         assert_eq!(touched.expires_at, NOW.after(SECOND * 100));
         assert_eq!(touched.stale_until, NOW.after(SECOND * 160));
@@ -171,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_times_do_not_wrap() {
+    fn the_longest_durations_do_not_wrap() {
         let expiry = Expiry::new(NOW, Duration::MAX, Some(Duration::MAX), Duration::MAX);
         assert_eq!(expiry.freshness(NOW, Duration::MAX), Freshness::Live);
         assert_eq!(expiry.stale_until, Timestamp::MAX);
@@ -180,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fraction_of_the_ttl() {
+    fn an_entry_is_due_after_a_fraction_of_its_ttl() {
         let due = |seconds| expiry().is_due(NOW.after(SECOND * seconds), 0.8.into(), || 0.0);
         assert!(!due(0) && !due(7));
         assert!(due(8) && due(9));
@@ -188,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn xfetch_is_likelier_near_the_end_and_for_long_loads() {
+    fn xfetch_is_more_probable_near_the_expiry_and_for_long_loads() {
         let share = |left: u32, beta: f64| {
             let now = NOW.after(SECOND * (10 - left));
             let ahead = RefreshAhead::XFetch { beta };
             let due = |n: &u32| expiry().is_due(now, ahead, || (f64::from(*n) + 0.5) / 10_000.0);
             f64::from(u32::try_from((0..10_000).filter(due).count()).unwrap()) / 10_000.0
         };
-        // A load of a second, as far before the end as the arguments say: e to the minus that.
+        // With a load time of one second, the probability is e^-left.
         for (left, expected) in [(1, 0.367_9), (2, 0.135_3), (5, 0.006_7)] {
             assert!((share(left, 1.0) - expected).abs() < 0.001, "{left}");
         }
@@ -204,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn before_its_reach_xfetch_is_never_due() {
+    fn xfetch_is_never_due_before_its_reach() {
         let load = Duration::from_millis(100);
         let expiry = Expiry::new(NOW, load, Some(SECOND * 10), Duration::ZERO);
         let from = expiry.due_from(RefreshAhead::XFETCH);

@@ -1,15 +1,15 @@
-//! Tags: invalidating a group at once, by counters.
+//! Tags: invalidation of a group of entries in O(1).
 //!
-//! A tag is a counter. An entry remembers what the counters of its tags said when the making of
-//! its value began; invalidating a tag is one increment, after which no older entry is valid. No
-//! clock is asked, and no list of keys is kept.
+//! A tag is a counter. An entry records the counters of its tags from before its value was read or
+//! loaded. To invalidate a tag increments its counter: entries with an older count are invalid. This
+//! needs no clock and no list of keys.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The tags of the caches on one store.
+/// The tags of all caches of one store.
 #[derive(Debug, Default)]
 pub(crate) struct Tags {
     table: Mutex<Table>,
@@ -20,13 +20,15 @@ struct Table {
     /// The counters of the tags of each namespace, by its prefix.
     counters: HashMap<Box<str>, HashMap<Box<str>, Arc<AtomicU64>>>,
     len: usize,
-    /// The size at which counters that no entry remembers are dropped.
+    /// The size at which counters without entries are dropped.
     prune_at: usize,
 }
 
 impl Tags {
-    /// What the counters say now. To be taken before the value is read or made: what is taken
-    /// after would hide an invalidation in between (`FusionCache` #628).
+    /// Returns the current counts of `tags`.
+    ///
+    /// Call it before the value is read or loaded: later counts would hide an invalidation in between
+    /// (`FusionCache` #628).
     pub(crate) fn stamp(&self, prefix: &str, tags: &[Cow<'static, str>]) -> Stamps {
         if tags.is_empty() {
             return Stamps::default();
@@ -46,11 +48,11 @@ impl Tags {
         Stamps(stamps)
     }
 
-    /// Makes every entry of these groups invalid.
+    /// Invalidates all entries with one of `tags`.
     pub(crate) fn invalidate(&self, prefix: &str, tags: &[Cow<'static, str>]) {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         for tag in tags {
-            // A tag without a counter is one that no living entry has.
+            // If a tag has no counter, no entry has the tag.
             if let Some(counter) = table.get(prefix, tag) {
                 counter.fetch_add(1, Ordering::AcqRel);
             }
@@ -84,7 +86,7 @@ impl Table {
     }
 }
 
-/// What the counters of an entry's tags said when its making began.
+/// The counts of an entry's tags.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stamps(Vec<Stamp>);
 
@@ -115,12 +117,12 @@ mod tests {
     }
 
     #[test]
-    fn invalidating_one_tag_is_enough() {
+    fn an_entry_is_invalid_if_one_of_its_tags_is() {
         let tags = Tags::default();
         let both = tags.stamp("", &names(&["a", "b"]));
         let other = tags.stamp("", &names(&["c"]));
         assert!(both.are_current() && other.are_current());
-        tags.invalidate("", &names(&["b", "unheard of"]));
+        tags.invalidate("", &names(&["b", "unknown"]));
         assert!(!both.are_current());
         assert!(other.are_current());
         assert!(tags.stamp("", &names(&["a", "b"])).are_current());
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_that_no_entry_has_are_forgotten() {
+    fn tags_without_entries_are_dropped() {
         let tags = Tags::default();
         let kept = tags.stamp("", &names(&["kept"]));
         for i in 0..10_000 {

@@ -1,29 +1,28 @@
-//! How an entry looks on a server.
+//! The format of entries on a server.
 //!
-//! What stands under a key is one of three:
+//! The bytes under a key are one of these:
 //!
-//! 1. **An integer** in ASCII: `-`, digits, and any spaces after them (memcached leaves some behind
-//!    when it decrements). It is read as JSON, whatever the codec: so counters count under every
-//!    codec, and integers are readable for everybody.
+//! 1. **An integer** in ASCII: an optional `-`, digits, and spaces (memcached pads a decremented
+//!    number with them). It is read as JSON with every codec, so that counters work with every codec
+//!    and other programs can read them.
 //! 2. **A header and a body**, if the first byte is `C1`:
 //!
-//!    | bytes | what |
+//!    | bytes | content |
 //!    | --- | --- |
-//!    | 1 | `C1`: no UTF-8 text and no `MessagePack` begins so |
+//!    | 1 | `C1`, with which no UTF-8 text and no `MessagePack` begins |
 //!    | 1 | `01`: the version of this layout |
 //!    | 2 | the length of the fields, little-endian |
-//!    | … | the fields, each `id` (1 byte), `length` (1 byte), and its bytes; unknown ids are skipped |
-//!    | … | what the codec made of the value, integers too |
+//!    | … | the fields: `id` (1 byte), `length` (1 byte) and content of each; unknown ids are skipped |
+//!    | … | the body: the bytes of the codec, also for an integer |
 //!
 //!    | id | length | field |
 //!    | --- | --- | --- |
-//!    | 1 | 28 | when the TTL is over, when the entry must not be served any more, and when its value was made: Unix time in milliseconds (8 bytes each); how many milliseconds its load took (4 bytes); all little-endian. An entry without is live as long as it is there |
-//!    | 2 | 8 | how many milliseconds nobody may read the entry, or it is gone: readers move its TTL on the server; only beside field 1 |
+//!    | 1 | 28 | the end of the TTL, the end of the time as a stale entry, and the creation of the value, in Unix milliseconds (8 bytes each); the load time in milliseconds (4 bytes); all little-endian. Without this field, the entry is live until the server removes it |
+//!    | 2 | 8 | the time in milliseconds without a read after which the entry expires; readers extend the TTL on the server. Only together with field 1 |
 //!
-//! 3. **What the codec made of the value**, and nothing else: with JSON what other programs read
-//!    and write too.
+//! 3. **The bytes of the codec**, otherwise. With JSON, other programs can read and write them.
 //!
-//! What a codec writes that only looks like 1 or 2 gets a header without fields.
+//! If the bytes of the codec look like 1 or 2, a header without fields is put before them.
 
 use std::time::Duration;
 
@@ -32,21 +31,21 @@ use crate::{Error, ErrorKind, Timestamp};
 
 const MARK: u8 = 0xC1;
 const VERSION: u8 = 1;
-/// The id of the field with the moments of a expiry.
-const SPAN: u8 = 1;
-/// The id of the field that says for how long nobody may read it.
+/// The id of the field with the times of an [`Expiry`].
+const TIMES: u8 = 1;
+/// The id of the field with the time without a read.
 const IDLE: u8 = 2;
 
-/// A body, and how to read it.
+/// The body of an entry, by how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body<'a> {
     /// An integer in ASCII.
     Integer(&'a [u8]),
-    /// What the codec made of the value.
+    /// The bytes of the codec.
     Encoded(&'a [u8]),
 }
 
-/// The bytes to store for what a codec made of a value that is no integer.
+/// Returns the bytes to store for a value that is not an integer.
 pub(crate) fn seal(encoded: Vec<u8>) -> Vec<u8> {
     if encoded.first() != Some(&MARK) && !is_integer(&encoded) {
         return encoded;
@@ -57,13 +56,13 @@ pub(crate) fn seal(encoded: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// The bytes to store for what a codec made of a value about which more must be known.
+/// Returns the bytes to store for a value with an expiry.
 pub(crate) fn seal_with(expiry: Expiry, encoded: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(44 + encoded.len());
     let length = if expiry.idle.is_some() { 40 } else { 30 };
-    bytes.extend([MARK, VERSION, length, 0, SPAN, 28]);
-    for moment in [expiry.expires_at, expiry.stale_until, expiry.created_at] {
-        bytes.extend(moment.as_millis().to_le_bytes());
+    bytes.extend([MARK, VERSION, length, 0, TIMES, 28]);
+    for time in [expiry.expires_at, expiry.stale_until, expiry.created_at] {
+        bytes.extend(time.as_millis().to_le_bytes());
     }
     let load_time = u32::try_from(expiry.load_time.as_millis()).unwrap_or(u32::MAX);
     bytes.extend(load_time.to_le_bytes());
@@ -76,7 +75,7 @@ pub(crate) fn seal_with(expiry: Expiry, encoded: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Takes stored bytes apart. They may be anything.
+/// Parses the bytes of an entry, which may be anything.
 pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Expiry>), Error> {
     if is_integer(bytes) {
         return Ok((Body::Integer(bytes), None));
@@ -88,7 +87,7 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Expiry>), Error> {
     if *version != VERSION {
         return Err(Error::new(
             ErrorKind::Decode,
-            "what is stored has a header of another version of cacheio; get_or_set and set replace it",
+            "the stored entry was written by another version of cacheio; get_or_set and set replace it",
         ));
     }
     let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(truncated)?;
@@ -101,7 +100,7 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Expiry>), Error> {
             .split_at_checked(usize::from(*length))
             .ok_or_else(truncated)?;
         match *id {
-            SPAN => expiry = Some(moments(field).ok_or_else(truncated)?),
+            TIMES => expiry = Some(times(field).ok_or_else(truncated)?),
             IDLE => {
                 let millis = field.try_into().map_err(|_| truncated())?;
                 idle = Some(Duration::from_millis(u64::from_le_bytes(millis)));
@@ -119,20 +118,20 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Expiry>), Error> {
     }
 }
 
-fn moments(field: &[u8]) -> Option<Expiry> {
+fn times(field: &[u8]) -> Option<Expiry> {
     let (expires_at, field) = field.split_first_chunk::<8>()?;
     let (stale_until, field) = field.split_first_chunk::<8>()?;
     let (created_at, load_time) = field.split_first_chunk::<8>()?;
-    let moment = |bytes: &[u8; 8]| match u64::from_le_bytes(*bytes) {
-        // What never comes has lost its last digits.
+    let time = |bytes: &[u8; 8]| match u64::from_le_bytes(*bytes) {
+        // `Timestamp::MAX` was rounded down to milliseconds.
         never if never >= Timestamp::MAX.as_millis() => Timestamp::MAX,
         millis => Timestamp::from_millis(millis),
     };
     let load_time = u32::from_le_bytes(load_time.try_into().ok()?);
     Some(Expiry {
-        expires_at: moment(expires_at),
-        stale_until: moment(stale_until),
-        created_at: moment(created_at),
+        expires_at: time(expires_at),
+        stale_until: time(stale_until),
+        created_at: time(created_at),
         load_time: Duration::from_millis(load_time.into()),
         idle: None,
     })
@@ -141,11 +140,11 @@ fn moments(field: &[u8]) -> Option<Expiry> {
 fn truncated() -> Error {
     Error::new(
         ErrorKind::Decode,
-        "what is stored has a header that is cut off; get_or_set and set replace it",
+        "the header of the stored entry is truncated; get_or_set and set replace it",
     )
 }
 
-/// Whether a codec's bytes would be taken for an integer.
+/// Returns whether bytes look like an integer.
 fn is_integer(bytes: &[u8]) -> bool {
     let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
     let digits = digits.trim_ascii_end();
@@ -157,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_neither_integer_nor_header_stands_as_it_is() {
+    fn other_bytes_are_stored_unchanged() {
         for encoded in [
             &b"{\"a\":1}"[..],
             b"",
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_an_integer_or_a_header_gets_one() {
+    fn bytes_that_look_like_an_integer_or_a_header_get_a_header() {
         for encoded in [&b"5"[..], b"-17", b"5  ", b"\xC1", b"\xC1\x01\x00\x00"] {
             let sealed = seal(encoded.to_vec());
             assert_eq!(sealed, [b"\xC1\x01\x00\x00", encoded].concat());
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_integer_is_read_with_what_memcached_leaves_behind_it() {
+    fn an_integer_is_read_with_the_padding_of_memcached() {
         for integer in [&b"5"[..], b"-17", b"9 ", b"9999999999999999999999"] {
             assert_eq!(open(integer).unwrap(), (Body::Integer(integer), None));
         }
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_cut_off_is_an_error() {
+    fn a_truncated_header_is_an_error() {
         let whole = b"\xC1\x01\x04\x00\x63\x02ab";
         for end in 1..whole.len() {
             assert_eq!(open(&whole[..end]).unwrap_err().kind(), ErrorKind::Decode);

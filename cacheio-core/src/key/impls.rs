@@ -1,4 +1,4 @@
-//! Which types of the standard library are keys.
+//! Keys of types from the standard library.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

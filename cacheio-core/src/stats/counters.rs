@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::lane::LANES;
-use super::count::{COUNTS, Count};
 #[cfg(feature = "metrics")]
 use super::metrics::{LoadTimer, Metrics};
 #[cfg(not(feature = "metrics"))]
 use super::no_metrics::{LoadTimer, Metrics};
+use super::{COUNTS, Count};
 use crate::Stats;
 
 /// The counters of a cache, in one lane per thread.
@@ -50,28 +50,14 @@ impl Counters {
         self.metrics.time_load()
     }
 
+    /// Returns the statistics; those that the store counts are 0.
     pub(crate) fn snapshot(&self) -> Stats {
-        let sum = |count: Count| {
+        Stats::new(|count| {
             self.lanes
                 .iter()
                 .map(|lane| lane.0[count as usize].load(Ordering::Relaxed))
                 .sum()
-        };
-        Stats {
-            hits: sum(Count::Hit),
-            misses: sum(Count::Miss),
-            stale_hits: sum(Count::StaleHit),
-            loads: sum(Count::Load),
-            load_errors: sum(Count::LoadError),
-            load_timeouts: sum(Count::LoadTimeout),
-            refreshes: sum(Count::Refresh),
-            refresh_errors: sum(Count::RefreshError),
-            timeouts: sum(Count::Timeout),
-            waits: sum(Count::Wait),
-            evictions: 0,
-            store_errors: sum(Count::StoreError),
-            circuit_opens: 0,
-        }
+        })
     }
 }
 

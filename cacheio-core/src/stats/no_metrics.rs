@@ -1,6 +1,6 @@
 //! The empty version of `metrics.rs`, for builds without the feature `metrics`.
 
-use super::count::Count;
+use super::Count;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics;

@@ -1,10 +1,9 @@
-//! When a server is not asked: the circuit breaker of remote stores, and their backoff.
+//! The circuit breaker of remote stores, and the backoff of its probes.
 //!
-//! There is no I/O here and nothing waits. A store asks [`Circuit::enter`] before each call and
-//! says how the call ended; when one opens the circuit, the store begins to probe the server by
-//! itself, beside its callers, and closes the circuit when the server answers. So a server that is
-//! down or hangs costs those who were already waiting for it one timeout, and nobody after them
-//! anything.
+//! There is no I/O here. A store calls [`Circuit::enter`] before each call and reports the result. When
+//! a failure opens the circuit, the store probes the server in the background, and closes the circuit
+//! on the first response. So a server that is down or hangs costs the calls in progress one timeout,
+//! and later calls no time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,11 +11,11 @@ use std::time::Duration;
 
 use crate::{Error, ErrorKind};
 
-/// A circuit breaker, for a store that asks a server.
+/// A circuit breaker for the calls to one server.
 ///
-/// It opens when a call fails and the server has answered nobody since that call began: one slow
-/// call among others that are answered is no reason, a server that hangs is one after the first
-/// timeout. While it is open no call goes out but the store's own probes.
+/// It opens when a call fails and the server has not responded to any call since that call began. So
+/// one slow call does not open it, and the first timeout of a server that hangs does. While it is open,
+/// only probes are sent.
 ///
 /// ```
 /// use cacheio::__private::{Circuit, Opens};
@@ -25,14 +24,14 @@ use crate::{Error, ErrorKind};
 /// let circuit = Circuit::new("redis://cache:6379", &opens);
 /// let call = circuit.enter()?;
 /// let slow = circuit.enter()?;
-/// circuit.answered();
-/// assert!(!circuit.failed(slow, "it took too long")); // the server lives: the other was answered
+/// circuit.responded();
+/// assert!(!circuit.failed(slow, "timeout")); // the server has responded to the other call
 ///
 /// let call = circuit.enter()?;
-/// assert!(circuit.failed(call, "connection refused")); // open: whoever gets `true` starts to probe
+/// assert!(circuit.failed(call, "connection refused")); // opened: this caller starts the probes
 /// assert!(circuit.enter().is_err());
 /// assert_eq!(opens.count(), 1);
-/// circuit.close(); // a probe was answered
+/// circuit.close(); // the server has responded to a probe
 /// assert!(circuit.enter().is_ok());
 /// # Ok::<(), cacheio::Error>(())
 /// ```
@@ -40,62 +39,62 @@ use crate::{Error, ErrorKind};
 pub struct Circuit {
     server: Box<str>,
     open: AtomicBool,
-    answers: AtomicU64,
+    responses: AtomicU64,
     opens: Opens,
 }
 
-/// How often the circuits of a store were opened: they share it, also those that come and go.
+/// The number of times that circuits opened. All circuits of a store share it.
 #[derive(Clone, Debug, Default)]
 pub struct Opens(Arc<AtomicU64>);
 
-/// A call that was let through: how many answers there were before it.
+/// A call that was allowed, with the number of responses before it.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt(u64);
 
 impl Circuit {
-    /// A closed circuit. `server` is how log events name it: without a password.
+    /// Creates a closed circuit. `server` is its name in errors and logs, without a password.
     pub fn new(server: impl Into<Box<str>>, opens: &Opens) -> Self {
         Self {
             server: server.into(),
             open: AtomicBool::new(false),
-            answers: AtomicU64::new(0),
+            responses: AtomicU64::new(0),
             opens: opens.clone(),
         }
     }
 
-    /// Lets a call through, unless the circuit is open.
+    /// Allows a call, unless the circuit is open.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`], at once, while it is open.
+    /// Returns [`ErrorKind::Unavailable`] while the circuit is open.
     pub fn enter(&self) -> Result<Attempt, Error> {
         if self.is_open() {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 format!(
-                    "{} does not answer; it is asked again by itself until it does",
+                    "{} does not respond; calls fail until a probe in the background succeeds",
                     self.server
                 ),
             ));
         }
-        Ok(Attempt(self.answers.load(Ordering::SeqCst)))
+        Ok(Attempt(self.responses.load(Ordering::SeqCst)))
     }
 
-    /// Whether calls are refused.
+    /// Returns whether calls are refused.
     pub fn is_open(&self) -> bool {
         self.open.load(Ordering::SeqCst)
     }
 
-    /// Says that the server answered a call, if only with an error of its own.
-    pub fn answered(&self) {
-        self.answers.fetch_add(1, Ordering::SeqCst);
+    /// Records that the server responded to a call, also with an error.
+    pub fn responded(&self) {
+        self.responses.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Says that a call timed out or lost its connection; whether that has opened the circuit, so
-    /// that this caller has to start the probing.
-    #[must_use = "whoever opens the circuit starts the probing"]
+    /// Records that a call timed out or lost its connection. Returns whether this opened the circuit:
+    /// then the caller starts the probes.
+    #[must_use = "the caller that opens the circuit starts the probes"]
     pub fn failed(&self, attempt: Attempt, reason: impl std::fmt::Display) -> bool {
-        let opens = self.answers.load(Ordering::SeqCst) == attempt.0
+        let opens = self.responses.load(Ordering::SeqCst) == attempt.0
             && !self.open.swap(true, Ordering::SeqCst);
         if opens {
             self.opens.0.fetch_add(1, Ordering::Relaxed);
@@ -103,32 +102,32 @@ impl Circuit {
                 target: "cacheio",
                 server = &*self.server,
                 %reason,
-                "the server does not answer; calls fail at once until it does",
+                "server does not respond; circuit opened",
             );
         }
         opens
     }
 
-    /// Says that a probe was answered: calls go out again.
+    /// Records that the server responded to a probe, and allows calls again.
     pub fn close(&self) {
-        self.answered();
+        self.responded();
         if self.open.swap(false, Ordering::SeqCst) {
-            tracing::info!(target: "cacheio", server = &*self.server, "the server answers again");
+            tracing::info!(target: "cacheio", server = &*self.server, "server responds again; circuit closed");
         }
     }
 }
 
 impl Opens {
-    /// How often.
+    /// Returns the number of times that circuits opened.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// How long to wait before each probe: 50 ms, then twice as long each time up to 400 ms, each
-/// spread by up to a quarter more, so that many clients do not come at once.
+/// The delays between probes: 50 ms, then twice the last one up to 400 ms, each with up to a quarter of
+/// random jitter, so that clients do not probe at the same time.
 ///
-/// A server that is back is so found within half a second.
+/// A client notices that a server is back within half a second.
 ///
 /// ```
 /// use cacheio::__private::Backoff;
@@ -149,12 +148,12 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(50);
     const LONGEST: Duration = Duration::from_millis(400);
 
-    /// From the beginning.
+    /// Creates a backoff with the first delay.
     pub fn new() -> Self {
         Self { delay: Self::FIRST }
     }
 
-    /// The next delay.
+    /// Returns the next delay.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Duration {
         let delay = self.delay;
@@ -174,25 +173,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_one_of_many_failures_starts_the_probing() {
+    fn only_one_of_many_failures_opens_the_circuit() {
         let opens = Opens::default();
         let circuit = Circuit::new("server", &opens);
         let calls: Vec<_> = (0..10).map(|_| circuit.enter().unwrap()).collect();
         let opened = calls
             .into_iter()
-            .filter(|call| circuit.failed(*call, "gone"));
+            .filter(|call| circuit.failed(*call, "connection reset"));
         assert_eq!(opened.count(), 1);
         assert_eq!(opens.count(), 1);
         assert_eq!(circuit.enter().unwrap_err().kind(), ErrorKind::Unavailable);
     }
 
     #[test]
-    fn a_failure_that_began_before_the_server_came_back_does_not_open_it_again() {
+    fn a_call_from_before_the_recovery_does_not_open_the_circuit_again() {
         let circuit = Circuit::new("server", &Opens::default());
         let (first, late) = (circuit.enter().unwrap(), circuit.enter().unwrap());
-        assert!(circuit.failed(first, "gone"));
+        assert!(circuit.failed(first, "connection reset"));
         circuit.close();
-        assert!(!circuit.failed(late, "gone"));
+        assert!(!circuit.failed(late, "connection reset"));
         assert!(!circuit.is_open());
     }
 }

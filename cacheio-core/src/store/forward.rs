@@ -1,4 +1,4 @@
-//! Stores that forward to other stores: pointers, and stores of the other world.
+//! Stores that forward to other stores: pointers, and adapters between the two traits.
 //!
 //! The methods of a store are listed once, in `__store_methods!`. Each macro that forwards them is
 //! called with that table, and writes every method, also those with a default.
@@ -44,7 +44,7 @@ macro_rules! __store_methods {
     };
 }
 
-/// Implements [`AsyncStore`] for a [`Store`] that never waits: one in the memory of this process.
+/// Implements [`AsyncStore`] for a [`Store`] that never waits, such as one in memory.
 ///
 /// ```
 /// use cacheio::store::{Entry, Form, Key, Store, immediate_store};

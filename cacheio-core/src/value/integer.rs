@@ -1,25 +1,26 @@
-//! Which values are integers, and which are none, told by what they serialize as.
+//! Recognizes integers and `None` by how a value serializes.
 
 use std::fmt;
 
 use serde_core::ser::{self, Serialize, Serializer};
 
-/// The digits of a value that serializes as an integer, as JSON writes it, or as `Some` or a
-/// newtype of one.
+/// Returns the decimal digits of a value that serializes as an integer, or as `Some` or a newtype of
+/// one.
 ///
-/// Anything else is given up at its first step, however large it is.
+/// For any other value, serialization ends at the first call of the serializer: a large value costs no
+/// more than a small one.
 pub(crate) fn digits(value: &(impl Serialize + ?Sized)) -> Option<String> {
     value.serialize(Digits).ok()
 }
 
-/// Whether a value serializes as none.
+/// Returns whether a value serializes as `None`.
 pub(crate) fn is_none(value: &(impl Serialize + ?Sized)) -> bool {
     matches!(value.serialize(Digits), Err(Other::None))
 }
 
 struct Digits;
 
-/// It is no integer.
+/// The value is not an integer.
 #[derive(Debug)]
 enum Other {
     None,
@@ -28,7 +29,7 @@ enum Other {
 
 impl fmt::Display for Other {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no integer")
+        f.write_str("not an integer")
     }
 }
 
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_an_integer() {
+    fn integers_are_recognized() {
         assert_eq!(digits(&-5_i8).as_deref(), Some("-5"));
         assert_eq!(
             digits(&u128::MAX).as_deref(),
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none() {
+    fn none_is_recognized() {
         assert!(is_none(&None::<u8>));
         assert!(!is_none(&Some(7)));
         assert!(!is_none(&()) && !is_none("") && !is_none(&[None::<u8>]));

@@ -1,4 +1,4 @@
-//! A server made of a map, a cache on it, and values to put there.
+//! A server in memory, a cache on it, and values to store.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use cacheio_core::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What stands under the keys; its time stands still, one hour after the beginning of 1970.
+/// A server whose time is always one hour after the beginning of 1970.
 #[derive(Debug, Default)]
 pub(crate) struct Server(Mutex<HashMap<String, Vec<u8>>>);
 
@@ -47,11 +47,11 @@ impl Store for Server {
     }
 }
 
-/// Runs nothing behind its callers.
+/// An executor that runs nothing in the background.
 #[derive(Debug)]
-struct Callers;
+struct NoBackground;
 
-impl Executor for Callers {
+impl Executor for NoBackground {
     fn spawn(&self, load: BoxFuture<'static, ()>) -> Result<(), BoxFuture<'static, ()>> {
         Err(load)
     }
@@ -61,7 +61,7 @@ impl Executor for Callers {
     }
 }
 
-/// A cache of a single entry, whose bytes can be seen and put there.
+/// A cache of a single entry, whose bytes on the server tests can read and write.
 #[derive(Debug)]
 pub(crate) struct Wire {
     server: Arc<Server>,
@@ -78,11 +78,12 @@ impl Wire {
         let store: Arc<dyn Store> = server.clone();
         Self {
             server,
-            cache: Engine::new(Driver::for_threads(store, Arc::new(Callers)), settings).unwrap(),
+            cache: Engine::new(Driver::for_threads(store, Arc::new(NoBackground)), settings)
+                .unwrap(),
         }
     }
 
-    /// What a cache makes of a value.
+    /// Stores a value, and returns its bytes.
     pub(crate) fn write<V: Value>(&self, value: V) -> Vec<u8> {
         self.write_with(value, Options::new())
     }
@@ -93,13 +94,13 @@ impl Wire {
         entries.values().next().unwrap().clone()
     }
 
-    /// What a cache makes of bytes; an error too, if they say that they are past their time.
+    /// Reads bytes as a value. Returns an error too if they are those of an expired entry.
     pub(crate) fn read<V: Value<Stored = V>>(&self, bytes: &[u8]) -> Result<Arc<V>> {
         let mut entries = self.server.0.lock().unwrap();
         entries.insert(format!("cacheio:{}", Self::KEY), bytes.to_vec());
         drop(entries);
-        let past = || Error::new(ErrorKind::Decode, "past its time");
-        poll_ready(self.cache.get::<V>(self.cache.missed(&Self::KEY)))?.ok_or_else(past)
+        let expired = || Error::new(ErrorKind::Decode, "the entry has expired");
+        poll_ready(self.cache.get::<V>(self.cache.missed(&Self::KEY)))?.ok_or_else(expired)
     }
 }
 

@@ -88,67 +88,8 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets by which part of its TTL, at most, an entry expires early at random, from 0 to 1: see
-    /// [`Options::jitter`](crate::Options::jitter).
-    pub fn jitter(mut self, fraction: f64) -> Self {
-        self.settings.policies().jitter = Some(fraction);
-        self
-    }
-
-    /// Sets for how long after its TTL a loaded value is served when a new load fails or is slow:
-    /// see [`Options::stale_for`](crate::Options::stale_for).
-    pub fn stale_for(mut self, duration: Duration) -> Self {
-        self.settings.policies().stale_for = Some(duration);
-        self
-    }
-
-    /// Sets how long no load is started after a failed one: see
-    /// [`Options::retry_after`](crate::Options::retry_after).
-    pub fn retry_after(mut self, duration: Duration) -> Self {
-        self.settings.policies().retry_after = Some(duration);
-        self
-    }
-
-    /// Sets when a live entry is loaded again, before it expires: see
-    /// [`Options::refresh_ahead`](crate::Options::refresh_ahead).
-    pub fn refresh_ahead(mut self, ahead: impl Into<RefreshAhead>) -> Self {
-        self.settings.policies().refresh_ahead = Some(ahead.into());
-        self
-    }
-
-    /// Sets how long a caller waits for a load when it can get a stale value: see
-    /// [`Options::soft_timeout`](crate::Options::soft_timeout).
-    pub fn soft_timeout(mut self, duration: Duration) -> Self {
-        self.settings.policies().soft_timeout = Some(duration);
-        self
-    }
-
-    /// Sets how long a caller waits for a load at most: see
-    /// [`Options::hard_timeout`](crate::Options::hard_timeout).
-    pub fn hard_timeout(mut self, duration: Duration) -> Self {
-        self.settings.policies().hard_timeout = Some(duration);
-        self
-    }
-
-    /// Sets after which time a load no longer blocks its key: see
-    /// [`Options::max_load`](crate::Options::max_load).
-    pub fn max_load(mut self, duration: Duration) -> Self {
-        self.settings.policies().max_load = Some(duration);
-        self
-    }
-
-    /// Sets the TTL of a loaded `None`: see [`Options::ttl_none`](crate::Options::ttl_none).
-    pub fn ttl_none(mut self, ttl: impl Into<Ttl>) -> Self {
-        self.settings.policies().ttl_none = Some(ttl.into());
-        self
-    }
-
-    /// Sets after which time without a read a loaded entry expires: see
-    /// [`Options::ttl_idle`](crate::Options::ttl_idle).
-    pub fn ttl_idle(mut self, duration: Duration) -> Self {
-        self.settings.policies().ttl_idle = Some(duration);
-        self
-    }
+    // The setters of the policies: `jitter`, `stale_for` and so on.
+    cacheio_core::__policy_setters!();
 
     /// Builds the cache. Connects to a server only when an operation needs it.
     ///

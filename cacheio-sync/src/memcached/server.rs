@@ -282,13 +282,13 @@ impl Exchange<'_> {
         }
         match &outcome {
             Ok(_) => {
-                self.server.circuit.answered();
+                self.server.circuit.responded();
                 self.connection.end_exchange();
                 self.permit.give_back(self.connection);
             }
             Err(failure) => {
                 if matches!(failure, Failure::Server(_)) {
-                    self.server.circuit.answered();
+                    self.server.circuit.responded();
                 }
                 self.server.abandon(self.retry, self.connection);
             }

@@ -163,7 +163,7 @@ async fn a_fetch_of_its_own_key_is_an_error(fixture: Fixture) {
     };
     let error = cache.fetch_entry("k", load).await.unwrap_err();
     assert!(
-        error.to_string().contains("waits for the key itself"),
+        error.to_string().contains("would wait for the key itself"),
         "{error}"
     );
 }

@@ -334,7 +334,10 @@ async fn contradictory_settings_are_refused(fixture: Fixture) {
         soft_timeout: Some(SHORT),
         ..Setup::default()
     });
-    assert!(error.contains("soft_timeout needs stale_for"), "{error}");
+    assert!(
+        error.contains("`soft_timeout` needs `stale_for`"),
+        "{error}"
+    );
     let error = refused(Setup {
         stale_for: LONG,
         soft_timeout: Some(LONG),
@@ -342,7 +345,7 @@ async fn contradictory_settings_are_refused(fixture: Fixture) {
         ..Setup::default()
     });
     assert!(
-        error.contains("soft_timeout is longer than hard_timeout"),
+        error.contains("`soft_timeout` must not be longer than `hard_timeout`"),
         "{error}"
     );
 }

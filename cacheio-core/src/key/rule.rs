@@ -1,0 +1,120 @@
+//! Which keys a store can hold, and the replacements of other keys.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use super::escape;
+
+/// Which keys a store can hold. Others are replaced: see [`KeyRule::Wire`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyRule {
+    /// Any text.
+    Any,
+    /// 1 to `max` bytes without spaces and control characters, which every server can hold.
+    ///
+    /// Another text is replaced by its first characters, `#`, and 160 bits of its SHA-256 in
+    /// hexadecimal. A text that looks like a replacement is replaced too, so that it cannot collide
+    /// with the key of another text.
+    Wire {
+        /// The longest key, in bytes; 250 for Memcached. At least 64.
+        max: usize,
+    },
+}
+
+impl KeyRule {
+    const DIGEST: usize = 40;
+
+    /// Returns whether replacements of keys keep `prefix`.
+    pub(crate) fn keeps(self, prefix: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Wire { max } => prefix.len() + 1 + Self::DIGEST <= max,
+        }
+    }
+
+    /// Returns `text`, or its replacement if the store cannot hold it.
+    ///
+    /// ```
+    /// use cacheio::store::KeyRule;
+    ///
+    /// let rule = KeyRule::Wire { max: 250 };
+    /// assert_eq!(rule.legal("user:42"), "user:42");
+    /// assert_eq!(rule.legal("a b").len(), "a_b#".len() + 40);
+    /// assert_ne!(rule.legal("a b"), rule.legal("a_b"));
+    /// assert_eq!(rule.legal(&"x".repeat(1_000_000)).len(), 250);
+    /// ```
+    pub fn legal(self, text: &str) -> Cow<'_, str> {
+        let Self::Wire { max } = self else {
+            return Cow::Borrowed(text);
+        };
+        let fits = (1..=max).contains(&text.len())
+            && text.bytes().all(|byte| byte > b' ' && byte != 0x7F)
+            && !Self::looks_replaced(text);
+        if fits {
+            return Cow::Borrowed(text);
+        }
+        let mut end = text.len().min(max.saturating_sub(Self::DIGEST + 1));
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let mut legal: String = text[..end]
+            .chars()
+            .map(|c| if c <= ' ' || c == '\x7F' { '_' } else { c })
+            .collect();
+        legal.push('#');
+        for byte in &hmac_sha256::Hash::hash(text.as_bytes())[..Self::DIGEST / 2] {
+            let _ = write!(legal, "{byte:02x}");
+        }
+        Cow::Owned(legal)
+    }
+
+    fn looks_replaced(text: &str) -> bool {
+        text.len() > Self::DIGEST && {
+            let (_, digest) = text.as_bytes().split_at(text.len() - Self::DIGEST - 1);
+            digest[0] == b'#' && digest[1..].iter().all(u8::is_ascii_hexdigit)
+        }
+    }
+}
+
+/// Returns the prefix of the keys of a namespace: nothing, or the namespace and `:`. Characters that
+/// could be mistaken for that `:`, or that a server cannot hold, are escaped.
+pub(crate) fn namespace_prefix(namespace: &str) -> String {
+    let mut prefix = String::with_capacity(namespace.len() + 1);
+    if namespace.is_empty() {
+        return prefix;
+    }
+    for c in namespace.chars() {
+        if c <= ' ' || matches!(c, '\x7F' | ':' | '%' | '#') {
+            escape(&mut prefix, c);
+        } else {
+            prefix.push(c);
+        }
+    }
+    prefix.push(':');
+    prefix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_do_not_contain_each_other() {
+        assert_eq!(namespace_prefix(""), "");
+        assert_eq!(namespace_prefix("shop"), "shop:");
+        assert_eq!(namespace_prefix("shop:v1"), "shop%3Av1:");
+        assert_eq!(namespace_prefix("a b"), "a%20b:");
+    }
+
+    #[test]
+    fn replaced_keys_cannot_be_forged() {
+        let rule = KeyRule::Wire { max: 250 };
+        let replaced = rule.legal("with space").into_owned();
+        assert_ne!(rule.legal(&replaced), replaced);
+        assert_eq!(rule.legal("").len(), 41);
+        assert_eq!(rule.legal("ünïcödé"), "ünïcödé");
+        let long = "ü".repeat(500);
+        assert!(rule.legal(&long).len() <= 250);
+    }
+}
