@@ -23,6 +23,9 @@ pub(crate) fn cases() -> Vec<Case> {
 
 type Answer = Result<Option<String>, LoadError<String>>;
 
+/// What a loader of batches returns.
+type Loading = std::future::Ready<Result<Vec<(&'static str, String)>, String>>;
+
 /// The loads of batches, which return "new" or fail.
 #[derive(Clone, Default)]
 struct Loads(Arc<AtomicUsize>);
@@ -35,11 +38,7 @@ impl Loads {
     fn loader(
         &self,
         result: Result<(), &'static str>,
-    ) -> impl FnMut(
-        Vec<&'static str>,
-    ) -> std::future::Ready<Result<Vec<(&'static str, String)>, String>>
-    + Send
-    + 'static {
+    ) -> impl FnMut(Vec<&'static str>) -> Loading + Send + 'static {
         let loads = self.clone();
         move |keys| {
             loads.0.fetch_add(1, Ordering::SeqCst);
