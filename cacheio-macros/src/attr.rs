@@ -4,11 +4,10 @@ use proc_macro2::Span;
 use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
-use syn::{
-    Error, Expr, ExprLit, Ident, Lit, LitBool, LitInt, LitStr, Path, Result, Token, parenthesized,
-};
+use syn::{Error, Expr, Ident, Lit, LitBool, LitStr, Path, Result, Token, parenthesized};
 
 use crate::policies::{POLICIES, Policies};
+use crate::values::{DurationArg, literal, value};
 
 /// The arguments besides the policies.
 const ARGUMENTS: [&str; 10] = [
@@ -51,12 +50,6 @@ pub(crate) struct Args {
 
 pub(crate) enum KeyArg {
     Template(LitStr),
-    Expression(Expr),
-}
-
-pub(crate) enum DurationArg {
-    Seconds(LitInt),
-    Text(LitStr),
     Expression(Expr),
 }
 
@@ -178,22 +171,6 @@ impl Args {
     }
 }
 
-/// Parses `= value`. The example is for messages.
-pub(crate) fn value<T: Parse>(name: &Ident, example: &str, input: ParseStream<'_>) -> Result<T> {
-    let missing = || {
-        let message = format!("missing value; write `{name} = {example}`");
-        Error::new(name.span(), message)
-    };
-    if !input.peek(Token![=]) {
-        return Err(missing());
-    }
-    input.parse::<Token![=]>()?;
-    if input.is_empty() || input.peek(Token![,]) {
-        return Err(missing());
-    }
-    input.parse()
-}
-
 /// Parses `(request_id, context)`.
 fn skipped_names(name: &Ident, input: ParseStream<'_>) -> Result<Vec<Ident>> {
     if !input.peek(syn::token::Paren) {
@@ -244,37 +221,6 @@ impl From<Expr> for KeyArg {
     }
 }
 
-impl DurationArg {
-    /// Returns whether the duration is known at compile time.
-    pub(crate) fn is_known(&self) -> bool {
-        !matches!(self, Self::Expression(_))
-    }
-
-    pub(crate) fn parse(name: &Ident, example: &str, input: ParseStream<'_>) -> Result<Self> {
-        let value: Expr = value(name, example, input)?;
-        let expected = format!(
-            "`{name}` must be a whole number of seconds, a string such as \"500ms\" or \"5m\", or a \
-             `Duration`"
-        );
-        match literal(&value) {
-            Some(Lit::Int(seconds)) => match seconds.base10_parse() {
-                Ok(0) if name == "ttl" => Err(Error::new(
-                    seconds.span(),
-                    "a `ttl` of 0 stores nothing; leave it out to use the default TTL of the cache",
-                )),
-                Ok::<u64, _>(_) if seconds.suffix().is_empty() => {
-                    Ok(Self::Seconds(seconds.clone()))
-                }
-                _ => Err(Error::new(seconds.span(), expected)),
-            },
-            Some(Lit::Str(text)) => Ok(Self::Text(text.clone())),
-            Some(other) => Err(Error::new(other.span(), expected)),
-            None if is_negative(&value) => Err(Error::new_spanned(value, expected)),
-            None => Ok(Self::Expression(value)),
-        }
-    }
-}
-
 fn capacity(value: Expr) -> Result<Expr> {
     if let Some(Lit::Int(entries)) = literal(&value)
         && entries
@@ -285,20 +231,6 @@ fn capacity(value: Expr) -> Result<Expr> {
         return Err(Error::new(entries.span(), message));
     }
     Ok(value)
-}
-
-/// Returns the literal that an expression is, also if another macro passed it on.
-pub(crate) fn literal(value: &Expr) -> Option<&Lit> {
-    match value {
-        Expr::Lit(ExprLit { lit, .. }) => Some(lit),
-        Expr::Group(group) => literal(&group.expr),
-        _ => None,
-    }
-}
-
-/// Returns whether an expression is a literal with a sign.
-pub(crate) fn is_negative(value: &Expr) -> bool {
-    matches!(value, Expr::Unary(unary) if literal(&unary.expr).is_some())
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use syn::{
     WherePredicate, parse_quote,
 };
 
-use crate::expand::Plan;
 use crate::function::{Kind, named_in};
 use crate::key::Key;
 use crate::key_code::{KeyCode, companion_name};
+use crate::plan::Plan;
 
 impl Plan {
     pub(crate) fn companions(&self) -> Result<TokenStream> {

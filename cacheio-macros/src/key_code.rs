@@ -6,10 +6,10 @@ use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::{Error, Expr, Ident, LitStr, Member, Result};
 
-use crate::expand::Plan;
 use crate::function::{Argument, is_text};
 use crate::key::Key;
 use crate::path::{respanned, shown_at};
+use crate::plan::Plan;
 use crate::template::{Piece, Placeholder};
 
 /// The code of the key in one function.

@@ -10,8 +10,10 @@ mod key_code;
 mod options;
 mod owned_args;
 mod path;
+mod plan;
 mod policies;
 mod template;
+mod values;
 
 use proc_macro::TokenStream;
 
@@ -239,7 +241,7 @@ use proc_macro::TokenStream;
 /// default key; an explicit `key` is used as it is.
 #[proc_macro_attribute]
 pub fn cached(args: TokenStream, item: TokenStream) -> TokenStream {
-    expand::expand(args.into(), &item.into(), expand::Name::Cached).into()
+    expand::expand(args.into(), &item.into(), plan::Name::Cached).into()
 }
 
 /// Caches the results of an `async` function or method by its arguments.
@@ -271,7 +273,7 @@ pub fn cached(args: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 #[proc_macro_attribute]
 pub fn async_cached(args: TokenStream, item: TokenStream) -> TokenStream {
-    expand::expand(args.into(), &item.into(), expand::Name::AsyncCached).into()
+    expand::expand(args.into(), &item.into(), plan::Name::AsyncCached).into()
 }
 
 /// Gives the `#[cached]` methods of a type their cache.

@@ -5,10 +5,11 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Expr, Ident};
 
-use crate::attr::{Args, DurationArg};
-use crate::expand::Plan;
+use crate::attr::Args;
 use crate::path::shown_at;
+use crate::plan::Plan;
 use crate::policies::PolicyArg;
+use crate::values::DurationArg;
 
 impl Plan {
     pub(crate) fn options(&self) -> TokenStream {

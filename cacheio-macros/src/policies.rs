@@ -5,7 +5,7 @@
 use syn::parse::ParseStream;
 use syn::{Error, Expr, Ident, Lit, Result};
 
-use crate::attr::{DurationArg, is_negative, literal, value};
+use crate::values::{DurationArg, is_negative, literal, value};
 
 /// The name of a policy, and what its value is.
 pub(crate) struct Policy {
