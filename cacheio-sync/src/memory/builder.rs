@@ -1,0 +1,155 @@
+//! Builds memory: its capacity, its weigher, and how many shards it has.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, RwLock};
+
+use cacheio_core::{Clock, SystemClock, config};
+
+use super::key::Namespace;
+use super::namespaces::Namespaces;
+use super::shard::Shard;
+use super::{Memory, Shared, Weigher};
+
+/// Builds a [`Memory`].
+///
+/// # Defaults
+///
+/// - `capacity`: [`Config::default_threshold`](crate::Config::default_threshold)
+/// - `weigher`: none, every entry weighs 1
+/// - `clock`: [`SystemClock`]
+#[must_use]
+pub struct MemoryBuilder {
+    capacity: Option<u64>,
+    weigher: Option<Weigher>,
+    clock: Arc<dyn Clock>,
+}
+
+/// The smallest capacity of a shard, in entries.
+const SHARD_MIN: u64 = 128;
+
+/// The number of shards of memory by weight: an entry may weigh a little less than this part of the
+/// whole.
+const WEIGHED_SHARDS: u64 = 4;
+
+/// An estimate of the number of entries in a shard by weight. It sets the number of evicted keys
+/// that a shard remembers.
+const WEIGHED_ENTRIES: usize = 4096;
+
+impl MemoryBuilder {
+    /// Sets the maximum number of entries or, with a [`weigher`](Self::weigher), their maximum
+    /// weight together.
+    ///
+    /// ```
+    /// use cacheio::Memory;
+    ///
+    /// let memory = Memory::builder().capacity(10_000).build();
+    /// ```
+    pub fn capacity(mut self, capacity: u64) -> Self {
+        self.capacity = Some(capacity);
+        self
+    }
+
+    /// Sets the function that weighs an entry by its key (with the namespace) and its value, which
+    /// is of the type that was stored. Entries weigh at least 1.
+    ///
+    /// It is called once for each value stored, and must not use the cache. An entry that weighs
+    /// more than a quarter of the capacity may be [too large](ErrorKind::TooLarge).
+    ///
+    /// ```
+    /// use cacheio::Memory;
+    ///
+    /// let megabytes = 64;
+    /// let memory = Memory::builder()
+    ///     .capacity(megabytes << 20)
+    ///     .weigher(|key, value| match value.downcast_ref::<String>() {
+    ///         Some(text) => (key.len() + text.len()) as u64,
+    ///         None => 64,
+    ///     })
+    ///     .build();
+    /// ```
+    pub fn weigher(
+        mut self,
+        weigher: impl Fn(&str, &(dyn Any + Send + Sync)) -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        self.weigher = Some(Arc::new(weigher));
+        self
+    }
+
+    /// Sets the clock that entries expire by; for tests there is
+    /// [`ManualClock`](crate::ManualClock).
+    ///
+    /// ```
+    /// use cacheio::{ManualClock, Memory};
+    /// use std::sync::Arc;
+    ///
+    /// let clock = Arc::new(ManualClock::new());
+    /// let memory = Memory::builder().clock(clock.clone()).build();
+    /// ```
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Builds the memory. The settings are checked when a cache is built on it.
+    pub fn build(self) -> Memory {
+        let capacity = self
+            .capacity
+            .unwrap_or_else(|| config().default_threshold as u64);
+        let wanted = match self.weigher {
+            Some(_) => WEIGHED_SHARDS,
+            None => {
+                std::thread::available_parallelism().map_or(4, |threads| threads.get() as u64) * 4
+            }
+        };
+        let mut count = wanted.next_power_of_two();
+        while count > 1 && capacity / count < SHARD_MIN {
+            count /= 2;
+        }
+        let shards = (0..count)
+            .map(|index| {
+                // The first shards hold the remainder: together they hold exactly the capacity.
+                let capacity = capacity / count + u64::from(index < capacity % count);
+                let entries = match self.weigher {
+                    Some(_) => WEIGHED_ENTRIES,
+                    None => usize::try_from(capacity).unwrap_or(usize::MAX),
+                };
+                RwLock::new(Shard::new(capacity, entries))
+            })
+            .collect();
+        let namespaces = Namespaces::default();
+        Memory {
+            shards,
+            clock: self.clock,
+            namespace: Namespace::default(),
+            shared_state: namespaces.root(),
+            shared: Arc::new(Shared {
+                weigher: self.weigher,
+                capacity,
+                evictions: AtomicU64::new(0),
+                namespaces: Mutex::new(namespaces),
+            }),
+        }
+    }
+}
+
+impl Default for MemoryBuilder {
+    fn default() -> Self {
+        Self {
+            capacity: None,
+            weigher: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl fmt::Debug for MemoryBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryBuilder")
+            .field("capacity", &self.capacity)
+            .field("weigher", &self.weigher.is_some())
+            .field("clock", &self.clock)
+            .finish()
+    }
+}
