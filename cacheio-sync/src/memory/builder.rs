@@ -55,7 +55,7 @@ impl MemoryBuilder {
     /// is of the type that was stored. Entries weigh at least 1.
     ///
     /// It is called once for each value stored, and must not use the cache. An entry that weighs
-    /// more than a quarter of the capacity may be [too large](ErrorKind::TooLarge).
+    /// more than a quarter of the capacity may be [too large](crate::ErrorKind::TooLarge).
     ///
     /// ```
     /// use cacheio::Memory;
