@@ -111,10 +111,13 @@ impl Hash for MemoryKey<'_> {
 impl Equivalent<StoredKey> for MemoryKey<'_> {
     #[inline]
     fn equivalent(&self, key: &StoredKey) -> bool {
-        let stored = key.0.as_slice();
-        stored.len() == self.code.len() + self.text.len()
-            && stored[self.code.len()..] == *self.text.as_bytes()
-            && stored[..self.code.len()] == *self.code
+        let (stored, text) = (key.0.as_slice(), self.text.as_bytes());
+        // Most look-ups compare the text alone, or one byte more.
+        match self.code {
+            [] => stored == text,
+            [code] => stored.split_first() == Some((code, text)),
+            code => stored.strip_prefix(code) == Some(text),
+        }
     }
 }
 
