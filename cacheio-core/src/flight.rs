@@ -10,7 +10,8 @@
 //! 2. A leader *publishes* (stores its value) only while no write of the key is registered. A
 //!    write that comes meanwhile waits until the leader has published.
 //!
-//! This module does no I/O. The engine does it between the calls, and waits on the listeners.
+//! This module does no I/O. The engine does the I/O between calls to this module, and waits for the
+//! listeners that the calls return.
 
 pub(crate) mod deadlock;
 mod flights;

@@ -1,6 +1,6 @@
 //! Sends requests that wait at the same time as one batch.
 //!
-//! A request that finds few others in flight is sent directly. Any other waits until enough of them
+//! If few requests are in flight, a request is sent directly. Otherwise it waits until enough others
 //! wait; then they are sent together, gets as one MGET and other commands in one write. A batch
 //! costs the server, both kernels and the connection's task about as much as a few single requests.
 //! "Enough" is a fraction of the requests in flight: so several batches are in flight at the same
@@ -10,8 +10,8 @@
 //! - Order: a batch is built before it is sent, so a get sees every write that completed before it.
 //!   A write whose caller was cancelled is either on the connection before that caller's next
 //!   request, or never sent: a cancelled write does not overwrite a later one.
-//! - Runtimes: only callers on one runtime share batches. What happens to that runtime then happens
-//!   to all requests of a batch, so one [`FlushTimer`] replaces a timer for each request.
+//! - Runtimes: only callers on one runtime share batches. If the runtime ends, all requests of
+//!   the batch end, so one [`FlushTimer`] replaces a timer for each request.
 
 use std::fmt;
 use std::future::poll_fn;

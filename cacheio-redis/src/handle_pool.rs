@@ -1,7 +1,7 @@
 //! Reuses the handles of one connection.
 //!
-//! To clone a handle and to drop it changes half a dozen counters that all threads share: with
-//! hundreds of callers that costs as much as the rest of a request. So handles are kept for the next
+//! Cloning and dropping a handle changes several counters that all threads share. With hundreds of
+//! callers that costs as much as the rest of a request. So handles are kept for the next
 //! caller on the same thread.
 
 use std::sync::atomic::{AtomicUsize, Ordering};

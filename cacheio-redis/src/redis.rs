@@ -7,13 +7,15 @@
 //!    `Server::connection` (`server.rs`) or, in a cluster, `Cluster::route` (`cluster.rs`), which
 //!    also follows redirects.
 //! 3. `Batcher::get` (`batching.rs`) passes the circuit breaker (`Connection::admit`), then
-//!    `BatchQueues::admit` (`queue.rs`): few requests are in flight, so it is sent directly.
+//!    `BatchQueues::admit` (`queue.rs`): if few requests are in flight, `Batcher::send_directly` sends
+//!    it, and ends it at the deadline.
 //! 4. `Connection::send` (`connection.rs`) takes the live connection, or connects
-//!    (`Endpoint::connect` in `endpoint.rs`, `open` in `open.rs`), and sends the request again if
-//!    the connection broke.
-//! 5. `LiveConnection::send` (`live_connection.rs`) sends GET with the `redis` crate.
-//! 6. `Connection::record` tells the circuit breaker; `reply::value` (`reply.rs`) reads the reply;
-//!    `Failure::into_error` (`failure.rs`) makes the caller's error of a failure.
+//!    (`Endpoint::connect` in `endpoint.rs`, `open` in `open.rs`), and sends an idempotent
+//!    request again if the connection broke.
+//! 5. `LiveConnection::send` (`live_connection.rs`) sends GET with the `redis` crate, whose task writes
+//!    to the socket and reads from it.
+//! 6. `Connection::record` reports to the circuit breaker; `reply::value` (`reply.rs`) reads the reply;
+//!    `Failure::into_error` (`failure.rs`) converts a failure into the caller's error.
 //!
 //! The path of a batch, when many callers get at the same time:
 //!
@@ -25,7 +27,8 @@
 //!    the batch as a whole was refused, each caller sends its own GET.
 //!
 //! The path of `get_many`: `Redis::read_many` calls `Topology::send_many`, which groups the keys by
-//! connection (and by slot), sends one MGET for up to 1,000 keys, and puts the replies in order.
+//! connection (and by slot) and sends one MGET for up to 1,000 keys. `read_many` puts the replies in
+//! order.
 
 use std::fmt;
 use std::sync::Arc;

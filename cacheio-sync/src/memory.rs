@@ -1,9 +1,8 @@
 //! A store in this process's memory, over `quick_cache`.
 //!
-//! `quick_cache` decides what to evict; the expiry is ours, and so are the shards: each is one of
-//! its single-threaded caches with a lock of our own. A hit then holds one lock for reading, a
-//! change is atomic because it holds the lock for writing, and sweeping out expired entries stops
-//! one shard at a time.
+//! `quick_cache` decides what to evict. Expiry and sharding are done here: each shard is one of its
+//! single-threaded caches behind a lock. A hit holds one lock for reading, a change is atomic because
+//! it holds the lock for writing, and removing expired entries locks one shard at a time.
 //!
 //! Caches of several namespaces share the shards: each cache has a view of the memory, which
 //! stores a short code in place of the namespace.

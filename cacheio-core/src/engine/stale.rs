@@ -1,8 +1,8 @@
 //! Stale values: when they are served after a failed load, and when that load is retried.
 //!
 //! A failed load is retried only after `retry_after`. In memory the entry's metadata remembers
-//! the failure. On a server a small entry beside it does, so that all clients share the pause: it
-//! holds the expiry of the entry whose load failed.
+//! the failure. On a server a second entry, the failure note, records it for all clients: it holds
+//! the expiry of the entry whose load failed.
 
 use std::time::Duration;
 

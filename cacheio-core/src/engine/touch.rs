@@ -1,8 +1,8 @@
 //! New TTLs for entries: by `touch`, and by reads under `ttl_idle`.
 //!
-//! In memory the metadata of an entry records when it was last read. A server only has a TTL, so
-//! readers move it: not at every read, but after an eighth of the idle time since this process
-//! last did. The server keeps the entry that much longer.
+//! In memory the metadata of an entry records when it was last read. A server only has a TTL, which
+//! reads extend: at most once per eighth of the idle time and process. So the server keeps the entry
+//! up to an eighth longer.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,10 +1,10 @@
 //! Deadlock detection: which load the current code runs for, and which loads wait for which.
 //!
 //! A loader that waits for its own key, directly or through the loader of another key, would wait
-//! forever. Each load has a scope. While its loader runs (in a thread) or is polled (in a task),
-//! the scope is the thread's current one, so that the calls of the loader are known to belong to
-//! the load. Waits between loads are the edges of a graph, and an edge that would close a cycle is
-//! refused. Only loaders that call a cache touch the graph.
+//! forever. Each load has a scope. While its loader runs (in a thread) or is polled (in a task), its
+//! scope is in a thread-local, so calls of the loader are known to belong to its load. Waits between
+//! loads are the edges of a graph, and an edge that would close a cycle is refused. Only loaders that
+//! call a cache touch the graph.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

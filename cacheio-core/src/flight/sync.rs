@@ -1,5 +1,5 @@
-//! What the flights are built on: the standard library and event-listener, or, under
-//! `--cfg shuttle`, what the model checker watches.
+//! The primitives that flights are built on: those of the standard library and event-listener, or,
+//! under `--cfg shuttle`, the model checker's versions of them.
 
 #[cfg(shuttle)]
 pub(crate) use self::model::*;

@@ -1,4 +1,4 @@
-//! One server: sends requests to it through its pool, and stops while it does not respond.
+//! One server: sends requests to it through its pool, and sends nothing while it does not respond.
 
 use std::fmt;
 use std::sync::{Arc, Weak};

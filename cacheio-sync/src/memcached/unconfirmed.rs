@@ -1,6 +1,6 @@
 //! Writes that were sent and got no response in time.
 //!
-//! A server that was only paused may still carry out such a write when it resumes: after a later
+//! A server that was only paused may still carry out such a write when it resumes, possibly after a later
 //! write on another connection. An entry that was deleted in between would come back. So the
 //! connection is kept, and before the next write is sent, the server must have confirmed that it
 //! processed everything it got on the kept connections: it does so by closing them.

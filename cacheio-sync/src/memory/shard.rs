@@ -1,4 +1,4 @@
-//! A part of the entries, what it evicts, and when expired entries are swept out of it.
+//! One shard: its entries, its evictions, and the removal of expired entries.
 
 use std::cell::{Cell, RefCell};
 use std::mem;

@@ -1,4 +1,4 @@
-//! Loads of `fetch`: they run in the background where a policy lets their caller leave first.
+//! Loads of `fetch`. They run in the background if a policy allows the caller to return first.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};

@@ -1,4 +1,5 @@
-//! `get_or_set_many`: one read and one load for all missing keys, and still one load per key.
+//! `get_or_set_many`: one read, and one call of the loader for all missing keys. Each key has at
+//! most one load at a time.
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! Storing loaded values, unless a write came between.
+//! Storing loaded values, unless a write of the key came in between.
 
 use std::sync::Arc;
 use std::time::Duration;
