@@ -1,4 +1,4 @@
-//! The cache behind `Cache` and `AsyncCache`.
+//! The engine of `Cache` and `AsyncCache`.
 //!
 //! The operations of a cache are `async` functions over a [`Driver`], written once. `AsyncCache`
 //! awaits them. `Cache` polls them once with [`poll_ready`]: its driver blocks inside the poll and
@@ -58,7 +58,7 @@ pub fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     Box::pin(make())
 }
 
-/// The cache behind `Cache` and `AsyncCache`.
+/// The engine of `Cache` and `AsyncCache`.
 pub struct Engine {
     driver: Driver,
     settings: Checked,
@@ -178,7 +178,7 @@ impl Engine {
         Ok(values)
     }
 
-    /// Gets values from a store that answers at once: a batch saves nothing there.
+    /// Gets values from a store that never waits, where a batch saves nothing.
     async fn get_many_in_memory<V: Value>(
         &self,
         keys: impl IntoIterator<Item = impl CacheKey>,

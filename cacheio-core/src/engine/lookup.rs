@@ -291,7 +291,7 @@ impl Engine {
         Ok(Some(cached.value))
     }
 
-    /// Decodes an entry as the type asked for. An expired entry is not decoded.
+    /// Decodes an entry as a `V`. An expired entry is not decoded.
     pub(super) fn decode_entry<V: Value>(
         &self,
         entry: Option<Entry>,
@@ -345,7 +345,7 @@ impl Engine {
         }
     }
 
-    /// Returns an object as the type asked for, through the codec if it has another type.
+    /// Returns an object as a `V`, through the codec if it has another type.
     pub(super) fn object_as<V: Value>(&self, object: &Arc<dyn Object>) -> Result<Arc<V::Stored>> {
         if let Some(value) = downcast(Arc::clone(object)) {
             return Ok(value);

@@ -57,7 +57,7 @@ impl Engine {
         }
     }
 
-    /// Does the same in memory, or returns what a server still has to be told.
+    /// Records a read in memory, or returns the expiry for which a server needs a touch.
     pub(super) fn record_read_in_memory<V: Value>(
         &self,
         cached: &CachedValue<V>,

@@ -60,7 +60,7 @@ impl LoadScope {
 
     /// Returns the innermost load that the current code runs for.
     fn current() -> Option<Arc<Self>> {
-        // While a thread exits, its thread-locals may be gone.
+        // While a thread exits, its thread-locals may be destroyed.
         CURRENT.try_with(|current| current.borrow().clone()).ok()?
     }
 

@@ -73,7 +73,7 @@ mod model {
     pub(crate) trait Listener: Sized {
         fn wait(self);
 
-        /// Time stands still here.
+        /// Time does not pass under the model checker.
         fn wait_deadline(self, _: std::time::Instant) -> Option<()> {
             self.wait();
             Some(())

@@ -109,7 +109,7 @@ impl<'a> LoadCall<'a> {
                         Some(LeaderAction::Serve(cached, source)) => {
                             JoinOutcome::Served(engine.fetched(cached, source))
                         }
-                        None => unreachable!("each leader is answered"),
+                        None => unreachable!("each leader has an action"),
                     };
                 }
                 Join::Wait(waiter) => waiter,

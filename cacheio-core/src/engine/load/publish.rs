@@ -16,7 +16,7 @@ pub(super) struct Publication<'a> {
     pub(super) key: Key<'a>,
     /// The value; `None` if the loader had none for this key.
     pub(super) object: Option<Arc<dyn Object>>,
-    /// The TTL that the loader asked for.
+    /// The TTL that the loader set, if it set one.
     pub(super) ttl: Option<Ttl>,
     /// Whether the store may hold an entry that has to go even if the value is not stored.
     pub(super) may_replace: bool,
