@@ -26,7 +26,6 @@ use self::driver::Driver;
 pub use self::load::{ErrorSharing, Failure, LoadMode, Loaded};
 use self::lookup::Probe;
 use self::touch::TouchThrottle;
-use self::write::EntryPolicy;
 use crate::config::policies::Policies;
 use crate::config::settings::{Checked, Settings};
 use crate::config::ttl::Lifetime;
@@ -242,28 +241,20 @@ impl Engine {
         if keys.is_empty() {
             return Ok(());
         }
-        let Lifetime::Live(ttl) = lifetime else {
+        if lifetime == Lifetime::Zero {
             let _writes = self.begin_writes(&keys).await;
             let deleted = self.driver.delete_many(&keys).await;
             return deleted.map(drop).map_err(failed);
-        };
-        self.check_tags(&options.tags).map_err(failed)?;
-        let stamps = self.stamp(&options);
-        let policy = EntryPolicy::of_write(&options);
+        }
         let mut prepared = Vec::with_capacity(keys.len());
-        let mut retention = None;
         for (key, value) in keys.iter().zip(values) {
-            let entry = self.prepare(value.into_object(), ttl, &stamps, policy);
-            let (entry, stored_for) =
-                entry.map_err(|error| self.in_operation(error, Operation::SetMany, key))?;
-            prepared.push((*key, entry));
-            retention = stored_for;
+            // Each entry has its own jitter.
+            let entry = self.prepare_write(value.into_object(), &options);
+            let entry = entry.map_err(|error| self.in_operation(error, Operation::SetMany, key))?;
+            prepared.extend(entry.map(|(entry, ttl)| (*key, entry, ttl)));
         }
         let _writes = self.begin_writes(&keys).await;
-        self.driver
-            .set_many(prepared, retention)
-            .await
-            .map_err(failed)
+        self.driver.set_many(prepared).await.map_err(failed)
     }
 
     pub async fn add(

@@ -190,15 +190,15 @@ pub trait Store: Debug + Send + Sync + 'static {
         keys.iter().map(|key| self.get(key)).collect()
     }
 
-    /// Stores several entries with one TTL. If a key occurs twice, its last entry is stored.
+    /// Stores several entries, each with its TTL. If a key occurs twice, its last entry is stored.
     ///
     /// # Errors
     ///
     /// Returns an error when the store fails; some of the entries may be stored.
-    fn set_many(&self, entries: Vec<(Key<'_>, Entry)>, ttl: Option<Duration>) -> Result<()> {
+    fn set_many(&self, entries: Vec<(Key<'_>, Entry, Option<Duration>)>) -> Result<()> {
         entries
             .into_iter()
-            .try_for_each(|(key, entry)| self.set(&key, entry, ttl))
+            .try_for_each(|(key, entry, ttl)| self.set(&key, entry, ttl))
     }
 
     /// Removes the entries of several keys. Returns how many were live.
@@ -362,11 +362,10 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
     /// Does the same as [`Store::set_many`].
     fn set_many<'a>(
         &'a self,
-        entries: Vec<(Key<'a>, Entry)>,
-        ttl: Option<Duration>,
+        entries: Vec<(Key<'a>, Entry, Option<Duration>)>,
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            for (key, entry) in entries {
+            for (key, entry, ttl) in entries {
                 self.set(&key, entry, ttl).await?;
             }
             Ok(())

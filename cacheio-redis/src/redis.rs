@@ -149,14 +149,16 @@ impl Redis {
 
     async fn write_many(
         &self,
-        entries: Vec<(Key<'_>, Entry)>,
-        ttl: Option<Duration>,
+        entries: Vec<(Key<'_>, Entry, Option<Duration>)>,
     ) -> Result<(), Failure> {
-        let (keys, entries): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
-        let entries = entries.into_iter().map(bytes).collect::<Result<Vec<_>>>()?;
-        let parts = if ttl.is_some() {
+        let keys: Vec<_> = entries.iter().map(|(key, ..)| *key).collect();
+        let ttls: Vec<_> = entries.iter().map(|(.., ttl)| *ttl).collect();
+        let entries = entries.into_iter().map(|(_, entry, _)| bytes(entry));
+        let entries = entries.collect::<Result<Vec<_>>>()?;
+        let parts = if ttls.iter().any(Option::is_some) {
             // MSET has no TTL: one SET for each key.
-            let command = |part: &[usize]| set(keys[part[0]].text(), &entries[part[0]], ttl);
+            let command =
+                |part: &[usize]| set(keys[part[0]].text(), &entries[part[0]], ttls[part[0]]);
             self.topology.send_many(&keys, 1, command).await?
         } else {
             let command = |part: &[usize]| {
@@ -300,10 +302,9 @@ impl AsyncStore for Redis {
 
     fn set_many<'a>(
         &'a self,
-        entries: Vec<(Key<'a>, Entry)>,
-        ttl: Option<Duration>,
+        entries: Vec<(Key<'a>, Entry, Option<Duration>)>,
     ) -> BoxFuture<'a, Result<()>> {
-        boxed(self.write_many(entries, ttl))
+        boxed(self.write_many(entries))
     }
 
     fn delete_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {

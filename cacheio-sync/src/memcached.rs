@@ -251,8 +251,8 @@ impl Store for Memcached {
         self.0.get_many(keys)
     }
 
-    fn set_many(&self, entries: Vec<(Key<'_>, Entry)>, ttl: Option<Duration>) -> Result<()> {
-        self.0.set_many(entries, ttl)
+    fn set_many(&self, entries: Vec<(Key<'_>, Entry, Option<Duration>)>) -> Result<()> {
+        self.0.set_many(entries)
     }
 
     fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {

@@ -244,17 +244,22 @@ macro_rules! __spawn_blocking_store {
 
                 fn set_many<'a>(
                     &'a self,
-                    entries: Vec<(Key<'a>, Entry)>,
-                    ttl: Option<Duration>,
+                    entries: Vec<(Key<'a>, Entry, Option<Duration>)>,
                 ) -> BoxFuture<'a, Result<()>> {
                     let $this = self;
-                    let written = Spawner::stripes(entries.iter().map(|(key, _)| key));
-                    let texts = texts(entries.iter().map(|(key, _)| key));
-                    let entries: Vec<Entry> = entries.into_iter().map(|(_, entry)| entry).collect();
+                    let written = Spawner::stripes(entries.iter().map(|(key, ..)| key));
+                    let texts = texts(entries.iter().map(|(key, ..)| key));
+                    let entries: Vec<_> = entries
+                        .into_iter()
+                        .map(|(_, entry, ttl)| (entry, ttl))
+                        .collect();
                     let store = $store;
                     let call = move || {
-                        let entries = keys(&texts).into_iter().zip(entries).collect();
-                        Store::set_many(&store, entries, ttl)
+                        let entries = keys(&texts)
+                            .into_iter()
+                            .zip(entries)
+                            .map(|(key, (entry, ttl))| (key, entry, ttl));
+                        Store::set_many(&store, entries.collect())
                     };
                     Box::pin($spawner.run(written, call))
                 }

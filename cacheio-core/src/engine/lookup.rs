@@ -49,6 +49,8 @@ impl<V: Value> Clone for CachedValue<V> {
 pub(super) enum Lookup<V: Value> {
     Live(CachedValue<V>),
     Stale(CachedValue<V>),
+    /// There is an entry, but it cannot be decoded as a `V`.
+    Unreadable,
     Absent,
 }
 
@@ -56,7 +58,7 @@ impl<V: Value> Lookup<V> {
     pub(super) fn live(self) -> Option<CachedValue<V>> {
         match self {
             Self::Live(value) => Some(value),
-            Self::Stale(_) | Self::Absent => None,
+            Self::Stale(_) | Self::Unreadable | Self::Absent => None,
         }
     }
 
@@ -85,6 +87,8 @@ pub(super) enum Previous<V: Value> {
     Stale(CachedValue<V>),
     /// A live one, which the load refreshes.
     Live(CachedValue<V>),
+    /// One that cannot be decoded as a `V`.
+    Unreadable,
     /// `force_refresh` did not look for one.
     Ignored,
 }
@@ -93,7 +97,7 @@ impl<V: Value> Previous<V> {
     pub(super) fn value(&self) -> Option<&CachedValue<V>> {
         match self {
             Self::Stale(value) | Self::Live(value) => Some(value),
-            Self::Nothing | Self::Ignored => None,
+            Self::Nothing | Self::Unreadable | Self::Ignored => None,
         }
     }
 
@@ -102,6 +106,11 @@ impl<V: Value> Previous<V> {
             Self::Stale(value) => Some(value),
             _ => None,
         }
+    }
+
+    /// Whether the store is read again for a stale value when the load fails.
+    pub(super) fn may_be_reread(&self) -> bool {
+        matches!(self, Self::Stale(_) | Self::Unreadable | Self::Nothing)
     }
 
     /// Whether a stale value may be served when the load fails.
@@ -119,6 +128,7 @@ impl<V: Value> Clone for Previous<V> {
     fn clone(&self) -> Self {
         match self {
             Self::Nothing => Self::Nothing,
+            Self::Unreadable => Self::Unreadable,
             Self::Stale(value) => Self::Stale(value.clone()),
             Self::Live(value) => Self::Live(value.clone()),
             Self::Ignored => Self::Ignored,
@@ -409,8 +419,12 @@ impl Engine {
         match read.and_then(|entry| self.decode_entry::<V>(entry, stale_for)) {
             Ok(lookup) => lookup,
             Err(error) => {
+                let is_unreadable = error.kind() == ErrorKind::Decode;
                 self.on_store_error(&self.in_operation(error, Operation::Get, key));
-                Lookup::Absent
+                match is_unreadable {
+                    true => Lookup::Unreadable,
+                    false => Lookup::Absent,
+                }
             }
         }
     }
@@ -428,6 +442,7 @@ impl Engine {
                 let is_throttled = self.are_throttled(&[(*key, &cached)]).await;
                 self.decide_stale(cached, is_throttled == [true])
             }
+            Lookup::Unreadable => LookupDecision::Load(Previous::Unreadable),
             Lookup::Absent => LookupDecision::Load(Previous::Nothing),
         }
     }
@@ -444,7 +459,7 @@ impl Engine {
             .zip(&lookups)
             .filter_map(|(key, lookup)| match lookup {
                 Lookup::Stale(cached) => Some((*key, cached)),
-                Lookup::Live(_) | Lookup::Absent => None,
+                Lookup::Live(_) | Lookup::Unreadable | Lookup::Absent => None,
             })
             .collect();
         let mut throttled = self.are_throttled(&stale).await.into_iter();
@@ -455,6 +470,7 @@ impl Engine {
                 Lookup::Stale(cached) => {
                     self.decide_stale(cached, throttled.next().unwrap_or_default())
                 }
+                Lookup::Unreadable => LookupDecision::Load(Previous::Unreadable),
                 Lookup::Absent => LookupDecision::Load(Previous::Nothing),
             });
         }

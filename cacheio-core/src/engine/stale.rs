@@ -50,27 +50,23 @@ impl Engine {
         failed: &[(Key<'_>, &Previous<V>)],
         options: &Options,
     ) -> Vec<Option<CachedValue<V>>> {
+        let replaced: Vec<_> = failed
+            .iter()
+            .filter(|(_, previous)| previous.may_be_reread())
+            .map(|(key, _)| *key)
+            .collect();
+        let mut fallbacks = self.stale_fallbacks(&replaced, options).await.into_iter();
         let mut served = Vec::with_capacity(failed.len());
-        let mut fallbacks = Vec::new();
         for (key, previous) in failed {
             served.push(match previous {
                 Previous::Live(cached) => {
                     self.on_refresh_failed(key, cached, options).await;
                     self.may_be_served(cached, options).then(|| cached.clone())
                 }
-                Previous::Stale(_) | Previous::Nothing => {
-                    fallbacks.push(*key);
-                    None
-                }
+                _ if previous.may_be_reread() => fallbacks.next().flatten(),
                 // A caller that asks for a new value gets the error.
-                Previous::Ignored => None,
+                _ => None,
             });
-        }
-        let mut fallbacks = self.stale_fallbacks(&fallbacks, options).await.into_iter();
-        for ((_, previous), served) in failed.iter().zip(&mut served) {
-            if matches!(previous, Previous::Stale(_) | Previous::Nothing) {
-                *served = fallbacks.next().flatten();
-            }
         }
         served
     }
@@ -104,7 +100,7 @@ impl Engine {
             .zip(&lookups)
             .filter_map(|(key, lookup)| match lookup {
                 Lookup::Stale(cached) => Some((*key, cached)),
-                Lookup::Live(_) | Lookup::Absent => None,
+                Lookup::Live(_) | Lookup::Unreadable | Lookup::Absent => None,
             })
             .collect();
         let throttled = self.are_throttled(&stale).await;
@@ -128,7 +124,7 @@ impl Engine {
             .into_iter()
             .map(|lookup| match lookup {
                 Lookup::Live(cached) | Lookup::Stale(cached) => Some(cached),
-                Lookup::Absent => None,
+                Lookup::Unreadable | Lookup::Absent => None,
             })
             .collect()
     }
@@ -210,16 +206,19 @@ impl Engine {
         }
         let mut notes: Vec<_> = texts
             .iter()
-            .map(|(text, note)| (Key::new(text), Entry::bytes(note.clone())))
+            .map(|(text, note)| {
+                let note = Entry::bytes(note.clone());
+                (Key::new(text), note, Some(retry_after))
+            })
             .collect();
         let noted = match notes.len() {
             1 => {
-                let (key, note) = notes.remove(0);
-                let noted = self.driver.set(&key, note, Some(retry_after)).await;
+                let (key, note, ttl) = notes.remove(0);
+                let noted = self.driver.set(&key, note, ttl).await;
                 noted.map_err(|error| self.in_operation(error, Operation::Set, &key))
             }
             _ => {
-                let noted = self.driver.set_many(notes, Some(retry_after)).await;
+                let noted = self.driver.set_many(notes).await;
                 noted.map_err(|error| error.during(Operation::SetMany))
             }
         };

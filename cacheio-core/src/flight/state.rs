@@ -51,6 +51,8 @@ pub(super) enum Phase {
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     Value(Arc<dyn Object>),
+    /// The loader of a batch had no value for the key.
+    Absent,
     /// The loader's error.
     Failed(Arc<dyn Any + Send + Sync>),
     /// The loader failed with an error that is not shared.

@@ -27,7 +27,7 @@ macro_rules! __store_methods {
                 touch(key: &$lifetime $crate::Key<$lifetime>, ttl: ::std::option::Option<::std::time::Duration>) -> bool;
                 has(key: &$lifetime $crate::Key<$lifetime>) -> bool;
                 get_many(keys: &$lifetime [$crate::Key<$lifetime>]) -> ::std::vec::Vec<::std::option::Option<$crate::Entry>>;
-                set_many(entries: ::std::vec::Vec<($crate::Key<$lifetime>, $crate::Entry)>, ttl: ::std::option::Option<::std::time::Duration>) -> ();
+                set_many(entries: ::std::vec::Vec<($crate::Key<$lifetime>, $crate::Entry, ::std::option::Option<::std::time::Duration>)>) -> ();
                 delete_many(keys: &$lifetime [$crate::Key<$lifetime>]) -> usize;
                 ping() -> ();
             }

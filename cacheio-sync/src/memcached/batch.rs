@@ -41,14 +41,10 @@ impl Cluster {
         Ok(entries)
     }
 
-    pub(super) fn set_many(
-        &self,
-        entries: Vec<(Key<'_>, Entry)>,
-        ttl: Option<Duration>,
-    ) -> Result<()> {
-        let exptime = exptime(ttl);
+    pub(super) fn set_many(&self, entries: Vec<(Key<'_>, Entry, Option<Duration>)>) -> Result<()> {
         let mut batches = Batches::new(self);
-        for (index, (key, entry)) in entries.into_iter().enumerate() {
+        for (index, (key, entry, ttl)) in entries.into_iter().enumerate() {
+            let exptime = exptime(ttl);
             let value = into_bytes(entry)?;
             batches.add(self.route(&key), index, |request| {
                 // Quiet (`q`): the server responds only to a command that failed.

@@ -121,9 +121,9 @@ impl<S: Store> Store for Failing<S> {
         self.store.get_many(keys)
     }
 
-    fn set_many(&self, entries: Vec<(Key<'_>, Entry)>, ttl: Option<Duration>) -> Result<()> {
+    fn set_many(&self, entries: Vec<(Key<'_>, Entry, Option<Duration>)>) -> Result<()> {
         self.faults.check_write()?;
-        self.store.set_many(entries, ttl)
+        self.store.set_many(entries)
     }
 
     fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {
@@ -242,11 +242,10 @@ impl<S: AsyncStore> AsyncStore for Failing<S> {
 
     fn set_many<'a>(
         &'a self,
-        entries: Vec<(Key<'a>, Entry)>,
-        ttl: Option<Duration>,
+        entries: Vec<(Key<'a>, Entry, Option<Duration>)>,
     ) -> BoxFuture<'a, Result<()>> {
         match self.faults.check_write() {
-            Ok(()) => self.store.set_many(entries, ttl),
+            Ok(()) => self.store.set_many(entries),
             Err(error) => Box::pin(ready(Err(error))),
         }
     }

@@ -91,10 +91,9 @@ impl<S: Store> AsyncStore for Yielding<S> {
 
     fn set_many<'a>(
         &'a self,
-        entries: Vec<(Key<'a>, Entry)>,
-        ttl: Option<Duration>,
+        entries: Vec<(Key<'a>, Entry, Option<Duration>)>,
     ) -> BoxFuture<'a, Result<()>> {
-        suspending(move || self.0.set_many(entries, ttl))
+        suspending(move || self.0.set_many(entries))
     }
 
     fn delete_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {

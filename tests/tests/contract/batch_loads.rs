@@ -19,6 +19,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(batches_that_overlap_load_each_key_once),
         case(a_hundred_batches_load_once),
         case(a_waiter_for_a_key_that_was_left_out_loads_it),
+        case(batches_share_the_absence_of_a_key),
         case(writes_during_a_batch_load_are_not_overwritten),
         case(a_batch_whose_loader_panics_frees_its_keys),
         case(a_batch_takes_over_from_a_load_that_panics),
@@ -400,4 +401,31 @@ async fn a_batch_survives_a_store_that_fails(fixture: Fixture) {
     let values = cache.get_or_set_many(vec!["a", "b"], async |missing| requests.load(missing));
     assert_eq!(values.await, some(&["a!", "b!"]));
     assert_eq!(cache.get("a").await.unwrap(), Some(String::from("a!")));
+}
+
+async fn batches_share_the_absence_of_a_key(fixture: Fixture) {
+    let (cache, gate) = (fixture.cache, LoaderGate::new());
+    let batch = |cache: &CacheApi| {
+        let gate = gate.clone();
+        cache.spawn(move |cache| async move {
+            let load = |_| {
+                let gate = gate.clone();
+                async move {
+                    gate.pass().await;
+                    vec![(2, "two".to_owned())]
+                }
+            };
+            cache.get_or_set_many(vec![1, 2, 3], load).await
+        })
+    };
+    let leader = batch(&cache);
+    gate.started().await;
+    let mut batches: Vec<_> = (0..49).map(|_| batch(&cache)).collect();
+    cache.until(|cache| cache.stats().waits == 49 * 3).await;
+    gate.release();
+    batches.push(leader);
+    for values in join_all(batches).await {
+        assert_eq!(values, [None, Some("two".to_owned()), None]);
+    }
+    assert_eq!(gate.runs(), 1);
 }

@@ -22,8 +22,8 @@ fn batches_larger_than_all_buffers_do_not_deadlock() {
         let entries = keys
             .iter()
             .enumerate()
-            .map(|(i, key)| (*key, entry(&value(i))));
-        store.set_many(entries.collect(), None).unwrap();
+            .map(|(i, key)| (*key, entry(&value(i)), None));
+        store.set_many(entries.collect()).unwrap();
         for (i, found) in store.get_many(&keys).unwrap().into_iter().enumerate() {
             assert_eq!(text(found).unwrap(), value(i));
         }
@@ -43,10 +43,10 @@ fn clear_deletes_every_key_of_its_namespace_and_no_other() {
         let both = names.iter().chain(&others);
         let entries = both.enumerate().map(|(i, name)| {
             let size = if i % 1_000 == 0 { 600_000 } else { i % 700 };
-            (key(name), Entry::bytes(vec![b'x'; size]))
+            let entry = Entry::bytes(vec![b'x'; size]);
+            (key(name), entry, Some(SECOND * 50))
         });
-        let ttl = Some(SECOND * 50);
-        store.set_many(entries.collect(), ttl).unwrap();
+        store.set_many(entries.collect()).unwrap();
         store.set(&key("shop:last"), entry("v"), None).unwrap();
         store.clear("shop:").unwrap();
         let keys: Vec<Key<'_>> = names.iter().map(|name| key(name)).collect();
@@ -70,8 +70,8 @@ fn concurrent_clears_wait_for_each_other() {
                     for _ in 0..5 {
                         let names: Vec<_> = (0..500).map(|i| format!("ns{thread}:{i}")).collect();
                         let keys: Vec<_> = names.iter().map(|name| key(name)).collect();
-                        let entries = keys.iter().map(|key| (*key, entry("v"))).collect();
-                        store.set_many(entries, None).unwrap();
+                        let entries = keys.iter().map(|key| (*key, entry("v"), None));
+                        store.set_many(entries.collect()).unwrap();
                         store.clear(&format!("ns{thread}:")).unwrap();
                         let left = store.get_many(&keys).unwrap();
                         assert!(left.iter().all(Option::is_none));

@@ -180,8 +180,8 @@ fn tls_works_with_a_trusted_server_only() {
         }
         let names: Vec<String> = (0..5_000).map(|i| format!("ns:{i}")).collect();
         let keys: Vec<Key<'_>> = names.iter().map(|name| key(name)).collect();
-        let entries = keys.iter().map(|key| (*key, entry(key.text())));
-        store.set_many(entries.collect(), None).unwrap();
+        let entries = keys.iter().map(|key| (*key, entry(key.text()), None));
+        store.set_many(entries.collect()).unwrap();
         for (found, name) in store.get_many(&keys).unwrap().into_iter().zip(&names) {
             assert_eq!(text(found).as_ref(), Some(name));
         }

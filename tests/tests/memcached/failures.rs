@@ -123,7 +123,7 @@ fn a_write_that_timed_out_is_never_carried_out_after_a_later_delete() {
             server.pause();
             let late = match round % 3 {
                 0 => store.set(&key("k"), entry("ghost"), None),
-                1 => store.set_many(vec![(key("k"), entry("ghost"))], None),
+                1 => store.set_many(vec![(key("k"), entry("ghost"), None)]),
                 _ => store.add(&key("k"), entry("ghost"), None).map(drop),
             };
             assert_eq!(late.unwrap_err().kind(), ErrorKind::Timeout);
@@ -147,8 +147,11 @@ fn with_several_servers_only_the_keys_of_one_that_is_down_fail() {
     let store = Memcached::new(&format!("memcache://{}", list.join(","))).unwrap();
     let names: Vec<String> = (0..300).map(|i| format!("ns:{i}")).collect();
     let keys: Vec<Key<'_>> = names.iter().map(|name| key(name)).collect();
-    let entries = keys.iter().map(|key| (*key, entry(key.text()))).collect();
-    store.set_many(entries, None).unwrap();
+    let entries = keys
+        .iter()
+        .map(|key| (*key, entry(key.text()), None))
+        .collect();
+    store.set_many(entries).unwrap();
     for server in &servers {
         let items: String = server.raw(b"stats items");
         assert!(
@@ -197,8 +200,8 @@ fn a_hanging_server_does_not_affect_the_other_servers() {
         let names: Vec<String> = (0..100).map(|i| format!("ns:{i}")).collect();
         let keys: Vec<Key<'_>> = names.iter().map(|name| key(name)).collect();
         for hanging in &servers {
-            let entries = || keys.iter().map(|key| (*key, entry("v"))).collect();
-            eventually(|| store.set_many(entries(), None));
+            let entries = || keys.iter().map(|key| (*key, entry("v"), None)).collect();
+            eventually(|| store.set_many(entries()));
             hanging.pause();
             let began = Instant::now();
             assert!(store.delete_many(&keys).is_err());

@@ -18,11 +18,11 @@ fn a_value_that_is_too_large_removes_the_entry_and_keeps_the_connection_usable()
     let error = store.add(&key("k"), large(), None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let many = vec![
-        (key("a"), entry("1")),
-        (key("b"), large()),
-        (key("c"), entry("3")),
+        (key("a"), entry("1"), None),
+        (key("b"), large(), None),
+        (key("c"), entry("3"), None),
     ];
-    let error = store.set_many(many, None).unwrap_err();
+    let error = store.set_many(many).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let left = store.get_many(&[key("a"), key("b"), key("c")]).unwrap();
     let left: Vec<_> = left.into_iter().map(text).collect();
@@ -59,7 +59,7 @@ fn a_key_with_commands_in_it_is_never_sent() {
             store.increment(&bad, 1, None).map(drop),
             store.increment(&bad, -1, None).map(drop),
             store.get_many(&[bad]).map(drop),
-            store.set_many(vec![(bad, entry("v"))], None),
+            store.set_many(vec![(bad, entry("v"), None)]),
             store.delete_many(&[bad]).map(drop),
         ];
         for error in errors {

@@ -149,8 +149,8 @@ fn clear_removes_thousands_of_entries() {
         let names: Vec<String> = (0..10_000).map(|n| format!("big:{n}")).collect();
         let entries = names
             .iter()
-            .map(|name| (Key::new(name), Entry::bytes(b"1".to_vec())));
-        store.set_many(entries.collect(), MINUTE).await.unwrap();
+            .map(|name| (Key::new(name), Entry::bytes(b"1".to_vec()), MINUTE));
+        store.set_many(entries.collect()).await.unwrap();
         set(&store, "other:1", "1").await.unwrap();
         store.clear("big:").await.unwrap();
         assert_eq!(server.run("DBSIZE"), Reply::Integer(1));
@@ -175,8 +175,8 @@ fn batch_operations_keep_order_and_count() {
                 let entries = keys
                     .iter()
                     .enumerate()
-                    .map(|(n, key)| (*key, Entry::bytes(n.to_string().into_bytes())));
-                store.set_many(entries.collect(), ttl).await.unwrap();
+                    .map(|(n, key)| (*key, Entry::bytes(n.to_string().into_bytes()), ttl));
+                store.set_many(entries.collect()).await.unwrap();
                 let mut requested = keys.clone();
                 requested.push(Key::new("missing"));
                 requested.push(keys[17]);
@@ -190,7 +190,7 @@ fn batch_operations_keep_order_and_count() {
             }
             assert_eq!(store.get_many(&[]).await.unwrap().len(), 0);
             assert_eq!(store.delete_many(&[]).await.unwrap(), 0);
-            store.set_many(Vec::new(), None).await.unwrap();
+            store.set_many(Vec::new()).await.unwrap();
         });
     }
 }

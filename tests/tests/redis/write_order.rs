@@ -137,7 +137,7 @@ async fn cancel_on_full_connection() {
     store.ping().await.unwrap();
     server.pause();
     let big = Entry::bytes(vec![1; 32 << 20]);
-    let mut unread = store.set_many(vec![(Key::new("big"), big)], None);
+    let mut unread = store.set_many(vec![(Key::new("big"), big, None)]);
     assert!(!is_ready(&mut unread).await);
     sleep(Duration::from_millis(300)).await;
     let other = [Key::new("other")];

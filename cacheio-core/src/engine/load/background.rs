@@ -91,12 +91,14 @@ fn caller_action<V: Value, E>(
         (_, Resolution::FallBackOr(WaiterAction::Served(cached, source))) => {
             CallerAction::Return(cached.value, source)
         }
-        (Some(LoadResult::Failed(failure)), Resolution::OtherType) => CallerAction::Fail(failure),
+        (Some(LoadResult::Failed(failure)), Resolution::OtherType | Resolution::Absent) => {
+            CallerAction::Fail(failure)
+        }
         (Some(LoadResult::Failed(failure)), Resolution::FallBackOr(_)) => {
             CallerAction::FallBackOrFail(failure)
         }
         // Another caller timed the load out before this one would have left.
-        (_, Resolution::OtherType) => CallerAction::StopWaiting,
+        (_, Resolution::OtherType | Resolution::Absent) => CallerAction::StopWaiting,
         (_, Resolution::FallBackOr(_)) => CallerAction::FallBackOrStop,
     }
 }
@@ -406,6 +408,7 @@ mod tests {
             "value" => Resolution::Value(Arc::new(2)),
             "abandoned" => Resolution::Abandoned,
             "other type" => Resolution::OtherType,
+            "absent" => Resolution::Absent,
             "limit" => Resolution::LimitReached,
             "error" => {
                 let failure = Failure::Load(Arc::new("shared"));
@@ -447,6 +450,7 @@ mod tests {
             ("value", "value", loaded()),
             ("value", "abandoned", loaded()),
             ("value", "other type", loaded()),
+            ("value", "absent", loaded()),
             ("value", "limit", loaded()),
             ("value", "error", loaded()),
             ("value", "unshared", loaded()),
@@ -455,6 +459,7 @@ mod tests {
             ("none", "value", waited()),
             ("none", "abandoned", FallBackOrFail("timeout")),
             ("none", "other type", StopWaiting),
+            ("none", "absent", StopWaiting),
             ("none", "limit", StopWaiting),
             ("none", "error", FallBackOrFail("shared")),
             ("none", "unshared", FallBackOrStop),
@@ -463,6 +468,7 @@ mod tests {
             ("failed", "value", waited()),
             ("failed", "abandoned", FallBackOrFail("timeout")),
             ("failed", "other type", Fail("own")),
+            ("failed", "absent", Fail("own")),
             ("failed", "limit", StopWaiting),
             ("failed", "error", FallBackOrFail("shared")),
             ("failed", "unshared", FallBackOrFail("own")),
@@ -471,6 +477,7 @@ mod tests {
             ("panicked", "value", waited()),
             ("panicked", "abandoned", ResumePanic),
             ("panicked", "other type", StopWaiting),
+            ("panicked", "absent", StopWaiting),
             ("panicked", "limit", StopWaiting),
             ("panicked", "error", FallBackOrFail("shared")),
             ("panicked", "unshared", FallBackOrStop),

@@ -286,8 +286,7 @@ where
                 for (index, led) in led {
                     match self.value(index) {
                         Some(value) => led.leader.complete(|| Outcome::Value(value)),
-                        // The loader had no value: a waiter takes over.
-                        None => drop(led),
+                        None => led.leader.complete(|| Outcome::Absent),
                     }
                 }
             }
@@ -363,6 +362,10 @@ where
             let action = match call.resolve::<V, E>(waited) {
                 Resolution::Value(value) => {
                     self.keys[index].result = Some(Ok(Some(value)));
+                    continue;
+                }
+                Resolution::Absent => {
+                    self.keys[index].result = Some(Ok(None));
                     continue;
                 }
                 Resolution::Abandoned | Resolution::OtherType => continue,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::config::ttl::Lifetime;
-use crate::engine::write::EntryPolicy;
+use crate::engine::write::{EntryPolicy, PreparedEntry};
 use crate::flight::Leader;
 use crate::key::Key;
 use crate::{Entry, Object, Operation, Options, Result, Ttl};
@@ -22,11 +22,8 @@ pub(super) struct Publication<'a> {
     pub(super) may_replace: bool,
 }
 
-/// Entries that are stored for the same time.
-type Group<'a> = (Option<Duration>, Vec<(Key<'a>, Entry)>);
-
 impl Engine {
-    /// Stores what one load returned, in one round trip per TTL. A failure is counted and logged.
+    /// Stores what one load returned, in one round trip. A failure is counted and logged.
     pub(super) async fn publish(
         &self,
         publications: &[Publication<'_>],
@@ -36,56 +33,43 @@ impl Engine {
         let Some(first) = publications.first() else {
             return;
         };
-        let mut groups: Vec<Group<'_>> = Vec::new();
+        let mut stored = Vec::with_capacity(publications.len());
         let mut removed = Vec::new();
-        let mut lifetimes = Vec::new();
         for publication in publications {
             let Publication { leader, key, .. } = *publication;
             // The value is encoded before writes have to wait for the publication.
-            match self.prepare_loaded(publication, options, policy, &mut lifetimes) {
+            match self.prepare_loaded(publication, options, policy) {
                 Ok(Some((entry, ttl))) if leader.begin_publishing() => {
-                    match groups.iter_mut().find(|(other, _)| *other == ttl) {
-                        Some((_, entries)) => entries.push((key, entry)),
-                        None => groups.push((ttl, vec![(key, entry)])),
-                    }
+                    stored.push((key, entry, ttl));
                 }
                 Ok(None) if publication.may_replace && leader.begin_publishing() => {
                     removed.push(key);
                 }
                 Ok(_) => {}
-                Err(error) => self.on_store_error(&self.in_operation(error, Operation::Set, &key)),
+                Err(error) => {
+                    self.on_store_error(&self.in_operation(error, Operation::Set, &key));
+                }
             }
         }
         let store = async {
-            for (ttl, entries) in groups {
-                self.store_group(entries, ttl).await;
-            }
+            self.store_loaded(stored).await;
             self.remove(&removed).await;
         };
         first.leader.scope().run(store).await;
     }
 
+    /// Prepares a loaded value; returns `None` if it is not to be stored.
     fn prepare_loaded(
         &self,
         publication: &Publication<'_>,
         options: &Options,
         policy: EntryPolicy,
-        lifetimes: &mut Vec<(Ttl, Lifetime)>,
-    ) -> Result<Option<(Entry, Option<Duration>)>> {
+    ) -> Result<Option<PreparedEntry>> {
         let Some(object) = &publication.object else {
             return Ok(None);
         };
         let ttl = self.ttl_of_load(&**object, publication.ttl, options);
-        // Jitter is drawn once for all values of a load that have the same TTL.
-        let lifetime = match lifetimes.iter().find(|(other, _)| *other == ttl) {
-            Some((_, lifetime)) => *lifetime,
-            None => {
-                let lifetime = self.lifetime(ttl, options)?;
-                lifetimes.push((ttl, lifetime));
-                lifetime
-            }
-        };
-        let Lifetime::Live(ttl) = lifetime else {
+        let Lifetime::Live(ttl) = self.lifetime(ttl, options)? else {
             return Ok(None);
         };
         self.check_tags(&options.tags)?;
@@ -94,14 +78,18 @@ impl Engine {
             .map(Some)
     }
 
-    async fn store_group(&self, mut entries: Vec<(Key<'_>, Entry)>, ttl: Option<Duration>) {
-        let stored = if entries.len() == 1 {
-            let (key, entry) = entries.remove(0);
-            let stored = self.driver.set(&key, entry, ttl).await;
-            stored.map_err(|error| self.in_operation(error, Operation::Set, &key))
-        } else {
-            let stored = self.driver.set_many(entries, ttl).await;
-            stored.map_err(|error| error.during(Operation::SetMany))
+    async fn store_loaded(&self, mut entries: Vec<(Key<'_>, Entry, Option<Duration>)>) {
+        let stored = match entries.len() {
+            0 => return,
+            1 => {
+                let (key, entry, ttl) = entries.remove(0);
+                let stored = self.driver.set(&key, entry, ttl).await;
+                stored.map_err(|error| self.in_operation(error, Operation::Set, &key))
+            }
+            _ => {
+                let stored = self.driver.set_many(entries).await;
+                stored.map_err(|error| error.during(Operation::SetMany))
+            }
         };
         if let Err(error) = stored {
             self.on_store_error(&error);

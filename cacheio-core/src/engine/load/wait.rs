@@ -26,6 +26,8 @@ pub(super) enum Resolution<V: Value, E> {
     Value(Arc<V::Stored>),
     /// The leader was dropped or panicked.
     Abandoned,
+    /// The load succeeded without a value for the key.
+    Absent,
     /// The value cannot be read as this caller's type.
     OtherType,
     LimitReached,
@@ -54,7 +56,10 @@ impl LoadCall<'_> {
             Resolution::Value(value) => {
                 WaiterAction::Served(CachedValue::uncached(value), Source::Waited)
             }
-            Resolution::Abandoned | Resolution::OtherType => WaiterAction::JoinAgain,
+            // The loader of a single key always has a value.
+            Resolution::Abandoned | Resolution::Absent | Resolution::OtherType => {
+                WaiterAction::JoinAgain
+            }
             Resolution::LimitReached => self.stop_waiting(previous),
             Resolution::FallBackOr(action) => match self.stale_fallback(previous).await {
                 Some(cached) => WaiterAction::Served(cached, Source::Stale),
@@ -122,6 +127,7 @@ impl LoadCall<'_> {
                     Err(_) => Resolution::OtherType,
                 };
             }
+            Outcome::Absent => return Resolution::Absent,
             Outcome::Failed(error) if shares_errors => match error.downcast::<E>() {
                 Ok(error) => WaiterAction::Failed(Failure::Load(error)),
                 // One of the callers with this error type loads for all of them.

@@ -5,6 +5,7 @@ use super::*;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
+        case(skip_removes_an_entry_that_cannot_be_read),
         case(a_loader_can_set_the_ttl),
         case(a_background_load_can_set_the_ttl),
         case(skip_returns_the_value_without_storing_it),
@@ -172,4 +173,15 @@ async fn force_refresh_loads_a_whole_batch(fixture: Fixture) {
     assert_eq!(loaded, [Some(7), None]);
     let stored = cache.get_many::<i32>(vec!["a", "b"]).await.unwrap();
     assert_eq!(stored, [Some(7), None]);
+}
+
+async fn skip_removes_an_entry_that_cannot_be_read(fixture: Fixture) {
+    let cache = fixture.cache;
+    cache.set("k", vec![1, 2]).await.unwrap();
+    let load = async |context: LoadContext<String>| {
+        context.skip();
+        Ok::<_, String>("new".to_owned())
+    };
+    assert_eq!(cache.fetch("k", load).await.unwrap(), "new");
+    assert!(!cache.has("k").await.unwrap());
 }
