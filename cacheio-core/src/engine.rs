@@ -21,6 +21,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use self::driver::Driver;
 pub use self::load::{ErrorSharing, Failure, LoadMode, Loaded};
@@ -36,7 +37,8 @@ use crate::flight::{Flights, SharedState};
 use crate::key::{Key, KeyBuffer, MissedKey};
 use crate::stats::{Count, Counters};
 use crate::{
-    CacheKey, Clock, Encode, Error, ErrorKind, Form, Operation, Options, Result, Stats, Ttl, Value,
+    CacheKey, Clock, Encode, Error, ErrorKind, Form, Operation, Options, Result, Stats, Store, Ttl,
+    Value,
 };
 
 /// Polls a future that is ready at once, because everything it waits for blocks the thread.
@@ -157,10 +159,11 @@ impl Engine {
         &self,
         keys: impl IntoIterator<Item = impl CacheKey>,
     ) -> Result<Vec<Option<V>>> {
-        if self.driver.immediate().is_some() {
-            return self.get_many_in_memory(keys).await;
-        }
-        let texts = self.texts(keys);
+        let texts = if let Some(store) = self.driver.immediate() {
+            return self.get_many_in_memory(store, keys);
+        } else {
+            self.texts(keys)
+        };
         let keys = keys_of(&texts);
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -178,8 +181,9 @@ impl Engine {
     }
 
     /// Gets values from a store that never waits, where a batch saves nothing.
-    async fn get_many_in_memory<V: Value>(
+    fn get_many_in_memory<V: Value>(
         &self,
+        store: &dyn Store,
         keys: impl IntoIterator<Item = impl CacheKey>,
     ) -> Result<Vec<Option<V>>> {
         let keys = keys.into_iter();
@@ -194,11 +198,17 @@ impl Engine {
                     None
                 }
                 Probe::Inspect => {
-                    let value = boxed(|| self.read::<V>(&key)).await;
-                    let value = value
-                        .map_err(|error| self.in_operation(error, Operation::GetMany, &key))?;
-                    self.count_lookup(value.is_some());
-                    value.map(V::from_stored)
+                    let entry = store.get(&key);
+                    let lookup =
+                        entry.and_then(|entry| self.decode_entry::<V>(entry, Duration::ZERO));
+                    let cached = lookup
+                        .map_err(|error| self.in_operation(error, Operation::GetMany, &key))?
+                        .live();
+                    self.count_lookup(cached.is_some());
+                    cached.map(|cached| {
+                        self.record_read_in_memory(&cached);
+                        V::from_stored(cached.value)
+                    })
                 }
             });
         }

@@ -66,17 +66,17 @@ statistics! {
     misses: Miss,
     /// Look-ups that returned a stale entry. They are also counted as misses.
     stale_hits: StaleHit,
-    /// Loaders that were run.
+    /// Loaders that were run. A loader of a batch counts once, whatever the number of its keys.
     loads: Load,
     /// Loaders that returned an error.
     load_errors: LoadError,
-    /// Loads that were abandoned because they exceeded `max_load`.
+    /// Keys whose loads were abandoned because they exceeded `max_load`.
     load_timeouts: LoadTimeout,
-    /// Loads that refreshed a live entry, by `refresh_ahead`. They are also counted as loads.
+    /// Keys whose live entries were loaded again by `refresh_ahead`.
     refreshes: Refresh,
-    /// Refreshes that failed.
+    /// Keys whose refreshes failed.
     refresh_errors: RefreshError,
-    /// Callers that stopped waiting for a load, after `soft_timeout` or `hard_timeout`.
+    /// Waits for the load of a key that ended before the load, after `soft_timeout` or `hard_timeout`.
     timeouts: Timeout,
     /// Callers that waited for the load of another.
     waits: Wait,

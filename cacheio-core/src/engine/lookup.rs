@@ -396,10 +396,11 @@ impl Engine {
             [] => Vec::new(),
             [key] => vec![self.look_up(key, options).await],
             _ => match self.driver.get_many(keys).await {
-                Ok(entries) => entries
-                    .into_iter()
-                    .zip(keys)
-                    .map(|(entry, key)| self.lookup_of(key, Ok(entry), options))
+                // A store that returns too few entries has none of the others.
+                Ok(entries) => keys
+                    .iter()
+                    .zip(entries.into_iter().chain(std::iter::repeat_with(|| None)))
+                    .map(|(key, entry)| self.lookup_of(key, Ok(entry), options))
                     .collect(),
                 Err(error) => {
                     self.on_store_error(&error.during(Operation::GetMany));

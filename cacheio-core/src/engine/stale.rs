@@ -56,19 +56,21 @@ impl Engine {
             .map(|(key, _)| *key)
             .collect();
         let mut fallbacks = self.stale_fallbacks(&replaced, options).await.into_iter();
-        let mut served = Vec::with_capacity(failed.len());
-        for (key, previous) in failed {
-            served.push(match previous {
-                Previous::Live(cached) => {
-                    self.on_refresh_failed(key, cached, options).await;
-                    self.may_be_served(cached, options).then(|| cached.clone())
-                }
-                _ if previous.may_be_reread() => fallbacks.next().flatten(),
-                // A caller that asks for a new value gets the error.
+        let refreshed: Vec<_> = failed
+            .iter()
+            .filter_map(|(key, previous)| match previous {
+                Previous::Live(cached) => Some((*key, cached)),
                 _ => None,
-            });
-        }
-        served
+            })
+            .collect();
+        self.on_refreshes_failed(&refreshed, options).await;
+        let served = failed.iter().map(|(_, previous)| match previous {
+            Previous::Live(cached) => self.may_be_served(cached, options).then(|| cached.clone()),
+            _ if previous.may_be_reread() => fallbacks.next().flatten(),
+            // A caller that asks for a new value gets the error.
+            _ => None,
+        });
+        served.collect()
     }
 
     /// Does the same for one key.
@@ -129,22 +131,26 @@ impl Engine {
             .collect()
     }
 
-    /// Delays the next refresh of a live value after one that failed.
-    pub(super) async fn on_refresh_failed<V: Value>(
+    /// Delays the next refreshes of live values after some that failed.
+    pub(super) async fn on_refreshes_failed<V: Value>(
         &self,
-        key: &Key<'_>,
-        cached: &CachedValue<V>,
+        entries: &[(Key<'_>, &CachedValue<V>)],
         options: &Options,
     ) {
-        self.counters.add(Count::RefreshError);
+        if entries.is_empty() {
+            return;
+        }
+        for _ in entries {
+            self.counters.add(Count::RefreshError);
+        }
         let retry_after = self.retry_after(options);
-        self.throttle(&[(*key, cached)], retry_after).await;
+        self.throttle(entries, retry_after).await;
         tracing::warn!(
             target: "cacheio",
             namespace = self.namespace(),
-            key = &*self.full_text(key),
+            entries = entries.len(),
             retry_after_ms = retry_after.as_millis(),
-            "refresh failed; serving the live value",
+            "refresh failed; serving live values",
         );
     }
 

@@ -11,11 +11,13 @@ use super::Cache;
 impl Cache {
     /// Returns the values of many keys, and loads all that are missing with one call of `load`.
     ///
-    /// The results have the order of the keys; a key for which `load` returns no value gets `None`.
-    /// The whole call takes one read from the store (one round trip to each server), one call of
-    /// `load` with all keys that miss, and one write. A key that another thread is already loading,
-    /// alone or in a batch, is waited for and not loaded twice; `load` is called once more only for
-    /// keys whose other loads failed to produce a value.
+    /// The results have the order of the keys. The whole call takes one read from the store (one
+    /// round trip to each server), one call of `load`, and one write. `load` gets the keys that miss
+    /// and, with [`refresh_ahead`](Options::refresh_ahead), those whose live entries are due. A key
+    /// that it leaves out has no value: its result is `None`, and an entry that it had is removed.
+    ///
+    /// A key that another thread is already loading, alone or in a batch, is waited for and not loaded
+    /// twice. `load` is called once more only for keys whose other loads failed to produce a value.
     ///
     /// ```
     /// # fn main() -> cacheio::Result<()> {

@@ -130,9 +130,6 @@ where
             for key in &mut self.keys {
                 key.previous = Previous::Ignored;
             }
-            for _ in &self.order {
-                engine.count_lookup(false);
-            }
             return Vec::new();
         }
         for key in &mut self.keys {
@@ -263,7 +260,12 @@ where
             .filter_map(|(index, _)| self.keys[*index].key.take())
             .collect();
         let started_at = engine.clock.now();
-        let running = scope.run(engine.run_loader(async { loader(missing).await }));
+        let loading = async {
+            let values = loader(missing).await?;
+            // The iterator of the values is a part of the load: it may call the cache.
+            Ok(values.into_iter().collect::<Vec<(K, V)>>())
+        };
+        let running = scope.run(engine.run_loader(loading));
         let loaded = engine.driver.within(self.call.limits.hard, running).await;
         match loaded {
             Some(Ok(values)) => {
@@ -311,7 +313,7 @@ where
     }
 
     /// Takes what the loader returned for the keys that it was given.
-    fn take_values(&mut self, led: &[Led<'a, V>], values: impl IntoIterator<Item = (K, V)>) {
+    fn take_values(&mut self, led: &[Led<'a, V>], values: Vec<(K, V)>) {
         for (index, _) in led {
             self.keys[*index].result = Some(Ok(None));
         }

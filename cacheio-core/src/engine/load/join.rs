@@ -224,11 +224,12 @@ impl Engine {
     ) -> Vec<Option<Leader>> {
         let mut leaders = Vec::with_capacity(due.len());
         let mut entries = Vec::with_capacity(due.len());
+        let mut superseding = Vec::new();
         for DueKey { key, cached, seen } in due {
             let leader = match self.join(&key, seen, options, &scope) {
                 Join::Lead(leader) if leader.supersedes() => {
                     self.on_load_timed_out(&key);
-                    self.on_refresh_failed(&key, &cached, options).await;
+                    superseding.push(entries.len());
                     None
                 }
                 // If the store has changed since the read, the value may just have been loaded.
@@ -238,6 +239,14 @@ impl Engine {
             leaders.push(leader);
             entries.push((key, cached));
         }
+        let failed: Vec<_> = superseding
+            .into_iter()
+            .map(|index: usize| {
+                let (key, cached) = &entries[index];
+                (*key, cached)
+            })
+            .collect();
+        self.on_refreshes_failed(&failed, options).await;
         let led: Vec<_> = entries
             .iter()
             .zip(&leaders)

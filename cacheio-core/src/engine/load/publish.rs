@@ -33,12 +33,17 @@ impl Engine {
         let Some(first) = publications.first() else {
             return;
         };
+        // All values are encoded before the first is published: encoding is code of the user, which
+        // may write a key of this load, and writes wait for a publication.
+        let prepared: Vec<_> = publications
+            .iter()
+            .map(|publication| self.prepare_loaded(publication, options, policy))
+            .collect();
         let mut stored = Vec::with_capacity(publications.len());
         let mut removed = Vec::new();
-        for publication in publications {
+        for (publication, prepared) in publications.iter().zip(prepared) {
             let Publication { leader, key, .. } = *publication;
-            // The value is encoded before writes have to wait for the publication.
-            match self.prepare_loaded(publication, options, policy) {
+            match prepared {
                 Ok(Some((entry, ttl))) if leader.begin_publishing() => {
                     stored.push((key, entry, ttl));
                 }
