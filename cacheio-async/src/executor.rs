@@ -17,7 +17,11 @@ impl Executor for TokioRuntime {
         tokio::time::Instant::now().into_std()
     }
 
-    fn spawn(&self, load: BoxFuture<'static, ()>) -> Result<(), BoxFuture<'static, ()>> {
+    fn spawn(
+        &self,
+        load: BoxFuture<'static, ()>,
+        _: Option<Instant>,
+    ) -> Result<(), BoxFuture<'static, ()>> {
         match Handle::try_current() {
             Ok(runtime) => {
                 runtime.spawn(load);

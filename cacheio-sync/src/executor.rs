@@ -13,9 +13,13 @@ use cacheio_core::BoxFuture;
 
 type Load = BoxFuture<'static, ()>;
 
-/// The most threads that run loads of a cache at a time. Threads that wait for another load are not
-/// counted, because that load may itself need a thread.
+/// The most threads that run loads of a cache at a time. Two kinds of threads are not counted: those
+/// that wait for another load, because that load may itself need a thread, and those whose load is
+/// overdue, because it may never end.
 const MAX_THREADS: usize = 16;
+
+/// The most threads of a cache in all, also if its loads hang.
+const MAX_ALL_THREADS: usize = 256;
 
 /// After this time without a load, a thread ends.
 const IDLE: Duration = Duration::from_secs(10);
@@ -33,46 +37,57 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    loads: VecDeque<Load>,
+    queue: VecDeque<Queued>,
     threads: usize,
     /// Threads without a load.
     idle: usize,
     /// Threads whose load waits for another load.
     blocked: usize,
+    /// When the loads that run become overdue. Loads that wait for another one are not listed.
+    running: Vec<Option<Instant>>,
     closed: bool,
 }
 
+struct Queued {
+    load: Load,
+    overdue_at: Option<Instant>,
+}
+
 thread_local! {
-    /// The pool that this thread belongs to.
-    static POOL: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
+    /// The pool that this thread belongs to, and when its load becomes overdue.
+    static POOL: RefCell<Option<(Arc<Shared>, Option<Instant>)>> = const { RefCell::new(None) };
 }
 
 impl Executor for ThreadPool {
-    fn spawn(&self, load: Load) -> Result<(), Load> {
+    fn spawn(&self, load: Load, overdue_at: Option<Instant>) -> Result<(), Load> {
         // The model checker only sees threads that it started itself.
         if cfg!(shuttle) {
             return Err(load);
         }
         let mut state = self.0.lock();
-        state.loads.push_back(load);
+        state.queue.push_back(Queued { load, overdue_at });
         if self.0.ensure_thread(&mut state) {
             return Ok(());
         }
-        state.loads.pop_back().map_or(Ok(()), Err)
+        let queued = state.queue.pop_back();
+        queued.map_or(Ok(()), |queued| Err(queued.load))
     }
 
     fn block(&self, wait: &mut dyn FnMut()) {
-        let pool = POOL.with_borrow(Clone::clone);
-        let Some(pool) = pool else {
+        let pool = POOL.try_with(|pool| pool.borrow().clone());
+        let Some((pool, overdue_at)) = pool.ok().flatten() else {
             return wait();
         };
         {
             let mut state = pool.lock();
             state.blocked += 1;
+            state.remove_running(overdue_at);
             pool.ensure_thread(&mut state);
         }
         wait();
-        pool.lock().blocked -= 1;
+        let mut state = pool.lock();
+        state.blocked -= 1;
+        state.running.push(overdue_at);
     }
 
     fn sleep_until(&self, _: Instant) -> Option<Load> {
@@ -85,11 +100,17 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes or starts a thread for the queued loads; false if there is none and none can start.
+    /// Wakes or starts a thread for the queued loads. Returns false if there is none and none can
+    /// start.
     fn ensure_thread(self: &Arc<Self>, state: &mut State) -> bool {
-        if state.loads.len() <= state.idle {
+        if state.queue.len() <= state.idle {
             self.changed.notify_one();
-        } else if state.threads - state.blocked < MAX_THREADS {
+            return true;
+        }
+        let overdue = state.overdue(Instant::now());
+        // One thread more than may run loads: it waits until a load becomes overdue.
+        let most = (MAX_THREADS + overdue + 1).min(MAX_ALL_THREADS);
+        if state.threads - state.blocked < most {
             let shared = Arc::clone(self);
             let thread = thread::Builder::new().name("cacheio-load".into());
             match thread.spawn(move || shared.work()) {
@@ -101,29 +122,63 @@ impl Shared {
     }
 
     fn work(self: Arc<Self>) {
-        POOL.set(Some(Arc::clone(&self)));
         let mut state = self.lock();
         loop {
-            if let Some(load) = state.loads.pop_front() {
+            let now = Instant::now();
+            let is_free = state.running.len() < MAX_THREADS + state.overdue(now);
+            if is_free && let Some(Queued { load, overdue_at }) = state.queue.pop_front() {
+                state.running.push(overdue_at);
+                // The next load may need a thread that waits for this one to become overdue.
+                if !state.queue.is_empty() {
+                    self.ensure_thread(&mut state);
+                }
                 drop(state);
+                POOL.set(Some((Arc::clone(&self), overdue_at)));
                 // A panic of a load goes to its caller; this catches one of a destructor.
                 let _ = catch_unwind(AssertUnwindSafe(|| poll_ready(load)));
+                POOL.set(None);
                 state = self.lock();
+                state.remove_running(overdue_at);
+                self.changed.notify_one();
                 continue;
             }
-            if state.closed {
+            if state.closed && state.queue.is_empty() {
                 break;
             }
+            let until = match state.queue.is_empty() {
+                true => IDLE,
+                false => state.next_overdue(now).map_or(IDLE, |at| at - now),
+            };
             state.idle += 1;
-            let waited = self.changed.wait_timeout(state, IDLE);
+            let waited = self.changed.wait_timeout(state, until);
             let timed_out;
             (state, timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
             state.idle -= 1;
-            if timed_out.timed_out() && state.loads.is_empty() {
+            if timed_out.timed_out() && state.queue.is_empty() {
                 break;
             }
         }
         state.threads -= 1;
+    }
+}
+
+impl State {
+    /// Returns the number of running loads that are overdue.
+    fn overdue(&self, now: Instant) -> usize {
+        let overdue = self.running.iter().flatten().filter(|at| **at <= now);
+        overdue.count()
+    }
+
+    /// Returns when the next running load becomes overdue.
+    fn next_overdue(&self, now: Instant) -> Option<Instant> {
+        let later = self.running.iter().flatten().filter(|at| **at > now);
+        later.min().copied()
+    }
+
+    fn remove_running(&mut self, overdue_at: Option<Instant>) {
+        if let Some(index) = self.running.iter().position(|other| *other == overdue_at) {
+            self.running.swap_remove(index);
+        }
     }
 }
 
@@ -139,7 +194,7 @@ impl fmt::Debug for ThreadPool {
         let state = self.0.lock();
         f.debug_struct("ThreadPool")
             .field("threads", &state.threads)
-            .field("waiting", &state.loads.len())
+            .field("queued", &state.queue.len())
             .finish()
     }
 }
@@ -157,7 +212,7 @@ mod tests {
     }
 
     fn spawn(pool: &ThreadPool, load: impl FnOnce() + Send + 'static) {
-        assert!(pool.spawn(Box::pin(async move { load() })).is_ok());
+        assert!(pool.spawn(Box::pin(async move { load() }), None).is_ok());
     }
 
     #[test]
@@ -174,10 +229,10 @@ mod tests {
             });
         }
         eventually(|| ran.load(Ordering::SeqCst) == MAX_THREADS);
-        assert_eq!(pool.0.lock().threads, MAX_THREADS);
+        assert_eq!(pool.0.lock().running.len(), MAX_THREADS);
         drop(gate);
         eventually(|| ran.load(Ordering::SeqCst) == 100);
-        assert_eq!(pool.0.lock().threads, MAX_THREADS);
+        assert!(pool.0.lock().threads <= MAX_THREADS + 1);
     }
 
     #[test]
@@ -217,6 +272,32 @@ mod tests {
         for _ in 0..MAX_THREADS * 2 {
             all.recv_timeout(Duration::from_secs(30)).unwrap();
         }
+    }
+
+    #[test]
+    fn overdue_loads_do_not_occupy_a_thread() {
+        let pool = ThreadPool::default();
+        let (gate, open) = mpsc::channel::<()>();
+        let open = Arc::new(Mutex::new(open));
+        for _ in 0..MAX_THREADS {
+            let open = Arc::clone(&open);
+            let hanging = Box::pin(async move {
+                let _ = open.lock().unwrap().recv();
+            });
+            let overdue_at = Instant::now() + Duration::from_millis(50);
+            assert!(pool.spawn(hanging, Some(overdue_at)).is_ok());
+        }
+        let (done, is_done) = mpsc::channel();
+        for _ in 0..MAX_THREADS {
+            let done = done.clone();
+            spawn(&pool, move || done.send(()).unwrap());
+        }
+        for _ in 0..MAX_THREADS {
+            is_done.recv_timeout(Duration::from_secs(30)).unwrap();
+        }
+        assert_eq!(pool.0.lock().running.len(), MAX_THREADS);
+        drop(gate);
+        eventually(|| pool.0.lock().running.is_empty());
     }
 
     #[test]

@@ -47,7 +47,11 @@ pub trait Executor: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Returns the load if this thread or task cannot start one in the background.
-    fn spawn(&self, load: BoxFuture<'static, ()>) -> Result<(), BoxFuture<'static, ()>>;
+    fn spawn(
+        &self,
+        load: BoxFuture<'static, ()>,
+        overdue_at: Option<Instant>,
+    ) -> Result<(), BoxFuture<'static, ()>>;
 
     /// Runs `wait`, which blocks the thread. `wait` may depend on loads that are queued for the thread.
     fn block(&self, wait: &mut dyn FnMut()) {
@@ -217,8 +221,12 @@ impl Driver {
         self.executor.now()
     }
 
-    pub(crate) fn spawn(&self, load: BoxFuture<'static, ()>) -> Result<(), BoxFuture<'static, ()>> {
-        self.executor.spawn(load)
+    pub(crate) fn spawn(
+        &self,
+        load: BoxFuture<'static, ()>,
+        overdue_at: Option<Instant>,
+    ) -> Result<(), BoxFuture<'static, ()>> {
+        self.executor.spawn(load, overdue_at)
     }
 }
 

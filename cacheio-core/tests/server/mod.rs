@@ -52,7 +52,11 @@ impl Store for Server {
 struct NoBackground;
 
 impl Executor for NoBackground {
-    fn spawn(&self, load: BoxFuture<'static, ()>) -> Result<(), BoxFuture<'static, ()>> {
+    fn spawn(
+        &self,
+        load: BoxFuture<'static, ()>,
+        _: Option<Instant>,
+    ) -> Result<(), BoxFuture<'static, ()>> {
         Err(load)
     }
 

@@ -237,6 +237,7 @@ impl<V: Value> BackgroundLoad<V> {
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
         let engine = Arc::clone(&self.engine);
+        let overdue_at = self.leader.overdue_at();
         // A caller that runs the load itself counts as a waiter for it.
         let waiter = self.leader.subscribe();
         let slot = Arc::new(ResultSlot(Mutex::new(None)));
@@ -249,7 +250,7 @@ impl<V: Value> BackgroundLoad<V> {
         };
         let load: BoxFuture<'static, ()> = Box::pin(load.in_current_span());
         let not_spawned = match in_background {
-            true => engine.driver.spawn(load).err(),
+            true => engine.driver.spawn(load, overdue_at).err(),
             false => Some(load),
         };
         if let Some(load) = not_spawned {
