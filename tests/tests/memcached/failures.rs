@@ -44,7 +44,7 @@ fn no_call_fails_after_a_restart_of_the_server() {
 fn a_hanging_server_costs_one_timeout_and_then_calls_fail_at_once() {
     guarded(|| {
         let server = servers::Memcached::start();
-        let timeout = Duration::from_millis(300);
+        let timeout = Duration::from_secs(1);
         let store = store_with_timeout(&server, timeout);
         store.set(&key("k"), entry("v"), None).unwrap();
         server.pause();
@@ -65,7 +65,7 @@ fn a_hanging_server_costs_one_timeout_and_then_calls_fail_at_once() {
                         matches!(kind, ErrorKind::Timeout | ErrorKind::Unavailable),
                         "{kind:?}"
                     );
-                    assert!(took < timeout + Duration::from_millis(250), "{took:?}");
+                    assert!(took < timeout * 2, "{took:?}");
                 });
             }
         });
