@@ -285,7 +285,7 @@ impl AsyncCache {
     /// # Errors
     ///
     /// Returns the errors of [`set`](Self::set), and
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an invalid option.
     pub async fn set_with(
         &self,
         key: impl CacheKey,
@@ -334,7 +334,7 @@ impl AsyncCache {
     /// # Errors
     ///
     /// Returns the errors of [`set_many`](Self::set_many), and
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an invalid option.
     pub async fn set_many_with(
         &self,
         entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>,
@@ -452,7 +452,7 @@ impl AsyncCache {
     ///
     /// # Errors
     ///
-    /// Returns [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years,
+    /// Returns [`ErrorKind::Config`](crate::ErrorKind::Config) for an invalid option,
     /// and an error when the store fails.
     #[doc(alias = "expire")]
     pub async fn touch(&self, key: impl CacheKey, ttl: impl Into<Ttl>) -> Result<bool> {

@@ -72,6 +72,8 @@ pub struct Engine {
     /// are live.
     headers_in_use: AtomicBool,
     touches: TouchThrottle,
+    /// Whether an invalid option of a call has been logged.
+    has_warned: AtomicBool,
 }
 
 impl fmt::Debug for Engine {
@@ -109,6 +111,7 @@ impl Engine {
             clock: driver.store().clock(),
             headers_in_use: AtomicBool::new(settings.policies.writes_headers()),
             touches: TouchThrottle::default(),
+            has_warned: AtomicBool::new(false),
             driver,
             settings,
             counters: Counters::new(metrics),
@@ -247,11 +250,11 @@ impl Engine {
         }
         let failed = |error: Error| error.during(Operation::SetMany);
         let keys = keys_of(&texts);
-        let lifetime = self.lifetime(options.ttl, &options).map_err(failed)?;
+        options.policies.check_values().map_err(failed)?;
         if keys.is_empty() {
             return Ok(());
         }
-        if lifetime == Lifetime::Zero {
+        if self.lifetime(options.ttl, &options) == Lifetime::Zero {
             let _writes = self.begin_writes(&keys).await;
             let deleted = self.driver.delete_many(&keys).await;
             return deleted.map(drop).map_err(failed);
@@ -326,7 +329,8 @@ impl Engine {
                     "counters cannot have tags",
                 ));
             }
-            let Lifetime::Live(ttl) = self.lifetime(options.ttl, &options)? else {
+            options.policies.check_values()?;
+            let Lifetime::Live(ttl) = self.lifetime(options.ttl, &options) else {
                 return Err(Error::new(
                     ErrorKind::Config,
                     "the TTL of a counter must be greater than zero",
@@ -344,7 +348,7 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let touch = async {
-            match self.lifetime(ttl, &Options::new())? {
+            match self.lifetime(ttl, &Options::new()) {
                 Lifetime::Live(ttl) if self.reads_headers() => {
                     self.touch_with_header(&key, ttl).await
                 }

@@ -284,6 +284,8 @@ pub enum LoadError<E> {
     /// The load took longer than `hard_timeout` or `max_load`, and there was no stale value. The
     /// error names the key.
     Timeout(Error),
+    /// An option of the call is invalid: no load was started.
+    Config(Error),
 }
 
 impl<E> LoadError<E> {
@@ -291,7 +293,7 @@ impl<E> LoadError<E> {
     pub fn load_error(&self) -> Option<&E> {
         match self {
             Self::Load(error) => Some(error),
-            Self::Reentrant(_) | Self::Timeout(_) => None,
+            Self::Reentrant(_) | Self::Timeout(_) | Self::Config(_) => None,
         }
     }
 
@@ -303,7 +305,7 @@ impl<E> LoadError<E> {
     pub fn into_load_error(self) -> Result<E, Self> {
         match self {
             Self::Load(error) => Arc::try_unwrap(error).map_err(Self::Load),
-            other @ (Self::Reentrant(_) | Self::Timeout(_)) => Err(other),
+            other @ (Self::Reentrant(_) | Self::Timeout(_) | Self::Config(_)) => Err(other),
         }
     }
 }
@@ -314,6 +316,7 @@ impl<E> Clone for LoadError<E> {
             Self::Load(error) => Self::Load(Arc::clone(error)),
             Self::Reentrant(error) => Self::Reentrant(error.same()),
             Self::Timeout(error) => Self::Timeout(error.same()),
+            Self::Config(error) => Self::Config(error.same()),
         }
     }
 }
@@ -324,6 +327,7 @@ impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
             Self::Load(error) => f.debug_tuple("Load").field(error).finish(),
             Self::Reentrant(error) => f.debug_tuple("Reentrant").field(error).finish(),
             Self::Timeout(error) => f.debug_tuple("Timeout").field(error).finish(),
+            Self::Config(error) => f.debug_tuple("Config").field(error).finish(),
         }
     }
 }
@@ -333,7 +337,9 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
         match self {
             // `{:#}` shows the causes of an `anyhow::Error`, which cannot be the `source`.
             Self::Load(error) => write!(f, "{error:#}"),
-            Self::Reentrant(error) | Self::Timeout(error) => fmt::Display::fmt(error, f),
+            Self::Reentrant(error) | Self::Timeout(error) | Self::Config(error) => {
+                fmt::Display::fmt(error, f)
+            }
         }
     }
 }

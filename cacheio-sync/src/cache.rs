@@ -284,7 +284,7 @@ impl Cache {
     /// # Errors
     ///
     /// Returns the errors of [`set`](Self::set), and
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an invalid option.
     pub fn set_with(
         &self,
         key: impl CacheKey,
@@ -333,7 +333,7 @@ impl Cache {
     /// # Errors
     ///
     /// Returns the errors of [`set_many`](Self::set_many), and
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an invalid option.
     pub fn set_many_with(
         &self,
         entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>,
@@ -448,7 +448,7 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// Returns [`ErrorKind::Config`](crate::ErrorKind::Config) for a TTL of more than 290 years,
+    /// Returns [`ErrorKind::Config`](crate::ErrorKind::Config) for an invalid option,
     /// and an error when the store fails.
     #[doc(alias = "expire")]
     pub fn touch(&self, key: impl CacheKey, ttl: impl Into<Ttl>) -> Result<bool> {

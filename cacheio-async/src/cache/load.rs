@@ -29,7 +29,8 @@ impl AsyncCache {
     /// # Panics
     ///
     /// Panics in the caller whose `load` panics; one of the waiters then runs its own `load`.
-    /// Panics when `load` waits for its own key.
+    /// Panics when `load` calls itself without end. A `load` that gets its own key once loads it for
+    /// itself.
     #[doc(alias = "get_with")]
     pub async fn get_or_set<V: Value, F: Future<Output = V>>(
         &self,
@@ -90,7 +91,8 @@ impl AsyncCache {
     ///
     /// Returns [`LoadError::Load`] with the error of `load`, which all waiters share;
     /// [`LoadError::Timeout`] when the load exceeds a timeout of the cache or of a call and there
-    /// is no stale value to return; and [`LoadError::Reentrant`] when `load` waits for its own key.
+    /// is no stale value to return; [`LoadError::Reentrant`] when `load` waits for its own key;
+    /// and [`LoadError::Config`] for an invalid option.
     ///
     /// # Panics
     ///
@@ -195,7 +197,8 @@ impl AsyncCache {
     ///
     /// Returns [`LoadError::Load`] with the error of `load`, which all waiters share;
     /// [`LoadError::Timeout`] after `hard_timeout` or `max_load` when there is no stale value to
-    /// return; and [`LoadError::Reentrant`] when `load` waits for its own key.
+    /// return; [`LoadError::Reentrant`] when `load` waits for its own key;
+    /// and [`LoadError::Config`] for an invalid option.
     ///
     /// # Panics
     ///

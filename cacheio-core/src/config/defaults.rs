@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use once_cell::sync::Lazy;
 
-use crate::config::ttl::lifetime;
-use crate::{Error, ErrorKind, Operation, Result, Ttl};
+use crate::{Error, ErrorKind, Operation, Result};
 
 static CONFIG: Lazy<Mutex<Arc<Config>>> = Lazy::new(Mutex::default);
 
@@ -45,7 +44,6 @@ impl Config {
                 "`default_ttl` must be greater than zero",
             ));
         }
-        lifetime(self.default_ttl.into(), Ttl::Never, 0.0, 0.0)?;
         if self.default_threshold == 0 {
             return Err(Error::new(
                 ErrorKind::Config,

@@ -126,7 +126,10 @@ fn parse_fraction(text: &str) -> Result<f64, &'static str> {
 }
 
 fn parse_ttl(text: &str) -> Result<Ttl, &'static str> {
-    parse_duration(text).map(Ttl::After)
+    match text {
+        "never" => Ok(Ttl::Never),
+        text => parse_duration(text).map(Ttl::After),
+    }
 }
 
 impl Policies {
@@ -137,10 +140,9 @@ impl Policies {
         !stale_for.is_zero() || ahead != RefreshAhead::Never || self.ttl_idle.is_some()
     }
 
-    /// Checks that each policy is valid, and that none contradicts another.
+    /// Checks the policies of a cache: that each is valid, and that none contradicts another.
     pub(crate) fn check(&self) -> Result<()> {
-        check_jitter(self.jitter.unwrap_or_default())?;
-        self.refresh_ahead.map_or(Ok(()), RefreshAhead::check)?;
+        self.check_values()?;
         let has_stale = !self.stale_for.unwrap_or_default().is_zero();
         let refreshes = !matches!(self.refresh_ahead, None | Some(RefreshAhead::Never));
         if self.retry_after.is_some() && !has_stale && !refreshes {
@@ -155,12 +157,13 @@ impl Policies {
                  instead of a stale value",
             ));
         }
-        self.check_positive()?;
-        self.check_order()?;
-        self.check_longest()
+        self.check_order()
     }
 
-    fn check_positive(&self) -> Result<()> {
+    /// Checks each policy for itself: of a cache, or of a call.
+    pub(crate) fn check_values(&self) -> Result<()> {
+        check_jitter(self.jitter.unwrap_or_default())?;
+        self.refresh_ahead.map_or(Ok(()), RefreshAhead::check)?;
         for (name, duration) in [
             ("hard_timeout", self.hard_timeout),
             ("max_load", self.max_load),
@@ -171,6 +174,19 @@ impl Policies {
             }
         }
         Ok(())
+    }
+
+    /// Returns the policies without those that are invalid.
+    pub(crate) fn valid(self) -> Self {
+        let is_positive = |duration: &Duration| !duration.is_zero();
+        Self {
+            jitter: self.jitter.filter(|jitter| check_jitter(*jitter).is_ok()),
+            refresh_ahead: self.refresh_ahead.filter(|ahead| ahead.is_valid()),
+            hard_timeout: self.hard_timeout.filter(is_positive),
+            max_load: self.max_load.filter(is_positive),
+            ttl_idle: self.ttl_idle.filter(is_positive),
+            ..self
+        }
     }
 
     /// Checks that no timeout is longer than one that ends the waiting before it.
@@ -190,35 +206,15 @@ impl Policies {
         }
         Ok(())
     }
-
-    fn check_longest(&self) -> Result<()> {
-        let ttl_none = match self.ttl_none {
-            Some(Ttl::After(ttl)) => Some(ttl),
-            _ => None,
-        };
-        for (name, duration) in [
-            ("stale_for", self.stale_for),
-            ("retry_after", self.retry_after),
-            ("ttl_none", ttl_none),
-        ] {
-            if duration.is_some_and(|duration| duration > Ttl::MAX) {
-                return Err(invalid(format!(
-                    "`{name}` must not be longer than 290 years"
-                )));
-            }
-        }
-        Ok(())
-    }
 }
 
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Config, message)
 }
 
-/// Returns the fraction if it is valid.
-pub(crate) fn check_jitter(fraction: f64) -> Result<f64> {
+fn check_jitter(fraction: f64) -> Result<()> {
     if (0.0..=1.0).contains(&fraction) {
-        return Ok(fraction);
+        return Ok(());
     }
     Err(invalid(format!(
         "`jitter` must be between 0 and 1, got {fraction}"

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::codec::codec_by_name;
 use crate::config::policies::{POLICY_NAMES, Policies};
-use crate::config::ttl::{lifetime, parse_duration};
+use crate::config::ttl::parse_duration;
 use crate::config::url::CacheUrl;
 use crate::key::namespace_prefix;
 use crate::{Codec, Error, ErrorKind, Json, KeyRule, Result, Ttl, config};
@@ -117,7 +117,6 @@ impl Settings {
             }
             ttl => ttl,
         };
-        lifetime(default_ttl, Ttl::Never, 0.0, 0.0)?;
         Ok(Checked {
             namespace,
             prefix,

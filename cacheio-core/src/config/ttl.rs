@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::{Error, ErrorKind, Result};
-
 /// How long an entry lives.
 ///
 /// A [`Duration`] converts into a `Ttl`: `cache.set_with("k", 1, Duration::from_secs(60))`. With
@@ -20,7 +18,7 @@ pub enum Ttl {
 }
 
 impl Ttl {
-    /// The longest TTL: 290 years.
+    /// The longest TTL: 290 years. A longer one means [`Never`](Self::Never).
     pub const MAX: Duration = Duration::from_secs(290 * 365 * 24 * 60 * 60);
 }
 
@@ -41,32 +39,24 @@ pub(crate) enum Lifetime {
 
 /// Resolves `ttl` in a cache with the TTL `default`.
 ///
-/// The lifetime is shortened by the fraction `jitter * random` of it; `random` is between 0 and 1.
-pub(crate) fn lifetime(ttl: Ttl, default: Ttl, jitter: f64, random: f64) -> Result<Lifetime> {
+/// The lifetime is shortened by the fraction `jitter * random` of it; `random` is between 0 and 1. A
+/// TTL that is longer than [`Ttl::MAX`] means never.
+pub(crate) fn lifetime(ttl: Ttl, default: Ttl, jitter: f64, random: f64) -> Lifetime {
     let after = match (ttl, default) {
         (Ttl::After(after), _) | (Ttl::Default, Ttl::After(after)) => after,
-        (Ttl::Never, _) | (Ttl::Default, Ttl::Never) => return Ok(Lifetime::Live(None)),
+        (Ttl::Never, _) | (Ttl::Default, Ttl::Never) => return Lifetime::Live(None),
         (Ttl::Default, Ttl::Default) => {
             unreachable!("the default of a cache is never `Ttl::Default`")
         }
     };
     if after > Ttl::MAX {
-        return Err(Error::new(
-            ErrorKind::Config,
-            format!(
-                "a TTL of {} s is longer than the maximum of 290 years; use `Ttl::Never` for entries \
-                 that never expire",
-                after.as_secs()
-            ),
-        ));
+        return Lifetime::Live(None);
     }
     if after.is_zero() {
-        return Ok(Lifetime::Zero);
+        return Lifetime::Zero;
     }
     let spread = after.mul_f64(1.0 - jitter * random);
-    Ok(Lifetime::Live(Some(
-        spread.max(Duration::from_millis(1).min(after)),
-    )))
+    Lifetime::Live(Some(spread.max(Duration::from_millis(1).min(after))))
 }
 
 /// Parses a duration: `"500ms"`, `"30s"`, `"5m"`, `"2h"`, `"1d"`, or a number of seconds.
@@ -123,15 +113,15 @@ mod tests {
     #[test]
     fn the_default_is_that_of_the_cache() {
         assert_eq!(
-            lifetime(Ttl::Default, Ttl::After(MIN), 0.0, 0.5).unwrap(),
+            lifetime(Ttl::Default, Ttl::After(MIN), 0.0, 0.5),
             Lifetime::Live(Some(MIN))
         );
         assert_eq!(
-            lifetime(Ttl::Default, Ttl::Never, 0.0, 0.5).unwrap(),
+            lifetime(Ttl::Default, Ttl::Never, 0.0, 0.5),
             Lifetime::Live(None)
         );
         assert_eq!(
-            lifetime(Ttl::Never, Ttl::After(MIN), 0.0, 0.5).unwrap(),
+            lifetime(Ttl::Never, Ttl::After(MIN), 0.0, 0.5),
             Lifetime::Live(None)
         );
     }
@@ -139,27 +129,29 @@ mod tests {
     #[test]
     fn zero_stores_nothing() {
         assert_eq!(
-            lifetime(Duration::ZERO.into(), Ttl::Never, 0.5, 1.0).unwrap(),
+            lifetime(Duration::ZERO.into(), Ttl::Never, 0.5, 1.0),
             Lifetime::Zero
         );
     }
 
     #[test]
-    fn a_ttl_above_the_maximum_is_refused() {
-        let error = lifetime(Duration::MAX.into(), Ttl::Never, 0.0, 0.0).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains("Ttl::Never"), "{error}");
-        assert!(lifetime(Ttl::MAX.into(), Ttl::Never, 0.0, 0.0).is_ok());
+    fn a_ttl_above_the_maximum_is_never() {
+        for ttl in [Ttl::MAX + Duration::from_nanos(1), Duration::MAX] {
+            let lifetime = lifetime(ttl.into(), Ttl::After(MIN), 1.0, 1.0);
+            assert_eq!(lifetime, Lifetime::Live(None));
+        }
+        let longest = lifetime(Ttl::MAX.into(), Ttl::Never, 0.0, 0.0);
+        assert_eq!(longest, Lifetime::Live(Some(Ttl::MAX)));
     }
 
     #[test]
     fn jitter_only_shortens_and_never_to_zero() {
-        let at = |random| lifetime(MIN.into(), Ttl::Never, 0.1, random).unwrap();
+        let at = |random| lifetime(MIN.into(), Ttl::Never, 0.1, random);
         assert_eq!(at(0.0), Lifetime::Live(Some(MIN)));
         assert_eq!(at(1.0), Lifetime::Live(Some(Duration::from_secs(54))));
         let tiny = Duration::from_nanos(1);
         assert_eq!(
-            lifetime(tiny.into(), Ttl::Never, 1.0, 1.0).unwrap(),
+            lifetime(tiny.into(), Ttl::Never, 1.0, 1.0),
             Lifetime::Live(Some(tiny))
         );
     }

@@ -8,8 +8,10 @@ mod mode;
 mod publish;
 mod wait;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tracing::Instrument as _;
 
@@ -24,7 +26,7 @@ use crate::flight::deadlock::LoadScope;
 use crate::flight::{Leader, Outcome};
 use crate::key::{Key, MissedKey};
 use crate::stats::Count;
-use crate::{Object, Options, Source, Value};
+use crate::{Object, Operation, Options, Source, Value};
 
 /// What the steps of one loading call share.
 #[derive(Clone, Copy)]
@@ -60,12 +62,14 @@ impl Engine {
         E: Send + Sync + 'static,
         F: Future<Output = Result<Loaded<V>, E>>,
     {
+        let options = &*self.check_options(options, mode)?;
         let call = self.load_call(missed.key(), options, mode, missed.is_absent());
         match boxed(|| call.join_or_lead(LoadScope::new)).await {
             JoinOutcome::Served(fetched) => Ok(fetched.value),
             JoinOutcome::Failed(failure) => Err(failure),
-            JoinOutcome::LoadUnshared(previous) => {
-                let loaded = boxed(|| call.load_unshared(&previous, loader()));
+            JoinOutcome::LoadUnshared(previous, scope) => {
+                let loader = async { loader().await };
+                let loaded = boxed(|| call.load_unshared(&previous, scope, loader));
                 loaded.await.map(|(cached, _)| V::from_stored(cached.value))
             }
             // A refresh too runs in its caller, because the loader may borrow. The other callers
@@ -74,6 +78,37 @@ impl Engine {
                 let loaded = boxed(|| call.load_inline(leader, previous, loader));
                 loaded.await.map(V::from_stored)
             }
+        }
+    }
+
+    /// Checks the options of a loading call. A call that cannot return an error runs without the
+    /// invalid ones.
+    fn check_options<'a, E>(
+        &self,
+        options: &'a Options,
+        mode: LoadMode,
+    ) -> Result<Cow<'a, Options>, Failure<E>> {
+        match options.policies.check_values() {
+            Ok(()) => Ok(Cow::Borrowed(options)),
+            Err(error) if mode.times_out => Err(Failure::Config(error.during(Operation::Load))),
+            Err(error) => {
+                self.warn_invalid_options(&error);
+                let mut options = options.clone();
+                options.policies = options.policies.valid();
+                Ok(Cow::Owned(options))
+            }
+        }
+    }
+
+    /// Warns once of an invalid option of a call.
+    fn warn_invalid_options(&self, error: &crate::Error) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target: "cacheio",
+                namespace = self.namespace(),
+                error = %error,
+                "a loading call has an invalid option, which is ignored",
+            );
         }
     }
 
@@ -169,10 +204,17 @@ impl LoadCall<'_> {
     async fn load_unshared<V: Value, E>(
         &self,
         previous: &Previous<V>,
+        scope: Option<Arc<LoadScope>>,
         loader: impl Future<Output = Result<Loaded<V>, E>>,
     ) -> Result<(CachedValue<V>, Source), Failure<E>> {
         let engine = self.engine;
-        let running = engine.run_loader(Box::pin(loader));
+        let loader = engine.run_loader(Box::pin(loader));
+        let running = async {
+            match &scope {
+                Some(scope) => scope.run(loader).await,
+                None => loader.await,
+            }
+        };
         let failure = match engine.driver.within(self.limits.hard, running).await {
             Some(Ok(loaded)) => {
                 let value = CachedValue::uncached(loaded.value.into_stored());

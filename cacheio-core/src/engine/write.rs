@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
-use crate::config::policies::check_jitter;
 use crate::config::ttl::{Lifetime, lifetime, random_fraction};
 use crate::entry::expiry::Expiry;
 use crate::entry::tags::Stamps;
@@ -74,9 +73,9 @@ impl Engine {
         by_loader.or_else(ttl_none).unwrap_or(options.ttl)
     }
 
-    pub(super) fn lifetime(&self, ttl: Ttl, options: &Options) -> Result<Lifetime> {
+    pub(super) fn lifetime(&self, ttl: Ttl, options: &Options) -> Lifetime {
         let jitter = self.policy(options, |policies| policies.jitter);
-        let jitter = check_jitter(jitter.unwrap_or_default())?;
+        let jitter = jitter.unwrap_or_default();
         let random = if jitter > 0.0 { random_fraction() } else { 0.0 };
         lifetime(ttl, self.settings.default_ttl, jitter, random)
     }
@@ -87,7 +86,8 @@ impl Engine {
         object: Arc<dyn Object>,
         options: &Options,
     ) -> Result<Option<PreparedEntry>> {
-        let Lifetime::Live(ttl) = self.lifetime(options.ttl, options)? else {
+        options.policies.check_values()?;
+        let Lifetime::Live(ttl) = self.lifetime(options.ttl, options) else {
             return Ok(None);
         };
         self.check_tags(&options.tags)?;
@@ -190,6 +190,7 @@ pub(super) fn retention(
     idle: Option<Duration>,
 ) -> Option<Duration> {
     let whole = ttl.map(|ttl| ttl.saturating_add(stale_for));
+    let whole = whole.filter(|whole| *whole <= Ttl::MAX);
     match idle.map(idle_retention) {
         Some(idle) => Some(whole.map_or(idle, |whole| whole.min(idle))),
         None => whole,

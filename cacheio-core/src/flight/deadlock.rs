@@ -23,10 +23,18 @@ thread_local! {
 /// From each load to the loads that it waits for. The lock is never held while waiting.
 static GRAPH: Lazy<std::sync::Mutex<HashMap<u64, Vec<u64>>>> = Lazy::new(Default::default);
 
+/// A thread that steals work runs other jobs while a loader waits, and these jobs seem to run for the
+/// load. So a load that seems to wait for itself is no proof of an error until it is nested this
+/// deep.
+const MAX_UNSHARED: usize = 32;
+
 /// A load in progress.
 #[derive(Debug)]
 pub(crate) struct LoadScope {
     id: u64,
+    /// The number of loads around this one that would have waited for themselves, and run for their
+    /// own callers instead.
+    unshared: usize,
     parent: Option<Arc<LoadScope>>,
     _edge: Option<WaitEdge>,
 }
@@ -39,15 +47,25 @@ impl LoadScope {
         let edge = parent.as_ref().map(|parent| WaitEdge::add(parent.id, id));
         Arc::new(Self {
             id,
+            unshared: parent.as_ref().map_or(0, |parent| parent.unshared),
             parent,
             _edge: edge,
         })
+    }
+
+    /// Creates the scope of a load that would wait for itself, and runs for its own caller instead.
+    /// Returns `None` if so many such loads are around it that a loader must be calling itself.
+    pub(crate) fn unshared() -> Option<Arc<Self>> {
+        let scope = Arc::into_inner(Self::new())?;
+        let unshared = scope.unshared + 1;
+        (unshared <= MAX_UNSHARED).then(|| Arc::new(Self { unshared, ..scope }))
     }
 
     /// Creates the scope of a load that may go on after the enclosing load has ended.
     pub(crate) fn detached() -> Arc<Self> {
         Arc::new(Self {
             id: next_id(),
+            unshared: 0,
             parent: None,
             _edge: None,
         })

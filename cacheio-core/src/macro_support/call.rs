@@ -99,7 +99,7 @@ impl<E> Call<E> {
                 (Err(error), Some(clone)) => clone(&error),
                 (Err(_), None) => unreachable!("only errors that are `Clone` are shared"),
             },
-            Err(Failure::Reentrant(error) | Failure::TimedOut(error)) => {
+            Err(Failure::Reentrant(error) | Failure::TimedOut(error) | Failure::Config(error)) => {
                 match self.convert_error.0 {
                     Some(convert) => convert(error),
                     None => panic!("cacheio: {error}"),

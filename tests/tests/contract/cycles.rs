@@ -5,7 +5,8 @@ use crate::prelude::*;
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case(a_loader_that_loads_its_own_key_gets_an_error),
-        case(the_infallible_form_panics_with_a_message),
+        case(an_infallible_call_within_its_own_load_loads_for_itself),
+        case(an_infallible_loader_that_calls_itself_panics_with_a_message),
         case(a_clone_does_not_hide_a_cycle),
         case(a_cycle_through_another_key_is_an_error),
         case(a_cycle_of_two_loaders_fails_in_one_of_them),
@@ -45,16 +46,35 @@ async fn a_loader_that_loads_its_own_key_gets_an_error(fixture: Fixture) {
     assert_eq!(cache.get::<i32>("own key").await.unwrap(), Some(2));
 }
 
-async fn the_infallible_form_panics_with_a_message(fixture: Fixture) {
+/// A thread that steals work may only seem to run the loader.
+async fn an_infallible_call_within_its_own_load_loads_for_itself(fixture: Fixture) {
+    let cache = &fixture.cache;
+    let nested = || async { cache.get_or_set("k", || async { 1 }).await + 1 };
+    assert_eq!(cache.get_or_set("k", nested).await, 2);
+    assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(2));
+    let batch = |keys: Vec<&'static str>| async move {
+        let nested = cache.get_or_set_many(keys, async |keys| {
+            keys.into_iter().map(|key| (key, 1)).collect()
+        });
+        let nested: Vec<Option<i32>> = nested.await;
+        ["a", "b"]
+            .into_iter()
+            .zip(nested.into_iter().flatten())
+            .collect()
+    };
+    let values = cache.get_or_set_many(vec!["a", "b"], batch).await;
+    assert_eq!(values, [Some(1), Some(1)]);
+}
+
+async fn an_infallible_loader_that_calls_itself_panics_with_a_message(fixture: Fixture) {
+    fn endless(cache: CacheApi) -> cacheio_core::BoxFuture<'static, i32> {
+        Box::pin(async move {
+            let inner = cache.clone();
+            cache.get_or_set("k", || endless(inner)).await
+        })
+    }
     let cache = fixture.cache;
-    let caller = cache.spawn(move |cache| async move {
-        let inner = cache.clone();
-        cache
-            .get_or_set("k", || async move {
-                inner.get_or_set("k", || async { 1 }).await
-            })
-            .await
-    });
+    let caller = cache.spawn(endless);
     let message = caller.outcome().await.unwrap_err();
     assert!(
         message.contains('k') && message.contains("would wait for"),

@@ -23,7 +23,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case(add_replaces_an_expired_entry),
         case(get_or_set_stores_with_its_ttl),
         case(get_or_set_with_a_ttl_of_zero_stores_nothing),
-        case(a_ttl_that_is_too_long_is_refused_and_changes_nothing),
+        case(a_ttl_above_the_maximum_means_never),
+        case(an_invalid_option_is_refused_or_ignored),
         case(the_longest_ttl_is_accepted),
         case(jitter_only_shortens),
         case(an_idle_entry_expires),
@@ -321,30 +322,78 @@ async fn get_or_set_with_a_ttl_of_zero_stores_nothing(fixture: Fixture) {
     assert_eq!(cache.stats().store_errors, 0);
 }
 
-async fn a_ttl_that_is_too_long_is_refused_and_changes_nothing(fixture: Fixture) {
+async fn a_ttl_above_the_maximum_means_never(fixture: Fixture) {
     let cache = &fixture.cache;
-    cache.set("k", 1).await.unwrap();
-    let refused = [
-        cache.set_with("k", 2, TOO_LONG).await.unwrap_err(),
-        cache
-            .set_many_with(vec![("k", 2)], TOO_LONG)
-            .await
-            .unwrap_err(),
-        cache.add_with("new", 2, TOO_LONG).await.unwrap_err(),
-        cache.increment_with("k", 2, TOO_LONG).await.unwrap_err(),
-        cache.touch("k", TOO_LONG).await.unwrap_err(),
-    ];
-    for error in refused {
-        assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains("Ttl::Never"), "{error}");
+    cache.set_with("set", 1, TOO_LONG).await.unwrap();
+    let many = vec![("many", 1)];
+    cache.set_many_with(many, TOO_LONG).await.unwrap();
+    assert!(cache.add_with("added", 1, TOO_LONG).await.unwrap());
+    let count = cache.increment_with("counter", 1, TOO_LONG).await;
+    assert_eq!(count.unwrap(), 1);
+    cache.set_with("touched", 1, fixture.ttl()).await.unwrap();
+    assert!(cache.touch("touched", TOO_LONG).await.unwrap());
+    for _ in 0..2 {
+        let loaded = cache.get_or_set_with("loaded", TOO_LONG, || async { 1 });
+        assert_eq!(loaded.await, 1);
+        let load = async |context: cacheio_core::LoadContext<i32>| {
+            context.ttl(TOO_LONG);
+            Ok::<_, String>(1)
+        };
+        assert_eq!(cache.fetch("context", load).await.unwrap(), 1);
     }
-    assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
-    is_gone(cache, "new").await;
-    assert_eq!(
-        cache.get_or_set_with("new", TOO_LONG, || async { 3 }).await,
-        3
-    );
-    is_gone(cache, "new").await;
+    assert_eq!(cache.stats().loads, 2);
+    fixture.expire(fixture.ttl());
+    for key in [
+        "set", "many", "added", "counter", "touched", "loaded", "context",
+    ] {
+        is_live(cache, key).await;
+    }
+}
+
+/// The same value is refused in every call that can return an error, and ignored in the others.
+async fn an_invalid_option_is_refused_or_ignored(fixture: Fixture) {
+    let cache = &fixture.cache;
+    let ttl = || Options::ttl(Duration::from_secs(60));
+    for invalid in [
+        ttl().jitter(7.0),
+        ttl().jitter(f64::NAN),
+        ttl().jitter(-0.1),
+        ttl().ttl_idle(Duration::ZERO),
+        ttl().refresh_ahead(7.0),
+        ttl().hard_timeout(Duration::ZERO),
+    ] {
+        let refused = [
+            cache.set_with("k", 2, invalid.clone()).await.unwrap_err(),
+            cache
+                .set_many_with(vec![("k", 2)], invalid.clone())
+                .await
+                .unwrap_err(),
+            cache.add_with("k", 2, invalid.clone()).await.unwrap_err(),
+            cache
+                .increment_with("k", 2, invalid.clone())
+                .await
+                .unwrap_err(),
+        ];
+        for error in refused {
+            assert_eq!(error.kind(), ErrorKind::Config);
+        }
+        let loaded: Result<i32, LoadError<String>> = cache
+            .get_or_try_set_with("k", invalid.clone(), async || Ok(1))
+            .await;
+        assert!(matches!(loaded, Err(LoadError::Config(_))), "{loaded:?}");
+        let fetched: Result<_, LoadError<String>> = cache
+            .fetch_entry_with("k", invalid.clone(), async |_| Ok(1))
+            .await;
+        assert!(matches!(fetched, Err(LoadError::Config(_))), "{fetched:?}");
+        is_gone(cache, "k").await;
+        for _ in 0..2 {
+            let loaded = cache.get_or_set_with("k", invalid.clone(), || async { 1 });
+            assert_eq!(loaded.await, 1);
+        }
+        is_live(cache, "k").await;
+        assert!(cache.delete("k").await.unwrap());
+    }
+    assert_eq!(cache.stats().loads, 6);
 }
 
 async fn the_longest_ttl_is_accepted(fixture: Fixture) {

@@ -127,16 +127,17 @@ impl Engine {
         L: FnOnce(LoadContext<V>) -> F + Send + 'static,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
+        let options = &*self.check_options(options, mode)?;
         let key = missed.key();
         let call = self.load_call(key, options, mode, missed.is_absent());
         let (leader, previous) = match boxed(|| call.join_or_lead(LoadScope::detached)).await {
             JoinOutcome::Served(fetched) => return Ok(fetched),
             JoinOutcome::Failed(failure) => return Err(failure),
-            JoinOutcome::LoadUnshared(previous) => {
+            JoinOutcome::LoadUnshared(previous, scope) => {
                 let context = load_context(&previous, &LoadDirectives::default());
                 let loader = prepare();
                 let loader = async { loader(context).await.map(Loaded::from) };
-                let loaded = boxed(|| call.load_unshared(&previous, loader));
+                let loaded = boxed(|| call.load_unshared(&previous, scope, loader));
                 let (cached, source) = loaded.await?;
                 return Ok(self.fetched(cached, source));
             }
@@ -427,6 +428,7 @@ mod tests {
             Failure::Own(error) => error,
             Failure::Reentrant(_) => "reentrant",
             Failure::TimedOut(_) => "timeout",
+            Failure::Config(_) => "config",
         }
     }
 

@@ -43,6 +43,13 @@ struct Batch<'a, K, V: Value, E> {
     order: Vec<usize>,
 }
 
+/// The keys of a batch that it does not lead.
+struct Joined {
+    waiters: Vec<(usize, Waiter)>,
+    /// Keys that this call seems to be loading already.
+    cyclic: Vec<usize>,
+}
+
 /// A led key, with its index.
 type Led<'a, V> = (usize, LedKey<'a, V>);
 
@@ -69,13 +76,23 @@ impl Engine {
         let Some(first) = texts.first() else {
             return Vec::new();
         };
-        let call = self.load_call(Key::new(first), options, mode, false);
+        let options = match self.check_options::<E>(options, mode) {
+            Ok(options) => options,
+            Err(failure) => {
+                let failures = keys.iter().map(|_| failure.same().map_or(Ok(None), Err));
+                return failures.collect();
+            }
+        };
+        let call = self.load_call(Key::new(first), &options, mode, false);
         let mut batch = Batch::<K, V, E>::new(call, keys, &texts);
         let mut led = batch.read().await;
         loop {
-            let waiters = batch.join(&mut led).await;
+            let Joined { waiters, cyclic } = batch.join(&mut led).await;
             if !led.is_empty() {
                 batch.load(std::mem::take(&mut led), &mut loader).await;
+            }
+            if !cyclic.is_empty() {
+                batch.load_cyclic(cyclic, &mut loader).await;
             }
             batch.wait(waiters).await;
             if batch.keys.iter().all(|key| key.result.is_some()) {
@@ -194,12 +211,12 @@ where
     }
 
     /// Joins the flight of each key that has no result yet, or opens one.
-    async fn join(&mut self, led: &mut Vec<Led<'a, V>>) -> Vec<(usize, Waiter)> {
+    async fn join(&mut self, led: &mut Vec<Led<'a, V>>) -> Joined {
         let LoadCall {
             engine, options, ..
         } = self.call;
         let mut scope = led.first().map(|(_, led)| Arc::clone(led.leader.scope()));
-        let (mut opened, mut waiters) = (Vec::new(), Vec::new());
+        let (mut opened, mut waiters, mut cyclic) = (Vec::new(), Vec::new(), Vec::new());
         for (index, key) in self.keys.iter_mut().enumerate() {
             if key.result.is_some() || led.binary_search_by_key(&index, |(led, _)| *led).is_ok() {
                 continue;
@@ -216,8 +233,7 @@ where
                         continue;
                     }
                     Join::Cycle => {
-                        let error = reentrant(&self.call.engine.full_text(&key.text));
-                        key.result = Some(Err(Failure::Reentrant(error)));
+                        cyclic.push(index);
                         continue;
                     }
                 }
@@ -240,7 +256,44 @@ where
             }
         }
         led.sort_unstable_by_key(|(index, _)| *index);
-        waiters
+        Joined { waiters, cyclic }
+    }
+
+    /// Runs the loader for keys that this call seems to be loading already: see
+    /// [`LoadCall::after_cycle`].
+    async fn load_cyclic<L, F>(&mut self, cyclic: Vec<usize>, loader: &mut impl FnMut(Vec<K>) -> F)
+    where
+        L: IntoIterator<Item = (K, V)>,
+        F: Future<Output = Result<L, E>>,
+    {
+        let scope = match self.call.mode.times_out {
+            true => None,
+            false => LoadScope::unshared(),
+        };
+        let loaded = match scope {
+            Some(scope) => {
+                let missing = self.take_keys(&cyclic);
+                let loading = self.call.engine.run_loader(collected(loader, missing));
+                scope.run(loading).await.map_err(Failure::Own)
+            }
+            None => Err(Failure::Reentrant(reentrant(""))),
+        };
+        match loaded {
+            Ok(values) => self.take_values(&cyclic, values),
+            Err(_) => {
+                for index in cyclic {
+                    let key = self.call.engine.full_text(&self.keys[index].text);
+                    self.keys[index].result = Some(Err(Failure::Reentrant(reentrant(&key))));
+                }
+            }
+        }
+    }
+
+    fn take_keys(&mut self, indexes: &[usize]) -> Vec<K> {
+        let keys = indexes
+            .iter()
+            .filter_map(|index| self.keys[*index].key.take());
+        keys.collect()
     }
 
     /// Runs the loader for the keys that this caller leads, publishes its values and completes the
@@ -255,22 +308,15 @@ where
             return;
         };
         let scope = Arc::clone(first.leader.scope());
-        let missing: Vec<K> = led
-            .iter()
-            .filter_map(|(index, _)| self.keys[*index].key.take())
-            .collect();
+        let indexes: Vec<usize> = led.iter().map(|(index, _)| *index).collect();
+        let missing = self.take_keys(&indexes);
         let started_at = engine.clock.now();
-        let loading = async {
-            let values = loader(missing).await?;
-            // The iterator of the values is a part of the load: it may call the cache.
-            Ok(values.into_iter().collect::<Vec<(K, V)>>())
-        };
-        let running = scope.run(engine.run_loader(loading));
+        let running = scope.run(engine.run_loader(collected(loader, missing)));
         let loaded = engine.driver.within(self.call.limits.hard, running).await;
         match loaded {
             Some(Ok(values)) => {
                 let load_time = engine.clock.now().since(started_at);
-                self.take_values(&led, values);
+                self.take_values(&indexes, values);
                 let options = self.call.options;
                 let policy = engine.policy_of_load(options, load_time, self.call.mode.dated);
                 let publications: Vec<_> = led
@@ -313,15 +359,15 @@ where
     }
 
     /// Takes what the loader returned for the keys that it was given.
-    fn take_values(&mut self, led: &[Led<'a, V>], values: Vec<(K, V)>) {
-        for (index, _) in led {
+    fn take_values(&mut self, given: &[usize], values: Vec<(K, V)>) {
+        for index in given {
             self.keys[*index].result = Some(Ok(None));
         }
         for (key, value) in values {
             let text = self.call.engine.text(&key);
             // Values for other keys are ignored.
             if let Some(index) = self.indexes.get(&*text)
-                && led.binary_search_by_key(index, |(led, _)| *led).is_ok()
+                && given.binary_search(index).is_ok()
             {
                 self.keys[*index].result = Some(Ok(Some(value.into_stored())));
             }
@@ -431,4 +477,17 @@ where
         }
         results
     }
+}
+
+/// Runs a loader. The iterator of its values is a part of the load, since it may call the cache.
+async fn collected<K, V, L, E, F>(
+    loader: &mut impl FnMut(Vec<K>) -> F,
+    missing: Vec<K>,
+) -> Result<Vec<(K, V)>, E>
+where
+    L: IntoIterator<Item = (K, V)>,
+    F: Future<Output = Result<L, E>>,
+{
+    let values = loader(missing).await?;
+    Ok(values.into_iter().collect())
 }

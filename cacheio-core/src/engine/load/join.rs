@@ -18,8 +18,8 @@ use crate::{Fetched, Options, Source, Value};
 pub(super) enum JoinOutcome<V: Value, E> {
     Served(Fetched<V>),
     Failed(Failure<E>),
-    /// It runs its loader for itself only.
-    LoadUnshared(Previous<V>),
+    /// It runs its loader for itself only, in this scope if it has one.
+    LoadUnshared(Previous<V>, Option<Arc<LoadScope>>),
     /// It runs its loader for all callers.
     Lead(Leader, Previous<V>),
 }
@@ -91,11 +91,7 @@ impl<'a> LoadCall<'a> {
         }
         loop {
             let waiter = match engine.join(&self.key, seen.take(), self.options, scope) {
-                Join::Cycle => {
-                    return JoinOutcome::Failed(Failure::Reentrant(reentrant(
-                        &self.engine.full_text(&self.key),
-                    )));
-                }
+                Join::Cycle => return self.after_cycle(previous),
                 Join::Lead(leader) => {
                     let led = LedKey {
                         key: self.key,
@@ -120,10 +116,25 @@ impl<'a> LoadCall<'a> {
                     return JoinOutcome::Served(engine.fetched(cached, source));
                 }
                 WaiterAction::Failed(failure) => return JoinOutcome::Failed(failure),
-                WaiterAction::LoadUnshared => return JoinOutcome::LoadUnshared(previous),
+                WaiterAction::LoadUnshared => return JoinOutcome::LoadUnshared(previous, None),
                 WaiterAction::JoinAgain => {}
             }
         }
+    }
+}
+
+impl LoadCall<'_> {
+    /// Decides what a call does that seems to wait for itself. A call that can return an error does.
+    /// Another one runs its loader for itself, because a thread that steals work may only seem to run
+    /// a loader.
+    fn after_cycle<V: Value, E>(&self, previous: Previous<V>) -> JoinOutcome<V, E> {
+        if !self.mode.times_out
+            && let Some(scope) = LoadScope::unshared()
+        {
+            return JoinOutcome::LoadUnshared(previous, Some(scope));
+        }
+        let error = reentrant(&self.engine.full_text(&self.key));
+        JoinOutcome::Failed(Failure::Reentrant(error))
     }
 }
 

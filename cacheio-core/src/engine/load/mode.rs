@@ -83,6 +83,8 @@ pub enum Failure<E> {
     Reentrant(Error),
     /// The load took too long.
     TimedOut(Error),
+    /// An option of the call is invalid.
+    Config(Error),
 }
 
 impl<E> Failure<E> {
@@ -93,6 +95,7 @@ impl<E> Failure<E> {
             Self::Own(_) => None,
             Self::Reentrant(error) => Some(Self::Reentrant(error.same())),
             Self::TimedOut(error) => Some(Self::TimedOut(error.same())),
+            Self::Config(error) => Some(Self::Config(error.same())),
         }
     }
 }
@@ -104,6 +107,7 @@ impl<E> From<Failure<E>> for LoadError<E> {
             Failure::Own(error) => Self::Load(Arc::new(error)),
             Failure::Reentrant(error) => Self::Reentrant(error),
             Failure::TimedOut(error) => Self::Timeout(error),
+            Failure::Config(error) => Self::Config(error),
         }
     }
 }
@@ -114,7 +118,9 @@ impl Failure<Infallible> {
         match self {
             Self::Load(never) => match *never {},
             Self::Own(never) => match never {},
-            Self::Reentrant(error) | Self::TimedOut(error) => panic!("cacheio: {error}"),
+            Self::Reentrant(error) | Self::TimedOut(error) | Self::Config(error) => {
+                panic!("cacheio: {error}")
+            }
         }
     }
 }

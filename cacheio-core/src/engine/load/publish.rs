@@ -74,7 +74,7 @@ impl Engine {
             return Ok(None);
         };
         let ttl = self.ttl_of_load(&**object, publication.ttl, options);
-        let Lifetime::Live(ttl) = self.lifetime(ttl, options)? else {
+        let Lifetime::Live(ttl) = self.lifetime(ttl, options) else {
             return Ok(None);
         };
         self.check_tags(&options.tags)?;
