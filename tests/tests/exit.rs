@@ -5,7 +5,10 @@
 
 use std::cell::RefCell;
 use std::process::Command;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
+use cacheio_core::ErrorKind;
 use cacheio_sync::{Cache, Memory};
 use cacheio_tests::watchdog::guarded;
 
@@ -52,6 +55,45 @@ fn a_panic_in_a_load_while_the_thread_ends_frees_its_key() {
             assert_eq!(cache.get_or_set("loaded", || 3), 3);
         },
     );
+}
+
+#[test]
+fn a_load_of_another_thread_is_waited_for_while_the_thread_ends() {
+    in_a_child(
+        "a_load_of_another_thread_is_waited_for_while_the_thread_ends",
+        || {
+            while_a_thread_ends(&cache(), |cache| {
+                let (leader, (started, has_started)) = (cache.clone(), channel());
+                let leader = std::thread::spawn(move || {
+                    leader.get_or_set("slow", || {
+                        started.send(()).unwrap();
+                        std::thread::sleep(Duration::from_millis(50));
+                        7
+                    })
+                });
+                has_started.recv().unwrap();
+                assert_eq!(cache.get_or_set("slow", || 8), 7);
+                assert_eq!(leader.join().unwrap(), 7);
+            });
+        },
+    );
+}
+
+#[test]
+fn a_server_is_unavailable_while_the_thread_ends() {
+    in_a_child("a_server_is_unavailable_while_the_thread_ends", || {
+        // No server is needed: the call must fail, and must not end the process.
+        let cache = Cache::from_url("redis://127.0.0.1:1?timeout=100ms").unwrap();
+        let thread = std::thread::spawn(move || {
+            AT_EXIT.set(Some(AtExit(cache.clone(), |cache| {
+                let error = cache.get::<i32>("k").unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Unavailable);
+                assert_eq!(cache.get_or_set("k", || 7), 7);
+            })));
+            cache.get::<i32>("k").unwrap_err();
+        });
+        thread.join().unwrap();
+    });
 }
 
 /// Runs the body of `test` in its own process: a destructor that panics at the end of a thread

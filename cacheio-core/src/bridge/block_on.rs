@@ -62,6 +62,14 @@ impl<S: AsyncStore> BlockOn<S> {
 /// Blocks the calling thread until a future is ready, in the context of the runtime that all
 /// blocking calls of the process share.
 pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    // While a thread exits, tokio cannot be entered any more: `enter` would panic, in a destructor.
+    let current = Handle::try_current();
+    if current.is_err_and(|error| error.is_thread_local_destroyed()) {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            "the thread is exiting; use the cache before its thread-locals are destroyed",
+        ));
+    }
     let _entered = runtime()?.enter();
     pollster::block_on(future)
 }
