@@ -26,7 +26,7 @@ static GRAPH: Lazy<std::sync::Mutex<HashMap<u64, Vec<u64>>>> = Lazy::new(Default
 /// A thread that steals work runs other jobs while a loader waits, and these jobs seem to run for the
 /// load. So a load that seems to wait for itself is no proof of an error until it is nested this
 /// deep.
-const MAX_UNSHARED: usize = 32;
+const MAX_UNSHARED: usize = 8;
 
 /// A load in progress.
 #[derive(Debug)]
