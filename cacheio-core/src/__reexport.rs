@@ -33,6 +33,6 @@ pub mod store {
     pub use crate::entry::{Entry, Form, Meta, Payload};
     pub use crate::immediate_store;
     pub use crate::key::{Key, KeyRule};
-    pub use crate::store::{AsyncStore, BoxFuture, FastLookup, Store};
+    pub use crate::store::{AsyncStore, BoxFuture, FastMiss, Store};
     pub use crate::value::Object;
 }

@@ -16,12 +16,10 @@ use crate::{Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Result, 
 /// The future of an operation of an [`AsyncStore`].
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The result of [`Store::get_fast`].
-#[derive(Clone, Debug)]
-pub enum FastLookup {
-    /// A live value whose metadata need not be checked.
-    Hit(Arc<dyn Object>),
-    /// There may be an entry: the cache calls [`Store::get`].
+/// Why [`Store::get_fast`] returns no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FastMiss {
+    /// There may be an entry: [`Store::get`] has to be called.
     Inspect,
     /// There is no entry.
     Absent,
@@ -220,11 +218,16 @@ pub trait Store: Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Looks up a value in one step, for stores of [`Form::Objects`]. By default the cache calls
+    /// Looks up a value in one step, for stores of [`Form::Objects`]: a live value whose metadata need
+    /// not be checked. The result fits into two registers.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`FastMiss`] when there is no such value. By default the cache calls
     /// [`get`](Self::get) instead.
-    fn get_fast(&self, key: &Key<'_>) -> FastLookup {
+    fn get_fast(&self, key: &Key<'_>) -> Result<Arc<dyn Object>, FastMiss> {
         let _ = key;
-        FastLookup::Inspect
+        Err(FastMiss::Inspect)
     }
 
     /// Returns which keys the store can hold. The cache replaces other keys.

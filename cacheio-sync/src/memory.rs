@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use cacheio_core::__private::{CacheUrl, Settings, SharedState, overflow};
 use cacheio_core::{
-    CLOCK_LAG, Clock, Entry, Error, ErrorKind, FastLookup, Form, Key, Object, Payload, Result,
-    Store, Timestamp, immediate_store,
+    CLOCK_LAG, Clock, Entry, Error, ErrorKind, FastMiss, Form, Key, Object, Payload, Result, Store,
+    Timestamp, immediate_store,
 };
 
 pub use self::builder::MemoryBuilder;
@@ -325,17 +325,15 @@ impl Store for Memory {
     }
 
     #[inline]
-    fn get_fast(&self, key: &Key<'_>) -> FastLookup {
+    fn get_fast(&self, key: &Key<'_>) -> Result<Arc<dyn Object>, FastMiss> {
         let (key, shard) = self.locate(key);
         let shard = read(shard);
         let Some(slot) = shard.get(&key) else {
-            return FastLookup::Absent;
+            return Err(FastMiss::Absent);
         };
         // For an entry that may expire within the lag, `get` reads the exact time.
-        match slot.get_fast(self.clock.recent().after(CLOCK_LAG)) {
-            Some(object) => FastLookup::Hit(object),
-            None => FastLookup::Inspect,
-        }
+        slot.get_fast(self.clock.recent().after(CLOCK_LAG))
+            .ok_or(FastMiss::Inspect)
     }
 
     fn has(&self, key: &Key<'_>) -> Result<bool> {

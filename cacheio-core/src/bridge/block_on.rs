@@ -102,11 +102,14 @@ macro_rules! __blocking_store {
         impl<$($generics)*> $crate::Store for $store {
             $crate::__store_methods!('_, { $crate::__blocking_store } { $this => $target });
 
-            fn get_fast(&self, key: &$crate::Key<'_>) -> $crate::FastLookup {
+            fn get_fast(
+                &self,
+                key: &$crate::Key<'_>,
+            ) -> ::std::result::Result<::std::sync::Arc<dyn $crate::Object>, $crate::FastMiss> {
                 let $this = self;
                 match $crate::AsyncStore::immediate($target) {
                     ::std::option::Option::Some(store) => store.get_fast(key),
-                    ::std::option::Option::None => $crate::FastLookup::Inspect,
+                    ::std::option::Option::None => ::std::result::Result::Err($crate::FastMiss::Inspect),
                 }
             }
 

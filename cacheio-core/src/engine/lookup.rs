@@ -12,7 +12,7 @@ use crate::key::{Key, KeyBuffer, MissedKey};
 use crate::stats::Count;
 use crate::value::downcast;
 use crate::{
-    CacheKey, Entry, Error, ErrorKind, FastLookup, Fetched, Form, Json, Meta, Object, Operation,
+    CacheKey, Entry, Error, ErrorKind, FastMiss, Fetched, Form, Json, Meta, Object, Operation,
     Options, Payload, RefreshAhead, Result, Source, Value,
 };
 
@@ -251,19 +251,21 @@ impl Engine {
             return Probe::Inspect;
         };
         match store.get_fast(key) {
-            FastLookup::Hit(object) => match downcast(object) {
+            Ok(object) => match downcast(object) {
                 Some(value) => {
                     self.counters.add(Count::Hit);
                     Probe::Hit(value)
                 }
                 None => Probe::Inspect,
             },
-            FastLookup::Inspect => Probe::Inspect,
-            FastLookup::Absent => Probe::Absent,
+            Err(FastMiss::Inspect) => Probe::Inspect,
+            Err(FastMiss::Absent) => Probe::Absent,
         }
     }
 
     /// Returns a live value from memory, after a look at its metadata.
+    #[cold]
+    #[inline(never)]
     fn inspect<V: Value>(&self, key: &Key<'_>) -> Option<CachedValue<V>> {
         let entry = self.driver.immediate()?.get(key).ok()??;
         let lookup = self.decode_entry::<V>(Some(entry), Duration::ZERO);
@@ -278,6 +280,8 @@ impl Engine {
     }
 
     /// Returns a live value from memory that is not due for a refresh, and counts the hit.
+    #[cold]
+    #[inline(never)]
     fn inspect_to_load<V: Value>(
         &self,
         key: &Key<'_>,

@@ -41,6 +41,7 @@ impl KeyBuffer {
     }
 
     /// Keeps the key after its look-up. `key` is the argument of [`key`](Self::key).
+    #[cold]
     pub(crate) fn into_missed(mut self, key: &impl CacheKey, is_absent: bool) -> MissedKey {
         if self.0.is_empty()
             && let Some(text) = key.as_key_text()

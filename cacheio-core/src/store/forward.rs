@@ -101,7 +101,10 @@ macro_rules! pointer {
         impl<S: Store + ?Sized> Store for $pointer<S> {
             __store_methods!('_, { pointer } { Store });
 
-            fn get_fast(&self, key: &crate::Key<'_>) -> crate::FastLookup {
+            fn get_fast(
+                &self,
+                key: &crate::Key<'_>,
+            ) -> Result<Arc<dyn crate::Object>, crate::FastMiss> {
                 (**self).get_fast(key)
             }
 
