@@ -58,6 +58,8 @@ fn a_cache_takes_the_defaults_when_it_is_built() {
 
     refused_settings_change_nothing();
     a_change_that_panics_changes_nothing();
+    a_change_may_use_the_configuration();
+    settings_that_a_change_leaves_alone_are_kept();
 }
 
 fn refused_settings_change_nothing() {
@@ -74,6 +76,59 @@ fn refused_settings_change_nothing() {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Config);
         assert_eq!(config(), before);
     }
+}
+
+/// Fails instead of hanging.
+fn ends_soon(run: impl FnOnce() + Send + 'static) {
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        run();
+        ended.send(()).unwrap();
+    });
+    end.recv_timeout(Duration::from_secs(10))
+        .expect("it hangs or panics");
+}
+
+fn a_change_may_use_the_configuration() {
+    configure(|c| c.default_ttl = TEN_MINUTES).unwrap();
+    ends_soon(|| {
+        configure(|c| c.default_ttl = config().default_ttl * 2).unwrap();
+        assert_eq!(config().default_ttl, TEN_MINUTES * 2);
+        configure(|_| drop(Cache::builder().store(Memory::new()).build().unwrap())).unwrap();
+    });
+    ends_soon(|| {
+        configure(|c| {
+            configure(|inner| inner.default_threshold = 9).unwrap();
+            c.default_ttl = TEN_MINUTES;
+        })
+        .unwrap();
+        let config = config();
+        assert_eq!(
+            (config.default_ttl, config.default_threshold),
+            (TEN_MINUTES, 9)
+        );
+    });
+}
+
+fn settings_that_a_change_leaves_alone_are_kept() {
+    let (started, start) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let slow = std::thread::spawn(move || {
+        configure(|c| {
+            started.send(()).unwrap();
+            released.recv().unwrap();
+            c.default_threshold = 11;
+        })
+    });
+    start.recv().unwrap();
+    ends_soon(|| configure(|c| c.default_ttl = TEN_MINUTES * 3).unwrap());
+    release.send(()).unwrap();
+    slow.join().unwrap().unwrap();
+    let config = config();
+    assert_eq!(
+        (config.default_ttl, config.default_threshold),
+        (TEN_MINUTES * 3, 11)
+    );
 }
 
 fn a_change_that_panics_changes_nothing() {

@@ -7,6 +7,7 @@ use once_cell::sync::Lazy;
 
 use crate::{Error, ErrorKind, Operation, Result};
 
+/// Held for a copy only, never while a user's code runs.
 static CONFIG: Lazy<Mutex<Arc<Config>>> = Lazy::new(Mutex::default);
 
 /// The process-wide defaults of new caches, which [`configure`] changes.
@@ -52,6 +53,21 @@ impl Config {
         }
         Ok(())
     }
+
+    /// Returns these settings with those that differ between `before` and `after`.
+    fn with_changes(&self, before: &Self, after: &Self) -> Self {
+        fn setting<T: PartialEq + Copy>(current: T, before: T, after: T) -> T {
+            if before == after { current } else { after }
+        }
+        Self {
+            default_ttl: setting(self.default_ttl, before.default_ttl, after.default_ttl),
+            default_threshold: setting(
+                self.default_threshold,
+                before.default_threshold,
+                after.default_threshold,
+            ),
+        }
+    }
 }
 
 /// Returns the current defaults.
@@ -77,6 +93,9 @@ pub fn config() -> Arc<Config> {
 /// # Ok(()) }
 /// ```
 ///
+/// No lock is held while `change` runs: it may call [`config`], build caches, or call `configure`.
+/// A setting that it leaves as it was keeps what another call sets in the meantime.
+///
 /// # Errors
 ///
 /// Returns [`ErrorKind::Config`] when a setting is invalid; then nothing changes.
@@ -85,12 +104,13 @@ pub fn config() -> Arc<Config> {
 ///
 /// Panics when `change` panics; then nothing changes.
 pub fn configure(change: impl FnOnce(&mut Config)) -> Result<()> {
-    let mut current = CONFIG.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut config = Config::clone(&current);
-    change(&mut config);
-    config
+    let before = config();
+    let mut after = Config::clone(&before);
+    change(&mut after);
+    after
         .check()
         .map_err(|error| error.during(Operation::Build))?;
-    *current = Arc::new(config);
+    let mut current = CONFIG.lock().unwrap_or_else(PoisonError::into_inner);
+    *current = Arc::new(current.with_changes(&before, &after));
     Ok(())
 }
