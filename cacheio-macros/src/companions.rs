@@ -4,8 +4,8 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens as _, quote};
 use syn::punctuated::Punctuated;
 use syn::{
-    Attribute, Error, FnArg, GenericParam, Generics, Ident, Pat, Result, Signature, Token, Type,
-    WherePredicate, parse_quote,
+    Error, FnArg, GenericParam, Generics, Ident, Pat, ReceiverKind, Result, Signature, Token, Type,
+    WherePredicate,
 };
 
 use crate::function::{Kind, named_in};
@@ -222,17 +222,15 @@ fn parameter(param: &GenericParam) -> Option<&Ident> {
 
 /// Returns the receiver of a companion that only reads: `&self`, unless its type is written out.
 fn shared(receiver: syn::Receiver) -> syn::Receiver {
-    if receiver.colon_token.is_some() {
-        return syn::Receiver {
-            mutability: None,
-            ..receiver
-        };
-    }
-    let attrs: Vec<Attribute> = receiver.attrs;
-    let this = receiver.self_token;
-    match receiver.reference {
-        Some((_, Some(lifetime))) => parse_quote!(#(#attrs)* &#lifetime #this),
-        _ => parse_quote!(#(#attrs)* &#this),
+    let kind = match receiver.kind {
+        ReceiverKind::Value => ReceiverKind::Reference(Default::default(), None, None),
+        ReceiverKind::Reference(and, lifetime, _) => ReceiverKind::Reference(and, lifetime, None),
+        typed => typed,
+    };
+    syn::Receiver {
+        mutability: None,
+        kind,
+        ..receiver
     }
 }
 

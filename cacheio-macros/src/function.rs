@@ -8,7 +8,7 @@ use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 use syn::{
     AttrStyle, Attribute, Block, Error, Expr, FnArg, GenericArgument, Ident, ItemFn, Pat,
-    PathArguments, PathSegment, Receiver, Result, ReturnType, Signature, Stmt, Type,
+    PathArguments, PathSegment, Receiver, Result, ReturnType, Safety, Signature, Stmt, Type,
     TypeParamBound, Visibility, parse_quote,
 };
 
@@ -52,6 +52,7 @@ impl Function {
             vis,
             sig,
             block,
+            ..
         } = function;
         check(&sig)?;
         for attr in &mut attrs {
@@ -188,7 +189,7 @@ fn check(sig: &Signature) -> Result<()> {
             "a `const fn` cannot be cached; remove `const` or `#[cached]`",
         ));
     }
-    if let Some(token) = &sig.unsafety {
+    if let Safety::Unsafe(token) = &sig.safety {
         return Err(Error::new(
             token.span,
             "an `unsafe fn` cannot be cached; cache a safe function that calls it",
@@ -248,7 +249,7 @@ pub(crate) fn borrow(ty: &Type) -> Option<Span> {
                 visit::visit_trait_bound(self, bound);
             }
         }
-        fn visit_type_bare_fn(&mut self, _: &syn::TypeBareFn) {}
+        fn visit_type_fn_ptr(&mut self, _: &syn::TypeFnPtr) {}
         fn visit_parenthesized_generic_arguments(
             &mut self,
             _: &syn::ParenthesizedGenericArguments,

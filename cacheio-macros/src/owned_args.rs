@@ -3,7 +3,10 @@
 use proc_macro2::{Group, Ident, Spacing, TokenStream, TokenTree};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::visit_mut::{self, VisitMut};
-use syn::{Attribute, Error, Expr, FnArg, Item, Macro, Pat, PatIdent, PatType, Path, Result, Type};
+use syn::{
+    Attribute, Error, Expr, FnArg, Item, Macro, Pat, PatIdent, PatType, Path, Receiver,
+    ReceiverKind, Result, Type, parse_quote,
+};
 
 use crate::function::{Function, argument, bare, borrow, last_segment, named_in};
 use crate::path::{respanned, shown_at};
@@ -33,7 +36,7 @@ impl Function {
         if let Some(receiver) = self.sig.receiver() {
             let this = Ident::from(receiver.self_token);
             let inside = Ident::new("__cacheio_self", this.span());
-            if borrowed(&receiver.ty, "self", policy)?.is_some() {
+            if borrowed(&receiver_type(receiver), "self", policy)?.is_some() {
                 let mut rename = Rename::new(&inside);
                 rename.visit_block_mut(&mut self.body);
                 if let Some(cache_if) = cache_if {
@@ -126,6 +129,17 @@ fn name_pattern(ident: Ident) -> PatIdent {
         mutability: None,
         ident,
         subpat: None,
+    }
+}
+
+fn receiver_type(receiver: &Receiver) -> Type {
+    let this = Ident::new("Self", receiver.self_token.span);
+    match &receiver.kind {
+        ReceiverKind::Reference(and, lifetime, mutability) => {
+            parse_quote!(#and #lifetime #mutability #this)
+        }
+        ReceiverKind::Typed(_, ty) => (**ty).clone(),
+        _ => parse_quote!(#this),
     }
 }
 

@@ -1,6 +1,11 @@
 //! The primitives that flights are built on: those of the standard library and event-listener, or,
 //! under `--cfg shuttle`, the model checker's versions of them.
 
+#[cfg(all(shuttle, not(feature = "__shuttle")))]
+compile_error!(
+    "`--cfg shuttle` is for cacheio's own model checks: `cargo test -p cacheio-tests --test shuttle`"
+);
+
 #[cfg(shuttle)]
 pub(crate) use self::model::*;
 #[cfg(not(shuttle))]
