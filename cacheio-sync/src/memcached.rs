@@ -33,6 +33,7 @@ mod failure;
 mod pool;
 mod protocol;
 mod retry;
+mod router;
 mod server;
 mod stream;
 mod timed_stream;

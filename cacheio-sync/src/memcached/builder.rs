@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cacheio_core::__private::Opens;
-use memcache::exp::Rendezvous;
 
 use super::Memcached;
 use super::address::Address;
 use super::cluster::Cluster;
 use super::endpoint::{Credentials, Endpoint};
+use super::router::Router;
 use super::server::Server;
 use crate::{Error, ErrorKind, Result};
 
@@ -65,7 +65,8 @@ impl MemcachedBuilder {
     ///
     /// With several servers, each key belongs to one of them, chosen by rendezvous hashing over the
     /// addresses as they are given here. Adding or removing a server moves only the keys of this
-    /// server. The order of the servers does not matter.
+    /// server. The order of the servers does not matter. The hash is fixed: processes on any platform
+    /// find a key on the same server.
     ///
     /// ```
     /// use cacheio::Memcached;
@@ -245,8 +246,7 @@ impl MemcachedBuilder {
         }
         Ok(Memcached(Arc::new(Cluster {
             servers,
-            names,
-            router: Rendezvous::new(),
+            router: Router::new(names.iter().map(String::as_str)),
             timeout: self.timeout,
             opens,
             shared_state: Arc::default(),

@@ -6,20 +6,19 @@ use std::time::{Duration, Instant};
 #[cfg(feature = "tokio")]
 use cacheio_core::__private::Spawner;
 use cacheio_core::__private::{Opens, SharedState};
-use memcache::exp::{MetaOp, Rendezvous, ReturnCode, Router as _};
+use memcache::exp::{MetaOp, ReturnCode};
 
 use super::exptime::exptime;
 use super::protocol::{Request, Response};
 use super::retry::Retry;
+use super::router::Router;
 use super::server::Server;
 use crate::store::{Entry, Key, Payload};
 use crate::{Error, ErrorKind, Result};
 
 pub(super) struct Cluster {
     pub(super) servers: Vec<Arc<Server>>,
-    /// The address of each server, which the hash of a key is combined with.
-    pub(super) names: Vec<String>,
-    pub(super) router: Rendezvous,
+    pub(super) router: Router,
     pub(super) timeout: Duration,
     pub(super) opens: Opens,
     pub(super) shared_state: Arc<SharedState>,
@@ -42,10 +41,7 @@ impl Cluster {
 
     /// Returns the index of the server that holds a key: the same in every process.
     pub(super) fn route(&self, key: &Key<'_>) -> usize {
-        match self.names.len() {
-            1 => 0,
-            _ => self.router.route(key.text().as_bytes(), &self.names),
-        }
+        self.router.route(key.text())
     }
 
     pub(super) fn server(&self, key: &Key<'_>) -> &Arc<Server> {
@@ -105,7 +101,7 @@ impl Cluster {
 pub(super) fn into_bytes(entry: Entry) -> Result<Vec<u8>> {
     match entry.payload {
         Payload::Bytes(bytes) => Ok(bytes),
-        Payload::Object(_) => Err(Error::new(
+        _ => Err(Error::new(
             ErrorKind::Unsupported,
             "a Memcached store holds bytes, not objects; encode the value first",
         )),
