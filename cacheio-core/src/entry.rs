@@ -50,6 +50,7 @@ impl Entry {
 
 /// A value in the [`Form`] of its store.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Payload {
     /// The value itself.
     Object(Arc<dyn Object>),
@@ -59,6 +60,7 @@ pub enum Payload {
 
 /// The form in which a store keeps values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Form {
     /// The values themselves, in the memory of this process: [`Payload::Object`].
     Objects,

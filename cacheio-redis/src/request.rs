@@ -163,7 +163,7 @@ pub(crate) fn bytes(entry: Entry) -> Result<Vec<u8>> {
                 bytes.len()
             ),
         )),
-        Payload::Object(_) => Err(Error::new(
+        _ => Err(Error::new(
             ErrorKind::Unsupported,
             "Redis holds bytes, not objects",
         )),

@@ -7,6 +7,7 @@ use std::time::Duration;
 /// A [`Duration`] converts into a `Ttl`: `cache.set_with("k", 1, Duration::from_secs(60))`. With
 /// [`Duration::ZERO`], nothing is stored, and the entry that was there is removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Ttl {
     /// The default TTL of the cache.
     #[default]

@@ -59,7 +59,7 @@ fn into_bytes(entry: Entry) -> Vec<u8> {
     assert!(entry.meta.is_none(), "stores of bytes never get meta");
     match entry.payload {
         Payload::Bytes(bytes) => bytes,
-        Payload::Object(object) => panic!("stores of bytes never get objects: {object:?}"),
+        other => panic!("stores of bytes only get bytes: {other:?}"),
     }
 }
 

@@ -33,7 +33,7 @@ fn entry(text: &str) -> Entry {
 fn text(entry: Option<Entry>) -> Option<String> {
     entry.map(|entry| match entry.payload {
         Payload::Bytes(bytes) => String::from_utf8(bytes).unwrap(),
-        Payload::Object(object) => panic!("an object: {object:?}"),
+        other => panic!("not bytes: {other:?}"),
     })
 }
 

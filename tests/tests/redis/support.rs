@@ -70,7 +70,7 @@ pub(crate) fn with_timeout(url: &str, timeout: Duration) -> Redis {
 pub(crate) fn bytes(entry: Option<Entry>) -> Option<String> {
     match entry?.payload {
         Payload::Bytes(bytes) => Some(String::from_utf8(bytes).unwrap()),
-        Payload::Object(_) => panic!("Redis holds bytes"),
+        _ => panic!("Redis holds bytes"),
     }
 }
 
