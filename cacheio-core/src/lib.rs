@@ -14,6 +14,7 @@ mod fetched;
 mod flight;
 mod key;
 mod macro_support;
+mod platform;
 mod stats;
 mod store;
 mod value;

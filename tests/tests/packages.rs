@@ -125,3 +125,34 @@ fn what_fits_one_version_is_required_exactly() {
     }
     assert!(exact >= 10, "{exact}");
 }
+
+/// The compiler for WebAssembly need not be installed: the file is compiled as if for it.
+#[test]
+fn webassembly_is_refused_by_name() {
+    let compile = |flags: &[&str]| {
+        let metadata = Path::new(env!("CARGO_TARGET_TMPDIR")).join("platform.rmeta");
+        let output = Command::new("rustc")
+            .args([
+                "--edition",
+                "2024",
+                "--crate-type",
+                "lib",
+                "--emit",
+                "metadata",
+                "-o",
+            ])
+            .arg(metadata)
+            .args(flags)
+            .arg(Path::new(ROOT).join("cacheio-core/src/platform.rs"))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(compile(&[]), "");
+    let allow = "-Aexplicit-builtin-cfgs-in-flags";
+    let message = compile(&[allow, "--cfg", "target_family=\"wasm\""]);
+    assert!(
+        message.contains("cacheio does not support WebAssembly"),
+        "{message}"
+    );
+}
