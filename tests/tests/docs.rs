@@ -53,3 +53,37 @@ fn examples_name_the_facade() {
         wrong.join("\n")
     );
 }
+
+/// GitHub and crates.io show hidden lines, and know no links to items.
+#[test]
+fn markdown_reads_the_same_everywhere() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let guide = fs::read_dir(root.join("cacheio/src/guide")).unwrap();
+    let guide = guide.map(|chapter| chapter.unwrap().path());
+    let readmes = CRATES.map(|name| root.join(name).join("README.md"));
+    let mut wrong = Vec::new();
+    for file in readmes.into_iter().chain(guide) {
+        let is_readme = file.ends_with("README.md");
+        let mut in_example = false;
+        let text = fs::read_to_string(&file).unwrap();
+        for item in text.split("[`").skip(1).filter(|_| is_readme) {
+            let (item, rest) = item.split_once('`').unwrap();
+            if !rest.starts_with("](") && !text.contains(&format!("\n[`{item}`]: https://")) {
+                wrong.push(format!("{}: {item}", file.display()));
+            }
+        }
+        for (number, line) in text.lines().enumerate() {
+            if line.starts_with("```") {
+                in_example = !in_example && line.starts_with("```rust");
+                continue;
+            }
+            let is_hidden = in_example && (line.trim() == "#" || line.trim().starts_with("# "));
+            let links = line.split("](").skip(1);
+            let is_dead = |link: &str| !link.starts_with("https://") && !link.starts_with('#');
+            if is_hidden || is_readme && links.into_iter().any(is_dead) {
+                wrong.push(format!("{}:{}: {line}", file.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
