@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::{ErrorKind, ManualClock, config, configure};
+use cacheio_core::{ErrorKind, ManualClock, Ttl, config, configure};
 use cacheio_sync::{Cache, Memory};
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
@@ -57,16 +57,25 @@ fn a_cache_takes_the_defaults_when_it_is_built() {
     assert!(!after.has("k").unwrap());
 
     refused_settings_change_nothing();
+    a_default_ttl_above_the_maximum_means_never();
     a_change_that_panics_changes_nothing();
     a_change_may_use_the_configuration();
     settings_that_a_change_leaves_alone_are_kept();
+}
+
+fn a_default_ttl_above_the_maximum_means_never() {
+    configure(|c| c.default_ttl = Duration::MAX).unwrap();
+    let clock = Arc::new(ManualClock::new());
+    let cache = Cache::builder().store(memory(&clock)).build().unwrap();
+    cache.set("k", 1).unwrap();
+    clock.advance(Ttl::MAX * 2);
+    assert!(cache.has("k").unwrap());
 }
 
 fn refused_settings_change_nothing() {
     let before = config();
     let refused = [
         configure(|c| c.default_ttl = Duration::ZERO),
-        configure(|c| c.default_ttl = Duration::MAX),
         configure(|c| {
             c.default_ttl = Duration::from_secs(1);
             c.default_threshold = 0;
