@@ -10,7 +10,7 @@ pub use crate::config::ttl::parse_duration;
 pub use crate::config::url::{CacheUrl, percent_decode};
 pub use crate::engine::driver::{Driver, Executor};
 pub use crate::engine::{Engine, ErrorSharing, Failure, LoadMode, Loaded, boxed, poll_ready};
-pub use crate::error::overflow;
+pub use crate::error::{overflow, shortened};
 pub use crate::flight::SharedState;
 pub use crate::key::MissedKey;
 pub use crate::macro_support::call::*;

@@ -35,6 +35,9 @@ use crate::error::BoxError;
 /// The methods use the traits of [`erased_serde`] in place of serde's own, so that a codec can be a
 /// trait object. Pass it to a cache with `Cache::builder().codec(…)`.
 ///
+/// Errors and logs of a cache show no values. Of a codec's error they show only the parts of serde's
+/// messages that come from the type, and an [`Error`](crate::Error) of this crate as it is.
+///
 /// ```
 /// use cacheio::{BoxError, Codec};
 ///
@@ -101,11 +104,21 @@ impl Codec for Json {
     }
 }
 
-/// The error for compressed bytes whose content is larger than the limit.
+/// Returns the error for bytes that are not valid in a format. Unlike a foreign error, it is shown.
+#[cfg(any(
+    feature = "msgpack",
+    feature = "postcard",
+    feature = "zstd",
+    feature = "lz4"
+))]
+fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> BoxError {
+    crate::Error::new(crate::ErrorKind::Decode, message).into()
+}
+
+/// Returns the error for compressed bytes whose content is larger than the limit.
 #[cfg(any(feature = "zstd", feature = "lz4"))]
 fn too_large(bytes: u64, at_most: usize) -> BoxError {
-    format!(
+    invalid(format!(
         "the decompressed value would take {bytes} bytes; at most {at_most} are allowed (`at_most`)"
-    )
-    .into()
+    ))
 }

@@ -31,7 +31,7 @@ use crate::config::policies::Policies;
 use crate::config::settings::{Checked, Settings};
 use crate::config::ttl::Lifetime;
 use crate::entry::tags::Stamps;
-use crate::error::overflow;
+use crate::error::{overflow, shortened};
 use crate::flight::sync::EventListener;
 use crate::flight::{Flights, SharedState};
 use crate::key::{Key, KeyBuffer, MissedKey};
@@ -439,13 +439,28 @@ impl Engine {
         self.counters.add(Count::StoreError);
         tracing::warn!(
             target: "cacheio",
+            namespace = self.namespace(),
             kind = ?error.kind(),
             operation = error.operation().map(tracing::field::display),
+            error = error.message(),
             reason = std::error::Error::source(error).map(tracing::field::display),
             "store operation failed; continuing without the cache",
         );
     }
+
+    /// Emits the key of the event before. Keys are not shown above this level.
+    #[cold]
+    fn trace_key(&self, key: &Key<'_>) {
+        tracing::trace!(
+            target: "cacheio",
+            key = %shortened(self.full_text(key), KEY_TRACED),
+            "key of the event before",
+        );
+    }
 }
+
+/// The number of bytes to which events cut a key.
+const KEY_TRACED: usize = 200;
 
 fn keys_of(texts: &[Box<str>]) -> Vec<Key<'_>> {
     texts.iter().map(|text| Key::new(text)).collect()

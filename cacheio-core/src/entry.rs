@@ -4,6 +4,7 @@ pub(crate) mod expiry;
 pub(crate) mod tags;
 pub(crate) mod wire;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -48,14 +49,23 @@ impl Entry {
     }
 }
 
-/// A value in the [`Form`] of its store.
-#[derive(Clone, Debug)]
+/// A value in the [`Form`] of its store. `Debug` does not show the value.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Payload {
     /// The value itself.
     Object(Arc<dyn Object>),
     /// The bytes of the value, in a format that the cache decides.
     Bytes(Vec<u8>),
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(object) => f.debug_tuple("Object").field(object).finish(),
+            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+        }
+    }
 }
 
 /// The form in which a store keeps values.

@@ -1,9 +1,14 @@
 //! The errors of caches and loads.
 
+mod shortened;
+
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+
+use self::shortened::cut;
+pub use self::shortened::shortened;
 
 /// The result of an operation on a cache.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -13,6 +18,9 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// The number of characters to which errors cut a key, because a key may be a megabyte long.
 const KEY_SHOWN: usize = 120;
+
+/// The number of bytes to which errors and log events cut a message.
+pub(crate) const TEXT_SHOWN: usize = 1000;
 
 /// A cache operation that failed.
 ///
@@ -39,13 +47,18 @@ struct Details {
 }
 
 impl Error {
-    /// Creates an error with a message: what is wrong; what to do.
+    /// Creates an error with a message: what is wrong; what to do. A message of more than 1,000 bytes
+    /// is cut.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        let message = message.into();
         Self(Box::new(Details {
             kind,
             operation: None,
             key: None,
-            message: message.into(),
+            message: match message.len() > TEXT_SHOWN {
+                true => shortened(message, TEXT_SHOWN).into(),
+                false => message,
+            },
             source: None,
         }))
     }
@@ -69,7 +82,8 @@ impl Error {
         self
     }
 
-    /// Sets the cause.
+    /// Sets the cause. A cause whose message, or that of its own cause, has more than 1,000 bytes is
+    /// replaced by the beginning of its message.
     ///
     /// ```
     /// use cacheio::{Error, ErrorKind};
@@ -81,8 +95,17 @@ impl Error {
     /// ```
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
-        self.0.source = Some(source.into());
+        let source = source.into();
+        self.0.source = Some(match is_short(&*source) {
+            true => source,
+            false => shortened(source, TEXT_SHOWN).into(),
+        });
         self
+    }
+
+    /// Returns what is wrong, without the operation and the key.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
     }
 
     /// Returns a copy, for an error without a source.
@@ -170,6 +193,15 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
     }
+}
+
+/// Returns whether an error and its causes have short messages.
+fn is_short(error: &(dyn StdError + 'static)) -> bool {
+    let shown = [
+        cut(error, TEXT_SHOWN),
+        cut(format_args!("{error:?}"), TEXT_SHOWN),
+    ];
+    shown.iter().all(Result::is_ok) && error.source().is_none_or(is_short)
 }
 
 /// The kind of an [`Error`].

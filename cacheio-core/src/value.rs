@@ -1,6 +1,7 @@
 //! The values of a cache.
 
 pub(crate) mod integer;
+mod reason;
 
 use std::any::{Any, type_name};
 use std::fmt;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 
+use self::reason::reason;
 use crate::{BoxError, Codec, Error, ErrorKind, Json, Result};
 
 /// A type that can be stored in a cache: `Serialize + Send + Sync + 'static`, or [`Local`].
@@ -123,7 +125,7 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Value for 
         if is_json(codec) {
             return serde_json::from_slice(bytes)
                 .map(Arc::new)
-                .map_err(|source| unreadable::<T>().with_source(source));
+                .map_err(|error| unreadable::<T>().with_source(reason(error.into())));
         }
         let mut value = None;
         codec
@@ -131,7 +133,7 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Value for 
                 value = Some(erased_serde::deserialize::<T>(deserializer)?);
                 Ok(())
             })
-            .map_err(|source| unreadable::<T>().with_source(source))?;
+            .map_err(|error| unreadable::<T>().with_source(reason(error)))?;
         value.map(Arc::new).ok_or_else(unreadable::<T>)
     }
 }
@@ -159,12 +161,12 @@ impl<T: Serialize + Send + Sync + 'static> Object for T {
             true => serde_json::to_vec(self).map_err(BoxError::from),
             false => codec.encode(self),
         };
-        encoded.map_err(|source| {
+        encoded.map_err(|error| {
             Error::new(
                 ErrorKind::Encode,
                 format!("a value of type `{}` cannot be encoded", type_name::<T>()),
             )
-            .with_source(source)
+            .with_source(reason(error))
         })
     }
 

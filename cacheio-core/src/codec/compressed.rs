@@ -17,11 +17,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::Codec;
 #[cfg(feature = "lz4")]
 use super::lz4;
 #[cfg(feature = "zstd")]
 use super::zstd;
+use super::{Codec, invalid};
 use crate::error::BoxError;
 
 const MARK: u8 = 0xC0;
@@ -152,12 +152,11 @@ impl Compressed {
     /// Compresses bytes, and puts the mark before them.
     fn pack(&self, bytes: &[u8]) -> Result<Vec<u8>, BoxError> {
         if bytes.len() > self.at_most {
-            return Err(format!(
+            return Err(invalid(format!(
                 "the value has {} bytes; at most {} can be read again (`at_most`)",
                 bytes.len(),
                 self.at_most
-            )
-            .into());
+            )));
         }
         let (mark, packed) = match self.algorithm {
             #[cfg(feature = "zstd")]
@@ -176,7 +175,7 @@ impl Compressed {
             [MARK, ZSTD, packed @ ..] => zstd::unpack(packed, self.at_most)?.into(),
             #[cfg(feature = "lz4")]
             [MARK, LZ4, packed @ ..] => lz4::unpack(packed, self.at_most)?.into(),
-            [MARK, mark, ..] => return Err(unknown(*mark).into()),
+            [MARK, mark, ..] => return Err(invalid(unknown(*mark))),
             plain => plain.into(),
         })
     }

@@ -1,8 +1,8 @@
 use rmp_serde::decode::Error as DecodeError;
 use serde_core::Deserialize;
 
-use super::Codec;
 use super::bounded::Bounded;
+use super::{Codec, invalid};
 use crate::error::BoxError;
 
 /// [MessagePack](https://msgpack.org), as `rmp-serde` writes it: a binary format like JSON, smaller
@@ -40,7 +40,7 @@ impl Codec for MessagePack {
         // The deserializer has no position: only a further read shows whether all bytes were read.
         match u8::deserialize(&mut msgpack) {
             Err(DecodeError::InvalidMarkerRead(_)) => Ok(()),
-            _ => Err("there are bytes after the value".into()),
+            _ => Err(invalid("there are bytes after the value")),
         }
     }
 }

@@ -1,5 +1,5 @@
-use super::Codec;
 use super::bounded::Bounded;
+use super::{Codec, invalid};
 use crate::error::BoxError;
 
 /// [Postcard](https://postcard.jamesmunns.com): the smallest and fastest format, for Rust programs
@@ -37,11 +37,13 @@ impl Codec for Postcard {
     ) -> Result<(), BoxError> {
         let mut postcard = postcard::Deserializer::from_bytes(bytes);
         let elements = bytes.len().saturating_add(EMPTY_ELEMENTS);
-        Bounded::read(&mut postcard, elements, read)?;
+        // The messages of this format are constant.
+        let read = Bounded::read(&mut postcard, elements, read);
+        read.map_err(|error| invalid(error.to_string()))?;
         if postcard.finalize()?.is_empty() {
             Ok(())
         } else {
-            Err("there are bytes after the value".into())
+            Err(invalid("there are bytes after the value"))
         }
     }
 }

@@ -3,7 +3,7 @@
 use ::zstd::bulk::{Compressor, Decompressor};
 use ::zstd::zstd_safe::get_frame_content_size;
 
-use super::too_large;
+use super::{invalid, too_large};
 use crate::error::BoxError;
 
 /// The largest content of 4 bytes: a block of a repeated byte.
@@ -15,7 +15,9 @@ pub(super) fn pack(bytes: &[u8], level: i32) -> Result<Vec<u8>, BoxError> {
 
 pub(super) fn unpack(bytes: &[u8], at_most: usize) -> Result<Vec<u8>, BoxError> {
     let Ok(Some(length)) = get_frame_content_size(bytes) else {
-        return Err("not a Zstandard frame with the length of its content".into());
+        return Err(invalid(
+            "not a Zstandard frame with the length of its content",
+        ));
     };
     let length = match usize::try_from(length) {
         Ok(length) if length <= at_most => length,
@@ -23,9 +25,11 @@ pub(super) fn unpack(bytes: &[u8], at_most: usize) -> Result<Vec<u8>, BoxError> 
     };
     // A false length must not cause a large allocation.
     if length > (bytes.len() / 4).saturating_mul(BLOCK) {
-        return Err("the Zstandard frame is truncated".into());
+        return Err(invalid("the Zstandard frame is truncated"));
     }
     let mut plain = Vec::with_capacity(length);
-    Decompressor::new()?.decompress_to_buffer(bytes, &mut plain)?;
+    Decompressor::new()?
+        .decompress_to_buffer(bytes, &mut plain)
+        .map_err(|error| invalid(error.to_string()))?;
     Ok(plain)
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::error::{TEXT_SHOWN, shortened};
 use crate::{Error, ErrorKind};
 
 /// A circuit breaker for the calls to one server.
@@ -101,7 +102,7 @@ impl Circuit {
             tracing::warn!(
                 target: "cacheio",
                 server = &*self.server,
-                %reason,
+                reason = shortened(reason, TEXT_SHOWN),
                 "server does not respond; circuit opened",
             );
         }

@@ -25,6 +25,7 @@ mod keys;
 mod loads;
 mod namespaces;
 mod panics;
+mod secrecy;
 mod slow_origin;
 mod stale;
 mod tags;
@@ -101,6 +102,7 @@ fn cases() -> Vec<Case> {
         invalidation::cases(),
         cycles::cases(),
         failures::cases(),
+        secrecy::cases(),
     ]
     .concat()
 }

@@ -273,9 +273,9 @@ impl<V: Value> BackgroundLoad<V> {
                 tracing::error!(
                     target: "cacheio",
                     namespace = self.engine.namespace(),
-                    key = &*self.key,
                     "background load panicked",
                 );
+                self.engine.trace_key(&Key::new(&self.key));
                 slot.put(LoadResult::Panicked(panic));
                 self.on_failed().await;
             }

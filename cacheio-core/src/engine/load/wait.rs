@@ -205,9 +205,9 @@ impl Engine {
         tracing::debug!(
             target: "cacheio",
             namespace = self.namespace(),
-            key = &*self.full_text(key),
             "timed out waiting for a load",
         );
+        self.trace_key(key);
     }
 
     /// Counts and logs a load that exceeded `max_load`.
@@ -220,9 +220,9 @@ impl Engine {
         tracing::warn!(
             target: "cacheio",
             namespace = self.namespace(),
-            key = &*self.full_text(key),
             "load exceeded max_load and was abandoned",
         );
+        self.trace_key(key);
     }
 }
 
