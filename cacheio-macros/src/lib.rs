@@ -54,8 +54,8 @@ use proc_macro::TokenStream;
 ///
 /// # Arguments
 ///
-/// A *duration* is a number of seconds (`60`), a string with a unit (`"500ms"`, `"30s"`, `"5m"`,
-/// `"2h"`, `"1d"`), or an expression of type `Duration`. Expressions may use the arguments of the
+/// A *duration* is a number of seconds (`60`), a string with units (`"500ms"`, `"5m"`, `"1.5h"`,
+/// `"1h30m"`), or an expression of type `Duration`. Expressions may use the arguments of the
 /// function, and are evaluated on a miss only.
 ///
 /// | argument | value | effect | default |

@@ -9,7 +9,7 @@ use crate::attr::Args;
 use crate::path::shown_at;
 use crate::plan::Plan;
 use crate::policies::PolicyArg;
-use crate::values::DurationArg;
+use crate::values::{DurationArg, expected_duration};
 
 impl Plan {
     pub(crate) fn options(&self) -> TokenStream {
@@ -74,10 +74,11 @@ impl Plan {
             // A constant, so that the text is checked even if a generic function is never called.
             DurationArg::Text(text) => {
                 let constant = format_ident!("__CACHEIO_{}", name.to_uppercase());
+                let expected = expected_duration(name);
                 let checked = quote_spanned! {text.span()=> {
                     const #constant: #private::Duration = match #private::parse_duration(#text) {
                         ::core::result::Result::Ok(duration) => duration,
-                        ::core::result::Result::Err(wrong) => ::core::panic!("{}", wrong),
+                        ::core::result::Result::Err(_) => ::core::panic!("{}", #expected),
                     };
                     #constant
                 }};

@@ -34,10 +34,7 @@ impl DurationArg {
 
     pub(crate) fn parse(name: &Ident, example: &str, input: ParseStream<'_>) -> Result<Self> {
         let value: Expr = value(name, example, input)?;
-        let expected = format!(
-            "`{name}` must be a whole number of seconds, a string such as \"500ms\" or \"5m\", or a \
-             `Duration`"
-        );
+        let expected = expected_duration(&name.to_string());
         match literal(&value) {
             Some(Lit::Int(seconds)) => match seconds.base10_parse() {
                 Ok(0) if name == "ttl" => Err(Error::new(
@@ -55,6 +52,14 @@ impl DurationArg {
             None => Ok(Self::Expression(value)),
         }
     }
+}
+
+/// Returns the message for an argument that is not a duration.
+pub(crate) fn expected_duration(name: &str) -> String {
+    format!(
+        "`{name}` must be a whole number of seconds, a string such as \"500ms\", \"5m\" or \"1h30m\", \
+         or a `Duration`"
+    )
 }
 
 /// Returns the literal that an expression is, also if another macro passed it on.

@@ -85,11 +85,11 @@ fn timeout(url: &mut CacheUrl<'_>) -> Result<Option<Duration>> {
     let Some(text) = url.take("timeout") else {
         return Ok(None);
     };
-    let timeout = parse_duration(&text)
-        .ok()
-        .filter(|timeout| !timeout.is_zero());
-    let invalid = || url.invalid("timeout", "a duration, for example `500ms`");
-    timeout.map(Some).ok_or_else(invalid)
+    match parse_duration(&text) {
+        Ok(timeout) if timeout.is_zero() => Err(url.invalid("timeout", "greater than zero")),
+        Ok(timeout) => Ok(Some(timeout)),
+        Err(expected) => Err(url.invalid("timeout", expected)),
+    }
 }
 
 fn connections(url: &mut CacheUrl<'_>) -> Result<Option<usize>> {

@@ -40,7 +40,7 @@ impl Timed {
         self.runs.count()
     }
 
-    #[cached(ttl = "1500ms")]
+    #[cached(ttl = "1s500ms")]
     fn text(&self) -> usize {
         self.runs.count()
     }
