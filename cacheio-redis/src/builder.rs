@@ -31,12 +31,12 @@ impl Redis {
     /// | --- | --- |
     /// | `redis://user:password@host:6379/0` | one server; everything but the host is optional |
     /// | `rediss://host` | the same over TLS (feature `redis-tls`) |
-    /// | `redis+unix:///path/to/socket?db=0` | a server on a Unix socket |
+    /// | `redis+unix:///path/to/socket?db=0` | a server on a Unix socket; also `redis+unix://user:password@/path` |
     /// | `redis-sentinel://host:26379,host:26379/master/0` | the master of this name that the sentinels know |
     /// | `redis-cluster://host:6379,host:6379` | a cluster, by some of its nodes |
     ///
     /// `valkey://` and `valkeys://` mean the same as `redis://` and `rediss://`. Percent-encode
-    /// the characters `/?#@:%` in a user name or password.
+    /// the characters `/?#@:%` in a user name or password, and `?#@:%` in the path of a socket.
     ///
     /// | parameter | default | meaning |
     /// | --- | --- | --- |

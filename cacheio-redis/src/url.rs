@@ -59,8 +59,10 @@ impl StoreConfig {
         let settings = RedisConnectionInfo::default().set_protocol(protocol(url)?);
         let db = url.take("db");
         let (deployment, settings, db_in_path) = match url.scheme() {
-            // The path of a socket may contain `@`: it has no credentials.
-            "redis+unix" => (unix_socket(url.rest())?, settings, None),
+            "redis+unix" => {
+                let (settings, path) = credentials(url.rest(), settings)?;
+                (unix_socket(path)?, settings, None)
+            }
             scheme => {
                 let tls = uses_tls(scheme)?;
                 let (settings, rest) = credentials(url.rest(), settings)?;
@@ -116,7 +118,8 @@ fn database(text: &str) -> Result<i64> {
     })
 }
 
-/// Moves the user name and password from what follows `://` to the settings.
+/// Moves the user name and password from what follows `://` to the settings. What is before the last
+/// `@` is never shown.
 fn credentials(text: &str, settings: RedisConnectionInfo) -> Result<(RedisConnectionInfo, &str)> {
     let Some((userinfo, rest)) = text.rsplit_once('@') else {
         return Ok((settings, text));
@@ -130,6 +133,13 @@ fn credentials(text: &str, settings: RedisConnectionInfo) -> Result<(RedisConnec
 }
 
 fn unix_socket(path: &str) -> Result<Deployment> {
+    // A `:` or `@` that is not encoded may belong to a password.
+    if !path.starts_with('/') || path.contains(':') {
+        return Err(config_error(
+            "a redis+unix:// URL needs an absolute path, for example redis+unix:///run/redis.sock, \
+             with `@` as %40 and `:` as %3A",
+        ));
+    }
     let socket = ConnectionAddr::Unix(decode(path)?.into());
     Ok(Deployment::Server(socket))
 }
@@ -209,7 +219,10 @@ fn host(text: &str, default_port: u16, tls: bool) -> Result<ConnectionAddr> {
         port => port.parse().map_err(|_| invalid())?,
     };
     let name = if name.is_empty() { "127.0.0.1" } else { name };
-    if name.contains(['#', ' ', '\\']) {
+    // Any other text may be a password. An IPv6 address may name its zone.
+    let is_legal = |c: char| c.is_alphanumeric() || ".-_".contains(c);
+    let is_ipv6 = text.starts_with('[') && name.chars().all(|c| is_legal(c) || ":%".contains(c));
+    if !is_ipv6 && !name.chars().all(is_legal) {
         return Err(invalid());
     }
     Ok(address(name.to_owned(), port, tls))
@@ -257,6 +270,11 @@ mod tests {
             matches!(&config.deployment, Deployment::Server(ConnectionAddr::Unix(path)) if path.ends_with("re dis.sock"))
         );
         assert_eq!(config.settings.db(), 2);
+        let config = parsed("redis+unix://me:p%40ss@/run/a%40b.sock");
+        assert!(
+            matches!(&config.deployment, Deployment::Server(ConnectionAddr::Unix(path)) if path.ends_with("a@b.sock"))
+        );
+        assert_eq!(config.settings.password(), Some("p@ss"));
         let config = parsed("redis-sentinel://u:p@a,b:2/main/4");
         assert!(
             matches!(&config.deployment, Deployment::Sentinel(master, hosts) if master == "main" && hosts.len() == 2)
@@ -280,6 +298,13 @@ mod tests {
             "redis://me:secret@host?pool=2",
             "redis://me:secret@host?protocol=resp4",
             "redis://me:secret@[::1",
+            "redis://me:secret",
+            "redis://me:secret?x@host",
+            "redis://me:se?secret@host",
+            "redis://secret!",
+            "redis+unix://me:secret",
+            "redis+unix://me:secret@path",
+            "redis+unix://me:secret@/run/a@b.sock",
             "redis-sentinel://me:secret@host",
             "http://me:secret@host",
         ] {

@@ -4,8 +4,8 @@ use crate::{Error, ErrorKind, Operation, Result};
 
 /// A cache URL: `scheme://rest?name=value&…`.
 ///
-/// Errors show only its scheme and the names of its parameters, because the rest may contain a
-/// password.
+/// Errors show only its scheme, because the rest may be a password: also the names of unknown
+/// parameters, which are a part of the password if it has a `?` that is not percent-encoded.
 #[doc(hidden)]
 pub struct CacheUrl<'a> {
     scheme: &'a str,
@@ -18,25 +18,27 @@ impl<'a> CacheUrl<'a> {
     ///
     /// # Errors
     ///
-    /// Returns [`ErrorKind::Config`] when the text is not a URL, or has a parameter twice.
+    /// Returns [`ErrorKind::Config`] when the text is not a URL.
     pub fn parse(url: &'a str) -> Result<Self> {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| {
             config("not a cache URL: expected `scheme://…`, for example `memory://`")
         })?;
+        if !is_scheme(scheme) {
+            return Err(config(
+                "not a cache URL: expected a scheme before `://`, for example `memory://`",
+            ));
+        }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let mut parameters: Vec<(String, String)> = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        for (at, pair) in pairs.enumerate() {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = query_decode(name)
-                .ok_or_else(|| config("the percent-encoding of a parameter's name is invalid"))?;
-            let value = query_decode(value).ok_or_else(|| {
-                config(format!(
-                    "the percent-encoding of the parameter `{name}` is invalid"
-                ))
-            })?;
-            if parameters.iter().any(|(other, _)| *other == name) {
-                return Err(config(format!("the URL has the parameter `{name}` twice")));
-            }
+            let (Some(name), Some(value)) = (query_decode(name), query_decode(value)) else {
+                return Err(config(format!(
+                    "the percent-encoding of parameter {} of a {scheme}:// URL is invalid",
+                    at + 1
+                )));
+            };
             parameters.push((name, value));
         }
         Ok(Self {
@@ -113,13 +115,55 @@ impl<'a> CacheUrl<'a> {
     ///
     /// Returns [`ErrorKind::Config`] when a parameter is left.
     pub fn finish(self, allowed: &[&str]) -> Result<()> {
-        match self.parameters.first() {
-            None => Ok(()),
-            Some((name, _)) => Err(config(format!(
-                "unknown parameter `{name}` of a {}:// URL; use one of {}",
-                self.scheme,
-                allowed.join(", ")
-            ))),
+        let Some((name, value)) = self.parameters.first() else {
+            return Ok(());
+        };
+        let scheme = self.scheme;
+        if allowed.contains(&&**name) {
+            return Err(config(format!(
+                "a {scheme}:// URL has the parameter `{name}` twice, or one that excludes it"
+            )));
+        }
+        let meant = allowed.iter().find(|allowed| is_similar(name, allowed));
+        let advice = match meant {
+            Some(meant) => format!("did you mean `{meant}`? "),
+            // A password that is not percent-encoded.
+            None if name.contains('@') || value.contains('@') => {
+                "write a `?` in a password as %3F. ".to_owned()
+            }
+            None => String::new(),
+        };
+        Err(config(format!(
+            "unknown parameter of a {scheme}:// URL; {advice}The parameters are {}",
+            allowed.join(", ")
+        )))
+    }
+}
+
+/// Returns whether a text is a scheme as in RFC 3986. Others are not shown.
+fn is_scheme(text: &str) -> bool {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    text.len() <= 32
+        && text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(is_legal)
+}
+
+/// Returns whether a name is probably another one with a typing error: one character more, less or
+/// different, or two neighbours swapped.
+fn is_similar(name: &str, meant: &str) -> bool {
+    let (name, meant) = (name.to_lowercase(), meant.as_bytes());
+    let name = name.as_bytes();
+    let same = name.iter().zip(meant).take_while(|(a, b)| a == b).count();
+    let (name, meant) = (&name[same..], &meant[same..]);
+    match (name, meant) {
+        ([], []) => true,
+        ([a, b, name @ ..], [c, d, meant @ ..]) if (a, b) == (d, c) => name == meant,
+        _ => {
+            let after = |text: &'_ [u8]| text.get(1..).map(<[u8]>::to_vec);
+            let (name_after, meant_after) = (after(name), after(meant));
+            name_after.as_deref() == Some(meant)
+                || meant_after.as_deref() == Some(name)
+                || name_after.is_some() && name_after == meant_after
         }
     }
 }
@@ -208,12 +252,35 @@ mod tests {
         assert!(message("secret").contains("not a cache URL"));
         assert!(
             message("x://user:secret@host?tll=5")
-                .contains("unknown parameter `tll` of a x:// URL; use one of ttl, namespace")
+                .contains("unknown parameter of a x:// URL; did you mean `ttl`?")
         );
-        assert!(message("x://?a=1&a=secret").contains("twice"));
-        assert!(message("x://?a=%zz").contains("percent-encoding"));
-        for url in ["secret", "x://user:secret@host?tll=5", "x://?a=1&a=secret"] {
+        assert!(message("x://?ttl=1&ttl=secret").contains("twice"));
+        assert!(message("x://?a=1&b=%zz").contains("percent-encoding of parameter 2"));
+        assert!(message("x://user:pass?secret@host").contains("%3F"));
+        for url in [
+            "secret",
+            "secret@x://",
+            "://secret",
+            "x:secret://host",
+            "x://user:secret@host?tll=5",
+            "x://?ttl=1&ttl=secret",
+            "x://user:pass?secret@host",
+            "x://?secret=%zz",
+            "x://?secret",
+        ] {
             assert!(!message(url).contains("secret"));
         }
+    }
+
+    #[test]
+    fn a_typing_error_in_a_parameter_is_recognized() {
+        for name in ["tl", "ttll", "tll", "ttl", "tlt", "Ttl", "xttl", "xtl"] {
+            assert!(is_similar(name, "ttl"), "{name}");
+        }
+        for name in ["", "t", "timeout", "ttlxx", "lt", "ltt_none"] {
+            assert!(!is_similar(name, "ttl"), "{name}");
+        }
+        assert!(is_similar("tiemout", "timeout"));
+        assert!(is_similar("namspace", "namespace"));
     }
 }

@@ -24,8 +24,8 @@ impl Address {
     pub(super) fn parse(text: &str) -> Result<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
-                let (host, port) = rest.split_once(']').ok_or_else(|| invalid(text))?;
-                host.parse::<Ipv6Addr>().map_err(|_| invalid(text))?;
+                let (host, port) = rest.split_once(']').ok_or_else(invalid)?;
+                host.parse::<Ipv6Addr>().map_err(|_| invalid())?;
                 (
                     host,
                     port.strip_prefix(':').or(port.is_empty().then_some("")),
@@ -39,12 +39,12 @@ impl Address {
         };
         let port = match port {
             Some("") => Self::DEFAULT_PORT,
-            Some(port) => port.parse().map_err(|_| invalid(text))?,
-            None => return Err(invalid(text)),
+            Some(port) => port.parse().map_err(|_| invalid())?,
+            None => return Err(invalid()),
         };
-        let legal = |c: char| !c.is_whitespace() && !c.is_control() && !"/@?#[]".contains(c);
-        if host.is_empty() || !host.chars().all(legal) {
-            return Err(invalid(text));
+        let is_legal = |c: char| c.is_alphanumeric() || ".-_:".contains(c);
+        if host.is_empty() || !host.chars().all(is_legal) {
+            return Err(invalid());
         }
         Ok(Self::Tcp {
             host: host.to_owned(),
@@ -53,14 +53,12 @@ impl Address {
     }
 }
 
-fn invalid(text: &str) -> Error {
-    // The part before an `@` may be a password.
-    let shown = text.rsplit('@').next().unwrap_or_default();
+/// Returns the error for an address. It does not show the text, which may be a password.
+fn invalid() -> Error {
     Error::new(
         ErrorKind::Config,
-        format!(
-            "`{shown}` is not a server address; expected `host`, `host:11211` or `[::1]:11211`"
-        ),
+        "invalid server address; expected `host`, `host:11211` or `[::1]:11211`, and in a URL the \
+         characters `/?#@:%,` of a password as %2F, %3F, %23, %40, %3A, %25, %2C",
     )
 }
 
@@ -93,7 +91,15 @@ mod tests {
             let error = Address::parse(wrong).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{wrong}");
         }
-        let error = Address::parse("user:secret@host:x").unwrap_err();
-        assert!(!error.to_string().contains("secret"), "{error}");
+        for wrong in [
+            "user:secret@host:x",
+            "user:secret",
+            "secret!",
+            "secret@host",
+            "[secret]",
+        ] {
+            let error = Address::parse(wrong).unwrap_err();
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
     }
 }

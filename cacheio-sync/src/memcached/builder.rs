@@ -52,7 +52,7 @@ pub struct MemcachedBuilder {
 }
 
 /// A server address as the caller gave it, which `build` parses.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum ServerAddress {
     Text(String),
     #[cfg(unix)]
@@ -292,11 +292,21 @@ impl MemcachedBuilder {
 }
 
 impl ServerAddress {
-    fn parse(self) -> Result<Address> {
+    fn parse(&self) -> Result<Address> {
         match self {
-            Self::Text(text) => Address::parse(&text),
+            Self::Text(text) => Address::parse(text),
             #[cfg(unix)]
-            Self::Path(path) => Ok(Address::Unix(path)),
+            Self::Path(path) => Ok(Address::Unix(path.clone())),
+        }
+    }
+}
+
+/// Shows only a valid address: any other text may contain a password.
+impl fmt::Debug for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.parse() {
+            Ok(address) => write!(f, "{address}"),
+            Err(_) => f.write_str("invalid"),
         }
     }
 }

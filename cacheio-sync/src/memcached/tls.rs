@@ -24,7 +24,7 @@ impl TlsSettings {
     /// Reads the files.
     pub(super) fn load(&self) -> Result<TlsConfig> {
         let roots = match &self.ca {
-            Some(path) => roots_from_file(path)?,
+            Some(path) => roots_from_file("ca", path)?,
             None => roots_of_system()?,
         };
         // The process may have no default provider, or one that the application chose.
@@ -37,9 +37,9 @@ impl TlsSettings {
             None => config.with_no_client_auth(),
             Some((certificate, key)) => {
                 let private =
-                    PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, error))?;
+                    PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable("key", error))?;
                 config
-                    .with_client_auth_cert(certificates(certificate)?, private)
+                    .with_client_auth_cert(certificates("cert", certificate)?, private)
                     .map_err(|error| {
                         self::config(
                             "the client certificate and its key do not fit together",
@@ -64,12 +64,12 @@ impl TlsConfig {
     }
 }
 
-fn roots_from_file(path: &Path) -> Result<RootCertStore> {
+fn roots_from_file(name: &str, path: &Path) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
+    for certificate in certificates(name, path)? {
         roots
             .add(certificate)
-            .map_err(|error| unreadable(path, error))?;
+            .map_err(|error| unreadable(name, error))?;
     }
     Ok(roots)
 }
@@ -86,25 +86,24 @@ fn roots_of_system() -> Result<RootCertStore> {
     Ok(roots)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+fn certificates(name: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unreadable(path, error))?;
+        .map_err(|error| unreadable(name, error))?;
     if certificates.is_empty() {
         return Err(Error::new(
             ErrorKind::Config,
-            format!(
-                "no certificate in {}; expected a PEM file with at least one",
-                path.display()
-            ),
+            format!("no certificate in the file `{name}`; expected a PEM file with at least one"),
         ));
     }
     Ok(certificates)
 }
 
-fn unreadable(path: &Path, error: impl Into<BoxError>) -> Error {
+/// Returns the error for a file, by the name of its setting: what is given as its path may be the
+/// content of a key.
+fn unreadable(name: &str, error: impl Into<BoxError>) -> Error {
     config(
-        format!("cannot read {}; expected a PEM file", path.display()),
+        format!("cannot read the file `{name}`; expected the path of a PEM file"),
         error,
     )
 }

@@ -14,12 +14,13 @@ pub(super) fn parse(url: &mut CacheUrl<'_>) -> Result<MemcachedBuilder> {
     let mut builder = MemcachedBuilder::default();
     let rest = url.rest();
     let servers = match rest.rsplit_once('@') {
-        Some((credentials, servers)) if !rest.starts_with('/') => {
+        // What is before an `@` is never shown, also if it looks like a path.
+        Some((credentials, servers)) => {
             let (user, password) = parse_credentials(credentials)?;
             builder = builder.credentials(user, password);
             servers
         }
-        _ => rest,
+        None => rest,
     };
     builder = add_servers(builder, url.scheme(), servers)?;
     if let Some(timeout) = url.take("timeout") {
@@ -66,8 +67,13 @@ fn add_servers(
 
 #[cfg(unix)]
 fn add_unix_socket(builder: MemcachedBuilder, path: &str) -> Result<MemcachedBuilder> {
-    let path = decode(path).ok_or_else(|| {
-        config_error("the path of a memcache:// URL is not valid percent-encoding")
+    // A `:` that is not encoded may belong to a password.
+    let path = Some(path).filter(|path| !path.contains(':'));
+    let path = path.and_then(decode).ok_or_else(|| {
+        config_error(
+            "invalid path in a memcache:// URL; percent-encode it, with `%` as %25, `@` as %40 and \
+             `:` as %3A",
+        )
     })?;
     Ok(builder.unix_socket(path))
 }

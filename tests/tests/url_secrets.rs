@@ -1,0 +1,191 @@
+//! Whatever a URL holds, no error, event or `Debug` output shows a password in it.
+
+#![cfg(not(shuttle))]
+
+use std::error::Error as StdError;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+
+use cacheio::{AsyncCache, Cache, CacheFactory, Memcached, Redis};
+use proptest::prelude::*;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+const SECRET: &str = "s3cr3t";
+
+const SCHEMES: [&str; 16] = [
+    "redis",
+    "rediss",
+    "redis+unix",
+    "redis-cluster",
+    "redis-sentinel",
+    "valkey",
+    "memcache",
+    "memcache+unix",
+    "memcache+tls",
+    "memory",
+    "http",
+    "",
+    "redis:",
+    "redis:/user:s3cr3t",
+    "s3cr3t@redis",
+    "user:s3cr3t",
+];
+
+/// What may be around a password that is not encoded.
+fn noise() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[/?#@:%&=+,\\[\\] !.a-z0-9\\\\]{0,6}",
+        "\\PC{0,4}",
+        Just("?timeout=".to_owned()),
+        Just("?codec=".to_owned()),
+        Just("?db=".to_owned()),
+        Just("?x=1&x=".to_owned()),
+        Just("%zz".to_owned()),
+        Just(String::new()),
+    ]
+}
+
+fn url() -> impl Strategy<Value = String> {
+    let scheme = prop::sample::select(&SCHEMES[..]);
+    let user = prop::sample::select(&["", "user", "user:pass", "/user", "[::1]"][..]);
+    let tail = prop::sample::select(
+        &[
+            "",
+            "@",
+            "@127.0.0.1:1",
+            "@127.0.0.1:1/0",
+            "@[::1]:1,127.0.0.1:1/main",
+            "@/nowhere/socket",
+            "@127.0.0.1:x",
+            "@127.0.0.1:1?timeout=1s",
+            "@127.0.0.1:1?tiemout=1s",
+            "@127.0.0.1:1?ca=/nowhere&cert=a",
+        ][..],
+    );
+    (scheme, user, noise(), noise(), tail).prop_map(|(scheme, user, before, after, tail)| {
+        format!("{scheme}://{user}:{before}{SECRET}{after}{tail}")
+    })
+}
+
+fn hidden(url: &str, shown: &str) {
+    assert!(!shown.contains(SECRET), "{url} shows: {shown}");
+}
+
+fn check_error(url: &str, error: &(dyn StdError + 'static)) {
+    hidden(url, &format!("{error} {error:?}"));
+    if let Some(source) = error.source() {
+        check_error(url, source);
+    }
+}
+
+fn check<T: Debug, E: StdError + 'static>(url: &str, result: Result<T, E>) -> Option<T> {
+    hidden(url, &format!("{result:?}"));
+    match result {
+        Ok(made) => Some(made),
+        Err(error) => {
+            check_error(url, &error);
+            None
+        }
+    }
+}
+
+fn check_url(url: &str) {
+    if let Some(cache) = check(url, Cache::from_url(url)) {
+        check(url, cache.get::<String>("k"));
+        cache.get_or_set("k", || 1);
+        check(url, cache.set("k", 1));
+    }
+    check(url, AsyncCache::from_url(url));
+    check(url, CacheFactory::redis_cache(url));
+    check(url, CacheFactory::memcached_cache(url));
+    let redis = [
+        Redis::builder().url(url),
+        Redis::builder().cluster([url, "redis://127.0.0.1:1"]),
+        Redis::builder().sentinel("main", ["redis://127.0.0.1:1", url]),
+    ];
+    for redis in redis {
+        hidden(url, &format!("{redis:?}"));
+        check(url, redis.build());
+    }
+    check(url, Memcached::new(url));
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    for server in [url, rest] {
+        let memcached = Memcached::builder().server(server);
+        hidden(url, &format!("{memcached:?}"));
+        check(url, memcached.build());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_password_is_shown(url in url()) {
+        let log = Log::default();
+        tracing::subscriber::with_default(log.clone(), || check_url(&url));
+        for event in log.0.lock().unwrap().iter() {
+            hidden(&url, event);
+        }
+    }
+}
+
+#[test]
+fn no_password_is_shown_of_the_urls_that_showed_one() {
+    for url in [
+        "redis+unix://user:s3cr3t@/path",
+        "redis+unix://user:s3cr3t@path",
+        "redis+unix:///user:s3cr3t@host",
+        "memcache://user:s3cr3t",
+        "memcache:///user:s3cr3t@host",
+        "memcache://user:pass?s3cr3t@host",
+        "redis://user:pass?s3cr3t@host",
+        "redis://user:pass?s3cr3t=1&s3cr3t=2@host",
+        "redis://user:pass?%zz=s3cr3t@host",
+        "memcache+tls://host?ca=s3cr3t",
+        "memcache+tls://host?cert=s3cr3t&key=s3cr3t",
+        "redis:s3cr3t://host",
+    ] {
+        check_url(url);
+    }
+}
+
+/// Records events and spans as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for Log {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        let mut text = Text(String::new());
+        attributes.record(&mut text);
+        self.0.lock().unwrap().push(text.0);
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        self.0.lock().unwrap().push(text.0);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.push_str(&format!(" {field}={value:?}"));
+    }
+}
