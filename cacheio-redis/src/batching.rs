@@ -68,6 +68,11 @@ impl Batcher {
         }
     }
 
+    /// Returns the name of the server in errors and logs.
+    pub(crate) fn name(&self) -> &str {
+        self.connection.name()
+    }
+
     /// Returns the server's host, or an empty string if it can change.
     pub(crate) fn host(&self) -> String {
         self.connection.host()

@@ -124,15 +124,15 @@ impl Cluster {
         deadline: Instant,
     ) -> Result<Value, Failure> {
         let mut to = Destination::new(self.connection(key, deadline).await?);
-        for _ in 0..MAX_SENDS {
+        for sends in 1.. {
             let map = self.map();
             let failure = match to.send(key, request, deadline).await {
-                Err(failure) => failure,
+                Err(failure) if sends < MAX_SENDS => failure,
                 reply => return reply,
             };
             to = self.redirect(failure, &map, key, deadline).await?;
         }
-        Err(no_owner())
+        unreachable!("the last reply is returned")
     }
 
     /// Returns where to send a failed request again, or its failure if that would not help.
@@ -173,11 +173,17 @@ impl Cluster {
                     return Err(failure);
                 }
                 sleep(RETRY_PAUSE).await;
-                self.refresh(map, deadline).await?;
+                if self.refresh(map, deadline).await.is_err() {
+                    return Err(failure);
+                }
             }
             _ => return Err(failure),
         }
-        self.connection(key, deadline).await.map(Destination::new)
+        match self.connection(key, deadline).await {
+            Ok(connection) => Ok(Destination::new(connection)),
+            // The node says why no node serves the slot.
+            Err(_) => Err(failure),
+        }
     }
 
     /// Returns the connection to the node that a redirect names.
@@ -219,7 +225,7 @@ impl Cluster {
         });
         refreshed
             .await
-            .unwrap_or_else(|_| Err(Failure::timed_out(self.timeout)))
+            .unwrap_or_else(|_| Err(Failure::timed_out("the Redis cluster", self.timeout)))
     }
 
     /// Loads the slot map in the background: a node that does not reply may have been replaced.
@@ -298,6 +304,13 @@ impl Cluster {
 
     fn lock(&self) -> MutexGuard<'_, Arc<SlotMap>> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seeds: Vec<_> = self.seeds.iter().map(|(address, _)| &**address).collect();
+        f.write_str(&seeds.join(", "))
     }
 }
 

@@ -27,6 +27,8 @@ use crate::request::Request;
 const MAX_STALL: Duration = Duration::from_secs(1);
 
 pub(crate) struct Connection {
+    /// The name of the server in errors and logs.
+    name: String,
     endpoint: Endpoint,
     timeout: Duration,
     circuit: Circuit,
@@ -54,14 +56,21 @@ type ConnectOutcome = Option<RedisResult<Arc<LiveConnection>>>;
 
 impl Connection {
     pub(crate) fn new(endpoint: Endpoint, timeout: Duration, opens: &Opens) -> Self {
+        let name = endpoint.name();
         Self {
-            circuit: Circuit::new(endpoint.to_string(), opens),
+            circuit: Circuit::new(name.as_str(), opens),
+            name,
             endpoint,
             timeout,
             slot: RwLock::default(),
             connecting: Mutex::default(),
             probe: ProbeState::default(),
         }
+    }
+
+    /// Returns the name of the server in errors and logs.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Returns the server's host, or an empty string if it can change.
@@ -102,13 +111,13 @@ impl Connection {
                 if self.circuit.failed(attempt, &error) {
                     self.probe();
                 }
-                Failure::Redis(error)
+                Failure::Store(Failure::Redis(error).into_error(&self.name))
             }
             None => {
                 if self.circuit.failed(attempt, "timeout") {
                     self.probe();
                 }
-                Failure::timed_out(self.timeout)
+                Failure::timed_out(&self.name, self.timeout)
             }
         };
         Err(failure)
@@ -233,7 +242,8 @@ impl Connection {
     /// Connects, and has the server close the discarded connections, so that no request on them
     /// takes effect after a request on this one.
     async fn connect(&self) -> RedisResult<Arc<LiveConnection>> {
-        let opened = self.endpoint.connect(self.timeout).await?;
+        let opened = self.endpoint.connect(self.timeout).await;
+        let opened = opened.map_err(|error| self.endpoint.without_password(error))?;
         let unconfirmed = self.slot().unconfirmed.clone();
         let live = LiveConnection::prepare(opened, &unconfirmed).await?;
         self.slot()

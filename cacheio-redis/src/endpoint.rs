@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis::{Client, ConnectionAddr, ErrorKind, ProtocolVersion, RedisResult};
+use redis::{Client, ConnectionAddr, ErrorKind, ProtocolVersion, RedisError, RedisResult};
 
 use crate::open::{Opened, client, open};
 use crate::sentinel::{Sentinels, check_role};
@@ -36,6 +36,14 @@ impl Endpoint {
         }
     }
 
+    /// Returns the name of the server in errors and logs.
+    pub(crate) fn name(&self) -> String {
+        match &self.location {
+            Location::Server(_) => format!("Redis at {self}"),
+            Location::Master(_) => format!("Redis master {self}"),
+        }
+    }
+
     /// Returns the host, if it is always the same one.
     pub(crate) fn host(&self) -> Option<&str> {
         let Location::Server(client) = &self.location else {
@@ -60,6 +68,21 @@ impl Endpoint {
                 !matches!(client.get_connection_info().addr(), ConnectionAddr::Unix(_))
             }
             Location::Master(_) => true,
+        }
+    }
+
+    /// Returns an error of the handshake without the message of the server if that repeats the password.
+    pub(crate) fn without_password(&self, error: RedisError) -> RedisError {
+        let settings = match &self.location {
+            Location::Server(client) => client.get_connection_info().redis_settings(),
+            Location::Master(sentinels) => &sentinels.settings,
+        };
+        match settings.password() {
+            Some(password) if error.to_string().contains(password) => RedisError::from((
+                error.kind(),
+                "the server's message repeats the password and is not shown",
+            )),
+            _ => error,
         }
     }
 

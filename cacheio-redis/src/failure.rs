@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use cacheio_core::__private::overflow;
+use cacheio_core::__private::{overflow, shortened};
 use cacheio_core::{Error, ErrorKind};
 use redis::{ErrorKind as Kind, RedisError, ServerErrorKind};
 
@@ -17,11 +17,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn timed_out(timeout: Duration) -> Self {
+    pub(crate) fn timed_out(server: &str, timeout: Duration) -> Self {
         Self::Store(Error::new(
             ErrorKind::Timeout,
             format!(
-                "Redis did not reply within {} ms; a write may still take effect",
+                "{server} did not reply within {} ms; a write may still take effect",
                 timeout.as_millis()
             ),
         ))
@@ -41,11 +41,11 @@ impl Failure {
         ))
     }
 
-    /// Returns the error for the caller. This is not a `From`: a second one for a public type would
-    /// make `?` ambiguous in the crates above.
-    pub(crate) fn into_error(self) -> Error {
+    /// Returns the error for the caller. `server` is the name of the server, which the error shows. This
+    /// is not a `From`: a second one for a public type would make `?` ambiguous in the crates above.
+    pub(crate) fn into_error(self, server: &str) -> Error {
         match self {
-            Self::Redis(error) => describe(error),
+            Self::Redis(error) => describe(&error, server),
             Self::Store(error) => error,
         }
     }
@@ -91,42 +91,64 @@ pub(crate) fn breaks_connection(error: &RedisError) -> bool {
     error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
 }
 
-fn describe(error: RedisError) -> Error {
+/// The number of bytes of a server's message that errors show.
+const MESSAGE_SHOWN: usize = 200;
+
+/// Returns the message of an error, without what a server may quote of the request.
+fn reason(error: &RedisError) -> String {
+    let text = error.to_string();
+    // Redis and its proxies quote the arguments of a command that they do not know: keys, values, and
+    // the password of HELLO.
+    let quoted = match error.kind() {
+        Kind::Io => None,
+        _ => text
+            .find("with args")
+            .or_else(|| text.find("beginning with")),
+    };
+    shortened(&text[..quoted.unwrap_or(text.len())], MESSAGE_SHOWN)
+}
+
+fn describe(error: &RedisError, server: &str) -> Error {
     let detail = error.detail().unwrap_or_default();
     if error.kind() == Kind::Server(ServerErrorKind::ResponseError)
         && detail.contains("would overflow")
     {
-        return overflow().with_source(error);
+        return overflow().with_source(reason(error));
     }
-    let (kind, message) = by_code(&error)
-        .or_else(|| by_server_kind(&error))
-        .unwrap_or_else(|| by_kind(&error));
-    Error::new(kind, message).with_source(error)
+    let (kind, message) = by_code(error, server)
+        .or_else(|| by_server_kind(error, server))
+        .unwrap_or_else(|| by_kind(error, server));
+    Error::new(kind, message).with_source(reason(error))
 }
 
 /// Describes the errors of which the `redis` crate keeps only the code.
-fn by_code(error: &RedisError) -> Option<(ErrorKind, &'static str)> {
+fn by_code(error: &RedisError, server: &str) -> Option<(ErrorKind, String)> {
     let code = error.code().unwrap_or_default();
     Some(match code {
         "WRONGTYPE" => (
             ErrorKind::WrongType,
-            "the key holds another type of Redis value (a list, a hash, …), written by another \
-             program; delete it, or give the cache a namespace of its own",
+            format!(
+                "the key holds another type of value on {server} (a list, a hash, …), written by another \
+                 program; delete it, or give the cache a namespace of its own"
+            ),
         ),
-        "NOAUTH" | "WRONGPASS" => (
-            ErrorKind::Server,
-            "Redis rejected the user name or password; check them in the URL",
-        ),
+        "NOAUTH" | "WRONGPASS" => (ErrorKind::Server, rejected(server)),
         // A transaction that Redis refuses has a code of its own; its text names the cause.
         _ if code == "OOM" || error.to_string().contains("OOM command not allowed") => (
             ErrorKind::Server,
-            "Redis is out of memory; set a maxmemory-policy that evicts, such as allkeys-lru",
+            format!(
+                "{server} is out of memory; set a maxmemory-policy that evicts, such as allkeys-lru"
+            ),
         ),
         _ => return None,
     })
 }
 
-fn by_server_kind(error: &RedisError) -> Option<(ErrorKind, &'static str)> {
+fn rejected(server: &str) -> String {
+    format!("{server} rejected the user name or password; check them in the URL")
+}
+
+fn by_server_kind(error: &RedisError, server: &str) -> Option<(ErrorKind, String)> {
     let Kind::Server(kind) = error.kind() else {
         return None;
     };
@@ -134,53 +156,79 @@ fn by_server_kind(error: &RedisError) -> Option<(ErrorKind, &'static str)> {
     Some(match kind {
         ServerErrorKind::ResponseError if detail.contains("not an integer") => (
             ErrorKind::WrongType,
-            "the value is not a 64-bit integer; it was not changed",
+            "the value is not a 64-bit integer; it was not changed".to_owned(),
         ),
         ServerErrorKind::BusyLoading => (
             ErrorKind::Unavailable,
-            "Redis is still loading its data; retry later",
+            format!("{server} is still loading its data; retry later"),
         ),
         ServerErrorKind::ReadOnly => (
             ErrorKind::Server,
-            "this Redis server is a read-only replica; use the URL of the master, or find the \
-             master through its sentinels (redis-sentinel://)",
+            format!(
+                "{server} is a read-only replica; use the URL of the master, or find the master through \
+                 its sentinels (redis-sentinel://)"
+            ),
         ),
         ServerErrorKind::NoPerm => (
             ErrorKind::Server,
-            "the Redis user lacks a permission; check its ACL",
+            format!("the user lacks a permission on {server}; check its ACL"),
         ),
         ServerErrorKind::ClusterDown => (
             ErrorKind::Server,
-            "the Redis cluster is down or does not serve all slots; check its nodes",
+            format!("{server} is down or does not serve all slots; check its nodes"),
         ),
         ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot => (
             ErrorKind::Server,
-            "this Redis server is a node of a cluster and does not serve the key; use a \
-             redis-cluster:// URL",
+            format!(
+                "{server} is a node of a cluster and does not serve the key; use a redis-cluster:// URL"
+            ),
         ),
         _ => return None,
     })
 }
 
-fn by_kind(error: &RedisError) -> (ErrorKind, &'static str) {
+fn by_kind(error: &RedisError, server: &str) -> (ErrorKind, String) {
     match error.kind() {
-        Kind::AuthenticationFailed => (
-            ErrorKind::Server,
-            "Redis rejected the user name or password; check them in the URL",
+        Kind::AuthenticationFailed => (ErrorKind::Server, rejected(server)),
+        Kind::Io if error.is_timeout() => (
+            ErrorKind::Timeout,
+            format!("{server} did not reply in time"),
         ),
-        Kind::Io if error.is_timeout() => (ErrorKind::Timeout, "Redis did not reply in time"),
         Kind::Io => (
             ErrorKind::Unavailable,
-            "cannot reach Redis, or the connection broke; check that it runs at this address",
+            format!(
+                "cannot reach {server}, or the connection broke; check that it runs at this address"
+            ),
         ),
         Kind::MasterNameNotFoundBySentinel => (
             ErrorKind::Unavailable,
-            "no reachable sentinel knows a master of this name; check the name",
+            format!("no reachable sentinel knows a master of this name; check the name: {server}"),
         ),
         Kind::InvalidClientConfig => (
             ErrorKind::Config,
-            "invalid connection settings; check the URL and the TLS settings",
+            "invalid connection settings; check the URL and the TLS settings".to_owned(),
         ),
-        _ => (ErrorKind::Server, "Redis returned an error"),
+        _ => (ErrorKind::Server, format!("{server} returned an error")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_server_and_not_the_arguments_that_it_quotes() {
+        let refused = "unknown command 'SET', with args beginning with: 'key' 'secret'";
+        let refused = RedisError::from((Kind::Extension, "refused", refused.to_owned()));
+        let error = Failure::from(refused).into_error("Redis at a:1");
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains("Redis at a:1") && shown.contains("unknown command 'SET'"));
+        assert!(
+            !shown.contains("secret") && !shown.contains("'key'"),
+            "{shown}"
+        );
+        let long = RedisError::from((Kind::Extension, "refused", "x".repeat(1_000_000)));
+        let error = Failure::from(long).into_error("Redis at a:1");
+        assert!(format!("{error} {error:?}").len() < 1_000);
     }
 }

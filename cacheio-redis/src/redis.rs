@@ -73,6 +73,8 @@ const SCAN_COUNT: usize = 1000;
 #[derive(Clone)]
 pub struct Redis {
     topology: Arc<Topology>,
+    /// The name of the servers in errors.
+    name: Arc<str>,
     opens: Opens,
     shared_state: Arc<SharedState>,
 }
@@ -80,6 +82,7 @@ pub struct Redis {
 impl Redis {
     pub(crate) fn with_topology(topology: Topology, opens: Opens) -> Self {
         Self {
+            name: topology.name().into(),
             topology: Arc::new(topology),
             opens,
             shared_state: Arc::default(),
@@ -250,7 +253,9 @@ impl AsyncStore for Redis {
     }
 
     fn get<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<Option<Entry>>> {
-        boxed(async move { Ok(self.topology.get(key).await?.map(Entry::bytes)) })
+        boxed(self, async move {
+            Ok(self.topology.get(key).await?.map(Entry::bytes))
+        })
     }
 
     fn set<'a>(
@@ -259,15 +264,15 @@ impl AsyncStore for Redis {
         entry: Entry,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<()>> {
-        boxed(self.set_one(key, entry, ttl))
+        boxed(self, self.set_one(key, entry, ttl))
     }
 
     fn delete<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
-        boxed(self.delete_one(key))
+        boxed(self, self.delete_one(key))
     }
 
     fn clear<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<()>> {
-        boxed(self.remove_all(prefix))
+        boxed(self, self.remove_all(prefix))
     }
 
     fn add<'a>(
@@ -276,7 +281,7 @@ impl AsyncStore for Redis {
         entry: Entry,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<bool>> {
-        boxed(self.add_one(key, entry, ttl))
+        boxed(self, self.add_one(key, entry, ttl))
     }
 
     fn increment<'a>(
@@ -285,34 +290,37 @@ impl AsyncStore for Redis {
         by: i64,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<i64>> {
-        boxed(self.increment_one(key, by, ttl))
+        boxed(self, self.increment_one(key, by, ttl))
     }
 
     fn touch<'a>(&'a self, key: &'a Key<'a>, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
-        boxed(self.affects(key, Request::touch(key.text(), ttl)))
+        boxed(self, self.affects(key, Request::touch(key.text(), ttl)))
     }
 
     fn has<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
-        boxed(self.affects(key, Request::one(on_key("EXISTS", key.text()))))
+        boxed(
+            self,
+            self.affects(key, Request::one(on_key("EXISTS", key.text()))),
+        )
     }
 
     fn get_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
-        boxed(self.read_many(keys))
+        boxed(self, self.read_many(keys))
     }
 
     fn set_many<'a>(
         &'a self,
         entries: Vec<(Key<'a>, Entry, Option<Duration>)>,
     ) -> BoxFuture<'a, Result<()>> {
-        boxed(self.write_many(entries))
+        boxed(self, self.write_many(entries))
     }
 
     fn delete_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
-        boxed(self.remove_many(keys))
+        boxed(self, self.remove_many(keys))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<()>> {
-        boxed(self.topology.ping())
+        boxed(self, self.topology.ping())
     }
 }
 
@@ -326,9 +334,13 @@ impl fmt::Debug for Redis {
 
 /// Boxes the future of an operation, with its failure as an error of the cache.
 fn boxed<'a, T: Send + 'a>(
+    redis: &'a Redis,
     operation: impl Future<Output = Result<T, Failure>> + Send + 'a,
 ) -> BoxFuture<'a, Result<T>> {
-    Box::pin(async { operation.await.map_err(Failure::into_error) })
+    Box::pin(async {
+        let result = operation.await;
+        result.map_err(|failure| failure.into_error(&redis.name))
+    })
 }
 
 /// Builds a command on some of the keys, by their positions.

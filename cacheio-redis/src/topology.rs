@@ -52,6 +52,14 @@ impl Topology {
         }
     }
 
+    /// Returns the name of the servers in errors.
+    pub(crate) fn name(&self) -> String {
+        match &self.layout {
+            Layout::Server(server) => server.first().name().to_owned(),
+            Layout::Cluster(cluster) => format!("the Redis cluster at {cluster}"),
+        }
+    }
+
     /// Returns the deadline of a call that begins now.
     pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout

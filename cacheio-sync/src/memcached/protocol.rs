@@ -4,7 +4,12 @@ use std::io::Write as _;
 
 use memcache::exp::{MAX_KEY_LENGTH, MetaOp, ReturnCode};
 
+use cacheio_core::__private::shortened;
+
 use crate::{Error, ErrorKind, Result};
+
+/// The number of bytes of a server's message that errors show.
+const LINE_SHOWN: usize = 200;
 
 /// The largest value, in bytes, that any memcached server can be configured to hold.
 pub(super) const VALUE_MAX: usize = 1 << 30;
@@ -226,6 +231,14 @@ impl ServerError {
         self.0.starts_with("SERVER_ERROR") || self.is_not_numeric()
     }
 
+    /// Returns whether the server knows no meta commands: memcached before 1.6, or a proxy.
+    fn is_unknown_command(&self) -> bool {
+        let line = self.0.to_ascii_lowercase();
+        line.trim() == "error"
+            || (line.contains("command")
+                && (line.contains("unknown") || line.contains("unsupported")))
+    }
+
     pub(super) fn is_not_numeric(&self) -> bool {
         self.0.contains("non-numeric")
     }
@@ -234,13 +247,22 @@ impl ServerError {
         if self.0.contains("too large") {
             return too_large();
         }
-        let advice = match self.0.contains("unauthenticated") {
-            true => "; give a user name and a password: memcache://user:password@host",
-            false => "",
+        let advice = if self.0.contains("unauthenticated") {
+            "; give a user name and a password: memcache://user:password@host"
+        } else if self.is_unknown_command() {
+            "; it must support meta commands: use memcached 1.6 or later, and no proxy without them"
+        } else {
+            ""
         };
+        let line = match self.0.find("command") {
+            // The rest may repeat the command with its key.
+            Some(at) if self.is_unknown_command() => &self.0[..at + "command".len()],
+            _ => &self.0,
+        };
+        let line = shortened(line, LINE_SHOWN);
         Error::new(
             ErrorKind::Server,
-            format!("{server} responded with \"{}\"{advice}", self.0),
+            format!("{server} responded with \"{line}\"{advice}"),
         )
     }
 }
