@@ -11,6 +11,8 @@ mod msgpack;
 mod named;
 #[cfg(feature = "postcard")]
 mod postcard;
+#[cfg(any(feature = "zstd", feature = "lz4"))]
+mod room;
 #[cfg(feature = "zstd")]
 mod zstd;
 
@@ -117,8 +119,9 @@ fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> BoxError {
 
 /// Returns the error for compressed bytes whose content is larger than the limit.
 #[cfg(any(feature = "zstd", feature = "lz4"))]
-fn too_large(bytes: u64, at_most: usize) -> BoxError {
+fn too_large(bytes: u64, max: usize) -> BoxError {
     invalid(format!(
-        "the decompressed value would take {bytes} bytes; at most {at_most} are allowed (`at_most`)"
+        "the decompressed value would take {bytes} bytes; at most {max} are allowed \
+         (`max_decompressed`)"
     ))
 }

@@ -25,7 +25,8 @@ fn each(mut test: impl FnMut(&'static str, &Wire)) {
 
 /// Returns a cache for every format, and some with each compression.
 fn wires() -> Vec<(&'static str, Wire)> {
-    let compressed = |codec: Compressed| Wire::new(Arc::new(codec.above(0).at_most(1 << 20)));
+    let compressed =
+        |codec: Compressed| Wire::new(Arc::new(codec.above(0).max_decompressed(1 << 20)));
     vec![
         ("json", Wire::new(Arc::new(Json))),
         ("msgpack", Wire::new(Arc::new(MessagePack))),
@@ -334,7 +335,7 @@ fn a_type_of_nested_options_is_an_error() {
 
 #[test]
 fn a_value_that_is_too_large_to_read_is_not_written() {
-    let codec = Compressed::zstd(Json).at_most(2000);
+    let codec = Compressed::zstd(Json).max_decompressed(2000);
     assert!(codec.encode(&"x".repeat(1990)).is_ok());
     let error = codec.encode(&"x".repeat(2000)).unwrap_err();
     assert!(error.to_string().contains("2002 bytes"), "{error}");

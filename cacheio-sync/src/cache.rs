@@ -80,6 +80,7 @@ impl Cache {
     ///   `ttl_idle`: `30s`, `1h`
     /// - `jitter`: 0 to 1
     /// - `refresh_ahead`: `0.8`, `xfetch`, `never`
+    /// - `max_decompressed`: the limit of a codec that compresses, such as `64MiB`; 16 MiB by default
     /// - `codec`: `json`, `msgpack`, `postcard`, each also with `+zstd` or `+lz4`; each needs its
     ///   feature
     ///

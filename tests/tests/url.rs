@@ -51,6 +51,7 @@ fn a_url_opens_a_cache_in_memory() {
         "memory://?refresh_ahead=0.8&ttl_none=10s&ttl_idle=30m",
         "memory://?refresh_ahead=xfetch&retry_after=5s",
         "memory://?ttl=never&refresh_ahead=never",
+        "memory://?codec=json+zstd&max_decompressed=1MiB",
     ] {
         let (threads, tasks) = open(url).expect(url);
         threads.set("k", 1).unwrap();
@@ -186,6 +187,10 @@ fn an_invalid_value_is_an_error_that_shows_a_valid_one() {
             "`ttl_idle` must be greater than zero",
         ),
         ("memory://?jitter=nan", "between 0 and 1"),
+        ("memory://?max_decompressed=1MiB", "json+zstd"),
+        ("memory://?codec=json&max_decompressed=1MiB", "json+zstd"),
+        ("memory://?codec=json+lz4&max_decompressed=0", "512KiB"),
+        ("memory://?codec=json+lz4&max_decompressed=1mb", "512KiB"),
         ("memory://?namespace=%zz", "percent-encoding"),
         ("memory://?%zz=secret", "percent-encoding"),
     ] {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "lz4")]
 use super::lz4;
+use super::room::Room;
 #[cfg(feature = "zstd")]
 use super::zstd;
 use super::{Codec, invalid};
@@ -38,7 +39,7 @@ const LZ4: u8 = 2;
 /// # Defaults
 ///
 /// - [`above`](Self::above): 1,024 bytes
-/// - [`at_most`](Self::at_most): 64 MiB
+/// - [`max_decompressed`](Self::max_decompressed): 16 MiB
 /// - [`level`](Self::level) of Zstandard: 3
 ///
 /// [`MessagePack`]: https://docs.rs/cacheio-core/latest/cacheio_core/struct.MessagePack.html
@@ -48,7 +49,7 @@ pub struct Compressed {
     codec: Arc<dyn Codec>,
     algorithm: Algorithm,
     above: usize,
-    at_most: usize,
+    max_decompressed: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +103,7 @@ impl Compressed {
             codec,
             algorithm,
             above: 1024,
-            at_most: 64 << 20,
+            max_decompressed: 16 << 20,
         }
     }
 
@@ -135,27 +136,31 @@ impl Compressed {
     }
 
     /// Limits the size of a decompressed value, in bytes, so that a few bytes on a server cannot fill
-    /// the memory of this process. To compress or read a larger value is an error.
+    /// the memory of this process. To compress or read a larger value is an error. The parameter of a
+    /// URL has the same name: `codec=json+zstd&max_decompressed=64MiB`.
+    ///
+    /// All readers of the process together decompress at most 64 MiB at the same time, or one larger
+    /// value; further ones wait until others have been decoded.
     ///
     /// ```
     /// use cacheio::{Codec, Compressed, Json};
     ///
-    /// let codec = Compressed::zstd(Json).at_most(1000);
+    /// let codec = Compressed::zstd(Json).max_decompressed(1000);
     /// assert!(codec.encode(&"long".repeat(1000)).is_err());
     /// ```
     #[must_use]
-    pub fn at_most(mut self, bytes: usize) -> Self {
-        self.at_most = bytes;
+    pub fn max_decompressed(mut self, bytes: usize) -> Self {
+        self.max_decompressed = bytes;
         self
     }
 
     /// Compresses bytes, and puts the mark before them.
     fn pack(&self, bytes: &[u8]) -> Result<Vec<u8>, BoxError> {
-        if bytes.len() > self.at_most {
+        if bytes.len() > self.max_decompressed {
             return Err(invalid(format!(
-                "the value has {} bytes; at most {} can be read again (`at_most`)",
+                "the value has {} bytes; at most {} can be read again (`max_decompressed`)",
                 bytes.len(),
-                self.at_most
+                self.max_decompressed
             )));
         }
         let (mark, packed) = match self.algorithm {
@@ -168,17 +173,33 @@ impl Compressed {
     }
 
     /// Returns the bytes of the inner codec.
-    fn unpack<'a>(&self, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, BoxError> {
-        Ok(match bytes {
-            [MARK, PLAIN, plain @ ..] => plain.into(),
+    fn unpack<'a>(&self, bytes: &'a [u8]) -> Result<Plain<'a>, BoxError> {
+        let (bytes, room) = match bytes {
+            [MARK, PLAIN, plain @ ..] => (plain.into(), None),
             #[cfg(feature = "zstd")]
-            [MARK, ZSTD, packed @ ..] => zstd::unpack(packed, self.at_most)?.into(),
+            [MARK, ZSTD, packed @ ..] => {
+                let length = zstd::content_length(packed, self.max_decompressed)?;
+                let room = Room::reserve(length);
+                (zstd::unpack(packed, length)?.into(), Some(room))
+            }
             #[cfg(feature = "lz4")]
-            [MARK, LZ4, packed @ ..] => lz4::unpack(packed, self.at_most)?.into(),
+            [MARK, LZ4, packed @ ..] => {
+                let (length, block) = lz4::content_length(packed, self.max_decompressed)?;
+                let room = Room::reserve(length);
+                (lz4::unpack(block, length)?.into(), Some(room))
+            }
             [MARK, mark, ..] => return Err(invalid(unknown(*mark))),
-            plain => plain.into(),
-        })
+            plain => (plain.into(), None),
+        };
+        Ok(Plain { bytes, _room: room })
     }
+}
+
+/// The bytes of the inner codec, and the room that they take.
+struct Plain<'a> {
+    bytes: Cow<'a, [u8]>,
+    // Dropped after the bytes.
+    _room: Option<Room>,
 }
 
 impl Codec for Compressed {
@@ -201,7 +222,7 @@ impl Codec for Compressed {
         bytes: &[u8],
         read: &mut dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
-        self.codec.decode(&self.unpack(bytes)?, read)
+        self.codec.decode(&self.unpack(bytes)?.bytes, read)
     }
 }
 

@@ -34,7 +34,7 @@ impl Default for Settings {
 }
 
 /// The parameters of every cache URL, without the policies.
-const PARAMETERS: [&str; 3] = ["namespace", "ttl", "codec"];
+const PARAMETERS: [&str; 4] = ["namespace", "ttl", "codec", "max_decompressed"];
 
 impl Settings {
     /// The longest prefix of keys, in bytes.
@@ -76,8 +76,19 @@ impl Settings {
             });
         }
         settings.policies.take_from_url(&mut url)?;
-        if let Some(codec) = url.take("codec") {
-            let codec = codec_by_name(&codec);
+        let max_decompressed = url.take("max_decompressed");
+        let max_decompressed = max_decompressed.map(|text| {
+            parse_bytes(&text).ok_or_else(|| {
+                url.invalid(
+                    "max_decompressed",
+                    "a number of bytes, such as 1000000, 512KiB or 64MiB",
+                )
+            })
+        });
+        let max_decompressed = max_decompressed.transpose()?;
+        let codec = url.take("codec");
+        if codec.is_some() || max_decompressed.is_some() {
+            let codec = codec_by_name(codec.as_deref().unwrap_or("json"), max_decompressed);
             settings.set_codec(codec.map_err(|expected| url.invalid("codec", &expected))?);
         }
         url.finish(&[own, &PARAMETERS, POLICY_NAMES].concat())?;
@@ -125,6 +136,20 @@ impl Settings {
             codec: self.codec,
         })
     }
+}
+
+/// Parses a number of bytes, more than zero: `1000000`, `512KiB`, `64MiB` or `1GiB`.
+fn parse_bytes(text: &str) -> Option<usize> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit: usize = match &text[digits.len()..] {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    let number = digits.parse::<usize>().ok()?.checked_mul(unit)?;
+    (number > 0).then_some(number)
 }
 
 /// Valid settings.
