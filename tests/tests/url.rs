@@ -255,6 +255,8 @@ fn an_invalid_url_of_a_server_is_an_error_that_says_why() {
         ("redis://user:secret@host?tiemout=1s", "timeout"),
         ("redis://user:secret@host?timeout=soon", "timeout"),
         ("redis://user:secret@host?codec=yaml", "json"),
+        ("redis://user:secret@host?namespace=", "namespace"),
+        ("memcache://user:secret@host?namespace", "namespace"),
         ("redis://user:secret@host/secret", "redis"),
         ("redis-sentinel://:secret@host:1", "master"),
         ("memcache://user:secret@host?capacity=5", "connections"),

@@ -71,6 +71,9 @@ impl AsyncCacheBuilder {
 
     /// Sets the namespace: every key begins with it and a `:`. [`AsyncCache::clear`] removes the
     /// keys of the namespace only. At most 100 bytes.
+    ///
+    /// On a server the namespace must not be empty: the cache would read and replace the keys of all
+    /// programs that use the server.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.settings.set_namespace(namespace.into());
         self

@@ -100,6 +100,13 @@ impl Settings {
         let namespace = self
             .namespace
             .unwrap_or_else(|| String::from(if remote { "cacheio" } else { "" }));
+        if remote && namespace.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "an empty namespace would read and replace the keys of every program that uses the \
+                 server; choose a namespace, or set none for `cacheio`",
+            ));
+        }
         let prefix = namespace_prefix(&namespace);
         if prefix.len() > Self::PREFIX_MAX {
             return Err(Error::new(

@@ -10,7 +10,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(clear_keeps_namespaces_with_special_characters),
         case(the_default_namespace),
         case(a_namespace_that_is_too_long_is_refused),
-        case(clear_of_the_empty_namespace_never_flushes_a_server),
+        case(a_server_is_never_used_without_a_namespace),
     ]
 }
 
@@ -130,17 +130,19 @@ async fn a_namespace_that_is_too_long_is_refused(fixture: Fixture) {
     );
 }
 
-async fn clear_of_the_empty_namespace_never_flushes_a_server(fixture: Fixture) {
-    let [whole] = fixture.sharing([""]);
-    whole.set("k", 1).await.unwrap();
-    let cleared = whole.clear().await;
+async fn a_server_is_never_used_without_a_namespace(fixture: Fixture) {
+    let opened = fixture.open(Setup {
+        namespace: Some(""),
+        ..Setup::default()
+    });
     if fixture.keeps_objects() {
-        cleared.unwrap();
+        let whole = opened.unwrap();
+        whole.set("k", 1).await.unwrap();
+        whole.clear().await.unwrap();
         assert!(!whole.has("k").await.unwrap());
     } else {
-        let error = cleared.unwrap_err();
+        let error = opened.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("namespace"), "{error}");
-        assert!(whole.has("k").await.unwrap());
     }
 }
