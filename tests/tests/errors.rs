@@ -89,11 +89,11 @@ fn errors_say_what_is_wrong_and_what_to_do() {
     );
     reads_well(
         &cache
-            .set_with("k", 1, std::time::Duration::MAX)
+            .set_with("k", 1, Options::new().jitter(7.0))
             .unwrap_err(),
         ErrorKind::Config,
         "set `k`: ",
-        "Ttl::Never",
+        "between 0 and 1",
     );
     let unencodable = std::collections::HashMap::from([((1, 2), 3)]);
     reads_well(

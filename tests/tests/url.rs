@@ -45,6 +45,7 @@ fn a_url_opens_a_cache_in_memory() {
         "memory://?ttl=300",
         "memory://?ttl=500ms",
         "memory://?ttl=1h30m",
+        "memory://?ttl=99999999999&ttl_none=99999999999", // forever
         "memory://?ttl=1.5s",
         "memory://?ttl=5m&capacity=10&namespace=shop&jitter=0.1&stale_for=1h&retry_after=5s",
         "memory://?stale_for=1h&soft_timeout=100ms&hard_timeout=2s&max_load=30s",
@@ -157,7 +158,6 @@ fn an_invalid_value_is_an_error_that_shows_a_valid_one() {
         ("memory://?ttl=1.s", "\"1h30m\""),
         ("memory://?ttl=1h30", "\"1h30m\""),
         ("memory://?ttl=0", "zero"),
-        ("memory://?ttl=99999999999", "290 years"),
         ("memory://?jitter=x", "between 0 and 1"),
         ("memory://?stale_for=long", "must be a duration such as"),
         (
@@ -178,10 +178,6 @@ fn an_invalid_value_is_an_error_that_shows_a_valid_one() {
             "`hard_timeout` must be greater than zero",
         ),
         ("memory://?max_load=-1", "must be a duration such as"),
-        (
-            "memory://?ttl_none=99999999999",
-            "`ttl_none` must not be longer than 290 years",
-        ),
         (
             "memory://?ttl_idle=0",
             "`ttl_idle` must be greater than zero",
