@@ -241,8 +241,9 @@ impl Options {
     ///
     /// `get`, `get_many`, `get_or_set`, `fetch` and their variants are reads; `has` is not. A setting of
     /// the cache applies to the entries that it loads. A hit in memory takes about twice as long. On a
-    /// server, the entry carries a header, a read extends its TTL there with one more round trip, at most
-    /// eight times in this duration, and the entry may live an eighth longer.
+    /// server, the entry carries a header, and may live an eighth longer. A read is recorded there with
+    /// one more round trip, unless one was recorded within an eighth of this duration by any client; the
+    /// reads of a batch are recorded in one. The clocks of all clients must agree.
     ///
     /// ```
     /// use cacheio::{Options, Ttl};
