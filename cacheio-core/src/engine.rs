@@ -297,7 +297,7 @@ impl Engine {
             .map_err(|error| self.in_operation(error, Operation::Add, &key))?;
         let _write = self.begin_write(key).await;
         let added = match prepared {
-            Some((entry, ttl)) => self.driver.add(&key, entry, ttl).await,
+            Some((entry, ttl)) => self.add_to_store(&key, entry, ttl).await,
             // The entry would expire as soon as it is added.
             None => self.is_live(&key).await.map(|live| !live),
         };
@@ -308,7 +308,7 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let _write = self.begin_write(key).await;
-        let deleted = self.driver.delete(&key).await;
+        let deleted = self.delete_from_store(&key).await;
         deleted.map_err(|error| self.in_operation(error, Operation::Delete, &key))
     }
 
@@ -322,7 +322,7 @@ impl Engine {
             return Ok(0);
         }
         let _writes = self.begin_writes(&keys).await;
-        let deleted = self.driver.delete_many(&keys).await;
+        let deleted = self.delete_many_from_store(&keys).await;
         deleted.map_err(|error| error.during(Operation::DeleteMany))
     }
 
@@ -351,7 +351,7 @@ impl Engine {
                 ));
             };
             let _write = self.begin_write(key).await;
-            self.driver.increment(&key, by, ttl).await
+            self.increment_in_store(&key, by, ttl).await
         };
         increment
             .await
@@ -366,7 +366,7 @@ impl Engine {
                 Lifetime::Live(ttl) => self.touch_in_store(&key, ttl).await,
                 Lifetime::Zero => {
                     let _write = self.begin_write(key).await;
-                    self.driver.delete(&key).await
+                    self.delete_from_store(&key).await
                 }
             }
         };

@@ -52,6 +52,37 @@ fn a_read_moves_no_ttl_of_another_process_on_memcached() {
     });
 }
 
+#[test]
+fn no_increment_of_a_counter_with_a_policy_is_lost_between_processes() {
+    let test = "no_increment_of_a_counter_with_a_policy_is_lost_between_processes";
+    let count = |cache: &Cache, key: u64| {
+        cache.increment(key % 10, 1).unwrap();
+    };
+    let Some(url) = child_url() else {
+        guarded(move || {
+            let (redis, memcached) = (Redis::start(), Memcached::start());
+            for url in [redis.url(), memcached.url()] {
+                let cache = open(&url);
+                for key in 0..10_u64 {
+                    let options = Options::ttl(HOUR).stale_for(HOUR);
+                    cache.set_with(key, 0, options).unwrap();
+                }
+                let mut other = Other::start(test, &url);
+                for round in 0..500 {
+                    other.begin(round);
+                    count(&cache, round);
+                    other.end();
+                }
+                for key in 0..10_u64 {
+                    assert_eq!(cache.get::<u64>(key).unwrap(), Some(100), "{url}");
+                }
+            }
+        });
+        return;
+    };
+    follow(&url, count);
+}
+
 fn touching<S: 'static>(test: &'static str, start: fn() -> S, url: fn(&S) -> String) {
     if let Some(url) = child_url() {
         return follow(&url, |cache, key| {

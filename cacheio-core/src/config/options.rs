@@ -113,9 +113,10 @@ impl Options {
     /// expired. A setting of the cache applies to the entries that it loads. A `set` keeps its entry for
     /// this long only if its own options say so.
     ///
-    /// On a server, such an entry carries a header. `add`, `delete` and `increment` treat it as present
-    /// until this time is over. `has` and `touch` read the value, and see that it has expired only in
-    /// caches with this setting. The clocks of all clients must agree.
+    /// On a server, such an entry carries a header. A cache that has this setting, or has met such an
+    /// entry, reads the header in `has`, `touch`, `add`, `delete` and `delete_many`, which takes one more
+    /// round trip; to other caches the entry is present until this time is over. The clocks of all
+    /// clients must agree.
     ///
     /// ```
     /// use cacheio::Options;

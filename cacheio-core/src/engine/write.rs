@@ -120,7 +120,12 @@ impl Engine {
         let expiry = self.expiry(ttl, policy);
         if self.driver.form() == Form::Bytes {
             return Ok(Entry::bytes(match (expiry, object.digits()) {
-                (Some(expiry), _) => wire::seal_with(expiry, Body::Encoded(&object.encode(codec)?)),
+                (Some(expiry), Some(digits)) => {
+                    wire::seal_with(expiry, Body::Integer(digits.as_bytes()))
+                }
+                (Some(expiry), None) => {
+                    wire::seal_with(expiry, Body::Encoded(&object.encode(codec)?))
+                }
                 (None, Some(digits)) => digits.into_bytes(),
                 (None, None) => wire::seal(object.encode(codec)?),
             }));

@@ -116,7 +116,7 @@ impl Expiry {
         Some(left.max(Duration::from_millis(1)))
     }
 
-    /// Returns whether a server has to be told of a read.
+    /// Returns whether a read has to be recorded on a server.
     pub(crate) fn must_record_read(&self, now: Timestamp) -> bool {
         self.idle
             .is_some_and(|idle| now.since(self.read_at.max(self.created_at)) >= idle / 8)

@@ -106,6 +106,12 @@ pub(crate) fn with_expiry(bytes: &[u8], expiry: Expiry) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Returns the bytes of an entry with another body.
+pub(crate) fn with_body(bytes: &[u8], body: &[u8]) -> Result<Vec<u8>> {
+    let start = parse(bytes)?.map_or(0, |header| header.body);
+    Ok([&bytes[..start], body].concat())
+}
+
 /// Returns how many of the first bytes distinguish an entry from those that were or will be stored
 /// under its key: its header if that has times, otherwise all.
 pub(crate) fn identity_len(bytes: &[u8]) -> usize {
@@ -286,6 +292,10 @@ mod tests {
         );
         let bytes = seal_with(expiry, Body::Integer(b"-17"));
         assert_eq!(open(&bytes).unwrap(), (Body::Integer(b"-17"), Some(expiry)));
+        let more = with_body(&bytes, b"1000").unwrap();
+        assert_eq!(open(&more).unwrap(), (Body::Integer(b"1000"), Some(expiry)));
+        let damaged = with_body(&bytes, b"1x").unwrap();
+        assert_eq!(open(&damaged).unwrap_err().kind(), ErrorKind::Decode);
     }
 
     #[test]

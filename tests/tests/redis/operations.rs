@@ -249,9 +249,13 @@ fn without_the_right_to_scripts_what_needs_none_works() {
         assert_eq!(cache.increment("plain", 1).await.unwrap(), 2);
         assert_eq!(cache.get::<i32>("idle").await.unwrap(), Some(1));
         assert_eq!(cache.stats().store_errors, 1, "the read is not recorded");
-        let error = cache.touch("kept", minute).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Server);
-        assert!(error.to_string().contains("permission"), "{error}");
+        for error in [
+            cache.touch("kept", minute).await.unwrap_err(),
+            cache.increment("kept", 1).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Server);
+            assert!(error.to_string().contains("permission"), "{error}");
+        }
         assert_eq!(cache.get::<i32>("kept").await.unwrap(), Some(1));
     });
 }
