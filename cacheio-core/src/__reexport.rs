@@ -30,7 +30,7 @@ pub mod store {
     //! the store chooses. Single flight, invalidation during loads, codecs and statistics are the
     //! work of the cache.
 
-    pub use crate::entry::{Entry, Form, Meta, Payload};
+    pub use crate::entry::{Entry, Form, Meta, Payload, Replacement, TtlChange};
     pub use crate::immediate_store;
     pub use crate::key::{Key, KeyRule};
     pub use crate::store::{AsyncStore, BoxFuture, FastMiss, Store};

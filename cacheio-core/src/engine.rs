@@ -10,6 +10,7 @@
 pub(crate) mod driver;
 mod load;
 mod lookup;
+mod replace;
 mod stale;
 mod touch;
 mod write;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use self::driver::Driver;
 pub use self::load::{ErrorSharing, Failure, LoadMode, Loaded};
 use self::lookup::Probe;
-use self::touch::TouchThrottle;
+use self::touch::UnrecordedReads;
 use crate::config::policies::Policies;
 use crate::config::settings::{Checked, Settings};
 use crate::config::ttl::Lifetime;
@@ -71,7 +72,7 @@ pub struct Engine {
     /// Whether entries with a header have been seen: then a server alone cannot say which entries
     /// are live.
     headers_in_use: AtomicBool,
-    touches: TouchThrottle,
+    unrecorded_reads: UnrecordedReads,
     /// Whether an invalid option of a call has been logged.
     has_warned: AtomicBool,
 }
@@ -110,7 +111,7 @@ impl Engine {
             shared: driver.store().shared_state().unwrap_or_default(),
             clock: driver.store().clock(),
             headers_in_use: AtomicBool::new(settings.policies.writes_headers()),
-            touches: TouchThrottle::default(),
+            unrecorded_reads: UnrecordedReads::default(),
             has_warned: AtomicBool::new(false),
             driver,
             settings,
@@ -155,7 +156,12 @@ impl Engine {
 
     async fn read<V: Value>(&self, key: &Key<'_>) -> Result<Option<Arc<V::Stored>>> {
         let entry = self.driver.get(key).await?;
-        self.live_value::<V>(key, entry).await
+        let lookup = self.decode_entry::<V>(entry, Duration::ZERO)?;
+        let Some(cached) = lookup.live() else {
+            return Ok(None);
+        };
+        self.record_reads([(*key, &cached)]).await;
+        Ok(Some(cached.value))
     }
 
     pub async fn get_many<V: Value>(
@@ -175,12 +181,20 @@ impl Engine {
         let entries = entries.map_err(|error| error.during(Operation::GetMany))?;
         let mut values = Vec::with_capacity(entries.len());
         for (entry, key) in entries.into_iter().zip(&keys) {
-            let value = self.live_value::<V>(key, entry).await;
-            let value = value.map_err(|error| self.in_operation(error, Operation::GetMany, key))?;
-            self.count_lookup(value.is_some());
-            values.push(value.map(V::from_stored));
+            let lookup = self.decode_entry::<V>(entry, Duration::ZERO);
+            let lookup =
+                lookup.map_err(|error| self.in_operation(error, Operation::GetMany, key))?;
+            let cached = lookup.live();
+            self.count_lookup(cached.is_some());
+            values.push(cached);
         }
-        Ok(values)
+        let read = keys.iter().zip(&values);
+        self.record_reads(read.filter_map(|(key, cached)| Some((*key, cached.as_ref()?))))
+            .await;
+        let values = values.into_iter();
+        Ok(values
+            .map(|cached| Some(V::from_stored(cached?.value)))
+            .collect())
     }
 
     /// Gets values from a store that never waits, where a batch saves nothing.
@@ -283,7 +297,7 @@ impl Engine {
             .map_err(|error| self.in_operation(error, Operation::Add, &key))?;
         let _write = self.begin_write(key).await;
         let added = match prepared {
-            Some((entry, ttl)) => self.driver.add(&key, entry, ttl).await,
+            Some((entry, ttl)) => self.add_to_store(&key, entry, ttl).await,
             // The entry would expire as soon as it is added.
             None => self.is_live(&key).await.map(|live| !live),
         };
@@ -294,7 +308,7 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let _write = self.begin_write(key).await;
-        let deleted = self.driver.delete(&key).await;
+        let deleted = self.delete_from_store(&key).await;
         deleted.map_err(|error| self.in_operation(error, Operation::Delete, &key))
     }
 
@@ -308,7 +322,7 @@ impl Engine {
             return Ok(0);
         }
         let _writes = self.begin_writes(&keys).await;
-        let deleted = self.driver.delete_many(&keys).await;
+        let deleted = self.delete_many_from_store(&keys).await;
         deleted.map_err(|error| error.during(Operation::DeleteMany))
     }
 
@@ -337,7 +351,7 @@ impl Engine {
                 ));
             };
             let _write = self.begin_write(key).await;
-            self.driver.increment(&key, by, ttl).await
+            self.increment_in_store(&key, by, ttl).await
         };
         increment
             .await
@@ -349,13 +363,10 @@ impl Engine {
         let key = self.key(&mut buffer, &key);
         let touch = async {
             match self.lifetime(ttl, &Options::new()) {
-                Lifetime::Live(ttl) if self.reads_headers() => {
-                    self.touch_with_header(&key, ttl).await
-                }
-                Lifetime::Live(ttl) => self.driver.touch(&key, ttl).await,
+                Lifetime::Live(ttl) => self.touch_in_store(&key, ttl).await,
                 Lifetime::Zero => {
                     let _write = self.begin_write(key).await;
-                    self.driver.delete(&key).await
+                    self.delete_from_store(&key).await
                 }
             }
         };

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::entry::expiry::Expiry;
 use crate::entry::tags::Stamps;
-use crate::{Object, RefreshAhead, Timestamp};
+use crate::{Error, ErrorKind, Object, RefreshAhead, Result, Timestamp};
 
 /// A value with its metadata, as a store keeps it under a key.
 #[derive(Clone, Debug)]
@@ -21,6 +21,9 @@ pub struct Entry {
     pub payload: Payload,
     /// The metadata that is checked before the value is returned. Most entries have none.
     pub meta: Option<Arc<Meta>>,
+    /// A number that a store may give to an entry that it returns, to recognize it in
+    /// [`Store::replace`](crate::Store::replace).
+    pub version: Option<u64>,
 }
 
 impl Entry {
@@ -36,6 +39,7 @@ impl Entry {
         Self {
             payload: Payload::Bytes(bytes),
             meta: None,
+            version: None,
         }
     }
 
@@ -45,6 +49,73 @@ impl Entry {
         Self {
             payload: Payload::Object(object),
             meta: None,
+            version: None,
+        }
+    }
+}
+
+/// A change of an entry that was read, for [`Store::replace`](crate::Store::replace).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Replacement {
+    /// The entry, as the store returned it.
+    pub current: Entry,
+    /// The entry that replaces it.
+    pub new: Entry,
+    /// How long the new entry lives.
+    pub ttl: TtlChange,
+}
+
+/// What becomes of the TTL of an entry that is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TtlChange {
+    /// The entry ends when it would have ended.
+    Keep,
+    /// The entry lives for this long from now on; `None` means forever.
+    Set(Option<Duration>),
+}
+
+impl Replacement {
+    /// Returns whether an entry is the one to replace.
+    pub fn replaces(&self, entry: &Entry) -> bool {
+        match (&self.current.payload, &entry.payload) {
+            (Payload::Bytes(current), Payload::Bytes(found)) => current == found,
+            (Payload::Object(current), Payload::Object(found)) => Arc::ptr_eq(current, found),
+            _ => false,
+        }
+    }
+
+    /// Returns how long the new entry lives from `now` on, for a store that cannot keep a TTL.
+    pub(crate) fn ttl_to_set(&self, now: Timestamp) -> Result<Option<Duration>> {
+        let expiry = match (self.ttl, &self.new.payload) {
+            (TtlChange::Set(ttl), _) => return Ok(ttl),
+            (TtlChange::Keep, Payload::Bytes(bytes)) => wire::open(bytes)?.1,
+            (TtlChange::Keep, Payload::Object(_)) => None,
+        };
+        match expiry {
+            Some(expiry) if !expiry.is_age_only() => Ok(expiry.retention(now)),
+            _ => Err(Error::new(
+                ErrorKind::Unsupported,
+                "this store does not support `replace`, which has to keep a TTL",
+            )),
+        }
+    }
+
+    /// Returns how many of the first bytes of [`current`](Self::current) a store has to compare with
+    /// what is stored, besides the length.
+    ///
+    /// All bytes must be equal, but the header that a cache puts in front of some values is enough
+    /// when the rest does not change: it holds the time at which the value was stored.
+    pub fn compared(&self) -> usize {
+        let (Payload::Bytes(current), Payload::Bytes(new)) =
+            (&self.current.payload, &self.new.payload)
+        else {
+            return 0;
+        };
+        let identity = wire::identity_len(current);
+        match current.len() == new.len() && current[identity..] == new[identity..] {
+            true => identity,
+            false => current.len(),
         }
     }
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use crate::clock::WallClock;
 use crate::flight::SharedState;
-use crate::{Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Result, SystemClock};
+use crate::{
+    Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Replacement, Result, SystemClock,
+};
 
 /// The future of an operation of an [`AsyncStore`].
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -102,7 +104,8 @@ fn default_clock(form: Form) -> Arc<dyn Clock> {
 ///
 /// This store does not support [`add`](Self::add), [`increment`](Self::increment) and
 /// [`touch`](Self::touch). By default, these methods return an error of kind
-/// [`Unsupported`](ErrorKind::Unsupported), because only the store can make them atomic.
+/// [`Unsupported`](ErrorKind::Unsupported), because only the store can make them atomic. A store of
+/// [`Form::Bytes`] should also implement [`replace`](Self::replace), whose default is not atomic.
 pub trait Store: Debug + Send + Sync + 'static {
     /// Returns the form of the values that the store keeps.
     fn form(&self) -> Form;
@@ -168,6 +171,41 @@ pub trait Store: Debug + Send + Sync + 'static {
     fn touch(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
         let _ = (key, ttl);
         Err(unsupported("touch"))
+    }
+
+    /// Replaces an entry if it is still the one that was read. Returns whether it was.
+    ///
+    /// A cache calls this only on a store of [`Form::Bytes`], with an entry that
+    /// [`get`](Self::get) or [`get_many`](Self::get_many) returned and that has a header: for `touch`,
+    /// `increment` and `add`, and to record reads under `ttl_idle`. A key holds the same entry if its
+    /// bytes are the same, or if the store recognizes its [`version`](Entry::version).
+    ///
+    /// By default, this reads the entry again and sets the new one. That is not atomic: if another
+    /// client deletes or sets the entry in between, that is undone.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store fails.
+    fn replace(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool> {
+        let found = self.get(key)?;
+        let is_same = found.is_some_and(|entry| replacement.replaces(&entry));
+        if is_same {
+            let ttl = replacement.ttl_to_set(self.clock().now())?;
+            self.set(key, replacement.new, ttl)?;
+        }
+        Ok(is_same)
+    }
+
+    /// Replaces entries of several keys like [`replace`](Self::replace): each only if it is still the
+    /// one that was read.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store fails; some of the entries may be replaced.
+    fn replace_many(&self, replacements: Vec<(Key<'_>, Replacement)>) -> Result<()> {
+        replacements
+            .into_iter()
+            .try_for_each(|(key, replacement)| self.replace(&key, replacement).map(drop))
     }
 
     /// Returns whether there is a live entry, without transferring its value.
@@ -342,6 +380,36 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
     fn touch<'a>(&'a self, key: &'a Key<'a>, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
         let _ = (key, ttl);
         Box::pin(async { Err(unsupported("touch")) })
+    }
+
+    /// Does the same as [`Store::replace`].
+    fn replace<'a>(
+        &'a self,
+        key: &'a Key<'a>,
+        replacement: Replacement,
+    ) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            let found = self.get(key).await?;
+            let is_same = found.is_some_and(|entry| replacement.replaces(&entry));
+            if is_same {
+                let ttl = replacement.ttl_to_set(self.clock().now())?;
+                self.set(key, replacement.new, ttl).await?;
+            }
+            Ok(is_same)
+        })
+    }
+
+    /// Does the same as [`Store::replace_many`].
+    fn replace_many<'a>(
+        &'a self,
+        replacements: Vec<(Key<'a>, Replacement)>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            for (key, replacement) in replacements {
+                self.replace(&key, replacement).await?;
+            }
+            Ok(())
+        })
     }
 
     /// Does the same as [`Store::has`].

@@ -10,7 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::{Codec, Compressed, ErrorKind, Json, MessagePack, Options, Postcard, Value};
+use cacheio_core::{
+    Codec, Compressed, ErrorKind, Json, MessagePack, Options, Postcard, Ttl, Value,
+};
 use server::{Item, Order, State, Wire};
 
 const CODECS: [&str; 7] = [
@@ -196,6 +198,18 @@ fn kept_stale<V: Value<Stored = V> + Debug + PartialEq>(name: &'static str, valu
     }
 }
 
+/// Returns the case of a value that expires when it is not read for a minute.
+fn unless_idle<V: Value<Stored = V> + Debug + PartialEq>(name: &'static str, value: V) -> Case {
+    let written = value.clone();
+    Case {
+        write: Box::new(move |wire| {
+            let options = Options::ttl(Ttl::Never).ttl_idle(Duration::from_secs(60));
+            wire.write_with(written.clone(), options)
+        }),
+        ..case(name, value)
+    }
+}
+
 fn cases() -> Vec<Case> {
     vec![
         case("order", order()),
@@ -224,6 +238,8 @@ fn cases() -> Vec<Case> {
         case("a byte that may be a mark", [0xC0_u8]),
         kept_stale("text that outlives its TTL", String::from("text")),
         kept_stale("integer that outlives its TTL", 42_i32),
+        unless_idle("text that is read", String::from("text")),
+        unless_idle("integer that is read", 42_i32),
     ]
 }
 

@@ -35,14 +35,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cacheio_core::__private::{Opens, SharedState};
-use cacheio_core::{AsyncStore, BoxFuture, Entry, Error, ErrorKind, Form, Key, Result};
+use cacheio_core::{
+    AsyncStore, BoxFuture, Entry, Error, ErrorKind, Form, Key, Replacement, Result,
+};
 use redis::{Cmd, cmd};
 
 use crate::batching::Batcher;
 use crate::failure::Failure;
 use crate::join_all::join_all;
 use crate::reply::{entry, integer, last, stored, value, values};
-use crate::request::{Request, bytes, on_key, on_keys, set};
+use crate::request::{Change, Request, bytes, on_key, on_keys, replace, set};
 use crate::topology::Topology;
 
 /// How many keys a step of SCAN looks at.
@@ -59,6 +61,11 @@ const SCAN_COUNT: usize = 1000;
 /// runtime of the first caller, and reconnects when the connection breaks or that runtime ends.
 /// After a server did not reply within one timeout, calls fail at once, and the store probes the
 /// server in the background until it replies.
+///
+/// Entries with `stale_for`, `refresh_ahead` or `ttl_idle` are changed by a script (EVAL), so that no
+/// change is made to another entry than the one that was read. If the user of Redis may not run
+/// scripts, `touch` and `increment` of such entries are errors of kind
+/// `Server`, and reads do not prolong entries with `ttl_idle`; all else works.
 ///
 /// Requests that many callers make at the same time are sent together, so that a connection carries
 /// more of them than one by one. A single caller never waits for others.
@@ -179,6 +186,25 @@ impl Redis {
         Ok(())
     }
 
+    async fn replace_one(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool, Failure> {
+        self.affects(key, Request::replace(key.text(), replacement)?)
+            .await
+    }
+
+    async fn replace_each(&self, replacements: Vec<(Key<'_>, Replacement)>) -> Result<(), Failure> {
+        let keys: Vec<_> = replacements.iter().map(|(key, _)| *key).collect();
+        let changes = replacements
+            .into_iter()
+            .map(|(_, replacement)| Change::new(replacement));
+        let changes = changes.collect::<Result<Vec<_>>>()?;
+        let command =
+            |part: &[usize]| replace(part.iter().map(|at| (keys[*at].text(), &changes[*at])));
+        for part in self.topology.send_many(&keys, usize::MAX, command).await? {
+            integer(part.reply)?;
+        }
+        Ok(())
+    }
+
     async fn remove_many(&self, keys: &[Key<'_>]) -> Result<usize, Failure> {
         let parts = self
             .topology
@@ -295,6 +321,21 @@ impl AsyncStore for Redis {
 
     fn touch<'a>(&'a self, key: &'a Key<'a>, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
         boxed(self, self.affects(key, Request::touch(key.text(), ttl)))
+    }
+
+    fn replace<'a>(
+        &'a self,
+        key: &'a Key<'a>,
+        replacement: Replacement,
+    ) -> BoxFuture<'a, Result<bool>> {
+        boxed(self.replace_one(key, replacement))
+    }
+
+    fn replace_many<'a>(
+        &'a self,
+        replacements: Vec<(Key<'a>, Replacement)>,
+    ) -> BoxFuture<'a, Result<()>> {
+        boxed(self.replace_each(replacements))
     }
 
     fn has<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {

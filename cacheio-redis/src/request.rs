@@ -2,11 +2,36 @@
 
 use std::time::Duration;
 
-use cacheio_core::{Entry, Error, ErrorKind, Payload, Result};
+use cacheio_core::{Entry, Error, ErrorKind, Payload, Replacement, Result, TtlChange};
 use redis::{Cmd, Pipeline, cmd};
 
 /// The largest value that Redis accepts with its default settings.
 const MAX_VALUE_BYTES: usize = 512 * 1024 * 1024;
+
+/// Replaces entries, each only if it is still the one that was read. Each key has four arguments: the
+/// bytes to compare with the beginning of the value, the length of the value, what to write instead of
+/// the compared bytes, and the new TTL in milliseconds: empty for the old one, 0 for none. Returns how
+/// many entries were replaced.
+///
+/// It is sent with each request, and so does not depend on what a server remembers.
+const REPLACE: &str = "\
+local n = 0
+for i, k in ipairs(KEYS) do
+  local old, len, new, ttl = unpack(ARGV, 4 * i - 3, 4 * i)
+  if redis.call('STRLEN', k) == tonumber(len) and redis.call('GETRANGE', k, 0, #old - 1) == old
+    and redis.call('EXISTS', k) == 1 then
+    if #new == #old then
+      redis.call('SETRANGE', k, 0, new)
+    else
+      if ttl == '' then ttl = math.max(redis.call('PTTL', k), 0) end
+      redis.call('SET', k, new)
+    end
+    if ttl == '0' then redis.call('PERSIST', k)
+    elseif ttl ~= '' and ttl ~= 0 then redis.call('PEXPIRE', k, ttl) end
+    n = n + 1
+  end
+end
+return n";
 
 /// One or several commands that go out in one write.
 #[derive(Clone)]
@@ -62,6 +87,17 @@ impl Request {
         let mut expire = on_key("PEXPIRE", key);
         expire.arg(milliseconds(ttl));
         Self::one(expire)
+    }
+
+    pub(crate) fn replace(key: &str, replacement: Replacement) -> Result<Self> {
+        let change = Change::new(replacement)?;
+        let request = Self::one(replace([(key, &change)]));
+        Ok(match change.old.len() < change.len {
+            // Only the header changes. The second time it is not the one that was read any more, and
+            // the cache reads it again.
+            true => request,
+            false => request.not_idempotent(),
+        })
     }
 
     /// Prefixes the commands with ASKING, for a cluster node that is importing the slot. The last
@@ -144,6 +180,50 @@ pub(crate) fn set(key: &str, bytes: &[u8], ttl: Option<Duration>) -> Cmd {
         set.arg("PX").arg(milliseconds(ttl));
     }
     set
+}
+
+/// A [`Replacement`] as the arguments of [`REPLACE`].
+pub(crate) struct Change {
+    old: Vec<u8>,
+    len: usize,
+    new: Vec<u8>,
+    ttl: String,
+}
+
+impl Change {
+    pub(crate) fn new(replacement: Replacement) -> Result<Self> {
+        let compared = replacement.compared();
+        let (mut old, mut new) = (bytes(replacement.current)?, bytes(replacement.new)?);
+        let len = old.len();
+        if compared < len {
+            old.truncate(compared);
+            new.truncate(compared);
+        }
+        let ttl = match replacement.ttl {
+            TtlChange::Keep => String::new(),
+            TtlChange::Set(ttl) => ttl.map_or(0, milliseconds).to_string(),
+        };
+        Ok(Self { old, len, new, ttl })
+    }
+}
+
+pub(crate) fn replace<'a>(
+    changes: impl IntoIterator<Item = (&'a str, &'a Change), IntoIter: Clone + ExactSizeIterator>,
+) -> Cmd {
+    let changes = changes.into_iter();
+    let mut command = cmd("EVAL");
+    command.arg(REPLACE).arg(changes.len());
+    for (key, _) in changes.clone() {
+        command.arg(key);
+    }
+    for (_, change) in changes {
+        command
+            .arg(&change.old)
+            .arg(change.len)
+            .arg(&change.new)
+            .arg(&change.ttl);
+    }
+    command
 }
 
 /// Rounds a TTL up to milliseconds. Redis refuses 0 and what exceeds the range of its clock.

@@ -17,8 +17,8 @@
 //!
 //! A write takes the same path, but waits before step 3 until the server has confirmed the writes
 //! that timed out earlier (`unconfirmed.rs`). Operations on many keys are in `batch.rs`, counters in
-//! `counter.rs`, `clear` in `clear.rs`, TTLs in `exptime.rs`, construction in `builder.rs` and
-//! `url.rs`.
+//! `counter.rs`, changes of entries that were read in `replace.rs`, `clear` in `clear.rs`, TTLs in
+//! `exptime.rs`, construction in `builder.rs` and `url.rs`.
 
 mod address;
 mod batch;
@@ -32,6 +32,7 @@ mod exptime;
 mod failure;
 mod pool;
 mod protocol;
+mod replace;
 mod retry;
 mod router;
 mod server;
@@ -56,7 +57,7 @@ use protocol::{Request, VALUE_MAX, too_large};
 use retry::Retry;
 
 use crate::Result;
-use crate::store::{Entry, Form, Key, Store};
+use crate::store::{Entry, Form, Key, Replacement, Store};
 
 /// Stores entries on Memcached: on one server, or on several that share the keys.
 ///
@@ -194,10 +195,11 @@ impl Store for Memcached {
 
     fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
         let mut request = Request::with_capacity(key.text().len() + 8);
-        request.command(MetaOp::Get, key.text())?.flag("v").end();
+        let command = request.command(MetaOp::Get, key.text())?;
+        command.flag("v").flag("c").end();
         self.0
             .execute(key, Retry::Read, &request, |response| match response.code {
-                ReturnCode::Va => Some(Some(Entry::bytes(std::mem::take(&mut response.value)))),
+                ReturnCode::Va => Some(Some(replace::entry(response))),
                 ReturnCode::En => Some(None),
                 _ => None,
             })
@@ -246,6 +248,14 @@ impl Store for Memcached {
             .execute(key, Retry::Idempotent, &request, |response| {
                 response.succeeded(ReturnCode::En)
             })
+    }
+
+    fn replace(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool> {
+        replace::replace(self.0.server(key), key, replacement)
+    }
+
+    fn replace_many(&self, replacements: Vec<(Key<'_>, Replacement)>) -> Result<()> {
+        self.0.replace_many(replacements)
     }
 
     fn get_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {

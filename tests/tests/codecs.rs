@@ -2,7 +2,9 @@
 
 #![cfg(not(shuttle))]
 
-use cacheio_core::{Codec, Compressed, ErrorKind, Json, MessagePack, Postcard};
+use std::time::Duration;
+
+use cacheio_core::{Codec, Compressed, ErrorKind, Json, MessagePack, Options, Postcard};
 use cacheio_sync::Cache;
 use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::stores::{bytes, memory};
@@ -42,6 +44,20 @@ fn counters_work_with_every_codec() {
         let refused = cache.increment("text", 1).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::WrongType, "{cache:?}");
         assert_eq!(cache.get::<String>("text").unwrap().as_deref(), Some("5"));
+    }
+}
+
+#[test]
+fn integers_with_policies_count_with_every_codec() {
+    let minute = Duration::from_secs(60);
+    for cache in caches() {
+        let kept = Options::ttl(minute).stale_for(minute);
+        cache.set_with("k", 1_i32, kept.clone()).unwrap();
+        assert_eq!(cache.get::<u64>("k").unwrap(), Some(1), "{cache:?}");
+        assert_eq!(cache.increment("k", 41).unwrap(), 42, "{cache:?}");
+        assert_eq!(cache.get::<Option<u8>>("k").unwrap(), Some(Some(42)));
+        assert_eq!(cache.get_or_set_with("loaded", kept, || -5_i8), -5);
+        assert_eq!(cache.increment("loaded", 6).unwrap(), 1, "{cache:?}");
     }
 }
 

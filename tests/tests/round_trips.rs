@@ -14,6 +14,9 @@ use cacheio_tests::watchdog::guarded;
 
 const COUNT: usize = 50;
 
+/// As many as fit into one part of a request to memcached.
+const KEYS: usize = 150;
+
 /// Long enough that a request in several parts counts as one.
 const DELAY: Duration = Duration::from_millis(15);
 
@@ -89,6 +92,32 @@ async fn each_operation_takes_one_round_trip(cache: CacheApi, proxy: Proxy) {
     assert_eq!((times, loaded), (1, 1));
 }
 
+/// What is read under `ttl_idle` is recorded in one round trip for all keys, and not again soon.
+async fn reads_of_many_idle_entries_are_recorded_at_once(cache: CacheApi, proxy: Proxy) {
+    let round_trips = RoundTrips { proxy };
+    let keys: Vec<_> = (0..KEYS).collect();
+    let entries: Vec<_> = keys.iter().map(|key| (*key, *key)).collect();
+    let options = Options::ttl(Ttl::Never).ttl_idle(Duration::from_secs(8));
+    cache.set_many_with(entries, options.clone()).await.unwrap();
+    round_trips.proxy.delay(DELAY);
+    // Entries that were just stored need no recording; those of an eighth of the time do.
+    for (pause, expected) in [(0, 1), (1_050, 2), (0, 1)] {
+        std::thread::sleep(Duration::from_millis(pause));
+        let reading = cache.get_many::<usize>(keys.clone());
+        let (times, values) = round_trips.during(reading).await;
+        assert_eq!(
+            values.unwrap(),
+            keys.iter().copied().map(Some).collect::<Vec<_>>()
+        );
+        assert_eq!(times, expected, "after {pause} ms");
+    }
+    std::thread::sleep(Duration::from_millis(1_050));
+    let load =
+        async |missing: Vec<usize>| -> Vec<(usize, usize)> { panic!("{missing:?} are live") };
+    let reading = cache.get_or_set_many_with(keys.clone(), options, load);
+    assert_eq!(round_trips.during(reading).await.0, 2);
+}
+
 /// `has`, `touch`, `add` and `delete` transfer no value.
 async fn has_transfers_no_value(cache: CacheApi, proxy: Proxy) {
     cache.set("large", "x".repeat(100_000)).await.unwrap();
@@ -154,6 +183,11 @@ macro_rules! rows {
             #[test]
             fn each_operation_takes_one_round_trip() {
                 run($server::start(), $server::address, super::$row, super::each_operation_takes_one_round_trip);
+            }
+
+            #[test]
+            fn reads_of_many_idle_entries_are_recorded_at_once() {
+                run($server::start(), $server::address, super::$row, super::reads_of_many_idle_entries_are_recorded_at_once);
             }
 
             #[test]

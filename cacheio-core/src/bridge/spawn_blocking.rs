@@ -210,7 +210,7 @@ macro_rules! __spawn_blocking_store {
             use ::std::time::Duration;
             use ::std::vec::Vec;
             use $crate::__private::Spawner;
-            use $crate::{AsyncStore, BoxFuture, Entry, Key, Result, Store};
+            use $crate::{AsyncStore, BoxFuture, Entry, Key, Replacement, Result, Store};
 
             fn texts<'a>(keys: impl IntoIterator<Item = &'a Key<'a>>) -> Vec<Box<str>> {
                 keys.into_iter().map(|key| key.text().into()).collect()
@@ -229,6 +229,7 @@ macro_rules! __spawn_blocking_store {
                     write add(entry: Entry, ttl: Option<Duration>) -> bool;
                     write increment(by: i64, ttl: Option<Duration>) -> i64;
                     write touch(ttl: Option<Duration>) -> bool;
+                    write replace(replacement: Replacement) -> bool;
                     write delete() -> bool;
                 }
 
@@ -260,6 +261,25 @@ macro_rules! __spawn_blocking_store {
                             .zip(entries)
                             .map(|(key, (entry, ttl))| (key, entry, ttl));
                         Store::set_many(&store, entries.collect())
+                    };
+                    Box::pin($spawner.run(written, call))
+                }
+
+                fn replace_many<'a>(
+                    &'a self,
+                    replacements: Vec<(Key<'a>, Replacement)>,
+                ) -> BoxFuture<'a, Result<()>> {
+                    let $this = self;
+                    let written = Spawner::stripes(replacements.iter().map(|(key, _)| key));
+                    let texts = texts(replacements.iter().map(|(key, _)| key));
+                    let replacements: Vec<_> = replacements
+                        .into_iter()
+                        .map(|(_, replacement)| replacement)
+                        .collect();
+                    let store = $store;
+                    let call = move || {
+                        let replacements = keys(&texts).into_iter().zip(replacements);
+                        Store::replace_many(&store, replacements.collect())
                     };
                     Box::pin($spawner.run(written, call))
                 }

@@ -113,9 +113,10 @@ impl Options {
     /// expired. A setting of the cache applies to the entries that it loads. A `set` keeps its entry for
     /// this long only if its own options say so.
     ///
-    /// On a server, such an entry carries a header. `add`, `delete` and `increment` treat it as present
-    /// until this time is over. `has` and `touch` read the value, and see that it has expired only in
-    /// caches with this setting. The clocks of all clients must agree.
+    /// On a server, such an entry carries a header. A cache that has this setting, or has met such an
+    /// entry, reads the header in `has`, `touch`, `add`, `delete` and `delete_many`, which takes one more
+    /// round trip; to other caches the entry is present until this time is over. The clocks of all
+    /// clients must agree.
     ///
     /// ```
     /// use cacheio::Options;
@@ -241,8 +242,9 @@ impl Options {
     ///
     /// `get`, `get_many`, `get_or_set`, `fetch` and their variants are reads; `has` is not. A setting of
     /// the cache applies to the entries that it loads. A hit in memory takes about twice as long. On a
-    /// server, the entry carries a header, a read extends its TTL there with one more round trip, at most
-    /// eight times in this duration, and the entry may live an eighth longer.
+    /// server, the entry carries a header, and may live an eighth longer. A read is recorded there with
+    /// one more round trip, unless one was recorded within an eighth of this duration by any client; the
+    /// reads of a batch are recorded in one. The clocks of all clients must agree.
     ///
     /// ```
     /// use cacheio::{Options, Ttl};

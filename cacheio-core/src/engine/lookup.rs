@@ -22,6 +22,8 @@ pub(super) struct CachedValue<V: Value> {
     pub(super) expiry: Option<Expiry>,
     /// Present in memory only.
     pub(super) meta: Option<Arc<Meta>>,
+    /// The entry on a server, if its read has to be recorded there.
+    pub(super) unrecorded: Option<Arc<Entry>>,
 }
 
 impl<V: Value> CachedValue<V> {
@@ -31,6 +33,7 @@ impl<V: Value> CachedValue<V> {
             value,
             expiry: None,
             meta: None,
+            unrecorded: None,
         }
     }
 }
@@ -41,6 +44,7 @@ impl<V: Value> Clone for CachedValue<V> {
             value: Arc::clone(&self.value),
             expiry: self.expiry,
             meta: self.meta.clone(),
+            unrecorded: self.unrecorded.clone(),
         }
     }
 }
@@ -291,27 +295,18 @@ impl Engine {
         (!self.is_due(&cached, options)).then(|| self.hit_in_memory(cached))
     }
 
-    /// Returns the value of an entry if it is live.
-    pub(super) async fn live_value<V: Value>(
-        &self,
-        key: &Key<'_>,
-        entry: Option<Entry>,
-    ) -> Result<Option<Arc<V::Stored>>> {
-        let lookup = self.decode_entry::<V>(entry, Duration::ZERO)?;
-        let Some(cached) = lookup.live() else {
-            return Ok(None);
-        };
-        self.record_read(key, &cached).await;
-        Ok(Some(cached.value))
-    }
-
     /// Decodes an entry as a `V`. An expired entry is not decoded.
     pub(super) fn decode_entry<V: Value>(
         &self,
         entry: Option<Entry>,
         stale_for: Duration,
     ) -> Result<Lookup<V>> {
-        let Some(Entry { payload, meta }) = entry else {
+        let Some(Entry {
+            payload,
+            meta,
+            version,
+        }) = entry
+        else {
             return Ok(Lookup::Absent);
         };
         match payload {
@@ -321,7 +316,18 @@ impl Engine {
             }
             Payload::Bytes(bytes) => {
                 let (body, expiry) = wire::open(&bytes)?;
-                self.classify(expiry, meta, stale_for, || self.decode::<V>(body))
+                let mut lookup =
+                    self.classify(expiry, None, stale_for, || self.decode::<V>(body))?;
+                if let Lookup::Live(cached) = &mut lookup
+                    && expiry.is_some_and(|expiry| expiry.must_record_read(self.clock.now()))
+                {
+                    let entry = Entry {
+                        version,
+                        ..Entry::bytes(bytes)
+                    };
+                    cached.unrecorded = Some(Arc::new(entry));
+                }
+                Ok(lookup)
             }
         }
     }
@@ -349,6 +355,7 @@ impl Engine {
             value,
             expiry,
             meta,
+            unrecorded: None,
         }))
     }
 
@@ -442,7 +449,10 @@ impl Engine {
         options: &Options,
     ) -> LookupDecision<V> {
         match lookup {
-            Lookup::Live(cached) => self.decide_live(key, cached, options).await,
+            Lookup::Live(cached) => {
+                self.record_reads([(*key, &cached)]).await;
+                self.decide_live(cached, options)
+            }
             Lookup::Stale(cached) => {
                 let is_throttled = self.are_throttled(&[(*key, &cached)]).await;
                 self.decide_stale(cached, is_throttled == [true])
@@ -468,10 +478,16 @@ impl Engine {
             })
             .collect();
         let mut throttled = self.are_throttled(&stale).await.into_iter();
+        let live = keys.iter().zip(&lookups);
+        self.record_reads(live.filter_map(|(key, lookup)| match lookup {
+            Lookup::Live(cached) => Some((*key, cached)),
+            Lookup::Stale(_) | Lookup::Unreadable | Lookup::Absent => None,
+        }))
+        .await;
         let mut decisions = Vec::with_capacity(keys.len());
-        for (key, lookup) in keys.iter().zip(lookups) {
+        for lookup in lookups {
             decisions.push(match lookup {
-                Lookup::Live(cached) => self.decide_live(key, cached, options).await,
+                Lookup::Live(cached) => self.decide_live(cached, options),
                 Lookup::Stale(cached) => {
                     self.decide_stale(cached, throttled.next().unwrap_or_default())
                 }
@@ -482,13 +498,11 @@ impl Engine {
         decisions
     }
 
-    async fn decide_live<V: Value>(
+    fn decide_live<V: Value>(
         &self,
-        key: &Key<'_>,
         cached: CachedValue<V>,
         options: &Options,
     ) -> LookupDecision<V> {
-        self.record_read(key, &cached).await;
         match self.is_due(&cached, options) {
             true => LookupDecision::Refresh(cached),
             false => LookupDecision::Serve(cached),
@@ -546,22 +560,6 @@ impl Engine {
         Fetched::new(V::from_stored(cached.value), source, age)
     }
 
-    /// Whether there is a live entry.
-    pub(super) async fn is_live(&self, key: &Key<'_>) -> Result<bool> {
-        if !self.reads_headers() {
-            return self.driver.has(key).await;
-        }
-        let entry = self.driver.get(key).await?;
-        Ok(entry.is_some_and(|entry| self.header_freshness(&entry) == Freshness::Live))
-    }
-
-    /// Returns the freshness of an entry on a server, by its header.
-    pub(super) fn header_freshness(&self, entry: &Entry) -> Freshness {
-        header_of(entry).map_or(Freshness::Live, |(expiry, _)| {
-            expiry.freshness(self.clock.now(), Duration::ZERO)
-        })
-    }
-
     /// Whether entries of a server may outlive their TTL, so that only their headers say which are
     /// live.
     pub(super) fn reads_headers(&self) -> bool {
@@ -587,16 +585,5 @@ impl Engine {
             true => Count::Hit,
             false => Count::Miss,
         });
-    }
-}
-
-/// Returns the header of an entry on a server, and the bytes after it.
-pub(super) fn header_of(entry: &Entry) -> Option<(Expiry, &[u8])> {
-    let Payload::Bytes(bytes) = &entry.payload else {
-        return None;
-    };
-    match wire::open(bytes) {
-        Ok((Body::Encoded(body), Some(expiry))) => Some((expiry, body)),
-        _ => None,
     }
 }

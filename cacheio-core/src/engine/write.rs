@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::config::ttl::{Lifetime, lifetime, random_fraction};
-use crate::entry::expiry::Expiry;
+use crate::entry::expiry::{Expiry, idle_retention};
 use crate::entry::tags::Stamps;
-use crate::entry::wire;
+use crate::entry::wire::{self, Body};
 use crate::flight::{WriteGuard, WriteGuards};
 use crate::key::Key;
 use crate::{Entry, Error, ErrorKind, Form, Meta, Object, Options, RefreshAhead, Result, Ttl};
@@ -120,7 +120,12 @@ impl Engine {
         let expiry = self.expiry(ttl, policy);
         if self.driver.form() == Form::Bytes {
             return Ok(Entry::bytes(match (expiry, object.digits()) {
-                (Some(expiry), _) => wire::seal_with(expiry, &object.encode(codec)?),
+                (Some(expiry), Some(digits)) => {
+                    wire::seal_with(expiry, Body::Integer(digits.as_bytes()))
+                }
+                (Some(expiry), None) => {
+                    wire::seal_with(expiry, Body::Encoded(&object.encode(codec)?))
+                }
                 (None, Some(digits)) => digits.into_bytes(),
                 (None, None) => wire::seal(object.encode(codec)?),
             }));
@@ -184,7 +189,7 @@ impl Engine {
 
 /// Returns how long a store keeps an entry: past its TTL as long as it may be served stale, but
 /// no longer than it may be idle.
-pub(super) fn retention(
+fn retention(
     ttl: Option<Duration>,
     stale_for: Duration,
     idle: Option<Duration>,
@@ -195,9 +200,4 @@ pub(super) fn retention(
         Some(idle) => Some(whole.map_or(idle, |whole| whole.min(idle))),
         None => whole,
     }
-}
-
-/// Returns how long a server keeps an entry that is not read.
-pub(super) fn idle_retention(idle: Duration) -> Duration {
-    idle.saturating_add(idle / 8).min(Ttl::MAX)
 }

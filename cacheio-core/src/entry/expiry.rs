@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::Timestamp;
 use crate::config::policies::{RefreshAhead, XFETCH_REACH};
+use crate::{Timestamp, Ttl};
 
 /// The times of an entry's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(crate) struct Expiry {
     pub(crate) stale_until: Timestamp,
     /// The time without a read after which it expires.
     pub(crate) idle: Option<Duration>,
+    /// When a read was last recorded. On a server only, and only with `idle`.
+    pub(crate) read_at: Timestamp,
 }
 
 /// Whether and how an entry can be served.
@@ -43,6 +45,7 @@ impl Expiry {
             expires_at,
             stale_until: expires_at.after(stale_for),
             idle: None,
+            read_at: Timestamp::MIN,
         }
     }
 
@@ -100,6 +103,25 @@ impl Expiry {
         self.expires_at == Timestamp::MAX && self.idle.is_none()
     }
 
+    /// Returns how long a server keeps the entry, if it is not read, from `now` on: past its TTL as
+    /// long as it may be served stale, but no longer than it may be idle.
+    pub(crate) fn retention(&self, now: Timestamp) -> Option<Duration> {
+        let whole = (self.stale_until != Timestamp::MAX).then(|| self.stale_until.since(now));
+        let Some(idle) = self.idle else {
+            return whole;
+        };
+        let read_at = self.read_at.max(self.created_at);
+        let idle = read_at.after(idle_retention(idle)).since(now);
+        let left = whole.map_or(idle, |whole| whole.min(idle));
+        Some(left.max(Duration::from_millis(1)))
+    }
+
+    /// Returns whether a read has to be recorded on a server.
+    pub(crate) fn must_record_read(&self, now: Timestamp) -> bool {
+        self.idle
+            .is_some_and(|idle| now.since(self.read_at.max(self.created_at)) >= idle / 8)
+    }
+
     /// Returns the expiry after a touch. The entry stays stale for as long as before.
     pub(crate) fn touched(&self, expires_at: Timestamp) -> Self {
         Self {
@@ -108,6 +130,12 @@ impl Expiry {
             ..*self
         }
     }
+}
+
+/// Returns how long a server keeps an entry that is not read: reads are recorded up to an eighth of
+/// the idle time late.
+pub(crate) fn idle_retention(idle: Duration) -> Duration {
+    idle.saturating_add(idle / 8).min(Ttl::MAX)
 }
 
 /// Multiplies a duration by any factor, also by one that is negative or not a number.

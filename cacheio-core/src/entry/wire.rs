@@ -4,7 +4,7 @@
 //!
 //! 1. **An integer** in ASCII: an optional `-`, digits, and spaces (memcached pads a decremented
 //!    number with them). It is read as JSON with every codec, so that counters work with every codec
-//!    and other programs can read them.
+//!    and other programs can read them. Servers count by themselves with such entries.
 //! 2. **A header and a body**, if the first byte is `C1`:
 //!
 //!    | bytes | content |
@@ -13,28 +13,32 @@
 //!    | 1 | `01`: the version of this layout |
 //!    | 2 | the length of the fields, little-endian |
 //!    | … | the fields: `id` (1 byte), `length` (1 byte) and content of each; unknown ids are skipped |
-//!    | … | the body: the bytes of the codec, also for an integer |
+//!    | … | the body: the bytes of the codec, or an integer in ASCII if field 3 says so |
 //!
 //!    | id | length | field |
 //!    | --- | --- | --- |
 //!    | 1 | 28 | the end of the TTL, the end of the time as a stale entry, and the creation of the value, in Unix milliseconds (8 bytes each); the load time in milliseconds (4 bytes); all little-endian. Without this field, the entry is live until the server removes it |
-//!    | 2 | 8 | the time in milliseconds without a read after which the entry expires; readers extend the TTL on the server. Only together with field 1 |
+//!    | 2 | 16 | the time in milliseconds without a read after which the entry expires, and when a read was last recorded, in Unix milliseconds, or 0 (8 bytes each, little-endian); readers extend the TTL on the server. Only together with field 1 |
+//!    | 3 | 0 | the body is an integer |
 //!
 //! 3. **The bytes of the codec**, otherwise. With JSON, other programs can read and write them.
 //!
 //! If the bytes of the codec look like 1 or 2, a header without fields is put before them.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::entry::expiry::Expiry;
-use crate::{Error, ErrorKind, Timestamp};
+use crate::{Error, ErrorKind, Result, Timestamp};
 
 const MARK: u8 = 0xC1;
 const VERSION: u8 = 1;
 /// The id of the field with the times of an [`Expiry`].
 const TIMES: u8 = 1;
-/// The id of the field with the time without a read.
+/// The id of the field with the time without a read, and the last recorded read.
 const IDLE: u8 = 2;
+/// The id of the field that marks the body as an integer.
+const INTEGER: u8 = 3;
 
 /// The body of an entry, by how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,15 @@ pub(crate) enum Body<'a> {
     Integer(&'a [u8]),
     /// The bytes of the codec.
     Encoded(&'a [u8]),
+}
+
+/// Where the parts of an entry with a header are.
+#[derive(Default)]
+struct Header {
+    times: Option<Range<usize>>,
+    idle: Option<Range<usize>>,
+    is_integer: bool,
+    body: usize,
 }
 
 /// Returns the bytes to store for a value that is not an integer.
@@ -57,31 +70,94 @@ pub(crate) fn seal(encoded: Vec<u8>) -> Vec<u8> {
 }
 
 /// Returns the bytes to store for a value with an expiry.
-pub(crate) fn seal_with(expiry: Expiry, encoded: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(44 + encoded.len());
-    let length = if expiry.idle.is_some() { 40 } else { 30 };
-    bytes.extend([MARK, VERSION, length, 0, TIMES, 28]);
-    for time in [expiry.expires_at, expiry.stale_until, expiry.created_at] {
-        bytes.extend(time.as_millis().to_le_bytes());
+pub(crate) fn seal_with(expiry: Expiry, body: Body<'_>) -> Vec<u8> {
+    let (is_integer, body) = match body {
+        Body::Integer(digits) => (true, digits),
+        Body::Encoded(encoded) => (false, encoded),
+    };
+    let mut bytes = Vec::with_capacity(54 + body.len());
+    bytes.extend([MARK, VERSION, 0, 0, TIMES, 28]);
+    bytes.extend(times_field(expiry));
+    if let Some(idle) = idle_field(expiry) {
+        bytes.extend([IDLE, 16]);
+        bytes.extend(idle);
     }
-    let load_time = u32::try_from(expiry.load_time.as_millis()).unwrap_or(u32::MAX);
-    bytes.extend(load_time.to_le_bytes());
-    if let Some(idle) = expiry.idle {
-        let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
-        bytes.extend([IDLE, 8]);
-        bytes.extend(idle.to_le_bytes());
+    if is_integer {
+        bytes.extend([INTEGER, 0]);
     }
-    bytes.extend(encoded);
+    // At most 50 bytes.
+    bytes[2] = (bytes.len() - 4) as u8;
+    bytes.extend(body);
     bytes
 }
 
+/// Returns the bytes of an entry with other times in its header. Their number does not change.
+pub(crate) fn with_expiry(bytes: &[u8], expiry: Expiry) -> Result<Vec<u8>> {
+    let header = parse(bytes)?.unwrap_or_default();
+    let mut bytes = bytes.to_vec();
+    if let Some(times) = header.times.filter(|times| times.len() == 28) {
+        bytes[times].copy_from_slice(&times_field(expiry));
+    }
+    if let (Some(at), Some(idle)) = (header.idle, idle_field(expiry))
+        && at.len() == idle.len()
+    {
+        bytes[at].copy_from_slice(&idle);
+    }
+    Ok(bytes)
+}
+
+/// Returns the bytes of an entry with another body.
+pub(crate) fn with_body(bytes: &[u8], body: &[u8]) -> Result<Vec<u8>> {
+    let start = parse(bytes)?.map_or(0, |header| header.body);
+    Ok([&bytes[..start], body].concat())
+}
+
+/// Returns how many of the first bytes distinguish an entry from those that were or will be stored
+/// under its key: its header if that has times, otherwise all.
+pub(crate) fn identity_len(bytes: &[u8]) -> usize {
+    match parse(bytes) {
+        Ok(Some(Header {
+            times: Some(_),
+            body,
+            ..
+        })) => body,
+        _ => bytes.len(),
+    }
+}
+
 /// Parses the bytes of an entry, which may be anything.
-pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Expiry>), Error> {
+pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Expiry>)> {
     if is_integer(bytes) {
         return Ok((Body::Integer(bytes), None));
     }
-    let Some((&MARK, rest)) = bytes.split_first() else {
+    let Some(header) = parse(bytes)? else {
         return Ok((Body::Encoded(bytes), None));
+    };
+    let body = &bytes[header.body..];
+    let body = match header.is_integer {
+        true if is_integer(body) => Body::Integer(body),
+        true => return Err(truncated()),
+        false => Body::Encoded(body),
+    };
+    let mut expiry = match header.times {
+        Some(at) => Some(times(&bytes[at]).ok_or_else(truncated)?),
+        None => None,
+    };
+    if let Some(at) = header.idle {
+        let (idle, read_at) = bytes[at].split_first_chunk::<8>().ok_or_else(truncated)?;
+        let read_at = read_at.try_into().map_err(|_| truncated())?;
+        if let Some(expiry) = &mut expiry {
+            expiry.idle = Some(Duration::from_millis(u64::from_le_bytes(*idle)));
+            expiry.read_at = Timestamp::from_millis(u64::from_le_bytes(read_at));
+        }
+    }
+    Ok((body, expiry))
+}
+
+/// Finds the parts of an entry; `None` if it has no header.
+fn parse(bytes: &[u8]) -> Result<Option<Header>> {
+    let Some((&MARK, rest)) = bytes.split_first() else {
+        return Ok(None);
     };
     let (version, rest) = rest.split_first().ok_or_else(truncated)?;
     if *version != VERSION {
@@ -92,30 +168,47 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Expiry>), Error> {
     }
     let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(truncated)?;
     let length = usize::from(u16::from_le_bytes(*length));
-    let (mut fields, body) = rest.split_at_checked(length).ok_or_else(truncated)?;
-    let mut expiry = None;
-    let mut idle = None;
+    let mut fields = rest.get(..length).ok_or_else(truncated)?;
+    let mut header = Header {
+        body: 4 + length,
+        ..Header::default()
+    };
     while let Some(([id, length], rest)) = fields.split_first_chunk::<2>() {
-        let (field, rest) = rest
-            .split_at_checked(usize::from(*length))
-            .ok_or_else(truncated)?;
+        let length = usize::from(*length);
+        let start = header.body - rest.len();
+        fields = rest.get(length..).ok_or_else(truncated)?;
         match *id {
-            TIMES => expiry = Some(times(field).ok_or_else(truncated)?),
-            IDLE => {
-                let millis = field.try_into().map_err(|_| truncated())?;
-                idle = Some(Duration::from_millis(u64::from_le_bytes(millis)));
-            }
+            TIMES => header.times = Some(start..start + length),
+            IDLE => header.idle = Some(start..start + length),
+            INTEGER => header.is_integer = true,
             _ => {}
         }
-        fields = rest;
     }
     match fields {
-        [] => Ok((
-            Body::Encoded(body),
-            expiry.map(|expiry| Expiry { idle, ..expiry }),
-        )),
+        [] => Ok(Some(header)),
         _ => Err(truncated()),
     }
+}
+
+fn times_field(expiry: Expiry) -> [u8; 28] {
+    let mut field = [0; 28];
+    for (at, time) in [expiry.expires_at, expiry.stale_until, expiry.created_at]
+        .into_iter()
+        .enumerate()
+    {
+        field[at * 8..][..8].copy_from_slice(&time.as_millis().to_le_bytes());
+    }
+    let load_time = u32::try_from(expiry.load_time.as_millis()).unwrap_or(u32::MAX);
+    field[24..].copy_from_slice(&load_time.to_le_bytes());
+    field
+}
+
+fn idle_field(expiry: Expiry) -> Option<[u8; 16]> {
+    let idle = u64::try_from(expiry.idle?.as_millis()).unwrap_or(u64::MAX);
+    let mut field = [0; 16];
+    field[..8].copy_from_slice(&idle.to_le_bytes());
+    field[8..].copy_from_slice(&expiry.read_at.as_millis().to_le_bytes());
+    Some(field)
 }
 
 fn times(field: &[u8]) -> Option<Expiry> {
@@ -134,6 +227,7 @@ fn times(field: &[u8]) -> Option<Expiry> {
         created_at: time(created_at),
         load_time: Duration::from_millis(load_time.into()),
         idle: None,
+        read_at: Timestamp::MIN,
     })
 }
 
@@ -186,6 +280,48 @@ mod tests {
         for integer in [&b"5"[..], b"-17", b"9 ", b"9999999999999999999999"] {
             assert_eq!(open(integer).unwrap(), (Body::Integer(integer), None));
         }
+    }
+
+    #[test]
+    fn an_integer_with_an_expiry_is_read_as_an_integer() {
+        let expiry = Expiry::new(
+            Timestamp::from_millis(5),
+            Duration::ZERO,
+            None,
+            Duration::ZERO,
+        );
+        let bytes = seal_with(expiry, Body::Integer(b"-17"));
+        assert_eq!(open(&bytes).unwrap(), (Body::Integer(b"-17"), Some(expiry)));
+        let more = with_body(&bytes, b"1000").unwrap();
+        assert_eq!(open(&more).unwrap(), (Body::Integer(b"1000"), Some(expiry)));
+        let damaged = with_body(&bytes, b"1x").unwrap();
+        assert_eq!(open(&damaged).unwrap_err().kind(), ErrorKind::Decode);
+    }
+
+    #[test]
+    fn other_times_change_nothing_but_the_times() {
+        let second = Duration::from_secs(1);
+        let now = Timestamp::from_millis(1_000);
+        let expiry = Expiry {
+            idle: Some(second),
+            ..Expiry::new(now, second, Some(second), second)
+        };
+        let mut bytes = seal_with(expiry, Body::Encoded(b"body"));
+        // A field of a later version.
+        bytes.splice(4..4, *b"\x63\x02ab");
+        bytes[2] += 4;
+        let later = Expiry {
+            read_at: now.after(second),
+            ..expiry.touched(now.after(second * 9))
+        };
+        let changed = with_expiry(&bytes, later).unwrap();
+        assert_eq!(
+            open(&changed).unwrap(),
+            (Body::Encoded(b"body"), Some(later))
+        );
+        assert_eq!((changed.len(), &changed[..8]), (bytes.len(), &bytes[..8]));
+        assert_eq!(identity_len(&bytes), bytes.len() - 4);
+        assert_eq!(identity_len(b"body"), 4);
     }
 
     #[test]

@@ -25,6 +25,8 @@ macro_rules! __store_methods {
                 add(key: &$lifetime $crate::Key<$lifetime>, entry: $crate::Entry, ttl: ::std::option::Option<::std::time::Duration>) -> bool;
                 increment(key: &$lifetime $crate::Key<$lifetime>, by: i64, ttl: ::std::option::Option<::std::time::Duration>) -> i64;
                 touch(key: &$lifetime $crate::Key<$lifetime>, ttl: ::std::option::Option<::std::time::Duration>) -> bool;
+                replace(key: &$lifetime $crate::Key<$lifetime>, replacement: $crate::Replacement) -> bool;
+                replace_many(replacements: ::std::vec::Vec<($crate::Key<$lifetime>, $crate::Replacement)>) -> ();
                 has(key: &$lifetime $crate::Key<$lifetime>) -> bool;
                 get_many(keys: &$lifetime [$crate::Key<$lifetime>]) -> ::std::vec::Vec<::std::option::Option<$crate::Entry>>;
                 set_many(entries: ::std::vec::Vec<($crate::Key<$lifetime>, $crate::Entry, ::std::option::Option<::std::time::Duration>)>) -> ();

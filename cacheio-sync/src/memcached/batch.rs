@@ -10,9 +10,10 @@ use super::connection::Connection;
 use super::exptime::exptime;
 use super::failure::Failure;
 use super::protocol::{Request, Response};
+use super::replace::{self, Change};
 use super::retry::Retry;
 use crate::Result;
-use crate::store::{Entry, Key};
+use crate::store::{Entry, Key, Replacement};
 
 /// The size, in bytes, at which a part of a request ends: two parts fit into any socket's buffers.
 const PART_SIZE: usize = 16 << 10;
@@ -28,14 +29,21 @@ impl Cluster {
             batches.add(self.route(key), index, |request| {
                 // Quiet (`q`): the server does not respond to a miss.
                 let command = request.command(MetaOp::Get, key.text())?;
-                command.flag("v").flag("q").number('O', index).end();
+                command
+                    .flag("v")
+                    .flag("c")
+                    .flag("q")
+                    .number('O', index)
+                    .end();
                 Ok(())
             })?;
         }
-        batches.run(Retry::Read, |pending, response| {
+        batches.run(Retry::Read, |pending, mut response| {
             let index = pending.accept(response.opaque)?;
-            let value = (response.code == ReturnCode::Va).then_some(response.value)?;
-            entries[index] = Some(Entry::bytes(value));
+            if response.code != ReturnCode::Va {
+                return None;
+            }
+            entries[index] = Some(replace::entry(&mut response));
             Some(())
         })?;
         Ok(entries)
@@ -54,6 +62,20 @@ impl Cluster {
             })?;
         }
         batches.run(Retry::Idempotent, |_, _| None)
+    }
+
+    pub(super) fn replace_many(&self, replacements: Vec<(Key<'_>, Replacement)>) -> Result<()> {
+        let mut batches = Batches::new(self);
+        for (index, (key, replacement)) in replacements.into_iter().enumerate() {
+            let change = Change::new(replacement)?;
+            batches.add(self.route(&key), index, |request| {
+                // The server responds to each: it is no failure that an entry has changed.
+                change.write(request, key.text(), Some(index))
+            })?;
+        }
+        batches.run(Retry::Idempotent, |pending, response| {
+            pending.accept(response.opaque).map(drop)
+        })
     }
 
     pub(super) fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {

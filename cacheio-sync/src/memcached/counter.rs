@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use cacheio_core::__private::overflow;
 use memcache::exp::{MetaOp, ReturnCode};
 
-use super::exptime::{exptime, exptime_from_remaining};
+use super::exptime::exptime;
 use super::failure::Failure;
 use super::protocol::{Request, Response, number};
+use super::replace::{Change, write_with_ttl_kept};
 use super::retry::Retry;
 use super::server::Server;
 use crate::store::Key;
@@ -143,38 +144,13 @@ impl Counter<'_> {
     /// Replaces a counter that is negative before or after the addition. `left` is its remaining TTL
     /// in seconds.
     fn replace(&self, sum: i64, cas: u64, left: i64) -> Result<Option<i64>> {
-        let (left_at_write, response) = self.write(sum, cas, left)?;
-        if let (ReturnCode::Hd, Some(cas)) = (response.code, response.cas)
-            && left_at_write != left
-            && left_at_write > 0
-        {
-            // The server's clock ticked after `left` was read, so the write added a second to the
-            // TTL. Without this correction a counter that is often written would never expire.
-            self.write(sum, cas, left_at_write)?;
-        }
+        let change = Change {
+            cas,
+            value: sum.to_string().into_bytes(),
+            exptime: 0,
+        };
+        let response = write_with_ttl_kept(self.server, self.key, &change, left, self.deadline)?;
         self.swapped(&response, sum)
-    }
-
-    /// Writes the counter if its CAS number is still `cas`. Returns the remaining TTL right before
-    /// the write, in seconds, and the response.
-    fn write(&self, sum: i64, cas: u64, left: i64) -> Result<(i64, Response)> {
-        let value = sum.to_string();
-        let mut request = Request::with_capacity(600);
-        request.command(MetaOp::Get, self.key)?.flag("t").end();
-        let command = request.command(MetaOp::Set, self.key)?;
-        let command = command.length(value.as_bytes())?.number('C', cas).flag("c");
-        command
-            .number('T', exptime_from_remaining(left))
-            .value(value.as_bytes());
-        let exchange = self.server.begin(Retry::Never, &request, self.deadline);
-        let responses = exchange.and_then(|exchange| {
-            exchange.finish(self.deadline, |connection| {
-                let before = connection.read_response(self.deadline)?;
-                let written = connection.read_response(self.deadline)?;
-                Ok((before.ttl.unwrap_or(left), written))
-            })
-        });
-        responses.map_err(|failure| self.server.error(failure))
     }
 
     /// Returns the new count, or `None` if the counter changed since it was read.

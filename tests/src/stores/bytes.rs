@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cacheio_core::{Clock, Entry, Error, ErrorKind, Form, Key, Payload, Result, Store, Timestamp};
+use cacheio_core::{
+    Clock, Entry, Error, ErrorKind, Form, Key, Payload, Replacement, Result, Store, Timestamp,
+    TtlChange,
+};
 
 use crate::fixture::TestEnv;
 
@@ -140,6 +143,23 @@ impl Store for Bytes {
                 Ok(true)
             }
             None => Ok(false),
+        }
+    }
+
+    fn replace(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool> {
+        let current = into_bytes(replacement.current);
+        let new = into_bytes(replacement.new);
+        let expires = match replacement.ttl {
+            TtlChange::Keep => None,
+            TtlChange::Set(ttl) => Some(self.expires(ttl)),
+        };
+        match self.live().get_mut(Self::checked(key)) {
+            Some((bytes, end)) if *bytes == current => {
+                *bytes = new;
+                *end = expires.unwrap_or(*end);
+                Ok(true)
+            }
+            _ => Ok(false),
         }
     }
 

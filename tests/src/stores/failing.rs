@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cacheio_core::{
-    AsyncStore, BoxFuture, Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Result, Store,
+    AsyncStore, BoxFuture, Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Replacement, Result,
+    Store,
 };
 
 /// A store that fails while its [`Faults`] are on.
@@ -109,6 +110,16 @@ impl<S: Store> Store for Failing<S> {
     fn touch(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
         self.faults.check_write()?;
         self.store.touch(key, ttl)
+    }
+
+    fn replace(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool> {
+        self.faults.check_write()?;
+        self.store.replace(key, replacement)
+    }
+
+    fn replace_many(&self, replacements: Vec<(Key<'_>, Replacement)>) -> Result<()> {
+        self.faults.check_write()?;
+        self.store.replace_many(replacements)
     }
 
     fn has(&self, key: &Key<'_>) -> Result<bool> {
@@ -222,6 +233,27 @@ impl<S: AsyncStore> AsyncStore for Failing<S> {
     fn touch<'a>(&'a self, key: &'a Key<'a>, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
         match self.faults.check_write() {
             Ok(()) => self.store.touch(key, ttl),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+
+    fn replace<'a>(
+        &'a self,
+        key: &'a Key<'a>,
+        replacement: Replacement,
+    ) -> BoxFuture<'a, Result<bool>> {
+        match self.faults.check_write() {
+            Ok(()) => self.store.replace(key, replacement),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+
+    fn replace_many<'a>(
+        &'a self,
+        replacements: Vec<(Key<'a>, Replacement)>,
+    ) -> BoxFuture<'a, Result<()>> {
+        match self.faults.check_write() {
+            Ok(()) => self.store.replace_many(replacements),
             Err(error) => Box::pin(ready(Err(error))),
         }
     }

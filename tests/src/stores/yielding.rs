@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use cacheio_core::{AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Result, Store};
+use cacheio_core::{
+    AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Replacement, Result, Store,
+};
 
 /// Suspends once.
 pub async fn pause() {
@@ -79,6 +81,21 @@ impl<S: Store> AsyncStore for Yielding<S> {
 
     fn touch<'a>(&'a self, key: &'a Key<'a>, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
         suspending(move || self.0.touch(key, ttl))
+    }
+
+    fn replace<'a>(
+        &'a self,
+        key: &'a Key<'a>,
+        replacement: Replacement,
+    ) -> BoxFuture<'a, Result<bool>> {
+        suspending(move || self.0.replace(key, replacement))
+    }
+
+    fn replace_many<'a>(
+        &'a self,
+        replacements: Vec<(Key<'a>, Replacement)>,
+    ) -> BoxFuture<'a, Result<()>> {
+        suspending(move || self.0.replace_many(replacements))
     }
 
     fn has<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {

@@ -20,6 +20,11 @@ pub(crate) fn cases() -> Vec<Case> {
         case(a_counter_is_replaced_by_set_and_removed_by_delete),
         case(no_update_is_lost),
         case(a_counter_has_no_tags),
+        case(an_integer_counts_whatever_its_policies),
+        case(a_counter_keeps_its_policies),
+        case(a_counter_that_has_expired_but_is_kept_starts_again),
+        case(no_update_of_a_counter_with_a_policy_is_lost),
+        case(a_value_with_a_policy_that_is_not_an_integer_is_refused_and_unchanged),
     ]
 }
 
@@ -278,4 +283,108 @@ async fn a_counter_has_no_tags(fixture: Fixture) {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(!cache.has("k").await.unwrap());
+}
+
+fn policies(fixture: &Fixture) -> [Options; 4] {
+    let long = fixture.ttl() * 50;
+    [
+        Options::ttl(long).stale_for(long),
+        Options::ttl(long).refresh_ahead(0.9),
+        Options::ttl(long).ttl_idle(long),
+        Options::ttl(Ttl::Never).ttl_idle(long).stale_for(long),
+    ]
+}
+
+async fn an_integer_counts_whatever_its_policies(fixture: Fixture) {
+    let cache = fixture.cache.clone();
+    let count = async |key: &'static str| {
+        assert_eq!(cache.increment(key, 1).await.unwrap(), 6, "{key}");
+        assert_eq!(cache.decrement(key, 16).await.unwrap(), -10, "{key}");
+        assert_eq!(cache.get::<i64>(key).await.unwrap(), Some(-10), "{key}");
+        assert_eq!(cache.increment(key, i64::MAX).await.unwrap(), i64::MAX - 10);
+        let error = cache.increment(key, 11).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Overflow, "{key}");
+        assert_eq!(cache.get::<i64>(key).await.unwrap(), Some(i64::MAX - 10));
+    };
+    for options in policies(&fixture) {
+        cache.set_with("set", 5, options.clone()).await.unwrap();
+        count("set").await;
+        cache.delete("loaded").await.unwrap();
+        let load = async || 5_u8;
+        let loaded = cache.get_or_set_with("loaded", options.clone(), load).await;
+        assert_eq!(loaded, 5);
+        count("loaded").await;
+        let entries = vec![("many", Some(5_i16))];
+        cache.set_many_with(entries, options).await.unwrap();
+        count("many").await;
+    }
+    let fetched = cache.fetch_entry("fetched", async |_| Ok::<_, String>(5_i32));
+    assert_eq!(fetched.await.unwrap().value, 5);
+    count("fetched").await;
+}
+
+async fn a_counter_keeps_its_policies(fixture: Fixture) {
+    let cache = &fixture.cache;
+    let options = Options::ttl(fixture.ttl()).stale_for(fixture.ttl() * 50);
+    cache.set_with("k", 9, options.clone()).await.unwrap();
+    let fetched = cache.fetch_entry_with("fetched", fixture.ttl(), async |_| Ok::<_, String>(9));
+    fetched.await.unwrap();
+    for key in ["k", "fetched"] {
+        for _ in 0..3 {
+            assert!(cache.increment_with(key, 1, Ttl::Never).await.is_ok());
+        }
+    }
+    fixture.expire(fixture.ttl());
+    assert_eq!(cache.get::<i64>("k").await.unwrap(), None);
+    assert_eq!(cache.get::<i64>("fetched").await.unwrap(), None);
+    let fail = async || Err::<i64, _>("the origin is down");
+    let stale = cache.get_or_try_set_with("k", options, fail).await;
+    assert_eq!(stale.unwrap(), 12, "it is kept as a stale value");
+}
+
+async fn a_counter_that_has_expired_but_is_kept_starts_again(fixture: Fixture) {
+    let cache = &fixture.cache;
+    let options = Options::ttl(fixture.ttl()).stale_for(fixture.ttl() * 50);
+    cache.set_with("k", 9, options.clone()).await.unwrap();
+    cache.set_with("text", "nine", options).await.unwrap();
+    fixture.expire(fixture.ttl());
+    for key in ["k", "text"] {
+        assert_eq!(
+            cache.increment_with(key, 2, fixture.ttl()).await.unwrap(),
+            2
+        );
+        assert_eq!(cache.increment(key, 1).await.unwrap(), 3);
+    }
+    fixture.expire(fixture.ttl());
+    assert!(!cache.has("k").await.unwrap() && !cache.has("text").await.unwrap());
+}
+
+async fn no_update_of_a_counter_with_a_policy_is_lost(fixture: Fixture) {
+    let options = Options::ttl(Ttl::Never).ttl_idle(fixture.ttl() * 50);
+    fixture.cache.set_with("k", 0, options).await.unwrap();
+    let counting = (0..4).map(|_| {
+        fixture.cache.spawn(move |cache| async move {
+            for _ in 0..25 {
+                cache.increment("k", 3).await.unwrap();
+                cache.decrement("k", 2).await.unwrap();
+            }
+        })
+    });
+    join_all(counting.collect()).await;
+    assert_eq!(fixture.cache.get::<i64>("k").await.unwrap(), Some(100));
+}
+
+async fn a_value_with_a_policy_that_is_not_an_integer_is_refused_and_unchanged(fixture: Fixture) {
+    let cache = &fixture.cache;
+    for options in policies(&fixture) {
+        cache.set_with("text", "5", options.clone()).await.unwrap();
+        cache.set_with("large", u64::MAX, options).await.unwrap();
+        for key in ["text", "large"] {
+            let error = cache.increment(key, 1).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WrongType, "{key}");
+        }
+        let text = cache.get::<String>("text").await.unwrap();
+        assert_eq!(text.as_deref(), Some("5"));
+        assert_eq!(cache.get::<u64>("large").await.unwrap(), Some(u64::MAX));
+    }
 }

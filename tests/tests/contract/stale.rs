@@ -34,6 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(a_waiter_with_another_error_type_is_served_the_stale_value),
         case(retry_after_without_stale_for_is_refused),
         case(jitter_does_not_apply_to_stale_for),
+        case(an_expired_entry_that_is_kept_is_absent),
     ]
 }
 
@@ -506,4 +507,28 @@ async fn jitter_does_not_apply_to_stale_for(fixture: Fixture) {
         fixture.expire(stale_for);
     }
     assert_eq!(get(&cache, &origin).await, down());
+}
+
+async fn an_expired_entry_that_is_kept_is_absent(fixture: Fixture) {
+    let cache = fixture.open(setup(&fixture)).unwrap();
+    let keys = ["added", "zero", "deleted", "touched", "first", "second"];
+    let options = Options::ttl(fixture.ttl()).stale_for(fixture.ttl() * 50);
+    for key in keys {
+        cache.set_with(key, "old", options.clone()).await.unwrap();
+    }
+    fixture.expire(fixture.ttl());
+    cache.set("live", "new").await.unwrap();
+    assert!(cache.add("added", "new").await.unwrap());
+    assert!(!cache.add("added", "newer").await.unwrap());
+    let added = cache.get::<String>("added").await.unwrap();
+    assert_eq!(added.as_deref(), Some("new"));
+    assert!(cache.add_with("zero", "new", Duration::ZERO).await.unwrap());
+    assert!(!cache.touch("touched", Duration::ZERO).await.unwrap());
+    assert!(!cache.delete("deleted").await.unwrap());
+    assert!(cache.delete("added").await.unwrap());
+    let many = vec!["first", "second", "first", "live", "missing"];
+    assert_eq!(cache.delete_many(many).await.unwrap(), 1);
+    for key in keys {
+        assert!(!cache.has(key).await.unwrap(), "{key}");
+    }
 }

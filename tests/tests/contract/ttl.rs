@@ -30,6 +30,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case(an_idle_entry_expires),
         case(an_entry_that_is_read_stays),
         case(an_entry_that_is_read_still_ends_with_its_ttl),
+        case(entries_that_are_read_in_batches_stay),
+        case(touch_is_no_read),
+        case(a_read_leaves_the_ttl_of_the_next_entry),
     ]
 }
 
@@ -508,5 +511,53 @@ async fn an_entry_that_is_read_still_ends_with_its_ttl(fixture: Fixture) {
     fixture.pass(idle(&fixture) / 2).await;
     is_live(&cache, "k").await;
     fixture.expire(idle(&fixture) / 2);
+    assert_eq!(cache.get::<i64>("k").await.unwrap(), None);
+}
+
+async fn entries_that_are_read_in_batches_stay(fixture: Fixture) {
+    let cache = fixture.cache.clone();
+    let options = Options::ttl(Ttl::Never).ttl_idle(idle(&fixture));
+    let entries = vec![("a", 1), ("b", 2), ("c", 3), ("unread", 4)];
+    cache.set_many_with(entries, options.clone()).await.unwrap();
+    for _ in 0..4 {
+        fixture.pass(idle(&fixture) / 2).await;
+        let got = cache.get_many::<i64>(vec!["a", "b", "a"]).await.unwrap();
+        assert_eq!(got, [Some(1), Some(2), Some(1)]);
+        let load = async |missing: Vec<&'static str>| -> Vec<(&'static str, i64)> {
+            panic!("{missing:?} are live")
+        };
+        let keys = vec!["b", "c"];
+        let got = cache
+            .get_or_set_many_with(keys, options.clone(), load)
+            .await;
+        assert_eq!(got, [Some(2), Some(3)]);
+    }
+    assert_eq!(cache.get::<i64>("unread").await.unwrap(), None);
+}
+
+async fn touch_is_no_read(fixture: Fixture) {
+    let cache = fixture.cache.clone();
+    let options = Options::ttl(Ttl::Never).ttl_idle(idle(&fixture));
+    cache.set_with("k", 1, options).await.unwrap();
+    fixture.pass(idle(&fixture) / 2).await;
+    assert!(cache.touch("k", Ttl::Never).await.unwrap());
+    fixture.expire(over(&fixture) - idle(&fixture) / 2);
+    assert!(!cache.has("k").await.unwrap());
+}
+
+async fn a_read_leaves_the_ttl_of_the_next_entry(fixture: Fixture) {
+    let cache = fixture.cache.clone();
+    let options = Options::ttl(Ttl::Never).ttl_idle(fixture.ttl() * 50);
+    for _ in 0..20 {
+        cache.set_with("k", 1, options.clone()).await.unwrap();
+        // On a server, each read of an entry of this age is recorded.
+        if fixture.stops_time() {
+            fixture.pass(fixture.ttl() * 10).await;
+        }
+        let reading = cache.spawn(async |cache| cache.get::<i64>("k").await.unwrap());
+        cache.set_with("k", 2, fixture.ttl()).await.unwrap();
+        assert!(matches!(reading.join().await, Some(1 | 2)));
+    }
+    fixture.expire(fixture.ttl());
     assert_eq!(cache.get::<i64>("k").await.unwrap(), None);
 }

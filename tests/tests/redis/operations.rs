@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cacheio_async::{AsyncCache, ErrorKind, Redis};
-use cacheio_core::{AsyncStore, Entry, Key};
+use cacheio_core::{AsyncStore, Entry, Key, Options, Ttl};
 use cacheio_tests::servers::{self, RedisCluster, Reply};
 use tokio::task::JoinSet;
 
@@ -193,4 +193,69 @@ fn batch_operations_keep_order_and_count() {
             store.set_many(Vec::new()).await.unwrap();
         });
     }
+}
+
+#[test]
+fn reads_under_ttl_idle_are_recorded_eight_times_at_most_however_many_keys_are_read() {
+    let server = servers::Redis::start();
+    run(async {
+        let idle = Duration::from_secs(4);
+        let keys: Vec<_> = (0..5_000).collect();
+        let caches: Vec<_> = (0..2)
+            .map(|_| {
+                AsyncCache::builder()
+                    .store(store(&server.url()))
+                    .build()
+                    .unwrap()
+            })
+            .collect();
+        let options = Options::ttl(Ttl::Never).ttl_idle(idle);
+        let entries: Vec<_> = keys.iter().map(|key| (*key, *key)).collect();
+        let begun = std::time::Instant::now();
+        caches[0].set_many_with(entries, options).await.unwrap();
+        while begun.elapsed() < idle {
+            for cache in &caches {
+                let read = cache.get_many::<i32>(keys.clone()).await.unwrap();
+                assert!(read.iter().all(Option::is_some));
+            }
+        }
+        let info = server.run("INFO commandstats");
+        let line = info
+            .text()
+            .lines()
+            .find(|line| line.starts_with("cmdstat_pexpire:"));
+        let calls = line.unwrap().split("calls=").nth(1).unwrap();
+        let calls: usize = calls.split(',').next().unwrap().parse().unwrap();
+        assert!(calls >= keys.len() && calls <= 8 * keys.len(), "{calls}");
+    });
+}
+
+#[test]
+fn without_the_right_to_scripts_what_needs_none_works() {
+    let server = servers::Redis::start();
+    server.run("ACL SETUSER app on >secret ~* +@all -eval -evalsha");
+    run(async {
+        let url = format!("redis://app:secret@127.0.0.1:{}?timeout=10s", server.port());
+        let store = Redis::new(url).unwrap();
+        let cache = AsyncCache::builder().store(store).build().unwrap();
+        let minute = Duration::from_secs(60);
+        cache.set("plain", 1).await.unwrap();
+        let kept = Options::ttl(minute).stale_for(minute);
+        cache.set_with("kept", 1, kept).await.unwrap();
+        let idle = Options::ttl(minute).ttl_idle(Duration::from_millis(400));
+        cache.set_with("idle", 1, idle).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(cache.touch("plain", minute).await.unwrap());
+        assert_eq!(cache.increment("plain", 1).await.unwrap(), 2);
+        assert_eq!(cache.get::<i32>("idle").await.unwrap(), Some(1));
+        assert_eq!(cache.stats().store_errors, 1, "the read is not recorded");
+        for error in [
+            cache.touch("kept", minute).await.unwrap_err(),
+            cache.increment("kept", 1).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Server);
+            assert!(error.to_string().contains("permission"), "{error}");
+        }
+        assert_eq!(cache.get::<i32>("kept").await.unwrap(), Some(1));
+    });
 }

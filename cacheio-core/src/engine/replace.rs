@@ -1,0 +1,214 @@
+//! Operations on entries whose header a server does not understand: it is read here, and the entry is
+//! replaced only if it is still the one that was read.
+//!
+//! A server keeps an entry that has expired for as long as it may be served stale. To these
+//! operations it is absent, as it is in memory.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::Engine;
+use crate::entry::expiry::Expiry;
+use crate::entry::wire::{self, Body};
+use crate::error::overflow;
+use crate::key::Key;
+use crate::{Entry, Error, ErrorKind, Form, Payload, Replacement, Result, Timestamp, TtlChange};
+
+/// How often an entry is read again because another client has changed it.
+const MAX_CONFLICTS: usize = 1_000;
+
+impl Engine {
+    /// Whether there is a live entry.
+    pub(super) async fn is_live(&self, key: &Key<'_>) -> Result<bool> {
+        if !self.reads_headers() {
+            return self.driver.has(key).await;
+        }
+        let entry = self.driver.get(key).await?;
+        Ok(entry.is_some_and(|entry| !self.has_expired(&entry)))
+    }
+
+    /// Returns whether an entry on a server has expired by its header, and is only kept as a stale
+    /// one.
+    fn has_expired(&self, entry: &Entry) -> bool {
+        expiry_of(entry).is_some_and(|expiry| expiry.expires_at <= self.clock.now())
+    }
+
+    /// Gives a live entry another TTL.
+    pub(super) async fn touch_in_store(
+        &self,
+        key: &Key<'_>,
+        ttl: Option<Duration>,
+    ) -> Result<bool> {
+        if !self.reads_headers() {
+            return self.driver.touch(key, ttl).await;
+        }
+        for _ in 0..MAX_CONFLICTS {
+            let Some(entry) = self.driver.get(key).await? else {
+                return Ok(false);
+            };
+            let expiry = expiry_of(&entry).filter(|expiry| !expiry.is_age_only());
+            let (Some(expiry), Payload::Bytes(bytes)) = (expiry, &entry.payload) else {
+                return self.driver.touch(key, ttl).await;
+            };
+            let now = self.clock.now();
+            if expiry.expires_at <= now {
+                return Ok(false);
+            }
+            let touched = expiry.touched(ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl)));
+            let replacement = Replacement {
+                new: Entry::bytes(wire::with_expiry(bytes, touched)?),
+                ttl: TtlChange::Set(touched.retention(now)),
+                current: entry,
+            };
+            if self.driver.replace(key, replacement).await? {
+                return Ok(true);
+            }
+        }
+        Err(too_many_conflicts())
+    }
+
+    /// Stores an entry if there is no live one.
+    pub(super) async fn add_to_store(
+        &self,
+        key: &Key<'_>,
+        entry: Entry,
+        ttl: Option<Duration>,
+    ) -> Result<bool> {
+        if !self.reads_headers() {
+            return self.driver.add(key, entry, ttl).await;
+        }
+        for _ in 0..MAX_CONFLICTS {
+            if self.driver.add(key, entry.clone(), ttl).await? {
+                return Ok(true);
+            }
+            let Some(current) = self.driver.get(key).await? else {
+                continue;
+            };
+            if !self.has_expired(&current) {
+                return Ok(false);
+            }
+            let replacement = Replacement {
+                current,
+                new: entry.clone(),
+                ttl: TtlChange::Set(ttl),
+            };
+            if self.driver.replace(key, replacement).await? {
+                return Ok(true);
+            }
+        }
+        Err(too_many_conflicts())
+    }
+
+    /// Removes an entry. Returns whether it was live.
+    pub(super) async fn delete_from_store(&self, key: &Key<'_>) -> Result<bool> {
+        let mut had_expired = false;
+        if self.reads_headers() {
+            let entry = readable(self.driver.get(key).await)?;
+            had_expired = entry
+                .flatten()
+                .is_some_and(|entry| self.has_expired(&entry));
+        }
+        Ok(self.driver.delete(key).await? && !had_expired)
+    }
+
+    /// Removes several entries. Returns how many were live.
+    pub(super) async fn delete_many_from_store(&self, keys: &[Key<'_>]) -> Result<usize> {
+        let mut expired = HashSet::new();
+        if self.reads_headers() {
+            let entries = readable(self.driver.get_many(keys).await)?;
+            for (key, entry) in keys.iter().zip(entries.into_iter().flatten()) {
+                if entry.is_some_and(|entry| self.has_expired(&entry)) {
+                    expired.insert(key.text());
+                }
+            }
+        }
+        let deleted = self.driver.delete_many(keys).await?;
+        Ok(deleted.saturating_sub(expired.len()))
+    }
+
+    /// Adds to a counter. The store counts by itself where it can.
+    pub(super) async fn increment_in_store(
+        &self,
+        key: &Key<'_>,
+        by: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64> {
+        for _ in 0..MAX_CONFLICTS {
+            let refused = match self.driver.increment(key, by, ttl).await {
+                Err(error)
+                    if error.kind() == ErrorKind::WrongType
+                        && self.driver.form() == Form::Bytes =>
+                {
+                    error
+                }
+                counted => return counted,
+            };
+            let Some(current) = self.driver.get(key).await? else {
+                continue;
+            };
+            let Some((count, replacement)) = self.incremented(current, by, ttl)? else {
+                return Err(refused);
+            };
+            if self.driver.replace(key, replacement).await? {
+                return Ok(count);
+            }
+        }
+        Err(too_many_conflicts())
+    }
+
+    /// Adds to an entry whose header the store does not understand; `None` if it is no integer.
+    fn incremented(
+        &self,
+        current: Entry,
+        by: i64,
+        ttl: Option<Duration>,
+    ) -> Result<Option<(i64, Replacement)>> {
+        let Payload::Bytes(bytes) = &current.payload else {
+            return Ok(None);
+        };
+        let Ok((body, _)) = wire::open(bytes) else {
+            return Ok(None);
+        };
+        let (count, new, ttl) = if self.has_expired(&current) {
+            (by, by.to_string().into_bytes(), TtlChange::Set(ttl))
+        } else {
+            let Body::Integer(digits) = body else {
+                return Ok(None);
+            };
+            let digits = std::str::from_utf8(digits.trim_ascii_end()).unwrap_or_default();
+            let Ok(count) = digits.parse::<i64>() else {
+                return Ok(None);
+            };
+            let sum = count.checked_add(by).ok_or_else(overflow)?;
+            let new = wire::with_body(bytes, sum.to_string().as_bytes())?;
+            (sum, new, TtlChange::Keep)
+        };
+        let new = Entry::bytes(new);
+        Ok(Some((count, Replacement { current, new, ttl })))
+    }
+}
+
+/// Returns what was read; `None` if it cannot be read, but can still be deleted.
+fn readable<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Err(error) if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable) => {
+            Err(error)
+        }
+        read => Ok(read.ok()),
+    }
+}
+
+fn too_many_conflicts() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "other clients change the entry again and again; retry later",
+    )
+}
+
+/// Returns the expiry in the header of an entry on a server.
+fn expiry_of(entry: &Entry) -> Option<Expiry> {
+    match &entry.payload {
+        Payload::Bytes(bytes) => wire::open(bytes).ok()?.1,
+        Payload::Object(_) => None,
+    }
+}
