@@ -328,14 +328,14 @@ impl AsyncStore for Redis {
         key: &'a Key<'a>,
         replacement: Replacement,
     ) -> BoxFuture<'a, Result<bool>> {
-        boxed(self.replace_one(key, replacement))
+        boxed(self, self.replace_one(key, replacement))
     }
 
     fn replace_many<'a>(
         &'a self,
         replacements: Vec<(Key<'a>, Replacement)>,
     ) -> BoxFuture<'a, Result<()>> {
-        boxed(self.replace_each(replacements))
+        boxed(self, self.replace_each(replacements))
     }
 
     fn has<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
