@@ -286,7 +286,7 @@ impl Cluster {
     fn server(&self, address: &ConnectionAddr) -> RedisResult<Server> {
         let client = client(address.clone(), self.settings.clone())?;
         let connections = (0..self.connections).map(|_| {
-            let endpoint = Endpoint::server(client.clone());
+            let endpoint = Endpoint::Server(client.clone());
             Batcher::without_mget(Connection::new(endpoint, self.timeout, &self.opens))
         });
         Ok(Server::new(connections))

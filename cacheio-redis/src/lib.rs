@@ -4,14 +4,17 @@
 mod batching;
 mod builder;
 mod cluster;
+mod commands;
 mod connection;
 mod endpoint;
 mod failure;
 mod handle_pool;
+mod handshake;
 mod join_all;
 mod live_connection;
 mod open;
 mod probe_lease;
+mod progress;
 mod queue;
 mod redis;
 mod reply;
@@ -20,6 +23,8 @@ mod sentinel;
 mod server;
 mod slot_map;
 mod slots;
+#[cfg(feature = "tls")]
+mod tls;
 mod topology;
 mod url;
 
