@@ -19,6 +19,7 @@ mod queue;
 mod redis;
 mod reply;
 mod request;
+mod retry_window;
 mod sentinel;
 mod server;
 mod slot_map;

@@ -8,6 +8,7 @@ mod batching;
 mod cluster;
 mod delay_proxy;
 mod impossible_replies;
+mod large_batches;
 mod operations;
 mod reconnecting;
 mod refusals;
