@@ -22,16 +22,16 @@ use std::task::Poll;
 use std::time::Duration;
 
 use cacheio_core::__private::Attempt;
-use redis::{Arg, Cmd, RedisError, RedisResult, Value};
+use redis::{RedisError, RedisResult, Value};
 use tokio::runtime::{Handle, Id};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::connection::Connection;
-use crate::failure::Failure;
+use crate::failure::{Failure, breaks_connection, is_from_replica};
 use crate::live_connection::LiveConnection;
 use crate::queue::{Admission, Batch, BatchItem, BatchKind, BatchQueues};
 use crate::reply::value;
-use crate::request::{Commands, Request};
+use crate::request::{Request, length};
 
 /// The largest command in a batch: a larger one costs more than a batch saves, and delays the
 /// others.
@@ -94,10 +94,8 @@ impl Batcher {
         request: &Request,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        match &request.commands {
-            Commands::One(command)
-                if request.idempotent && length(command) <= MAX_COMMAND_BYTES =>
-            {
+        match request.commands.single() {
+            Some(command) if request.idempotent && length(command) <= MAX_COMMAND_BYTES => {
                 self.send_batched(BatchItem::Command(command), deadline)
                     .await
             }
@@ -171,7 +169,7 @@ impl Batcher {
         deadline: Instant,
     ) -> Result<Value, Failure> {
         match error {
-            Some(error) if self.connection.must_reconnect_after(&error) => {
+            Some(error) if breaks_connection(&error) || is_from_replica(&error) => {
                 self.send_item(attempt, item, deadline).await
             }
             Some(error) => self.connection.record(attempt, Some(Err(error))),
@@ -230,7 +228,7 @@ impl Batcher {
                     });
                 }
             }
-            Ok(Err(error)) if connection.must_reconnect_after(&error) => {
+            Ok(Err(error)) if breaks_connection(&error) => {
                 connection.discard(&live);
                 for sender in senders {
                     let _ = sender.send(Err(error.clone()));
@@ -238,7 +236,7 @@ impl Batcher {
             }
             // The server refuses a whole batch if it refuses a part of it (ACL, slots).
             Ok(Err(_)) => connection.record_reply(),
-            // The deadlines of the callers have passed, or the number of replies is wrong.
+            // The deadlines of the callers have passed.
             Ok(Ok(_)) | Err(_) => {}
         }
     }
@@ -251,9 +249,10 @@ impl Batcher {
         batch: &mut Batch,
     ) -> RedisResult<Value> {
         let queues = self.queues(kind);
+        let mut commands = batch.take_commands();
         loop {
             {
-                let mut reply = pin!(live.send(&batch.commands));
+                let mut reply = pin!(live.send(&commands));
                 let first_poll = poll_fn(|context| {
                     // The first poll puts the batch on the connection, which has room for it. A
                     // cancelled caller that sends its next request waits for this lock, and so comes
@@ -268,7 +267,7 @@ impl Batcher {
                     None => {}
                 }
             }
-            batch.remove_cancelled();
+            commands = batch.remove_cancelled(&commands);
             if batch.senders.is_empty() {
                 return Ok(Value::Array(Vec::new()));
             }
@@ -365,12 +364,4 @@ impl Drop for FlushTimer {
 
 fn runtime() -> Result<Handle, Failure> {
     Handle::try_current().map_err(|_| Failure::no_runtime())
-}
-
-fn length(command: &Cmd) -> usize {
-    let lengths = command.args_iter().map(|argument| match argument {
-        Arg::Simple(bytes) => bytes.len(),
-        _ => 0,
-    });
-    lengths.sum()
 }

@@ -40,7 +40,7 @@ impl Redis {
     ///
     /// | parameter | default | meaning |
     /// | --- | --- | --- |
-    /// | `timeout` | `1s` | the longest time for an operation, for example `500ms` |
+    /// | `timeout` | `1s` | the longest time for an operation, or for each round trip of a large one, for example `500ms` |
     /// | `connections` | `1` | the number of connections to each server |
     /// | `db` | `0` | the number of the database |
     /// | `protocol` | `resp3` | `resp2` or `resp3` |
@@ -63,6 +63,9 @@ impl Redis {
     /// Creates a store that connects as a client of the `redis` crate does, for example with
     /// certificates of your own. The timeout is 1 s; there is one connection.
     ///
+    /// A client with TLS uses the default provider of rustls in this process; if there is none, the
+    /// store installs ring when it connects.
+    ///
     /// ```no_run
     /// use cacheio::Redis;
     ///
@@ -72,7 +75,7 @@ impl Redis {
     /// ```
     pub fn from_client(client: Client) -> Self {
         let opens = Opens::default();
-        let connection = Connection::new(Endpoint::server(client), DEFAULT_TIMEOUT, &opens);
+        let connection = Connection::new(Endpoint::Client(client), DEFAULT_TIMEOUT, &opens);
         let server = Server::new([Batcher::new(connection)]);
         Self::with_topology(Topology::server(server, DEFAULT_TIMEOUT), opens)
     }
@@ -191,7 +194,8 @@ impl RedisBuilder {
     }
 
     /// Limits how long an operation may take, including the time to connect and to retry after a
-    /// connection broke. `clear` takes many round trips: the limit applies to each of them.
+    /// connection broke. `clear` and operations on many keys take several round trips: the limit
+    /// applies to each of them.
     ///
     /// ```
     /// # use cacheio::Redis;
@@ -308,7 +312,7 @@ fn build(config: StoreConfig) -> Result<Redis> {
     let topology = match config.deployment {
         Deployment::Server(address) => {
             let client = client(address, settings).map_err(invalid)?;
-            let endpoint = || Endpoint::server(client.clone());
+            let endpoint = || Endpoint::Server(client.clone());
             Topology::server(server(&endpoint), timeout)
         }
         Deployment::Sentinel(master, addresses) => {
@@ -317,7 +321,7 @@ fn build(config: StoreConfig) -> Result<Redis> {
                 master,
                 settings,
             };
-            let endpoint = || Endpoint::master(sentinels.clone());
+            let endpoint = || Endpoint::Master(sentinels.clone());
             Topology::server(server(&endpoint), timeout)
         }
         Deployment::Cluster(seeds) => {

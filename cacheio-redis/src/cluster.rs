@@ -18,8 +18,9 @@ use crate::failure::Failure;
 use crate::open::{address, client};
 use crate::reply::{last, value};
 use crate::request::{Request, on_key};
+use crate::retry_window::RetryWindow;
 use crate::server::Server;
-use crate::slot_map::{SlotMap, SlotRange, cluster_slots};
+use crate::slot_map::{SlotMap, SlotRange, cluster_slots, known_host};
 use crate::slots::slot;
 
 /// How many times one request is sent at most.
@@ -40,6 +41,7 @@ pub(crate) struct Cluster {
     map: Mutex<Arc<SlotMap>>,
     /// Held by the caller that refreshes the slot map.
     refreshing: tokio::sync::Mutex<()>,
+    retry_window: RetryWindow,
 }
 
 /// Where to send a request.
@@ -66,6 +68,7 @@ impl Cluster {
             opens: opens.clone(),
             map: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
+            retry_window: RetryWindow::default(),
         };
         for seed in seeds {
             let server = cluster.server(&seed)?;
@@ -124,13 +127,21 @@ impl Cluster {
         deadline: Instant,
     ) -> Result<Value, Failure> {
         let mut to = Destination::new(self.connection(key, deadline).await?);
-        for sends in 1.. {
+        for sent in 1.. {
             let map = self.map();
             let failure = match to.send(key, request, deadline).await {
-                Err(failure) if sends < MAX_SENDS => failure,
-                reply => return reply,
+                Err(failure) => failure,
+                Ok(reply) => {
+                    if sent > 1 {
+                        self.retry_window.settled();
+                    }
+                    return Ok(reply);
+                }
             };
-            to = self.redirect(failure, &map, key, deadline).await?;
+            if sent == MAX_SENDS {
+                return Err(failure);
+            }
+            to = self.redirect(failure, &to, &map, key, deadline).await?;
         }
         unreachable!("the last reply is returned")
     }
@@ -139,6 +150,7 @@ impl Cluster {
     async fn redirect(
         self: &Arc<Self>,
         failure: Failure,
+        from: &Destination,
         map: &Arc<SlotMap>,
         key: &Key<'_>,
         deadline: Instant,
@@ -160,7 +172,7 @@ impl Cluster {
                     // The node in the error may serve the slot before other nodes know of it.
                     self.refresh(map, deadline).await?;
                 }
-                return match self.named_connection(error, key) {
+                return match self.named_connection(error, &from.connection, key) {
                     Some(connection) => Ok(Destination { connection, asking }),
                     None => Err(failure),
                 };
@@ -169,7 +181,9 @@ impl Cluster {
             ServerErrorKind::TryAgain
             | ServerErrorKind::ClusterDown
             | ServerErrorKind::MasterDown => {
-                if deadline.saturating_duration_since(Instant::now()) < RETRY_PAUSE * 2 {
+                let remaining = deadline.saturating_duration_since(Instant::now());
+                if remaining < RETRY_PAUSE * 2 || !self.retry_window.is_open() {
+                    self.refresh_in_background();
                     return Err(failure);
                 }
                 sleep(RETRY_PAUSE).await;
@@ -186,15 +200,22 @@ impl Cluster {
         }
     }
 
-    /// Returns the connection to the node that a redirect names.
-    fn named_connection(&self, error: &RedisError, key: &Key<'_>) -> Option<Arc<Batcher>> {
+    /// Returns the connection to the node that a redirect of `from` names.
+    fn named_connection(
+        &self,
+        error: &RedisError,
+        from: &Batcher,
+        key: &Key<'_>,
+    ) -> Option<Arc<Batcher>> {
         let (address, _) = error.redirect_node()?;
         let (host, port) = address.rsplit_once(':')?;
+        let host = known_host(host, &from.host());
+        let address = &format!("{host}:{port}");
         let mut map = self.lock();
         if let Some(server) = map.at(address) {
             return Some(Arc::clone(server.connection(key)));
         }
-        let server = self.server_at(host.to_owned(), port.parse().ok()?).ok()?;
+        let server = self.server_at(host, port.parse().ok()?).ok()?;
         let connection = Arc::clone(server.connection(key));
         Arc::make_mut(&mut map)
             .unassigned
@@ -292,7 +313,7 @@ impl Cluster {
     fn server(&self, address: &ConnectionAddr) -> RedisResult<Server> {
         let client = client(address.clone(), self.settings.clone())?;
         let connections = (0..self.connections).map(|_| {
-            let endpoint = Endpoint::server(client.clone());
+            let endpoint = Endpoint::Server(client.clone());
             Batcher::without_mget(Connection::new(endpoint, self.timeout, &self.opens))
         });
         Ok(Server::new(connections))

@@ -1,6 +1,7 @@
 //! A shared connection to one server: made on first use, replaced when it breaks.
 //!
-//! - [`send`](Connection::send) sends a request, and once more on a new connection if that is safe.
+//! - [`send`](Connection::send) sends a request, and once more on a new connection if that is safe, or
+//!   if the server turned out to be a replica.
 //! - [`live`](Connection::live) connects; concurrent callers share the attempt and its failure.
 //! - [`discard`](Connection::discard) drops a broken connection. Requests on it may still reach the
 //!   server, so the next connection first has the server close it ([`ClientId`]).
@@ -12,29 +13,40 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use cacheio_core::__private::{Attempt, Backoff, Circuit, Opens};
-use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, cmd};
+use redis::{RedisError, RedisResult, Value, cmd};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::endpoint::Endpoint;
-use crate::failure::{Failure, breaks_connection};
+use crate::failure::{Failure, breaks_connection, is_from_replica};
 use crate::live_connection::{ClientId, LiveConnection};
+use crate::open::Opened;
 use crate::probe_lease::ProbeState;
 use crate::request::Request;
 
-/// How long a probe may be late before its runtime counts as blocked.
-const MAX_STALL: Duration = Duration::from_secs(1);
+/// How long the task that probes may do nothing before its runtime counts as blocked: longer than
+/// its longest pause.
+const MAX_PROBE_STALL: Duration = Duration::from_millis(1_500);
+/// How long a probe lasts at most, so that not too many run at the same time.
+const MAX_PROBE_TIME: Duration = Duration::from_secs(10);
+/// How long an old connection may take to reply when a new one has replied.
+const MAX_MOMENT: Duration = Duration::from_millis(100);
+/// After how long without a refusal by a replica the next one is that of another failover.
+const FAILOVER_MEMORY: Duration = Duration::from_secs(5);
 
 pub(crate) struct Connection {
     /// The name of the server in errors and logs.
     name: String,
     endpoint: Endpoint,
     timeout: Duration,
-    circuit: Circuit,
+    circuit: Arc<Circuit>,
     slot: RwLock<Slot>,
     connecting: Mutex<Option<ConnectAttempt>>,
     probe: ProbeState,
+    /// When to look for the master again, and the pauses after that.
+    master_search: Mutex<Option<(Instant, Backoff)>>,
 }
 
 #[derive(Default)]
@@ -58,13 +70,14 @@ impl Connection {
     pub(crate) fn new(endpoint: Endpoint, timeout: Duration, opens: &Opens) -> Self {
         let name = endpoint.name();
         Self {
-            circuit: Circuit::new(name.as_str(), opens),
+            circuit: Arc::new(Circuit::new(name.as_str(), opens)),
             name,
             endpoint,
             timeout,
             slot: RwLock::default(),
             connecting: Mutex::default(),
             probe: ProbeState::default(),
+            master_search: Mutex::default(),
         }
     }
 
@@ -129,48 +142,70 @@ impl Connection {
     }
 
     /// Sends a request. Sends it again on a new connection if the old one broke and the request is
-    /// idempotent, or if the server is no longer the master.
+    /// idempotent, or if the server is a replica that became one in a failover.
     pub(crate) async fn send(self: &Arc<Self>, request: &Request) -> RedisResult<Value> {
         let live = match self.current() {
             Some(live) => live,
             // Boxed, as are all rare paths, to keep the future of every call small.
             None => Box::pin(self.live()).await?,
         };
-        match self.send_on(&live, request).await {
-            Err(error) if breaks_connection(&error) && request.idempotent => {}
-            Err(error) if self.has_moved(&error) => {}
+        let failure = match self.send_on(&live, request).await {
+            Err(error) if breaks_connection(&error) => error,
+            Err(error) if is_from_replica(&error) && self.may_look_for_master() => {
+                self.discard(&live);
+                return Box::pin(self.send_again(request)).await;
+            }
             result => return result,
+        };
+        if request.idempotent {
+            return Box::pin(self.send_again(request)).await;
         }
-        Box::pin(async {
-            let live = self.live().await?;
-            self.send_on(&live, request).await
-        })
-        .await
+        // One broken connection does not tell that the server is down; a new one does.
+        Box::pin(self.live()).await?;
+        Err(failure)
+    }
+
+    async fn send_again(self: &Arc<Self>, request: &Request) -> RedisResult<Value> {
+        let live = self.live().await?;
+        self.send_on(&live, request).await
     }
 
     async fn send_on(&self, live: &Arc<LiveConnection>, request: &Request) -> RedisResult<Value> {
         let result = live.send(&request.commands).await;
-        if let Err(error) = &result
-            && self.must_reconnect_after(error)
-        {
-            self.discard(live);
+        match result {
+            Err(error) => {
+                if breaks_connection(&error) {
+                    self.discard(live);
+                }
+                Err(error)
+            }
+            Ok(reply) => match refused_by_replica(&reply) {
+                Some(error) => Err(error),
+                None => Ok(reply),
+            },
         }
-        result
     }
 
-    /// Returns whether the connection that gave this error must be replaced.
-    pub(crate) fn must_reconnect_after(&self, error: &RedisError) -> bool {
-        breaks_connection(error) || self.has_moved(error)
-    }
-
-    /// Returns whether the server refused because it is no longer the master, and the sentinels know
-    /// another one.
-    fn has_moved(&self, error: &RedisError) -> bool {
-        self.endpoint.can_move()
-            && matches!(
-                error.kind(),
-                ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-            )
+    /// Returns whether to look for the master now, after a server refused as a replica. There are
+    /// pauses in between, because the address may be that of a replica for good.
+    fn may_look_for_master(&self) -> bool {
+        let now = Instant::now();
+        let mut search = self
+            .master_search
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match &mut *search {
+            Some((next, _)) if now < *next => false,
+            Some((next, delays)) if now < *next + FAILOVER_MEMORY => {
+                *next = now + delays.next();
+                true
+            }
+            search => {
+                let mut delays = Backoff::new();
+                *search = Some((now + delays.next(), delays));
+                true
+            }
+        }
     }
 
     /// Returns the live connection if there is one.
@@ -227,9 +262,7 @@ impl Connection {
                 .is_some_and(|attempt| attempt.started_at == started_at)
             {
                 *connecting = None;
-                if let Ok(live) = &connected {
-                    connection.slot().live = Some(Arc::clone(live));
-                }
+                let connected = connected.map(|live| connection.install(live));
                 publish.send_replace(Some(connected));
             }
         });
@@ -239,17 +272,41 @@ impl Connection {
         }
     }
 
-    /// Connects, and has the server close the discarded connections, so that no request on them
-    /// takes effect after a request on this one.
-    async fn connect(&self) -> RedisResult<Arc<LiveConnection>> {
-        let opened = self.endpoint.connect(self.timeout).await;
+    /// Connects, and has the server close the discarded connections.
+    async fn connect(&self) -> RedisResult<LiveConnection> {
+        let opened = self.endpoint.connect(self.timeout, &self.circuit).await;
         let opened = opened.map_err(|error| self.endpoint.without_password(error))?;
+        self.prepare(opened).await
+    }
+
+    /// Prepares a new connection. Has the server close the discarded connections, so that no request
+    /// on them takes effect after a request on this one.
+    async fn prepare(&self, opened: Opened) -> RedisResult<LiveConnection> {
         let unconfirmed = self.slot().unconfirmed.clone();
-        let live = LiveConnection::prepare(opened, &unconfirmed).await?;
-        self.slot()
-            .unconfirmed
-            .retain(|client_id| !unconfirmed.contains(client_id));
-        Ok(Arc::new(live))
+        match LiveConnection::prepare(opened, &unconfirmed).await {
+            // A proxy may close the connection at a command that it does not know.
+            Err(error) if breaks_connection(&error) && unconfirmed.is_empty() => {
+                let opened = self.endpoint.connect(self.timeout, &self.circuit).await?;
+                Ok(LiveConnection::unprepared(opened))
+            }
+            Err(error) => Err(error),
+            Ok(live) => {
+                self.slot()
+                    .unconfirmed
+                    .retain(|client_id| !unconfirmed.contains(client_id));
+                Ok(live)
+            }
+        }
+    }
+
+    /// Makes a new connection the current one, unless there is one already. Returns the current one.
+    fn install(&self, new: LiveConnection) -> Arc<LiveConnection> {
+        self.record_reply();
+        let mut slot = self.slot();
+        match &slot.live {
+            Some(live) if !live.close_state.is_closed() => Arc::clone(live),
+            _ => Arc::clone(slot.live.insert(Arc::new(new))),
+        }
     }
 
     /// Drops a connection, if it is still the current one.
@@ -276,49 +333,73 @@ impl Connection {
     }
 
     /// Starts a task that tests the server until it replies, unless one is running.
+    ///
+    /// An attempt has as long as any call. The next one does not wait for it, because what was sent
+    /// into a broken network may never get a reply: so the server is used soon after its return,
+    /// however long the timeout is.
     fn probe(self: &Arc<Self>) {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        let max_round = self.timeout.saturating_mul(2).saturating_add(MAX_STALL);
-        let Some(mut lease) = self.probe.acquire(max_round) else {
+        let Some(mut lease) = self.probe.acquire(MAX_PROBE_STALL) else {
             return;
         };
         let connection = Arc::downgrade(self);
         runtime.spawn(async move {
             let mut delays = Backoff::new();
+            let mut attempts = JoinSet::new();
+            let mut next = Box::pin(sleep(delays.next()));
             loop {
-                sleep(delays.next()).await;
-                // The store may have been dropped.
+                tokio::select! {
+                    () = &mut next => {}
+                    Some(replied) = attempts.join_next() => match replied {
+                        Ok(true) => return,
+                        _ => continue,
+                    },
+                }
+                next.set(sleep(delays.next()));
                 let Some(connection) = connection.upgrade() else {
                     return;
                 };
-                if !lease.renew() {
+                // Only the attempts and this round use it: the store was dropped.
+                if Arc::strong_count(&connection) <= attempts.len() + 1 || !lease.renew() {
                     return;
                 }
-                if let Ok(Ok(())) = timeout(connection.timeout, connection.revive()).await {
-                    connection.circuit.close();
-                    return;
-                }
+                attempts.spawn(async move { connection.attempt_to_revive().await });
             }
         });
+    }
+
+    /// Closes the circuit if the server replies, and returns whether it does.
+    async fn attempt_to_revive(self: Arc<Self>) -> bool {
+        match timeout(self.timeout.min(MAX_PROBE_TIME), self.revive()).await {
+            Ok(Ok(())) => {}
+            // The server refuses, for example the password: callers get this error.
+            Ok(Err(error)) if !error.is_io_error() => {}
+            Ok(Err(_)) | Err(_) => return false,
+        }
+        self.circuit.close();
+        true
     }
 
     /// Waits until the server replies: on the current connection, or on a new one that replaces it.
     ///
     /// A server that was paused replies on the old connection, after all requests sent before. Only
     /// a connection that is dead without notice is replaced.
-    async fn revive(self: &Arc<Self>) -> RedisResult<()> {
+    async fn revive(&self) -> RedisResult<()> {
         let Some(old) = self.current() else {
-            return self.live().await?.ping().await;
+            let live = self.connect().await?;
+            return self.install(live).ping().await;
         };
         let old_replies = old.ping();
         tokio::pin!(old_replies);
         let new_replies = async {
-            let mut connection = self.endpoint.connect(self.timeout).await?.connection;
-            connection.send_packed_command(&cmd("PING")).await
+            let opened = self.endpoint.connect(self.timeout, &self.circuit).await?;
+            let mut connection = opened.connection.clone();
+            connection.send_packed_command(&cmd("PING")).await?;
+            RedisResult::Ok(opened)
         };
-        tokio::select! {
+        let opened = tokio::select! {
             biased;
             reply = &mut old_replies => {
                 if reply.is_err() {
@@ -326,16 +407,20 @@ impl Connection {
                 }
                 return reply;
             }
-            reply = new_replies => { reply?; }
+            opened = new_replies => match opened {
+                Err(error) if error.is_io_error() => return Err(error),
+                opened => opened,
+            },
+        };
+        // The server replies to others, if only that it refuses them. The old connection gets a moment to reply, too.
+        let moment = (self.timeout / 10).min(MAX_MOMENT);
+        if let Ok(Ok(())) = timeout(moment, &mut old_replies).await {
+            return Ok(());
         }
-        // The server replies to others. The old connection gets a moment to reply, too.
-        match timeout(self.timeout / 10, &mut old_replies).await {
-            Ok(Ok(())) => Ok(()),
-            _ => {
-                self.discard(&old);
-                self.live().await.map(drop)
-            }
-        }
+        self.discard(&old);
+        let live = self.prepare(opened?).await?;
+        self.install(live);
+        Ok(())
     }
 
     fn connecting(&self) -> MutexGuard<'_, Option<ConnectAttempt>> {
@@ -360,4 +445,18 @@ impl ConnectAttempt {
     fn is_running(&self, timeout: Duration) -> bool {
         self.outcome.has_changed().is_ok() && self.started_at.elapsed() < timeout
     }
+}
+
+/// Returns the error of a request on several keys, of which a replica refused some.
+fn refused_by_replica(reply: &Value) -> Option<RedisError> {
+    let Value::Array(replies) = reply else {
+        return None;
+    };
+    replies.iter().find_map(|reply| match reply {
+        Value::ServerError(error) => {
+            let error = RedisError::from(error.clone());
+            is_from_replica(&error).then_some(error)
+        }
+        _ => None,
+    })
 }

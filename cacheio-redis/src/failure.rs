@@ -1,6 +1,7 @@
 //! Failures of a request, and the errors that callers see instead of them.
 
 use std::borrow::Cow;
+use std::io;
 use std::time::Duration;
 
 use cacheio_core::__private::{overflow, shortened};
@@ -108,6 +109,23 @@ fn reason(error: &RedisError) -> String {
     shortened(&text[..quoted.unwrap_or(text.len())], MESSAGE_SHOWN)
 }
 
+/// Returns whether the server refused a request because it is a replica. It did not execute the
+/// request; a new connection may lead to the master.
+pub(crate) fn is_from_replica(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        Kind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+    )
+}
+
+/// Creates the error for a reply that cannot be the answer to its request. The connection is
+/// broken: no later reply on it can be trusted.
+pub(crate) fn reply_mismatch() -> RedisError {
+    io::Error::new(io::ErrorKind::InvalidData, MISMATCH).into()
+}
+
+const MISMATCH: &str = "a reply does not belong to its request";
+
 fn describe(error: &RedisError, server: &str) -> Error {
     let detail = error.detail().unwrap_or_default();
     if error.kind() == Kind::Server(ServerErrorKind::ResponseError)
@@ -193,6 +211,13 @@ fn by_kind(error: &RedisError, server: &str) -> (ErrorKind, String) {
         Kind::Io if error.is_timeout() => (
             ErrorKind::Timeout,
             format!("{server} did not reply in time"),
+        ),
+        Kind::Io if error.to_string().contains(MISMATCH) => (
+            ErrorKind::Unavailable,
+            format!(
+                "a reply of {server} does not belong to its request, so the connection was closed; \
+                 check that it is a Redis server, and that no proxy loses replies"
+            ),
         ),
         Kind::Io => (
             ErrorKind::Unavailable,

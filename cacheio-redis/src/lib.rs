@@ -4,22 +4,28 @@
 mod batching;
 mod builder;
 mod cluster;
+mod commands;
 mod connection;
 mod endpoint;
 mod failure;
 mod handle_pool;
+mod handshake;
 mod join_all;
 mod live_connection;
 mod open;
 mod probe_lease;
+mod progress;
 mod queue;
 mod redis;
 mod reply;
 mod request;
+mod retry_window;
 mod sentinel;
 mod server;
 mod slot_map;
 mod slots;
+#[cfg(feature = "tls")]
+mod tls;
 mod topology;
 mod url;
 

@@ -2,16 +2,22 @@
 
 use std::sync::Arc;
 
-use redis::{RedisError, RedisResult, Value, cmd};
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, RedisResult, Value};
 
+use crate::commands::{Commands, echo, is_echo, new_mark};
+use crate::failure::reply_mismatch;
 use crate::handle_pool::HandlePool;
-use crate::open::{CloseState, Opened};
-use crate::request::Commands;
+use crate::open::{CloseState, Driver, Opened};
 
 pub(crate) struct LiveConnection {
     handles: HandlePool,
     pub(crate) close_state: Arc<CloseState>,
+    /// None if the `redis` crate has it.
+    driver: Option<Driver>,
     pub(crate) client_id: Option<ClientId>,
+    /// Whether the server returns the argument of PING.
+    echoes: bool,
 }
 
 /// How the server identifies a connection: by a number, which a restarted server assigns again, and
@@ -24,10 +30,9 @@ pub(crate) struct ClientId {
 
 impl LiveConnection {
     /// Prepares a new connection: has the server close the connections in `kill`, and reads the
-    /// [`ClientId`] of the new one. One round trip.
+    /// [`ClientId`] of the new one. One round trip. The server may refuse each of these.
     pub(crate) async fn prepare(opened: Opened, kill: &[ClientId]) -> RedisResult<Self> {
-        let mut connection = opened.connection;
-        let mut pipeline = redis::Pipeline::new();
+        let mut pipeline = Pipeline::new();
         for ClientId { id, address } in kill {
             pipeline
                 .cmd("CLIENT")
@@ -37,41 +42,78 @@ impl LiveConnection {
                 .arg("ADDR")
                 .arg(address);
         }
+        for (name, value) in [
+            ("LIB-NAME", "cacheio"),
+            ("LIB-VER", env!("CARGO_PKG_VERSION")),
+        ] {
+            pipeline.cmd("CLIENT").arg("SETINFO").arg(name).arg(value);
+        }
         pipeline.cmd("CLIENT").arg("INFO");
-        let count = kill.len() + 1;
+        let mark = new_mark();
+        pipeline.add_command(echo(mark));
+        let mut live = Self::unprepared(opened);
+        let mut connection = live.handle();
+        let count = pipeline.len();
         let mut replies = connection.send_packed_commands(&pipeline, 0, count).await?;
-        let client_id = replies.pop().and_then(|info| ClientId::parse(&info));
-        Ok(Self {
-            handles: HandlePool::new(connection),
+        let echoed = replies.pop();
+        live.echoes = echoed.is_some_and(|reply| is_echo(&reply, mark));
+        live.client_id = replies.pop().and_then(|info| ClientId::parse(&info));
+        Ok(live)
+    }
+
+    /// Takes a connection as it is.
+    pub(crate) fn unprepared(opened: Opened) -> Self {
+        Self {
+            handles: HandlePool::new(opened.connection),
             close_state: opened.close_state,
-            client_id,
-        })
+            driver: opened.driver,
+            client_id: None,
+            echoes: false,
+        }
     }
 
     /// Sends commands and waits for the reply.
     pub(crate) async fn send(&self, commands: &Commands) -> RedisResult<Value> {
         let mut handle = self.handles.take();
-        let reply = match commands {
-            Commands::One(command) => handle.send_packed_command(command).await,
-            Commands::Many(pipeline) => handle
-                .send_packed_commands(pipeline, 0, pipeline.len())
-                .await
-                .map(Value::Array),
-            Commands::Atomic(pipeline) => handle
-                .send_packed_commands(pipeline, pipeline.len() + 1, 1)
-                .await
-                .map_err(first_cause)
-                .map(|mut replies| replies.pop().unwrap_or(Value::Nil)),
+        let replies = if self.echoes {
+            let (pipeline, count) = commands.with_mark();
+            handle.send_packed_commands(pipeline, 0, count).await
+        } else {
+            let pipeline = commands.without_mark();
+            let count = pipeline.len();
+            handle.send_packed_commands(&pipeline, 0, count).await
         };
         self.handles.put_back(handle);
-        match reply? {
-            Value::ServerError(error) => Err(error.into()),
-            reply => Ok(reply),
+        let replies = replies?;
+        // Another caller may have noticed it first.
+        if self.close_state.is_out_of_step() {
+            return Err(reply_mismatch());
+        }
+        let reply = commands.reply(replies, self.echoes);
+        if let Err(error) = &reply
+            && error.is_io_error()
+        {
+            self.end_out_of_step();
+        }
+        reply
+    }
+
+    /// Ends the connection, because its replies may answer other requests. All requests in flight
+    /// fail.
+    fn end_out_of_step(&self) {
+        self.close_state.set_out_of_step();
+        if let Some(driver) = &self.driver {
+            driver.abort();
         }
     }
 
     pub(crate) async fn ping(&self) -> RedisResult<()> {
-        self.send(&Commands::One(cmd("PING"))).await.map(drop)
+        let ping = Commands::one(redis::cmd("PING"));
+        self.send(&ping).await.map(drop)
+    }
+
+    fn handle(&self) -> MultiplexedConnection {
+        self.handles.take()
     }
 }
 
@@ -93,13 +135,6 @@ impl ClientId {
             address: field("addr=")?,
         })
     }
-}
-
-/// Returns why a transaction was aborted: the error for its first command that Redis refused.
-fn first_cause(error: RedisError) -> RedisError {
-    let causes = error.clone().into_server_errors();
-    let first = causes.and_then(|causes| causes.first().map(|(_, first)| first.clone()));
-    first.map_or(error, RedisError::from)
 }
 
 #[cfg(test)]

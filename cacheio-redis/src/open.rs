@@ -1,28 +1,57 @@
-//! Opens connections with the `redis` crate, and observes how they end.
+//! Opens connections, and observes how they end.
 
+use std::io;
 use std::net::IpAddr;
+use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cacheio_core::__private::Circuit;
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
-    ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisResult,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, RedisResult,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::failure::breaks_connection;
+use crate::handshake::sign_in;
+use crate::progress::Progress;
 
 /// A new connection.
 pub(crate) struct Opened {
     pub(crate) connection: MultiplexedConnection,
     pub(crate) close_state: Arc<CloseState>,
+    pub(crate) driver: Option<Driver>,
 }
 
-/// Whether a connection is closed, and by which side. With RESP2 only the next request notices.
+/// The task that drives a connection. Dropping it closes the connection, and fails all requests in
+/// flight.
+pub(crate) struct Driver(AbortHandle);
+
+impl Driver {
+    pub(crate) fn abort(&self) {
+        self.0.abort();
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
+/// Whether a connection is closed, and by which side.
 #[derive(Default)]
 pub(crate) struct CloseState {
     closed: AtomicBool,
     by_server: AtomicBool,
+    out_of_step: AtomicBool,
 }
 
 impl CloseState {
@@ -35,10 +64,27 @@ impl CloseState {
     pub(crate) fn is_by_server(&self) -> bool {
         self.by_server.load(Ordering::Acquire)
     }
+
+    /// Returns whether replies on the connection may answer other requests.
+    pub(crate) fn is_out_of_step(&self) -> bool {
+        self.out_of_step.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_out_of_step(&self) {
+        self.out_of_step.store(true, Ordering::Release);
+        self.closed.store(true, Ordering::Release);
+    }
 }
 
 /// Marks a connection as closed when the task that drives it is dropped: with its runtime, too.
 struct CloseObserver(Arc<CloseState>);
+
+impl CloseObserver {
+    fn closed_by_server(&self) {
+        self.0.by_server.store(true, Ordering::Release);
+        self.0.closed.store(true, Ordering::Release);
+    }
+}
 
 impl Drop for CloseObserver {
     fn drop(&mut self) {
@@ -80,44 +126,145 @@ fn is_local(address: &ConnectionAddr) -> bool {
     }
 }
 
-/// Opens a connection, without a timeout: the caller has one.
-pub(crate) async fn open(client: Client) -> RedisResult<Opened> {
-    #[cfg(feature = "tls")]
-    install_crypto_provider(client.get_connection_info().addr());
+/// A connection to a server, over which Redis' protocol runs.
+trait Stream: AsyncRead + AsyncWrite + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
+
+/// Opens a connection, without a timeout: the caller has one. The circuit is that of the server.
+pub(crate) async fn open(client: &Client, circuit: &Arc<Circuit>) -> RedisResult<Opened> {
+    let info = client.get_connection_info();
+    let settings = info.redis_settings();
+    match open_with(info, settings.protocol(), circuit).await {
+        // A proxy may close the connection at a command that it does not know.
+        Err(error)
+            if breaks_connection(&error)
+                && !error.is_connection_refusal()
+                && settings.protocol() != ProtocolVersion::RESP2 =>
+        {
+            open_with(info, ProtocolVersion::RESP2, circuit).await
+        }
+        opened => opened,
+    }
+}
+
+async fn open_with(
+    info: &ConnectionInfo,
+    protocol: ProtocolVersion,
+    circuit: &Arc<Circuit>,
+) -> RedisResult<Opened> {
+    let stream = Progress::new(connect(info).await?, circuit);
+    // The handshake is ours: the crate's fails if the server refuses an optional part of it.
+    let no_handshake = RedisConnectionInfo::default()
+        .set_protocol(ProtocolVersion::RESP2)
+        .set_skip_set_lib_name();
+    let opening = MultiplexedConnection::new_with_config(&no_handshake, stream, config());
+    let (connection, driver) = opening.await?;
     let close_state = Arc::new(CloseState::default());
-    let mut config = AsyncConnectionConfig::new()
+    let observer = CloseObserver(Arc::clone(&close_state));
+    let driver = tokio::spawn(async move {
+        driver.await;
+        observer.closed_by_server();
+    });
+    let mut opened = Opened {
+        connection,
+        close_state,
+        driver: Some(Driver(driver.abort_handle())),
+    };
+    sign_in(&mut opened.connection, info.redis_settings(), protocol).await?;
+    Ok(opened)
+}
+
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(None)
         // Unbounded, because batching relies on it: the first poll of a request puts it on the
         // connection. A request that had to wait for room could be overtaken.
-        .set_pipeline_buffer_size(Semaphore::MAX_PERMITS);
-    if client.get_connection_info().redis_settings().protocol() != ProtocolVersion::RESP2 {
-        let observer = CloseObserver(Arc::clone(&close_state));
-        config = config.set_push_sender(move |push: PushInfo| {
-            if push.kind == PushKind::Disconnection {
-                observer.0.by_server.store(true, Ordering::Release);
-                observer.0.closed.store(true, Ordering::Release);
-            }
-            Ok::<_, SendError>(())
-        });
-    }
-    let connection = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await?;
-    Ok(Opened {
-        connection,
-        close_state,
+        .set_pipeline_buffer_size(Semaphore::MAX_PERMITS)
+}
+
+async fn connect(info: &ConnectionInfo) -> RedisResult<Pin<Box<dyn Stream>>> {
+    Ok(match info.addr() {
+        ConnectionAddr::Tcp(host, port) => Box::pin(connect_tcp(host, *port, info).await?),
+        #[cfg(feature = "tls")]
+        ConnectionAddr::TcpTls { host, port, .. } => {
+            let stream = connect_tcp(host, *port, info).await?;
+            Box::pin(crate::tls::connect(host, stream).await?)
+        }
+        ConnectionAddr::Unix(path) => connect_unix(path).await?,
+        _ => {
+            return Err(RedisError::from((
+                ErrorKind::InvalidClientConfig,
+                "this kind of address is not supported",
+            )));
+        }
     })
 }
 
-/// Installs rustls' provider for the process unless the program installed one: rustls panics
-/// without a provider.
-#[cfg(feature = "tls")]
-fn install_crypto_provider(address: &ConnectionAddr) {
-    use rustls::crypto::{CryptoProvider, ring};
-
-    if matches!(address, ConnectionAddr::TcpTls { .. }) && CryptoProvider::get_default().is_none() {
-        // This fails if another thread has installed one in the meantime, which is as good.
-        let _ = ring::default_provider().install_default();
+/// Connects to all addresses of a host at the same time, and takes the first connection.
+async fn connect_tcp(host: &str, port: u16, info: &ConnectionInfo) -> io::Result<TcpStream> {
+    let mut attempts = JoinSet::new();
+    for address in tokio::net::lookup_host((host, port)).await? {
+        attempts.spawn(TcpStream::connect(address));
     }
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    while let Some(attempt) = attempts.join_next().await {
+        match attempt.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(stream) => {
+                stream.set_nodelay(info.tcp_settings().nodelay())?;
+                return Ok(stream);
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+#[cfg(unix)]
+async fn connect_unix(path: &Path) -> io::Result<Pin<Box<dyn Stream>>> {
+    Ok(Box::pin(tokio::net::UnixStream::connect(path).await?))
+}
+
+#[cfg(not(unix))]
+async fn connect_unix(_: &Path) -> io::Result<Pin<Box<dyn Stream>>> {
+    Err(io::Error::from(io::ErrorKind::Unsupported))
+}
+
+/// Opens a connection as a client of the user's does.
+pub(crate) async fn open_as_configured(client: &Client) -> RedisResult<Opened> {
+    #[cfg(feature = "tls")]
+    crate::tls::install_crypto_provider(client.get_connection_info().addr());
+    let info = client.get_connection_info();
+    let close_state = Arc::new(CloseState::default());
+    let observer = CloseObserver(Arc::clone(&close_state));
+    let resp2 = ProtocolVersion::RESP2;
+    let opened = if info.redis_settings().protocol() == resp2 {
+        client
+            .get_multiplexed_async_connection_with_config(&config())
+            .await
+    } else {
+        let config = config().set_push_sender(move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                observer.closed_by_server();
+            }
+            Ok::<_, SendError>(())
+        });
+        match client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+        {
+            Err(error) if error.kind() == ErrorKind::RESP3NotSupported => {
+                let settings = info.redis_settings().clone().set_protocol(resp2);
+                let client = Client::open(info.clone().set_redis_settings(settings))?;
+                return Box::pin(open_as_configured(&client)).await;
+            }
+            opened => opened,
+        }
+    };
+    Ok(Opened {
+        connection: opened?,
+        close_state,
+        driver: None,
+    })
 }

@@ -3,11 +3,12 @@
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis::{Cmd, Pipeline, RedisResult, Value};
+use redis::{Cmd, RedisResult, Value};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
 
-use crate::request::{Commands, Request, on_key};
+use crate::commands::Commands;
+use crate::request::{Request, on_key};
 
 /// How many requests are sent directly at the same time.
 const MAX_DIRECT: usize = 4;
@@ -51,8 +52,13 @@ pub(crate) type ReplySender = oneshot::Sender<RedisResult<Value>>;
 pub(crate) type ReplyReceiver = oneshot::Receiver<RedisResult<Value>>;
 
 pub(crate) struct Batch {
-    pub(crate) commands: Commands,
+    content: BatchContent,
     pub(crate) senders: Vec<ReplySender>,
+}
+
+enum BatchContent {
+    Mget(Cmd),
+    Commands(Vec<Cmd>),
 }
 
 /// A request that can be part of a batch.
@@ -214,31 +220,37 @@ impl Queue {
 impl Batch {
     /// Creates an empty batch with room for `capacity` requests of the size of `item`.
     fn new(kind: BatchKind, capacity: usize, item: BatchItem<'_>) -> Self {
-        let commands = match (kind, item) {
+        let content = match (kind, item) {
             (BatchKind::Gets, BatchItem::Get(key)) => {
-                let mut command = Cmd::with_capacity(capacity + 1, capacity * key.len() + 4);
-                command.arg("MGET");
-                Commands::One(command)
+                let mut mget = Cmd::with_capacity(capacity + 1, capacity * key.len() + 4);
+                mget.arg("MGET");
+                BatchContent::Mget(mget)
             }
-            _ => Commands::Many(Pipeline::with_capacity(capacity)),
+            _ => BatchContent::Commands(Vec::with_capacity(capacity)),
         };
         Self {
-            commands,
+            content,
             senders: Vec::with_capacity(capacity),
         }
     }
 
     fn add(&mut self, item: BatchItem<'_>, sender: ReplySender) {
-        match (&mut self.commands, item) {
-            (Commands::One(command), BatchItem::Get(key)) => {
-                command.arg(key);
+        match (&mut self.content, item) {
+            (BatchContent::Mget(mget), BatchItem::Get(key)) => {
+                mget.arg(key);
             }
-            (Commands::Many(commands), item) => {
-                commands.add_command(item.command());
-            }
+            (BatchContent::Commands(commands), item) => commands.push(item.command()),
             _ => {}
         }
         self.senders.push(sender);
+    }
+
+    /// Takes what to send.
+    pub(crate) fn take_commands(&mut self) -> Commands {
+        match &mut self.content {
+            BatchContent::Mget(mget) => Commands::one(std::mem::take(mget)),
+            BatchContent::Commands(commands) => Commands::many(std::mem::take(commands)),
+        }
     }
 
     /// Returns whether a caller was cancelled whose command must then not be sent. For gets it does
@@ -248,20 +260,17 @@ impl Batch {
     }
 
     /// Removes the commands of cancelled callers.
-    pub(crate) fn remove_cancelled(&mut self) {
-        let Commands::Many(commands) = &self.commands else {
-            return;
-        };
-        let mut remaining = Pipeline::with_capacity(self.senders.len());
+    pub(crate) fn remove_cancelled(&mut self, commands: &Commands) -> Commands {
+        let mut remaining = Vec::with_capacity(self.senders.len());
         let mut senders = Vec::with_capacity(self.senders.len());
-        for (command, sender) in commands.cmd_iter().zip(self.senders.drain(..)) {
+        for (command, sender) in commands.iter().zip(self.senders.drain(..)) {
             if !sender.is_closed() {
-                remaining.add_command(command.clone());
+                remaining.push(command.clone());
                 senders.push(sender);
             }
         }
-        self.commands = Commands::Many(remaining);
         self.senders = senders;
+        Commands::many(remaining)
     }
 }
 
@@ -318,9 +327,10 @@ mod tests {
         for _ in 1..MIN_BATCH {
             assert!(queued(&queues, &runtime).1.is_none());
         }
-        let batch = queued(&queues, &runtime).1.unwrap();
+        let mut batch = queued(&queues, &runtime).1.unwrap();
         assert_eq!(batch.senders.len(), MIN_BATCH);
-        assert!(matches!(&batch.commands, Commands::One(mget) if mget.args_iter().count() == 5));
+        let commands = batch.take_commands();
+        assert_eq!(commands.single().unwrap().args_iter().count(), 5);
     }
 
     #[test]
@@ -366,8 +376,8 @@ mod tests {
         assert!(!batch.has_cancelled(BatchKind::Commands));
         drop(cancelled);
         assert!(batch.has_cancelled(BatchKind::Commands));
-        batch.remove_cancelled();
+        let commands = batch.take_commands();
+        assert_eq!(batch.remove_cancelled(&commands).iter().count(), 1);
         assert_eq!(batch.senders.len(), 1);
-        assert!(matches!(&batch.commands, Commands::Many(commands) if commands.len() == 1));
     }
 }

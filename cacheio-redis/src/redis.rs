@@ -12,8 +12,9 @@
 //! 4. `Connection::send` (`connection.rs`) takes the live connection, or connects
 //!    (`Endpoint::connect` in `endpoint.rs`, `open` in `open.rs`), and sends an idempotent
 //!    request again if the connection broke.
-//! 5. `LiveConnection::send` (`live_connection.rs`) sends GET with the `redis` crate, whose task writes
-//!    to the socket and reads from it.
+//! 5. `LiveConnection::send` (`live_connection.rs`) sends GET, and a PING that marks its end, with the
+//!    `redis` crate, whose task writes to the socket and reads from it. `Commands::reply`
+//!    (`commands.rs`) checks that the replies are those to these commands.
 //! 6. `Connection::record` reports to the circuit breaker; `reply::value` (`reply.rs`) reads the reply;
 //!    `Failure::into_error` (`failure.rs`) converts a failure into the caller's error.
 //!
@@ -27,8 +28,8 @@
 //!    the batch as a whole was refused, each caller sends its own GET.
 //!
 //! The path of `get_many`: `Redis::read_many` calls `Topology::send_many`, which groups the keys by
-//! connection (and by slot) and sends one MGET for up to 1,000 keys. `read_many` puts the replies in
-//! order.
+//! connection (and by slot) and sends one MGET for up to 1,000 keys, one after another. `read_many`
+//! puts the replies in order.
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,15 +53,20 @@ const SCAN_COUNT: usize = 1000;
 
 /// A store on Redis or a compatible server: Valkey, `KeyDB`, Dragonfly.
 ///
-/// It speaks RESP3, and RESP2 with servers older than Redis 6. Each operation on one key is one
-/// round trip; one on several keys is one round trip to each server. No operation takes longer than
-/// the timeout, 1 s by default; `clear`, which scans the server in many round trips, has the timeout
-/// for each of them.
+/// It speaks RESP3, and RESP2 with servers that refuse it. Each operation on one key is one round
+/// trip. One on several keys is one round trip to each server for each 1,000 keys and each 128 KiB;
+/// no larger request keeps the server from others. No operation takes longer than the timeout, 1 s
+/// by default; one that takes several round trips has the timeout for each of them.
 ///
 /// The store is cheap to clone; clones share the connection. It connects on first use, on the tokio
 /// runtime of the first caller, and reconnects when the connection breaks or that runtime ends.
 /// After a server did not reply within one timeout, calls fail at once, and the store probes the
-/// server in the background until it replies.
+/// server in the background until it replies. If a server refuses a write because it is a replica,
+/// the store connects again: after a failover, the address may lead to the new master.
+///
+/// The replies of Redis do not say what they answer. The store sends a PING after each request, or
+/// each batch of them, and so notices a reply that was lost on the way: it closes the connection, and
+/// no caller gets the value of another key.
 ///
 /// Entries with `stale_for`, `refresh_ahead` or `ttl_idle` are changed by a script (EVAL), so that no
 /// change is made to another entry than the one that was read. If the user of Redis may not run

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use cacheio_core::{Entry, Error, ErrorKind, Payload, Replacement, Result, TtlChange};
-use redis::{Cmd, Pipeline, cmd};
+use redis::{Arg, Cmd, cmd};
+
+use crate::commands::Commands;
 
 /// The largest value that Redis accepts with its default settings.
 const MAX_VALUE_BYTES: usize = 512 * 1024 * 1024;
@@ -42,22 +44,13 @@ pub(crate) struct Request {
     pub(crate) idempotent: bool,
 }
 
-#[derive(Clone)]
-pub(crate) enum Commands {
-    One(Cmd),
-    /// The reply is the array of their replies.
-    Many(Pipeline),
-    /// Between MULTI and EXEC; the reply is the array of their replies.
-    Atomic(Pipeline),
-}
-
 impl Request {
     pub(crate) fn one(command: Cmd) -> Self {
-        Self::idempotent(Commands::One(command))
+        Self::idempotent(Commands::one(command))
     }
 
     pub(crate) fn many(commands: impl IntoIterator<Item = Cmd>) -> Self {
-        Self::idempotent(Commands::Many(pipeline(Pipeline::new(), commands)))
+        Self::idempotent(Commands::many(commands))
     }
 
     pub(crate) fn add(key: &str, bytes: &[u8], ttl: Option<Duration>) -> Self {
@@ -76,13 +69,14 @@ impl Request {
         };
         let mut create = set(key, b"0", Some(ttl));
         create.arg("NX");
-        Self::atomic([create, increment]).not_idempotent()
+        Self::idempotent(Commands::atomic([create, increment])).not_idempotent()
     }
 
     pub(crate) fn touch(key: &str, ttl: Option<Duration>) -> Self {
         let Some(ttl) = ttl else {
             // PERSIST replies 0 for an entry without a TTL, as it does for a missing one.
-            return Self::atomic([on_key("PERSIST", key), on_key("EXISTS", key)]);
+            let commands = [on_key("PERSIST", key), on_key("EXISTS", key)];
+            return Self::idempotent(Commands::atomic(commands));
         };
         let mut expire = on_key("PEXPIRE", key);
         expire.arg(milliseconds(ttl));
@@ -103,38 +97,10 @@ impl Request {
     /// Prefixes the commands with ASKING, for a cluster node that is importing the slot. The last
     /// reply is that of the request.
     pub(crate) fn asking(self) -> Self {
-        let mut asking = Pipeline::new();
-        asking.cmd("ASKING");
-        match &self.commands {
-            Commands::One(command) => {
-                asking.add_command(command.clone());
-            }
-            Commands::Many(commands) => {
-                for (at, command) in commands.cmd_iter().enumerate() {
-                    if at > 0 {
-                        asking.cmd("ASKING");
-                    }
-                    asking.add_command(command.clone());
-                }
-            }
-            Commands::Atomic(commands) => {
-                asking.cmd("MULTI");
-                for command in commands.cmd_iter() {
-                    asking.add_command(command.clone());
-                }
-                asking.cmd("EXEC");
-            }
-        }
         Self {
-            commands: Commands::Many(asking),
+            commands: self.commands.asking(),
             ..self
         }
-    }
-
-    fn atomic(commands: impl IntoIterator<Item = Cmd>) -> Self {
-        let mut transaction = Pipeline::new();
-        transaction.atomic();
-        Self::idempotent(Commands::Atomic(pipeline(transaction, commands)))
     }
 
     fn idempotent(commands: Commands) -> Self {
@@ -150,13 +116,6 @@ impl Request {
             ..self
         }
     }
-}
-
-fn pipeline(mut pipeline: Pipeline, commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
-    for command in commands {
-        pipeline.add_command(command);
-    }
-    pipeline
 }
 
 pub(crate) fn on_key(name: &str, key: &str) -> Cmd {
@@ -224,6 +183,15 @@ pub(crate) fn replace<'a>(
             .arg(&change.ttl);
     }
     command
+}
+
+/// Returns how many bytes the arguments of a command have.
+pub(crate) fn length(command: &Cmd) -> usize {
+    let lengths = command.args_iter().map(|argument| match argument {
+        Arg::Simple(bytes) => bytes.len(),
+        _ => 0,
+    });
+    lengths.sum()
 }
 
 /// Rounds a TTL up to milliseconds. Redis refuses 0 and what exceeds the range of its clock.

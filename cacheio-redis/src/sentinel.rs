@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use cacheio_core::__private::Circuit;
 use redis::aio::MultiplexedConnection;
 use redis::{
     ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind,
@@ -24,14 +26,18 @@ pub(crate) struct Sentinels {
 impl Sentinels {
     /// Returns the address that the first sentinel that knows the master gives. Each sentinel gets
     /// an equal part of `timeout`, and so does the connection to the master.
-    pub(crate) async fn find_master(&self, timeout: Duration) -> RedisResult<ConnectionAddr> {
+    pub(crate) async fn find_master(
+        &self,
+        timeout: Duration,
+        circuit: &Arc<Circuit>,
+    ) -> RedisResult<ConnectionAddr> {
         let part = timeout / (self.addresses.len() as u32 + 1);
         let mut failure = RedisError::from((
             ErrorKind::MasterNameNotFoundBySentinel,
             "no sentinel knows the master",
         ));
         for sentinel in &self.addresses {
-            match tokio::time::timeout(part, self.master_known_to(sentinel)).await {
+            match tokio::time::timeout(part, self.master_known_to(sentinel, circuit)).await {
                 Ok(Ok(Some((host, port)))) => {
                     let tls = matches!(sentinel, ConnectionAddr::TcpTls { .. });
                     return Ok(address(host, port, tls));
@@ -47,19 +53,20 @@ impl Sentinels {
     async fn master_known_to(
         &self,
         sentinel: &ConnectionAddr,
+        circuit: &Arc<Circuit>,
     ) -> RedisResult<Option<(String, u16)>> {
         let mut master_address = cmd("SENTINEL");
         master_address
             .arg("GET-MASTER-ADDR-BY-NAME")
             .arg(&self.master);
         let without_password = RedisConnectionInfo::default();
-        let opened = open(client(sentinel.clone(), without_password)?).await?;
-        let mut connection = opened.connection;
+        let opened = open(&client(sentinel.clone(), without_password)?, circuit).await?;
+        let mut connection = opened.connection.clone();
         match master_address.query_async(&mut connection).await {
             Err(error) if error.code() == Some("NOAUTH") => {
                 let with_password = self.settings.clone().set_db(0);
-                let opened = open(client(sentinel.clone(), with_password)?).await?;
-                let mut connection = opened.connection;
+                let opened = open(&client(sentinel.clone(), with_password)?, circuit).await?;
+                let mut connection = opened.connection.clone();
                 master_address.query_async(&mut connection).await
             }
             reply => reply,

@@ -57,20 +57,26 @@ impl SlotRange {
         let last = integer(next())?;
         let mut master = values(next())?.into_iter();
         let mut next = || master.next().unwrap_or(Value::Nil);
-        let known_host = String::from_utf8(value(next())?.unwrap_or_default());
+        let named = String::from_utf8(value(next())?.unwrap_or_default());
         let port = integer(next())?;
         Ok(Self {
             last: u16::try_from(last).map_err(|_| Failure::unexpected_reply())?,
-            host: match known_host.unwrap_or_default() {
-                unknown if unknown.is_empty() || unknown == "?" => host.to_owned(),
-                known => known,
-            },
+            host: known_host(&named.unwrap_or_default(), host),
             port: u16::try_from(port).map_err(|_| Failure::unexpected_reply())?,
         })
     }
 
     pub(crate) fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
+    }
+}
+
+/// Returns the host that a node names. A node that does not know, or does not tell, the host of
+/// another means its own.
+pub(crate) fn known_host(named: &str, own: &str) -> String {
+    match named {
+        "" | "?" => own.to_owned(),
+        known => known.to_owned(),
     }
 }
 

@@ -14,12 +14,15 @@ use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::join_all::join_all;
 use crate::reply::values;
-use crate::request::Request;
+use crate::request::{Request, length};
 use crate::server::Server;
 use crate::slots::slot;
 
-/// How many keys a command names at most: the server serves no other client meanwhile.
+/// How many keys a command, and a request, names at most: the server serves no other client
+/// meanwhile.
 const MAX_KEYS: usize = 1000;
+/// How many bytes the commands of a request have, except for one command that is larger.
+const MAX_REQUEST_BYTES: usize = 128 * 1024;
 
 pub(crate) struct Topology {
     layout: Layout,
@@ -84,15 +87,16 @@ impl Topology {
         }
     }
 
-    /// Sends commands on several keys, each on at most `max_keys` of them. The commands to one
-    /// server go out in one write, those to different servers at the same time.
+    /// Sends commands on several keys, each on at most `max_keys` of them, to different servers at
+    /// the same time. To one server, the commands go out in requests of limited size, one after
+    /// another, each with the timeout: so a large call is as safe as many small ones, and other
+    /// callers' requests get between.
     pub(crate) async fn send_many(
         &self,
         keys: &[Key<'_>],
         max_keys: usize,
         command: impl Fn(&[usize]) -> Cmd,
     ) -> Result<Vec<Part>, Failure> {
-        let deadline = self.deadline();
         let max_keys = max_keys.min(MAX_KEYS);
         let groups = match &self.layout {
             // A step of SCAN may find no keys.
@@ -100,13 +104,11 @@ impl Topology {
             Layout::Server(server) if server.connections().len() == 1 => {
                 vec![Group::of_all(server.first(), keys.len(), max_keys)]
             }
-            _ => self.group(keys, max_keys, deadline).await?,
+            _ => self.group(keys, max_keys, self.deadline()).await?,
         };
-        let mut sent = Vec::with_capacity(groups.len());
-        for group in groups {
-            let commands = group.parts.iter().map(|part| command(part)).collect();
-            sent.push(self.send_group(keys, group, commands, deadline));
-        }
+        let sent = groups
+            .into_iter()
+            .map(|group| self.send_group(keys, group, &command));
         let parts: Result<Vec<Vec<Part>>, Failure> = join_all(sent).await.into_iter().collect();
         Ok(parts?.into_iter().flatten().collect())
     }
@@ -142,31 +144,62 @@ impl Topology {
         &self,
         keys: &[Key<'_>],
         group: Group,
-        commands: Vec<Cmd>,
-        deadline: Instant,
+        command: &impl Fn(&[usize]) -> Cmd,
     ) -> Result<Vec<Part>, Failure> {
-        let Layout::Cluster(cluster) = &self.layout else {
-            let request = Request::many(commands);
-            let replies = values(group.connection.send(&request, deadline).await?)?;
-            let parts = group.parts.into_iter().zip(replies);
-            return Ok(parts.map(|(keys, reply)| Part { keys, reply }).collect());
-        };
-        let request = Request::many(commands.iter().cloned());
-        let replies = values(group.connection.send(&request, deadline).await?)?;
-        let mut parts = Vec::with_capacity(replies.len());
-        for ((part, command), mut reply) in group.parts.into_iter().zip(commands).zip(replies) {
-            if let Value::ServerError(error) = reply {
-                let failure = Failure::Redis(error.into());
-                if !failure.is_redirection() {
-                    return Err(failure);
-                }
-                // The node did not execute this part; the cluster finds the right node for it.
-                let request = Request::one(command);
-                reply = cluster.send(&keys[part[0]], &request, deadline).await?;
+        let mut sent = Vec::with_capacity(group.parts.len());
+        let mut parts = group.parts.into_iter().peekable();
+        while parts.peek().is_some() {
+            let mut chunk = Vec::new();
+            let mut commands = Vec::new();
+            let (mut count, mut bytes) = (0, 0);
+            while count < MAX_KEYS
+                && bytes < MAX_REQUEST_BYTES
+                && let Some(part) = parts.next()
+            {
+                let command = command(&part);
+                count += part.len();
+                bytes += length(&command);
+                commands.push(command);
+                chunk.push(part);
             }
-            parts.push(Part { keys: part, reply });
+            let request = Request::many(commands);
+            let replies = group.connection.send(&request, self.deadline()).await;
+            let Layout::Cluster(cluster) = &self.layout else {
+                let parts = chunk.into_iter().zip(values(replies?)?);
+                sent.extend(parts.map(|(keys, reply)| Part { keys, reply }));
+                continue;
+            };
+            let replies = match replies {
+                Err(failure) if failure.is_redirection() => vec![None; chunk.len()],
+                replies => values(replies?)?.into_iter().map(Some).collect(),
+            };
+            for (part, reply) in chunk.into_iter().zip(replies) {
+                match reply.filter(|reply| !is_redirection(reply)) {
+                    Some(reply) => sent.push(Part { keys: part, reply }),
+                    // The node did not execute this part; the cluster finds the right node.
+                    None => sent.extend(self.send_each(cluster, keys, part, command).await?),
+                }
+            }
         }
-        Ok(parts)
+        Ok(sent)
+    }
+
+    /// Sends a command for each key: while a slot moves, no node may have all keys of a part.
+    async fn send_each(
+        &self,
+        cluster: &Arc<Cluster>,
+        keys: &[Key<'_>],
+        part: Vec<usize>,
+        command: &impl Fn(&[usize]) -> Cmd,
+    ) -> Result<Vec<Part>, Failure> {
+        let deadline = self.deadline();
+        let sent = part.into_iter().map(async |at| {
+            let request = Request::one(command(&[at]));
+            let reply = cluster.send(&keys[at], &request, deadline).await?;
+            let keys = vec![at];
+            Ok(Part { keys, reply })
+        });
+        join_all(sent).await.into_iter().collect()
     }
 
     /// Returns one connection to each server that has keys. The other connections have replied to a
@@ -250,5 +283,13 @@ impl Group {
                 self.parts.push(vec![key]);
             }
         }
+    }
+}
+
+/// Returns whether a node refused a command because another one has, or may have, its keys.
+fn is_redirection(reply: &Value) -> bool {
+    match reply {
+        Value::ServerError(error) => Failure::Redis(error.clone().into()).is_redirection(),
+        _ => false,
     }
 }

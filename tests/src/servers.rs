@@ -3,11 +3,13 @@
 //!
 //! - [`Memcached`], [`Redis`], [`RedisCluster`]: servers that a test can kill, restart and pause.
 //! - [`lease`]: an empty server out of a pool, for one test alone.
-//! - [`Proxy`]: forwards between a client and a server; counts, delays and cuts.
+//! - [`Proxy`]: forwards between a client and a server; counts, delays, cuts, and loses replies.
+//! - [`FakeRedis`]: replies what a test wants.
 //!
 //! A missing server fails the test that needs it, with the command that installs it.
 
 mod cluster;
+mod fake_redis;
 mod memcached;
 mod process;
 mod proxy;
@@ -17,6 +19,7 @@ use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
 
 pub use cluster::RedisCluster;
+pub use fake_redis::FakeRedis;
 pub use memcached::Memcached;
 pub use proxy::Proxy;
 pub use redis::{Redis, Reply};

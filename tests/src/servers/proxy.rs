@@ -1,4 +1,4 @@
-//! A proxy between a client and a server, which counts, and delays or cuts on demand.
+//! A proxy between a client and a server, which counts, and delays, cuts or loses on demand.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -24,6 +24,8 @@ struct State {
     delay: AtomicU64,
     drip: AtomicU64,
     swallow: AtomicBool,
+    lose: AtomicBool,
+    target: Mutex<Option<SocketAddr>>,
     closed: AtomicBool,
     connections: AtomicUsize,
     round_trips: AtomicUsize,
@@ -96,6 +98,17 @@ impl Proxy {
         self.state.swallow.store(swallow, Ordering::SeqCst);
     }
 
+    /// Loses the next reply of a Redis server, once. The connection goes on.
+    pub fn lose_reply(&self) {
+        self.state.lose.store(true, Ordering::SeqCst);
+    }
+
+    /// Leads new connections to another server.
+    pub fn lead_to(&self, server: SocketAddr) {
+        let target = self.state.target.lock();
+        *target.unwrap_or_else(PoisonError::into_inner) = Some(server);
+    }
+
     /// Returns how many connections were accepted.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
@@ -131,7 +144,8 @@ impl Drop for Proxy {
 impl State {
     fn connect(self: &Arc<Self>, client: TcpStream, server: SocketAddr) -> io::Result<()> {
         self.connections.fetch_add(1, Ordering::SeqCst);
-        let server = TcpStream::connect(server)?;
+        let target = *self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = TcpStream::connect(target.unwrap_or(server))?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         self.open()
@@ -189,7 +203,12 @@ impl State {
             let cut = self.cut_after.swap(NEVER, Ordering::SeqCst);
             sleep(&self.delay);
             awaiting.store(false, Ordering::SeqCst);
-            let reply = &buffer[..length.min(cut)];
+            let lost = if self.lose.swap(false, Ordering::SeqCst) {
+                first_reply(&buffer[..length])
+            } else {
+                0
+            };
+            let reply = &buffer[lost..length.min(cut).max(lost)];
             if self.drip.load(Ordering::SeqCst) == 0 {
                 to.write_all(reply)?;
             } else {
@@ -216,6 +235,19 @@ impl State {
     fn open(&self) -> MutexGuard<'_, Vec<TcpStream>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns the length of the first of some Redis replies: of a line, or of a string.
+fn first_reply(replies: &[u8]) -> usize {
+    let Some(end) = replies.windows(2).position(|two| two == b"\r\n") else {
+        return replies.len();
+    };
+    let line = std::str::from_utf8(&replies[1..end]).unwrap_or_default();
+    let string = match (replies[0], line.parse::<usize>()) {
+        (b'$', Ok(length)) => length + 2,
+        _ => 0,
+    };
+    (end + 2 + string).min(replies.len())
 }
 
 fn hang_up(one: &TcpStream, other: &TcpStream) {

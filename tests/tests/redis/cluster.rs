@@ -1,10 +1,12 @@
 //! A Redis Cluster whose slots move and whose nodes hang.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cacheio_async::Redis;
 use cacheio_core::{AsyncStore, Entry, Key};
-use cacheio_tests::servers::{RedisCluster, Reply};
+use cacheio_tests::servers::{FakeRedis, RedisCluster, Reply};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -212,5 +214,142 @@ fn a_cluster_that_is_down_at_start_is_used_once_it_is_up() {
         (0..3).for_each(|node| cluster.node(node).resume());
         assert!(until_up(&store).await < Duration::from_secs(1));
         set(&store, "k", "v").await.unwrap();
+    });
+}
+
+#[test]
+fn operations_on_several_keys_work_while_their_slot_moves() {
+    let cluster = RedisCluster::start();
+    run(async {
+        let store = store(&cluster.url());
+        let names: Vec<_> = (0..10).map(|n| format!("{{k1}}{n}")).collect();
+        let keys: Vec<_> = names.iter().map(|name| Key::new(name)).collect();
+        let entries = |ttl| {
+            let keys = keys.iter();
+            keys.map(|key| (*key, Entry::bytes(b"v".to_vec()), ttl))
+                .collect()
+        };
+        store.set_many(entries(None)).await.unwrap();
+        let slot = integer(&cluster, 0, "CLUSTER KEYSLOT k1");
+        let (from, to) = (2, 0);
+        let (from_id, to_id) = (node_id(&cluster, from), node_id(&cluster, to));
+        cluster
+            .node(to)
+            .run(&format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}"));
+        cluster
+            .node(from)
+            .run(&format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}"));
+        let port = cluster.node(to).port();
+        // None of the keys has moved, some, all.
+        for moved in [0..0, 0..5, 5..10] {
+            for name in &names[moved] {
+                cluster
+                    .node(from)
+                    .run(&format!("MIGRATE 127.0.0.1 {port} {name} 0 1000"));
+            }
+            let found = store.get_many(&keys).await.unwrap();
+            assert!(found.iter().all(Option::is_some));
+            for ttl in [None, MINUTE] {
+                store.set_many(entries(ttl)).await.unwrap();
+            }
+            let found = store.get_many(&keys).await.unwrap();
+            assert!(found.iter().all(Option::is_some));
+        }
+        assert_eq!(store.delete_many(&keys).await.unwrap(), 10);
+        assert_eq!(store.delete_many(&keys).await.unwrap(), 0);
+    });
+}
+
+const ALL_SLOTS: &str = "*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n$-1\r\n:PORT\r\n$1\r\na\r\n";
+
+/// Starts a node that has all slots, does not tell its host, and gives other replies as `reply`
+/// says.
+fn fake_node(
+    reply: impl Fn(&[String], u16) -> Option<String> + Send + Sync + 'static,
+) -> FakeRedis {
+    let port = Arc::new(AtomicU16::new(0));
+    let own = Arc::clone(&port);
+    let node = FakeRedis::start(move |command| {
+        let port = own.load(Ordering::SeqCst);
+        reply(command, port).or_else(|| {
+            Some(match command[0].as_str() {
+                "CLUSTER" => ALL_SLOTS.replace("PORT", &port.to_string()),
+                _ => FakeRedis::usual_reply(command),
+            })
+        })
+    });
+    port.store(node.address().port(), Ordering::SeqCst);
+    node
+}
+
+/// As with `cluster-preferred-endpoint-type unknown-endpoint`.
+#[test]
+fn a_redirect_without_a_host_leads_to_the_host_of_the_node() {
+    for (redirect, host) in [("MOVED", ""), ("ASK", ""), ("MOVED", "?"), ("ASK", "?")] {
+        let first = AtomicBool::new(true);
+        let node = fake_node(move |command, port| {
+            let redirects = command[0] == "SET" && first.swap(false, Ordering::SeqCst);
+            redirects.then(|| format!("-{redirect} 1 {host}:{port}\r\n"))
+        });
+        run(async {
+            let store = store(&format!("redis-cluster://{}", node.address()));
+            let written = set(&store, "k", "5").await;
+            written.unwrap_or_else(|error| panic!("{redirect} {host}: {error:?}"));
+            assert_eq!(get(&store, "k").await.unwrap().as_deref(), Some("5"));
+        });
+    }
+}
+
+#[test]
+fn a_cluster_that_is_down_costs_its_callers_no_time() {
+    for refusal in [
+        "-CLUSTERDOWN The cluster is down\r\n",
+        "-CLUSTERDOWN Hash slot not served\r\n",
+        "-TRYAGAIN Multiple keys request during rehashing of slot\r\n",
+        "-MASTERDOWN Link with MASTER is down\r\n",
+    ] {
+        let down = Arc::new(AtomicBool::new(true));
+        let is_down = Arc::clone(&down);
+        let node = fake_node(move |command, _| {
+            let refuses = matches!(command[0].as_str(), "GET" | "SET" | "MGET" | "UNLINK");
+            (refuses && is_down.load(Ordering::SeqCst)).then(|| refusal.to_owned())
+        });
+        run(async {
+            let store = store(&format!("redis-cluster://{}", node.address()));
+            assert!(get(&store, "k").await.is_err());
+            let start = Instant::now();
+            for n in 0..50 {
+                assert!(get(&store, &format!("k{n}")).await.is_err());
+                assert!(set(&store, &format!("k{n}"), "v").await.is_err());
+                assert!(
+                    store
+                        .get_many(&[Key::new("a"), Key::new("b")])
+                        .await
+                        .is_err()
+                );
+            }
+            let took = start.elapsed();
+            assert!(took < Duration::from_millis(1_500), "{refusal}: {took:?}");
+            down.store(false, Ordering::SeqCst);
+            get(&store, "k").await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_cluster_that_changes_for_a_moment_causes_no_error() {
+    let refusals = AtomicUsize::new(4);
+    let node = fake_node(move |command, _| {
+        let refuses = command[0] == "GET"
+            && refusals
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                    left.checked_sub(1)
+                })
+                .is_ok();
+        refuses.then(|| "-TRYAGAIN later\r\n".to_owned())
+    });
+    run(async {
+        let store = store(&format!("redis-cluster://{}", node.address()));
+        get(&store, "k").await.unwrap();
     });
 }

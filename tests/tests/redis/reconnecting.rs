@@ -10,7 +10,7 @@ use cacheio_tests::servers::{self, Proxy};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::support::{get, run, set, store, until_up, with_short_timeout};
+use crate::support::{get, run, set, store, until_up, with_short_timeout, with_timeout};
 
 #[test]
 fn a_server_that_is_down_at_start_is_used_once_it_is_up() {
@@ -102,6 +102,28 @@ fn a_cut_connection_is_replaced_within_the_call() {
         set(&store, "k", "v").await.unwrap();
         for _ in 0..20 {
             proxy.cut_now();
+            assert_eq!(get(&store, "k").await.unwrap().as_deref(), Some("v"));
+        }
+    });
+}
+
+/// What is sent into a broken network never gets a reply, and TCP tries again ever later.
+#[test]
+fn a_server_is_used_soon_after_a_black_hole_whatever_the_timeout() {
+    let server = servers::Redis::start();
+    let proxy = Proxy::to(server.address());
+    run(async {
+        let url = format!("redis://{}", proxy.address());
+        let store = with_timeout(&url, Duration::from_secs(4));
+        set(&store, "k", "v").await.unwrap();
+        for hole in [3, 5] {
+            proxy.swallow(true);
+            let error = get(&store, "k").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Timeout);
+            sleep(Duration::from_secs(hole)).await;
+            proxy.swallow(false);
+            let back = until_up(&store).await;
+            assert!(back < Duration::from_millis(800), "{back:?}");
             assert_eq!(get(&store, "k").await.unwrap().as_deref(), Some("v"));
         }
     });
