@@ -292,8 +292,8 @@ scenario!(writes_during_a_batch_are_not_overwritten, cache, {
     assert_eq!(wait!(cache.get::<u64>("k")).unwrap(), Some(2));
 });
 
-// A batch and another load that time out do not wait for each other.
-scenario!(a_batch_loads_keys_that_others_leave_out, cache, {
+// A batch that waits for a key gets what its load gave: a value, or the absence of one.
+scenario!(batches_share_the_absence_of_a_key, cache, {
     let leaving = {
         let cache = cache.clone();
         go!({
@@ -308,9 +308,12 @@ scenario!(a_batch_loads_keys_that_others_leave_out, cache, {
         missing.into_iter().map(|key| (key, 2_u64)).collect::<Vec<_>>()
     });
     let values = wait!(cache.get_or_set_many(["b", "a"], load));
-    assert!(matches!(values[..], [Some(2), Some(1 | 2)]), "{values:?}");
+    assert!(matches!(values[..], [None | Some(2), Some(1 | 2)]), "{values:?}");
     let left = end!(leaving);
     assert!(matches!(left[..], [Some(1 | 2), None | Some(2)]), "{left:?}");
+    // A caller that got no value has waited for the load that had none.
+    assert!(values[0].is_some() || left[1].is_none(), "{values:?}, {left:?}");
+    assert_eq!(wait!(cache.get::<u64>("b")).unwrap(), values[0]);
 });
 
 scenario!(a_cold_key_is_fetched_once, cache, {
