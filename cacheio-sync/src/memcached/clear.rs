@@ -101,7 +101,8 @@ enum Listing {
     Unsupported,
 }
 
-/// Runs one listing. It may take long on a large server, so each line has its own deadline.
+/// Runs one listing. It may take long on a large server, so each line after the first has its own
+/// deadline.
 fn run_listing(server: &Arc<Server>, command: &str, prefix: &str) -> Result<Listing, Failure> {
     let request = Request::line(command);
     let deadline = server.deadline();
@@ -109,8 +110,10 @@ fn run_listing(server: &Arc<Server>, command: &str, prefix: &str) -> Result<List
     let exchange = server.begin(Retry::Idempotent, &request, deadline)?;
     exchange.finish(deadline, |connection| {
         let mut keys = Vec::new();
+        let mut line_deadline = deadline;
         loop {
-            let line = connection.read_line(server.deadline(), |line| Line::parse(line, prefix))?;
+            let line = connection.read_line(line_deadline, |line| Line::parse(line, prefix))?;
+            line_deadline = server.deadline();
             match line {
                 Line::Key(key) => keys.push(key),
                 Line::OtherKey => {}
