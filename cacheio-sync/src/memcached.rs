@@ -23,20 +23,25 @@
 mod address;
 mod batch;
 mod builder;
+mod call;
 mod clear;
 mod cluster;
 mod connection;
 mod counter;
+mod decoder;
 mod endpoint;
 mod exptime;
 mod failure;
+mod lease;
+mod os_socket;
 mod pool;
 mod protocol;
+mod resolver;
 mod retry;
 mod router;
 mod server;
+mod socket;
 mod stream;
-mod timed_stream;
 #[cfg(feature = "memcached-tls")]
 mod tls;
 mod unconfirmed;
@@ -44,19 +49,15 @@ mod url;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use cacheio_core::__private::{CacheUrl, SharedState};
-use memcache::exp::{MetaOp, ReturnCode};
+use cacheio_core::__private::{CacheUrl, SharedState, poll_ready};
 
 pub use builder::MemcachedBuilder;
-use cluster::{Cluster, WriteMode, into_bytes};
-use exptime::exptime;
-use protocol::{Request, VALUE_MAX, too_large};
-use retry::Retry;
+use call::Driver;
+use cluster::Cluster;
 
 use crate::Result;
-use crate::store::{Entry, Form, Key, Store};
+use crate::store::{Form, Store};
 
 /// Stores entries on Memcached: on one server, or on several that share the keys.
 ///
@@ -179,95 +180,33 @@ impl fmt::Debug for Memcached {
     }
 }
 
-impl Store for Memcached {
-    fn form(&self) -> Form {
-        Form::Bytes
-    }
+/// Implements the operations for threads.
+macro_rules! for_threads {
+    (@methods {}
+        operations { $($operation:ident($($arg:ident: $type:ty),*) -> $output:ty;)* }
+        properties $properties:tt
+    ) => {
+        impl Store for Memcached {
+            $(fn $operation(&self, $($arg: $type),*) -> Result<$output> {
+                poll_ready(self.0.$operation(Driver::Threads, $($arg),*))
+            })*
 
-    fn shared_state(&self) -> Option<Arc<SharedState>> {
-        Some(Arc::clone(&self.0.shared_state))
-    }
+            fn form(&self) -> Form {
+                Form::Bytes
+            }
 
-    fn circuit_opens(&self) -> u64 {
-        self.0.opens.count()
-    }
+            fn shared_state(&self) -> Option<Arc<SharedState>> {
+                Some(Arc::clone(&self.0.shared_state))
+            }
 
-    fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
-        let mut request = Request::with_capacity(key.text().len() + 8);
-        request.command(MetaOp::Get, key.text())?.flag("v").end();
-        self.0
-            .execute(key, Retry::Read, &request, |response| match response.code {
-                ReturnCode::Va => Some(Some(Entry::bytes(std::mem::take(&mut response.value)))),
-                ReturnCode::En => Some(None),
-                _ => None,
-            })
-    }
-
-    fn has(&self, key: &Key<'_>) -> Result<bool> {
-        let mut request = Request::with_capacity(key.text().len() + 8);
-        request.command(MetaOp::Get, key.text())?.end();
-        self.0.execute(key, Retry::Read, &request, |response| {
-            response.succeeded(ReturnCode::En)
-        })
-    }
-
-    fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
-        let value = into_bytes(entry)?;
-        if value.len() > VALUE_MAX {
-            // Such a value is not sent. The server would have removed the old entry: so does this.
-            self.delete(key)?;
-            return Err(too_large());
+            fn circuit_opens(&self) -> u64 {
+                self.0.opens.count()
+            }
         }
-        self.0.write(key, &value, ttl, WriteMode::Set).map(drop)
-    }
-
-    fn add(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<bool> {
-        self.0.write(key, &into_bytes(entry)?, ttl, WriteMode::Add)
-    }
-
-    fn delete(&self, key: &Key<'_>) -> Result<bool> {
-        let mut request = Request::with_capacity(key.text().len() + 8);
-        request.command(MetaOp::Delete, key.text())?.end();
-        self.0
-            .execute(key, Retry::Idempotent, &request, |response| {
-                response.succeeded(ReturnCode::Nf)
-            })
-    }
-
-    fn increment(&self, key: &Key<'_>, by: i64, ttl: Option<Duration>) -> Result<i64> {
-        counter::increment(self.0.server(key), key, by, ttl)
-    }
-
-    fn touch(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
-        let mut request = Request::with_capacity(key.text().len() + 32);
-        let command = request.command(MetaOp::Get, key.text())?;
-        command.number('T', exptime(ttl)).end();
-        self.0
-            .execute(key, Retry::Idempotent, &request, |response| {
-                response.succeeded(ReturnCode::En)
-            })
-    }
-
-    fn get_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
-        self.0.get_many(keys)
-    }
-
-    fn set_many(&self, entries: Vec<(Key<'_>, Entry, Option<Duration>)>) -> Result<()> {
-        self.0.set_many(entries)
-    }
-
-    fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {
-        self.0.delete_many(keys)
-    }
-
-    fn clear(&self, prefix: &str) -> Result<()> {
-        self.0.clear(prefix)
-    }
-
-    fn ping(&self) -> Result<()> {
-        self.0.ping()
-    }
+    };
 }
+
+cacheio_core::__store_methods!('_, { for_threads } {});
 
 // Implements `AsyncStore`: each operation runs on one of tokio's threads for blocking work.
 #[cfg(feature = "tokio")]

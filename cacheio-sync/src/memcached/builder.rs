@@ -13,6 +13,7 @@ use super::address::Address;
 use super::cluster::Cluster;
 use super::endpoint::{Credentials, Endpoint};
 use super::router::Router;
+use super::resolver::Resolver;
 use super::server::Server;
 use crate::{Error, ErrorKind, Result};
 
@@ -237,6 +238,7 @@ impl MemcachedBuilder {
             names.push(name);
             let endpoint = Endpoint {
                 address,
+                resolver: Resolver::default(),
                 credentials: self.credentials.clone(),
                 #[cfg(feature = "memcached-tls")]
                 tls: tls.clone(),

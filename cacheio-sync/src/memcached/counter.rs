@@ -4,11 +4,14 @@
 //! the amount is negative. Anything else is computed here and written by compare-and-swap.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cacheio_core::__private::overflow;
 use memcache::exp::{MetaOp, ReturnCode};
 
+use super::call::{Call, Driver};
+use super::cluster::Cluster;
+use super::decoder::Decoder;
 use super::exptime::{exptime, exptime_from_remaining};
 use super::failure::Failure;
 use super::protocol::{Request, Response, number};
@@ -21,71 +24,87 @@ use crate::{Error, ErrorKind, Result};
 /// range of the server's `u64` afterwards.
 const NATIVE_MAX: i64 = 1 << 32;
 
-/// Adds `by` to a counter and returns its new value.
-pub(super) fn increment(
-    server: &Arc<Server>,
-    key: &Key<'_>,
-    by: i64,
-    ttl: Option<Duration>,
-) -> Result<i64> {
-    let counter = Counter {
-        server,
-        key: key.text(),
-        deadline: server.deadline(),
-        ttl,
-    };
-    if (0..=NATIVE_MAX).contains(&by)
-        && let Some(count) = counter.add_on_server(by)?
-    {
-        return Ok(count);
-    }
-    let mut conflicts = 0;
-    loop {
-        if let Some(count) = counter.compare_and_swap(by)? {
+impl Cluster {
+    /// Adds `by` to a counter and returns its new value.
+    pub(super) async fn increment(
+        &self,
+        driver: Driver,
+        key: &Key<'_>,
+        by: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64> {
+        let counter = Counter {
+            server: self.server(key),
+            key: key.text(),
+            call: self.call(driver),
+            ttl,
+        };
+        if (0..=NATIVE_MAX).contains(&by)
+            && let Some(count) = counter.add_on_server(by).await?
+        {
             return Ok(count);
         }
-        conflicts += 1;
-        back_off(conflicts);
+        let mut conflicts = 0;
+        loop {
+            if let Some(count) = counter.compare_and_swap(by).await? {
+                return Ok(count);
+            }
+            conflicts += 1;
+            if conflicts > 2 {
+                // One of the writers succeeds if they wait for different times.
+                counter.call.sleep(random_pause(conflicts)).await;
+            }
+        }
     }
 }
 
 struct Counter<'a> {
     server: &'a Arc<Server>,
     key: &'a str,
-    deadline: Instant,
+    call: Call,
     /// The TTL of the counter if this operation creates it.
     ttl: Option<Duration>,
 }
 
+/// The outcome of a compare-and-swap.
+enum Swap {
+    Done,
+    /// The counter changed since it was read.
+    Conflict,
+}
+
 impl Counter<'_> {
     /// Lets the server add. Returns `None` if the entry is not a number to it.
-    fn add_on_server(&self, by: i64) -> Result<Option<i64>> {
+    async fn add_on_server(&self, by: i64) -> Result<Option<i64>> {
         let mut request = Request::with_capacity(300);
         let command = request.command(MetaOp::Arithmetic, self.key)?.flag("v");
         let command = command.number('D', by).number('J', by);
         command.number('N', exptime(self.ttl)).end();
-        let response = match self.server.execute(Retry::Never, &request, self.deadline) {
+        let read = |response: &mut Response| number::<u64>(&response.value);
+        let count = self.server.execute(Retry::Never, &request, self.call, read);
+        let count = match count.await {
             Err(Failure::Server(error)) if error.is_not_numeric() => return Ok(None),
-            response => response.map_err(|failure| self.server.error(failure))?,
+            count => count.map_err(|failure| self.server.error(failure))?,
         };
-        let count: u64 =
-            number(&response.value).ok_or_else(|| self.server.unexpected(&response))?;
         match i64::try_from(count) {
             // A count less than `by` wrapped around 2^64, so the old one was not in the range.
             Ok(count) if count >= by => Ok(Some(count)),
-            _ => Err(self.undo(count, by)),
+            _ => Err(self.undo(count, by).await),
         }
     }
 
     /// Undoes an addition that left the range of `i64`. Returns the error for the caller.
-    fn undo(&self, count: u64, by: i64) -> Error {
+    async fn undo(&self, count: u64, by: i64) -> Error {
         // The server does not subtract below zero, so this adds 2^64 - `by`, which wraps around.
         let back = by.unsigned_abs().wrapping_neg();
-        let undone = self.execute(|request| {
-            let command = request.command(MetaOp::Arithmetic, self.key)?;
-            command.number('D', back).end();
-            Ok(())
-        });
+        let mut request = Request::with_capacity(300);
+        let undone = match request.command(MetaOp::Arithmetic, self.key) {
+            Ok(command) => {
+                command.number('D', back).end();
+                self.swap(&request).await
+            }
+            Err(error) => Err(error),
+        };
         match (undone, i64::try_from(count.wrapping_add(back))) {
             (Err(error), _) => error,
             (Ok(_), Ok(_)) => overflow(),
@@ -95,69 +114,73 @@ impl Counter<'_> {
 
     /// Reads the counter, and writes the sum if the counter did not change in between. Returns
     /// `None` if it did.
-    fn compare_and_swap(&self, by: i64) -> Result<Option<i64>> {
-        let current = self.read()?;
-        let (Some(cas), ReturnCode::Va) = (current.cas, current.code) else {
-            return self.create(by);
+    async fn compare_and_swap(&self, by: i64) -> Result<Option<i64>> {
+        let Some(current) = self.read().await? else {
+            return self.create(by).await;
         };
         let count = integer(&current.value).ok_or_else(not_an_integer)?;
         let sum = count.checked_add(by).ok_or_else(overflow)?;
-        if count < 0 || sum < 0 {
-            return self.replace(sum, cas, current.ttl.unwrap_or(-1));
-        }
-        // The server's own arithmetic keeps the TTL exactly.
-        let response = self.execute(|request| {
+        let swap = if count < 0 || sum < 0 {
+            let left = current.ttl.unwrap_or(-1);
+            self.replace(sum, current.cas, left).await?
+        } else {
+            // The server's own arithmetic keeps the TTL exactly.
+            let mut request = Request::with_capacity(300);
             let command = request.command(MetaOp::Arithmetic, self.key)?;
             let command = if by < 0 { command.flag("MD") } else { command };
-            command
-                .number('D', by.unsigned_abs())
-                .number('C', cas)
-                .end();
-            Ok(())
-        })?;
-        self.swapped(&response, sum)
+            let command = command.number('D', by.unsigned_abs());
+            command.number('C', current.cas).end();
+            self.swap(&request).await?
+        };
+        Ok(swap.then(sum))
     }
 
-    fn read(&self) -> Result<Response> {
+    async fn read(&self) -> Result<Option<Current>> {
         let mut request = Request::with_capacity(300);
         let command = request.command(MetaOp::Get, self.key)?;
         command.flag("v").flag("c").flag("t").end();
-        let response = self.server.execute(Retry::Read, &request, self.deadline);
-        response.map_err(|failure| self.server.error(failure))
+        let read = |response: &mut Response| match response.code {
+            ReturnCode::Va => Some(Some(Current {
+                value: std::mem::take(&mut response.value),
+                cas: response.cas?,
+                ttl: response.ttl,
+            })),
+            ReturnCode::En => Some(None),
+            _ => None,
+        };
+        let current = self.server.execute(Retry::Read, &request, self.call, read);
+        current.await.map_err(|failure| self.server.error(failure))
     }
 
     /// Creates the counter. Returns `None` if another client created it first.
-    fn create(&self, by: i64) -> Result<Option<i64>> {
+    async fn create(&self, by: i64) -> Result<Option<i64>> {
         let value = by.to_string();
-        let response = self.execute(|request| {
-            let command = request.command(MetaOp::Set, self.key)?;
-            let command = command.length(value.as_bytes())?.flag("ME");
-            command
-                .number('T', exptime(self.ttl))
-                .value(value.as_bytes());
-            Ok(())
-        })?;
-        self.swapped(&response, by)
+        let mut request = Request::with_capacity(300);
+        let command = request.command(MetaOp::Set, self.key)?;
+        let command = command.length(value.as_bytes())?.flag("ME");
+        let command = command.number('T', exptime(self.ttl));
+        command.value(value.as_bytes());
+        Ok(self.swap(&request).await?.then(by))
     }
 
     /// Replaces a counter that is negative before or after the addition. `left` is its remaining TTL
     /// in seconds.
-    fn replace(&self, sum: i64, cas: u64, left: i64) -> Result<Option<i64>> {
-        let (left_at_write, response) = self.write(sum, cas, left)?;
-        if let (ReturnCode::Hd, Some(cas)) = (response.code, response.cas)
+    async fn replace(&self, sum: i64, cas: u64, left: i64) -> Result<Swap> {
+        let (left_at_write, cas, swap) = self.write(sum, cas, left).await?;
+        if let (Swap::Done, Some(cas)) = (&swap, cas)
             && left_at_write != left
             && left_at_write > 0
         {
             // The server's clock ticked after `left` was read, so the write added a second to the
             // TTL. Without this correction a counter that is often written would never expire.
-            self.write(sum, cas, left_at_write)?;
+            self.write(sum, cas, left_at_write).await?;
         }
-        self.swapped(&response, sum)
+        Ok(swap)
     }
 
     /// Writes the counter if its CAS number is still `cas`. Returns the remaining TTL right before
-    /// the write, in seconds, and the response.
-    fn write(&self, sum: i64, cas: u64, left: i64) -> Result<(i64, Response)> {
+    /// the write, in seconds, and the new CAS number.
+    async fn write(&self, sum: i64, cas: u64, left: i64) -> Result<(i64, Option<u64>, Swap)> {
         let value = sum.to_string();
         let mut request = Request::with_capacity(600);
         request.command(MetaOp::Get, self.key)?.flag("t").end();
@@ -166,32 +189,63 @@ impl Counter<'_> {
         command
             .number('T', exptime_from_remaining(left))
             .value(value.as_bytes());
-        let exchange = self.server.begin(Retry::Never, &request, self.deadline);
-        let responses = exchange.and_then(|exchange| {
-            exchange.finish(self.deadline, |connection| {
-                let before = connection.read_response(self.deadline)?;
-                let written = connection.read_response(self.deadline)?;
-                Ok((before.ttl.unwrap_or(left), written))
-            })
-        });
-        responses.map_err(|failure| self.server.error(failure))
-    }
-
-    /// Returns the new count, or `None` if the counter changed since it was read.
-    fn swapped(&self, response: &Response, count: i64) -> Result<Option<i64>> {
-        match response.code {
-            ReturnCode::Hd => Ok(Some(count)),
-            ReturnCode::Ex | ReturnCode::Nf | ReturnCode::Ns => Ok(None),
-            _ => Err(self.server.unexpected(response)),
-        }
+        let mut left_at_write = None;
+        let written = async {
+            let mut exchange = self.server.begin(Retry::Never, &request, self.call).await?;
+            let read = |decoder: &mut Decoder| {
+                while let Some(response) = decoder.response()? {
+                    if left_at_write.is_none() {
+                        left_at_write = Some(response.ttl.unwrap_or(left));
+                        continue;
+                    }
+                    let swap = swap(&response).ok_or(Failure::Unexpected(response.code))?;
+                    return Ok(Some((response.cas, swap)));
+                }
+                Ok(None)
+            };
+            let written = exchange.read(self.call, read).await?;
+            exchange.end();
+            Ok(written)
+        };
+        let (cas, swap) = written
+            .await
+            .map_err(|failure| self.server.error(failure))?;
+        Ok((left_at_write.unwrap_or(left), cas, swap))
     }
 
     /// Runs one command that writes.
-    fn execute(&self, write: impl FnOnce(&mut Request) -> Result<()>) -> Result<Response> {
-        let mut request = Request::with_capacity(300);
-        write(&mut request)?;
-        let response = self.server.execute(Retry::Never, &request, self.deadline);
-        response.map_err(|failure| self.server.error(failure))
+    async fn swap(&self, request: &Request) -> Result<Swap> {
+        let swapped = self
+            .server
+            .execute(Retry::Never, request, self.call, |response| swap(response));
+        swapped.await.map_err(|failure| self.server.error(failure))
+    }
+}
+
+/// A counter that was read.
+struct Current {
+    value: Vec<u8>,
+    cas: u64,
+    /// The remaining TTL in seconds; negative if it never expires.
+    ttl: Option<i64>,
+}
+
+/// Returns the outcome that a response tells of, or `None` if it does not fit.
+fn swap(response: &Response) -> Option<Swap> {
+    match response.code {
+        ReturnCode::Hd => Some(Swap::Done),
+        ReturnCode::Ex | ReturnCode::Nf | ReturnCode::Ns => Some(Swap::Conflict),
+        _ => None,
+    }
+}
+
+impl Swap {
+    /// Returns the new count, or `None` after a conflict.
+    fn then(self, count: i64) -> Option<i64> {
+        match self {
+            Self::Done => Some(count),
+            Self::Conflict => None,
+        }
     }
 }
 
@@ -213,14 +267,11 @@ fn not_an_integer() -> Error {
     )
 }
 
-/// Sleeps for a random time, longer after each conflict, so that one of the writers succeeds.
-fn back_off(conflicts: u32) {
+/// Returns a random time, which is longer after each conflict.
+fn random_pause(conflicts: u32) -> Duration {
     use std::hash::{BuildHasher, RandomState};
-    if conflicts > 2 {
-        let longest = 50 * u64::from(conflicts.min(20));
-        let micros = RandomState::new().hash_one(conflicts) % longest;
-        std::thread::sleep(Duration::from_micros(micros));
-    }
+    let longest = 50 * u64::from(conflicts.min(20));
+    Duration::from_micros(RandomState::new().hash_one(conflicts) % longest)
 }
 
 #[cfg(test)]
