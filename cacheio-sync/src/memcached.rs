@@ -44,6 +44,8 @@ mod socket;
 mod stream;
 #[cfg(feature = "memcached-tls")]
 mod tls;
+#[cfg(feature = "tokio")]
+mod tokio_socket;
 mod unconfirmed;
 mod url;
 
@@ -57,6 +59,8 @@ use call::Driver;
 use cluster::Cluster;
 
 use crate::Result;
+#[cfg(feature = "tokio")]
+use crate::store::{AsyncStore, BoxFuture};
 use crate::store::{Form, Store};
 
 /// Stores entries on Memcached: on one server, or on several that share the keys.
@@ -208,6 +212,32 @@ macro_rules! for_threads {
 
 cacheio_core::__store_methods!('_, { for_threads } {});
 
-// Implements `AsyncStore`: each operation runs on one of tokio's threads for blocking work.
+/// Implements the operations for tasks.
 #[cfg(feature = "tokio")]
-cacheio_core::__spawn_blocking_store!(() Memcached, this => this.0.spawner, this.clone());
+macro_rules! for_tasks {
+    (@methods {}
+        operations { $($operation:ident($($arg:ident: $type:ty),*) -> $output:ty;)* }
+        properties $properties:tt
+    ) => {
+        impl AsyncStore for Memcached {
+            $(fn $operation<'a>(&'a self, $($arg: $type),*) -> BoxFuture<'a, Result<$output>> {
+                Box::pin(self.0.$operation(Driver::Tasks, $($arg),*))
+            })*
+
+            fn form(&self) -> Form {
+                Store::form(self)
+            }
+
+            fn shared_state(&self) -> Option<Arc<SharedState>> {
+                Store::shared_state(self)
+            }
+
+            fn circuit_opens(&self) -> u64 {
+                Store::circuit_opens(self)
+            }
+        }
+    };
+}
+
+#[cfg(feature = "tokio")]
+cacheio_core::__store_methods!('a, { for_tasks } {});

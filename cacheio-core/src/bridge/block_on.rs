@@ -74,7 +74,12 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     pollster::block_on(future)
 }
 
-fn runtime() -> Result<&'static Handle> {
+/// Returns the runtime that all blocking calls of the process share. Its clock is never paused.
+///
+/// # Errors
+///
+/// Returns [`ErrorKind::Unavailable`] when its thread cannot be started.
+pub fn runtime() -> Result<&'static Handle> {
     // Never shut down: it lives as long as the process, which does not wait for it.
     static RUNTIME: OnceCell<Runtime> = OnceCell::new();
     let runtime = RUNTIME.get_or_try_init(|| {

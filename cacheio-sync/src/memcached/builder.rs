@@ -252,11 +252,6 @@ impl MemcachedBuilder {
             timeout: self.timeout,
             opens,
             shared_state: Arc::default(),
-            // Later than the store's own timeout, which opens the circuit for the next callers.
-            #[cfg(feature = "tokio")]
-            spawner: cacheio_core::__private::Spawner::bounded(
-                self.timeout + Duration::from_millis(25),
-            ),
         })))
     }
 

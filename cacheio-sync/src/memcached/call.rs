@@ -6,6 +6,12 @@
 
 use std::io;
 use std::time::{Duration, Instant};
+#[cfg(feature = "tokio")]
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+};
 
 use event_listener::{EventListener, Listener as _};
 
@@ -14,6 +20,9 @@ use event_listener::{EventListener, Listener as _};
 pub(super) enum Driver {
     /// A thread, which blocks.
     Threads,
+    /// A task, which is suspended.
+    #[cfg(feature = "tokio")]
+    Tasks,
 }
 
 /// One operation of the store. All its waits end by its deadline.
@@ -60,6 +69,8 @@ impl Call {
             Driver::Threads => listener
                 .wait_deadline(self.deadline)
                 .ok_or_else(|| io::ErrorKind::TimedOut.into()),
+            #[cfg(feature = "tokio")]
+            Driver::Tasks => self.until_deadline(listener).await,
         }
     }
 
@@ -67,6 +78,40 @@ impl Call {
     pub(super) async fn sleep(self, duration: Duration) {
         match self.driver {
             Driver::Threads => std::thread::sleep(duration),
+            #[cfg(feature = "tokio")]
+            Driver::Tasks => {
+                if let Ok(timer) = timer(Instant::now() + duration) {
+                    timer.await;
+                }
+            }
         }
     }
+
+    /// Returns the output of a future that is ready before the deadline.
+    #[cfg(feature = "tokio")]
+    pub(super) async fn until_deadline<F: Future>(self, future: F) -> io::Result<F::Output> {
+        let mut future = pin!(future);
+        let mut output = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+        if output.is_pending() {
+            self.time_left()?;
+            let mut timer = pin!(timer(self.deadline)?);
+            output = poll_fn(|context| match future.as_mut().poll(context) {
+                Poll::Pending => timer.as_mut().poll(context).map(|()| Poll::Pending),
+                ready => Poll::Ready(ready),
+            })
+            .await;
+        }
+        match output {
+            Poll::Ready(output) => Ok(output),
+            Poll::Pending => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+/// Returns a timer of cacheio's own runtime. That of the caller may have no timers, or a paused clock.
+#[cfg(feature = "tokio")]
+fn timer(at: Instant) -> io::Result<tokio::time::Sleep> {
+    let runtime = cacheio_core::__private::runtime().map_err(io::Error::other)?;
+    let _entered = runtime.enter();
+    Ok(tokio::time::sleep_until(at.into()))
 }

@@ -21,8 +21,6 @@ pub(super) struct Cluster {
     pub(super) timeout: Duration,
     pub(super) opens: Opens,
     pub(super) shared_state: Arc<SharedState>,
-    #[cfg(feature = "tokio")]
-    pub(super) spawner: cacheio_core::__private::Spawner,
 }
 
 /// Whether a write replaces a live entry.

@@ -1,6 +1,6 @@
 //! One connection to a server, and what is known about the requests that were sent on it.
 
-use super::call::Call;
+use super::call::{Call, Driver};
 use super::decoder::Decoder;
 use super::failure::Failure;
 use super::os_socket::OsSocket;
@@ -39,6 +39,11 @@ impl Connection {
     /// a system call, and no round trip.
     pub(super) fn is_quiet(&self) -> bool {
         self.stream.socket.is_quiet()
+    }
+
+    /// Returns whether a caller may use this connection.
+    pub(super) fn suits(&self, driver: Driver) -> bool {
+        self.stream.socket.suits(driver)
     }
 
     pub(super) fn has_sent(&self) -> bool {

@@ -1,6 +1,6 @@
 //! A connection in use, and what happens to it afterwards.
 
-use super::call::Call;
+use super::call::{Call, Driver};
 use super::connection::Connection;
 use super::decoder::Decoder;
 use super::failure::Failure;
@@ -33,8 +33,8 @@ impl<'a> Lease<'a> {
     }
 
     /// Takes an idle connection from the pool. Returns whether there was one.
-    pub(super) fn take_idle(&mut self) -> bool {
-        self.connection = self.server.pool.take_idle();
+    pub(super) fn take_idle(&mut self, driver: Driver) -> bool {
+        self.connection = self.server.pool.take_idle(driver);
         self.connection.is_some()
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use event_listener::Event;
 
-use super::call::Call;
+use super::call::{Call, Driver};
 use super::connection::Connection;
 
 #[derive(Debug)]
@@ -63,17 +63,24 @@ impl Pool {
         })
     }
 
-    /// Returns the idle connection that was used last. If there is none, there is room for a new one.
-    pub(super) fn take_idle(&self) -> Option<Connection> {
+    /// Returns the idle connection that a caller may use and that was used last. If there is none,
+    /// there is room for a new one.
+    pub(super) fn take_idle(&self, driver: Driver) -> Option<Connection> {
         // Connections are checked and closed without the lock: both are system calls.
         loop {
-            let (connection, since) = self.state().idle.pop()?;
-            if since.elapsed() > IDLE_MAX {
-                // The others have been idle for even longer.
-                self.clear();
+            let mut state = self.state();
+            let suitable = state.idle.iter().rposition(|(idle, _)| idle.suits(driver));
+            let Some(index) = suitable else {
+                // The others are those of other callers.
+                let is_full = state.in_use + state.idle.len() > self.max_connections;
+                let oldest = (is_full && !state.idle.is_empty()).then(|| state.idle.remove(0));
+                drop(state);
+                drop(oldest);
                 return None;
-            }
-            if connection.is_quiet() {
+            };
+            let (connection, since) = state.idle.remove(index);
+            drop(state);
+            if since.elapsed() <= IDLE_MAX && connection.is_quiet() {
                 return Some(connection);
             }
         }

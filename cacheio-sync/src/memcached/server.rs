@@ -125,7 +125,7 @@ impl Server {
             self.confirm_writes(call).await?;
         }
         let mut lease = self.lease(retry, call).await?;
-        if lease.take_idle() {
+        if lease.take_idle(call.driver) {
             match lease.send(window, call).await {
                 Ok(()) => return Ok((lease, true)),
                 Err(failure) if lease.allows_resend(&failure) => {}

@@ -1,4 +1,4 @@
-//! Sockets whose reads and writes end by the deadline of a call: the sockets of threads.
+//! Sockets whose reads and writes end by the deadline of a call.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,10 +8,14 @@ use super::address::Address;
 use super::call::{Call, Driver};
 use super::os_socket::{OsSocket, is_quiet, socket};
 use super::resolver::Resolver;
+#[cfg(feature = "tokio")]
+use super::tokio_socket::TokioSocket;
 
 #[derive(Debug)]
 pub(super) enum Socket {
     Blocking(BlockingSocket),
+    #[cfg(feature = "tokio")]
+    Tokio(TokioSocket),
 }
 
 impl Socket {
@@ -46,6 +50,11 @@ impl Socket {
             Driver::Threads => {
                 OsSocket::connect_tcp(&address, call.time_left()?).map(BlockingSocket::new)
             }
+            #[cfg(feature = "tokio")]
+            Driver::Tasks => {
+                let connecting = call.until_deadline(TokioSocket::connect_tcp(address));
+                connecting.await?.map(Self::Tokio)
+            }
         }
     }
 
@@ -55,6 +64,11 @@ impl Socket {
             Driver::Threads => {
                 OsSocket::connect_unix(path, call.time_left()?).map(BlockingSocket::new)
             }
+            #[cfg(feature = "tokio")]
+            Driver::Tasks => {
+                let connecting = call.until_deadline(TokioSocket::connect_unix(path));
+                connecting.await?.map(Self::Tokio)
+            }
         }
     }
 
@@ -62,6 +76,8 @@ impl Socket {
     pub(super) async fn read(&mut self, buffer: &mut [u8], call: Call) -> io::Result<usize> {
         let read = match self {
             Self::Blocking(socket) => socket.run(call, |socket| socket.read(buffer))?,
+            #[cfg(feature = "tokio")]
+            Self::Tokio(socket) => call.until_deadline(socket.read(buffer)).await??,
         };
         match read {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -73,6 +89,8 @@ impl Socket {
     pub(super) async fn write(&mut self, bytes: &[u8], call: Call) -> io::Result<usize> {
         let written = match self {
             Self::Blocking(socket) => socket.run(call, |socket| socket.write(bytes))?,
+            #[cfg(feature = "tokio")]
+            Self::Tokio(socket) => call.until_deadline(socket.write(bytes)).await??,
         };
         match written {
             0 => Err(io::ErrorKind::WriteZero.into()),
@@ -85,12 +103,28 @@ impl Socket {
     pub(super) fn is_quiet(&self) -> bool {
         match self {
             Self::Blocking(socket) => socket!(OsSocket, &socket.socket, socket => is_quiet(socket)),
+            #[cfg(feature = "tokio")]
+            Self::Tokio(socket) => socket.is_quiet(),
+        }
+    }
+
+    /// Returns whether a caller may use this socket: it suits its driver, and its runtime.
+    #[cfg_attr(not(feature = "tokio"), expect(clippy::unused_self))]
+    pub(super) fn suits(&self, driver: Driver) -> bool {
+        match (self, driver) {
+            (Self::Blocking(_), Driver::Threads) => true,
+            #[cfg(feature = "tokio")]
+            (Self::Tokio(socket), Driver::Tasks) => socket.is_of_current_runtime(),
+            #[cfg(feature = "tokio")]
+            _ => false,
         }
     }
 
     pub(super) fn into_os_socket(self) -> io::Result<OsSocket> {
         match self {
             Self::Blocking(socket) => Ok(socket.socket),
+            #[cfg(feature = "tokio")]
+            Self::Tokio(socket) => socket.into_os_socket(),
         }
     }
 }
