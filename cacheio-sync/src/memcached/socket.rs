@@ -48,7 +48,8 @@ impl Socket {
     async fn connect_tcp(address: SocketAddr, call: Call) -> io::Result<Self> {
         match call.driver {
             Driver::Threads => {
-                OsSocket::connect_tcp(&address, call.time_left()?).map(BlockingSocket::new)
+                let socket = OsSocket::connect_tcp(&address, call.time_left()?)?;
+                Ok(Self::Blocking(BlockingSocket::new(socket)))
             }
             #[cfg(feature = "tokio")]
             Driver::Tasks => {
@@ -62,7 +63,8 @@ impl Socket {
     async fn connect_unix(path: &std::path::Path, call: Call) -> io::Result<Self> {
         match call.driver {
             Driver::Threads => {
-                OsSocket::connect_unix(path, call.time_left()?).map(BlockingSocket::new)
+                let socket = OsSocket::connect_unix(path, call.time_left()?)?;
+                Ok(Self::Blocking(BlockingSocket::new(socket)))
             }
             #[cfg(feature = "tokio")]
             Driver::Tasks => {
@@ -109,7 +111,6 @@ impl Socket {
     }
 
     /// Returns whether a caller may use this socket: it suits its driver, and its runtime.
-    #[cfg_attr(not(feature = "tokio"), expect(clippy::unused_self))]
     pub(super) fn suits(&self, driver: Driver) -> bool {
         match (self, driver) {
             (Self::Blocking(_), Driver::Threads) => true,
@@ -142,12 +143,12 @@ pub(super) struct BlockingSocket {
 const TOLERANCE: Duration = Duration::from_millis(15);
 
 impl BlockingSocket {
-    fn new(socket: OsSocket) -> Socket {
-        Socket::Blocking(Self {
+    fn new(socket: OsSocket) -> Self {
+        Self {
             socket,
             // No timeout yet.
             timeout: Duration::MAX,
-        })
+        }
     }
 
     /// Repeats a call that the kernel ended early, until it succeeds, fails, or the deadline passes.
