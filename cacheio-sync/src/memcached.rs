@@ -1,24 +1,29 @@
-//! The Memcached store: its public type, and one method for each operation.
+//! The Memcached store: its public type, for threads and tasks.
+//!
+//! Each operation is written once, as an `async fn` of `Cluster`. It waits by its `Call` (`call.rs`),
+//! which has the one deadline of the operation: in a task the future is suspended, on a thread it
+//! blocks, so that one poll runs it to its end.
 //!
 //! The path of one `get`:
 //!
-//! 1. `Memcached::get` (here) writes the command `mg <key> v` into a `Request` (`protocol.rs`).
-//! 2. `Cluster::execute` (`cluster.rs`) finds the server of the key by rendezvous hashing.
-//! 3. `Server::begin` (`server.rs`) checks the circuit breaker, and takes a permit and an idle
-//!    connection from the pool (`pool.rs`), or opens a connection (`endpoint.rs`, `stream.rs`,
-//!    `tls.rs`). Then it sends the request (`connection.rs`, `timed_stream.rs`).
-//! 4. `Exchange::finish` (`server.rs`) reads the response through `Connection::read_response`
-//!    (`connection.rs`), which `Head::parse` (`protocol.rs`) decodes. If a pooled connection turns
-//!    out to be dead, it sends the request again on a new one (`retry.rs`).
-//! 5. `Exchange::finish` puts the connection back into the pool and reports the outcome to the
-//!    circuit breaker.
-//! 6. `Memcached::get` turns the response into an entry; a `Failure` becomes an error
-//!    (`failure.rs`).
+//! 1. `Cluster::get` (`cluster.rs`) writes the command `mg <key> v` into a `Request` (`protocol.rs`),
+//!    and finds the server of the key by rendezvous hashing.
+//! 2. `Server::begin` (`server.rs`) checks the circuit breaker, and waits for a permit (`pool.rs`). The
+//!    `Lease` (`lease.rs`) takes an idle connection from the pool, or opens one (`endpoint.rs`), and
+//!    sends the request (`connection.rs`, `stream.rs`, `socket.rs`).
+//! 3. `Exchange::read` (`server.rs`) receives until the `Decoder` (`decoder.rs`) has a complete
+//!    response. If a pooled connection turns out to be dead, it sends the request again on a new one
+//!    (`retry.rs`).
+//! 4. The closure in `Cluster::get` turns the response into an entry. A response that does not fit is a
+//!    `Failure` (`failure.rs`), as is an error of the connection.
+//! 5. The drop of the `Lease` puts the connection back into the pool, keeps it until its write is
+//!    confirmed, or closes it. This is the same after a success, a failure, and a dropped future.
 //!
-//! A write takes the same path, but waits before step 3 until the server has confirmed the writes
-//! that timed out earlier (`unconfirmed.rs`). Operations on many keys are in `batch.rs`, counters in
-//! `counter.rs`, `clear` in `clear.rs`, TTLs in `exptime.rs`, construction in `builder.rs` and
-//! `url.rs`.
+//! A write takes the same path, but waits before step 2 until the server has confirmed the writes
+//! that got no response earlier (`unconfirmed.rs`). Nothing below does I/O but `socket.rs`,
+//! `os_socket.rs` (threads), `tokio_socket.rs` (tasks) and `resolver.rs`; TLS (`tls.rs`) runs over any
+//! socket. Operations on many keys are in `batch.rs`, counters in `counter.rs`, `clear` in `clear.rs`,
+//! TTLs in `exptime.rs`, construction in `builder.rs` and `url.rs`.
 
 mod address;
 mod batch;
@@ -73,10 +78,13 @@ use crate::store::{Form, Store};
 /// - **Round trips**: one for an operation on one key. An operation on many keys takes one to each
 ///   server, all at the same time. A batch of more than 32 KiB is sent in parts and takes more.
 /// - **Time**: an operation ends within the [timeout](MemcachedBuilder::timeout), including
-///   connecting and retrying. [`clear`](Store::clear) may take longer: its timeout starts again with
-///   each line of the response. When a server stops responding, the callers that wait for it time
-///   out once. From then on calls to it fail at once, until it responds to the probes that the store
-///   sends in the background.
+///   waiting for a connection, connecting, the TLS handshake and retrying. [`clear`](Store::clear) may
+///   take longer: its timeout starts again with each line of the response. When a server stops
+///   responding, the callers that wait for it time out once. From then on calls to it fail at once,
+///   until it responds to the probes that the store sends in the background.
+/// - **Tasks** use the I/O of their tokio runtime, and connections of their own. Outside of a runtime,
+///   the runtime that all blocking calls of the process share does their I/O. An operation whose future
+///   is dropped stops: if a write was sent, later writes wait until the server has processed it.
 /// - **TTLs** are whole seconds. An entry lives at least as long as requested, and at most two
 ///   seconds longer. Memcached cannot store an expiry after January 2038: a longer TTL is shortened
 ///   to that date. Entries without a TTL never expire.

@@ -62,8 +62,9 @@ impl Cluster {
 
     pub(super) async fn get(&self, driver: Driver, key: &Key<'_>) -> Result<Option<Entry>> {
         let call = self.call(driver);
-        let mut request = Request::with_capacity(key.text().len() + 8);
-        request.command(MetaOp::Get, key.text())?.flag("v").end();
+        let mut request = Request::with_capacity(key.text().len() + 24);
+        let command = request.command(MetaOp::Get, key.text())?;
+        command.flag("v").token().end();
         let read = |response: &mut Response| match response.code {
             ReturnCode::Va => Some(Some(Entry::bytes(std::mem::take(&mut response.value)))),
             ReturnCode::En => Some(None),
@@ -74,8 +75,8 @@ impl Cluster {
 
     pub(super) async fn has(&self, driver: Driver, key: &Key<'_>) -> Result<bool> {
         let call = self.call(driver);
-        let mut request = Request::with_capacity(key.text().len() + 8);
-        request.command(MetaOp::Get, key.text())?.end();
+        let mut request = Request::with_capacity(key.text().len() + 24);
+        request.command(MetaOp::Get, key.text())?.token().end();
         let read = |response: &mut Response| response.succeeded(ReturnCode::En);
         self.execute(call, key, Retry::Read, &request, read).await
     }
@@ -124,15 +125,15 @@ impl Cluster {
             WriteMode::Set => (command, Retry::Idempotent),
             WriteMode::Add => (command.flag("ME"), Retry::Never),
         };
-        command.number('T', exptime(ttl)).value(value);
+        command.number('T', exptime(ttl)).token().value(value);
         let read = |response: &mut Response| response.succeeded(ReturnCode::Ns);
         self.execute(call, key, retry, &request, read).await
     }
 
     pub(super) async fn delete(&self, driver: Driver, key: &Key<'_>) -> Result<bool> {
         let call = self.call(driver);
-        let mut request = Request::with_capacity(key.text().len() + 8);
-        request.command(MetaOp::Delete, key.text())?.end();
+        let mut request = Request::with_capacity(key.text().len() + 24);
+        request.command(MetaOp::Delete, key.text())?.token().end();
         let read = |response: &mut Response| response.succeeded(ReturnCode::Nf);
         self.execute(call, key, Retry::Idempotent, &request, read)
             .await
@@ -147,7 +148,7 @@ impl Cluster {
         let call = self.call(driver);
         let mut request = Request::with_capacity(key.text().len() + 32);
         let command = request.command(MetaOp::Get, key.text())?;
-        command.number('T', exptime(ttl)).end();
+        command.number('T', exptime(ttl)).token().end();
         let read = |response: &mut Response| response.succeeded(ReturnCode::En);
         self.execute(call, key, Retry::Idempotent, &request, read)
             .await

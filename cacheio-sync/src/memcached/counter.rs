@@ -79,7 +79,7 @@ impl Counter<'_> {
         let mut request = Request::with_capacity(300);
         let command = request.command(MetaOp::Arithmetic, self.key)?.flag("v");
         let command = command.number('D', by).number('J', by);
-        command.number('N', exptime(self.ttl)).end();
+        command.number('N', exptime(self.ttl)).token().end();
         let read = |response: &mut Response| number::<u64>(&response.value);
         let count = self.server.execute(Retry::Never, &request, self.call, read);
         let count = match count.await {
@@ -100,7 +100,7 @@ impl Counter<'_> {
         let mut request = Request::with_capacity(300);
         let undone = match request.command(MetaOp::Arithmetic, self.key) {
             Ok(command) => {
-                command.number('D', back).end();
+                command.number('D', back).token().end();
                 self.swap(&request).await
             }
             Err(error) => Err(error),
@@ -129,7 +129,7 @@ impl Counter<'_> {
             let command = request.command(MetaOp::Arithmetic, self.key)?;
             let command = if by < 0 { command.flag("MD") } else { command };
             let command = command.number('D', by.unsigned_abs());
-            command.number('C', current.cas).end();
+            command.number('C', current.cas).token().end();
             self.swap(&request).await?
         };
         Ok(swap.then(sum))
@@ -138,7 +138,7 @@ impl Counter<'_> {
     async fn read(&self) -> Result<Option<Current>> {
         let mut request = Request::with_capacity(300);
         let command = request.command(MetaOp::Get, self.key)?;
-        command.flag("v").flag("c").flag("t").end();
+        command.flag("v").flag("c").flag("t").token().end();
         let read = |response: &mut Response| match response.code {
             ReturnCode::Va => Some(Some(Current {
                 value: std::mem::take(&mut response.value),
@@ -158,7 +158,7 @@ impl Counter<'_> {
         let mut request = Request::with_capacity(300);
         let command = request.command(MetaOp::Set, self.key)?;
         let command = command.length(value.as_bytes())?.flag("ME");
-        let command = command.number('T', exptime(self.ttl));
+        let command = command.number('T', exptime(self.ttl)).token();
         command.value(value.as_bytes());
         Ok(self.swap(&request).await?.then(by))
     }

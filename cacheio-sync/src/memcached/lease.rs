@@ -41,6 +41,7 @@ impl<'a> Lease<'a> {
     /// Opens a connection. Closes the one before it, which must be dead.
     pub(super) async fn connect(&mut self, call: Call) -> Result<(), Failure> {
         self.connection = None;
+        self.server.pool.make_room();
         self.connection = Some(self.server.endpoint.connect(call).await?);
         Ok(())
     }

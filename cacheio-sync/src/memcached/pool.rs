@@ -63,27 +63,28 @@ impl Pool {
         })
     }
 
-    /// Returns the idle connection that a caller may use and that was used last. If there is none,
-    /// there is room for a new one.
+    /// Returns the idle connection that a caller may use and that was used last.
     pub(super) fn take_idle(&self, driver: Driver) -> Option<Connection> {
         // Connections are checked and closed without the lock: both are system calls.
         loop {
             let mut state = self.state();
             let suitable = state.idle.iter().rposition(|(idle, _)| idle.suits(driver));
-            let Some(index) = suitable else {
-                // The others are those of other callers.
-                let is_full = state.in_use + state.idle.len() > self.max_connections;
-                let oldest = (is_full && !state.idle.is_empty()).then(|| state.idle.remove(0));
-                drop(state);
-                drop(oldest);
-                return None;
-            };
-            let (connection, since) = state.idle.remove(index);
+            let (connection, since) = state.idle.remove(suitable?);
             drop(state);
             if since.elapsed() <= IDLE_MAX && connection.is_quiet() {
                 return Some(connection);
             }
         }
+    }
+
+    /// Closes the oldest idle connection if a new one would be one too many.
+    pub(super) fn make_room(&self) {
+        let mut state = self.state();
+        // The new one is among those in use, as its caller has a permit.
+        let is_full = state.in_use + state.idle.len() > self.max_connections;
+        let oldest = (is_full && !state.idle.is_empty()).then(|| state.idle.remove(0));
+        drop(state);
+        drop(oldest);
     }
 
     /// Keeps a connection for other calls. Closes the oldest one if it was idle for too long.

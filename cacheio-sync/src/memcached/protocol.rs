@@ -1,6 +1,7 @@
 //! Memcached's meta protocol as bytes, without I/O: requests, and the first line of a response.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use memcache::exp::{MAX_KEY_LENGTH, MetaOp, ReturnCode};
 
@@ -19,13 +20,15 @@ pub(super) struct Request {
     bytes: Vec<u8>,
     /// Where each part ends. Empty for a request of one part.
     part_ends: Vec<usize>,
+    /// The token of a request of one command.
+    token: Option<u64>,
 }
 
 impl Request {
     pub(super) fn with_capacity(capacity: usize) -> Self {
         Self {
             bytes: Vec::with_capacity(capacity),
-            part_ends: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -33,7 +36,7 @@ impl Request {
     pub(super) fn line(line: &str) -> Self {
         Self {
             bytes: [line.as_bytes(), b"\r\n"].concat(),
-            part_ends: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -68,6 +71,20 @@ impl Request {
         // Writing to a Vec does not fail.
         let _ = write!(self.bytes, " {flag}{number}");
         self
+    }
+
+    /// Adds an opaque token, which the server repeats in its response, except in that to a miss. It
+    /// differs from those of other requests.
+    pub(super) fn token(&mut self) -> &mut Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let token = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.token = Some(token.into());
+        self.number('O', token)
+    }
+
+    /// Returns whether a response belongs to this request, as far as its token tells.
+    pub(super) fn accepts(&self, response: &Response) -> bool {
+        response.opaque.is_none() || response.opaque == self.token
     }
 
     /// Adds the length of the value that follows. The protocol has it right after the key.

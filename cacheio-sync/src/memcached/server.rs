@@ -73,10 +73,13 @@ impl Server {
         let mut exchange = self.begin(retry, request, call).await?;
         let outcome = exchange.read(call, |decoder| match decoder.response() {
             Ok(None) => Ok(None),
-            Ok(Some(mut response)) => match read(&mut response) {
-                Some(output) => Ok(Some(Ok(output))),
-                None => Err(Failure::Unexpected(response.code)),
-            },
+            Ok(Some(mut response)) => {
+                let output = (request.accepts(&response))
+                    .then(|| read(&mut response))
+                    .flatten();
+                let output = output.ok_or(Failure::Unexpected(response.code))?;
+                Ok(Some(Ok(output)))
+            }
             // The connection is still usable, so this must not end the exchange as failed.
             Err(Failure::Server(error)) if error.is_in_sync() => Ok(Some(Err(error))),
             Err(failure) => Err(failure),

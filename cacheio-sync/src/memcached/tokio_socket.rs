@@ -12,7 +12,9 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio::runtime::{Handle, Id};
 
-use super::os_socket::{OsSocket, is_quiet, socket};
+#[cfg(unix)]
+use super::os_socket::is_quiet;
+use super::os_socket::{OsSocket, socket};
 
 #[derive(Debug)]
 pub(super) struct TokioSocket {

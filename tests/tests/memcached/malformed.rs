@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::spawn;
 use std::time::Duration;
 
-use cacheio_sync::Memcached;
 use cacheio_sync::store::Store;
+use cacheio_sync::{ErrorKind, Memcached};
 use cacheio_tests::watchdog::guarded;
 
 use super::{entry, key, text};
@@ -109,6 +109,19 @@ fn a_connection_with_a_response_that_does_not_fit_is_not_reused() {
                 let connections = connections.load(Ordering::SeqCst);
                 assert!(connections >= count, "operation {index}: {connections}");
             }
+        }
+    });
+}
+
+#[test]
+fn a_repeated_response_is_not_taken_for_that_to_another_request() {
+    guarded(|| {
+        let (address, connections) = fake_server(b"VA 1 O987654321\r\n1\r\n");
+        let store = Memcached::new(&format!("memcache://{address}")).unwrap();
+        for count in 1..4 {
+            let found = store.get(&key("k"));
+            assert_eq!(found.unwrap_err().kind(), ErrorKind::Server);
+            assert_eq!(connections.load(Ordering::SeqCst), count);
         }
     });
 }
