@@ -12,8 +12,8 @@ use super::Memcached;
 use super::address::Address;
 use super::cluster::Cluster;
 use super::endpoint::{Credentials, Endpoint};
-use super::router::Router;
 use super::resolver::Resolver;
+use super::router::Router;
 use super::server::Server;
 use crate::{Error, ErrorKind, Result};
 

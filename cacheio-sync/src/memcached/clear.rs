@@ -117,14 +117,16 @@ async fn run_listing(
 ) -> Result<Listing, Failure> {
     let request = Request::line(command);
     // As a write, so that no unconfirmed write is carried out after the listing.
-    let begun = server.begin(Retry::Idempotent, &request, server.call(driver));
-    let mut exchange = begun.await?;
+    let mut call = server.call(driver);
+    let mut exchange = server.begin(Retry::Idempotent, &request, call).await?;
     let mut keys = Vec::new();
     let listing = loop {
-        let line = exchange.read(server.call(driver), |decoder| {
+        let line = exchange.read(call, |decoder| {
             decoder.line(|line| Line::parse(line, prefix))
         });
-        match line.await? {
+        let line = line.await?;
+        call = server.call(driver);
+        match line {
             Line::Key(key) => keys.push(key),
             Line::OtherKey => {}
             Line::End => break Listing::Keys(keys),

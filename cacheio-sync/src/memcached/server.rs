@@ -143,6 +143,8 @@ impl Server {
     async fn lease(&self, retry: Retry, call: Call) -> Result<Lease<'_>, Failure> {
         let permit = self.pool.acquire(call).await;
         let permit = permit.map_err(|_| self.no_free_connection())?;
+        // The circuit may have opened during the wait.
+        self.circuit.enter().map_err(Failure::Other)?;
         Ok(Lease::new(self, retry, permit))
     }
 
