@@ -24,7 +24,7 @@ impl Plan {
             None => quote!(#private::Options::new()),
             Some(ttl) => {
                 let (span, ttl) = self.duration("ttl", ttl);
-                quote_spanned!(span=> #private::Options::ttl(#ttl))
+                quote_spanned!(span=> #private::Options::new().ttl(#ttl))
             }
         };
         // `ttl_none` is not an option here: `ttl_of_value` uses it.
@@ -76,8 +76,8 @@ impl Plan {
                 let constant = format_ident!("__CACHEIO_{}", name.to_uppercase());
                 let checked = quote_spanned! {text.span()=> {
                     const #constant: #private::Duration = match #private::parse_duration(#text) {
-                        ::core::result::Result::Ok(duration) => duration,
-                        ::core::result::Result::Err(wrong) => ::core::panic!("{}", wrong),
+                        ::core::result::Result::Ok(__cacheio_duration) => __cacheio_duration,
+                        ::core::result::Result::Err(__cacheio_wrong) => ::core::panic!("{}", __cacheio_wrong),
                     };
                     #constant
                 }};
