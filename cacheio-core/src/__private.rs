@@ -7,7 +7,7 @@ pub use crate::config::options::DEFAULT_OPTIONS;
 pub use crate::config::policies::{POLICY_NAMES, Policies};
 pub use crate::config::settings::Settings;
 pub use crate::config::ttl::parse_duration;
-pub use crate::config::url::{CacheUrl, percent_decode};
+pub use crate::config::url::{CacheUrl, MEMCACHED_SCHEMES, REDIS_SCHEMES, percent_decode};
 pub use crate::engine::driver::{Driver, Executor};
 pub use crate::engine::{Engine, ErrorSharing, Failure, LoadMode, Loaded, boxed, poll_ready};
 pub use crate::error::{overflow, shortened};

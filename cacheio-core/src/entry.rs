@@ -102,7 +102,7 @@ impl Replacement {
     }
 
     /// Returns how many of the first bytes of [`current`](Self::current) a store has to compare with
-    /// what is stored, besides the length.
+    /// the stored entry, besides the length.
     ///
     /// All bytes must be equal, but the header that a cache puts in front of some values is enough
     /// when the rest does not change: it holds the time at which the value was stored.

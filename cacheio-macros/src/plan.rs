@@ -1,4 +1,4 @@
-//! What is known about a function under `#[cached]` before code is generated.
+//! The facts about a function under `#[cached]` from which its code is generated.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use cacheio_core::__private::{CacheUrl, Opens};
+use cacheio_core::__private::{CacheUrl, Opens, REDIS_SCHEMES};
 use cacheio_core::Result;
 use redis::{Client, ConnectionAddr, RedisError};
 
@@ -17,7 +17,7 @@ use crate::redis::Redis;
 use crate::sentinel::Sentinels;
 use crate::server::Server;
 use crate::topology::Topology;
-use crate::url::{Deployment, PARAMETERS, SCHEMES, StoreConfig};
+use crate::url::{Deployment, PARAMETERS, StoreConfig};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -96,7 +96,7 @@ impl Redis {
     }
 
     #[doc(hidden)]
-    pub const SCHEMES: &[&str] = SCHEMES;
+    pub const SCHEMES: &[&str] = REDIS_SCHEMES;
 
     #[doc(hidden)]
     pub const PARAMETERS: &[&str] = PARAMETERS;

@@ -2,24 +2,12 @@
 
 use std::time::Duration;
 
-use cacheio_core::__private::{CacheUrl, parse_duration, percent_decode};
+use cacheio_core::__private::{CacheUrl, REDIS_SCHEMES, parse_duration, percent_decode};
 use cacheio_core::Result;
 use redis::{ConnectionAddr, ProtocolVersion, RedisConnectionInfo};
 
 use crate::failure::config_error;
 use crate::open::address;
-
-pub(crate) const SCHEMES: &[&str] = &[
-    "redis",
-    "rediss",
-    "redis+unix",
-    "redis-cluster",
-    "rediss-cluster",
-    "redis-sentinel",
-    "rediss-sentinel",
-    "valkey",
-    "valkeys",
-];
 
 pub(crate) const PARAMETERS: &[&str] = &["timeout", "connections", "db", "protocol"];
 
@@ -172,7 +160,7 @@ fn deployment(url: &CacheUrl<'_>, rest: &str, tls: bool) -> Result<(Deployment, 
             let sentinels = all_hosts(hosts, SENTINEL_PORT, tls)?;
             Ok((Deployment::Sentinel(decode(master)?, sentinels), database))
         }
-        _ => Err(url.unknown_scheme(&[SCHEMES])),
+        _ => Err(url.unknown_scheme(&[REDIS_SCHEMES])),
     }
 }
 

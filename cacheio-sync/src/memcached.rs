@@ -47,7 +47,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::{CacheUrl, SharedState};
+use cacheio_core::__private::{CacheUrl, MEMCACHED_SCHEMES, SharedState};
 use memcache::exp::{MetaOp, ReturnCode};
 
 pub use builder::MemcachedBuilder;
@@ -158,7 +158,7 @@ impl Memcached {
     }
 
     #[doc(hidden)]
-    pub const SCHEMES: &[&str] = url::SCHEMES;
+    pub const SCHEMES: &[&str] = MEMCACHED_SCHEMES;
 
     #[doc(hidden)]
     pub const PARAMETERS: &[&str] = url::PARAMETERS;

@@ -204,6 +204,41 @@ impl Fixture {
     }
 }
 
+/// Opens a cache of either world: their builders have the same methods.
+macro_rules! open {
+    ($cache:ident, $store:expr, $setup:expr) => {{
+        let mut builder = $cache::builder()
+            .store($store)
+            .jitter($setup.jitter)
+            .stale_for($setup.stale_for);
+        if let Some(namespace) = $setup.namespace {
+            builder = builder.namespace(namespace);
+        }
+        if let Some(ttl) = $setup.default_ttl {
+            builder = builder.default_ttl(ttl);
+        }
+        if let Some(retry_after) = $setup.retry_after {
+            builder = builder.retry_after(retry_after);
+        }
+        if let Some(refresh_ahead) = $setup.refresh_ahead {
+            builder = builder.refresh_ahead(refresh_ahead);
+        }
+        if let Some(soft_timeout) = $setup.soft_timeout {
+            builder = builder.soft_timeout(soft_timeout);
+        }
+        if let Some(hard_timeout) = $setup.hard_timeout {
+            builder = builder.hard_timeout(hard_timeout);
+        }
+        if let Some(max_load) = $setup.max_load {
+            builder = builder.max_load(max_load);
+        }
+        if let Some(ttl_none) = $setup.ttl_none {
+            builder = builder.ttl_none(ttl_none);
+        }
+        builder.build()
+    }};
+}
+
 /// A store of either world.
 #[derive(Clone)]
 enum AnyStore {
@@ -214,8 +249,8 @@ enum AnyStore {
 impl AnyStore {
     fn open(self, setup: Setup) -> Result<CacheApi> {
         match self {
-            Self::Threads(store) => open_for_threads(store, setup),
-            Self::Tasks(store) => open_for_tasks(store, setup),
+            Self::Threads(store) => open!(Cache, store, setup).map(CacheApi::Threads),
+            Self::Tasks(store) => open!(AsyncCache, store, setup).map(CacheApi::Tasks),
         }
     }
 
@@ -231,70 +266,6 @@ impl AnyStore {
             }
         }
     }
-}
-
-fn open_for_threads(store: Arc<dyn Store>, setup: Setup) -> Result<CacheApi> {
-    let mut builder = Cache::builder()
-        .store(store)
-        .jitter(setup.jitter)
-        .stale_for(setup.stale_for);
-    if let Some(namespace) = setup.namespace {
-        builder = builder.namespace(namespace);
-    }
-    if let Some(ttl) = setup.default_ttl {
-        builder = builder.default_ttl(ttl);
-    }
-    if let Some(retry_after) = setup.retry_after {
-        builder = builder.retry_after(retry_after);
-    }
-    if let Some(refresh_ahead) = setup.refresh_ahead {
-        builder = builder.refresh_ahead(refresh_ahead);
-    }
-    if let Some(soft_timeout) = setup.soft_timeout {
-        builder = builder.soft_timeout(soft_timeout);
-    }
-    if let Some(hard_timeout) = setup.hard_timeout {
-        builder = builder.hard_timeout(hard_timeout);
-    }
-    if let Some(max_load) = setup.max_load {
-        builder = builder.max_load(max_load);
-    }
-    if let Some(ttl_none) = setup.ttl_none {
-        builder = builder.ttl_none(ttl_none);
-    }
-    builder.build().map(CacheApi::Threads)
-}
-
-fn open_for_tasks(store: Arc<dyn AsyncStore>, setup: Setup) -> Result<CacheApi> {
-    let mut builder = AsyncCache::builder()
-        .store(store)
-        .jitter(setup.jitter)
-        .stale_for(setup.stale_for);
-    if let Some(namespace) = setup.namespace {
-        builder = builder.namespace(namespace);
-    }
-    if let Some(ttl) = setup.default_ttl {
-        builder = builder.default_ttl(ttl);
-    }
-    if let Some(retry_after) = setup.retry_after {
-        builder = builder.retry_after(retry_after);
-    }
-    if let Some(refresh_ahead) = setup.refresh_ahead {
-        builder = builder.refresh_ahead(refresh_ahead);
-    }
-    if let Some(soft_timeout) = setup.soft_timeout {
-        builder = builder.soft_timeout(soft_timeout);
-    }
-    if let Some(hard_timeout) = setup.hard_timeout {
-        builder = builder.hard_timeout(hard_timeout);
-    }
-    if let Some(max_load) = setup.max_load {
-        builder = builder.max_load(max_load);
-    }
-    if let Some(ttl_none) = setup.ttl_none {
-        builder = builder.ttl_none(ttl_none);
-    }
-    builder.build().map(CacheApi::Tasks)
 }
 
 fn built<T>(cache: Result<T, Error>) -> T {
@@ -387,4 +358,36 @@ impl Fixture {
             Time::Passing(_) => self.expire(ttl),
         }
     }
+}
+
+/// Makes four tests of each case: in both worlds, on memory and on bytes, with time that only the test
+/// advances. The enclosing module has a function `run` that takes a fixture's constructor and a case.
+#[macro_export]
+macro_rules! in_both_worlds {
+    ($($case:ident)*) => {$(
+        mod $case {
+            use super::super::*;
+            use $crate::fixture::{Fixture, Time};
+
+            #[test]
+            fn threads_on_memory() {
+                run(|| Fixture::threads(Time::manual(), $crate::stores::memory), $case);
+            }
+
+            #[test]
+            fn threads_on_bytes() {
+                run(|| Fixture::threads(Time::manual(), $crate::stores::bytes), $case);
+            }
+
+            #[test]
+            fn tasks_on_memory() {
+                run(|| Fixture::tasks(Time::manual(), $crate::stores::memory), $case);
+            }
+
+            #[test]
+            fn tasks_on_bytes() {
+                run(|| Fixture::tasks(Time::manual(), $crate::stores::yielding_bytes), $case);
+            }
+        }
+    )*};
 }

@@ -1,4 +1,4 @@
-//! Jitter is drawn for each entry, also in batches: what was stored together does not expire together.
+//! Jitter is drawn for each entry, also in batches: entries stored together do not expire together.
 
 #![cfg(not(shuttle))]
 

@@ -14,23 +14,18 @@ use cacheio_core::{LoadError, Options, RefreshAhead};
 use cacheio_redis::Redis;
 use cacheio_sync::{Cache, Memcached, Memory};
 use cacheio_tests::api::{CacheApi, block_on, join_all};
-use cacheio_tests::fixture::{Fixture, Setup, Time};
+use cacheio_tests::fixture::{Fixture, Setup};
 use cacheio_tests::gate::LoaderGate;
-use cacheio_tests::{servers, stores, watchdog};
+use cacheio_tests::{servers, watchdog};
 use metrics::{
     Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
     with_local_recorder,
 };
 
-/// Creates the fixture of a test.
-type NewFixture = fn() -> Fixture;
-
-const THREADS_ON_MEMORY: NewFixture = || Fixture::threads(Time::manual(), stores::memory);
-const THREADS_ON_BYTES: NewFixture = || Fixture::threads(Time::manual(), stores::bytes);
-const TASKS_ON_MEMORY: NewFixture = || Fixture::tasks(Time::manual(), stores::memory);
-const TASKS_ON_BYTES: NewFixture = || Fixture::tasks(Time::manual(), stores::yielding_bytes);
-
-fn run<F: Future<Output = ()> + 'static>(fixture: NewFixture, case: fn(Fixture, Recorded) -> F) {
+fn run<F: Future<Output = ()> + 'static>(
+    fixture: fn() -> Fixture,
+    case: fn(Fixture, Recorded) -> F,
+) {
     watchdog::guarded(move || {
         let recorded = Recorded::default();
         let fixture = with_local_recorder(&recorded, fixture);
@@ -38,37 +33,8 @@ fn run<F: Future<Output = ()> + 'static>(fixture: NewFixture, case: fn(Fixture, 
     });
 }
 
-/// Makes tests of a case: in both worlds, on memory and on bytes, each with its own recorder.
-macro_rules! everywhere {
-    ($($case:ident)*) => {$(
-        mod $case {
-            use crate::*;
-
-            #[test]
-            fn threads_on_memory() {
-                run(THREADS_ON_MEMORY, $case);
-            }
-
-            #[test]
-            fn threads_on_bytes() {
-                run(THREADS_ON_BYTES, $case);
-            }
-
-            #[test]
-            fn tasks_on_memory() {
-                run(TASKS_ON_MEMORY, $case);
-            }
-
-            #[test]
-            fn tasks_on_bytes() {
-                run(TASKS_ON_BYTES, $case);
-            }
-        }
-    )*};
-}
-
 mod everywhere {
-    everywhere! {
+    cacheio_tests::in_both_worlds! {
         a_new_cache_has_all_its_counters_at_zero
         hits_misses_loads_and_errors
         waits

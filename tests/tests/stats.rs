@@ -11,58 +11,21 @@ use cacheio_sync::Memory;
 use cacheio_tests::api::join_all;
 use cacheio_tests::fixture::{Fixture, TestEnv, Time};
 use cacheio_tests::gate::LoaderGate;
+use cacheio_tests::watchdog;
 use cacheio_tests::world::block_on;
-use cacheio_tests::{stores, watchdog};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Creates the fixture of a test.
-type NewFixture = fn() -> Fixture;
-
-const THREADS_ON_MEMORY: NewFixture = || Fixture::threads(Time::manual(), stores::memory);
-const THREADS_ON_BYTES: NewFixture = || Fixture::threads(Time::manual(), stores::bytes);
-const TASKS_ON_MEMORY: NewFixture = || Fixture::tasks(Time::manual(), stores::memory);
-const TASKS_ON_BYTES: NewFixture = || Fixture::tasks(Time::manual(), stores::yielding_bytes);
-
-fn run<F: Future<Output = ()> + 'static>(fixture: NewFixture, case: fn(Fixture) -> F) {
+fn run<F: Future<Output = ()> + 'static>(fixture: fn() -> Fixture, case: fn(Fixture) -> F) {
     watchdog::guarded(move || {
         let fixture = fixture();
         fixture.world.run(case(fixture));
     });
 }
 
-/// Makes tests of a case: in both worlds, on memory and on bytes.
-macro_rules! everywhere {
-    ($($case:ident)*) => {$(
-        mod $case {
-            use crate::*;
-
-            #[test]
-            fn threads_on_memory() {
-                run(THREADS_ON_MEMORY, $case);
-            }
-
-            #[test]
-            fn threads_on_bytes() {
-                run(THREADS_ON_BYTES, $case);
-            }
-
-            #[test]
-            fn tasks_on_memory() {
-                run(TASKS_ON_MEMORY, $case);
-            }
-
-            #[test]
-            fn tasks_on_bytes() {
-                run(TASKS_ON_BYTES, $case);
-            }
-        }
-    )*};
-}
-
 mod everywhere {
-    everywhere! {
+    cacheio_tests::in_both_worlds! {
         a_new_cache_has_counted_nothing
         hits_and_misses
         loads_and_their_errors

@@ -176,24 +176,27 @@ impl std::fmt::Debug for CacheUrl<'_> {
     }
 }
 
+/// The schemes of the URLs of Memcached.
+pub const MEMCACHED_SCHEMES: &[&str] = &["memcache", "memcache+unix", "memcache+tls"];
+
+/// The schemes of the URLs of Redis.
+pub const REDIS_SCHEMES: &[&str] = &[
+    "redis",
+    "rediss",
+    "redis+unix",
+    "redis-cluster",
+    "rediss-cluster",
+    "redis-sentinel",
+    "rediss-sentinel",
+    "valkey",
+    "valkeys",
+];
+
 /// The features, and the schemes of their stores.
 const FEATURES: [(&str, &[&str]); 3] = [
     ("memory", &["memory"]),
-    ("memcached", &["memcache", "memcache+unix", "memcache+tls"]),
-    (
-        "redis",
-        &[
-            "redis",
-            "rediss",
-            "redis+unix",
-            "redis-cluster",
-            "rediss-cluster",
-            "redis-sentinel",
-            "rediss-sentinel",
-            "valkey",
-            "valkeys",
-        ],
-    ),
+    ("memcached", MEMCACHED_SCHEMES),
+    ("redis", REDIS_SCHEMES),
 ];
 
 fn listed(schemes: &[&str]) -> String {

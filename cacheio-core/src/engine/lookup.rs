@@ -16,7 +16,7 @@ use crate::{
     Options, Payload, RefreshAhead, Result, Source, Value,
 };
 
-/// A value with what is known about its entry.
+/// A value, and the metadata of its entry.
 pub(super) struct CachedValue<V: Value> {
     pub(super) value: Arc<V::Stored>,
     pub(super) expiry: Option<Expiry>,
@@ -469,14 +469,7 @@ impl Engine {
         lookups: Vec<Lookup<V>>,
         options: &Options,
     ) -> Vec<LookupDecision<V>> {
-        let stale: Vec<_> = keys
-            .iter()
-            .zip(&lookups)
-            .filter_map(|(key, lookup)| match lookup {
-                Lookup::Stale(cached) => Some((*key, cached)),
-                Lookup::Live(_) | Lookup::Unreadable | Lookup::Absent => None,
-            })
-            .collect();
+        let stale = stale_entries(keys, &lookups);
         let mut throttled = self.are_throttled(&stale).await.into_iter();
         let live = keys.iter().zip(&lookups);
         self.record_reads(live.filter_map(|(key, lookup)| match lookup {
@@ -586,4 +579,17 @@ impl Engine {
             false => Count::Miss,
         });
     }
+}
+
+/// Returns the stale entries among those that were read.
+pub(super) fn stale_entries<'k, 'l, V: Value>(
+    keys: &[Key<'k>],
+    lookups: &'l [Lookup<V>],
+) -> Vec<(Key<'k>, &'l CachedValue<V>)> {
+    let read = keys.iter().zip(lookups);
+    read.filter_map(|(key, lookup)| match lookup {
+        Lookup::Stale(cached) => Some((*key, cached)),
+        Lookup::Live(_) | Lookup::Unreadable | Lookup::Absent => None,
+    })
+    .collect()
 }

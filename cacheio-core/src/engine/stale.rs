@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Engine;
-use super::lookup::{CachedValue, Lookup, Previous};
+use super::lookup::{CachedValue, Lookup, Previous, stale_entries};
 use crate::key::Key;
 use crate::stats::Count;
 use crate::{Entry, Operation, Options, Payload, Ttl, Value};
@@ -97,14 +97,7 @@ impl Engine {
             return keys.iter().map(|_| None).collect();
         }
         let lookups = self.look_up_many::<V>(keys, options).await;
-        let stale: Vec<_> = keys
-            .iter()
-            .zip(&lookups)
-            .filter_map(|(key, lookup)| match lookup {
-                Lookup::Stale(cached) => Some((*key, cached)),
-                Lookup::Live(_) | Lookup::Unreadable | Lookup::Absent => None,
-            })
-            .collect();
+        let stale = stale_entries(keys, &lookups);
         let throttled = self.are_throttled(&stale).await;
         let failed_now: Vec<_> = stale
             .into_iter()
@@ -210,27 +203,11 @@ impl Engine {
         if texts.is_empty() || retry_after.is_zero() {
             return;
         }
-        let mut notes: Vec<_> = texts
-            .iter()
-            .map(|(text, note)| {
-                let note = Entry::bytes(note.clone());
-                (Key::new(text), note, Some(retry_after))
-            })
-            .collect();
-        let noted = match notes.len() {
-            1 => {
-                let (key, note, ttl) = notes.remove(0);
-                let noted = self.driver.set(&key, note, ttl).await;
-                noted.map_err(|error| self.in_operation(error, Operation::Set, &key))
-            }
-            _ => {
-                let noted = self.driver.set_many(notes).await;
-                noted.map_err(|error| error.during(Operation::SetMany))
-            }
-        };
-        if let Err(error) = noted {
-            self.on_store_error(&error);
-        }
+        let notes = texts.iter().map(|(text, note)| {
+            let note = Entry::bytes(note.clone());
+            (Key::new(text), note, Some(retry_after))
+        });
+        self.set_entries(notes.collect()).await;
     }
 
     /// Returns the key under which a server remembers a failed load: in the namespace, and under

@@ -11,7 +11,9 @@ use crate::entry::tags::Stamps;
 use crate::entry::wire::{self, Body};
 use crate::flight::{WriteGuard, WriteGuards};
 use crate::key::Key;
-use crate::{Entry, Error, ErrorKind, Form, Meta, Object, Options, RefreshAhead, Result, Ttl};
+use crate::{
+    Entry, Error, ErrorKind, Form, Meta, Object, Operation, Options, RefreshAhead, Result, Ttl,
+};
 
 /// An entry, and how long the store keeps it.
 pub(super) type PreparedEntry = (Entry, Option<Duration>);
@@ -165,6 +167,25 @@ impl Engine {
             ErrorKind::Unsupported,
             "tags need a cache in memory",
         ))
+    }
+
+    /// Stores entries in one round trip. A failure is counted and logged.
+    pub(super) async fn set_entries(&self, mut entries: Vec<(Key<'_>, Entry, Option<Duration>)>) {
+        let stored = match entries.len() {
+            0 => return,
+            1 => {
+                let (key, entry, ttl) = entries.remove(0);
+                let stored = self.driver.set(&key, entry, ttl).await;
+                stored.map_err(|error| self.in_operation(error, Operation::Set, &key))
+            }
+            _ => {
+                let stored = self.driver.set_many(entries).await;
+                stored.map_err(|error| error.during(Operation::SetMany))
+            }
+        };
+        if let Err(error) = stored {
+            self.on_store_error(&error);
+        }
     }
 
     /// Registers a write, and waits until it may go to the store.

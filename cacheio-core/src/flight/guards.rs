@@ -29,7 +29,7 @@ impl Drop for WriteGuard<'_> {
         if let Some(index) = registry.writes.iter().rposition(|other| *other == hash) {
             registry.writes.swap_remove(index);
         }
-        // A load that began during the write may return what was there before it.
+        // A load that began during the write may return the value from before it.
         registry.invalidate(self.key.text());
         stripe.advance_epoch();
     }

@@ -192,7 +192,7 @@ impl<E: From<Error>> FromCacheError for E {}
 #[diagnostic::on_unimplemented(
     message = "`cache_none` and `ttl_none` need a function that returns `Option<T>` or `Result<Option<T>, E>`",
     label = "not an `Option`",
-    note = "to choose by value what is stored, write `cache_if = |value| …`"
+    note = "to decide for each value whether it is stored, write `cache_if = |value| …`"
 )]
 pub trait Optional {
     fn is_some(&self) -> bool;

@@ -5,8 +5,6 @@ use cacheio_core::__private::{CacheUrl, parse_duration, percent_decode};
 use super::builder::{MemcachedBuilder, config_error};
 use crate::Result;
 
-pub(super) const SCHEMES: &[&str] = &["memcache", "memcache+unix", "memcache+tls"];
-
 pub(super) const PARAMETERS: &[&str] = &["timeout", "connections", "ca", "cert", "key"];
 
 /// Creates a builder from a URL, and takes the parameters out of it.

@@ -1,10 +1,10 @@
-//! What is stored under a key.
+//! The entry of a key.
 
 use std::sync::Arc;
 
 use cacheio_core::{Entry, Meta, Object, Timestamp};
 
-/// A value and what is known about it. It is kept small: the cost of a hit is the number of cache
+/// A value and its metadata. It is kept small: the cost of a hit is the number of cache
 /// lines that it touches.
 #[derive(Clone)]
 pub(super) struct Slot {

@@ -1,14 +1,13 @@
 //! Storing loaded values, unless a write of the key came in between.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Engine;
 use crate::config::ttl::Lifetime;
 use crate::engine::write::{EntryPolicy, PreparedEntry};
 use crate::flight::Leader;
 use crate::key::Key;
-use crate::{Entry, Object, Operation, Options, Result, Ttl};
+use crate::{Object, Operation, Options, Result, Ttl};
 
 /// A loaded value on its way to the store.
 pub(super) struct Publication<'a> {
@@ -57,7 +56,7 @@ impl Engine {
             }
         }
         let store = async {
-            self.store_loaded(stored).await;
+            self.set_entries(stored).await;
             self.remove(&removed).await;
         };
         first.leader.scope().run(store).await;
@@ -81,24 +80,6 @@ impl Engine {
         let stamps = publication.leader.stamps();
         self.prepare(Arc::clone(object), ttl, stamps, policy)
             .map(Some)
-    }
-
-    async fn store_loaded(&self, mut entries: Vec<(Key<'_>, Entry, Option<Duration>)>) {
-        let stored = match entries.len() {
-            0 => return,
-            1 => {
-                let (key, entry, ttl) = entries.remove(0);
-                let stored = self.driver.set(&key, entry, ttl).await;
-                stored.map_err(|error| self.in_operation(error, Operation::Set, &key))
-            }
-            _ => {
-                let stored = self.driver.set_many(entries).await;
-                stored.map_err(|error| error.during(Operation::SetMany))
-            }
-        };
-        if let Err(error) = stored {
-            self.on_store_error(&error);
-        }
     }
 
     async fn remove(&self, keys: &[Key<'_>]) {
