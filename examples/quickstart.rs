@@ -43,7 +43,7 @@ fn threads() -> anyhow::Result<()> {
     }
 
     // A tag names a group of entries, which are invalidated together.
-    let options = Options::ttl(MIN).tags(["prices"]);
+    let options = Options::new().ttl(MIN).tags(["prices"]);
     let price: u32 = cache.get_or_try_set_with(("price", 7), options, || "1999".parse())?;
     cache.invalidate_tags(["prices"])?;
     let after: Option<u32> = cache.get(("price", 7))?;
@@ -73,7 +73,7 @@ async fn tasks() -> anyhow::Result<()> {
         println!("  get_or_set       {user}");
     }
 
-    let options = Options::ttl(MIN).tags(["prices"]);
+    let options = Options::new().ttl(MIN).tags(["prices"]);
     let price: u32 = cache
         .get_or_try_set_with(("price", 7), options, async || "1999".parse())
         .await?;

@@ -15,8 +15,11 @@ pub fn async_engine(cache: &AsyncCache) -> &Arc<Engine> {
 #[cfg(feature = "memory")]
 impl InMemory for AsyncCache {
     fn in_memory(capacity: Option<usize>) -> crate::Result<Self> {
-        use crate::Memory;
-        let memory = capacity.map_or_else(Memory::new, Memory::with_capacity);
-        AsyncCache::builder().store(memory).build()
+        let builder = Self::builder();
+        match capacity {
+            Some(capacity) => builder.capacity(capacity),
+            None => builder,
+        }
+        .build()
     }
 }

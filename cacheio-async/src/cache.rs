@@ -44,7 +44,41 @@ pub struct AsyncCache {
     engine: Arc<Engine>,
 }
 
+#[cfg(feature = "memory")]
+impl Default for AsyncCache {
+    /// Returns a cache in this process's memory, with the defaults of [`config`](crate::config()).
+    fn default() -> Self {
+        match Self::builder().build() {
+            Ok(cache) => cache,
+            Err(error) => unreachable!("the configuration was checked: {error}"),
+        }
+    }
+}
+
 impl AsyncCache {
+    /// Returns a cache in this process's memory with room for `capacity` entries, and the defaults of
+    /// [`config`](crate::config()). [`builder`](Self::builder) sets anything else.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::AsyncCache;
+    ///
+    /// let cache = AsyncCache::new(10_000);
+    /// cache.set("k", 1).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if `capacity` is 0.
+    #[cfg(feature = "memory")]
+    pub fn new(capacity: usize) -> Self {
+        match Self::builder().capacity(capacity).build() {
+            Ok(cache) => cache,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Returns a builder; without a [`store`](AsyncCacheBuilder::store) it builds a cache in
     /// memory.
     ///
@@ -106,7 +140,7 @@ impl AsyncCache {
             #[cfg(feature = "memory")]
             "memory" => {
                 let (memory, settings) = Memory::__from_url(url)?;
-                Self::new(Arc::new(memory), settings)
+                Self::with_store(Arc::new(memory), settings)
             }
             #[cfg(feature = "memcached")]
             scheme if Memcached::SCHEMES.contains(&scheme) => Self::on_memcached(url),
@@ -127,7 +161,7 @@ impl AsyncCache {
     pub(crate) fn on_memcached(mut url: CacheUrl<'_>) -> Result<Self> {
         url.expect(Memcached::SCHEMES)?;
         let store = Memcached::from_cache_url(&mut url)?;
-        Self::new(
+        Self::with_store(
             Arc::new(store),
             Settings::from_url(url, Memcached::PARAMETERS)?,
         )
@@ -137,10 +171,10 @@ impl AsyncCache {
     pub(crate) fn on_redis(mut url: CacheUrl<'_>) -> Result<Self> {
         url.expect(Redis::SCHEMES)?;
         let store = Redis::from_cache_url(&mut url)?;
-        Self::new(Arc::new(store), Settings::from_url(url, Redis::PARAMETERS)?)
+        Self::with_store(Arc::new(store), Settings::from_url(url, Redis::PARAMETERS)?)
     }
 
-    fn new(store: Arc<dyn AsyncStore>, settings: Settings) -> Result<Self> {
+    fn with_store(store: Arc<dyn AsyncStore>, settings: Settings) -> Result<Self> {
         let engine = Engine::new(Driver::for_tasks(store, Arc::new(TokioRuntime)), settings)?;
         Ok(Self {
             engine: Arc::new(engine),
@@ -265,7 +299,7 @@ impl AsyncCache {
     /// Returns an error when the value cannot be encoded or is too large, and when the store fails.
     #[doc(alias = "insert")]
     #[doc(alias = "put")]
-    pub async fn set(&self, key: impl CacheKey, value: impl Encode) -> Result<()> {
+    pub async fn set<By>(&self, key: impl CacheKey, value: impl Encode<By>) -> Result<()> {
         self.set_with(key, value, Options::new()).await
     }
 
@@ -287,10 +321,10 @@ impl AsyncCache {
     ///
     /// Returns the errors of [`set`](Self::set), and
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an invalid option.
-    pub async fn set_with(
+    pub async fn set_with<By>(
         &self,
         key: impl CacheKey,
-        value: impl Encode,
+        value: impl Encode<By>,
         options: impl Into<Options>,
     ) -> Result<()> {
         self.engine.set(key, value, options.into()).await
@@ -313,9 +347,9 @@ impl AsyncCache {
     /// Returns the errors of [`set`](Self::set). Nothing is stored when a value cannot be encoded;
     /// some of the entries may be stored when the store fails.
     #[doc(alias = "multi_set")]
-    pub async fn set_many(
+    pub async fn set_many<By>(
         &self,
-        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>,
+        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode<By>)>,
     ) -> Result<()> {
         self.set_many_with(entries, Options::new()).await
     }
@@ -336,9 +370,9 @@ impl AsyncCache {
     ///
     /// Returns the errors of [`set_many`](Self::set_many), and
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an invalid option.
-    pub async fn set_many_with(
+    pub async fn set_many_with<By>(
         &self,
-        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>,
+        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode<By>)>,
         options: impl Into<Options>,
     ) -> Result<()> {
         self.engine.set_many(entries, options.into()).await
@@ -361,7 +395,7 @@ impl AsyncCache {
     /// # Errors
     ///
     /// Returns the errors of [`set`](Self::set).
-    pub async fn add(&self, key: impl CacheKey, value: impl Encode) -> Result<bool> {
+    pub async fn add<By>(&self, key: impl CacheKey, value: impl Encode<By>) -> Result<bool> {
         self.add_with(key, value, Options::new()).await
     }
 
@@ -380,10 +414,10 @@ impl AsyncCache {
     /// # Errors
     ///
     /// Returns the errors of [`set_with`](Self::set_with).
-    pub async fn add_with(
+    pub async fn add_with<By>(
         &self,
         key: impl CacheKey,
-        value: impl Encode,
+        value: impl Encode<By>,
         options: impl Into<Options>,
     ) -> Result<bool> {
         self.engine.add(key, value, options.into()).await

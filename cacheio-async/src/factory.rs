@@ -21,10 +21,31 @@ impl CacheFactory {
     /// ```
     #[cfg(feature = "memory")]
     pub fn async_memory_cache() -> crate::AsyncCache {
-        match crate::AsyncCache::builder().build() {
-            Ok(cache) => cache,
-            Err(error) => unreachable!("the configuration was checked: {error}"),
-        }
+        crate::AsyncCache::default()
+    }
+
+    /// Builds a cache in this process's memory, with a capacity in entries and a default TTL.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::CacheFactory;
+    /// use std::time::Duration;
+    ///
+    /// let cache = CacheFactory::async_memory_cache_with(10_000, Duration::from_secs(60))?;
+    /// cache.set("my_key", "my_value").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ErrorKind::Config`](crate::ErrorKind::Config) if the capacity or the TTL is zero.
+    #[cfg(feature = "memory")]
+    pub fn async_memory_cache_with(
+        capacity: usize,
+        ttl: impl Into<crate::Ttl>,
+    ) -> crate::Result<crate::AsyncCache> {
+        let builder = crate::AsyncCache::builder();
+        builder.capacity(capacity).default_ttl(ttl).build()
     }
 
     /// Builds a cache on Memcached. Connects to a server only when an operation needs it.

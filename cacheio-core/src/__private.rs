@@ -23,4 +23,6 @@ pub use crate::store::circuit_breaker::{Attempt, Backoff, Circuit, Opens};
 pub use crate::{
     AsyncCacheable, CacheKey, Cacheable, KeyWriter, Options, RefreshAhead, Result, Ttl, key_text,
 };
+pub use std::boxed::Box;
+pub use std::string::String;
 pub use std::time::Duration;

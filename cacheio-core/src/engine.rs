@@ -232,10 +232,10 @@ impl Engine {
         Ok(values)
     }
 
-    pub async fn set(
+    pub async fn set<By>(
         &self,
         key: impl CacheKey,
-        value: impl Encode,
+        value: impl Encode<By>,
         options: Options,
     ) -> Result<()> {
         let mut buffer = KeyBuffer::new();
@@ -251,9 +251,9 @@ impl Engine {
         set.map_err(|error| self.in_operation(error, Operation::Set, &key))
     }
 
-    pub async fn set_many(
+    pub async fn set_many<By>(
         &self,
-        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>,
+        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode<By>)>,
         options: Options,
     ) -> Result<()> {
         let mut texts = Vec::new();
@@ -284,10 +284,10 @@ impl Engine {
         self.driver.set_many(prepared).await.map_err(failed)
     }
 
-    pub async fn add(
+    pub async fn add<By>(
         &self,
         key: impl CacheKey,
-        value: impl Encode,
+        value: impl Encode<By>,
         options: Options,
     ) -> Result<bool> {
         let mut buffer = KeyBuffer::new();

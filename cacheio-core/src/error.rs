@@ -295,7 +295,8 @@ impl fmt::Display for Operation {
 /// All callers that waited for the load share the loader's error `E`. `Display` shows `E` as `{:#}`
 /// does: an `anyhow::Error` with its causes. This type implements [`std::error::Error`] if `E` is
 /// `Debug + Display`. It has no `source` of its own: get the causes of `E` from
-/// [`load_error`](Self::load_error).
+/// [`load_error`](Self::load_error). To return it from a function with the error `E`, see
+/// [`into_error`](Self::into_error).
 ///
 /// ```
 /// use cacheio::LoadError;
@@ -338,6 +339,44 @@ impl<E> LoadError<E> {
         match self {
             Self::Load(error) => Arc::try_unwrap(error).map_err(Self::Load),
             other @ (Self::Reentrant(_) | Self::Timeout(_) | Self::Config(_)) => Err(other),
+        }
+    }
+}
+
+impl<E: Clone + From<Error>> LoadError<E> {
+    /// Returns an error of the loader's type: that of the loader, cloned if callers share it, or one made
+    /// of the cache's error. With it, a function returns its own error by `?`.
+    ///
+    /// For a loader's error that is not `Clone`, let the function's error implement
+    /// `From<LoadError<E>>`, such as by `#[from]` of thiserror, or return an `anyhow::Error`. For both,
+    /// `?` is enough.
+    ///
+    /// ```
+    /// use cacheio::{Cache, CacheFactory, LoadError};
+    ///
+    /// #[derive(Clone, Debug, PartialEq)]
+    /// struct DbError(String);
+    ///
+    /// impl From<cacheio::Error> for DbError {
+    ///     fn from(error: cacheio::Error) -> Self {
+    ///         Self(error.to_string())
+    ///     }
+    /// }
+    ///
+    /// fn load() -> Result<u32, DbError> {
+    ///     Err(DbError("no such page".into()))
+    /// }
+    ///
+    /// fn page(cache: &Cache) -> Result<u32, DbError> {
+    ///     Ok(cache.get_or_try_set("page", load).map_err(LoadError::into_error)?)
+    /// }
+    ///
+    /// assert_eq!(page(&CacheFactory::memory_cache()), Err(DbError("no such page".into())));
+    /// ```
+    pub fn into_error(self) -> E {
+        match self {
+            Self::Load(error) => Arc::unwrap_or_clone(error),
+            Self::Reentrant(error) | Self::Timeout(error) | Self::Config(error) => error.into(),
         }
     }
 }

@@ -138,7 +138,7 @@ impl<V> LoadContext<V> {
     /// use std::time::Duration;
     ///
     /// let cache = CacheFactory::memory_cache();
-    /// let options = Options::ttl(Duration::from_millis(1)).stale_for(Duration::from_secs(60));
+    /// let options = Options::new().ttl(Duration::from_millis(1)).stale_for(Duration::from_secs(60));
     /// cache.set_with("version", 1_u32, options.clone())?;
     /// std::thread::sleep(Duration::from_millis(50));
     ///

@@ -12,8 +12,8 @@ pub(crate) use self::rule::namespace_prefix;
 use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, Hasher as _};
 
-/// A type that can be a key: text, integers, `bool`, `char`, and tuples, slices, options and
-/// (derived) structs of such types.
+/// A type that can be a key: text, integers, `bool`, `char`, paths, `Duration`, network addresses, and
+/// tuples (of up to 12 parts), slices, options and (derived) structs of such types.
 ///
 /// The parts of a tuple are joined by `:`. Characters that could be mistaken for a join are escaped
 /// in the parts, so that different tuples never make the same key. A single string is not escaped:

@@ -8,6 +8,7 @@
 // Only generated code reaches these items.
 #![allow(missing_docs, missing_debug_implementations)]
 
+pub(crate) mod by_type;
 pub(crate) mod call;
 pub(crate) mod function_cache;
 pub(crate) mod key;

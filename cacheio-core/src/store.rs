@@ -84,15 +84,15 @@ fn default_clock(form: Form) -> Arc<dyn Clock> {
 ///     }
 ///
 ///     fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
-///         let end = ttl.map(|ttl| Instant::now() + ttl);
+///         // Nothing is longer than what a clock can count.
+///         let end = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
 ///         self.0.lock().unwrap().insert(key.text().to_owned(), (entry, end));
 ///         Ok(())
 ///     }
 ///
 ///     fn delete(&self, key: &Key<'_>) -> Result<bool> {
-///         let live = self.get(key)?.is_some();
-///         self.0.lock().unwrap().remove(key.text());
-///         Ok(live)
+///         let removed = self.0.lock().unwrap().remove(key.text());
+///         Ok(removed.is_some_and(|(_, end)| end.is_none_or(|end| Instant::now() < end)))
 ///     }
 ///
 ///     fn clear(&self, prefix: &str) -> Result<()> {
@@ -104,8 +104,9 @@ fn default_clock(form: Form) -> Arc<dyn Clock> {
 ///
 /// This store does not support [`add`](Self::add), [`increment`](Self::increment) and
 /// [`touch`](Self::touch). By default, these methods return an error of kind
-/// [`Unsupported`](ErrorKind::Unsupported), because only the store can make them atomic. A store of
-/// [`Form::Bytes`] should also implement [`replace`](Self::replace), whose default is not atomic.
+/// [`Unsupported`](ErrorKind::Unsupported), because only the store can make them atomic. Everything else
+/// works without them, except that `ttl_idle` needs `touch` on a store of [`Form::Bytes`]. Such a store
+/// should also implement [`replace`](Self::replace), whose default is not atomic.
 pub trait Store: Debug + Send + Sync + 'static {
     /// Returns the form of the values that the store keeps.
     fn form(&self) -> Form;

@@ -9,24 +9,37 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use serde_core::Serialize;
-use serde_core::de::DeserializeOwned;
+use serde_core::de::{Deserialize, DeserializeOwned};
 
 use self::reason::reason;
 use crate::{BoxError, Codec, Error, ErrorKind, Json, Result};
 
-/// A type that can be stored in a cache: `Serialize + Send + Sync + 'static`, or [`Local`].
+/// A value to store in a cache: `Serialize + Deserialize + Send + Sync + 'static`, or [`Local`], or a
+/// reference to such a value that is `Clone`, or to a slice of such values.
 ///
-/// A `&'static str` is stored as a `String`.
+/// Memory stores a clone of a value that is passed by reference. `By` tells how a value is passed, and
+/// is never written. A `&'static str` is stored as a `String`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored in a cache",
-    label = "neither `Serialize + Send + Sync + 'static` nor `Local<_>`",
-    note = "derive serde's `Serialize` and `Deserialize` for it, or wrap it in `Local`, which keeps it in this process"
+    label = "neither `Serialize + Deserialize + Send + Sync + 'static` nor `Local<_>`",
+    note = "derive serde's `Serialize` and `Deserialize` for it, or wrap it in `Local`, which keeps it in this process",
+    note = "for an `Arc`, turn on the feature `rc` of serde"
 )]
-pub trait Encode: Send + Sync + 'static {
+pub trait Encode<By = ByValue>: Send + Sync {
     /// Returns the value as memory keeps it.
     #[doc(hidden)]
     fn into_object(self) -> Arc<dyn Object>;
 }
+
+/// Marks a value that is passed as it is.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct ByValue(());
+
+/// Marks a value that is passed by reference.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct ByReference(());
 
 /// A type that can be read from a cache: `Serialize + DeserializeOwned + Clone + Send + Sync + 'static`,
 /// or [`Local`].
@@ -35,9 +48,10 @@ pub trait Encode: Send + Sync + 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be read from a cache",
     label = "neither `Serialize + DeserializeOwned + Clone + Send + Sync + 'static` nor `Local<_>`",
-    note = "derive `Clone` and serde's `Serialize` and `Deserialize` for it, or wrap it in `Local`, which keeps it in this process"
+    note = "derive `Clone` and serde's `Serialize` and `Deserialize` for it, or wrap it in `Local`, which keeps it in this process",
+    note = "for an `Arc`, turn on the feature `rc` of serde"
 )]
-pub trait Value: Encode + Clone {
+pub trait Value: Encode + Clone + 'static {
     /// The type that memory keeps.
     #[doc(hidden)]
     type Stored: Object;
@@ -89,12 +103,25 @@ impl fmt::Debug for dyn Object {
     }
 }
 
-impl<T: Serialize + Send + Sync + 'static> Encode for T {
+// `Deserialize` is what the references below do not implement: one trait applies to each type.
+impl<T: Serialize + Deserialize<'static> + Send + Sync + 'static> Encode for T {
     fn into_object(self) -> Arc<dyn Object> {
         match (&self as &dyn Any).downcast_ref::<&'static str>() {
             Some(text) => Arc::new((*text).to_owned()),
             None => Arc::new(self),
         }
+    }
+}
+
+impl<T: Serialize + Clone + Send + Sync + 'static> Encode<ByReference> for &T {
+    fn into_object(self) -> Arc<dyn Object> {
+        Arc::new(self.clone())
+    }
+}
+
+impl<T: Serialize + Clone + Send + Sync + 'static> Encode<ByReference> for &[T] {
+    fn into_object(self) -> Arc<dyn Object> {
+        Arc::new(self.to_vec())
     }
 }
 
@@ -280,6 +307,12 @@ impl<T: Eq> Eq for Local<T> {}
 impl<T: Send + Sync + 'static> Encode for Local<T> {
     fn into_object(self) -> Arc<dyn Object> {
         self.0
+    }
+}
+
+impl<T: Send + Sync + 'static> Encode<ByReference> for &Local<T> {
+    fn into_object(self) -> Arc<dyn Object> {
+        self.clone().into_object()
     }
 }
 

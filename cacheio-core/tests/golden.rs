@@ -191,7 +191,7 @@ fn kept_stale<V: Value<Stored = V> + Debug + PartialEq>(name: &'static str, valu
     let written = value.clone();
     Case {
         write: Box::new(move |wire| {
-            let options = Options::ttl(minute).stale_for(minute * 60);
+            let options = Options::new().ttl(minute).stale_for(minute * 60);
             wire.write_with(written.clone(), options)
         }),
         ..case(name, value)

@@ -86,6 +86,90 @@ fn argument_name(input: ParseStream<'_>) -> Result<Ident> {
     })
 }
 
+/// What other libraries call our arguments.
+const OTHER_NAMES: [(&str, &[&str]); 8] = [
+    (
+        "capacity",
+        &[
+            "size",
+            "max_size",
+            "maxsize",
+            "max_capacity",
+            "max_entries",
+            "limit",
+            "threshold",
+        ],
+    ),
+    (
+        "ttl",
+        &[
+            "time",
+            "timeout",
+            "ttl_secs",
+            "ttl_seconds",
+            "ttl_ms",
+            "ttl_millis",
+            "expire",
+            "expires",
+            "expire_in",
+            "expires_in",
+            "expiry",
+            "expiration",
+            "lifespan",
+            "lifetime",
+            "time_to_live",
+            "max_age",
+            "duration",
+        ],
+    ),
+    (
+        "ttl_idle",
+        &["tti", "idle", "time_to_idle", "time_refresh", "sliding"],
+    ),
+    ("key", &["convert", "key_fn", "key_builder", "name", "id"]),
+    ("skip", &["ignore", "exclude", "skip_args", "without"]),
+    ("cache", &["backend", "store", "adapter", "create", "ty"]),
+    ("cache_none", &["option", "skip_none", "none"]),
+    (
+        "cache_if",
+        &[
+            "condition",
+            "when",
+            "only_if",
+            "filter",
+            "unless",
+            "skip_if",
+        ],
+    ),
+];
+
+/// Returns the argument that an unknown name means, if it is known elsewhere or misspelled.
+fn meant(name: &str) -> Option<&'static str> {
+    let elsewhere = OTHER_NAMES
+        .iter()
+        .find(|(_, others)| others.contains(&name));
+    if let Some((meant, _)) = elsewhere {
+        return Some(meant);
+    }
+    let close = argument_names().map(|known| (distance(name, known), known));
+    let (distance, known) = close.min()?;
+    (distance <= name.len() / 3).then_some(known)
+}
+
+/// Returns how many letters have to be inserted, removed or replaced.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, a) in one.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (column, b) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
 /// Lists names for a message: `a`, `b` and `c`.
 pub(crate) fn listed<N: std::fmt::Display>(names: impl IntoIterator<Item = N>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
@@ -117,8 +201,13 @@ impl Args {
             "crate" => self.path = Some(crate_path(name, input)?),
             _ if self.policies.parse(name, input)? => {}
             _ => {
-                let names = listed(argument_names());
-                let message = format!("unknown argument `{name}`; there are {names}");
+                let message = match meant(&name.to_string()) {
+                    Some(meant) => format!("unknown argument `{name}`; did you mean `{meant}`?"),
+                    None => format!(
+                        "unknown argument `{name}`; there are {}",
+                        listed(argument_names())
+                    ),
+                };
                 return Err(Error::new(name.span(), message));
             }
         }
@@ -131,11 +220,6 @@ impl Args {
     }
 
     fn check(&self) -> Result<()> {
-        if let (Some(_), Some(skip)) = (self.find("key"), self.find("skip")) {
-            let message = "`skip` has no effect with `key`, which names the arguments that it uses; \
-                           remove `skip`";
-            return Err(Error::new(skip.span(), message));
-        }
         if let (Some(_), Some(capacity)) = (self.find("cache"), self.find("capacity")) {
             let message =
                 "`capacity` has no effect with `cache`; set the capacity where that cache is built";
@@ -252,6 +336,29 @@ mod tests {
         documented.sort_unstable();
         parsed.sort_unstable();
         assert_eq!(documented, parsed);
+    }
+
+    #[test]
+    fn an_argument_is_found_by_another_name_or_a_misspelled_one() {
+        for (name, expected) in [
+            ("max_size", Some("capacity")),
+            ("ttl_secs", Some("ttl")),
+            ("capcity", Some("capacity")),
+            ("tag", Some("tags")),
+            ("stalefor", Some("stale_for")),
+            ("companion", Some("companions")),
+            ("colour", None),
+            ("x", None),
+        ] {
+            assert_eq!(meant(name), expected, "{name}");
+        }
+        for (meant, others) in OTHER_NAMES {
+            assert!(argument_names().any(|name| name == meant), "{meant}");
+            assert!(
+                !argument_names().any(|name| others.contains(&name)),
+                "{others:?}"
+            );
+        }
     }
 
     #[test]

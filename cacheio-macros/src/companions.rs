@@ -8,7 +8,7 @@ use syn::{
     WherePredicate,
 };
 
-use crate::function::{Kind, named_in};
+use crate::function::{Argument, Kind, named_in};
 use crate::key::Key;
 use crate::key_code::{KeyCode, companion_name};
 use crate::plan::Plan;
@@ -40,10 +40,12 @@ impl Plan {
         let mut sig = self.signature(&name, false)?;
         sig.asyncness = None;
         let KeyCode { setup, key } = self.key_code(&name, false)?;
+        let names = names(&sig);
         Ok(quote! {
             #attrs
             #[must_use]
-            #vis #sig -> ::std::string::String {
+            #vis #sig -> #private::String {
+                #(let _ = &#names;)*
                 #setup
                 #private::key_text(#key)
             }
@@ -62,6 +64,7 @@ impl Plan {
         ));
         let is_async = self.function.is_async();
         let sig = self.signature(&name, true)?;
+        let names = names(&sig);
         let KeyCode { setup, key } = self.key_code(&name, is_async)?;
         let cache = self.cache();
         let held = self.held();
@@ -71,14 +74,17 @@ impl Plan {
         } else {
             quote!(&)
         };
-        let delete = quote!(#private::#engine(#by_reference __cacheio_cache).delete(__cacheio_key));
+        let delete = quote! {
+            #private::Engine::delete(#private::#engine(#by_reference __cacheio_cache), __cacheio_key)
+        };
         let delete = match is_async {
             true => quote!(#delete.await),
             false => quote!(#private::poll_ready(#delete)),
         };
         Ok(quote! {
             #attrs
-            #vis #sig -> #private::Result<bool> {
+            #vis #sig -> #private::Result<::core::primitive::bool> {
+                #(let _ = &#names;)*
                 let (__cacheio_key, __cacheio_cache) = {
                     #cache
                     #setup
@@ -108,17 +114,14 @@ impl Plan {
     }
 
     fn attrs(&self, doc: &str) -> TokenStream {
-        let cfgs = self
+        let kept = self
             .function
             .attrs
             .iter()
-            .filter(|attr| attr.path().is_ident("cfg"));
-        // The compiler warns about the body in the function itself, and not every companion is
-        // called.
+            .filter(|attr| attr.path().is_ident("cfg") || attr.path().is_ident("allow"));
         quote! {
-            #(#cfgs)*
+            #(#kept)*
             #[doc = #doc]
-            #[allow(dead_code, unused, clippy::all, clippy::pedantic, clippy::nursery)]
         }
     }
 
@@ -212,6 +215,18 @@ impl Plan {
     }
 }
 
+/// Returns what the patterns of the arguments bind. Not all of it is part of the key.
+fn names(sig: &Signature) -> Vec<Ident> {
+    let typed = sig.inputs.iter().filter_map(|input| match input {
+        FnArg::Receiver(_) => None,
+        FnArg::Typed(typed) => Some(Argument::new(typed)),
+    });
+    typed
+        .filter(|argument| argument.cfgs.is_empty())
+        .flat_map(|argument| argument.names)
+        .collect()
+}
+
 fn parameter(param: &GenericParam) -> Option<&Ident> {
     match param {
         GenericParam::Type(param) => Some(&param.ident),
@@ -234,7 +249,7 @@ fn shared(receiver: syn::Receiver) -> syn::Receiver {
     }
 }
 
-fn has_impl_trait(ty: &Type) -> bool {
+pub(crate) fn has_impl_trait(ty: &Type) -> bool {
     let mut tokens = ty.to_token_stream().into_iter();
     tokens.any(|token| matches!(token, proc_macro2::TokenTree::Ident(ident) if ident == "impl"))
 }

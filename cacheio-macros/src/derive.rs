@@ -6,13 +6,12 @@ mod cacheable;
 pub(crate) use cache_key::cache_key;
 pub(crate) use cacheable::cacheable;
 
-use proc_macro2::TokenStream;
 use syn::ext::IdentExt as _;
 use syn::parse::ParseStream;
-use syn::{Attribute, Error, Ident, Result};
+use syn::{Attribute, Error, Ident, Path, Result};
 
-/// Returns the path of the hidden module, by `#[cacheio(crate = path)]` or by the dependencies.
-fn private(attrs: &[Attribute], crates: &[&str]) -> Result<TokenStream> {
+/// Parses `#[cacheio(crate = path)]`.
+fn crate_path(attrs: &[Attribute]) -> Result<Option<Path>> {
     let mut path = None;
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("cacheio")) {
         attr.parse_args_with(|input: ParseStream<'_>| {
@@ -26,5 +25,5 @@ fn private(attrs: &[Attribute], crates: &[&str]) -> Result<TokenStream> {
             Ok(())
         })?;
     }
-    crate::path::private(path.as_ref(), crates)
+    Ok(path)
 }

@@ -82,7 +82,7 @@ impl Plan {
             let (__cacheio_missed, __cacheio_cache) = {
                 #cache
                 #setup
-                (#private::#engine(__cacheio_cache).missed(#key), #held)
+                (#private::Engine::missed(#private::#engine(__cacheio_cache), #key), #held)
             };
             #refresh
         }))
@@ -93,18 +93,19 @@ impl Plan {
     fn types(&self) -> TokenStream {
         let private = &self.private;
         let output = &self.function.output;
-        let storage = if self.has_function_cache() {
-            quote!(AsLocal)
-        } else {
-            quote!(AsValue)
+        // An error about the type of the value is shown at the return type.
+        let span = shown_at(output.span());
+        let here = respanned(private, span);
+        let storage = match self.has_function_cache() {
+            true => quote!(#private::AsLocal),
+            false => quote_spanned!(span=> #here::as_value(&__cacheio_output)),
         };
         quote! {
             let __cacheio_output = {
-                #[allow(unused_imports)]
-                use #private::{FallibleOutput as _, InfallibleOutput as _};
-                (&#private::Returns::<#output>::new()).output()
+                use #private::{FallibleAloneOutput as _, FallibleOutput as _, InfallibleOutput as _};
+                (&&&#private::Returns::<#output>::new()).__cacheio_output()
             };
-            let __cacheio_storage = #private::#storage;
+            let __cacheio_storage = #storage;
         }
     }
 
@@ -133,7 +134,7 @@ impl Plan {
         };
         let new = match self.args.companions {
             Some(_) => {
-                let unique = self.number;
+                let unique = self.expansion;
                 let name = self.function.sig.ident.to_string();
                 quote!(shared(
                     ::core::concat!(::core::module_path!(), "::", #name, " ", #unique)
@@ -143,7 +144,7 @@ impl Plan {
         };
         quote! {
             static __CACHEIO_CACHE: #private::FunctionCache<#private::#cache> = #private::FunctionCache::#new;
-            let __cacheio_cache = __CACHEIO_CACHE.get(|| #capacity);
+            let __cacheio_cache = #private::FunctionCache::get(&__CACHEIO_CACHE, || #capacity);
         }
     }
 
@@ -153,7 +154,7 @@ impl Plan {
         let cache = api.ident(api.cache);
         match self.has_function_cache() {
             true => quote!(__cacheio_cache),
-            false => quote!(#private::#cache::clone(__cacheio_cache)),
+            false => quote!(<#private::#cache as ::core::clone::Clone>::clone(__cacheio_cache)),
         }
     }
 
@@ -168,6 +169,10 @@ impl Plan {
         };
         let checks = self.checks();
         let (entry_point, loader) = self.loader();
+        let slot = match self.owned_args {
+            Some(_) => None,
+            None => Some(quote!(&__cacheio_slot,)),
+        };
         let call = quote! {
             #private::#entry_point(
                 #private::#engine(#cache),
@@ -175,29 +180,34 @@ impl Plan {
                 &__cacheio_storage,
                 __cacheio_missed,
                 __cacheio_call,
+                #slot
                 #loader,
             )
         };
+        let slot = slot.map(|_| {
+            quote! {
+                let __cacheio_slot = #private::slot(&__cacheio_output);
+            }
+        });
         let call = match self.function.is_async() {
             // Boxed, so that the future of a hit stays small.
-            true => quote!(::std::boxed::Box::pin(#call).await),
+            true => quote!(#private::Box::pin(#call).await),
             false => quote!(#private::poll_ready(#call)),
         };
         let ttl_none = self.ttl_none();
         quote! {
             #checks
             #ttl_none
+            #slot
             let __cacheio_call = #private::Call {
                 options: #options,
                 clone_error: {
-                    #[allow(unused_imports)]
                     use #private::{ErrorIsClone as _, ErrorIsNotClone as _};
-                    (&__cacheio_output).clone_error()
+                    (&__cacheio_output).__cacheio_clone_error()
                 },
                 convert_error: {
-                    #[allow(unused_imports)]
                     use #private::{ErrorIsFromCache as _, ErrorIsNotFromCache as _};
-                    (&__cacheio_output).convert_error()
+                    (&__cacheio_output).__cacheio_convert_error()
                 },
             };
             #call
@@ -208,7 +218,12 @@ impl Plan {
     fn loader(&self) -> (Ident, TokenStream) {
         let private = &self.private;
         let (ttl, body) = (self.ttl_of_value(), self.body());
-        let loader = quote!(#private::loader(__cacheio_output, __cacheio_storage, #ttl, #body));
+        let slot = match self.owned_args {
+            Some(_) => quote!(&#private::slot(&__cacheio_output)),
+            None => quote!(&__cacheio_slot),
+        };
+        let loader =
+            quote!(#private::loader(__cacheio_output, __cacheio_storage, #slot, #ttl, #body));
         let Some(owned_args) = &self.owned_args else {
             return (format_ident!("load"), quote!(|| #loader));
         };
@@ -240,12 +255,9 @@ impl Plan {
             (Kind::Async, _) => quote! {
                 move || async move {
                     if let ::core::option::Option::Some(__cacheio_returned) = ::core::option::Option::None::<#output> {
-                        #[allow(unreachable_code)]
                         return __cacheio_returned;
                     }
-                    let __cacheio_returned: #output = #body;
-                    #[allow(unreachable_code)]
-                    __cacheio_returned
+                    #body
                 }
             },
         }

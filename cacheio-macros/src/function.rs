@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
+use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 use syn::{
@@ -135,7 +136,7 @@ impl Function {
 }
 
 impl Argument {
-    fn new(argument: &syn::PatType) -> Self {
+    pub(crate) fn new(argument: &syn::PatType) -> Self {
         struct Names(Vec<Ident>);
         impl Visit<'_> for Names {
             fn visit_pat_ident(&mut self, name: &syn::PatIdent) {
@@ -261,6 +262,35 @@ pub(crate) fn borrow(ty: &Type) -> Option<Span> {
     borrows.0
 }
 
+/// Returns the part of a value that is a `&'static`, judged by its tokens.
+pub(crate) fn static_reference(value: &Type) -> Option<&Type> {
+    match bare(value) {
+        reference @ Type::Reference(_) => Some(reference),
+        Type::Tuple(tuple) => tuple.elems.iter().find_map(static_reference),
+        Type::Array(array) => static_reference(&array.elem),
+        _ => {
+            let last = last_segment(value)?;
+            let holders = ["Option", "Result", "Vec", "Box", "Arc", "Rc"];
+            // Of a `Result`, only the value is stored: it is the first argument.
+            let is_holder = holders.iter().any(|holder| last.ident == holder);
+            argument(last)
+                .filter(|_| is_holder)
+                .and_then(static_reference)
+        }
+    }
+}
+
+/// Returns whether an argument is `&mut`, or an `Option` of it.
+pub(crate) fn is_mutable(ty: &Type) -> bool {
+    match bare(ty) {
+        Type::Reference(reference) => reference.mutability.is_some(),
+        _ => last_segment(ty)
+            .filter(|last| last.ident == "Option")
+            .and_then(argument)
+            .is_some_and(is_mutable),
+    }
+}
+
 /// Takes apart what `#[async_trait]` made of an `async fn`: the path of `Box::pin`, the block, and
 /// the type of the result.
 fn boxed(body: &Block, output: &Type) -> Option<(Box<Expr>, Block, Type)> {
@@ -354,7 +384,7 @@ fn mentions(tokens: &TokenStream, name: &Ident) -> bool {
     tokens.clone().into_iter().any(|token| match token {
         TokenTree::Ident(ident) => ident == *name,
         TokenTree::Group(group) => mentions(&group.stream(), name),
-        TokenTree::Literal(literal) => literal.to_string().contains(&format!("{{{name}")),
+        TokenTree::Literal(literal) => literal.to_string().contains(&format!("{{{}", name.unraw())),
         TokenTree::Punct(_) => false,
     })
 }

@@ -1,6 +1,8 @@
 //! Where the key of a call comes from.
 
 use proc_macro2::Span;
+use syn::ext::IdentExt as _;
+use syn::spanned::Spanned as _;
 use syn::{Expr, Ident, LitStr, Result};
 
 use crate::attr::KeyArg;
@@ -35,12 +37,33 @@ impl Key {
             Self::Template(template, _) => names.any(|name| {
                 template.placeholders().any(|placeholder| {
                     let spec = placeholder.spec.as_ref();
-                    *name == placeholder.name
+                    let name = name.unraw();
+                    name == placeholder.name
                         || spec.is_some_and(|spec| spec.contains(&name.to_string()))
                 })
             }),
             Self::Expression(expression) => names.any(|name| named_in(expression, name)),
             Self::Arguments { skipped } => !names.any(|name| skipped.contains(name)),
+        }
+    }
+
+    /// Returns whether a placeholder names an argument, also one that the function does not have.
+    pub(crate) fn names_argument(&self, has_self: bool) -> bool {
+        match self {
+            Self::Template(template, _) => {
+                let mut placeholders = template.placeholders();
+                placeholders.any(|placeholder| placeholder.name != "self" || !has_self)
+            }
+            Self::Expression(_) | Self::Arguments { .. } => false,
+        }
+    }
+
+    /// Returns where the key is written, if it is.
+    pub(crate) fn span(&self) -> Option<Span> {
+        match self {
+            Self::Template(_, span) => Some(*span),
+            Self::Expression(expression) => Some(expression.span()),
+            Self::Arguments { .. } => None,
         }
     }
 

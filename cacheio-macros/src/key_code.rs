@@ -6,11 +6,12 @@ use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::{Error, Expr, Ident, LitStr, Member, Result};
 
+use crate::companions::has_impl_trait;
 use crate::function::{Argument, is_text};
 use crate::key::Key;
 use crate::path::{respanned, shown_at};
 use crate::plan::Plan;
-use crate::template::{Piece, Placeholder};
+use crate::template::{Piece, Placeholder, is_name};
 
 /// The code of the key in one function.
 pub(crate) struct KeyCode {
@@ -73,9 +74,8 @@ impl Plan {
             None => {
                 let here = respanned(private, at);
                 quote_spanned! {at=> {
-                    #[allow(unused_imports)]
                     use #private::{WriteDisplay as _, WriteKey as _, WriteNeither as _};
-                    (&#here::Placeholder(&#value)).write(&mut __cacheio_key.placeholder(#terminator));
+                    (&#here::Placeholder(&#value)).__cacheio_write(&mut __cacheio_key.placeholder(#terminator));
                 }}
             }
         })
@@ -98,8 +98,7 @@ impl Plan {
                 .arguments
                 .iter()
                 .flat_map(|argument| &argument.names);
-            let Some(found) = names.find(|known| known.unraw() == name.trim_start_matches("r#"))
-            else {
+            let Some(found) = names.find(|known| known.unraw() == name) else {
                 return Err(Error::new(span, self.function.unknown_argument(name)));
             };
             let mut found = found.clone();
@@ -108,12 +107,9 @@ impl Plan {
         };
         let mut value = quote!(#root);
         for field in fields {
-            let field: Member = match syn::parse_str::<Ident>(field) {
-                Ok(mut field) => {
-                    field.set_span(span);
-                    field.into()
-                }
-                Err(_) => syn::Index {
+            let field: Member = match field_name(field, span) {
+                Some(field) => field.into(),
+                None => syn::Index {
                     index: field
                         .parse()
                         .map_err(|_| Error::new(span, format!("no field `{field}`")))?,
@@ -129,33 +125,55 @@ impl Plan {
     /// Generates `__cacheio_prefix`, the name of the function where the key needs one.
     fn prefix(&self, inside: &Ident, is_async: bool) -> TokenStream {
         let private = &self.private;
-        let name = &self.function.sig.ident;
-        let probe = quote!(let __cacheio_probe = || (););
-        let prefix = if self.has_function_cache() {
-            // An `async fn` adds a closure to the names of the items in its body.
-            let levels = if is_async {
-                "::{{closure}}::{{closure}}"
-            } else {
-                "::{{closure}}"
-            };
-            let inside = inside.unraw().to_string();
-            quote! {
-                #private::own_prefix(
-                    &__cacheio_probe,
-                    ::core::concat!(::core::module_path!(), "::", #inside, #levels),
-                )
+        let function = self.function.sig.ident.unraw().to_string();
+        let companion = inside.unraw().to_string();
+        let identity = self.identity();
+        let (named, not_generic) = match self.has_function_cache() {
+            false => (quote!(prefix), None),
+            true => {
+                // An `async fn` adds a closure to the names of the items in its body.
+                let levels = if is_async {
+                    "::{{closure}}::{{closure}}"
+                } else {
+                    "::{{closure}}"
+                };
+                let not_generic =
+                    quote!(::core::concat!(::core::module_path!(), "::", #companion, #levels));
+                (quote!(own_prefix), Some(not_generic))
             }
-        } else {
-            quote!(#private::function_name(&__cacheio_probe))
         };
-        if inside == name {
-            return quote!(#probe let __cacheio_prefix: &str = #prefix;);
-        }
-        let (companion, name) = (inside.unraw().to_string(), name.unraw().to_string());
         quote! {
-            #probe
-            let __cacheio_prefix = #private::companion_prefix(#prefix, #companion, #name);
-            let __cacheio_prefix: &str = &__cacheio_prefix;
+            static __CACHEIO_NAMES: #private::FunctionNames = #private::FunctionNames::new();
+            let __cacheio_probe = || ();
+            let __cacheio_prefix: &::core::primitive::str = #private::FunctionNames::#named(
+                &__CACHEIO_NAMES, &__cacheio_probe, #identity, #function, #companion, #not_generic
+            );
+        }
+    }
+
+    /// Generates a reference to a value whose type is another one for each set of type arguments.
+    ///
+    /// A closure has such a type, but not the same in the function and in its companions.
+    fn identity(&self) -> TokenStream {
+        let private = &self.private;
+        if self.args.companions.is_none() {
+            return quote!(&__cacheio_probe);
+        }
+        let expansion = self.expansion;
+        let this = self.function.receiver().map(|_| quote!(Self));
+        let params = self.function.sig.generics.type_params();
+        let params = params.map(|param| &param.ident).map(|name| quote!(#name));
+        let types = this.into_iter().chain(params);
+        let unnamed = self.function.arguments.iter().filter(|argument| {
+            self.key.uses(argument) && has_impl_trait(&argument.ty) && argument.cfgs.is_empty()
+        });
+        let unnamed = unnamed.filter_map(|argument| argument.whole.as_ref());
+        quote! {
+            &(
+                #private::Expansion::<#expansion>,
+                #(::core::marker::PhantomData::<#types>,)*
+                #(#private::type_of(&#unnamed),)*
+            )
         }
     }
 
@@ -174,7 +192,7 @@ impl Plan {
         {
             return quote!(&#private::TextKey { prefix: __cacheio_prefix, text: &#name });
         }
-        let prefix = quote!(__cacheio_parts.part(&#private::FunctionName(__cacheio_prefix)););
+        let prefix = quote!(__cacheio_parts.part(&#private::Prefix(__cacheio_prefix)););
         let prefix = match self.has_function_cache() {
             true => quote!(if !__cacheio_prefix.is_empty() { #prefix }),
             false => prefix,
@@ -214,7 +232,23 @@ fn by_reference(expression: &Expr) -> TokenStream {
     }
 }
 
+/// Returns the name of a field, which may be a keyword; `None` for the number of a field.
+fn field_name(field: &str, span: Span) -> Option<Ident> {
+    let mut name = match syn::parse_str::<Ident>(field) {
+        Ok(name) => name,
+        Err(_) if is_name(field) => Ident::new_raw(field, span),
+        Err(_) => return None,
+    };
+    name.set_span(span);
+    Some(name)
+}
+
 /// Returns the name of a companion.
 pub(crate) fn companion_name(function: &Ident, suffix: &str) -> Ident {
-    format_ident!("{}_{suffix}", function.unraw(), span = function.span())
+    // Not every companion is called, and the compiler does not report unused code of macros.
+    format_ident!(
+        "{}_{suffix}",
+        function.unraw(),
+        span = shown_at(function.span())
+    )
 }

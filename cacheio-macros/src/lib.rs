@@ -61,7 +61,7 @@ use proc_macro::TokenStream;
 /// | argument | value | effect | default |
 /// | --- | --- | --- | --- |
 /// | `key` | template or expression | sets the key: see [Keys](#keys) | all arguments except `self` |
-/// | `skip(a, b)` | names of arguments | excludes these arguments from the default key | excludes none |
+/// | `skip(a, b)` | names of arguments | excludes these arguments from the key | excludes none |
 /// | `ttl` | duration or `Ttl` | sets how long a result is fresh | the default TTL of the cache |
 /// | `tags` | array, or iterator of strings | tags the entry for `invalidate_tags` | no tags |
 /// | `cache` | expression | sets the cache: a `Cache` (in an `async fn`, an `AsyncCache`), or a reference, `Arc` or `LazyLock` of one | the cache of the type of `self`, or the function's own |
@@ -119,9 +119,14 @@ use proc_macro::TokenStream;
 /// # Ok::<(), cacheio::Error>(())
 /// ```
 ///
+/// A key that names no argument at all would give all callers one result. It is an error, unless
+/// `skip` names the arguments on which results do not depend. So is a `&mut` argument that `skip` does
+/// not name: a hit runs no body, and changes nothing.
+///
 /// Without `key`, the key consists of all arguments except `self` and the skipped ones. In a cache
 /// that several functions share, it begins with the name of the function, its type and all type
-/// arguments.
+/// arguments. Where this name is not unique, as with closures and types that are local to a function,
+/// it ends with an id, which another build may change.
 ///
 /// # Values
 ///
@@ -132,7 +137,7 @@ use proc_macro::TokenStream;
 /// # Errors
 ///
 /// Callers that waited for a load that fails get clones of its error if the error is `Clone`.
-/// Otherwise, as with `anyhow::Error` and `std::io::Error`, each of them runs the body. To protect a
+/// Otherwise, as with `anyhow::Error` and `Box<dyn Error>`, each of them runs the body. To protect a
 /// failing origin from these calls, return `Arc<E>`.
 ///
 /// A timeout, or a body that waits for its own key, becomes an error of the function if that error
@@ -203,6 +208,7 @@ use proc_macro::TokenStream;
 ///   be in an `Arc`.
 /// - It takes arguments by value with it, such as `Arc<Self>`.
 /// - All of them, and what an `async` body holds across an `.await`, are `Send + 'static`.
+/// - The error is `Send + Sync`, such as `Box<dyn Error + Send + Sync>`.
 /// - An argument cannot be `&mut`, and an `async` body cannot call the function again.
 ///
 /// # Companions
@@ -279,7 +285,9 @@ pub fn async_cached(args: TokenStream, item: TokenStream) -> TokenStream {
 /// Gives the `#[cached]` methods of a type their cache.
 ///
 /// The cache is in the field `cache`, or in the field marked `#[cache]`. It is a `Cache`, or a type
-/// that dereferences to one, such as `Arc<Cache>` or `&Cache`.
+/// that dereferences to one, such as `Arc<Cache>` or `&Cache`. A type without such a field, also an
+/// enum, has one cache in memory for all of its values, which is built on first use; a generic type has
+/// one for each set of its type arguments.
 ///
 /// ```
 /// use cacheio::{Cache, CacheFactory, Cacheable, cached};
@@ -305,7 +313,7 @@ pub fn async_cached(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// | attribute | on | effect | default |
 /// | --- | --- | --- | --- |
-/// | `#[cache]` | a field | marks the cache | the field named `cache` |
+/// | `#[cache]` | a field | marks the cache | the field named `cache`, or a cache of the type |
 /// | `#[cacheio(crate = path)]` | the type | sets the path of a re-export of the crate | found in `Cargo.toml` |
 #[proc_macro_derive(Cacheable, attributes(cache, cacheio))]
 pub fn derive_cacheable(input: TokenStream) -> TokenStream {
@@ -316,7 +324,8 @@ pub fn derive_cacheable(input: TokenStream) -> TokenStream {
 ///
 /// The cache is in the field `cache`, or in the field marked `#[cache]`. It is an `AsyncCache`, or a
 /// type that dereferences to one. In a type that also derives `Cacheable`, mark it with
-/// `#[async_cache]`.
+/// `#[async_cache]`. A type without such a field has one cache in memory for all of its values, like
+/// one that derives [`Cacheable`](derive@Cacheable).
 ///
 /// ```
 /// use cacheio::{AsyncCache, AsyncCacheable, Cache, CacheFactory, Cacheable, cached};

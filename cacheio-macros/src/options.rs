@@ -24,7 +24,7 @@ impl Plan {
             None => quote!(#private::Options::new()),
             Some(ttl) => {
                 let (span, ttl) = self.duration("ttl", ttl);
-                quote_spanned!(span=> #private::Options::ttl(#ttl))
+                quote_spanned!(span=> #private::Options::new().ttl(#ttl))
             }
         };
         // `ttl_none` is not an option here: `ttl_of_value` uses it.
@@ -77,7 +77,7 @@ impl Plan {
                 let expected = expected_duration(name);
                 let checked = quote_spanned! {text.span()=> {
                     const #constant: #private::Duration = match #private::parse_duration(#text) {
-                        ::core::result::Result::Ok(duration) => duration,
+                        ::core::result::Result::Ok(__cacheio_duration) => __cacheio_duration,
                         ::core::result::Result::Err(_) => ::core::panic!("{}", #expected),
                     };
                     #constant

@@ -14,6 +14,9 @@ pub(crate) struct Api {
     pub(crate) marks: &'static [&'static str],
     /// The crates that export the API, in order of precedence.
     pub(crate) crates: &'static [&'static str],
+    /// The feature of those crates.
+    pub(crate) feature: &'static str,
+    is_enabled: bool,
 }
 
 pub(crate) const SYNC: Api = Api {
@@ -22,6 +25,8 @@ pub(crate) const SYNC: Api = Api {
     cacheable: "Cacheable",
     marks: &["cache"],
     crates: &["cacheio", "cacheio-sync"],
+    feature: "sync",
+    is_enabled: cfg!(feature = "sync"),
 };
 
 pub(crate) const ASYNC: Api = Api {
@@ -30,12 +35,38 @@ pub(crate) const ASYNC: Api = Api {
     cacheable: "AsyncCacheable",
     marks: &["async_cache", "cache"],
     crates: &["cacheio", "cacheio-async"],
+    feature: "async",
+    is_enabled: cfg!(feature = "async"),
 };
 
 impl Api {
     /// Returns a name as an identifier of generated code.
     pub(crate) fn ident(&self, name: &str) -> Ident {
         Ident::new(name, Span::call_site())
+    }
+
+    /// Returns the path of the hidden module, where the API is enabled.
+    ///
+    /// `what` needs the API, and is written at `span`.
+    pub(crate) fn private(
+        &self,
+        named: Option<&Path>,
+        what: &str,
+        span: Span,
+    ) -> Result<TokenStream> {
+        let private = private(named, self.crates)?;
+        if self.is_enabled {
+            return Ok(private);
+        }
+        let feature = self.feature;
+        Err(Error::new(
+            span,
+            format!(
+                "{what} needs the feature `{feature}`, which is off; enable it with `cargo add {} \
+                 --features {feature}`",
+                self.crates[0]
+            ),
+        ))
     }
 }
 
@@ -88,6 +119,21 @@ pub(crate) fn respanned(path: &TokenStream, span: Span) -> TokenStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_feature_that_is_off_is_named() {
+        let off = Api {
+            is_enabled: false,
+            ..ASYNC
+        };
+        let path: Path = syn::parse_quote!(cacheio);
+        let error = off.private(Some(&path), "an `async fn`", Span::call_site());
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "an `async fn` needs the feature `async`, which is off; enable it with `cargo add cacheio \
+             --features async`"
+        );
+    }
 
     #[test]
     fn a_missing_crate_is_named() {

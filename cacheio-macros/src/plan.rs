@@ -1,17 +1,29 @@
 //! The facts about a function under `#[cached]` from which its code is generated.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proc_macro2::TokenStream;
+use syn::ext::IdentExt as _;
 use syn::{Error, Ident, Result};
 
-use crate::attr::Args;
-use crate::function::Function;
+use crate::attr::{Args, listed};
+use crate::function::{Argument, Function, is_mutable, named_in, static_reference};
 use crate::key::Key;
 use crate::owned_args::OwnedArgs;
-use crate::path::{self, Api, private};
+use crate::path::{self, Api};
 
 static EXPANSIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// Returns a number that only one expansion has.
+fn expansion() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for variable in ["CARGO_PKG_NAME", "CARGO_PKG_VERSION", "CARGO_CRATE_NAME"] {
+        std::env::var(variable).ok().hash(&mut hasher);
+    }
+    EXPANSIONS.fetch_add(1, Ordering::Relaxed).hash(&mut hasher);
+    hasher.finish()
+}
 
 /// Which of the two attributes is expanded.
 #[derive(Clone, Copy, PartialEq)]
@@ -29,8 +41,8 @@ pub(crate) struct Plan {
     pub(crate) api: &'static Api,
     /// The arguments to copy, if the body may run in the background.
     pub(crate) owned_args: Option<OwnedArgs>,
-    /// The number of this expansion in its crate.
-    pub(crate) number: usize,
+    /// A number that only this expansion has, in all crates of a program.
+    pub(crate) expansion: u64,
 }
 
 impl Plan {
@@ -41,13 +53,14 @@ impl Plan {
             let message = "`#[async_cached]` needs an `async fn`; use `#[cached]`";
             return Err(Error::new(function.sig.fn_token.span, message));
         }
-        let names = |name: &Ident| {
-            function
+        let is_argument = |name: &Ident| {
+            let mut wholes = function
                 .arguments
                 .iter()
-                .any(|argument| argument.whole.as_ref() == Some(name))
+                .filter_map(|known| known.whole.as_ref());
+            wholes.any(|whole| whole.unraw() == name.unraw())
         };
-        if let Some(unknown) = args.skip.iter().find(|name| !names(name)) {
+        if let Some(unknown) = args.skip.iter().find(|name| !is_argument(name)) {
             let message = match unknown == "self" {
                 true => {
                     "`self` is only part of the key if `key` names it; remove it from `skip`".into()
@@ -66,8 +79,14 @@ impl Plan {
         } else {
             &path::SYNC
         };
-        let private = private(args.path.as_ref(), api.crates)?;
-        let key = Key::new(args.key.take(), std::mem::take(&mut args.skip))?;
+        let (what, span) = match function.sig.asyncness {
+            Some(token) => ("an `async fn`", token.span),
+            None if function.is_async() => ("an `async fn`", function.sig.fn_token.span),
+            None => ("a function that is not `async`", function.sig.fn_token.span),
+        };
+        let private = api.private(args.path.as_ref(), what, span)?;
+        let key = Key::new(args.key.take(), args.skip.clone())?;
+        check_arguments(&function, &args, &key)?;
         if matches!(key, Key::Arguments { .. }) {
             function.name_arguments();
         }
@@ -78,19 +97,115 @@ impl Plan {
             Some(policy) => Some(function.own_args(&policy, &mut args.cache_if)?),
             None => None,
         };
-        Ok(Self {
+        let plan = Self {
             function,
             args,
             key,
             private,
             api,
             owned_args,
-            number: EXPANSIONS.fetch_add(1, Ordering::Relaxed),
-        })
+            expansion: expansion(),
+        };
+        plan.check_value()?;
+        Ok(plan)
+    }
+
+    /// Rejects a value that no server can hold, where the cache may be on a server.
+    fn check_value(&self) -> Result<()> {
+        if self.has_function_cache() {
+            return Ok(());
+        }
+        match static_reference(&self.function.output) {
+            Some(reference) => {
+                let message = "a value in a cache that may be on a server cannot be a `&'static`; return \
+                               an owned type, such as `String` instead of `&'static str`";
+                Err(Error::new_spanned(reference, message))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Returns whether the function has a cache of its own.
     pub(crate) fn has_function_cache(&self) -> bool {
         self.args.cache.is_none() && self.function.receiver().is_none()
+    }
+}
+
+/// Checks that no result depends on an argument that the key leaves out by mistake.
+fn check_arguments(function: &Function, args: &Args, key: &Key) -> Result<()> {
+    let is_skipped = |argument: &Argument| {
+        let mut names = argument.names.iter();
+        names.any(|name| args.skip.iter().any(|skip| skip.unraw() == name.unraw()))
+    };
+    let is_cache = |argument: &Argument| {
+        let mut names = argument.names.iter();
+        names.any(|name| {
+            args.cache
+                .as_ref()
+                .is_some_and(|cache| named_in(cache, name))
+        })
+    };
+    if let Some(mutable) = function
+        .arguments
+        .iter()
+        .find(|argument| is_mutable(&argument.ty) && !is_skipped(argument))
+    {
+        let name = mutable
+            .whole
+            .as_ref()
+            .map_or_else(|| "_".into(), Ident::to_string);
+        return Err(Error::new_spanned(
+            &mutable.ty,
+            format!(
+                "a hit does not run the body, and changes nothing through `{name}`; return the new value \
+                 instead, or write `skip({name})` if results do not depend on such a change, as with a \
+                 connection"
+            ),
+        ));
+    }
+    let Some(span) = key.span() else {
+        return Ok(());
+    };
+    let contradicted = args.skip.iter().find(|skip| {
+        let mut arguments = function
+            .arguments
+            .iter()
+            .filter(|argument| key.uses(argument));
+        arguments.any(|argument| {
+            argument
+                .names
+                .iter()
+                .any(|name| name.unraw() == skip.unraw())
+        })
+    });
+    if let Some(contradicted) = contradicted {
+        let message = format!("`key` uses `{contradicted}`; remove it from `skip`, or from `key`");
+        return Err(Error::new(contradicted.span(), message));
+    }
+    let has_self = function.receiver().is_some();
+    if key.names_argument(has_self) || function.arguments.iter().any(|argument| key.uses(argument))
+    {
+        return Ok(());
+    }
+    let left_out = function
+        .arguments
+        .iter()
+        .filter(|argument| !is_skipped(argument));
+    let left_out: Vec<_> = left_out
+        .filter(|argument| !is_cache(argument))
+        .flat_map(|argument| &argument.names)
+        .collect();
+    match left_out.as_slice() {
+        [] => Ok(()),
+        [first, ..] => {
+            let names: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "this key is the same for all values of {}; write a key such as `\"…:{{{first}}}\"`, or \
+                 `skip({})` if results do not depend on them",
+                listed(&left_out),
+                names.join(", ")
+            );
+            Err(Error::new(span, message))
+        }
     }
 }

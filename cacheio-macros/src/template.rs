@@ -79,13 +79,14 @@ fn placeholder(inside: &str) -> Result<Placeholder, String> {
     };
     let mut segments = path.trim().split('.').map(str::to_owned);
     let name = segments.next().unwrap_or_default();
+    // A raw identifier is named without its prefix, as in `format!`.
+    let name = name.strip_prefix("r#").map_or(name.clone(), str::to_owned);
     let fields: Vec<String> = segments.collect();
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(format!(
             "`{{{inside}}}` does not name an argument; write a name, as in `{{user_id}}`"
         ));
     }
-    let is_name = |name: &str| syn::parse_str::<Ident>(name).is_ok();
     let is_field = |field: &String| is_name(field) || field.parse::<u32>().is_ok();
     let named = name == "self" && !fields.is_empty() || is_name(&name);
     if !named
@@ -103,6 +104,12 @@ fn placeholder(inside: &str) -> Result<Placeholder, String> {
         spec,
         terminator: None,
     })
+}
+
+/// Returns whether a text is an identifier, or a keyword that can be a raw identifier.
+pub(crate) fn is_name(text: &str) -> bool {
+    let is_raw = |text| syn::parse_str::<Ident>(&format!("r#{text}")).is_ok();
+    syn::parse_str::<Ident>(text).is_ok() || (!text.starts_with("r#") && is_raw(text))
 }
 
 /// Sets the terminator of each placeholder. Values that contain it are escaped, so that different

@@ -15,8 +15,11 @@ pub fn engine(cache: &Cache) -> &Arc<Engine> {
 #[cfg(feature = "memory")]
 impl InMemory for Cache {
     fn in_memory(capacity: Option<usize>) -> crate::Result<Self> {
-        use crate::Memory;
-        let memory = capacity.map_or_else(Memory::new, Memory::with_capacity);
-        Cache::builder().store(memory).build()
+        let builder = Self::builder();
+        match capacity {
+            Some(capacity) => builder.capacity(capacity),
+            None => builder,
+        }
+        .build()
     }
 }

@@ -44,7 +44,41 @@ pub struct Cache {
     engine: Arc<Engine>,
 }
 
+#[cfg(feature = "memory")]
+impl Default for Cache {
+    /// Returns a cache in this process's memory, with the defaults of [`config`](crate::config()).
+    fn default() -> Self {
+        match Self::builder().build() {
+            Ok(cache) => cache,
+            Err(error) => unreachable!("the configuration was checked: {error}"),
+        }
+    }
+}
+
 impl Cache {
+    /// Returns a cache in this process's memory with room for `capacity` entries, and the defaults of
+    /// [`config`](crate::config()). [`builder`](Self::builder) sets anything else.
+    ///
+    /// ```
+    /// # fn main() -> cacheio::Result<()> {
+    /// use cacheio::Cache;
+    ///
+    /// let cache = Cache::new(10_000);
+    /// cache.set("k", 1)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if `capacity` is 0.
+    #[cfg(feature = "memory")]
+    pub fn new(capacity: usize) -> Self {
+        match Self::builder().capacity(capacity).build() {
+            Ok(cache) => cache,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Returns a builder; without a [`store`](CacheBuilder::store) it builds a cache in memory.
     ///
     /// ```
@@ -105,7 +139,7 @@ impl Cache {
             #[cfg(feature = "memory")]
             "memory" => {
                 let (memory, settings) = Memory::__from_url(url)?;
-                Self::new(Arc::new(memory), settings)
+                Self::with_store(Arc::new(memory), settings)
             }
             #[cfg(feature = "memcached")]
             scheme if Memcached::SCHEMES.contains(&scheme) => Self::on_memcached(url),
@@ -126,7 +160,7 @@ impl Cache {
     pub(crate) fn on_memcached(mut url: CacheUrl<'_>) -> Result<Self> {
         url.expect(Memcached::SCHEMES)?;
         let store = Memcached::from_cache_url(&mut url)?;
-        Self::new(
+        Self::with_store(
             Arc::new(store),
             Settings::from_url(url, Memcached::PARAMETERS)?,
         )
@@ -136,10 +170,10 @@ impl Cache {
     pub(crate) fn on_redis(mut url: CacheUrl<'_>) -> Result<Self> {
         url.expect(Redis::SCHEMES)?;
         let store = Redis::from_cache_url(&mut url)?;
-        Self::new(Arc::new(store), Settings::from_url(url, Redis::PARAMETERS)?)
+        Self::with_store(Arc::new(store), Settings::from_url(url, Redis::PARAMETERS)?)
     }
 
-    fn new(store: Arc<dyn Store>, settings: Settings) -> Result<Self> {
+    fn with_store(store: Arc<dyn Store>, settings: Settings) -> Result<Self> {
         let engine = Engine::new(
             Driver::for_threads(store, Arc::new(ThreadPool::default())),
             settings,
@@ -264,7 +298,7 @@ impl Cache {
     /// Returns an error when the value cannot be encoded or is too large, and when the store fails.
     #[doc(alias = "insert")]
     #[doc(alias = "put")]
-    pub fn set(&self, key: impl CacheKey, value: impl Encode) -> Result<()> {
+    pub fn set<By>(&self, key: impl CacheKey, value: impl Encode<By>) -> Result<()> {
         self.set_with(key, value, Options::new())
     }
 
@@ -286,10 +320,10 @@ impl Cache {
     ///
     /// Returns the errors of [`set`](Self::set), and
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an invalid option.
-    pub fn set_with(
+    pub fn set_with<By>(
         &self,
         key: impl CacheKey,
-        value: impl Encode,
+        value: impl Encode<By>,
         options: impl Into<Options>,
     ) -> Result<()> {
         poll_ready(self.engine.set(key, value, options.into()))
@@ -312,9 +346,9 @@ impl Cache {
     /// Returns the errors of [`set`](Self::set). Nothing is stored when a value cannot be encoded;
     /// some of the entries may be stored when the store fails.
     #[doc(alias = "multi_set")]
-    pub fn set_many(
+    pub fn set_many<By>(
         &self,
-        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>,
+        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode<By>)>,
     ) -> Result<()> {
         self.set_many_with(entries, Options::new())
     }
@@ -335,9 +369,9 @@ impl Cache {
     ///
     /// Returns the errors of [`set_many`](Self::set_many), and
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an invalid option.
-    pub fn set_many_with(
+    pub fn set_many_with<By>(
         &self,
-        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode)>,
+        entries: impl IntoIterator<Item = (impl CacheKey, impl Encode<By>)>,
         options: impl Into<Options>,
     ) -> Result<()> {
         poll_ready(self.engine.set_many(entries, options.into()))
@@ -360,7 +394,7 @@ impl Cache {
     /// # Errors
     ///
     /// Returns the errors of [`set`](Self::set).
-    pub fn add(&self, key: impl CacheKey, value: impl Encode) -> Result<bool> {
+    pub fn add<By>(&self, key: impl CacheKey, value: impl Encode<By>) -> Result<bool> {
         self.add_with(key, value, Options::new())
     }
 
@@ -379,10 +413,10 @@ impl Cache {
     /// # Errors
     ///
     /// Returns the errors of [`set_with`](Self::set_with).
-    pub fn add_with(
+    pub fn add_with<By>(
         &self,
         key: impl CacheKey,
-        value: impl Encode,
+        value: impl Encode<By>,
         options: impl Into<Options>,
     ) -> Result<bool> {
         poll_ready(self.engine.add(key, value, options.into()))

@@ -117,7 +117,11 @@ impl CacheApi {
     }
 
     /// See [`Cache::set`].
-    pub async fn set(&self, key: impl CacheKey + Send + Sync, value: impl Encode) -> Result<()> {
+    pub async fn set<By>(
+        &self,
+        key: impl CacheKey + Send + Sync,
+        value: impl Encode<By>,
+    ) -> Result<()> {
         let key: DynKey<'_> = &key;
         match self {
             Self::Threads(cache) => cache.set(key, value),
@@ -126,10 +130,10 @@ impl CacheApi {
     }
 
     /// See [`Cache::set_with`].
-    pub async fn set_with(
+    pub async fn set_with<By>(
         &self,
         key: impl CacheKey + Send + Sync,
-        value: impl Encode,
+        value: impl Encode<By>,
         options: impl Into<Options> + Send,
     ) -> Result<()> {
         let key: DynKey<'_> = &key;
@@ -141,9 +145,9 @@ impl CacheApi {
     }
 
     /// See [`Cache::set_many`].
-    pub async fn set_many(
+    pub async fn set_many<By>(
         &self,
-        entries: Vec<(impl CacheKey + Send + Sync, impl Encode)>,
+        entries: Vec<(impl CacheKey + Send + Sync, impl Encode<By>)>,
     ) -> Result<()> {
         let (keys, values): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
         let entries: Vec<_> = erase_keys(&keys).into_iter().zip(values).collect();
@@ -154,9 +158,9 @@ impl CacheApi {
     }
 
     /// See [`Cache::set_many_with`].
-    pub async fn set_many_with(
+    pub async fn set_many_with<By>(
         &self,
-        entries: Vec<(impl CacheKey + Send + Sync, impl Encode)>,
+        entries: Vec<(impl CacheKey + Send + Sync, impl Encode<By>)>,
         options: impl Into<Options> + Send,
     ) -> Result<()> {
         let (keys, values): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
@@ -169,7 +173,11 @@ impl CacheApi {
     }
 
     /// See [`Cache::add`].
-    pub async fn add(&self, key: impl CacheKey + Send + Sync, value: impl Encode) -> Result<bool> {
+    pub async fn add<By>(
+        &self,
+        key: impl CacheKey + Send + Sync,
+        value: impl Encode<By>,
+    ) -> Result<bool> {
         let key: DynKey<'_> = &key;
         match self {
             Self::Threads(cache) => cache.add(key, value),
@@ -178,10 +186,10 @@ impl CacheApi {
     }
 
     /// See [`Cache::add_with`].
-    pub async fn add_with(
+    pub async fn add_with<By>(
         &self,
         key: impl CacheKey + Send + Sync,
-        value: impl Encode,
+        value: impl Encode<By>,
         options: impl Into<Options> + Send,
     ) -> Result<bool> {
         let key: DynKey<'_> = &key;

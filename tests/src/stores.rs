@@ -3,6 +3,7 @@
 
 mod bytes;
 mod failing;
+mod minimal;
 mod remote;
 mod yielding;
 
@@ -13,6 +14,7 @@ use cacheio_sync::Memory;
 
 pub use self::bytes::Bytes;
 pub use self::failing::{Failing, Faults};
+pub use self::minimal::Map;
 pub use self::remote::{memcached, redis, redis_cluster};
 pub use self::yielding::{Yielding, pause};
 use crate::fixture::TestEnv;
@@ -61,6 +63,11 @@ pub fn yielding_memory(env: &TestEnv) -> Yielding<Memory> {
 /// Bytes, as a server keeps them.
 pub fn bytes(env: &TestEnv) -> Bytes {
     Bytes::new(env)
+}
+
+/// A store without the optional operations.
+pub fn minimal(_: &TestEnv) -> Map {
+    Map::default()
 }
 
 /// Bytes in a store that suspends.

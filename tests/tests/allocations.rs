@@ -177,7 +177,8 @@ fn a_hit_allocates_nothing_in_tasks() {
 /// Options with every policy.
 fn policies() -> Options {
     let minute = Duration::from_secs(60);
-    Options::ttl(10 * minute)
+    Options::new()
+        .ttl(10 * minute)
         .jitter(0.1)
         .stale_for(10 * minute)
         .retry_after(minute)

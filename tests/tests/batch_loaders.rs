@@ -50,7 +50,7 @@ fn a_due_key_that_the_loader_leaves_out_is_removed() {
     let clock = Arc::new(ManualClock::new());
     let memory = Memory::builder().clock(Arc::clone(&clock)).build();
     let cache = Cache::builder().store(memory).build().unwrap();
-    let options = || Options::ttl(MINUTE).refresh_ahead(0.5);
+    let options = || Options::new().ttl(MINUTE).refresh_ahead(0.5);
     let loaded = cache.get_or_set_many_with([1], options(), |_| [(1, "old".to_owned())]);
     assert_eq!(loaded, [Some("old".to_owned())]);
     clock.advance(MINUTE * 3 / 4);

@@ -14,8 +14,9 @@ use cacheio_tests::api::CacheApi;
 use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::stores;
 use cacheio_tests::watchdog::guarded;
+use serde::de::Error as _;
 use serde::ser::SerializeStruct as _;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A cache of either world, and one for threads on the same memory, which values use in their drop.
 struct DropFixture {
@@ -146,6 +147,12 @@ struct Reference(Cache);
 impl Serialize for Reference {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.get::<i32>("number").unwrap().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Reference {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(D::Error::custom("it is only written"))
     }
 }
 

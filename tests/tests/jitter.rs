@@ -47,7 +47,7 @@ impl Store for Ttls {
 }
 
 fn options() -> Options {
-    Options::ttl(Duration::from_secs(3600)).jitter(0.5)
+    Options::new().ttl(Duration::from_secs(3600)).jitter(0.5)
 }
 
 #[test]

@@ -258,3 +258,43 @@ fn a_namespace_too_long_for_the_stores_keys_is_refused() {
         built.unwrap();
     }
 }
+
+#[test]
+fn keys_from_the_standard_library() {
+    use std::ffi::OsStr;
+    use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+    use std::num::NonZero;
+    use std::path::{Path, PathBuf};
+
+    assert_eq!(key_text((Path::new("a/b:c"), 1)), "a/b%3Ac:1");
+    assert_eq!(key_text(PathBuf::from("/a/b")), "/a/b");
+    // Equal paths are one key.
+    assert_eq!(key_text(Path::new("a//b/./c/")), "a/b/c");
+    assert_eq!(key_text(OsStr::new("a")), "a");
+    assert_eq!(key_text(Duration::from_millis(1)), "1000000");
+    assert_eq!(key_text(NonZero::new(7_u64).unwrap()), "7");
+    assert_eq!(key_text(NonZero::new(-7_i8).unwrap()), "-7");
+    let v4: SocketAddrV4 = "10.0.0.1:80".parse().unwrap();
+    let v6: SocketAddrV6 = "[::1]:80".parse().unwrap();
+    assert_eq!(key_text(v4), "10.0.0.1:80");
+    assert_eq!(key_text(v6), key_text(SocketAddr::V6(v6)));
+    let with_flow = SocketAddrV6::new(*v6.ip(), 80, 5, 0);
+    assert_ne!(key_text(with_flow), key_text(v6));
+    assert_eq!(
+        key_text((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)),
+        "1:2:3:4:5:6:7:8:9:10:11:12"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn paths_that_are_not_text_are_different_keys() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::path::Path;
+
+    let path = |bytes: &'static [u8]| Path::new(OsStr::from_bytes(bytes));
+    assert_eq!(key_text((path(b"\xff"), 1)), "%bytesff:1");
+    assert_ne!(key_text(path(b"a\xff")), key_text(path(b"a\xfe")));
+    assert_ne!(key_text((path(b"\xff"), 1)), key_text(("%bytesff", 1)));
+}

@@ -70,7 +70,7 @@ async fn each_operation_takes_one_round_trip(cache: CacheApi, proxy: Proxy) {
         cache.delete("k") => false;
         cache.increment("new", 5) => 5;
         cache.increment("new", 5) => 10;
-        cache.increment_with("new too", 5, Options::ttl(ttl)) => 5;
+        cache.increment_with("new too", 5, Options::new().ttl(ttl)) => 5;
         cache.set_many(entries.clone()) => ();
         cache.set_many_with(entries.clone(), Ttl::Never) => ();
         cache.get_many::<usize>(keys.clone()) => (0..COUNT).map(Some).collect::<Vec<_>>();

@@ -108,6 +108,7 @@ async fn loads_and_their_errors(fixture: Fixture) {
         .get_or_set_with("unkept", Duration::ZERO, || async { 1 })
         .await;
     counts(cache.stats(), 1, 4, 4, 1, 0, 0);
+    assert!((cache.stats().hit_ratio() - 0.2).abs() < f64::EPSILON);
 }
 
 async fn waits(fixture: Fixture) {
@@ -123,6 +124,8 @@ async fn waits(fixture: Fixture) {
     gate.release();
     join_all(callers).await;
     counts(cache.stats(), 0, 10, 1, 0, 9, 0);
+    // Nine of ten callers were answered without a load of their own.
+    assert!((cache.stats().hit_ratio() - 0.9).abs() < f64::EPSILON);
 }
 
 /// A waiter that loads after a panic reads the store again: its lookup was counted before.

@@ -8,6 +8,32 @@ use cacheio_core::{CacheKey, Fetched, LoadContext, LoadError, Options, Result, V
 
 use super::AsyncCache;
 
+/// A loader: any `FnOnce() -> impl Future<Output = R>`, such as `|| async { … }` or an `async fn`.
+///
+/// The type of the future is no type parameter of the methods, so that `get_or_set::<u64>` names only
+/// the value, as in `Cache`.
+#[diagnostic::on_unimplemented(
+    message = "a loader is a closure that returns a future of `{R}`",
+    label = "not a `FnOnce() -> impl Future<Output = {R}>`",
+    note = "write `|| async {{ … }}`, or pass an `async fn` without arguments"
+)]
+pub trait AsyncLoad<R> {
+    /// The future of the load.
+    type Future: Future<Output = R>;
+
+    /// Starts the load.
+    fn start(self) -> Self::Future;
+}
+
+#[diagnostic::do_not_recommend]
+impl<R, L: FnOnce() -> F, F: Future<Output = R>> AsyncLoad<R> for L {
+    type Future = F;
+
+    fn start(self) -> F {
+        self()
+    }
+}
+
 impl AsyncCache {
     /// Returns the value of a live entry, or runs `load` and stores its result.
     ///
@@ -32,13 +58,9 @@ impl AsyncCache {
     /// Panics when `load` calls itself without end. A `load` that gets its own key once loads it for
     /// itself.
     #[doc(alias = "get_with")]
-    pub async fn get_or_set<V: Value, F: Future<Output = V>>(
-        &self,
-        key: impl CacheKey,
-        load: impl FnOnce() -> F,
-    ) -> V {
+    pub async fn get_or_set<V: Value>(&self, key: impl CacheKey, load: impl AsyncLoad<V>) -> V {
         let loaded = self.load(key, &DEFAULT_OPTIONS, LoadMode::INFALLIBLE, || async {
-            Ok::<_, Infallible>(load().await)
+            Ok::<_, Infallible>(load.start().await)
         });
         loaded.await.unwrap_or_else(|failure| failure.panic())
     }
@@ -60,15 +82,15 @@ impl AsyncCache {
     /// # Panics
     ///
     /// Panics like [`get_or_set`](Self::get_or_set).
-    pub async fn get_or_set_with<V: Value, F: Future<Output = V>>(
+    pub async fn get_or_set_with<V: Value>(
         &self,
         key: impl CacheKey,
         options: impl Into<Options>,
-        load: impl FnOnce() -> F,
+        load: impl AsyncLoad<V>,
     ) -> V {
         let options = options.into();
         let loaded = self.load(key, &options, LoadMode::INFALLIBLE, || async {
-            Ok::<_, Infallible>(load().await)
+            Ok::<_, Infallible>(load.start().await)
         });
         loaded.await.unwrap_or_else(|failure| failure.panic())
     }
@@ -98,14 +120,10 @@ impl AsyncCache {
     ///
     /// Panics in the caller whose `load` panics; one of the waiters then runs its own `load`.
     #[doc(alias = "try_get_with")]
-    pub async fn get_or_try_set<
-        V: Value,
-        E: Send + Sync + 'static,
-        F: Future<Output = Result<V, E>>,
-    >(
+    pub async fn get_or_try_set<V: Value, E: Send + Sync + 'static>(
         &self,
         key: impl CacheKey,
-        load: impl FnOnce() -> F,
+        load: impl AsyncLoad<Result<V, E>>,
     ) -> Result<V, LoadError<E>> {
         let loaded = self.load(key, &DEFAULT_OPTIONS, LoadMode::FALLIBLE, load);
         loaded.await.map_err(LoadError::from)
@@ -120,7 +138,7 @@ impl AsyncCache {
     /// use std::time::Duration;
     ///
     /// let cache = CacheFactory::async_memory_cache();
-    /// let options = Options::ttl(Duration::from_secs(60)).tags(["ports"]);
+    /// let options = Options::new().ttl(Duration::from_secs(60)).tags(["ports"]);
     /// let load = || async { "80".parse::<u16>() };
     /// let port: u16 = cache.get_or_try_set_with("port", options, load).await?;
     /// assert_eq!(port, 80);
@@ -134,15 +152,11 @@ impl AsyncCache {
     /// # Panics
     ///
     /// Panics like [`get_or_try_set`](Self::get_or_try_set).
-    pub async fn get_or_try_set_with<
-        V: Value,
-        E: Send + Sync + 'static,
-        F: Future<Output = Result<V, E>>,
-    >(
+    pub async fn get_or_try_set_with<V: Value, E: Send + Sync + 'static>(
         &self,
         key: impl CacheKey,
         options: impl Into<Options>,
-        load: impl FnOnce() -> F,
+        load: impl AsyncLoad<Result<V, E>>,
     ) -> Result<V, LoadError<E>> {
         let options = options.into();
         let loaded = self.load(key, &options, LoadMode::FALLIBLE, load);
@@ -150,17 +164,17 @@ impl AsyncCache {
     }
 
     #[inline]
-    async fn load<V: Value, E: Send + Sync + 'static, F: Future<Output = Result<V, E>>>(
+    async fn load<V: Value, E: Send + Sync + 'static>(
         &self,
         key: impl CacheKey,
         options: &Options,
         mode: LoadMode,
-        load: impl FnOnce() -> F,
+        load: impl AsyncLoad<Result<V, E>>,
     ) -> Result<V, Failure<E>> {
         match self.engine.probe_to_load::<V>(&key, options) {
             Ok(stored) => Ok(V::from_shared(&stored)),
             Err(missed) => {
-                let loader = || async { load().await.map(Loaded::from) };
+                let loader = || async { load.start().await.map(Loaded::from) };
                 // On the heap, so that the futures of callers stay small.
                 boxed(|| self.engine.load(missed, options, mode, loader)).await
             }
@@ -225,7 +239,7 @@ impl AsyncCache {
     ///
     /// let cache = CacheFactory::async_memory_cache();
     /// let minute = Duration::from_secs(60);
-    /// let options = Options::ttl(minute)
+    /// let options = Options::new().ttl(minute)
     ///     .refresh_ahead(0.8)
     ///     .stale_for(60 * minute)
     ///     .soft_timeout(Duration::from_millis(100))

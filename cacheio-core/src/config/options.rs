@@ -24,7 +24,7 @@ use crate::{RefreshAhead, Ttl};
 /// use std::time::Duration;
 ///
 /// let cache = CacheFactory::memory_cache();
-/// let options = Options::ttl(Duration::from_secs(60)).tags(["users", "team:7"]);
+/// let options = Options::new().ttl(Duration::from_secs(60)).tags(["users", "team:7"]);
 /// cache.set_with(("user", 42), "Ada", options)?;
 /// # Ok::<(), cacheio::Error>(())
 /// ```
@@ -64,18 +64,16 @@ impl Options {
         }
     }
 
-    /// Returns options with a TTL, which is a [`Duration`] or a [`Ttl`].
+    /// Sets the TTL, which is a [`Duration`] or a [`Ttl`].
     ///
     /// ```
     /// use cacheio::{Options, Ttl};
     ///
-    /// let options = Options::ttl(Ttl::Never);
+    /// let options = Options::new().ttl(Ttl::Never);
     /// ```
-    pub fn ttl(ttl: impl Into<Ttl>) -> Self {
-        Self {
-            ttl: ttl.into(),
-            ..Self::new()
-        }
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.ttl = ttl.into();
+        self
     }
 
     /// Adds tags to the entry: `invalidate_tags` makes all entries of a tag a miss at once, in O(1).
@@ -98,7 +96,7 @@ impl Options {
     /// use std::time::Duration;
     ///
     /// // Expires after 54 to 60 seconds.
-    /// let options = Options::ttl(Duration::from_secs(60)).jitter(0.1);
+    /// let options = Options::new().ttl(Duration::from_secs(60)).jitter(0.1);
     /// ```
     pub fn jitter(mut self, fraction: f64) -> Self {
         self.policies.jitter = Some(fraction);
@@ -123,7 +121,7 @@ impl Options {
     /// use std::time::Duration;
     ///
     /// let minute = Duration::from_secs(60);
-    /// let options = Options::ttl(minute).stale_for(60 * minute);
+    /// let options = Options::new().ttl(minute).stale_for(60 * minute);
     /// ```
     pub fn stale_for(mut self, duration: Duration) -> Self {
         self.policies.stale_for = Some(duration);
@@ -138,7 +136,7 @@ impl Options {
     /// use std::time::Duration;
     ///
     /// let minute = Duration::from_secs(60);
-    /// let options = Options::ttl(minute).stale_for(60 * minute).retry_after(minute / 6);
+    /// let options = Options::new().ttl(minute).stale_for(60 * minute).retry_after(minute / 6);
     /// ```
     pub fn retry_after(mut self, duration: Duration) -> Self {
         self.policies.retry_after = Some(duration);
@@ -158,7 +156,7 @@ impl Options {
     /// use std::time::Duration;
     ///
     /// // Loads again after 48 seconds.
-    /// let options = Options::ttl(Duration::from_secs(60)).refresh_ahead(0.8);
+    /// let options = Options::new().ttl(Duration::from_secs(60)).refresh_ahead(0.8);
     /// ```
     pub fn refresh_ahead(mut self, ahead: impl Into<RefreshAhead>) -> Self {
         self.policies.refresh_ahead = Some(ahead.into());
@@ -176,7 +174,7 @@ impl Options {
     /// use std::time::Duration;
     ///
     /// let minute = Duration::from_secs(60);
-    /// let options = Options::ttl(minute).stale_for(60 * minute).soft_timeout(Duration::from_millis(100));
+    /// let options = Options::new().ttl(minute).stale_for(60 * minute).soft_timeout(Duration::from_millis(100));
     /// ```
     pub fn soft_timeout(mut self, duration: Duration) -> Self {
         self.policies.soft_timeout = Some(duration);
@@ -230,7 +228,7 @@ impl Options {
     /// use std::time::Duration;
     ///
     /// let minute = Duration::from_secs(60);
-    /// let options = Options::ttl(60 * minute).ttl_none(minute);
+    /// let options = Options::new().ttl(60 * minute).ttl_none(minute);
     /// ```
     pub fn ttl_none(mut self, ttl: impl Into<Ttl>) -> Self {
         self.policies.ttl_none = Some(ttl.into());
@@ -250,7 +248,7 @@ impl Options {
     /// use cacheio::{Options, Ttl};
     /// use std::time::Duration;
     ///
-    /// let session = Options::ttl(Ttl::Never).ttl_idle(Duration::from_secs(30 * 60));
+    /// let session = Options::new().ttl(Ttl::Never).ttl_idle(Duration::from_secs(30 * 60));
     /// ```
     pub fn ttl_idle(mut self, duration: Duration) -> Self {
         self.policies.ttl_idle = Some(duration);
@@ -272,13 +270,13 @@ impl Options {
 
 impl From<Duration> for Options {
     fn from(ttl: Duration) -> Self {
-        Self::ttl(ttl)
+        Self::new().ttl(ttl)
     }
 }
 
 impl From<Ttl> for Options {
     fn from(ttl: Ttl) -> Self {
-        Self::ttl(ttl)
+        Self::new().ttl(ttl)
     }
 }
 

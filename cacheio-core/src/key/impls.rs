@@ -1,9 +1,13 @@
 //! Keys of types from the standard library.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ffi::{OsStr, OsString};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{CacheKey, KeyWriter};
 
@@ -65,6 +69,18 @@ macro_rules! integers {
 
 integers!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
 
+macro_rules! non_zero {
+    ($($integer:ty)*) => {$(
+        impl CacheKey for NonZero<$integer> {
+            fn write_key(&self, key: &mut KeyWriter<'_>) {
+                key.integer(self.get());
+            }
+        }
+    )*};
+}
+
+non_zero!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
+
 macro_rules! displayed {
     ($($displayed:ty)*) => {$(
         impl CacheKey for $displayed {
@@ -75,7 +91,70 @@ macro_rules! displayed {
     )*};
 }
 
-displayed!(char IpAddr Ipv4Addr Ipv6Addr SocketAddr);
+displayed!(char IpAddr Ipv4Addr Ipv6Addr SocketAddrV4);
+
+impl CacheKey for SocketAddrV6 {
+    fn write_key(&self, key: &mut KeyWriter<'_>) {
+        match self.flowinfo() {
+            0 => key.display(self),
+            // `Display` leaves it out.
+            flow => key.tuple(|parts| {
+                let plain = Self::new(*self.ip(), self.port(), 0, self.scope_id());
+                parts.part(&plain).part(&flow);
+            }),
+        }
+    }
+}
+
+impl CacheKey for SocketAddr {
+    fn write_key(&self, key: &mut KeyWriter<'_>) {
+        match self {
+            Self::V4(address) => address.write_key(key),
+            Self::V6(address) => address.write_key(key),
+        }
+    }
+}
+
+/// The number of nanoseconds.
+impl CacheKey for Duration {
+    fn write_key(&self, key: &mut KeyWriter<'_>) {
+        key.integer(self.as_nanos());
+    }
+}
+
+impl CacheKey for OsStr {
+    fn write_key(&self, key: &mut KeyWriter<'_>) {
+        match self.to_str() {
+            Some(text) => key.text(text),
+            None => {
+                key.literal("%bytes");
+                for byte in self.as_encoded_bytes() {
+                    key.display(format_args!("{byte:02x}"));
+                }
+            }
+        }
+    }
+}
+
+impl CacheKey for OsString {
+    fn write_key(&self, key: &mut KeyWriter<'_>) {
+        self.as_os_str().write_key(key);
+    }
+}
+
+/// Equal paths make the same key: `a//b` is `a/b`.
+impl CacheKey for Path {
+    fn write_key(&self, key: &mut KeyWriter<'_>) {
+        let normal: PathBuf = self.components().collect();
+        normal.as_os_str().write_key(key);
+    }
+}
+
+impl CacheKey for PathBuf {
+    fn write_key(&self, key: &mut KeyWriter<'_>) {
+        self.as_path().write_key(key);
+    }
+}
 
 #[cfg(feature = "uuid")]
 displayed!(uuid::Uuid);
@@ -143,4 +222,8 @@ tuples! {
     A B C D E F;
     A B C D E F G;
     A B C D E F G H;
+    A B C D E F G H I;
+    A B C D E F G H I J;
+    A B C D E F G H I J K;
+    A B C D E F G H I J K L;
 }

@@ -4,7 +4,7 @@ use std::future::{Future, Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::output::{CloneError, ConvertError, Optional, Output};
+use super::output::{CloneError, ConvertError, InBackground, Optional, Output};
 use super::storage::Storage;
 use crate::engine::{Engine, ErrorSharing, Failure, LoadMode, Loaded, boxed};
 use crate::key::MissedKey;
@@ -32,23 +32,24 @@ pub async fn load<O: Output, S: Storage<O::Value>, F: Load<O, S>>(
     _: &O,
     _: &S,
     missed: MissedKey,
-    call: Call<O::Error>,
+    call: Call<O>,
+    slot: &O::Slot,
     loader: impl FnOnce() -> F,
 ) -> O::Returned {
     // Boxed, so that a recursive function does not overflow the stack.
     let loaded = boxed(|| engine.load(missed, &call.options, call.mode(), loader));
-    call.returned::<O, S>(loaded.await)
+    call.returned::<S>(loaded.await, slot)
 }
 
 /// Returns the value of the key, or runs the body, which may continue in the background.
 ///
 /// `prepare` copies the borrowed arguments and returns the loader.
-pub async fn fetch<O: Output, S: Storage<O::Value>, F: Load<O, S> + Send + 'static, L>(
+pub async fn fetch<O: InBackground, S: Storage<O::Value>, F: Load<O, S> + Send + 'static, L>(
     engine: &Arc<Engine>,
     _: &O,
     _: &S,
     missed: MissedKey,
-    call: Call<O::Error>,
+    call: Call<O>,
     prepare: impl FnOnce() -> L,
 ) -> O::Returned
 where
@@ -65,17 +66,17 @@ where
         }
     };
     let fetched = boxed(|| engine.fetch(missed, &call.options, call.mode(), prepare));
-    call.returned::<O, S>(fetched.await.map(|fetched| fetched.value))
+    call.returned::<S>(fetched.await.map(|fetched| fetched.value), &())
 }
 
 /// What a miss needs besides the body.
-pub struct Call<E> {
+pub struct Call<O: Output> {
     pub options: Options,
-    pub clone_error: CloneError<E>,
-    pub convert_error: ConvertError<E>,
+    pub clone_error: CloneError<O::Error>,
+    pub convert_error: ConvertError<O::Failed>,
 }
 
-impl<E> Call<E> {
+impl<O: Output> Call<O> {
     fn mode(&self) -> LoadMode {
         LoadMode {
             error_sharing: match self.clone_error.0 {
@@ -87,11 +88,12 @@ impl<E> Call<E> {
         }
     }
 
-    fn returned<O: Output<Error = E>, S: Storage<O::Value>>(
+    fn returned<S: Storage<O::Value>>(
         &self,
-        loaded: Result<S::Cached, Failure<E>>,
+        loaded: Result<S::Cached, Failure<O::Error>>,
+        slot: &O::Slot,
     ) -> O::Returned {
-        O::from_error(match loaded {
+        let error = match loaded {
             Ok(cached) => return O::from_value(S::from_cached(cached)),
             Err(Failure::Own(error)) => error,
             Err(Failure::Load(error)) => match (Arc::try_unwrap(error), self.clone_error.0) {
@@ -100,12 +102,13 @@ impl<E> Call<E> {
                 (Err(_), None) => unreachable!("only errors that are `Clone` are shared"),
             },
             Err(Failure::Reentrant(error) | Failure::TimedOut(error) | Failure::Config(error)) => {
-                match self.convert_error.0 {
-                    Some(convert) => convert(error),
+                return match self.convert_error.0 {
+                    Some(convert) => O::from_failed(convert(error)),
                     None => panic!("cacheio: {error}"),
-                }
+                };
             }
-        })
+        };
+        O::from_error(error, slot)
     }
 }
 
@@ -125,10 +128,11 @@ impl<O: Output, S: Storage<O::Value>, F> Load<O, S> for F where
 pub async fn loader<O: Output, S: Storage<O::Value>, F: Future<Output = O::Returned>>(
     _: O,
     _: S,
+    slot: &O::Slot,
     ttl: impl FnOnce(&O::Value) -> Option<Ttl>,
     body: impl FnOnce() -> F,
 ) -> Result<Loaded<S::Cached>, O::Error> {
-    let value = O::split(body().await)?;
+    let value = O::split(body().await, slot)?;
     let ttl = ttl(&value);
     Ok(Loaded {
         value: S::into_cached(value),

@@ -1,14 +1,16 @@
-//! The caches of functions without `self`.
+//! The caches of functions without `self`, and of types without a field for their cache.
 
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use super::by_type::ByType;
 use crate::Result;
 
 /// A cache that can be built in memory.
 #[diagnostic::on_unimplemented(
-    message = "a function without `self` keeps its results in memory, and the feature `memory` is off",
+    message = "a function without `self`, or a type without a field for its cache, keeps results in memory, and the \
+               feature `memory` is off",
     label = "there is no memory store to build this cache with",
     note = "enable the feature `memory`, or name a cache: `#[cached(cache = CACHE)]`"
 )]
@@ -54,11 +56,28 @@ impl<C: InMemory> FunctionCache<C> {
     ///
     /// Panics if the capacity is 0.
     #[inline]
-    pub fn get(&self, capacity: impl FnOnce() -> Option<usize>) -> &C {
-        self.cache.get_or_init(|| match self.name {
+    pub fn get(this: &Self, capacity: impl FnOnce() -> Option<usize>) -> &C {
+        this.cache.get_or_init(|| match this.name {
             None => build(capacity()),
             Some(name) => find_or_build(name, capacity()),
         })
+    }
+}
+
+/// The caches of one type, one for each set of its type arguments, built on first use.
+#[derive(Debug)]
+pub struct TypeCaches<C>(ByType<C>);
+
+impl<C: InMemory> TypeCaches<C> {
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        Self(ByType::new())
+    }
+
+    /// Returns the cache of the type `T`.
+    #[inline]
+    pub fn of<T: ?Sized>(this: &Self) -> &C {
+        this.0.get_or_insert(typeid::of::<T>(), || build(None))
     }
 }
 

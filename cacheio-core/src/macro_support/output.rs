@@ -1,15 +1,16 @@
 //! What a function returns, taken apart by its type and not by its tokens.
 
 use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::{Error, Result};
 
-/// Selects the [`Output`] of the return type `R`: [`Fallible`] if it is a `Result` under any alias,
-/// otherwise [`Infallible`].
+/// Selects the [`Output`] of the return type `R`: [`Fallible`] or [`FallibleAlone`] if it is a
+/// `Result` under any alias, otherwise [`Infallible`].
 ///
-/// The choice is made by autoref: call `(&Returns::<R>::new()).output()` with [`FallibleOutput`]
-/// and [`InfallibleOutput`] in scope.
+/// The choice is made by autoref: call `(&&&Returns::<R>::new()).__cacheio_output()` with
+/// [`FallibleOutput`], [`FallibleAloneOutput`] and [`InfallibleOutput`] in scope.
 pub struct Returns<R>(PhantomData<fn() -> R>);
 
 impl<R> Returns<R> {
@@ -23,11 +24,22 @@ impl<R> Returns<R> {
 pub trait Output: Copy {
     type Returned;
     type Value;
+    /// The error of the function.
+    type Failed;
+    /// The error that the waiters of a load get.
     type Error: Send + Sync + 'static;
+    /// Where the caller that runs the body keeps an error that is not for the waiters.
+    type Slot: Default;
 
-    fn split(returned: Self::Returned) -> Result<Self::Value, Self::Error>;
+    fn split(returned: Self::Returned, slot: &Self::Slot) -> Result<Self::Value, Self::Error>;
     fn from_value(value: Self::Value) -> Self::Returned;
-    fn from_error(error: Self::Error) -> Self::Returned;
+    fn from_error(error: Self::Error, slot: &Self::Slot) -> Self::Returned;
+    fn from_failed(error: Self::Failed) -> Self::Returned;
+}
+
+/// Returns the slot of a call.
+pub fn slot<O: Output>(_: &O) -> O::Slot {
+    O::Slot::default()
 }
 
 /// A return type that is not a `Result`: all of it is the value.
@@ -44,9 +56,11 @@ impl<R> Clone for Infallible<R> {
 impl<R> Output for Infallible<R> {
     type Returned = R;
     type Value = R;
+    type Failed = std::convert::Infallible;
     type Error = std::convert::Infallible;
+    type Slot = ();
 
-    fn split(returned: R) -> Result<R, Self::Error> {
+    fn split(returned: R, (): &()) -> Result<R, Self::Error> {
         Ok(returned)
     }
 
@@ -55,7 +69,11 @@ impl<R> Output for Infallible<R> {
         value
     }
 
-    fn from_error(error: Self::Error) -> R {
+    fn from_error(error: Self::Error, (): &()) -> R {
+        match error {}
+    }
+
+    fn from_failed(error: Self::Failed) -> R {
         match error {}
     }
 }
@@ -74,9 +92,11 @@ impl<V, E> Clone for Fallible<V, E> {
 impl<V, E: Send + Sync + 'static> Output for Fallible<V, E> {
     type Returned = Result<V, E>;
     type Value = V;
+    type Failed = E;
     type Error = E;
+    type Slot = ();
 
-    fn split(returned: Result<V, E>) -> Result<V, E> {
+    fn split(returned: Result<V, E>, (): &()) -> Result<V, E> {
         returned
     }
 
@@ -85,53 +105,126 @@ impl<V, E: Send + Sync + 'static> Output for Fallible<V, E> {
         Ok(value)
     }
 
-    fn from_error(error: E) -> Result<V, E> {
+    fn from_error(error: E, (): &()) -> Result<V, E> {
+        Err(error)
+    }
+
+    fn from_failed(error: E) -> Result<V, E> {
+        Err(error)
+    }
+}
+
+/// A `Result<V, E>` whose error cannot leave its caller, such as `Box<dyn Error>`: each waiter runs
+/// the body.
+pub struct FallibleAlone<V, E>(PhantomData<fn() -> (V, E)>);
+
+impl<V, E> Copy for FallibleAlone<V, E> {}
+
+impl<V, E> Clone for FallibleAlone<V, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+/// The error of a load whose caller keeps the error itself.
+pub struct Kept(());
+
+impl<V, E> Output for FallibleAlone<V, E> {
+    type Returned = Result<V, E>;
+    type Value = V;
+    type Failed = E;
+    type Error = Kept;
+    type Slot = Mutex<Option<E>>;
+
+    fn split(returned: Result<V, E>, slot: &Self::Slot) -> Result<V, Kept> {
+        returned.map_err(|error| {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            Kept(())
+        })
+    }
+
+    #[inline]
+    fn from_value(value: V) -> Result<V, E> {
+        Ok(value)
+    }
+
+    fn from_error(_: Kept, slot: &Self::Slot) -> Result<V, E> {
+        let kept = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match kept {
+            Some(error) => Err(error),
+            None => unreachable!("only the caller that ran the body gets its error"),
+        }
+    }
+
+    fn from_failed(error: E) -> Result<V, E> {
         Err(error)
     }
 }
 
 pub trait FallibleOutput<V, E> {
-    fn output(&self) -> Fallible<V, E>;
+    fn __cacheio_output(&self) -> Fallible<V, E>;
 }
 
-impl<V, E> FallibleOutput<V, E> for Returns<Result<V, E>> {
-    fn output(&self) -> Fallible<V, E> {
+impl<V, E: Send + Sync + 'static> FallibleOutput<V, E> for &&Returns<Result<V, E>> {
+    fn __cacheio_output(&self) -> Fallible<V, E> {
         Fallible(PhantomData)
     }
 }
 
-pub trait InfallibleOutput<R> {
-    fn output(&self) -> Infallible<R>;
+pub trait FallibleAloneOutput<V, E> {
+    fn __cacheio_output(&self) -> FallibleAlone<V, E>;
 }
 
-impl<R> InfallibleOutput<R> for &Returns<R> {
-    fn output(&self) -> Infallible<R> {
+impl<V, E> FallibleAloneOutput<V, E> for &Returns<Result<V, E>> {
+    fn __cacheio_output(&self) -> FallibleAlone<V, E> {
+        FallibleAlone(PhantomData)
+    }
+}
+
+pub trait InfallibleOutput<R> {
+    fn __cacheio_output(&self) -> Infallible<R>;
+}
+
+impl<R> InfallibleOutput<R> for Returns<R> {
+    fn __cacheio_output(&self) -> Infallible<R> {
         Infallible(PhantomData)
     }
 }
 
+/// A return type of a body that may run in the background.
+#[diagnostic::on_unimplemented(
+    message = "with `refresh_ahead`, `soft_timeout`, `hard_timeout` or `max_load`, the body may run in the background, \
+               so that its error must be `Send + Sync + 'static`",
+    label = "the error of this function cannot be sent to its caller",
+    note = "write `Box<dyn Error + Send + Sync>` instead of `Box<dyn Error>`, or return an error type of your own"
+)]
+pub trait InBackground: Output<Slot = ()> {}
+
+#[diagnostic::do_not_recommend]
+impl<O: Output<Slot = ()>> InBackground for O {}
+
 /// How a waiter gets an error of its own from the error of the load: by cloning it, if it is
 /// `Clone`.
 ///
-/// Call `(&output).clone_error()` with [`ErrorIsClone`] and [`ErrorIsNotClone`] in scope.
+/// Call `(&output).__cacheio_clone_error()` with [`ErrorIsClone`] and [`ErrorIsNotClone`] in scope.
 pub struct CloneError<E>(pub(super) Option<fn(&E) -> E>);
 
 pub trait ErrorIsClone<E> {
-    fn clone_error(&self) -> CloneError<E>;
+    fn __cacheio_clone_error(&self) -> CloneError<E>;
 }
 
 impl<V, E: Clone> ErrorIsClone<E> for Fallible<V, E> {
-    fn clone_error(&self) -> CloneError<E> {
+    fn __cacheio_clone_error(&self) -> CloneError<E> {
         CloneError(Some(E::clone))
     }
 }
 
 pub trait ErrorIsNotClone<E> {
-    fn clone_error(&self) -> CloneError<E>;
+    fn __cacheio_clone_error(&self) -> CloneError<E>;
 }
 
 impl<O: Output> ErrorIsNotClone<O::Error> for &O {
-    fn clone_error(&self) -> CloneError<O::Error> {
+    fn __cacheio_clone_error(&self) -> CloneError<O::Error> {
         CloneError(None)
     }
 }
@@ -139,25 +232,31 @@ impl<O: Output> ErrorIsNotClone<O::Error> for &O {
 /// How an error of the cache becomes an error of the function: by `From`, if the function's error
 /// implements it.
 ///
-/// Call `(&output).convert_error()` with [`ErrorIsFromCache`] and [`ErrorIsNotFromCache`] in scope.
+/// Call `(&output).__cacheio_convert_error()` with [`ErrorIsFromCache`] and [`ErrorIsNotFromCache`] in scope.
 pub struct ConvertError<E>(pub(super) Option<fn(Error) -> E>);
 
 pub trait ErrorIsFromCache<E> {
-    fn convert_error(&self) -> ConvertError<E>;
+    fn __cacheio_convert_error(&self) -> ConvertError<E>;
 }
 
 impl<V, E: From<Error>> ErrorIsFromCache<E> for Fallible<V, E> {
-    fn convert_error(&self) -> ConvertError<E> {
+    fn __cacheio_convert_error(&self) -> ConvertError<E> {
+        ConvertError(Some(E::from))
+    }
+}
+
+impl<V, E: From<Error>> ErrorIsFromCache<E> for FallibleAlone<V, E> {
+    fn __cacheio_convert_error(&self) -> ConvertError<E> {
         ConvertError(Some(E::from))
     }
 }
 
 pub trait ErrorIsNotFromCache<E> {
-    fn convert_error(&self) -> ConvertError<E>;
+    fn __cacheio_convert_error(&self) -> ConvertError<E>;
 }
 
-impl<O: Output> ErrorIsNotFromCache<O::Error> for &O {
-    fn convert_error(&self) -> ConvertError<O::Error> {
+impl<O: Output> ErrorIsNotFromCache<O::Failed> for &O {
+    fn __cacheio_convert_error(&self) -> ConvertError<O::Failed> {
         ConvertError(None)
     }
 }
@@ -176,6 +275,8 @@ pub fn hard_timeout<O: TimesOut>(_: O, timeout: Duration) -> Duration {
 pub trait TimesOut: Output {}
 
 impl<V, E: FromCacheError + Send + Sync + 'static> TimesOut for Fallible<V, E> {}
+
+impl<V, E: FromCacheError> TimesOut for FallibleAlone<V, E> {}
 
 /// An error type that can hold a timeout.
 #[diagnostic::on_unimplemented(

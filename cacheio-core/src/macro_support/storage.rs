@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::output::Output;
 use crate::value::Shared;
 use crate::{Local, Value};
 
@@ -17,6 +18,11 @@ pub trait Storage<V>: Copy {
 /// Stores the value itself: for any cache, so the value needs serde.
 #[derive(Clone, Copy)]
 pub struct AsValue;
+
+/// Returns [`AsValue`], for a value that any cache can store.
+pub fn as_value<O: Output<Value: Value>>(_: &O) -> AsValue {
+    AsValue
+}
 
 impl<V: Value> Storage<V> for AsValue {
     type Cached = V;

@@ -10,7 +10,7 @@ use syn::{
     TypePath, WherePredicate, parse_quote,
 };
 
-use crate::path::KEY_CRATES;
+use crate::path::{KEY_CRATES, private};
 
 pub(crate) fn cache_key(input: TokenStream) -> TokenStream {
     syn::parse2(input)
@@ -19,7 +19,7 @@ pub(crate) fn cache_key(input: TokenStream) -> TokenStream {
 }
 
 fn expand(input: &DeriveInput) -> Result<TokenStream> {
-    let private = super::private(&input.attrs, KEY_CRATES)?;
+    let private = private(super::crate_path(&input.attrs)?.as_ref(), KEY_CRATES)?;
     let prefix = prefix(&input.attrs)?;
     let name = input.ident.unraw().to_string();
     let mut types = Vec::new();
@@ -153,7 +153,7 @@ fn transparent(
             }
 
             #[inline]
-            fn as_key_text(&self) -> ::core::option::Option<&str> {
+            fn as_key_text(&self) -> ::core::option::Option<&::core::primitive::str> {
                 #private::CacheKey::as_key_text(&self.#member)
             }
         },

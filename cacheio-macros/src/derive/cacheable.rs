@@ -1,11 +1,12 @@
 //! `#[derive(Cacheable)]` and `#[derive(AsyncCacheable)]`.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Attribute, Data, DeriveInput, Error, Field, Fields, Member, Meta, Result};
 
-use crate::path::{Api, shown_at};
+use crate::function::named_in;
+use crate::path::{ASYNC, Api, SYNC, shown_at};
 
 pub(crate) fn cacheable(input: TokenStream, api: &'static Api) -> TokenStream {
     syn::parse2(input)
@@ -14,14 +15,30 @@ pub(crate) fn cacheable(input: TokenStream, api: &'static Api) -> TokenStream {
 }
 
 fn expand(input: &DeriveInput, api: &'static Api) -> Result<TokenStream> {
-    let private = super::private(&input.attrs, api.crates)?;
-    let (member, field) = cache_field(input, api)?;
+    let path = super::crate_path(&input.attrs)?;
+    let what = format!("`{}`", api.cacheable);
+    let private = api.private(path.as_ref(), &what, Span::call_site())?;
     let ident = &input.ident;
     let (generics, arguments, clause) = input.generics.split_for_impl();
     let (cacheable, cache) = (api.ident(api.cacheable), api.ident(api.cache));
-    let ty = &field.ty;
-    // A wrong type is reported at the field, and not at each method.
-    let check = quote_spanned!(shown_at(ty.span())=> let _: &#private::#cache = &self.#member;);
+    let (ty, body) = match cache_field(input, api)? {
+        Some((member, field)) => {
+            let ty = &field.ty;
+            check_world(field, api)?;
+            // A wrong type is reported at the field, and not at each method.
+            let check =
+                quote_spanned!(shown_at(ty.span())=> let _: &#private::#cache = &self.#member;);
+            (quote!(#ty), quote!(#check &self.#member))
+        }
+        None => (
+            quote!(#private::#cache),
+            quote! {
+                static __CACHEIO_CACHES: #private::TypeCaches<#private::#cache> =
+                    #private::TypeCaches::new();
+                #private::TypeCaches::of::<Self>(&__CACHEIO_CACHES)
+            },
+        ),
+    };
     Ok(quote! {
         #[automatically_derived]
         impl #generics #private::#cacheable for #ident #arguments #clause {
@@ -29,20 +46,16 @@ fn expand(input: &DeriveInput, api: &'static Api) -> Result<TokenStream> {
 
             #[inline]
             fn cache(&self) -> &#ty {
-                #check
-                &self.#member
+                #body
             }
         }
     })
 }
 
-fn cache_field<'a>(input: &'a DeriveInput, api: &Api) -> Result<(Member, &'a Field)> {
-    let (derive, cache) = (api.cacheable, api.cache);
+/// Returns the field of the cache. A type without one has a cache of its own.
+fn cache_field<'a>(input: &'a DeriveInput, api: &Api) -> Result<Option<(Member, &'a Field)>> {
     let Data::Struct(data) = &input.data else {
-        let message = format!(
-            "`{derive}` can only be derived for a struct; it needs a field `cache: {cache}`"
-        );
-        return Err(Error::new(input.ident.span(), message));
+        return Ok(None);
     };
     let fields: Vec<(Member, &Field)> = data.fields.members().zip(&data.fields).collect();
     for mark in api.marks {
@@ -54,7 +67,7 @@ fn cache_field<'a>(input: &'a DeriveInput, api: &Api) -> Result<(Member, &'a Fie
         }
         match marked.as_slice() {
             [] => {}
-            [(_, member, field)] => return Ok(((*member).clone(), field)),
+            [(_, member, field)] => return Ok(Some(((*member).clone(), field))),
             [_, (second, ..), ..] => {
                 let message = format!(
                     "more than one field is marked with `#[{mark}]`; mark only the cache that methods use"
@@ -64,21 +77,48 @@ fn cache_field<'a>(input: &'a DeriveInput, api: &Api) -> Result<(Member, &'a Fie
         }
     }
     let named = |field: &Field| field.ident.as_ref().is_some_and(|name| name == "cache");
-    match fields.into_iter().find(|(_, field)| named(field)) {
-        Some(found) => Ok(found),
-        None => Err(missing(&data.fields, input.ident.span(), api)),
+    if let Some(position) = fields.iter().position(|(_, field)| named(field)) {
+        return Ok(fields.into_iter().nth(position));
+    }
+    match fields.iter().find(|(_, field)| holds(field, api)) {
+        Some((_, unmarked)) => Err(missing(&data.fields, unmarked, api)),
+        None => Ok(None),
     }
 }
 
-fn missing(fields: &Fields, span: Span, api: &Api) -> Error {
+/// Returns whether the type of a field names a cache.
+fn holds(field: &Field, api: &Api) -> bool {
+    named_in(&field.ty, &format_ident!("{}", api.cache))
+}
+
+fn missing(fields: &Fields, unmarked: &Field, api: &Api) -> Error {
     let (cache, mark) = (api.cache, api.marks[0]);
     let message = match fields {
-        Fields::Unnamed(_) => format!("no field is marked; put `#[{mark}]` on the `{cache}`"),
+        Fields::Unnamed(_) => {
+            format!("this `{cache}` is not marked; put `#[{mark}]` on it if methods use it")
+        }
         _ => format!(
-            "no field holds the cache; add `cache: {cache}`, or mark a field with `#[{mark}]`"
+            "this `{cache}` is not marked; put `#[{mark}]` on it if methods use it, or name it `cache`"
         ),
     };
-    Error::new(span, message)
+    Error::new(unmarked.ty.span(), message)
+}
+
+/// Rejects a cache of the other kind.
+fn check_world(field: &Field, api: &Api) -> Result<()> {
+    let other = if api.cache == SYNC.cache {
+        &ASYNC
+    } else {
+        &SYNC
+    };
+    if holds(field, api) || !holds(field, other) {
+        return Ok(());
+    }
+    let message = format!(
+        "this field holds the cache of another kind; derive `{}` for `{}`, or make it `{}` for `{}`",
+        other.cacheable, other.cache, api.cache, api.cacheable
+    );
+    Err(Error::new(field.ty.span(), message))
 }
 
 fn marking<'a>(field: &'a Field, mark: &str) -> Result<Option<&'a Attribute>> {

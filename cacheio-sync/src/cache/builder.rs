@@ -18,7 +18,8 @@ use super::Cache;
 ///
 /// # Defaults
 ///
-/// - `store`: memory for [`Config::default_threshold`](crate::Config::default_threshold) entries
+/// - `store`: memory
+/// - `capacity`: [`Config::default_threshold`](crate::Config::default_threshold) entries
 /// - `namespace`: empty in memory, `cacheio` on a server
 /// - `default_ttl`: [`Config::default_ttl`](crate::Config::default_ttl)
 /// - `codec`: [`Json`](crate::Json)
@@ -58,6 +59,7 @@ use super::Cache;
 #[must_use]
 pub struct CacheBuilder {
     store: Option<Arc<dyn Store>>,
+    capacity: Option<usize>,
     settings: Settings,
 }
 
@@ -66,6 +68,14 @@ impl CacheBuilder {
     /// [`Store`](crate::store::Store) of your own.
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Sets how many entries the cache holds in memory. A [`store`](Self::store) has a capacity of its
+    /// own.
+    #[cfg(feature = "memory")]
+    pub fn capacity(mut self, entries: usize) -> Self {
+        self.capacity = Some(entries);
         self
     }
 
@@ -101,22 +111,32 @@ impl CacheBuilder {
     /// Returns [`ErrorKind::Config`](crate::ErrorKind::Config) when a setting is invalid, or when
     /// it contradicts another one.
     pub fn build(self) -> Result<Cache> {
-        let store = match self.store {
-            Some(store) => store,
-            None => default_store()?,
+        let store = match (self.store, self.capacity) {
+            (Some(store), None) => store,
+            (None, capacity) => default_store(capacity)?,
+            (Some(_), Some(_)) => {
+                return Err(cacheio_core::Error::new(
+                    cacheio_core::ErrorKind::Config,
+                    "`capacity` has no effect with `store`; set the capacity where the store is built, as in \
+                     `Memory::with_capacity(10_000)`",
+                )
+                .during(cacheio_core::Operation::Build));
+            }
         };
-        Cache::new(store, self.settings)
+        Cache::with_store(store, self.settings)
     }
 }
 
 #[cfg(feature = "memory")]
 #[allow(clippy::unnecessary_wraps)]
-fn default_store() -> Result<Arc<dyn Store>> {
-    Ok(Arc::new(Memory::new()))
+fn default_store(capacity: Option<usize>) -> Result<Arc<dyn Store>> {
+    Ok(Arc::new(
+        capacity.map_or_else(Memory::new, Memory::with_capacity),
+    ))
 }
 
 #[cfg(not(feature = "memory"))]
-fn default_store() -> Result<Arc<dyn Store>> {
+fn default_store(_: Option<usize>) -> Result<Arc<dyn Store>> {
     Err(cacheio_core::Error::new(
         cacheio_core::ErrorKind::Config,
         "a cache needs a store: give the builder one, or turn on the feature `memory`",

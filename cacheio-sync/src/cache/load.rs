@@ -118,7 +118,7 @@ impl Cache {
     /// use std::time::Duration;
     ///
     /// let cache = CacheFactory::memory_cache();
-    /// let options = Options::ttl(Duration::from_secs(60)).tags(["ports"]);
+    /// let options = Options::new().ttl(Duration::from_secs(60)).tags(["ports"]);
     /// let load = || "80".parse::<u16>();
     /// let port: u16 = cache.get_or_try_set_with("port", options, load)?;
     /// assert_eq!(port, 80);
@@ -212,7 +212,7 @@ impl Cache {
     ///
     /// let cache = CacheFactory::memory_cache();
     /// let minute = Duration::from_secs(60);
-    /// let options = Options::ttl(minute)
+    /// let options = Options::new().ttl(minute)
     ///     .refresh_ahead(0.8)
     ///     .stale_for(60 * minute)
     ///     .soft_timeout(Duration::from_millis(100))

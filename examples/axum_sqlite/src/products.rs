@@ -40,7 +40,7 @@ impl Products {
     ///
     /// Returns an error when the database fails.
     pub async fn list(&self) -> Result<Vec<Product>> {
-        let options = Options::ttl(5 * MIN).tags(["lists"]);
+        let options = Options::new().ttl(5 * MIN).tags(["lists"]);
         let load = || self.database.list();
         Ok(self
             .cache

@@ -16,12 +16,32 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 type Running = Pin<Box<dyn Future<Output = ()>>>;
 
+/// What a store may leave out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Optional {
+    Add,
+    Increment,
+    /// `touch`, and with it `ttl_idle`.
+    Touch,
+    /// Entries that other programs can use too.
+    Sharing,
+}
+
 /// One promise.
 #[derive(Clone)]
 pub(crate) struct Case {
     /// Its path in this crate: `counters::a_missing_counter_counts_from_zero`.
     name: &'static str,
+    needs: Vec<Optional>,
     body: Arc<dyn Fn(Fixture) -> Running + Send + Sync>,
+}
+
+impl Case {
+    /// Skips the case on stores that leave something out.
+    pub(crate) fn needs(mut self, operation: Optional) -> Self {
+        self.needs.push(operation);
+        self
+    }
 }
 
 /// Makes a case of a function, and names it after the function.
@@ -33,6 +53,7 @@ where
     let path = type_name::<B>();
     Case {
         name: path.split_once("::").map_or(path, |(_, name)| name),
+        needs: Vec::new(),
         body: Arc::new(move |fixture| Box::pin(body(fixture))),
     }
 }
@@ -42,7 +63,17 @@ where
 pub(crate) struct Row {
     name: String,
     world: World,
+    unsupported: Vec<Optional>,
     fixture: Arc<dyn Fn() -> Fixture + Send + Sync>,
+}
+
+impl Row {
+    /// Declares what the store leaves out. The cases that need it are reported as
+    /// ignored.
+    pub(crate) fn without(mut self, operation: Optional) -> Self {
+        self.unsupported.push(operation);
+        self
+    }
 }
 
 /// Makes a row of a store for threads.
@@ -50,6 +81,7 @@ pub(crate) fn threads<S: Store>(name: &str, store: fn(&TestEnv) -> S, time: fn()
     Row {
         name: format!("threads::{name}"),
         world: World::Threads,
+        unsupported: Vec::new(),
         fixture: Arc::new(move || Fixture::threads(time(), store)),
     }
 }
@@ -63,6 +95,7 @@ pub(crate) fn tasks<S: AsyncStore>(
     Row {
         name: format!("tasks::{name}"),
         world: World::Tasks,
+        unsupported: Vec::new(),
         fixture: Arc::new(move || Fixture::tasks(time(), store)),
     }
 }
@@ -111,7 +144,11 @@ fn spread(rows: &[Row], cases: &[Case]) -> Vec<Trial> {
 fn trial(row: &Row, case: &Case) -> Trial {
     let name = format!("{}::{}", row.name, case.name);
     let (row, case) = (row.clone(), case.clone());
-    Trial::test(name.clone(), move || {
+    let is_unsupported = case
+        .needs
+        .iter()
+        .any(|needed| row.unsupported.contains(needed));
+    let trial = Trial::test(name.clone(), move || {
         let body = move || row.world.run((case.body)((row.fixture)()));
         let result = catch_unwind(AssertUnwindSafe(|| guarded_as(&name, body)));
         let panics = take_panics(&name);
@@ -119,7 +156,8 @@ fn trial(row: &Row, case: &Case) -> Trial {
             let message = panic_message(&*panic);
             Failed::from(format!("{message}\n{}", panics.join("\n")))
         })
-    })
+    });
+    trial.with_ignored_flag(is_unsupported)
 }
 
 /// All panics, each with the name of its thread. A thread of a test has the name of the test. Many

@@ -8,13 +8,15 @@ use crate::prelude::*;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        case(nasty_keys_are_distinct_and_round_trip),
+        case(nasty_keys_are_distinct_and_round_trip).needs(Optional::Add),
         case(nasty_keys_in_batches),
-        case(nasty_keys_can_be_counted_loaded_touched_and_deleted),
-        case(different_tuples_are_different_keys),
+        case(nasty_keys_can_be_counted_loaded_touched_and_deleted)
+            .needs(Optional::Touch)
+            .needs(Optional::Increment),
+        case(different_tuples_are_different_keys).needs(Optional::Add),
         case(a_tuple_is_its_parts_joined),
         case(every_type_of_key_works),
-        case(a_key_that_looks_like_a_replaced_key_is_another_key),
+        case(a_key_that_looks_like_a_replaced_key_is_another_key).needs(Optional::Add),
     ]
 }
 

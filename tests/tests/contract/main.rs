@@ -3,6 +3,9 @@
 //! - A case is one promise: an `async fn` that is named after it, in the `cases` of its module.
 //! - A row is one kind of store in one world: one line of [`rows`]. A new backend is a new row.
 //!
+//! A row declares what its store may and does leave out. The cases that
+//! [need](harness::Case::needs) them are reported as ignored.
+//!
 //! Each case runs on each row, as a test of its own:
 //!
 //! ```text
@@ -37,7 +40,7 @@ use std::process::ExitCode;
 use cacheio_tests::fixture::Time;
 use cacheio_tests::stores;
 
-use crate::harness::{Case, Row, tasks, threads};
+use crate::harness::{Case, Optional, Row, tasks, threads};
 
 /// What all modules with cases import.
 mod prelude {
@@ -49,7 +52,7 @@ mod prelude {
     pub(crate) use cacheio_tests::fixture::{Fixture, Setup};
     pub(crate) use cacheio_tests::gate::LoaderGate;
 
-    pub(crate) use crate::harness::{Case, case};
+    pub(crate) use crate::harness::{Case, Optional, case};
 }
 
 fn rows() -> Vec<Row> {
@@ -60,6 +63,11 @@ fn rows() -> Vec<Row> {
         threads("arc_dyn", stores::arc_dyn, Time::manual),
         threads("box_dyn", stores::box_dyn, Time::manual),
         threads("bytes", stores::bytes, Time::manual),
+        threads("minimal", stores::minimal, Time::milliseconds)
+            .without(Optional::Add)
+            .without(Optional::Increment)
+            .without(Optional::Touch)
+            .without(Optional::Sharing),
         threads("memcached", stores::memcached, Time::seconds),
         threads("redis", stores::redis, Time::milliseconds),
         threads("redis_cluster", stores::redis_cluster, Time::milliseconds),

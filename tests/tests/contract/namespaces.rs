@@ -6,7 +6,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case(namespaces_do_not_see_each_other),
         case(clear_empties_one_namespace_and_nothing_else),
-        case(clear_empties_the_default_namespace),
+        case(clear_empties_the_default_namespace).needs(Optional::Add),
         case(clear_keeps_namespaces_with_special_characters),
         case(the_default_namespace),
         case(a_namespace_that_is_too_long_is_refused),

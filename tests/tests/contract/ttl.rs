@@ -5,7 +5,7 @@ use crate::prelude::*;
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case(an_entry_lives_until_its_ttl_is_over_to_the_millisecond),
-        case(an_entry_without_a_ttl_lives_for_the_default_one),
+        case(an_entry_without_a_ttl_lives_for_the_default_one).needs(Optional::Add),
         case(the_default_ttl_is_300_seconds),
         case(never_outlives_the_default_ttl),
         case(a_default_ttl_of_never),
@@ -14,21 +14,21 @@ pub(crate) fn cases() -> Vec<Case> {
         case(set_many_gives_all_their_ttl),
         case(a_ttl_of_zero_stores_nothing_and_removes_the_entry),
         case(add_with_a_ttl_of_zero_stores_nothing),
-        case(touch_gives_a_live_entry_a_new_ttl),
-        case(touch_can_make_an_entry_never_expire),
+        case(touch_gives_a_live_entry_a_new_ttl).needs(Optional::Touch),
+        case(touch_can_make_an_entry_never_expire).needs(Optional::Touch),
         case(touch_with_zero_removes),
-        case(touch_of_a_missing_entry_is_false),
-        case(touch_leaves_the_value),
+        case(touch_of_a_missing_entry_is_false).needs(Optional::Touch),
+        case(touch_leaves_the_value).needs(Optional::Touch),
         case(delete_of_an_expired_entry_is_false),
-        case(add_replaces_an_expired_entry),
+        case(add_replaces_an_expired_entry).needs(Optional::Add),
         case(get_or_set_stores_with_its_ttl),
         case(get_or_set_with_a_ttl_of_zero_stores_nothing),
-        case(a_ttl_above_the_maximum_means_never),
+        case(a_ttl_above_the_maximum_means_never).needs(Optional::Add),
         case(an_invalid_option_is_refused_or_ignored),
         case(the_longest_ttl_is_accepted),
         case(jitter_only_shortens),
         case(an_idle_entry_expires),
-        case(an_entry_that_is_read_stays),
+        case(an_entry_that_is_read_stays).needs(Optional::Touch),
         case(an_entry_that_is_read_still_ends_with_its_ttl),
         case(entries_that_are_read_in_batches_stay),
         case(touch_is_no_read),
@@ -358,7 +358,7 @@ async fn a_ttl_above_the_maximum_means_never(fixture: Fixture) {
 /// The same value is refused in every call that can return an error, and ignored in the others.
 async fn an_invalid_option_is_refused_or_ignored(fixture: Fixture) {
     let cache = &fixture.cache;
-    let ttl = || Options::ttl(Duration::from_secs(60));
+    let ttl = || Options::new().ttl(Duration::from_secs(60));
     for invalid in [
         ttl().jitter(7.0),
         ttl().jitter(f64::NAN),
@@ -467,7 +467,7 @@ fn over(fixture: &Fixture) -> Duration {
 
 async fn an_idle_entry_expires(fixture: Fixture) {
     let cache = fixture.cache.clone();
-    let options = Options::ttl(Ttl::Never).ttl_idle(idle(&fixture));
+    let options = Options::new().ttl(Ttl::Never).ttl_idle(idle(&fixture));
     cache.set_with("k", 1, options.clone()).await.unwrap();
     cache
         .set_many_with(vec![("a", 1), ("b", 2)], options.clone())
@@ -485,7 +485,7 @@ async fn an_idle_entry_expires(fixture: Fixture) {
 
 async fn an_entry_that_is_read_stays(fixture: Fixture) {
     let cache = fixture.cache.clone();
-    let options = Options::ttl(Ttl::Never).ttl_idle(idle(&fixture));
+    let options = Options::new().ttl(Ttl::Never).ttl_idle(idle(&fixture));
     for key in ["got", "fetched", "seen"] {
         cache.set_with(key, "v", options.clone()).await.unwrap();
     }
@@ -506,7 +506,9 @@ async fn an_entry_that_is_read_stays(fixture: Fixture) {
 
 async fn an_entry_that_is_read_still_ends_with_its_ttl(fixture: Fixture) {
     let cache = fixture.cache.clone();
-    let options = Options::ttl(idle(&fixture)).ttl_idle(idle(&fixture) * 3);
+    let options = Options::new()
+        .ttl(idle(&fixture))
+        .ttl_idle(idle(&fixture) * 3);
     cache.set_with("k", 1, options).await.unwrap();
     fixture.pass(idle(&fixture) / 2).await;
     is_live(&cache, "k").await;

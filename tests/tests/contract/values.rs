@@ -11,7 +11,8 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case(a_missing_key_is_none),
         case(a_value_is_read_as_it_was_set),
-        case(none_is_a_value),
+        case(a_reference_is_stored_like_its_value).needs(Optional::Add),
+        case(none_is_a_value).needs(Optional::Add),
         case(set_replaces_the_value),
         case(has_agrees_with_get),
         case(get_arc_shares_the_value_on_memory),
@@ -24,8 +25,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case(local_values_work_in_memory_only),
         case(an_unencodable_value_changes_nothing),
         case(get_or_set_returns_an_unencodable_value),
-        case(add_stores_only_when_no_entry_is_live),
-        case(add_is_atomic),
+        case(add_stores_only_when_no_entry_is_live).needs(Optional::Add),
+        case(add_is_atomic).needs(Optional::Add),
         case(a_clone_is_the_same_cache),
         case(the_store_responds_to_a_ping),
     ]
@@ -94,6 +95,28 @@ async fn a_value_is_read_as_it_was_set(fixture: Fixture) {
     round_trip(cache, Ok::<u8, String>(1)).await;
     round_trip(cache, ada()).await;
     round_trip(cache, "x".repeat(1_000_000)).await;
+}
+
+async fn a_reference_is_stored_like_its_value(fixture: Fixture) {
+    let cache = fixture.cache;
+    let text = String::from("Ada");
+    let map = HashMap::from([("a".to_owned(), vec![1]), ("b".to_owned(), vec![2, 3])]);
+    cache.set("text", &text).await.unwrap();
+    assert!(cache.add("number", &7_u32).await.unwrap());
+    cache.set("slice", map["b"].as_slice()).await.unwrap();
+    cache.set_many(map.iter().collect()).await.unwrap();
+    assert_eq!(cache.get::<String>("text").await.unwrap(), Some(text));
+    assert_eq!(cache.get::<u32>("number").await.unwrap(), Some(7));
+    assert_eq!(
+        cache.get::<Vec<i32>>("slice").await.unwrap().as_ref(),
+        Some(&map["b"])
+    );
+    for key in ["a", "b"] {
+        assert_eq!(
+            cache.get::<Vec<i32>>(key).await.unwrap().as_ref(),
+            Some(&map[key])
+        );
+    }
 }
 
 async fn none_is_a_value(fixture: Fixture) {

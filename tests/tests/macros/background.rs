@@ -191,7 +191,7 @@ impl Origin {
     }
 
     /// Its error is not `Clone`, and not `From<cacheio::Error>`.
-    #[cached(key = "not_clone", ttl = "1m", refresh_ahead = "xfetch")]
+    #[cached(key = "not_clone", skip(waiters), ttl = "1m", refresh_ahead = "xfetch")]
     fn not_clone(&self, waiters: u64) -> std::io::Result<usize> {
         until(|| self.cache.stats().waits >= waiters);
         let run = self.run();

@@ -180,7 +180,7 @@ fn attributes_and_docs_are_kept() {
 
 #[test]
 fn a_body_that_waits_for_its_own_key_panics_instead_of_hanging() {
-    #[cached(key = "self")]
+    #[cached(key = "self", skip(n))]
     fn circle(n: u8) -> u8 {
         circle(n)
     }
@@ -199,6 +199,7 @@ fn functions_generated_by_a_macro() {
     macro_rules! service {
         ($find:ident, $key:literal, $ttl:expr, $argument:ident, $body:expr) => {
             impl Written {
+                #[allow(dead_code)]
                 #[cached(key = $key, ttl = $ttl, companions)]
                 fn $find(&self, $argument: u32) -> u32 {
                     $body
@@ -206,6 +207,7 @@ fn functions_generated_by_a_macro() {
             }
         };
         ($($name:ident)*) => {$(
+            #[allow(dead_code)]
             #[cached(key = "{id}", companions)]
             fn $name(id: u32) -> &'static str {
                 let _ = id;

@@ -9,6 +9,7 @@ mod caches;
 mod companions;
 mod derives;
 mod generics;
+mod identity;
 mod keys;
 mod options;
 mod results;

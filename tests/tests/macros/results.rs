@@ -128,3 +128,54 @@ fn error_types() {
         (1, 1, 1)
     );
 }
+
+#[test]
+fn each_waiter_runs_the_body_if_its_error_cannot_be_sent() {
+    #[cached(key = "{n}")]
+    fn boxed(n: u8, runs: &Runs) -> Result<u8, Box<dyn std::error::Error>> {
+        runs.count();
+        match n {
+            0 => Err("zero".into()),
+            n => Ok(n),
+        }
+    }
+    let runs = Runs::new();
+    assert_eq!(boxed(0, &runs).unwrap_err().to_string(), "zero");
+    assert_eq!(boxed(0, &runs).unwrap_err().to_string(), "zero");
+    assert_eq!((boxed(1, &runs).unwrap(), boxed(1, &runs).unwrap()), (1, 1));
+    assert_eq!(runs.get(), 3);
+}
+
+#[test]
+fn an_error_that_cannot_be_sent_can_be_a_timeout() {
+    #[cached(key = "own", skip(n))]
+    fn waits_for_itself(n: u8) -> Result<u8, Box<dyn std::error::Error>> {
+        match n {
+            0 => waits_for_itself(1),
+            n => Ok(n),
+        }
+    }
+    let error = waits_for_itself(0).unwrap_err();
+    assert!(error.to_string().contains("own"), "{error}");
+}
+
+#[tokio::test]
+async fn an_async_fn_can_have_an_error_that_cannot_be_sent() {
+    struct Service {
+        cache: cacheio::AsyncCache,
+    }
+    impl Service {
+        #[cached(cache = self.cache, key = "{n}")]
+        async fn find(&self, n: u8) -> Result<u8, std::rc::Rc<str>> {
+            match n {
+                0 => Err("zero".into()),
+                n => Ok(n),
+            }
+        }
+    }
+    let service = Service {
+        cache: CacheFactory::async_memory_cache(),
+    };
+    assert_eq!(service.find(0).await, Err("zero".into()));
+    assert_eq!(service.find(1).await, Ok(1));
+}

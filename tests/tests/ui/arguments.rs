@@ -114,4 +114,46 @@ impl Service {
 #[cached(ttl = 0)]
 fn ttl_of_zero() {}
 
+#[cached(ttl_secs = 60)]
+fn of_another_library(n: u8) -> u8 {
+    n
+}
+
+#[cached(capasity = 10)]
+fn misspelled(n: u8) -> u8 {
+    n
+}
+
+#[cached(colour = 10)]
+fn neither(n: u8) -> u8 {
+    n
+}
+
+#[cached(key = "user")]
+fn constant_key(user_id: u64, token: &str) -> u64 {
+    user_id + token.len() as u64
+}
+
+#[cached(key = ("user", 1))]
+fn constant_expression(user_id: u64) -> u64 {
+    user_id
+}
+
+#[cached(key = "user:{user_id}", skip(user_id))]
+fn skipped_in_the_key(user_id: u64) -> u64 {
+    user_id
+}
+
+#[cached(key = "{n}")]
+fn mutable(n: u8, out: &mut Vec<u8>) -> u8 {
+    out.push(n);
+    n
+}
+
+#[cached]
+fn mutable_in_an_option(n: u8, out: Option<&mut u8>) -> u8 {
+    let _ = out;
+    n
+}
+
 fn main() {}

@@ -42,7 +42,7 @@ fn fractional_seconds(n: u8) -> Result<u8, cacheio::Error> {
     Ok(n)
 }
 
-#[cached(refresh_ahead = 0.5)]
+#[cached(key = "k", skip(list), refresh_ahead = 0.5)]
 fn mutable_argument(list: &mut Vec<u8>) -> usize {
     list.push(1);
     list.len()

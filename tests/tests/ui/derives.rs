@@ -1,6 +1,6 @@
 //! Wrong uses of the derives.
 
-use cacheio::{AsyncCacheable, Cache, CacheKey, Cacheable};
+use cacheio::{AsyncCache, AsyncCacheable, Cache, CacheKey, Cacheable};
 
 #[derive(Cacheable)]
 struct NoField {
@@ -8,7 +8,7 @@ struct NoField {
 }
 
 #[derive(AsyncCacheable)]
-struct Unmarked(Cache);
+struct Unmarked(AsyncCache);
 
 #[derive(Cacheable)]
 struct TwoMarked {
@@ -25,8 +25,14 @@ struct MarkedWithValue {
 }
 
 #[derive(Cacheable)]
-enum Enum {
-    A(Cache),
+struct OtherWorld {
+    cache: std::sync::Arc<AsyncCache>,
+}
+
+#[derive(AsyncCacheable)]
+struct OtherWorldForTasks {
+    #[async_cache]
+    users: Cache,
 }
 
 #[derive(Cacheable)]

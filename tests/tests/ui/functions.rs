@@ -46,8 +46,11 @@ fn borrowed_inside<'a>(text: &'a str) -> Option<Vec<std::borrow::Cow<'a, str>>> 
     Some(vec![text.into()])
 }
 
-#[cached]
+#[derive(cacheio::Cacheable)]
 struct Service;
+
+#[cached]
+struct Item;
 
 #[cached]
 impl Service {}
@@ -55,6 +58,23 @@ impl Service {}
 trait Repository {
     #[cached]
     fn find(&self) -> u8;
+}
+
+impl Service {
+    #[cached]
+    fn text(&self, n: u8) -> &'static str {
+        "text"
+    }
+
+    #[cached]
+    fn text_inside(&self, n: u8) -> Result<Option<&'static str>, &'static str> {
+        Ok(None)
+    }
+
+    #[cached]
+    fn text_as_error(&self, n: u8) -> Result<u8, &'static str> {
+        Ok(n)
+    }
 }
 
 fn main() {}

@@ -39,9 +39,11 @@ impl Context {
     }
 }
 
+type Alias = AsyncCache;
+
 #[derive(Cacheable)]
 struct WrongField {
-    cache: AsyncCache,
+    cache: Alias,
 }
 
 #[derive(Cacheable, AsyncCacheable)]
@@ -62,6 +64,11 @@ impl Service {
         id
     }
 
+    #[cached]
+    fn shared(&self, id: u64) -> std::sync::Arc<u64> {
+        std::sync::Arc::new(id)
+    }
+
     #[cached(ttl = 60 + 1)]
     fn no_ttl(&self, id: u64) -> u64 {
         id
@@ -79,4 +86,14 @@ fn wrong_body(id: u64) -> u64 {
     "text"
 }
 
-fn main() {}
+#[cached(refresh_ahead = 0.5)]
+fn error_in_the_background(id: u64) -> Result<u64, Box<dyn std::error::Error>> {
+    Ok(id)
+}
+
+fn main() {
+    // The tests turn on the feature `rc` of serde for no crate.
+    let cache = Cache::default();
+    cache.set("k", std::sync::Arc::new(1)).unwrap();
+    cache.set("k", Context).unwrap();
+}

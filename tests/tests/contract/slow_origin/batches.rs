@@ -229,7 +229,7 @@ async fn none_in_a_batch_has_its_own_ttl(fixture: Fixture) {
 async fn jitter_only_shortens_the_ttl_in_a_batch(fixture: Fixture) {
     let cache = fixture.cache.clone();
     let loads = Loads::default();
-    let options = Options::ttl(fixture.ttl()).jitter(0.5);
+    let options = Options::new().ttl(fixture.ttl()).jitter(0.5);
     let answers = cache
         .get_or_try_set_many_with(vec!["k"], options, loads.loader(Ok(())))
         .await;
@@ -242,7 +242,7 @@ async fn what_a_batch_loads_expires_when_idle(fixture: Fixture) {
     let cache = fixture.cache.clone();
     let loads = Loads::default();
     let idle = fixture.ttl() * 2;
-    let options = Options::ttl(Ttl::Never).ttl_idle(idle);
+    let options = Options::new().ttl(Ttl::Never).ttl_idle(idle);
     let answers = cache
         .get_or_try_set_many_with(vec!["k"], options, loads.loader(Ok(())))
         .await;

@@ -14,7 +14,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(a_panic_reaches_the_leader),
         case(a_fetch_of_its_own_key_is_an_error),
         case(waiters_with_another_error_type_load_once),
-        case(touch_extends_a_fetched_entry),
+        case(touch_extends_a_fetched_entry).needs(Optional::Touch),
         case(many_nested_loads_finish),
     ]
 }
@@ -188,7 +188,7 @@ async fn waiters_with_another_error_type_load_once(fixture: Fixture) {
 
 async fn touch_extends_a_fetched_entry(fixture: Fixture) {
     let [one, other] = fixture.twins(Setup::default());
-    let options = Options::ttl(fixture.ttl());
+    let options = Options::new().ttl(fixture.ttl());
     let load = at_once("v".to_owned());
     assert_is(
         one.fetch_entry_with("k", options, load).await,

@@ -179,7 +179,7 @@ async fn infinite_durations_are_accepted(fixture: Fixture) {
     };
     let cache = cache_with_old(&fixture, setup, fixture.ttl()).await;
     assert_is(cache.fetch_entry("k", failing).await, "old", Source::Hit);
-    let options = Options::ttl(fixture.ttl());
+    let options = Options::new().ttl(fixture.ttl());
     let load = at_once("short".to_owned());
     let short: Fetch = cache.fetch_entry_with("short", options, load).await;
     assert_is(short, "short", Source::Loaded);

@@ -21,7 +21,7 @@ impl Clone for Counted {
 
 #[test]
 fn borrowed_arguments_are_cloned_only_for_the_body() {
-    #[cached(cache = origin.cache, key = "k", ttl = "1m", refresh_ahead = 0.5)]
+    #[cached(cache = origin.cache, key = "k", skip(counted, _unused, owned), ttl = "1m", refresh_ahead = 0.5)]
     fn borrow(origin: &Origin, counted: &Counted, _unused: &Counted, owned: Counted) -> usize {
         drop(owned);
         let _ = counted;
@@ -42,7 +42,7 @@ fn borrowed_arguments_are_cloned_only_for_the_body() {
 
 #[test]
 fn a_hit_on_a_server_clones_no_borrowed_argument() {
-    #[cached(cache = *cache, key = "k", ttl = "1m", hard_timeout = "1m")]
+    #[cached(cache = *cache, key = "k", skip(counted), ttl = "1m", hard_timeout = "1m")]
     fn borrow(cache: &Cache, counted: &Counted) -> Result<usize, OriginError> {
         Ok(counted.0.get())
     }

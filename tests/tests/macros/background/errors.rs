@@ -34,11 +34,11 @@ fn a_panic_reaches_only_its_caller() {
 
 #[test]
 fn an_error_of_the_cache_becomes_one_of_the_function() {
-    #[cached(key = "self", ttl = 60)]
+    #[cached(key = "self", skip(n), ttl = 60)]
     fn circle(n: u8) -> Result<u8, OriginError> {
         circle(n)
     }
-    #[cached(key = "self", hard_timeout = 60)]
+    #[cached(key = "self", skip(n), hard_timeout = 60)]
     fn circle_in_background(n: u8) -> Result<u8, OriginError> {
         circle_in_background(n)
     }

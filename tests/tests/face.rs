@@ -1,0 +1,227 @@
+//! The shortest way to write what most programs write.
+
+#![cfg(not(shuttle))]
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use cacheio::{
+    AsyncCache, AsyncCacheable, Cache, CacheFactory, Cacheable, ErrorKind, LoadError, Local,
+    Memory, Options, Ttl, async_cached, cached,
+};
+use serde::{Deserialize, Serialize};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+struct User {
+    id: u64,
+    name: String,
+}
+
+fn user() -> User {
+    User {
+        id: 7,
+        name: "Ada".into(),
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct DbError(String);
+
+impl From<cacheio::Error> for DbError {
+    fn from(error: cacheio::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+#[test]
+fn values_are_set_by_reference() -> cacheio::Result<()> {
+    fn save(cache: &Cache, user: &User) -> cacheio::Result<()> {
+        cache.set(("user", user.id), user)
+    }
+    fn save_any<V: cacheio::Value>(cache: &Cache, value: &V) -> cacheio::Result<()> {
+        cache.set_with("any", value.clone(), MINUTE)
+    }
+    let cache = Cache::new(100);
+    save(&cache, &user())?;
+    assert_eq!(cache.get(("user", 7))?, Some(user()));
+    save_any(&cache, &user())?;
+    assert_eq!(cache.get("any")?, Some(user()));
+    let map = HashMap::from([("a", user()), ("b", user())]);
+    cache.set_many(&map)?;
+    cache.set_many_with(&map, MINUTE)?;
+    assert_eq!(cache.get_many("ab".chars())?, [Some(user()), Some(user())]);
+    let local = Local::new(5);
+    cache.set("local", &local)?;
+    assert_eq!(cache.get("local")?, Some(local));
+    cache.set("text", "text")?;
+    cache.set("number", 5)?;
+    cache.set("none", None::<u8>)?;
+    assert!(!cache.add("text", &String::from("other"))?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn values_are_set_by_reference_in_tasks() -> cacheio::Result<()> {
+    async fn save(cache: &AsyncCache, user: &User) -> cacheio::Result<()> {
+        cache.set(("user", user.id), user).await
+    }
+    let cache = AsyncCache::new(100);
+    save(&cache, &user()).await?;
+    assert_eq!(cache.get(("user", 7)).await?, Some(user()));
+    let map = HashMap::from([("a", user()), ("b", user())]);
+    cache.set_many(&map).await?;
+    let cache_in_task = cache.clone();
+    let task = tokio::spawn(async move { cache_in_task.set("spawned", &user()).await });
+    task.await.unwrap()?;
+    assert_eq!(cache.get("spawned").await?, Some(user()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_turbofish_in_both_worlds() {
+    let cache = Cache::default();
+    assert_eq!(cache.get_or_set::<u64>("k", || 1), 1);
+    assert_eq!(cache.get_or_set_with::<u64>("k", MINUTE, || 2), 1);
+    assert_eq!(
+        cache.get_or_try_set::<u64, DbError>("k", || Ok(2)).unwrap(),
+        1
+    );
+    let cache = AsyncCache::default();
+    let borrowed = String::from("1");
+    let load = || async { borrowed.parse().unwrap() };
+    assert_eq!(cache.get_or_set::<u64>("k", load).await, 1);
+    assert_eq!(
+        cache.get_or_set_with::<u64>("k", MINUTE, async || 2).await,
+        1
+    );
+    let loaded = cache
+        .get_or_try_set::<u64, DbError>("k", || async { Ok(2) })
+        .await;
+    assert_eq!(loaded.unwrap(), 1);
+}
+
+#[test]
+fn options_have_one_setter_for_each_setting_and_one_constructor() -> cacheio::Result<()> {
+    let cache = Cache::default();
+    cache.set_with("k", 1, Options::new().tags(["a"]).ttl(MINUTE).jitter(0.1))?;
+    cache.set_with("k", 1, Options::new().ttl(Ttl::Never))?;
+    assert_eq!(cache.get("k")?, Some(1));
+    Ok(())
+}
+
+#[test]
+fn a_load_error_becomes_the_error_of_the_function_in_one_word() {
+    fn page(cache: &Cache) -> Result<u32, DbError> {
+        let load = || Err(DbError("gone".into()));
+        Ok(cache
+            .get_or_try_set("page", load)
+            .map_err(LoadError::into_error)?)
+    }
+    fn any(cache: &Cache) -> anyhow::Result<u32> {
+        Ok(cache.get_or_try_set("page", || "x".parse())?)
+    }
+    fn boxed(cache: &Cache) -> Result<u32, Box<dyn std::error::Error>> {
+        Ok(cache.get_or_try_set("page", || "x".parse())?)
+    }
+    let cache = Cache::default();
+    assert_eq!(page(&cache), Err(DbError("gone".into())));
+    assert!(any(&cache).is_err() && boxed(&cache).is_err());
+}
+
+#[test]
+fn caches_in_memory_are_built_in_one_line() -> cacheio::Result<()> {
+    let cache = CacheFactory::memory_cache_with(2, MINUTE)?;
+    cache.set_many([("a", 1), ("b", 2), ("c", 3), ("d", 4)])?;
+    let kept = cache.get_many::<u8>(["a", "b", "c", "d"])?;
+    assert!(kept.iter().flatten().count() <= 2, "{kept:?}");
+    let invalid = CacheFactory::async_memory_cache_with(2, Duration::ZERO);
+    assert_eq!(invalid.unwrap_err().kind(), ErrorKind::Config);
+    Cache::builder().capacity(10).default_ttl(MINUTE).build()?;
+    AsyncCache::builder().capacity(10).build()?;
+    let twice = Cache::builder().store(Memory::new()).capacity(10).build();
+    assert_eq!(twice.unwrap_err().kind(), ErrorKind::Config);
+    Ok(())
+}
+
+#[test]
+#[should_panic(expected = "capacity")]
+fn a_cache_without_capacity_panics() {
+    Cache::new(0);
+}
+
+#[derive(Cacheable, Default)]
+struct Defaults {
+    cache: Cache,
+}
+
+impl Defaults {
+    #[cached]
+    fn find(&self, n: u32) -> u32 {
+        n
+    }
+}
+
+#[test]
+fn a_type_with_a_cache_is_default() {
+    let service = Defaults::default();
+    assert_eq!(service.find(1), 1);
+    assert_eq!(service.cache.stats().loads, 1);
+}
+
+#[derive(AsyncCacheable, Cacheable, Clone, Copy)]
+struct Unit;
+
+impl Unit {
+    #[cached(key = "{n}")]
+    fn find(self, n: u32, value: u32) -> u32 {
+        n + value
+    }
+
+    #[async_cached(key = "{n}")]
+    async fn find_async(self, n: u32, value: u32) -> u32 {
+        n + value
+    }
+}
+
+#[derive(Cacheable)]
+struct Repository<T> {
+    value: T,
+}
+
+impl<T: Copy + Into<u64>> Repository<T> {
+    #[cached(key = "{n}")]
+    fn find(&self, n: u32) -> u64 {
+        self.value.into() + u64::from(n)
+    }
+}
+
+#[derive(Cacheable)]
+enum Source {
+    One,
+    Two,
+}
+
+impl Source {
+    #[cached(key = "{n}")]
+    fn find(&self, n: u32) -> u32 {
+        n + match self {
+            Self::One => 1,
+            Self::Two => 2,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_type_without_a_field_for_its_cache_has_one() {
+    assert_eq!((Unit.find(1, 0), Unit.find(1, 1)), (1, 1));
+    assert_eq!(Unit.find_async(1, 1).await, 2);
+    assert_eq!(Unit.find_async(1, 2).await, 2);
+    assert_eq!(Cacheable::cache(&Unit).stats().loads, 1);
+    // One cache for each type, and not for each value.
+    assert_eq!(Repository { value: 1_u8 }.find(1), 2);
+    assert_eq!(Repository { value: 2_u8 }.find(1), 2);
+    assert_eq!(Repository { value: 2_u16 }.find(1), 3);
+    assert_eq!((Source::One.find(1), Source::Two.find(1)), (2, 2));
+}
