@@ -368,7 +368,7 @@ impl<E: Clone + From<Error>> LoadError<E> {
     /// }
     ///
     /// fn page(cache: &Cache) -> Result<u32, DbError> {
-    ///     Ok(cache.get_or_try_set("page", load).map_err(LoadError::into_error)?)
+    ///     cache.get_or_try_set("page", load).map_err(LoadError::into_error)
     /// }
     ///
     /// assert_eq!(page(&CacheFactory::memory_cache()), Err(DbError("no such page".into())));

@@ -104,9 +104,9 @@ fn default_clock(form: Form) -> Arc<dyn Clock> {
 ///
 /// This store does not support [`add`](Self::add), [`increment`](Self::increment) and
 /// [`touch`](Self::touch). By default, these methods return an error of kind
-/// [`Unsupported`](ErrorKind::Unsupported), because only the store can make them atomic. Everything else
-/// works without them, except that `ttl_idle` needs `touch` on a store of [`Form::Bytes`]. Such a store
-/// should also implement [`replace`](Self::replace), whose default is not atomic.
+/// [`Unsupported`](ErrorKind::Unsupported), because only the store can make them atomic. All other
+/// operations of a cache work without them. A store of [`Form::Bytes`] should also implement
+/// [`replace`](Self::replace), whose default is not atomic.
 pub trait Store: Debug + Send + Sync + 'static {
     /// Returns the form of the values that the store keeps.
     fn form(&self) -> Form;

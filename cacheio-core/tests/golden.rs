@@ -203,7 +203,9 @@ fn unless_idle<V: Value<Stored = V> + Debug + PartialEq>(name: &'static str, val
     let written = value.clone();
     Case {
         write: Box::new(move |wire| {
-            let options = Options::ttl(Ttl::Never).ttl_idle(Duration::from_secs(60));
+            let options = Options::new()
+                .ttl(Ttl::Never)
+                .ttl_idle(Duration::from_secs(60));
             wire.write_with(written.clone(), options)
         }),
         ..case(name, value)

@@ -51,7 +51,7 @@ fn counters_work_with_every_codec() {
 fn integers_with_policies_count_with_every_codec() {
     let minute = Duration::from_secs(60);
     for cache in caches() {
-        let kept = Options::ttl(minute).stale_for(minute);
+        let kept = Options::new().ttl(minute).stale_for(minute);
         cache.set_with("k", 1_i32, kept.clone()).unwrap();
         assert_eq!(cache.get::<u64>("k").unwrap(), Some(1), "{cache:?}");
         assert_eq!(cache.increment("k", 41).unwrap(), 42, "{cache:?}");

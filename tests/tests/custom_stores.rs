@@ -73,9 +73,9 @@ fn entries_with_policies_are_touched_and_read_on_a_store_without_replace() {
     let store = Map::new();
     let clock = store.clock.clone();
     let cache = Cache::builder().store(store).build().unwrap();
-    let kept = Options::ttl(MINUTE).stale_for(MINUTE);
+    let kept = Options::new().ttl(MINUTE).stale_for(MINUTE);
     cache.set_with("kept", 1, kept.clone()).unwrap();
-    let idle = Options::ttl(Ttl::Never).ttl_idle(MINUTE);
+    let idle = Options::new().ttl(Ttl::Never).ttl_idle(MINUTE);
     cache.set_many_with([("a", 1), ("b", 2)], idle).unwrap();
     assert!(cache.touch("kept", MINUTE * 3).unwrap());
     for _ in 0..4 {
@@ -98,7 +98,10 @@ async fn so_they_are_for_tasks() {
     let clock = store.clock.clone();
     let store = SpawnBlocking::new(store);
     let cache = AsyncCache::builder().store(store).build().unwrap();
-    let idle = Options::ttl(MINUTE).stale_for(MINUTE).ttl_idle(MINUTE);
+    let idle = Options::new()
+        .ttl(MINUTE)
+        .stale_for(MINUTE)
+        .ttl_idle(MINUTE);
     cache.set_with("k", 1, idle).await.unwrap();
     clock.advance(MINUTE / 2);
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));

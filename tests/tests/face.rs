@@ -115,9 +115,9 @@ fn options_have_one_setter_for_each_setting_and_one_constructor() -> cacheio::Re
 fn a_load_error_becomes_the_error_of_the_function_in_one_word() {
     fn page(cache: &Cache) -> Result<u32, DbError> {
         let load = || Err(DbError("gone".into()));
-        Ok(cache
+        cache
             .get_or_try_set("page", load)
-            .map_err(LoadError::into_error)?)
+            .map_err(LoadError::into_error)
     }
     fn any(cache: &Cache) -> anyhow::Result<u32> {
         Ok(cache.get_or_try_set("page", || "x".parse())?)

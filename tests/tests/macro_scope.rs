@@ -6,7 +6,7 @@
     unreachable_code,
     unused_qualifications,
     missing_docs,
-    clippy::all,
+    clippy::complexity,
     clippy::pedantic
 )]
 #![deny(warnings)]

@@ -64,7 +64,7 @@ fn no_increment_of_a_counter_with_a_policy_is_lost_between_processes() {
             for url in [redis.url(), memcached.url()] {
                 let cache = open(&url);
                 for key in 0..10_u64 {
-                    let options = Options::ttl(HOUR).stale_for(HOUR);
+                    let options = Options::new().ttl(HOUR).stale_for(HOUR);
                     cache.set_with(key, 0, options).unwrap();
                 }
                 let mut other = Other::start(test, &url);
@@ -96,7 +96,7 @@ fn touching<S: 'static>(test: &'static str, start: fn() -> S, url: fn(&S) -> Str
         let mut other = Other::start(test, &url);
         let (mut back, mut undone) = (0, 0);
         for key in 0..2_000_u64 {
-            let kept = Options::ttl(HOUR).stale_for(HOUR);
+            let kept = Options::new().ttl(HOUR).stale_for(HOUR);
             cache.set_with(key, 1, kept.clone()).unwrap();
             other.begin(key);
             pause(key);
@@ -136,7 +136,7 @@ fn reading<S: 'static>(
         // Reads of entries that are older than an eighth of this time are recorded.
         let idle = Duration::from_secs(16);
         let entries = (0..1_500_u64).map(|key| (key, 1));
-        let options = Options::ttl(Ttl::Never).ttl_idle(idle);
+        let options = Options::new().ttl(Ttl::Never).ttl_idle(idle);
         cache.set_many_with(entries, options).unwrap();
         std::thread::sleep(idle / 7);
         let (mut prolonged, mut shortened) = (0, 0);
@@ -177,7 +177,7 @@ fn child_url() -> Option<String> {
 fn follow(url: &str, step: impl Fn(&Cache, u64)) {
     let cache = open(url);
     // Entries with a policy are known to be there.
-    let options = Options::ttl(MINUTE).stale_for(MINUTE);
+    let options = Options::new().ttl(MINUTE).stale_for(MINUTE);
     cache.set_with("known", 1, options).unwrap();
     println!("\nready");
     for line in std::io::stdin().lines() {

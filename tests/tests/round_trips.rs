@@ -97,7 +97,9 @@ async fn reads_of_many_idle_entries_are_recorded_at_once(cache: CacheApi, proxy:
     let round_trips = RoundTrips { proxy };
     let keys: Vec<_> = (0..KEYS).collect();
     let entries: Vec<_> = keys.iter().map(|key| (*key, *key)).collect();
-    let options = Options::ttl(Ttl::Never).ttl_idle(Duration::from_secs(8));
+    let options = Options::new()
+        .ttl(Ttl::Never)
+        .ttl_idle(Duration::from_secs(8));
     cache.set_many_with(entries, options.clone()).await.unwrap();
     round_trips.proxy.delay(DELAY);
     // Entries that were just stored need no recording; those of an eighth of the time do.

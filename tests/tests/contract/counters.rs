@@ -20,11 +20,12 @@ pub(crate) fn cases() -> Vec<Case> {
         case(a_counter_is_replaced_by_set_and_removed_by_delete).needs(Optional::Increment),
         case(no_update_is_lost).needs(Optional::Increment),
         case(a_counter_has_no_tags),
-        case(an_integer_counts_whatever_its_policies),
-        case(a_counter_keeps_its_policies),
-        case(a_counter_that_has_expired_but_is_kept_starts_again),
-        case(no_update_of_a_counter_with_a_policy_is_lost),
-        case(a_value_with_a_policy_that_is_not_an_integer_is_refused_and_unchanged),
+        case(an_integer_counts_whatever_its_policies).needs(Optional::Increment),
+        case(a_counter_keeps_its_policies).needs(Optional::Increment),
+        case(a_counter_that_has_expired_but_is_kept_starts_again).needs(Optional::Increment),
+        case(no_update_of_a_counter_with_a_policy_is_lost).needs(Optional::Increment),
+        case(a_value_with_a_policy_that_is_not_an_integer_is_refused_and_unchanged)
+            .needs(Optional::Increment),
     ]
 }
 
@@ -288,10 +289,13 @@ async fn a_counter_has_no_tags(fixture: Fixture) {
 fn policies(fixture: &Fixture) -> [Options; 4] {
     let long = fixture.ttl() * 50;
     [
-        Options::ttl(long).stale_for(long),
-        Options::ttl(long).refresh_ahead(0.9),
-        Options::ttl(long).ttl_idle(long),
-        Options::ttl(Ttl::Never).ttl_idle(long).stale_for(long),
+        Options::new().ttl(long).stale_for(long),
+        Options::new().ttl(long).refresh_ahead(0.9),
+        Options::new().ttl(long).ttl_idle(long),
+        Options::new()
+            .ttl(Ttl::Never)
+            .ttl_idle(long)
+            .stale_for(long),
     ]
 }
 
@@ -325,7 +329,9 @@ async fn an_integer_counts_whatever_its_policies(fixture: Fixture) {
 
 async fn a_counter_keeps_its_policies(fixture: Fixture) {
     let cache = &fixture.cache;
-    let options = Options::ttl(fixture.ttl()).stale_for(fixture.ttl() * 50);
+    let options = Options::new()
+        .ttl(fixture.ttl())
+        .stale_for(fixture.ttl() * 50);
     cache.set_with("k", 9, options.clone()).await.unwrap();
     let fetched = cache.fetch_entry_with("fetched", fixture.ttl(), async |_| Ok::<_, String>(9));
     fetched.await.unwrap();
@@ -344,7 +350,9 @@ async fn a_counter_keeps_its_policies(fixture: Fixture) {
 
 async fn a_counter_that_has_expired_but_is_kept_starts_again(fixture: Fixture) {
     let cache = &fixture.cache;
-    let options = Options::ttl(fixture.ttl()).stale_for(fixture.ttl() * 50);
+    let options = Options::new()
+        .ttl(fixture.ttl())
+        .stale_for(fixture.ttl() * 50);
     cache.set_with("k", 9, options.clone()).await.unwrap();
     cache.set_with("text", "nine", options).await.unwrap();
     fixture.expire(fixture.ttl());
@@ -360,7 +368,7 @@ async fn a_counter_that_has_expired_but_is_kept_starts_again(fixture: Fixture) {
 }
 
 async fn no_update_of_a_counter_with_a_policy_is_lost(fixture: Fixture) {
-    let options = Options::ttl(Ttl::Never).ttl_idle(fixture.ttl() * 50);
+    let options = Options::new().ttl(Ttl::Never).ttl_idle(fixture.ttl() * 50);
     fixture.cache.set_with("k", 0, options).await.unwrap();
     let counting = (0..4).map(|_| {
         fixture.cache.spawn(move |cache| async move {

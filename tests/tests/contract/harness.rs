@@ -16,15 +16,12 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 type Running = Pin<Box<dyn Future<Output = ()>>>;
 
-/// What a store may leave out.
+/// An operation that a store may leave out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Optional {
     Add,
     Increment,
-    /// `touch`, and with it `ttl_idle`.
     Touch,
-    /// Entries that other programs can use too.
-    Sharing,
 }
 
 /// One promise.
@@ -37,7 +34,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// Skips the case on stores that leave something out.
+    /// Skips the case on stores that do not support an operation.
     pub(crate) fn needs(mut self, operation: Optional) -> Self {
         self.needs.push(operation);
         self
@@ -68,7 +65,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Declares what the store leaves out. The cases that need it are reported as
+    /// Declares that the store does not support an operation. The cases that need it are reported as
     /// ignored.
     pub(crate) fn without(mut self, operation: Optional) -> Self {
         self.unsupported.push(operation);

@@ -3,8 +3,8 @@
 //! - A case is one promise: an `async fn` that is named after it, in the `cases` of its module.
 //! - A row is one kind of store in one world: one line of [`rows`]. A new backend is a new row.
 //!
-//! A row declares what its store may and does leave out. The cases that
-//! [need](harness::Case::needs) them are reported as ignored.
+//! A row declares the [optional operations](harness::Optional) that its store does not support. The cases
+//! that [need](harness::Case::needs) them are reported as ignored.
 //!
 //! Each case runs on each row, as a test of its own:
 //!
@@ -66,8 +66,7 @@ fn rows() -> Vec<Row> {
         threads("minimal", stores::minimal, Time::milliseconds)
             .without(Optional::Add)
             .without(Optional::Increment)
-            .without(Optional::Touch)
-            .without(Optional::Sharing),
+            .without(Optional::Touch),
         threads("memcached", stores::memcached, Time::seconds),
         threads("redis", stores::redis, Time::milliseconds),
         threads("redis_cluster", stores::redis_cluster, Time::milliseconds),

@@ -209,7 +209,7 @@ fn reads_under_ttl_idle_are_recorded_eight_times_at_most_however_many_keys_are_r
                     .unwrap()
             })
             .collect();
-        let options = Options::ttl(Ttl::Never).ttl_idle(idle);
+        let options = Options::new().ttl(Ttl::Never).ttl_idle(idle);
         let entries: Vec<_> = keys.iter().map(|key| (*key, *key)).collect();
         let begun = std::time::Instant::now();
         caches[0].set_many_with(entries, options).await.unwrap();
@@ -240,9 +240,11 @@ fn without_the_right_to_scripts_what_needs_none_works() {
         let cache = AsyncCache::builder().store(store).build().unwrap();
         let minute = Duration::from_secs(60);
         cache.set("plain", 1).await.unwrap();
-        let kept = Options::ttl(minute).stale_for(minute);
+        let kept = Options::new().ttl(minute).stale_for(minute);
         cache.set_with("kept", 1, kept).await.unwrap();
-        let idle = Options::ttl(minute).ttl_idle(Duration::from_millis(400));
+        let idle = Options::new()
+            .ttl(minute)
+            .ttl_idle(Duration::from_millis(400));
         cache.set_with("idle", 1, idle).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(cache.touch("plain", minute).await.unwrap());
