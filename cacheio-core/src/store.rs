@@ -84,7 +84,7 @@ fn default_clock(form: Form) -> Arc<dyn Clock> {
 ///     }
 ///
 ///     fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
-///         // Nothing is longer than what a clock can count.
+///         // An entry whose TTL is too long for the clock never expires.
 ///         let end = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
 ///         self.0.lock().unwrap().insert(key.text().to_owned(), (entry, end));
 ///         Ok(())

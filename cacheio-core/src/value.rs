@@ -15,14 +15,16 @@ use self::reason::reason;
 use crate::{BoxError, Codec, Error, ErrorKind, Json, Result};
 
 /// A value to store in a cache: `Serialize + Deserialize + Send + Sync + 'static`, or [`Local`], or a
-/// reference to such a value that is `Clone`, or to a slice of such values.
+/// reference to such a value that is `Clone`.
 ///
-/// Memory stores a clone of a value that is passed by reference. `By` tells how a value is passed, and
-/// is never written. A `&'static str` is stored as a `String`.
+/// A value that is passed by reference is cloned. `By` tells how a value is passed, and is never written.
+/// A `&'static str` is stored as a `String`; of any other `&str`, pass `text.to_owned()`, and of a slice
+/// `slice.to_vec()`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored in a cache",
     label = "neither `Serialize + Deserialize + Send + Sync + 'static` nor `Local<_>`",
     note = "derive serde's `Serialize` and `Deserialize` for it, or wrap it in `Local`, which keeps it in this process",
+    note = "a value that is passed by reference is cloned: derive `Clone` too, or pass it by value",
     note = "for an `Arc`, turn on the feature `rc` of serde"
 )]
 pub trait Encode<By = ByValue>: Send + Sync {
@@ -103,7 +105,7 @@ impl fmt::Debug for dyn Object {
     }
 }
 
-// `Deserialize` is what the references below do not implement: one trait applies to each type.
+// `Deserialize` is not implemented for `&T`, so that the compiler always finds out how a value is passed.
 impl<T: Serialize + Deserialize<'static> + Send + Sync + 'static> Encode for T {
     fn into_object(self) -> Arc<dyn Object> {
         match (&self as &dyn Any).downcast_ref::<&'static str>() {
@@ -113,15 +115,9 @@ impl<T: Serialize + Deserialize<'static> + Send + Sync + 'static> Encode for T {
     }
 }
 
-impl<T: Serialize + Clone + Send + Sync + 'static> Encode<ByReference> for &T {
+impl<T: Encode + Clone> Encode<ByReference> for &T {
     fn into_object(self) -> Arc<dyn Object> {
-        Arc::new(self.clone())
-    }
-}
-
-impl<T: Serialize + Clone + Send + Sync + 'static> Encode<ByReference> for &[T] {
-    fn into_object(self) -> Arc<dyn Object> {
-        Arc::new(self.to_vec())
+        self.clone().into_object()
     }
 }
 
@@ -307,12 +303,6 @@ impl<T: Eq> Eq for Local<T> {}
 impl<T: Send + Sync + 'static> Encode for Local<T> {
     fn into_object(self) -> Arc<dyn Object> {
         self.0
-    }
-}
-
-impl<T: Send + Sync + 'static> Encode<ByReference> for &Local<T> {
-    fn into_object(self) -> Arc<dyn Object> {
-        self.clone().into_object()
     }
 }
 

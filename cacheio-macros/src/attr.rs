@@ -143,17 +143,22 @@ const OTHER_NAMES: [(&str, &[&str]); 8] = [
     ),
 ];
 
-/// Returns the argument that an unknown name means, if it is known elsewhere or misspelled.
+/// Returns the argument that an unknown name means, if it is known elsewhere, misspelled or shortened.
 fn meant(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
     let elsewhere = OTHER_NAMES
         .iter()
-        .find(|(_, others)| others.contains(&name));
+        .find(|(_, others)| others.contains(&name.as_str()));
     if let Some((meant, _)) = elsewhere {
         return Some(meant);
     }
-    let close = argument_names().map(|known| (distance(name, known), known));
+    let close = argument_names().map(|known| (distance(&name, known), known));
     let (distance, known) = close.min()?;
-    (distance <= name.len() / 3).then_some(known)
+    if distance <= name.len() / 3 {
+        return Some(known);
+    }
+    let mut longer = argument_names().filter(|known| known.starts_with(&name));
+    longer.next().filter(|_| name.len() > 2)
 }
 
 /// Returns how many letters have to be inserted, removed or replaced.
@@ -347,6 +352,10 @@ mod tests {
             ("tag", Some("tags")),
             ("stalefor", Some("stale_for")),
             ("companion", Some("companions")),
+            ("TTL", Some("ttl")),
+            ("stale", Some("stale_for")),
+            ("refresh", Some("refresh_ahead")),
+            ("ca", None),
             ("colour", None),
             ("x", None),
         ] {

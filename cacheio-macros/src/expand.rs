@@ -1,9 +1,9 @@
 //! Generates the code of `#[cached]`: one pipeline for sync and async functions.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Delimiter, Group, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{Ident, Result, ReturnType};
+use syn::{Block, Ident, Result, ReturnType};
 
 use crate::function::{Function, Kind};
 use crate::key_code::KeyCode;
@@ -100,9 +100,13 @@ impl Plan {
             true => quote!(#private::AsLocal),
             false => quote_spanned!(span=> #here::as_value(&__cacheio_output)),
         };
+        let fallible = match self.owned_args {
+            Some(_) => format_ident!("SentOutput"),
+            None => format_ident!("SharedOutput"),
+        };
         quote! {
             let __cacheio_output = {
-                use #private::{FallibleAloneOutput as _, FallibleOutput as _, InfallibleOutput as _};
+                use #private::{#fallible as _, InfallibleOutput as _, UnsharedOutput as _};
                 (&&&#private::Returns::<#output>::new()).__cacheio_output()
             };
             let __cacheio_storage = #storage;
@@ -169,10 +173,6 @@ impl Plan {
         };
         let checks = self.checks();
         let (entry_point, loader) = self.loader();
-        let slot = match self.owned_args {
-            Some(_) => None,
-            None => Some(quote!(&__cacheio_slot,)),
-        };
         let call = quote! {
             #private::#entry_point(
                 #private::#engine(#cache),
@@ -180,25 +180,19 @@ impl Plan {
                 &__cacheio_storage,
                 __cacheio_missed,
                 __cacheio_call,
-                #slot
                 #loader,
             )
         };
-        let slot = slot.map(|_| {
-            quote! {
-                let __cacheio_slot = #private::slot(&__cacheio_output);
-            }
-        });
-        let call = match self.function.is_async() {
+        let call = match (self.function.is_async(), &self.owned_args) {
             // Boxed, so that the future of a hit stays small.
-            true => quote!(#private::Box::pin(#call).await),
-            false => quote!(#private::poll_ready(#call)),
+            (true, None) => quote!(#private::Box::pin(#call).await),
+            (true, Some(_)) => quote!(#private::boxed_send(#call).await),
+            (false, _) => quote!(#private::poll_ready(#call)),
         };
         let ttl_none = self.ttl_none();
         quote! {
             #checks
             #ttl_none
-            #slot
             let __cacheio_call = #private::Call {
                 options: #options,
                 clone_error: {
@@ -219,13 +213,17 @@ impl Plan {
         let private = &self.private;
         let (ttl, body) = (self.ttl_of_value(), self.body());
         let slot = match self.owned_args {
-            Some(_) => quote!(&#private::slot(&__cacheio_output)),
-            None => quote!(&__cacheio_slot),
+            Some(_) => quote!(#private::slot(&__cacheio_output)),
+            None => quote!(__cacheio_slot),
         };
         let loader =
             quote!(#private::loader(__cacheio_output, __cacheio_storage, #slot, #ttl, #body));
         let Some(owned_args) = &self.owned_args else {
-            return (format_ident!("load"), quote!(|| #loader));
+            return (format_ident!("load"), quote!(|__cacheio_slot| #loader));
+        };
+        let loader = match self.function.is_async() {
+            true => quote!(#private::boxed_send(#loader)),
+            false => loader,
         };
         let (copies, borrows) = (owned_args.copies(private), owned_args.borrows(private));
         let loader = quote! {
@@ -252,14 +250,17 @@ impl Plan {
                 quote!(move || async move #body)
             }
             // An `async` block has no return type, and an `async` closure does not coerce to one.
-            (Kind::Async, _) => quote! {
-                move || async move {
-                    if let ::core::option::Option::Some(__cacheio_returned) = ::core::option::Option::None::<#output> {
-                        return __cacheio_returned;
+            (Kind::Async, _) => {
+                let body = generated(body);
+                quote! {
+                    move || async move {
+                        if let ::core::option::Option::Some(__cacheio_returned) = ::core::option::Option::None::<#output> {
+                            return __cacheio_returned;
+                        }
+                        #body
                     }
-                    #body
                 }
-            },
+            }
         }
     }
 
@@ -270,4 +271,12 @@ impl Plan {
             Kind::Boxed(pin) => quote!(#pin(async move { #statements })),
         }
     }
+}
+
+/// Returns a block whose braces are not the user's, so that the compiler does not suggest to remove them.
+fn generated(block: &Block) -> Group {
+    let statements = &block.stmts;
+    let mut generated = Group::new(Delimiter::Brace, quote!(#(#statements)*));
+    generated.set_span(shown_at(block.span()));
+    generated
 }

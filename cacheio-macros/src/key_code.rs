@@ -68,7 +68,10 @@ impl Plan {
             Some(spec) => {
                 let format = LitStr::new(&format!("{{:{spec}}}"), span);
                 quote_spanned! {at=>
-                    __cacheio_key.placeholder(#terminator).display(::core::format_args!(#format, #value));
+                    #private::KeyWriter::display(
+                        &mut __cacheio_key.placeholder(#terminator),
+                        ::core::format_args!(#format, #value),
+                    );
                 }
             }
             None => {

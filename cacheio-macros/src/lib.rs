@@ -126,7 +126,8 @@ use proc_macro::TokenStream;
 /// Without `key`, the key consists of all arguments except `self` and the skipped ones. In a cache
 /// that several functions share, it begins with the name of the function, its type and all type
 /// arguments. Where this name is not unique, as with closures and types that are local to a function,
-/// it ends with an id, which another build may change.
+/// it ends with an id, which another build may change. Of several types of one name, the first one that
+/// a process uses has no id: if such calls share a server with other processes, write a `key`.
 ///
 /// # Values
 ///

@@ -41,13 +41,15 @@ fn values_are_set_by_reference() -> cacheio::Result<()> {
         cache.set(("user", user.id), user)
     }
     fn save_any<V: cacheio::Value>(cache: &Cache, value: &V) -> cacheio::Result<()> {
-        cache.set_with("any", value.clone(), MINUTE)
+        cache.set_with("any", value, MINUTE)
     }
     let cache = Cache::new(100);
     save(&cache, &user())?;
     assert_eq!(cache.get(("user", 7))?, Some(user()));
     save_any(&cache, &user())?;
     assert_eq!(cache.get("any")?, Some(user()));
+    save_any(&cache, &Local::new(5))?;
+    assert_eq!(cache.get("any")?, Some(Local::new(5)));
     let map = HashMap::from([("a", user()), ("b", user())]);
     cache.set_many(&map)?;
     cache.set_many_with(&map, MINUTE)?;

@@ -50,9 +50,74 @@ mod hostile {
         fn convert_error(&self) {}
         fn map(&self) {}
         fn into(&self) {}
+        fn display(&self) {}
+        fn literal(&self) {}
+        fn part(&self) {}
+        fn placeholder(&self) {}
+        fn tuple(&self) {}
+        fn write_key(&self) {}
+        fn ttl(&self) {}
+        fn tags(&self) {}
+        fn clone(&self) {}
+        fn is_empty(&self) {}
     }
 
     impl<T> Everything for T {}
+}
+
+/// Macros with the names of those that generated code calls.
+#[allow(unused_macros)]
+mod shadowed {
+    macro_rules! concat {
+        ($($tokens:tt)*) => {};
+    }
+    macro_rules! format_args {
+        ($($tokens:tt)*) => {};
+    }
+    macro_rules! module_path {
+        ($($tokens:tt)*) => {};
+    }
+    macro_rules! panic {
+        ($($tokens:tt)*) => {};
+    }
+
+    #[::cacheio::cached(key = "{n}:{n:>3}", ttl = "1m", stale_for = "1h", companions)]
+    pub(super) fn find(n: u32) -> u32 {
+        n
+    }
+}
+
+#[allow(clippy::module_name_repetitions)]
+mod without_prelude {
+    #![no_implicit_prelude]
+
+    use ::cacheio::{AsyncCacheable, CacheKey, Cacheable, cached};
+    use ::core::clone::Clone;
+    use ::core::primitive::u32;
+
+    #[derive(CacheKey, Clone)]
+    pub(super) enum Id {
+        Number(u32),
+        Nothing,
+    }
+
+    #[derive(AsyncCacheable, Cacheable)]
+    pub(super) struct Service;
+
+    impl Service {
+        #[cached(key = "{id}", ttl = "1m", ttl_none = "1s", tags = ["ids"], companions)]
+        pub(super) fn find(&self, id: &Id) -> ::core::option::Option<u32> {
+            match id {
+                Id::Number(n) => ::core::option::Option::Some(*n),
+                Id::Nothing => ::core::option::Option::None,
+            }
+        }
+
+        #[cached(refresh_ahead = 0.5, cache_if = |n| *n > 0, companions)]
+        pub(super) async fn find_later(&self, n: u32) -> ::cacheio::Result<u32> {
+            ::core::result::Result::Ok(n)
+        }
+    }
 }
 
 #[derive(CacheKey, Clone)]
@@ -104,6 +169,10 @@ fn background(
     Ok(text.bytes().map(u32::from).sum::<u32>() + id.0)
 }
 
+#[async_cached]
+#[rustfmt::skip]
+async fn one_line(n: u32) -> u32 { n }
+
 #[async_cached(ttl = "1m", companions)]
 async fn diverging(n: u32) -> u32 {
     ::std::future::ready(()).await;
@@ -135,6 +204,14 @@ async fn code_of_the_macros_uses_nothing_in_scope() {
     assert_eq!(placeholder(1), 1);
     assert_eq!(skipped(1, || 2), 3);
     assert_eq!(background("\u{1}", id).unwrap(), 3);
+    assert_eq!(one_line(4).await, 4);
+    assert_eq!(shadowed::find(4), 4);
+    assert_eq!(shadowed::find_key(4), "4:  4");
+    let (service, id) = (without_prelude::Service, without_prelude::Id::Number(5));
+    assert_eq!(service.find(&id), Some(5));
+    assert_eq!(service.find(&without_prelude::Id::Nothing), None);
+    assert!(service.find_invalidate(&id).unwrap());
+    assert_eq!(service.find_later(5).await.unwrap(), 5);
     assert_eq!(diverging(4).await, 4);
     let pair = Pair {
         first: 1,

@@ -73,6 +73,13 @@ impl AsyncCacheBuilder {
 
     /// Sets how many entries the cache holds in memory. A [`store`](Self::store) has a capacity of its
     /// own.
+    ///
+    /// ```
+    /// use cacheio::AsyncCache;
+    ///
+    /// let cache = AsyncCache::builder().capacity(10_000).namespace("shop").build()?;
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
     #[cfg(feature = "memory")]
     pub fn capacity(mut self, entries: usize) -> Self {
         self.capacity = Some(entries);

@@ -8,7 +8,7 @@ use super::output::{CloneError, ConvertError, InBackground, Optional, Output};
 use super::storage::Storage;
 use crate::engine::{Engine, ErrorSharing, Failure, LoadMode, Loaded, boxed};
 use crate::key::MissedKey;
-use crate::{CacheKey, LoadContext, Options, Result, Ttl};
+use crate::{BoxFuture, CacheKey, LoadContext, Options, Result, Ttl};
 
 /// Returns the value of a live entry in memory.
 ///
@@ -33,12 +33,13 @@ pub async fn load<O: Output, S: Storage<O::Value>, F: Load<O, S>>(
     _: &S,
     missed: MissedKey,
     call: Call<O>,
-    slot: &O::Slot,
-    loader: impl FnOnce() -> F,
+    loader: impl FnOnce(O::Slot) -> F,
 ) -> O::Returned {
+    let slot = O::Slot::default();
+    let loader = || loader(slot.clone());
     // Boxed, so that a recursive function does not overflow the stack.
     let loaded = boxed(|| engine.load(missed, &call.options, call.mode(), loader));
-    call.returned::<S>(loaded.await, slot)
+    call.returned::<S>(loaded.await, &slot)
 }
 
 /// Returns the value of the key, or runs the body, which may continue in the background.
@@ -128,16 +129,24 @@ impl<O: Output, S: Storage<O::Value>, F> Load<O, S> for F where
 pub async fn loader<O: Output, S: Storage<O::Value>, F: Future<Output = O::Returned>>(
     _: O,
     _: S,
-    slot: &O::Slot,
+    slot: O::Slot,
     ttl: impl FnOnce(&O::Value) -> Option<Ttl>,
     body: impl FnOnce() -> F,
 ) -> Result<Loaded<S::Cached>, O::Error> {
-    let value = O::split(body().await, slot)?;
+    let value = O::split(body().await, &slot)?;
     let ttl = ttl(&value);
     Ok(Loaded {
         value: S::into_cached(value),
         ttl,
     })
+}
+
+/// Hides the type of a future that can be sent.
+///
+/// Of a future that is awaited in an `async` block, the compiler proves `Send` for any lifetimes in its
+/// type. That fails for an error type such as `Box<dyn Error + Send + Sync>`, which is `'static` only.
+pub fn boxed_send<'a, T>(future: impl Future<Output = T> + Send + 'a) -> BoxFuture<'a, T> {
+    Box::pin(future)
 }
 
 /// Makes a body that is not `async` return a future, as [`loader`] expects.

@@ -1,16 +1,17 @@
 //! What a function returns, taken apart by its type and not by its tokens.
 
 use std::marker::PhantomData;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::{Error, Result};
 
-/// Selects the [`Output`] of the return type `R`: [`Fallible`] or [`FallibleAlone`] if it is a
+/// Selects the [`Output`] of the return type `R`: [`Fallible`] or [`Unshared`] if it is a
 /// `Result` under any alias, otherwise [`Infallible`].
 ///
 /// The choice is made by autoref: call `(&&&Returns::<R>::new()).__cacheio_output()` with
-/// [`FallibleOutput`], [`FallibleAloneOutput`] and [`InfallibleOutput`] in scope.
+/// [`SharedOutput`], [`UnsharedOutput`] and [`InfallibleOutput`] in scope, for a body that may run in the
+/// background with [`SentOutput`] instead of [`SharedOutput`].
 pub struct Returns<R>(PhantomData<fn() -> R>);
 
 impl<R> Returns<R> {
@@ -29,7 +30,7 @@ pub trait Output: Copy {
     /// The error that the waiters of a load get.
     type Error: Send + Sync + 'static;
     /// Where the caller that runs the body keeps an error that is not for the waiters.
-    type Slot: Default;
+    type Slot: Default + Clone;
 
     fn split(returned: Self::Returned, slot: &Self::Slot) -> Result<Self::Value, Self::Error>;
     fn from_value(value: Self::Value) -> Self::Returned;
@@ -114,32 +115,35 @@ impl<V, E: Send + Sync + 'static> Output for Fallible<V, E> {
     }
 }
 
-/// A `Result<V, E>` whose error cannot leave its caller, such as `Box<dyn Error>`: each waiter runs
-/// the body.
-pub struct FallibleAlone<V, E>(PhantomData<fn() -> (V, E)>);
+/// A `Result<V, E>` whose error is not for the waiters of a load, because it cannot be cloned or sent: each
+/// waiter runs the body.
+///
+/// The compiler proves that the future of a call is `Send` for any lifetimes in `E`. So nothing here may
+/// need `E: 'static`, which does not hold for all lifetimes of `Box<dyn Error + Send + Sync>`.
+pub struct Unshared<V, E>(PhantomData<fn() -> (V, E)>);
 
-impl<V, E> Copy for FallibleAlone<V, E> {}
+impl<V, E> Copy for Unshared<V, E> {}
 
-impl<V, E> Clone for FallibleAlone<V, E> {
+impl<V, E> Clone for Unshared<V, E> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-/// The error of a load whose caller keeps the error itself.
-pub struct Kept(());
+/// The error of a load whose error is in the slot of its caller.
+pub struct InSlot(());
 
-impl<V, E> Output for FallibleAlone<V, E> {
+impl<V, E> Output for Unshared<V, E> {
     type Returned = Result<V, E>;
     type Value = V;
     type Failed = E;
-    type Error = Kept;
-    type Slot = Mutex<Option<E>>;
+    type Error = InSlot;
+    type Slot = Arc<Mutex<Option<E>>>;
 
-    fn split(returned: Result<V, E>, slot: &Self::Slot) -> Result<V, Kept> {
+    fn split(returned: Result<V, E>, slot: &Self::Slot) -> Result<V, InSlot> {
         returned.map_err(|error| {
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            Kept(())
+            InSlot(())
         })
     }
 
@@ -148,7 +152,7 @@ impl<V, E> Output for FallibleAlone<V, E> {
         Ok(value)
     }
 
-    fn from_error(_: Kept, slot: &Self::Slot) -> Result<V, E> {
+    fn from_error(_: InSlot, slot: &Self::Slot) -> Result<V, E> {
         let kept = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         match kept {
             Some(error) => Err(error),
@@ -161,23 +165,33 @@ impl<V, E> Output for FallibleAlone<V, E> {
     }
 }
 
-pub trait FallibleOutput<V, E> {
+pub trait SharedOutput<V, E> {
     fn __cacheio_output(&self) -> Fallible<V, E>;
 }
 
-impl<V, E: Send + Sync + 'static> FallibleOutput<V, E> for &&Returns<Result<V, E>> {
+impl<V, E: Clone + Send + Sync + 'static> SharedOutput<V, E> for &&Returns<Result<V, E>> {
     fn __cacheio_output(&self) -> Fallible<V, E> {
         Fallible(PhantomData)
     }
 }
 
-pub trait FallibleAloneOutput<V, E> {
-    fn __cacheio_output(&self) -> FallibleAlone<V, E>;
+pub trait SentOutput<V, E> {
+    fn __cacheio_output(&self) -> Fallible<V, E>;
 }
 
-impl<V, E> FallibleAloneOutput<V, E> for &Returns<Result<V, E>> {
-    fn __cacheio_output(&self) -> FallibleAlone<V, E> {
-        FallibleAlone(PhantomData)
+impl<V, E: Send + Sync + 'static> SentOutput<V, E> for &&Returns<Result<V, E>> {
+    fn __cacheio_output(&self) -> Fallible<V, E> {
+        Fallible(PhantomData)
+    }
+}
+
+pub trait UnsharedOutput<V, E> {
+    fn __cacheio_output(&self) -> Unshared<V, E>;
+}
+
+impl<V, E> UnsharedOutput<V, E> for &Returns<Result<V, E>> {
+    fn __cacheio_output(&self) -> Unshared<V, E> {
+        Unshared(PhantomData)
     }
 }
 
@@ -245,7 +259,7 @@ impl<V, E: From<Error>> ErrorIsFromCache<E> for Fallible<V, E> {
     }
 }
 
-impl<V, E: From<Error>> ErrorIsFromCache<E> for FallibleAlone<V, E> {
+impl<V, E: From<Error>> ErrorIsFromCache<E> for Unshared<V, E> {
     fn __cacheio_convert_error(&self) -> ConvertError<E> {
         ConvertError(Some(E::from))
     }
@@ -276,7 +290,7 @@ pub trait TimesOut: Output {}
 
 impl<V, E: FromCacheError + Send + Sync + 'static> TimesOut for Fallible<V, E> {}
 
-impl<V, E: FromCacheError> TimesOut for FallibleAlone<V, E> {}
+impl<V, E: FromCacheError> TimesOut for Unshared<V, E> {}
 
 /// An error type that can hold a timeout.
 #[diagnostic::on_unimplemented(

@@ -24,7 +24,7 @@ impl Store for Map {
     }
 
     fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
-        // Nothing is longer than what a clock can count.
+        // An entry whose TTL is too long for the clock never expires.
         let end = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
         let mut map = self.0.lock().unwrap();
         map.insert(key.text().to_owned(), (entry, end));

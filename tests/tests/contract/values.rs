@@ -103,12 +103,18 @@ async fn a_reference_is_stored_like_its_value(fixture: Fixture) {
     let map = HashMap::from([("a".to_owned(), vec![1]), ("b".to_owned(), vec![2, 3])]);
     cache.set("text", &text).await.unwrap();
     assert!(cache.add("number", &7_u32).await.unwrap());
-    cache.set("slice", map["b"].as_slice()).await.unwrap();
+    cache.set("vec", &map["b"]).await.unwrap();
     cache.set_many(map.iter().collect()).await.unwrap();
+    cache.set("static", &"Eve").await.unwrap();
+    cache.set("bytes", b"Eve".as_slice()).await.unwrap();
     assert_eq!(cache.get::<String>("text").await.unwrap(), Some(text));
     assert_eq!(cache.get::<u32>("number").await.unwrap(), Some(7));
+    let eve = cache.get::<String>("static").await.unwrap();
+    assert_eq!(eve.as_deref(), Some("Eve"));
+    let bytes = cache.get::<Vec<u8>>("bytes").await.unwrap();
+    assert_eq!(bytes.as_deref(), Some(b"Eve".as_slice()));
     assert_eq!(
-        cache.get::<Vec<i32>>("slice").await.unwrap().as_ref(),
+        cache.get::<Vec<i32>>("vec").await.unwrap().as_ref(),
         Some(&map["b"])
     );
     for key in ["a", "b"] {

@@ -130,7 +130,7 @@ fn error_types() {
 }
 
 #[test]
-fn each_waiter_runs_the_body_if_its_error_cannot_be_sent() {
+fn an_error_that_cannot_be_sent_is_not_stored() {
     #[cached(key = "{n}")]
     fn boxed(n: u8, runs: &Runs) -> Result<u8, Box<dyn std::error::Error>> {
         runs.count();
@@ -178,4 +178,73 @@ async fn an_async_fn_can_have_an_error_that_cannot_be_sent() {
     };
     assert_eq!(service.find(0).await, Err("zero".into()));
     assert_eq!(service.find(1).await, Ok(1));
+}
+
+#[test]
+fn each_waiter_runs_the_body_if_its_error_cannot_be_sent() {
+    let service = Service::new();
+    #[cached(cache = service.cache, key = "k")]
+    fn fail(service: &Service) -> Result<u8, Box<dyn std::error::Error>> {
+        let run = service.runs.count();
+        until_waiting(&service.cache, 3);
+        Err(run.to_string().into())
+    }
+    let mut errors = together(|| fail(&service).unwrap_err().to_string());
+    errors.sort_unstable();
+    assert_eq!(
+        errors,
+        ["1", "2", "3", "4"],
+        "each caller has its own error"
+    );
+}
+
+type SendError = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(cacheio::AsyncCacheable)]
+struct Numbers;
+
+#[async_trait::async_trait]
+trait Find {
+    async fn find(&self, n: u8) -> Result<u8, SendError>;
+}
+
+#[async_trait::async_trait]
+impl Find for Numbers {
+    #[cached]
+    async fn find(&self, n: u8) -> Result<u8, SendError> {
+        n.checked_sub(1).ok_or_else(|| "zero".into())
+    }
+}
+
+impl Numbers {
+    #[cached(refresh_ahead = 0.5)]
+    async fn find_in_the_background(&self, text: &str) -> Result<u8, SendError> {
+        Ok(text.parse()?)
+    }
+}
+
+#[tokio::test]
+async fn a_call_with_a_boxed_error_can_be_spawned() {
+    #[cached]
+    async fn own(text: &str) -> Result<u8, SendError> {
+        Ok(text.parse()?)
+    }
+    #[cached(hard_timeout = "1m")]
+    async fn in_the_background(text: &str) -> Result<u8, SendError> {
+        Ok(text.parse()?)
+    }
+    let task = tokio::spawn(async {
+        assert!(own("x").await.is_err() && in_the_background("x").await.is_err());
+        assert!(Numbers.find(0).await.is_err());
+        assert!(Numbers.find_in_the_background("x").await.is_err());
+        [
+            own("1").await,
+            in_the_background("1").await,
+            Numbers.find(2).await,
+            Numbers.find_in_the_background("1").await,
+        ]
+    });
+    for result in task.await.unwrap() {
+        assert_eq!(result.unwrap(), 1);
+    }
 }
