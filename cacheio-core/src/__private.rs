@@ -5,7 +5,7 @@
 pub use crate::bridge::{Spawner, block_on};
 pub use crate::config::options::DEFAULT_OPTIONS;
 pub use crate::config::policies::{POLICY_NAMES, Policies};
-pub use crate::config::settings::Settings;
+pub use crate::config::settings::{Settings, capacity_of_a_store};
 pub use crate::config::ttl::parse_duration;
 pub use crate::config::url::{CacheUrl, MEMCACHED_SCHEMES, REDIS_SCHEMES, percent_decode};
 pub use crate::engine::driver::{Driver, Executor};

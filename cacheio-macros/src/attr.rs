@@ -6,6 +6,7 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, Ident, Lit, LitBool, LitStr, Path, Result, Token, parenthesized};
 
+use crate::function::Argument;
 use crate::policies::{POLICIES, Policies};
 use crate::values::{DurationArg, literal, value};
 
@@ -222,6 +223,11 @@ impl Args {
     /// Returns the name of an argument, if the argument is present.
     fn find(&self, name: &str) -> Option<&Ident> {
         self.present.iter().find(|present| *present == name)
+    }
+
+    /// Returns whether `skip` names an argument.
+    pub(crate) fn skips(&self, argument: &Argument) -> bool {
+        self.skip.iter().any(|name| argument.binds(name))
     }
 
     fn check(&self) -> Result<()> {

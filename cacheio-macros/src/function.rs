@@ -136,6 +136,11 @@ impl Function {
 }
 
 impl Argument {
+    /// Returns whether the pattern of the argument binds a name.
+    pub(crate) fn binds(&self, name: &Ident) -> bool {
+        self.names.iter().any(|known| known.unraw() == name.unraw())
+    }
+
     pub(crate) fn new(argument: &syn::PatType) -> Self {
         struct Names(Vec<Ident>);
         impl Visit<'_> for Names {

@@ -86,7 +86,11 @@ impl Plan {
         };
         let private = api.private(args.path.as_ref(), what, span)?;
         let key = Key::new(args.key.take(), args.skip.clone())?;
-        check_arguments(&function, &args, &key)?;
+        check_mutable(&function, &args)?;
+        if key.span().is_some() {
+            check_skipped(&function, &args, &key)?;
+        }
+        check_key(&function, &args, &key)?;
         if matches!(key, Key::Arguments { .. }) {
             function.name_arguments();
         }
@@ -131,81 +135,68 @@ impl Plan {
     }
 }
 
-/// Checks that no result depends on an argument that the key leaves out by mistake.
-fn check_arguments(function: &Function, args: &Args, key: &Key) -> Result<()> {
-    let is_skipped = |argument: &Argument| {
-        let mut names = argument.names.iter();
-        names.any(|name| args.skip.iter().any(|skip| skip.unraw() == name.unraw()))
+/// Rejects a `&mut` argument, which a hit leaves as it is.
+fn check_mutable(function: &Function, args: &Args) -> Result<()> {
+    let mut arguments = function.arguments.iter();
+    let Some(mutable) =
+        arguments.find(|argument| is_mutable(&argument.ty) && !args.skips(argument))
+    else {
+        return Ok(());
     };
-    let is_cache = |argument: &Argument| {
-        let mut names = argument.names.iter();
-        names.any(|name| {
-            args.cache
-                .as_ref()
-                .is_some_and(|cache| named_in(cache, name))
-        })
+    let name = mutable
+        .whole
+        .as_ref()
+        .map_or_else(|| "_".into(), Ident::to_string);
+    let message = format!(
+        "a hit does not run the body, and changes nothing through `{name}`; return the new value instead, \
+         or write `skip({name})` if results do not depend on such a change, as with a connection"
+    );
+    Err(Error::new_spanned(&mutable.ty, message))
+}
+
+/// Rejects `skip` of an argument that `key` uses.
+fn check_skipped(function: &Function, args: &Args, key: &Key) -> Result<()> {
+    let is_used = |name: &Ident| {
+        let mut arguments = function.arguments.iter();
+        arguments.any(|argument| argument.binds(name) && key.uses(argument))
     };
-    if let Some(mutable) = function
-        .arguments
-        .iter()
-        .find(|argument| is_mutable(&argument.ty) && !is_skipped(argument))
-    {
-        let name = mutable
-            .whole
-            .as_ref()
-            .map_or_else(|| "_".into(), Ident::to_string);
-        return Err(Error::new_spanned(
-            &mutable.ty,
-            format!(
-                "a hit does not run the body, and changes nothing through `{name}`; return the new value \
-                 instead, or write `skip({name})` if results do not depend on such a change, as with a \
-                 connection"
-            ),
-        ));
+    match args.skip.iter().find(|name| is_used(name)) {
+        Some(name) => {
+            let message = format!("`key` uses `{name}`; remove it from `skip`, or from `key`");
+            Err(Error::new(name.span(), message))
+        }
+        None => Ok(()),
     }
+}
+
+/// Rejects a `key` that is the same for all arguments.
+fn check_key(function: &Function, args: &Args, key: &Key) -> Result<()> {
     let Some(span) = key.span() else {
         return Ok(());
     };
-    let contradicted = args.skip.iter().find(|skip| {
-        let mut arguments = function
-            .arguments
-            .iter()
-            .filter(|argument| key.uses(argument));
-        arguments.any(|argument| {
-            argument
-                .names
-                .iter()
-                .any(|name| name.unraw() == skip.unraw())
-        })
-    });
-    if let Some(contradicted) = contradicted {
-        let message = format!("`key` uses `{contradicted}`; remove it from `skip`, or from `key`");
-        return Err(Error::new(contradicted.span(), message));
-    }
-    let has_self = function.receiver().is_some();
-    if key.names_argument(has_self) || function.arguments.iter().any(|argument| key.uses(argument))
-    {
+    let is_used = |argument: &Argument| key.uses(argument);
+    if key.names_argument(function.receiver().is_some()) || function.arguments.iter().any(is_used) {
         return Ok(());
     }
-    let left_out = function
+    let is_cache = |name: &Ident| {
+        args.cache
+            .as_ref()
+            .is_some_and(|cache| named_in(cache, name))
+    };
+    let counted = function
         .arguments
         .iter()
-        .filter(|argument| !is_skipped(argument));
-    let left_out: Vec<_> = left_out
-        .filter(|argument| !is_cache(argument))
-        .flat_map(|argument| &argument.names)
-        .collect();
-    match left_out.as_slice() {
-        [] => Ok(()),
-        [first, ..] => {
-            let names: Vec<String> = left_out.iter().map(ToString::to_string).collect();
-            let message = format!(
-                "this key is the same for all values of {}; write a key such as `\"…:{{{first}}}\"`, or \
-                 `skip({})` if results do not depend on them",
-                listed(&left_out),
-                names.join(", ")
-            );
-            Err(Error::new(span, message))
-        }
-    }
+        .filter(|argument| !args.skips(argument) && !argument.names.iter().any(is_cache));
+    let left_out: Vec<&Ident> = counted.flat_map(|argument| &argument.names).collect();
+    let Some(first) = left_out.first() else {
+        return Ok(());
+    };
+    let names: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "this key is the same for all values of {}; write a key such as `\"…:{{{first}}}\"`, or `skip({})` \
+         if results do not depend on them",
+        listed(&left_out),
+        names.join(", ")
+    );
+    Err(Error::new(span, message))
 }

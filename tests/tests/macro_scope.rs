@@ -2,14 +2,8 @@
 
 #![cfg(not(shuttle))]
 #![forbid(unused_imports, unused_variables, unused_must_use, unused_assignments)]
-#![forbid(
-    unreachable_code,
-    unused_qualifications,
-    missing_docs,
-    clippy::complexity,
-    clippy::pedantic
-)]
-#![deny(warnings)]
+#![forbid(unreachable_code, unused_qualifications, unsafe_code, missing_docs)]
+#![deny(warnings, clippy::all, clippy::pedantic)]
 
 use cacheio::{CacheFactory, CacheKey, Cacheable, async_cached, cached};
 use hostile::*;

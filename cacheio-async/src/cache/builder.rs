@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::Settings;
+use cacheio_core::__private::{Settings, capacity_of_a_store};
 use cacheio_core::{AsyncStore, Codec, RefreshAhead, Result, Ttl};
 
 #[cfg(feature = "memory")]
@@ -121,14 +121,7 @@ impl AsyncCacheBuilder {
         let store = match (self.store, self.capacity) {
             (Some(store), None) => store,
             (None, capacity) => default_store(capacity)?,
-            (Some(_), Some(_)) => {
-                return Err(cacheio_core::Error::new(
-                    cacheio_core::ErrorKind::Config,
-                    "`capacity` has no effect with `store`; set the capacity where the store is built, as in \
-                     `Memory::with_capacity(10_000)`",
-                )
-                .during(cacheio_core::Operation::Build));
-            }
+            (Some(_), Some(_)) => return Err(capacity_of_a_store()),
         };
         AsyncCache::with_store(store, self.settings)
     }

@@ -10,7 +10,7 @@ use crate::config::policies::{POLICY_NAMES, Policies};
 use crate::config::ttl::parse_duration;
 use crate::config::url::CacheUrl;
 use crate::key::namespace_prefix;
-use crate::{Codec, Error, ErrorKind, Json, KeyRule, Result, Ttl, config};
+use crate::{Codec, Error, ErrorKind, Json, KeyRule, Operation, Result, Ttl, config};
 
 /// The settings that both cache builders share.
 #[doc(hidden)]
@@ -31,6 +31,13 @@ impl Default for Settings {
             codec: Arc::new(Json),
         }
     }
+}
+
+/// Returns the error of a builder that got a store and a capacity.
+pub fn capacity_of_a_store() -> Error {
+    let message = "`capacity` has no effect with `store`; set the capacity where the store is built, as in \
+                   `Memory::with_capacity(10_000)`";
+    Error::new(ErrorKind::Config, message).during(Operation::Build)
 }
 
 /// The parameters of every cache URL, without the policies.
