@@ -20,6 +20,7 @@ use crate::Redis;
 use crate::executor::TokioRuntime;
 
 pub use builder::AsyncCacheBuilder;
+pub use load::AsyncLoad;
 
 /// A cache for tasks, over memory, Memcached, Redis or a store of your own.
 ///

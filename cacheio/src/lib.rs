@@ -5,7 +5,7 @@ mod factory;
 
 #[cfg(feature = "async")]
 #[doc(inline)]
-pub use cacheio_async::{AsyncCache, AsyncCacheBuilder};
+pub use cacheio_async::{AsyncCache, AsyncCacheBuilder, AsyncLoad};
 #[doc(inline)]
 pub use cacheio_core::__reexport::{store, user::*};
 #[cfg(any(feature = "zstd", feature = "lz4"))]

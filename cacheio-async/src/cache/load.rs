@@ -12,6 +12,19 @@ use super::AsyncCache;
 ///
 /// The type of the future is no type parameter of the methods, so that `get_or_set::<u64>` names only
 /// the value, as in `Cache`.
+///
+/// ```
+/// # #[tokio::main] async fn main() {
+/// use cacheio::{AsyncCache, AsyncLoad, Value};
+///
+/// async fn greeting<V: Value>(cache: &AsyncCache, load: impl AsyncLoad<V>) -> V {
+///     cache.get_or_set("greeting", load).await
+/// }
+///
+/// let cache = AsyncCache::new(100);
+/// assert_eq!(greeting(&cache, || async { String::from("hello") }).await, "hello");
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a loader is a closure that returns a future of `{R}`",
     label = "not a `FnOnce() -> impl Future<Output = {R}>`",
