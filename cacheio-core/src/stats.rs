@@ -120,3 +120,34 @@ impl Stats {
         (self.hits + shared) as f64 / lookups as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hit_ratio_is_the_share_of_lookups_without_a_load() {
+        // hits, misses, loads, refreshes, waits, stale hits
+        for (counts, expected) in [
+            ([0, 0, 0, 0, 0, 0], 0.0),
+            ([1, 1, 0, 0, 0, 0], 0.5),       // a miss of `get` is no hit
+            ([0, 200, 1, 0, 199, 0], 0.995), // one of 200 callers loads
+            ([0, 4, 4, 0, 3, 0], 0.0),       // waiters load after an error that they do not share
+            ([0, 10, 1, 0, 0, 10], 0.9),     // stale values until `retry_after`
+            ([0, 100, 1, 0, 0, 0], 0.0),     // a batch of 100 keys
+            ([10, 0, 5, 5, 0, 0], 1.0),      // refreshes of hits
+        ] {
+            let [hits, misses, loads, refreshes, waits, stale_hits] = counts;
+            let stats = Stats {
+                hits,
+                misses,
+                loads,
+                refreshes,
+                waits,
+                stale_hits,
+                ..Stats::default()
+            };
+            assert!((stats.hit_ratio() - expected).abs() < 1e-9, "{counts:?}");
+        }
+    }
+}
