@@ -274,13 +274,44 @@ impl AsyncCache {
     ///
     /// # Errors
     ///
-    /// Returns the errors of [`get`](Self::get), for any of the keys.
+    /// Returns the errors of [`get`](Self::get), for any of the keys. [`get_each`](Self::get_each) returns
+    /// what can be read.
     #[doc(alias = "multi_get")]
     pub async fn get_many<V: Value>(
         &self,
         keys: impl IntoIterator<Item = impl CacheKey>,
     ) -> Result<Vec<Option<V>>> {
         self.engine.get_many(keys).await
+    }
+
+    /// Returns what [`get`](Self::get) returns for each of several keys, in one round trip to each server.
+    ///
+    /// An entry that cannot be read as a `V`, for instance because it was written by another version of the
+    /// program, is an error in its place, and the others are returned. With
+    /// [`get_many`](Self::get_many) it is the error of the call.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::{CacheFactory, ErrorKind};
+    ///
+    /// let cache = CacheFactory::async_memory_cache();
+    /// cache.set("a", 1).await?;
+    /// cache.set("b", "text").await?;
+    /// let [a, b, c] = &cache.get_each::<i32>(["a", "b", "c"]).await?[..] else { panic!() };
+    /// assert_eq!(a.as_ref().unwrap(), &Some(1));
+    /// assert_eq!(b.as_ref().unwrap_err().kind(), ErrorKind::Decode);
+    /// assert_eq!(c.as_ref().unwrap(), &None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store fails.
+    pub async fn get_each<V: Value>(
+        &self,
+        keys: impl IntoIterator<Item = impl CacheKey>,
+    ) -> Result<Vec<Result<Option<V>>>> {
+        self.engine.get_each(keys).await
     }
 
     /// Stores a value, with the cache's default TTL and without tags. Replaces the value, the TTL

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "tokio")]
 pub use crate::bridge::{Spawner, block_on};
+pub use crate::codec::Format;
 pub use crate::config::options::DEFAULT_OPTIONS;
 pub use crate::config::policies::{POLICY_NAMES, Policies};
 pub use crate::config::settings::{Settings, capacity_of_a_store};
@@ -20,6 +21,7 @@ pub use crate::macro_support::output::*;
 pub use crate::macro_support::owned::*;
 pub use crate::macro_support::storage::*;
 pub use crate::store::circuit_breaker::{Attempt, Backoff, Circuit, Opens};
+pub use crate::value::Encoded;
 pub use crate::{
     AsyncCacheable, CacheKey, Cacheable, KeyWriter, Options, RefreshAhead, Result, Ttl, key_text,
 };

@@ -2,8 +2,10 @@
 
 #[cfg(any(feature = "msgpack", feature = "postcard"))]
 mod bounded;
+mod check;
 #[cfg(any(feature = "zstd", feature = "lz4"))]
 mod compressed;
+pub(crate) mod exact;
 #[cfg(feature = "lz4")]
 mod lz4;
 #[cfg(feature = "msgpack")]
@@ -16,6 +18,8 @@ mod room;
 #[cfg(feature = "zstd")]
 mod zstd;
 
+pub use self::check::Format;
+pub(crate) use self::check::{Doubts, Finding, check};
 #[cfg(any(feature = "zstd", feature = "lz4"))]
 use self::compressed::Algorithm;
 #[cfg(any(feature = "zstd", feature = "lz4"))]
@@ -84,9 +88,18 @@ pub trait Codec: Any + Debug + Send + Sync {
         bytes: &[u8],
         read: &mut dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError>;
+
+    /// Returns the format of the bytes, if its limits are known.
+    #[doc(hidden)]
+    fn format(&self) -> Option<Format> {
+        None
+    }
 }
 
 /// JSON, as `serde_json` writes it: readable in `redis-cli`, and by Python's aiocache.
+///
+/// A cache stores what JSON cannot express, such as `NaN`, `Some(None)` and maps whose keys are tuples, in
+/// a format of its own. Values that are nested more than 127 levels deep are an error.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
 
@@ -103,6 +116,10 @@ impl Codec for Json {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         read(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut json))?;
         Ok(json.end()?)
+    }
+
+    fn format(&self) -> Option<Format> {
+        Some(Format::Json)
     }
 }
 

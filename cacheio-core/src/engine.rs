@@ -13,6 +13,7 @@ mod lookup;
 mod replace;
 mod stale;
 mod touch;
+mod warnings;
 mod write;
 
 use std::borrow::Cow;
@@ -26,8 +27,9 @@ use std::time::Duration;
 
 use self::driver::Driver;
 pub use self::load::{ErrorSharing, Failure, LoadMode, Loaded};
-use self::lookup::Probe;
+use self::lookup::{Lookup, Probe};
 use self::touch::UnrecordedReads;
+use self::warnings::Warnings;
 use crate::config::policies::Policies;
 use crate::config::settings::{Checked, Settings};
 use crate::config::ttl::Lifetime;
@@ -73,8 +75,8 @@ pub struct Engine {
     /// are live.
     headers_in_use: AtomicBool,
     unrecorded_reads: UnrecordedReads,
-    /// Whether an invalid option of a call has been logged.
-    has_warned: AtomicBool,
+    /// The warnings that are not repeated.
+    warnings: Warnings,
 }
 
 impl fmt::Debug for Engine {
@@ -112,7 +114,7 @@ impl Engine {
             clock: driver.store().clock(),
             headers_in_use: AtomicBool::new(settings.policies.writes_headers()),
             unrecorded_reads: UnrecordedReads::default(),
-            has_warned: AtomicBool::new(false),
+            warnings: Warnings::default(),
             driver,
             settings,
             counters: Counters::new(metrics),
@@ -168,8 +170,24 @@ impl Engine {
         &self,
         keys: impl IntoIterator<Item = impl CacheKey>,
     ) -> Result<Vec<Option<V>>> {
+        self.get_many_as(keys, |value| value).await
+    }
+
+    pub async fn get_each<V: Value>(
+        &self,
+        keys: impl IntoIterator<Item = impl CacheKey>,
+    ) -> Result<Vec<Result<Option<V>>>> {
+        self.get_many_as(keys, Ok).await
+    }
+
+    /// Gets values, up to the first error of `output`.
+    async fn get_many_as<V: Value, T>(
+        &self,
+        keys: impl IntoIterator<Item = impl CacheKey>,
+        output: impl Fn(Result<Option<V>>) -> Result<T>,
+    ) -> Result<Vec<T>> {
         let texts = if let Some(store) = self.driver.immediate() {
-            return self.get_many_in_memory(store, keys);
+            return self.get_many_in_memory(store, keys, output);
         } else {
             self.texts(keys)
         };
@@ -179,57 +197,68 @@ impl Engine {
         }
         let entries = self.driver.get_many(&keys).await;
         let entries = entries.map_err(|error| error.during(Operation::GetMany))?;
-        let mut values = Vec::with_capacity(entries.len());
+        let mut lookups = Vec::with_capacity(entries.len());
         for (entry, key) in entries.into_iter().zip(&keys) {
             let lookup = self.decode_entry::<V>(entry, Duration::ZERO);
-            let lookup =
-                lookup.map_err(|error| self.in_operation(error, Operation::GetMany, key))?;
-            let cached = lookup.live();
-            self.count_lookup(cached.is_some());
-            values.push(cached);
+            lookups.push(
+                lookup
+                    .map(Lookup::live)
+                    .map_err(|error| self.in_operation(error, Operation::GetMany, key)),
+            );
+            if let Some(Ok(cached)) = lookups.last() {
+                self.count_lookup(cached.is_some());
+            }
         }
-        let read = keys.iter().zip(&values);
-        self.record_reads(read.filter_map(|(key, cached)| Some((*key, cached.as_ref()?))))
-            .await;
-        let values = values.into_iter();
-        Ok(values
-            .map(|cached| Some(V::from_stored(cached?.value)))
-            .collect())
+        let read = keys.iter().zip(&lookups);
+        self.record_reads(
+            read.filter_map(|(key, cached)| Some((*key, cached.as_ref().ok()?.as_ref()?))),
+        )
+        .await;
+        lookups
+            .into_iter()
+            .map(|lookup| output(lookup.map(|cached| Some(V::from_stored(cached?.value)))))
+            .collect()
     }
 
     /// Gets values from a store that never waits, where a batch saves nothing.
-    fn get_many_in_memory<V: Value>(
+    fn get_many_in_memory<V: Value, T>(
         &self,
         store: &dyn Store,
         keys: impl IntoIterator<Item = impl CacheKey>,
-    ) -> Result<Vec<Option<V>>> {
+        output: impl Fn(Result<Option<V>>) -> Result<T>,
+    ) -> Result<Vec<T>> {
         let keys = keys.into_iter();
         let mut values = Vec::with_capacity(keys.size_hint().0);
         for key in keys {
             let mut buffer = KeyBuffer::new();
             let key = self.key(&mut buffer, &key);
-            values.push(match self.look_up_fast::<V>(&key) {
-                Probe::Hit(stored) => Some(V::from_shared(&stored)),
+            let value = match self.look_up_fast::<V>(&key) {
+                Probe::Hit(stored) => Ok(Some(V::from_shared(&stored))),
                 Probe::Absent => {
                     self.count_lookup(false);
-                    None
+                    Ok(None)
                 }
-                Probe::Inspect => {
-                    let entry = store.get(&key);
-                    let lookup =
-                        entry.and_then(|entry| self.decode_entry::<V>(entry, Duration::ZERO));
-                    let cached = lookup
-                        .map_err(|error| self.in_operation(error, Operation::GetMany, &key))?
-                        .live();
-                    self.count_lookup(cached.is_some());
-                    cached.map(|cached| {
-                        self.record_read_in_memory(&cached);
-                        V::from_stored(cached.value)
-                    })
-                }
-            });
+                Probe::Inspect => self.get_one_of_many(store, &key),
+            };
+            values.push(output(value)?);
         }
         Ok(values)
+    }
+
+    /// Gets a value from a store that never waits, after a look at its metadata.
+    #[cold]
+    #[inline(never)]
+    fn get_one_of_many<V: Value>(&self, store: &dyn Store, key: &Key<'_>) -> Result<Option<V>> {
+        let entry = store.get(key);
+        let lookup = entry.and_then(|entry| self.decode_entry::<V>(entry, Duration::ZERO));
+        let cached = lookup
+            .map_err(|error| self.in_operation(error, Operation::GetMany, key))?
+            .live();
+        self.count_lookup(cached.is_some());
+        Ok(cached.map(|cached| {
+            self.record_read_in_memory(&cached);
+            V::from_stored(cached.value)
+        }))
     }
 
     pub async fn set<By>(
@@ -444,10 +473,15 @@ impl Engine {
         self.driver.wait(listener, None).await;
     }
 
-    /// Counts and logs a failure of the store that the caller does not see.
+    /// Counts and logs a failure of the store that the caller does not see. That values of a type
+    /// cannot be stored or read is logged once.
     #[cold]
     fn on_store_error(&self, error: &Error) {
         self.counters.add(Count::StoreError);
+        let is_of_type = matches!(error.kind(), ErrorKind::Encode | ErrorKind::Decode);
+        if is_of_type && !self.warnings.is_first(error.message()) {
+            return;
+        }
         tracing::warn!(
             target: "cacheio",
             namespace = self.namespace(),

@@ -1,5 +1,6 @@
 //! The values of a cache.
 
+mod encode;
 pub(crate) mod integer;
 mod reason;
 
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use serde_core::Serialize;
 use serde_core::de::{Deserialize, DeserializeOwned};
 
+pub use self::encode::Encoded;
 use self::reason::reason;
-use crate::{BoxError, Codec, Error, ErrorKind, Json, Result};
+use crate::{Codec, Error, ErrorKind, Json, Result};
 
 /// A value to store in a cache: `Serialize + Deserialize + Send + Sync + 'static`, or [`Local`], or a
 /// reference to such a value that is `Clone`.
@@ -84,7 +86,22 @@ pub trait Object: Any + Send + Sync {
     ///
     /// Returns [`ErrorKind::Encode`] when the codec cannot express the value, and
     /// [`ErrorKind::Unsupported`] for a [`Local`].
-    fn encode(&self, codec: &dyn Codec) -> Result<Vec<u8>>;
+    fn encode(&self, codec: &dyn Codec) -> Result<Vec<u8>> {
+        match self.encode_to_keep(codec)? {
+            Encoded::Codec(bytes) => Ok(bytes),
+            Encoded::Exact(_) => Err(Error::new(
+                ErrorKind::Encode,
+                format!(
+                    "the codec does not keep a value of type `{}`",
+                    self.type_name()
+                ),
+            )),
+        }
+    }
+
+    /// Encodes the value so that it can be read again.
+    #[doc(hidden)]
+    fn encode_to_keep(&self, codec: &dyn Codec) -> Result<Encoded>;
 
     /// Returns the decimal digits of the value, if it serializes as an integer.
     fn digits(&self) -> Option<String>;
@@ -178,19 +195,9 @@ fn unreadable<T>() -> Error {
     )
 }
 
-impl<T: Serialize + Send + Sync + 'static> Object for T {
-    fn encode(&self, codec: &dyn Codec) -> Result<Vec<u8>> {
-        let encoded = match is_json(codec) {
-            true => serde_json::to_vec(self).map_err(BoxError::from),
-            false => codec.encode(self),
-        };
-        encoded.map_err(|error| {
-            Error::new(
-                ErrorKind::Encode,
-                format!("a value of type `{}` cannot be encoded", type_name::<T>()),
-            )
-            .with_source(reason(error))
-        })
+impl<T: Serialize + Deserialize<'static> + Send + Sync + 'static> Object for T {
+    fn encode_to_keep(&self, codec: &dyn Codec) -> Result<Encoded> {
+        encode::encode(self, codec)
     }
 
     fn digits(&self) -> Option<String> {
@@ -334,7 +341,7 @@ impl<T: Send + Sync + 'static> Value for Local<T> {
 }
 
 impl<T: Send + Sync + 'static> Object for Shared<T> {
-    fn encode(&self, _: &dyn Codec) -> Result<Vec<u8>> {
+    fn encode_to_keep(&self, _: &dyn Codec) -> Result<Encoded> {
         Err(Error::new(
             ErrorKind::Unsupported,
             format!(

@@ -272,13 +272,44 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// Returns the errors of [`get`](Self::get), for any of the keys.
+    /// Returns the errors of [`get`](Self::get), for any of the keys. [`get_each`](Self::get_each) returns
+    /// what can be read.
     #[doc(alias = "multi_get")]
     pub fn get_many<V: Value>(
         &self,
         keys: impl IntoIterator<Item = impl CacheKey>,
     ) -> Result<Vec<Option<V>>> {
         poll_ready(self.engine.get_many(keys))
+    }
+
+    /// Returns what [`get`](Self::get) returns for each of several keys, in one round trip to each server.
+    ///
+    /// An entry that cannot be read as a `V`, for instance because it was written by another version of the
+    /// program, is an error in its place, and the others are returned. With
+    /// [`get_many`](Self::get_many) it is the error of the call.
+    ///
+    /// ```
+    /// # fn main() -> cacheio::Result<()> {
+    /// use cacheio::{CacheFactory, ErrorKind};
+    ///
+    /// let cache = CacheFactory::memory_cache();
+    /// cache.set("a", 1)?;
+    /// cache.set("b", "text")?;
+    /// let [a, b, c] = &cache.get_each::<i32>(["a", "b", "c"])?[..] else { panic!() };
+    /// assert_eq!(a.as_ref().unwrap(), &Some(1));
+    /// assert_eq!(b.as_ref().unwrap_err().kind(), ErrorKind::Decode);
+    /// assert_eq!(c.as_ref().unwrap(), &None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store fails.
+    pub fn get_each<V: Value>(
+        &self,
+        keys: impl IntoIterator<Item = impl CacheKey>,
+    ) -> Result<Vec<Result<Option<V>>>> {
+        poll_ready(self.engine.get_each(keys))
     }
 
     /// Stores a value, with the cache's default TTL and without tags. Replaces the value, the TTL

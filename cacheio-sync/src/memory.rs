@@ -8,6 +8,7 @@
 //! stores a short code in place of the namespace.
 
 mod builder;
+mod encoded;
 mod key;
 mod namespaces;
 mod shard;
@@ -21,11 +22,12 @@ use std::time::Duration;
 
 use cacheio_core::__private::{CacheUrl, Settings, SharedState, overflow};
 use cacheio_core::{
-    CLOCK_LAG, Clock, Entry, Error, ErrorKind, FastMiss, Form, Key, Object, Payload, Result, Store,
-    Timestamp, immediate_store,
+    CLOCK_LAG, Clock, Entry, Error, ErrorKind, FastMiss, Form, Key, Object, Payload, Replacement,
+    Result, Store, Timestamp, TtlChange, immediate_store,
 };
 
 pub use self::builder::MemoryBuilder;
+use self::encoded::EncodedObject;
 use self::key::{MemoryKey, Namespace};
 use self::namespaces::Namespaces;
 use self::shard::{Removed, Shard};
@@ -38,7 +40,8 @@ pub(crate) type Weigher = Arc<dyn Fn(&str, &(dyn Any + Send + Sync)) -> u64 + Se
 /// exact to the millisecond, and evicts by `quick_cache`'s scan-resistant policy (Clock-PRO, close
 /// to S3-FIFO).
 ///
-/// Values are stored as they are: no codec, no copy. Expired entries make room: a write that finds
+/// Values are stored as they are: no codec, no copy, unless the memory is built with
+/// [`through_codec`](MemoryBuilder::through_codec). Expired entries make room: a write that finds
 /// any sweeps them out of its shard, at most once every quarter of a shard's entries, so that a
 /// write's share of the work is constant.
 ///
@@ -67,6 +70,7 @@ pub struct Memory {
 
 /// What all views of a memory share besides its shards.
 struct Shared {
+    form: Form,
     weigher: Option<Weigher>,
     capacity: u64,
     evictions: AtomicU64,
@@ -186,15 +190,19 @@ impl Memory {
                 "a memory:// URL has nothing between `//` and `?`: memory:// or memory://?capacity=10000",
             ));
         }
-        let memory = match url.take("capacity") {
-            Some(capacity) => Self::with_capacity(
-                capacity
-                    .parse()
-                    .map_err(|_| url.invalid("capacity", "a number of entries"))?,
-            ),
-            None => Self::new(),
-        };
-        Ok((memory, Settings::from_url(url, &["capacity"])?))
+        let mut builder = Self::builder();
+        if let Some(capacity) = url.take("capacity") {
+            let capacity: Result<usize, _> = capacity.parse();
+            let capacity = capacity.map_err(|_| url.invalid("capacity", "a number of entries"))?;
+            builder = builder.capacity(capacity as u64);
+        }
+        if let Some(through_codec) = url.take("through_codec") {
+            let through_codec = through_codec.parse();
+            let invalid = |_| url.invalid("through_codec", "`true` or `false`");
+            builder = builder.through_codec(through_codec.map_err(invalid)?);
+        }
+        let settings = Settings::from_url(url, &["capacity", "through_codec"])?;
+        Ok((builder.build(), settings))
     }
 
     /// Returns a key as the shards know it, and its shard.
@@ -239,14 +247,34 @@ impl Memory {
         ttl: Option<Duration>,
         now: Timestamp,
     ) -> Result<Slot> {
-        let Payload::Object(object) = entry.payload else {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "memory keeps values, not bytes",
-            ));
+        let object = match (entry.payload, self.shared.form) {
+            (Payload::Object(object), Form::Objects) => object,
+            (Payload::Bytes(bytes), Form::Bytes) => Arc::new(EncodedObject(bytes)),
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "memory keeps values, not bytes, unless it is built with `through_codec`",
+                ));
+            }
         };
         let weight = self.weight_of(key, &*object);
         Ok(Slot::new(object, entry.meta, expiry(now, ttl), weight))
+    }
+
+    /// Returns the entry in a slot.
+    fn entry(&self, slot: &Slot) -> Entry {
+        match self.shared.form {
+            Form::Bytes => encoded::entry(&**slot.object()).unwrap_or_else(|| slot.entry()),
+            _ => slot.entry(),
+        }
+    }
+
+    /// Returns a counter as an object.
+    fn counter(&self, count: i64) -> Arc<dyn Object> {
+        match self.shared.form {
+            Form::Bytes => Arc::new(EncodedObject(count.to_string().into_bytes())),
+            _ => Arc::new(count),
+        }
     }
 
     fn insert(
@@ -312,7 +340,7 @@ impl fmt::Debug for Memory {
 
 impl Store for Memory {
     fn form(&self) -> Form {
-        Form::Objects
+        self.shared.form
     }
 
     #[inline]
@@ -321,7 +349,7 @@ impl Store for Memory {
         let shard = read(shard);
         let slot = shard.get(&key);
         let retained = slot.filter(|slot| slot.is_retained(self.clock.now()));
-        Ok(retained.map(Slot::entry))
+        Ok(retained.map(|slot| self.entry(slot)))
     }
 
     #[inline]
@@ -386,7 +414,7 @@ impl Store for Memory {
                 None => by,
                 Some(object) => incremented(&**object, by)?,
             };
-            let object: Arc<dyn Object> = Arc::new(count);
+            let object = self.counter(count);
             let weight = self.weight_of(key, &*object);
             let done = self.change(shard, |shard, removed| {
                 let live = shard.peek(&at).filter(|slot| slot.is_live(now));
@@ -413,6 +441,29 @@ impl Store for Memory {
         let expires_at = expiry(now, ttl);
         let (key, shard) = self.locate(key);
         Ok(self.change(shard, |shard, _| shard.touch(&key, expires_at, now)))
+    }
+
+    fn replace(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool> {
+        let now = self.clock.now();
+        let ttl = match replacement.ttl {
+            TtlChange::Set(ttl) => ttl,
+            TtlChange::Keep => None,
+        };
+        let new = self.slot(key, replacement.new.clone(), ttl, now)?;
+        let (key, shard) = self.locate(key);
+        self.change(shard, |shard, removed| {
+            let found = shard.peek(&key).filter(|slot| slot.is_retained(now));
+            let Some(found) = found.filter(|slot| replacement.replaces(&self.entry(slot))) else {
+                removed.push(new);
+                return Ok(false);
+            };
+            let mut new = new;
+            if replacement.ttl == TtlChange::Keep {
+                new.set_expiry(found.expires_at());
+            }
+            self.insert(&key, new, now, shard, removed)?;
+            Ok(true)
+        })
     }
 
     fn clear(&self, prefix: &str) -> Result<()> {

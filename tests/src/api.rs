@@ -116,6 +116,18 @@ impl CacheApi {
         }
     }
 
+    /// See [`Cache::get_each`].
+    pub async fn get_each<V: Value>(
+        &self,
+        keys: Vec<impl CacheKey + Send + Sync>,
+    ) -> Result<Vec<Result<Option<V>>>> {
+        let keys = erase_keys(&keys);
+        match self {
+            Self::Threads(cache) => cache.get_each(keys),
+            Self::Tasks(cache) => cache.get_each(keys).await,
+        }
+    }
+
     /// See [`Cache::set`].
     pub async fn set<By>(
         &self,

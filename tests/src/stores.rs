@@ -35,6 +35,12 @@ pub fn weighed(env: &TestEnv) -> Memory {
         .build()
 }
 
+/// Memory that keeps bytes, as a server does.
+pub fn memory_through_codec(env: &TestEnv) -> Memory {
+    let memory = Memory::builder().capacity(10_000).clock(env.clock());
+    memory.through_codec(true).build()
+}
+
 /// Memory as a shared trait object.
 pub fn arc_dyn(env: &TestEnv) -> Arc<dyn Store> {
     Arc::new(memory(env))

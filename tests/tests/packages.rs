@@ -95,6 +95,11 @@ fn no_dependency_needs_a_newer_rust_than_the_packages_say() {
 fn the_lock_file_of_a_user_is_lean() {
     let packages = packages("lean-user", &[]);
     let names: Vec<&str> = packages.iter().map(name).collect();
+    // A lock file also lists what other platforms need.
+    let names: Vec<_> = names
+        .into_iter()
+        .filter(|name| !name.starts_with("windows"))
+        .collect();
     assert!(names.len() <= LEAN, "{} packages: {names:?}", names.len());
     for heavy in ["shuttle", "tokio", "cacheio-async", "redis", "memcache"] {
         assert!(!names.contains(&heavy), "{heavy}");

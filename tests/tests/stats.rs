@@ -36,6 +36,7 @@ mod everywhere {
         clones_count_together
         caches_on_one_store_count_separately
         a_store_failure_is_traced_without_the_key
+        what_cannot_be_read_is_counted_each_time_and_logged_once_per_type
     }
 }
 
@@ -288,6 +289,24 @@ async fn a_store_failure_is_traced_without_the_key(fixture: Fixture) {
             "{level}: {text}"
         );
     }
+}
+
+async fn what_cannot_be_read_is_counted_each_time_and_logged_once_per_type(fixture: Fixture) {
+    let cache = fixture.cache;
+    let log = Log::default();
+    {
+        let _log = tracing::subscriber::set_default(log.clone());
+        for _ in 0..3 {
+            cache.set("a", "text").await.unwrap();
+            cache.set("b", "text").await.unwrap();
+            cache.get_or_set("a", || async { 1 }).await;
+            cache.get_or_set("b", || async { true }).await;
+        }
+    }
+    assert_eq!(cache.stats().store_errors, 6);
+    let log = log.0.lock().unwrap();
+    let warnings = log.iter().filter(|(level, ..)| *level == Level::WARN);
+    assert_eq!(warnings.count(), 2, "{log:?}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use super::lz4;
 use super::room::Room;
 #[cfg(feature = "zstd")]
 use super::zstd;
-use super::{Codec, invalid};
+use super::{Codec, Format, invalid};
 use crate::error::BoxError;
 
 const MARK: u8 = 0xC0;
@@ -223,6 +223,10 @@ impl Codec for Compressed {
         read: &mut dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
         self.codec.decode(&self.unpack(bytes)?.bytes, read)
+    }
+
+    fn format(&self) -> Option<Format> {
+        self.codec.format()
     }
 }
 

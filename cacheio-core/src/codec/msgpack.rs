@@ -2,7 +2,7 @@ use rmp_serde::decode::Error as DecodeError;
 use serde_core::Deserialize;
 
 use super::bounded::Bounded;
-use super::{Codec, invalid};
+use super::{Codec, Format, invalid};
 use crate::error::BoxError;
 
 /// [MessagePack](https://msgpack.org), as `rmp-serde` writes it: a binary format like JSON, smaller
@@ -11,7 +11,8 @@ use crate::error::BoxError;
 /// A struct is a map of its fields by name: fields can be added and reordered, and programs in other
 /// languages can read them.
 ///
-/// Values that are nested more than 128 levels deep (an option is a level) cannot be read.
+/// A cache stores what this format cannot express, such as `Some(None)`, in a format of its own.
+/// Values that are nested more than 128 levels deep (an option is a level) are an error.
 ///
 /// ```
 /// use cacheio::{Codec, MessagePack};
@@ -42,5 +43,9 @@ impl Codec for MessagePack {
             Err(DecodeError::InvalidMarkerRead(_)) => Ok(()),
             _ => Err(invalid("there are bytes after the value")),
         }
+    }
+
+    fn format(&self) -> Option<Format> {
+        Some(Format::MessagePack)
     }
 }

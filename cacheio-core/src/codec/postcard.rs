@@ -1,5 +1,5 @@
 use super::bounded::Bounded;
-use super::{Codec, invalid};
+use super::{Codec, Format, invalid};
 use crate::error::BoxError;
 
 /// [Postcard](https://postcard.jamesmunns.com): the smallest and fastest format, for Rust programs
@@ -11,7 +11,7 @@ use crate::error::BoxError;
 /// Types that need a self-describing format cannot be read, such as `serde_json::Value` and types with
 /// `#[serde(untagged)]`, `#[serde(flatten)]` or `#[serde(skip_serializing_if = …)]`.
 ///
-/// Values that are nested more than 128 levels deep (an option is a level) cannot be read.
+/// Values that are nested more than 128 levels deep (an option is a level) are an error.
 ///
 /// ```
 /// use cacheio::{Codec, Postcard};
@@ -45,5 +45,9 @@ impl Codec for Postcard {
         } else {
             Err(invalid("there are bytes after the value"))
         }
+    }
+
+    fn format(&self) -> Option<Format> {
+        Some(Format::Postcard)
     }
 }

@@ -6,12 +6,12 @@ mod batch;
 mod join;
 mod mode;
 mod publish;
+mod stack;
 mod wait;
 
 use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tracing::Instrument as _;
 
@@ -19,6 +19,7 @@ use self::join::JoinOutcome;
 use self::mode::WaitLimits;
 pub use self::mode::{ErrorSharing, Failure, LoadMode, Loaded};
 use self::publish::Publication;
+use self::stack::with_enough_stack;
 use super::lookup::{CachedValue, Previous};
 use super::{Engine, boxed};
 use crate::error::{Limit, timed_out};
@@ -102,7 +103,7 @@ impl Engine {
 
     /// Warns once of an invalid option of a call.
     fn warn_invalid_options(&self, error: &crate::Error) {
-        if !self.has_warned.swap(true, Ordering::Relaxed) {
+        if self.warnings.is_first(error.message()) {
             tracing::warn!(
                 target: "cacheio",
                 namespace = self.namespace(),
@@ -134,7 +135,7 @@ impl Engine {
         self.counters.add(Count::Load);
         let _timer = self.counters.time_load();
         let span = tracing::debug_span!(target: "cacheio", "load");
-        let loaded = loader.instrument(span).await;
+        let loaded = with_enough_stack(loader.instrument(span)).await;
         if loaded.is_err() {
             self.counters.add(Count::LoadError);
         }

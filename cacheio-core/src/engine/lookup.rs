@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Engine;
+use crate::codec::exact::Exact;
 use crate::config::ttl::random_fraction;
 use crate::entry::expiry::{Expiry, Freshness};
 use crate::entry::wire::{self, Body};
 use crate::key::{Key, KeyBuffer, MissedKey};
 use crate::stats::Count;
-use crate::value::downcast;
+use crate::value::{Encoded, downcast};
 use crate::{
     CacheKey, Entry, Error, ErrorKind, FastMiss, Fetched, Form, Json, Meta, Object, Operation,
     Options, Payload, RefreshAhead, Result, Source, Value,
@@ -363,6 +364,7 @@ impl Engine {
         match body {
             Body::Integer(digits) => V::decode(digits, &Json),
             Body::Encoded(encoded) => V::decode(encoded, &*self.settings.codec),
+            Body::Exact(exact) => V::decode(exact, &Exact),
         }
     }
 
@@ -376,7 +378,7 @@ impl Engine {
         if let Some(digits) = object.digits() {
             return V::decode(digits.as_bytes(), &Json);
         }
-        let bytes = object.encode(codec).map_err(|error| {
+        let encoded = object.encode_to_keep(codec).map_err(|error| {
             Error::new(
                 ErrorKind::Decode,
                 format!(
@@ -388,7 +390,10 @@ impl Engine {
             )
             .with_source(error)
         })?;
-        V::decode(&bytes, codec)
+        match encoded {
+            Encoded::Codec(bytes) => V::decode(&bytes, codec),
+            Encoded::Exact(bytes) => V::decode(&bytes, &Exact),
+        }
     }
 
     /// Reads a key for a loading call. A failure is counted, logged and treated as a miss.

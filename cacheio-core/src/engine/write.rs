@@ -11,6 +11,7 @@ use crate::entry::tags::Stamps;
 use crate::entry::wire::{self, Body};
 use crate::flight::{WriteGuard, WriteGuards};
 use crate::key::Key;
+use crate::value::Encoded;
 use crate::{
     Entry, Error, ErrorKind, Form, Meta, Object, Operation, Options, RefreshAhead, Result, Ttl,
 };
@@ -125,11 +126,15 @@ impl Engine {
                 (Some(expiry), Some(digits)) => {
                     wire::seal_with(expiry, Body::Integer(digits.as_bytes()))
                 }
-                (Some(expiry), None) => {
-                    wire::seal_with(expiry, Body::Encoded(&object.encode(codec)?))
-                }
                 (None, Some(digits)) => digits.into_bytes(),
-                (None, None) => wire::seal(object.encode(codec)?),
+                (Some(expiry), None) => match object.encode_to_keep(codec)? {
+                    Encoded::Codec(bytes) => wire::seal_with(expiry, Body::Encoded(&bytes)),
+                    Encoded::Exact(bytes) => wire::seal_with(expiry, Body::Exact(&bytes)),
+                },
+                (None, None) => match object.encode_to_keep(codec)? {
+                    Encoded::Codec(bytes) => wire::seal(bytes),
+                    Encoded::Exact(bytes) => wire::seal_exact(&bytes),
+                },
             }));
         }
         let mut entry = Entry::object(object);

@@ -13,13 +13,14 @@
 //!    | 1 | `01`: the version of this layout |
 //!    | 2 | the length of the fields, little-endian |
 //!    | … | the fields: `id` (1 byte), `length` (1 byte) and content of each; unknown ids are skipped |
-//!    | … | the body: the bytes of the codec, or an integer in ASCII if field 3 says so |
+//!    | … | the body: the bytes of the codec, if no field says otherwise |
 //!
 //!    | id | length | field |
 //!    | --- | --- | --- |
 //!    | 1 | 28 | the end of the TTL, the end of the time as a stale entry, and the creation of the value, in Unix milliseconds (8 bytes each); the load time in milliseconds (4 bytes); all little-endian. Without this field, the entry is live until the server removes it |
 //!    | 2 | 16 | the time in milliseconds without a read after which the entry expires, and when a read was last recorded, in Unix milliseconds, or 0 (8 bytes each, little-endian); readers extend the TTL on the server. Only together with field 1 |
 //!    | 3 | 0 | the body is an integer |
+//!    | 5 | 0 | the body is in the exact format, because the codec does not keep the value |
 //!
 //! 3. **The bytes of the codec**, otherwise. With JSON, other programs can read and write them.
 //!
@@ -39,6 +40,8 @@ const TIMES: u8 = 1;
 const IDLE: u8 = 2;
 /// The id of the field that marks the body as an integer.
 const INTEGER: u8 = 3;
+/// The id of the field that marks the body as one in the exact format.
+const EXACT: u8 = 5;
 
 /// The body of an entry, by how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,19 @@ pub(crate) enum Body<'a> {
     Integer(&'a [u8]),
     /// The bytes of the codec.
     Encoded(&'a [u8]),
+    /// A value in the exact format.
+    Exact(&'a [u8]),
+}
+
+impl<'a> Body<'a> {
+    /// Returns the field that marks the body, and its bytes.
+    fn parts(self) -> (Option<u8>, &'a [u8]) {
+        match self {
+            Body::Integer(bytes) => (Some(INTEGER), bytes),
+            Body::Encoded(bytes) => (None, bytes),
+            Body::Exact(bytes) => (Some(EXACT), bytes),
+        }
+    }
 }
 
 /// Where the parts of an entry with a header are.
@@ -55,6 +71,7 @@ struct Header {
     times: Option<Range<usize>>,
     idle: Option<Range<usize>>,
     is_integer: bool,
+    is_exact: bool,
     body: usize,
 }
 
@@ -69,12 +86,14 @@ pub(crate) fn seal(encoded: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// Returns the bytes to store for a value in the exact format.
+pub(crate) fn seal_exact(exact: &[u8]) -> Vec<u8> {
+    [&[MARK, VERSION, 2, 0, EXACT, 0], exact].concat()
+}
+
 /// Returns the bytes to store for a value with an expiry.
 pub(crate) fn seal_with(expiry: Expiry, body: Body<'_>) -> Vec<u8> {
-    let (is_integer, body) = match body {
-        Body::Integer(digits) => (true, digits),
-        Body::Encoded(encoded) => (false, encoded),
-    };
+    let (mark, body) = body.parts();
     let mut bytes = Vec::with_capacity(54 + body.len());
     bytes.extend([MARK, VERSION, 0, 0, TIMES, 28]);
     bytes.extend(times_field(expiry));
@@ -82,8 +101,8 @@ pub(crate) fn seal_with(expiry: Expiry, body: Body<'_>) -> Vec<u8> {
         bytes.extend([IDLE, 16]);
         bytes.extend(idle);
     }
-    if is_integer {
-        bytes.extend([INTEGER, 0]);
+    if let Some(mark) = mark {
+        bytes.extend([mark, 0]);
     }
     // At most 50 bytes.
     bytes[2] = (bytes.len() - 4) as u8;
@@ -137,6 +156,7 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Expiry>)> {
     let body = match header.is_integer {
         true if is_integer(body) => Body::Integer(body),
         true => return Err(truncated()),
+        false if header.is_exact => Body::Exact(body),
         false => Body::Encoded(body),
     };
     let mut expiry = match header.times {
@@ -181,6 +201,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Header>> {
             TIMES => header.times = Some(start..start + length),
             IDLE => header.idle = Some(start..start + length),
             INTEGER => header.is_integer = true,
+            EXACT => header.is_exact = true,
             _ => {}
         }
     }
@@ -296,6 +317,24 @@ mod tests {
         assert_eq!(open(&more).unwrap(), (Body::Integer(b"1000"), Some(expiry)));
         let damaged = with_body(&bytes, b"1x").unwrap();
         assert_eq!(open(&damaged).unwrap_err().kind(), ErrorKind::Decode);
+    }
+
+    #[test]
+    fn a_value_in_the_exact_format_is_read_as_such() {
+        let expiry = Expiry::new(
+            Timestamp::from_millis(5),
+            Duration::ZERO,
+            None,
+            Duration::ZERO,
+        );
+        for bytes in [&b"5"[..], b"", b"\xC1"] {
+            assert_eq!(
+                open(&seal_exact(bytes)).unwrap(),
+                (Body::Exact(bytes), None)
+            );
+            let sealed = seal_with(expiry, Body::Exact(bytes));
+            assert_eq!(open(&sealed).unwrap(), (Body::Exact(bytes), Some(expiry)));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
-use cacheio_core::{Clock, SystemClock, config};
+use cacheio_core::{Clock, Form, SystemClock, config};
 
 use super::key::Namespace;
 use super::namespaces::Namespaces;
@@ -18,11 +18,13 @@ use super::{Memory, Shared, Weigher};
 ///
 /// - `capacity`: [`Config::default_threshold`](crate::Config::default_threshold)
 /// - `weigher`: none, every entry weighs 1
+/// - `through_codec`: off
 /// - `clock`: [`SystemClock`]
 #[must_use]
 pub struct MemoryBuilder {
     capacity: Option<u64>,
     weigher: Option<Weigher>,
+    form: Form,
     clock: Arc<dyn Clock>,
 }
 
@@ -77,6 +79,31 @@ impl MemoryBuilder {
         self
     }
 
+    /// Sets whether values are encoded by the codec of the cache, and decoded at each read, as on a
+    /// server.
+    ///
+    /// This is for development and tests of a program that uses a server in production: values that
+    /// cannot be encoded, tags, and types that changed between writing and reading behave as they do
+    /// there. The weigher gets the bytes, as a `Vec<u8>`. The parameter of a URL is
+    /// `through_codec=true`.
+    ///
+    /// ```
+    /// use cacheio::{Cache, ErrorKind, Local, Memory};
+    ///
+    /// let memory = Memory::builder().through_codec(true).build();
+    /// let cache = Cache::builder().store(memory).build()?;
+    /// let error = cache.set("k", Local::new(1)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Unsupported);
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
+    pub fn through_codec(mut self, through_codec: bool) -> Self {
+        self.form = match through_codec {
+            true => Form::Bytes,
+            false => Form::Objects,
+        };
+        self
+    }
+
     /// Sets the clock that entries expire by; for tests there is
     /// [`ManualClock`](crate::ManualClock).
     ///
@@ -125,6 +152,7 @@ impl MemoryBuilder {
             namespace: Namespace::default(),
             shared_state: namespaces.root(),
             shared: Arc::new(Shared {
+                form: self.form,
                 weigher: self.weigher,
                 capacity,
                 evictions: AtomicU64::new(0),
@@ -139,6 +167,7 @@ impl Default for MemoryBuilder {
         Self {
             capacity: None,
             weigher: None,
+            form: Form::Objects,
             clock: Arc::new(SystemClock),
         }
     }
@@ -149,6 +178,7 @@ impl fmt::Debug for MemoryBuilder {
         f.debug_struct("MemoryBuilder")
             .field("capacity", &self.capacity)
             .field("weigher", &self.weigher.is_some())
+            .field("form", &self.form)
             .field("clock", &self.clock)
             .finish()
     }

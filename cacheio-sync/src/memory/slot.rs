@@ -45,7 +45,8 @@ impl Slot {
         slot
     }
 
-    fn set_expiry(&mut self, expires_at: Timestamp) {
+    /// Sets the time at which the store's TTL is over.
+    pub(super) fn set_expiry(&mut self, expires_at: Timestamp) {
         self.fast_path_until = expires_at;
         if let Some(details) = &mut self.details {
             details.expires_at = expires_at;

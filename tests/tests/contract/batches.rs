@@ -1,14 +1,14 @@
 //! Operations on several keys.
 
-use std::collections::HashMap;
-
 use crate::prelude::*;
+use crate::values::too_deep;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case(get_many_keeps_the_order_and_duplicates),
         case(get_many_distinguishes_none_from_missing),
         case(get_many_of_a_wrong_type_names_the_key),
+        case(get_each_returns_what_can_be_read),
         case(empty_batches_do_nothing),
         case(set_many_replaces_and_keeps_the_later_duplicate),
         case(set_many_stores_nothing_if_one_value_cannot_be_encoded),
@@ -36,6 +36,31 @@ async fn get_many_distinguishes_none_from_missing(fixture: Fixture) {
         .await
         .unwrap();
     assert_eq!(values, [None, Some(None)]);
+}
+
+async fn get_each_returns_what_can_be_read(fixture: Fixture) {
+    let cache = fixture.cache;
+    cache.set("one", 1).await.unwrap();
+    cache.set("words", "some words").await.unwrap();
+    cache.set("two", 2).await.unwrap();
+    let keys = vec!["one", "words", "missing", "two", "words"];
+    let before = cache.stats();
+    let each = cache.get_each::<i32>(keys).await.unwrap();
+    let values: Vec<_> = each.iter().map(|value| value.as_ref().ok()).collect();
+    assert_eq!(
+        values,
+        [Some(&Some(1)), None, Some(&None), Some(&Some(2)), None]
+    );
+    let error = each[1].as_ref().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Decode);
+    assert!(error.to_string().contains("words"), "{error}");
+    let after = cache.stats();
+    assert_eq!(
+        (after.hits - before.hits, after.misses - before.misses),
+        (2, 1)
+    );
+    let none: Vec<&str> = Vec::new();
+    assert!(cache.get_each::<i32>(none).await.unwrap().is_empty());
 }
 
 async fn get_many_of_a_wrong_type_names_the_key(fixture: Fixture) {
@@ -78,10 +103,8 @@ async fn set_many_replaces_and_keeps_the_later_duplicate(fixture: Fixture) {
 
 async fn set_many_stores_nothing_if_one_value_cannot_be_encoded(fixture: Fixture) {
     let cache = fixture.cache.clone();
-    let bad = HashMap::from([((1, 2), 3)]);
-    let set = cache
-        .set_many(vec![("good", HashMap::new()), ("bad", bad)])
-        .await;
+    let values = vec![("good", serde_json::json!(1)), ("bad", too_deep())];
+    let set = cache.set_many(values).await;
     if fixture.keeps_objects() {
         set.unwrap();
         return;

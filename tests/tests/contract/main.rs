@@ -60,6 +60,11 @@ fn rows() -> Vec<Row> {
         threads("memory", stores::memory, Time::manual),
         threads("memory_on_system_time", stores::memory, Time::system),
         threads("memory_that_weighs", stores::weighed, Time::manual),
+        threads(
+            "memory_through_codec",
+            stores::memory_through_codec,
+            Time::manual,
+        ),
         threads("arc_dyn", stores::arc_dyn, Time::manual),
         threads("box_dyn", stores::box_dyn, Time::manual),
         threads("bytes", stores::bytes, Time::manual),
@@ -73,6 +78,11 @@ fn rows() -> Vec<Row> {
         tasks("memory", stores::memory, Time::manual),
         tasks("memory_on_system_time", stores::memory, Time::system),
         tasks("memory_that_weighs", stores::weighed, Time::manual),
+        tasks(
+            "memory_through_codec",
+            stores::memory_through_codec,
+            Time::manual,
+        ),
         tasks(
             "memory_that_suspends",
             stores::yielding_memory,

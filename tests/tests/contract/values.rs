@@ -1,11 +1,15 @@
 //! A value is read as it was stored.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 
 use cacheio_core::{Local, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::prelude::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -25,6 +29,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case(local_values_work_in_memory_only),
         case(an_unencodable_value_changes_nothing),
         case(get_or_set_returns_an_unencodable_value),
+        case(what_json_does_not_keep_is_kept),
+        case(what_json_does_not_keep_is_loaded_once),
+        case(what_is_stored_can_be_read),
         case(add_stores_only_when_no_entry_is_live).needs(Optional::Add),
         case(add_is_atomic).needs(Optional::Add),
         case(a_clone_is_the_same_cache),
@@ -315,26 +322,26 @@ async fn local_values_work_in_memory_only(fixture: Fixture) {
     );
 }
 
-/// In JSON, the keys of maps can only be text.
-fn not_json() -> HashMap<(u8, u8), u8> {
-    HashMap::from([((1, 2), 3)])
+/// Nested so deep that it could not be read again.
+pub(crate) fn too_deep() -> serde_json::Value {
+    (0..200).fold(serde_json::json!(1), |value, _| serde_json::json!([value]))
 }
 
 async fn an_unencodable_value_changes_nothing(fixture: Fixture) {
     let cache = fixture.cache.clone();
     cache.set("k", 1).await.unwrap();
-    let set = cache.set("k", not_json()).await;
+    let set = cache.set("k", too_deep()).await;
     if fixture.keeps_objects() {
         set.unwrap();
         assert_eq!(
-            cache.get::<HashMap<(u8, u8), u8>>("k").await.unwrap(),
-            Some(not_json())
+            cache.get::<serde_json::Value>("k").await.unwrap(),
+            Some(too_deep())
         );
     } else {
         assert_eq!(set.unwrap_err().kind(), ErrorKind::Encode);
         assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
         assert_eq!(
-            cache.add("new", not_json()).await.unwrap_err().kind(),
+            cache.add("new", too_deep()).await.unwrap_err().kind(),
             ErrorKind::Encode
         );
         assert!(!cache.has("new").await.unwrap());
@@ -344,14 +351,148 @@ async fn an_unencodable_value_changes_nothing(fixture: Fixture) {
 async fn get_or_set_returns_an_unencodable_value(fixture: Fixture) {
     let cache = fixture.cache.clone();
     assert_eq!(
-        cache.get_or_set("k", || async { not_json() }).await,
-        not_json()
+        cache.get_or_set("k", || async { too_deep() }).await,
+        too_deep()
     );
     assert_eq!(cache.has("k").await.unwrap(), fixture.keeps_objects());
     assert_eq!(
         cache.stats().store_errors,
         u64::from(!fixture.keeps_objects())
     );
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Flattened {
+    #[serde(flatten)]
+    rest: Rest,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Rest {
+    number: Option<u128>,
+    by_number: BTreeMap<u32, f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+enum Tagged {
+    Wide {
+        number: i128,
+    },
+    Keys {
+        by_number: BTreeMap<i8, Option<Option<()>>>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Untagged {
+    Keys(BTreeMap<u16, Vec<f64>>),
+    Wide(Vec<u128>),
+}
+
+async fn what_json_does_not_keep_is_kept(fixture: Fixture) {
+    async fn round_trip<V: Value + PartialEq + std::fmt::Debug>(cache: &CacheApi, value: V) {
+        cache.set("k", value.clone()).await.unwrap();
+        assert_eq!(cache.get::<V>("k").await.unwrap().as_ref(), Some(&value));
+        let many = vec![("a", value.clone()), ("b", value.clone())];
+        cache.set_many(many).await.unwrap();
+        let many = cache.get_many::<V>(vec!["a", "b"]).await.unwrap();
+        assert_eq!(many, [Some(value.clone()), Some(value.clone())]);
+        cache.delete("k").await.unwrap();
+        let options = || Options::new().ttl(MINUTE).stale_for(MINUTE);
+        cache.set_with("k", value.clone(), options()).await.unwrap();
+        assert_eq!(cache.get::<V>("k").await.unwrap().as_ref(), Some(&value));
+        let loaded = value.clone();
+        let load = || async move { loaded };
+        assert_eq!(cache.get_or_set_with("new", options(), load).await, value);
+        assert_eq!(cache.get::<V>("new").await.unwrap(), Some(value));
+        cache.clear().await.unwrap();
+    }
+    let cache = fixture.cache;
+    round_trip(&cache, f64::INFINITY).await;
+    round_trip(&cache, vec![0.5, f64::NEG_INFINITY]).await;
+    round_trip(&cache, vec![Some(f32::INFINITY), None]).await;
+    round_trip(&cache, Some(None::<u32>)).await;
+    round_trip(&cache, None::<Option<u32>>).await;
+    round_trip(&cache, Some(())).await;
+    round_trip(
+        &cache,
+        vec![Some(Some(None)), Some(None), None, Some(Some(Some(1)))],
+    )
+    .await;
+    round_trip(&cache, HashMap::from([((1, 2), 3)])).await;
+    round_trip(&cache, HashMap::from([(None, 3), (Some('a'), 4)])).await;
+    round_trip(&cache, BTreeMap::from([(Some(1), vec![f64::INFINITY])])).await;
+    round_trip(&cache, vec![u128::MAX, 1]).await;
+    round_trip(&cache, BTreeMap::from([(7, true)])).await;
+    let by_number = BTreeMap::from([(7, 0.5), (8, f64::INFINITY)]);
+    let rest = Rest {
+        number: None,
+        by_number,
+    };
+    round_trip(&cache, Flattened { rest }).await;
+    let rest = Rest {
+        number: None,
+        by_number: BTreeMap::from([(7, 0.5)]),
+    };
+    round_trip(&cache, Flattened { rest }).await;
+    let by_number = BTreeMap::from([(-1, Some(None)), (1, None), (2, Some(Some(())))]);
+    round_trip(&cache, Tagged::Keys { by_number }).await;
+    round_trip(&cache, Untagged::Keys(BTreeMap::from([(7, vec![0.5])]))).await;
+    cache.set("k", [f64::NAN, 1.0]).await.unwrap();
+    let read = cache.get::<Vec<f64>>("k").await.unwrap().unwrap();
+    assert!(read[0].is_nan() && read[1] == 1.0, "{read:?}");
+}
+
+async fn what_json_does_not_keep_is_loaded_once(fixture: Fixture) {
+    let cache = fixture.cache;
+    let loads = Arc::new(AtomicUsize::new(0));
+    for _ in 0..5 {
+        let loads = Arc::clone(&loads);
+        let load = || async move {
+            loads.fetch_add(1, SeqCst);
+            vec![0.5, f64::NAN]
+        };
+        assert!(cache.get_or_set("ratios", load).await[1].is_nan());
+    }
+    assert_eq!(loads.load(SeqCst), 1);
+    assert_eq!(cache.stats().store_errors, 0);
+}
+
+/// Whatever the store does with a value: it does not report success for one that nobody can read.
+async fn what_is_stored_can_be_read(fixture: Fixture) {
+    async fn check<V: Value + PartialEq + std::fmt::Debug>(cache: &CacheApi, value: V) {
+        cache.clear().await.unwrap();
+        for stored in [
+            cache.set("k", value.clone()).await,
+            cache.set("k", &value).await,
+            cache.set_many(vec![("k", value.clone())]).await,
+        ] {
+            match stored {
+                Ok(()) => assert_eq!(cache.get::<V>("k").await.unwrap(), Some(value.clone())),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Encode);
+                    assert!(!cache.has("k").await.unwrap());
+                }
+            }
+        }
+    }
+    let cache = fixture.cache;
+    check(&cache, too_deep()).await;
+    let rest = Rest {
+        number: Some(u128::MAX),
+        by_number: BTreeMap::new(),
+    };
+    check(&cache, Flattened { rest: rest.clone() }).await;
+    check(&cache, rest).await;
+    check(&cache, Tagged::Wide { number: i128::MIN }).await;
+    check(&cache, Untagged::Wide(vec![u128::MAX])).await;
+    check(&cache, Untagged::Wide(vec![1])).await;
+    for depth in 100..135 {
+        let deep = (0..depth).fold(serde_json::json!(1), |value, _| serde_json::json!([value]));
+        check(&cache, deep).await;
+    }
 }
 
 async fn add_stores_only_when_no_entry_is_live(fixture: Fixture) {
