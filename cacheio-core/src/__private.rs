@@ -2,7 +2,7 @@
 //! public API.
 
 #[cfg(feature = "tokio")]
-pub use crate::bridge::{Spawner, block_on};
+pub use crate::bridge::{block_on, runtime};
 pub use crate::codec::Format;
 pub use crate::config::options::DEFAULT_OPTIONS;
 pub use crate::config::policies::{POLICY_NAMES, Policies};

@@ -4,5 +4,5 @@
 mod block_on;
 mod spawn_blocking;
 
-pub use block_on::{BlockOn, block_on};
-pub use spawn_blocking::{SpawnBlocking, Spawner};
+pub use block_on::{BlockOn, block_on, runtime};
+pub use spawn_blocking::SpawnBlocking;

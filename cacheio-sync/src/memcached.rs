@@ -1,63 +1,74 @@
-//! The Memcached store: its public type, and one method for each operation.
+//! The Memcached store: its public type, for threads and tasks.
+//!
+//! Each operation is written once, as an `async fn` of `Cluster`. It waits by its `Call` (`call.rs`),
+//! which has the one deadline of the operation: in a task the future is suspended, on a thread it
+//! blocks, so that one poll runs it to its end.
 //!
 //! The path of one `get`:
 //!
-//! 1. `Memcached::get` (here) writes the command `mg <key> v` into a `Request` (`protocol.rs`).
-//! 2. `Cluster::execute` (`cluster.rs`) finds the server of the key by rendezvous hashing.
-//! 3. `Server::begin` (`server.rs`) checks the circuit breaker, and takes a permit and an idle
-//!    connection from the pool (`pool.rs`), or opens a connection (`endpoint.rs`, `stream.rs`,
-//!    `tls.rs`). Then it sends the request (`connection.rs`, `timed_stream.rs`).
-//! 4. `Exchange::finish` (`server.rs`) reads the response through `Connection::read_response`
-//!    (`connection.rs`), which `Head::parse` (`protocol.rs`) decodes. If a pooled connection turns
-//!    out to be dead, it sends the request again on a new one (`retry.rs`).
-//! 5. `Exchange::finish` puts the connection back into the pool and reports the outcome to the
-//!    circuit breaker.
-//! 6. `Memcached::get` turns the response into an entry; a `Failure` becomes an error
-//!    (`failure.rs`).
+//! 1. `Cluster::get` (`cluster.rs`) writes the command `mg <key> v` into a `Request` (`protocol.rs`),
+//!    and finds the server of the key by rendezvous hashing.
+//! 2. `Server::begin` (`server.rs`) checks the circuit breaker, and waits for a permit (`pool.rs`). The
+//!    `Lease` (`lease.rs`) takes an idle connection from the pool, or opens one (`endpoint.rs`), and
+//!    sends the request (`connection.rs`, `stream.rs`, `socket.rs`).
+//! 3. `Exchange::read` (`server.rs`) receives until the `Decoder` (`decoder.rs`) has a complete
+//!    response. If a pooled connection turns out to be dead, it sends the request again on a new one
+//!    (`retry.rs`).
+//! 4. The closure in `Cluster::get` turns the response into an entry. A response that does not fit is a
+//!    `Failure` (`failure.rs`), as is an error of the connection.
+//! 5. The drop of the `Lease` puts the connection back into the pool, keeps it until its write is
+//!    confirmed, or closes it. This is the same after a success, a failure, and a dropped future.
 //!
-//! A write takes the same path, but waits before step 3 until the server has confirmed the writes
-//! that timed out earlier (`unconfirmed.rs`). Operations on many keys are in `batch.rs`, counters in
-//! `counter.rs`, changes of entries that were read in `replace.rs`, `clear` in `clear.rs`, TTLs in
-//! `exptime.rs`, construction in `builder.rs` and `url.rs`.
+//! A write takes the same path, but waits before step 2 until the server has confirmed the writes
+//! that got no response earlier (`unconfirmed.rs`). Nothing below does I/O but `socket.rs`,
+//! `os_socket.rs` (threads), `tokio_socket.rs` (tasks) and `resolver.rs`; TLS (`tls.rs`) runs over any
+//! socket. Operations on many keys are in `batch.rs`, counters in `counter.rs`, changes of entries
+//! that were read in `replace.rs`, `clear` in `clear.rs`, TTLs in `exptime.rs`, construction in
+//! `builder.rs` and `url.rs`.
 
 mod address;
 mod batch;
 mod builder;
+mod call;
 mod clear;
 mod cluster;
 mod connection;
 mod counter;
+mod decoder;
 mod endpoint;
 mod exptime;
 mod failure;
+mod lease;
+mod os_socket;
 mod pool;
 mod protocol;
 mod replace;
+mod resolver;
 mod retry;
 mod router;
 mod server;
+mod socket;
 mod stream;
-mod timed_stream;
 #[cfg(feature = "memcached-tls")]
 mod tls;
+#[cfg(feature = "tokio")]
+mod tokio_socket;
 mod unconfirmed;
 mod url;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use cacheio_core::__private::{CacheUrl, MEMCACHED_SCHEMES, SharedState};
-use memcache::exp::{MetaOp, ReturnCode};
+use cacheio_core::__private::{CacheUrl, MEMCACHED_SCHEMES, SharedState, poll_ready};
 
 pub use builder::MemcachedBuilder;
-use cluster::{Cluster, WriteMode, into_bytes};
-use exptime::exptime;
-use protocol::{Request, VALUE_MAX, too_large};
-use retry::Retry;
+use call::Driver;
+use cluster::Cluster;
 
 use crate::Result;
-use crate::store::{Entry, Form, Key, Replacement, Store};
+#[cfg(feature = "tokio")]
+use crate::store::{AsyncStore, BoxFuture};
+use crate::store::{Form, Store};
 
 /// Stores entries on Memcached: on one server, or on several that share the keys.
 ///
@@ -69,10 +80,13 @@ use crate::store::{Entry, Form, Key, Replacement, Store};
 /// - **Round trips**: one for an operation on one key. An operation on many keys takes one to each
 ///   server, all at the same time. A batch of more than 32 KiB is sent in parts and takes more.
 /// - **Time**: an operation ends within the [timeout](MemcachedBuilder::timeout), including
-///   connecting and retrying. [`clear`](Store::clear) may take longer: its timeout starts again with
-///   each line of the response. When a server stops responding, the callers that wait for it time
-///   out once. From then on calls to it fail at once, until it responds to the probes that the store
-///   sends in the background.
+///   waiting for a connection, connecting, the TLS handshake and retrying. [`clear`](Store::clear) may
+///   take longer: its timeout starts again with each line of the response. When a server stops
+///   responding, the callers that wait for it time out once. From then on calls to it fail at once,
+///   until it responds to the probes that the store sends in the background.
+/// - **Tasks** use the I/O of their tokio runtime, and connections of their own. Outside of a runtime,
+///   the runtime that all blocking calls of the process share does their I/O. An operation whose future
+///   is dropped stops: if a write was sent, later writes wait until the server has processed it.
 /// - **TTLs** are whole seconds. An entry lives at least as long as requested, and at most two
 ///   seconds longer. Memcached cannot store an expiry after January 2038: a longer TTL is shortened
 ///   to that date. Entries without a TTL never expire.
@@ -180,105 +194,60 @@ impl fmt::Debug for Memcached {
     }
 }
 
-impl Store for Memcached {
-    fn form(&self) -> Form {
-        Form::Bytes
-    }
+/// Implements the operations for threads.
+macro_rules! for_threads {
+    (@methods {}
+        operations { $($operation:ident($($arg:ident: $type:ty),*) -> $output:ty;)* }
+        properties $properties:tt
+    ) => {
+        impl Store for Memcached {
+            $(fn $operation(&self, $($arg: $type),*) -> Result<$output> {
+                poll_ready(self.0.$operation(Driver::Threads, $($arg),*))
+            })*
 
-    fn shared_state(&self) -> Option<Arc<SharedState>> {
-        Some(Arc::clone(&self.0.shared_state))
-    }
+            fn form(&self) -> Form {
+                Form::Bytes
+            }
 
-    fn circuit_opens(&self) -> u64 {
-        self.0.opens.count()
-    }
+            fn shared_state(&self) -> Option<Arc<SharedState>> {
+                Some(Arc::clone(&self.0.shared_state))
+            }
 
-    fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
-        let mut request = Request::with_capacity(key.text().len() + 8);
-        let command = request.command(MetaOp::Get, key.text())?;
-        command.flag("v").flag("c").end();
-        self.0
-            .execute(key, Retry::Read, &request, |response| match response.code {
-                ReturnCode::Va => Some(Some(replace::entry(response))),
-                ReturnCode::En => Some(None),
-                _ => None,
-            })
-    }
-
-    fn has(&self, key: &Key<'_>) -> Result<bool> {
-        let mut request = Request::with_capacity(key.text().len() + 8);
-        request.command(MetaOp::Get, key.text())?.end();
-        self.0.execute(key, Retry::Read, &request, |response| {
-            response.succeeded(ReturnCode::En)
-        })
-    }
-
-    fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
-        let value = into_bytes(entry)?;
-        if value.len() > VALUE_MAX {
-            // Such a value is not sent. The server would have removed the old entry: so does this.
-            self.delete(key)?;
-            return Err(too_large());
+            fn circuit_opens(&self) -> u64 {
+                self.0.opens.count()
+            }
         }
-        self.0.write(key, &value, ttl, WriteMode::Set).map(drop)
-    }
-
-    fn add(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<bool> {
-        self.0.write(key, &into_bytes(entry)?, ttl, WriteMode::Add)
-    }
-
-    fn delete(&self, key: &Key<'_>) -> Result<bool> {
-        let mut request = Request::with_capacity(key.text().len() + 8);
-        request.command(MetaOp::Delete, key.text())?.end();
-        self.0
-            .execute(key, Retry::Idempotent, &request, |response| {
-                response.succeeded(ReturnCode::Nf)
-            })
-    }
-
-    fn increment(&self, key: &Key<'_>, by: i64, ttl: Option<Duration>) -> Result<i64> {
-        counter::increment(self.0.server(key), key, by, ttl)
-    }
-
-    fn touch(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
-        let mut request = Request::with_capacity(key.text().len() + 32);
-        let command = request.command(MetaOp::Get, key.text())?;
-        command.number('T', exptime(ttl)).end();
-        self.0
-            .execute(key, Retry::Idempotent, &request, |response| {
-                response.succeeded(ReturnCode::En)
-            })
-    }
-
-    fn replace(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool> {
-        replace::replace(self.0.server(key), key, replacement)
-    }
-
-    fn replace_many(&self, replacements: Vec<(Key<'_>, Replacement)>) -> Result<()> {
-        self.0.replace_many(replacements)
-    }
-
-    fn get_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
-        self.0.get_many(keys)
-    }
-
-    fn set_many(&self, entries: Vec<(Key<'_>, Entry, Option<Duration>)>) -> Result<()> {
-        self.0.set_many(entries)
-    }
-
-    fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {
-        self.0.delete_many(keys)
-    }
-
-    fn clear(&self, prefix: &str) -> Result<()> {
-        self.0.clear(prefix)
-    }
-
-    fn ping(&self) -> Result<()> {
-        self.0.ping()
-    }
+    };
 }
 
-// Implements `AsyncStore`: each operation runs on one of tokio's threads for blocking work.
+cacheio_core::__store_methods!('_, { for_threads } {});
+
+/// Implements the operations for tasks.
 #[cfg(feature = "tokio")]
-cacheio_core::__spawn_blocking_store!(() Memcached, this => this.0.spawner, this.clone());
+macro_rules! for_tasks {
+    (@methods {}
+        operations { $($operation:ident($($arg:ident: $type:ty),*) -> $output:ty;)* }
+        properties $properties:tt
+    ) => {
+        impl AsyncStore for Memcached {
+            $(fn $operation<'a>(&'a self, $($arg: $type),*) -> BoxFuture<'a, Result<$output>> {
+                Box::pin(self.0.$operation(Driver::Tasks, $($arg),*))
+            })*
+
+            fn form(&self) -> Form {
+                Store::form(self)
+            }
+
+            fn shared_state(&self) -> Option<Arc<SharedState>> {
+                Store::shared_state(self)
+            }
+
+            fn circuit_opens(&self) -> u64 {
+                Store::circuit_opens(self)
+            }
+        }
+    };
+}
+
+#[cfg(feature = "tokio")]
+cacheio_core::__store_methods!('a, { for_tasks } {});

@@ -62,6 +62,17 @@ impl<S: AsyncStore> BlockOn<S> {
 /// Blocks the calling thread until a future is ready, in the context of the runtime that all
 /// blocking calls of the process share.
 pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let _entered = runtime()?.enter();
+    pollster::block_on(future)
+}
+
+/// Returns the runtime that all blocking calls of the process share, to be entered by this thread. Its
+/// clock is never paused.
+///
+/// # Errors
+///
+/// Returns [`ErrorKind::Unavailable`] when its thread cannot be started, or this thread is exiting.
+pub fn runtime() -> Result<&'static Handle> {
     // While a thread exits, tokio cannot be entered any more: `enter` would panic, in a destructor.
     let current = Handle::try_current();
     if current.is_err_and(|error| error.is_thread_local_destroyed()) {
@@ -70,11 +81,6 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
             "the thread is exiting; use the cache before its thread-locals are destroyed",
         ));
     }
-    let _entered = runtime()?.enter();
-    pollster::block_on(future)
-}
-
-fn runtime() -> Result<&'static Handle> {
     // Never shut down: it lives as long as the process, which does not wait for it.
     static RUNTIME: OnceCell<Runtime> = OnceCell::new();
     let runtime = RUNTIME.get_or_try_init(|| {

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::AbortHandle;
 
-use crate::{Error, ErrorKind, Key, Result, Store};
+use crate::{AsyncStore, BoxFuture, Entry, Error, ErrorKind, Key, Replacement, Result, Store};
 
 /// How many locks order the writes; each key belongs to one of them.
 const STRIPES: usize = 64;
 
-/// Implements [`AsyncStore`](crate::AsyncStore) for a [`Store`]: each call runs on the runtime's
+/// Implements [`AsyncStore`] for a [`Store`]: each call runs on the runtime's
 /// threads for blocking work (`tokio::task::spawn_blocking`).
 ///
-/// A call whose future is dropped continues in the background. Writes of one key run one after
-/// another in the order of the calls, dropped or not, so a cancelled write never overwrites a later
-/// one.
+/// A call whose future is dropped before a thread is free for it never begins; one that has begun
+/// continues in the background. Writes of one key run one after another in the order of the calls,
+/// dropped or not, so a cancelled write never overwrites a later one.
 ///
 /// The caller must run on a tokio runtime; without one each call returns an error of kind
 /// [`Unsupported`](ErrorKind::Unsupported).
@@ -71,7 +72,7 @@ impl<S: Store> SpawnBlocking<S> {
 
     /// Limits how long each call but `clear` may take. The time that a call waits for a thread
     /// counts; after the timeout the call returns an error of kind
-    /// [`Timeout`](ErrorKind::Timeout), and the store's work continues in the background.
+    /// [`Timeout`](ErrorKind::Timeout). If the store's work has begun, it continues in the background.
     ///
     /// ```
     /// # use cacheio::store::{AsyncStore, Store};
@@ -89,12 +90,20 @@ impl<S: Store> SpawnBlocking<S> {
 }
 
 /// Runs a store's calls on threads that may block.
-#[doc(hidden)]
 #[derive(Clone, Debug)]
-pub struct Spawner {
+struct Spawner {
     /// A write holds the stripe of its key until it is done.
     stripes: Arc<[Arc<Mutex<()>>]>,
     timeout: Option<Duration>,
+}
+
+/// Aborts a call that its caller no longer waits for, if no thread has begun it.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Default for Spawner {
@@ -107,21 +116,8 @@ impl Default for Spawner {
 }
 
 impl Spawner {
-    /// Limits each call, with the time that it waits for a thread.
-    pub fn bounded(timeout: Duration) -> Self {
-        Self {
-            timeout: Some(timeout),
-            ..Self::default()
-        }
-    }
-
     /// Runs a call that holds the stripes of the keys that it writes.
-    ///
-    /// # Errors
-    ///
-    /// Returns the error of the call, [`ErrorKind::Timeout`], or [`ErrorKind::Unsupported`] outside
-    /// of a runtime.
-    pub async fn run<T: Send + 'static>(
+    async fn run<T: Send + 'static>(
         &self,
         writes: Vec<usize>,
         call: impl FnOnce() -> Result<T> + Send + 'static,
@@ -143,11 +139,7 @@ impl Spawner {
     }
 
     /// Does the same without a timeout, for a call that takes many round trips.
-    ///
-    /// # Errors
-    ///
-    /// Returns the error of the call, or [`ErrorKind::Unsupported`] outside of a runtime.
-    pub async fn run_unbounded<T: Send + 'static>(
+    async fn run_unbounded<T: Send + 'static>(
         &self,
         writes: Vec<usize>,
         call: impl FnOnce() -> Result<T> + Send + 'static,
@@ -167,6 +159,7 @@ impl Spawner {
             drop::<Vec<OwnedMutexGuard<()>>>(held);
             result
         });
+        let _abort = AbortOnDrop(done.abort_handle());
         match done.await {
             Ok(result) => result,
             Err(error) => match error.try_into_panic() {
@@ -180,13 +173,13 @@ impl Spawner {
     }
 
     /// Returns the stripe of a key.
-    pub fn stripe(key: &Key<'_>) -> usize {
+    fn stripe(key: &Key<'_>) -> usize {
         (key.hash() >> 20) as usize % STRIPES
     }
 
     /// Returns the stripes of some keys, sorted: all callers lock them in one order, so that they
     /// cannot deadlock.
-    pub fn stripes<'a>(keys: impl IntoIterator<Item = &'a Key<'a>>) -> Vec<usize> {
+    fn stripes<'a>(keys: impl IntoIterator<Item = &'a Key<'a>>) -> Vec<usize> {
         let mut stripes: Vec<usize> = keys.into_iter().map(Self::stripe).collect();
         stripes.sort_unstable();
         stripes.dedup();
@@ -194,151 +187,127 @@ impl Spawner {
     }
 
     /// Returns the stripes of all keys.
-    pub fn all() -> Vec<usize> {
+    fn all() -> Vec<usize> {
         (0..STRIPES).collect()
     }
 }
 
-/// Implements `AsyncStore` for a type by running the calls of a `Store` on threads that may block.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __spawn_blocking_store {
-    (($($generics:tt)*) $type:ty, $this:ident => $spawner:expr, $store:expr) => {
-        const _: () = {
-            use ::std::boxed::Box;
-            use ::std::option::Option;
-            use ::std::time::Duration;
-            use ::std::vec::Vec;
-            use $crate::__private::Spawner;
-            use $crate::{AsyncStore, BoxFuture, Entry, Key, Replacement, Result, Store};
+fn texts<'a>(keys: impl IntoIterator<Item = &'a Key<'a>>) -> Vec<Box<str>> {
+    keys.into_iter().map(|key| key.text().into()).collect()
+}
 
-            fn texts<'a>(keys: impl IntoIterator<Item = &'a Key<'a>>) -> Vec<Box<str>> {
-                keys.into_iter().map(|key| key.text().into()).collect()
-            }
+fn keys(texts: &[Box<str>]) -> Vec<Key<'_>> {
+    texts.iter().map(|text| Key::new(text)).collect()
+}
 
-            fn keys(texts: &[Box<str>]) -> Vec<Key<'_>> {
-                texts.iter().map(|text| Key::new(text)).collect()
-            }
-
-            #[warn(clippy::missing_trait_methods)]
-            impl<$($generics)*> AsyncStore for $type {
-                $crate::__spawn_blocking_store! { @one_key $this => $spawner, $store;
-                    read get() -> Option<Entry>;
-                    read has() -> bool;
-                    write set(entry: Entry, ttl: Option<Duration>) -> ();
-                    write add(entry: Entry, ttl: Option<Duration>) -> bool;
-                    write increment(by: i64, ttl: Option<Duration>) -> i64;
-                    write touch(ttl: Option<Duration>) -> bool;
-                    write replace(replacement: Replacement) -> bool;
-                    write delete() -> bool;
-                }
-
-                fn get_many<'a>(
-                    &'a self,
-                    many: &'a [Key<'a>],
-                ) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
-                    let $this = self;
-                    let (store, texts) = ($store, texts(many));
-                    let call = move || Store::get_many(&store, &keys(&texts));
-                    Box::pin($spawner.run(Vec::new(), call))
-                }
-
-                fn set_many<'a>(
-                    &'a self,
-                    entries: Vec<(Key<'a>, Entry, Option<Duration>)>,
-                ) -> BoxFuture<'a, Result<()>> {
-                    let $this = self;
-                    let written = Spawner::stripes(entries.iter().map(|(key, ..)| key));
-                    let texts = texts(entries.iter().map(|(key, ..)| key));
-                    let entries: Vec<_> = entries
-                        .into_iter()
-                        .map(|(_, entry, ttl)| (entry, ttl))
-                        .collect();
-                    let store = $store;
-                    let call = move || {
-                        let entries = keys(&texts)
-                            .into_iter()
-                            .zip(entries)
-                            .map(|(key, (entry, ttl))| (key, entry, ttl));
-                        Store::set_many(&store, entries.collect())
-                    };
-                    Box::pin($spawner.run(written, call))
-                }
-
-                fn replace_many<'a>(
-                    &'a self,
-                    replacements: Vec<(Key<'a>, Replacement)>,
-                ) -> BoxFuture<'a, Result<()>> {
-                    let $this = self;
-                    let written = Spawner::stripes(replacements.iter().map(|(key, _)| key));
-                    let texts = texts(replacements.iter().map(|(key, _)| key));
-                    let replacements: Vec<_> = replacements
-                        .into_iter()
-                        .map(|(_, replacement)| replacement)
-                        .collect();
-                    let store = $store;
-                    let call = move || {
-                        let replacements = keys(&texts).into_iter().zip(replacements);
-                        Store::replace_many(&store, replacements.collect())
-                    };
-                    Box::pin($spawner.run(written, call))
-                }
-
-                fn delete_many<'a>(&'a self, many: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
-                    let $this = self;
-                    let (store, texts) = ($store, texts(many));
-                    let call = move || Store::delete_many(&store, &keys(&texts));
-                    Box::pin($spawner.run(Spawner::stripes(many), call))
-                }
-
-                fn clear<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<()>> {
-                    let $this = self;
-                    let (store, prefix) = ($store, prefix.to_owned());
-                    let call = move || Store::clear(&store, &prefix);
-                    Box::pin($spawner.run_unbounded(Spawner::all(), call))
-                }
-
-                fn ping(&self) -> BoxFuture<'_, Result<()>> {
-                    let $this = self;
-                    let store = $store;
-                    Box::pin($spawner.run(Vec::new(), move || Store::ping(&store)))
-                }
-
-                $crate::__store_methods!('_, { $crate::__spawn_blocking_store } { $this => $store });
-
-                fn immediate(&self) -> Option<&dyn Store> {
-                    None
-                }
-            }
-        };
-    };
-    (@one_key $this:ident => $spawner:expr, $store:expr;
-        $($access:ident $method:ident($($arg:ident: $arg_type:ty),*) -> $output:ty;)*
-    ) => {$(
+/// Writes the operations on one key.
+macro_rules! one_key {
+    ($($access:ident $method:ident($($arg:ident: $arg_type:ty),*) -> $output:ty;)*) => {$(
         fn $method<'a>(
             &'a self,
             key: &'a Key<'a>,
             $($arg: $arg_type),*
         ) -> BoxFuture<'a, Result<$output>> {
-            let $this = self;
-            let (store, text) = ($store, Box::<str>::from(key.text()));
-            let call = move || Store::$method(&store, &Key::new(&text), $($arg),*);
-            let writes = $crate::__spawn_blocking_store!(@$access key);
-            Box::pin($spawner.run(writes, call))
-        }
-    )*};
-    // The operations are written above: they differ in what they send to the other thread.
-    (@methods { $this:ident => $store:expr }
-        operations $operations:tt
-        properties { $($property:ident() -> $value:ty;)* }
-    ) => {$(
-        fn $property(&self) -> $value {
-            let $this = self;
-            Store::$property(&$store)
+            let (store, text) = (Arc::clone(&self.store), Box::<str>::from(key.text()));
+            let call = move || store.$method(&Key::new(&text), $($arg),*);
+            let writes = one_key!(@$access key);
+            Box::pin(self.spawner.run(writes, call))
         }
     )*};
     (@read $key:ident) => { Vec::new() };
     (@write $key:ident) => { vec![Spawner::stripe($key)] };
 }
 
-__spawn_blocking_store!((S: Store) SpawnBlocking<S>, this => this.spawner, Arc::clone(&this.store));
+/// Writes the properties. The operations differ in what they send to the other thread.
+macro_rules! properties {
+    (@methods {}
+        operations $operations:tt
+        properties { $($property:ident() -> $value:ty;)* }
+    ) => {$(
+        fn $property(&self) -> $value {
+            self.store.$property()
+        }
+    )*};
+}
+
+#[warn(clippy::missing_trait_methods)]
+impl<S: Store> AsyncStore for SpawnBlocking<S> {
+    one_key! {
+        read get() -> Option<Entry>;
+        read has() -> bool;
+        write set(entry: Entry, ttl: Option<Duration>) -> ();
+        write add(entry: Entry, ttl: Option<Duration>) -> bool;
+        write increment(by: i64, ttl: Option<Duration>) -> i64;
+        write touch(ttl: Option<Duration>) -> bool;
+        write replace(replacement: Replacement) -> bool;
+        write delete() -> bool;
+    }
+
+    fn get_many<'a>(&'a self, many: &'a [Key<'a>]) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
+        let (store, texts) = (Arc::clone(&self.store), texts(many));
+        let call = move || Store::get_many(&store, &keys(&texts));
+        Box::pin(self.spawner.run(Vec::new(), call))
+    }
+
+    fn set_many<'a>(
+        &'a self,
+        entries: Vec<(Key<'a>, Entry, Option<Duration>)>,
+    ) -> BoxFuture<'a, Result<()>> {
+        let written = Spawner::stripes(entries.iter().map(|(key, ..)| key));
+        let texts = texts(entries.iter().map(|(key, ..)| key));
+        let entries: Vec<_> = entries
+            .into_iter()
+            .map(|(_, entry, ttl)| (entry, ttl))
+            .collect();
+        let store = Arc::clone(&self.store);
+        let call = move || {
+            let entries = keys(&texts)
+                .into_iter()
+                .zip(entries)
+                .map(|(key, (entry, ttl))| (key, entry, ttl));
+            Store::set_many(&store, entries.collect())
+        };
+        Box::pin(self.spawner.run(written, call))
+    }
+
+    fn replace_many<'a>(
+        &'a self,
+        replacements: Vec<(Key<'a>, Replacement)>,
+    ) -> BoxFuture<'a, Result<()>> {
+        let written = Spawner::stripes(replacements.iter().map(|(key, _)| key));
+        let texts = texts(replacements.iter().map(|(key, _)| key));
+        let replacements: Vec<_> = replacements
+            .into_iter()
+            .map(|(_, replacement)| replacement)
+            .collect();
+        let store = Arc::clone(&self.store);
+        let call = move || {
+            let replacements = keys(&texts).into_iter().zip(replacements);
+            Store::replace_many(&store, replacements.collect())
+        };
+        Box::pin(self.spawner.run(written, call))
+    }
+
+    fn delete_many<'a>(&'a self, many: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
+        let (store, texts) = (Arc::clone(&self.store), texts(many));
+        let call = move || Store::delete_many(&store, &keys(&texts));
+        Box::pin(self.spawner.run(Spawner::stripes(many), call))
+    }
+
+    fn clear<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<()>> {
+        let (store, prefix) = (Arc::clone(&self.store), prefix.to_owned());
+        let call = move || Store::clear(&store, &prefix);
+        Box::pin(self.spawner.run_unbounded(Spawner::all(), call))
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<()>> {
+        let store = Arc::clone(&self.store);
+        Box::pin(self.spawner.run(Vec::new(), move || Store::ping(&store)))
+    }
+
+    crate::__store_methods!('_, { properties } {});
+
+    fn immediate(&self) -> Option<&dyn Store> {
+        None
+    }
+}

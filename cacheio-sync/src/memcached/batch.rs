@@ -1,16 +1,17 @@
 //! Operations on many keys: one request to each server, all of them sent before any response is
 //! read.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use memcache::exp::{MetaOp, ReturnCode};
 
+use super::call::{Call, Driver};
 use super::cluster::{Cluster, into_bytes};
-use super::connection::Connection;
+use super::decoder::Decoder;
 use super::exptime::exptime;
 use super::failure::Failure;
 use super::protocol::{Request, Response};
-use super::replace::{self, Change};
+use super::replace::{Change, entry, swapped};
 use super::retry::Retry;
 use crate::Result;
 use crate::store::{Entry, Key, Replacement};
@@ -22,8 +23,13 @@ const PART_SIZE: usize = 16 << 10;
 const GRACE: Duration = Duration::from_millis(10);
 
 impl Cluster {
-    pub(super) fn get_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
+    pub(super) async fn get_many(
+        &self,
+        driver: Driver,
+        keys: &[Key<'_>],
+    ) -> Result<Vec<Option<Entry>>> {
         let mut entries = vec![None; keys.len()];
+        let call = self.call(driver);
         let mut batches = Batches::new(self);
         for (index, key) in keys.iter().enumerate() {
             batches.add(self.route(key), index, |request| {
@@ -38,18 +44,24 @@ impl Cluster {
                 Ok(())
             })?;
         }
-        batches.run(Retry::Read, |pending, mut response| {
+        let take = |pending: &mut Pending, mut response: Response| {
             let index = pending.accept(response.opaque)?;
             if response.code != ReturnCode::Va {
                 return None;
             }
-            entries[index] = Some(replace::entry(&mut response));
+            entries[index] = Some(entry(&mut response));
             Some(())
-        })?;
+        };
+        batches.run(call, Retry::Read, take).await?;
         Ok(entries)
     }
 
-    pub(super) fn set_many(&self, entries: Vec<(Key<'_>, Entry, Option<Duration>)>) -> Result<()> {
+    pub(super) async fn set_many(
+        &self,
+        driver: Driver,
+        entries: Vec<(Key<'_>, Entry, Option<Duration>)>,
+    ) -> Result<()> {
+        let call = self.call(driver);
         let mut batches = Batches::new(self);
         for (index, (key, entry, ttl)) in entries.into_iter().enumerate() {
             let exptime = exptime(ttl);
@@ -61,25 +73,35 @@ impl Cluster {
                 Ok(())
             })?;
         }
-        batches.run(Retry::Idempotent, |_, _| None)
+        batches.run(call, Retry::Idempotent, |_, _| None).await
     }
 
-    pub(super) fn replace_many(&self, replacements: Vec<(Key<'_>, Replacement)>) -> Result<()> {
+    pub(super) async fn replace_many(
+        &self,
+        driver: Driver,
+        replacements: Vec<(Key<'_>, Replacement)>,
+    ) -> Result<()> {
+        let call = self.call(driver);
         let mut batches = Batches::new(self);
         for (index, (key, replacement)) in replacements.into_iter().enumerate() {
             let change = Change::new(replacement)?;
             batches.add(self.route(&key), index, |request| {
-                // The server responds to each: it is no failure that an entry has changed.
-                change.write(request, key.text(), Some(index))
+                change.write(request, key.text())?.number('O', index);
+                request.value(&change.value);
+                Ok(())
             })?;
         }
-        batches.run(Retry::Idempotent, |pending, response| {
-            pending.accept(response.opaque).map(drop)
-        })
+        // It is no failure that an entry has changed.
+        let take = |pending: &mut Pending, response: Response| {
+            pending.accept(response.opaque)?;
+            swapped(&response).map(drop)
+        };
+        batches.run(call, Retry::Idempotent, take).await
     }
 
-    pub(super) fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {
+    pub(super) async fn delete_many(&self, driver: Driver, keys: &[Key<'_>]) -> Result<usize> {
         let mut count = 0;
+        let call = self.call(driver);
         let mut batches = Batches::new(self);
         for (index, key) in keys.iter().enumerate() {
             batches.add(self.route(key), index, |request| {
@@ -88,11 +110,12 @@ impl Cluster {
                 Ok(())
             })?;
         }
-        batches.run(Retry::Idempotent, |pending, response| {
+        let take = |pending: &mut Pending, response: Response| {
             pending.accept(response.opaque)?;
-            count += usize::from(response.code == ReturnCode::Hd);
+            count += usize::from(response.succeeded(ReturnCode::Nf)?);
             Some(())
-        })?;
+        };
+        batches.run(call, Retry::Idempotent, take).await?;
         Ok(count)
     }
 }
@@ -122,52 +145,55 @@ impl<'a> Batches<'a> {
     /// Runs all batches, also if some fail, and returns the first error.
     ///
     /// `take` handles one response, and returns `None` if it fits none of the pending commands.
-    fn run(
+    async fn run(
         mut self,
+        call: Call,
         retry: Retry,
         mut take: impl FnMut(&mut Pending, Response) -> Option<()>,
     ) -> Result<()> {
-        let deadline = self.cluster.deadline();
         let mut exchanges = Vec::new();
         for (server, batch) in self.cluster.servers.iter().zip(&mut self.batches) {
             if batch.finish() {
-                let exchange = server.begin(retry, &batch.request, deadline);
+                let exchange = server.begin(retry, &batch.request, call).await;
                 exchanges.push((server, exchange, &mut batch.pending));
             }
         }
         let mut result = Ok(());
         for (index, (server, exchange, pending)) in exchanges.into_iter().enumerate() {
-            let deadline = match index {
-                0 => deadline,
-                _ => deadline.max(Instant::now() + GRACE),
+            let call = match index {
+                0 => call,
+                _ => call.at_least(GRACE),
             };
-            let outcome = exchange.and_then(|exchange| {
-                let mut error = Ok(());
-                let read = |connection: &mut Connection| {
-                    read_part(connection, deadline, &mut error, |response| {
-                        take(pending, response)
-                    })
-                };
-                exchange.finish(deadline, read).and(error)
-            });
+            let outcome = match exchange {
+                Ok(exchange) => {
+                    let mut error = Ok(());
+                    let read = |decoder: &mut Decoder| {
+                        read_part(decoder, &mut error, |response| take(pending, response))
+                    };
+                    let finished = exchange.finish(call, read).await;
+                    finished.and(error)
+                }
+                Err(failure) => Err(failure),
+            };
             result = result.and(outcome.map_err(|failure| server.error(failure)));
         }
         result
     }
 }
 
-/// Reads the responses to a part of a request, up to that of the no-op that ends the part. Continues
-/// after an error from the server, and keeps the first one in `error`.
+/// Takes the responses to a part of a request, up to that of the no-op that ends the part. Returns
+/// `None` if it was not received yet. Continues after an error from the server, and keeps the first
+/// one in `error`.
 fn read_part(
-    connection: &mut Connection,
-    deadline: Instant,
+    decoder: &mut Decoder,
     error: &mut Result<(), Failure>,
     mut take: impl FnMut(Response) -> Option<()>,
-) -> Result<(), Failure> {
+) -> Result<Option<()>, Failure> {
     loop {
-        match connection.read_response(deadline) {
-            Ok(response) if response.code == ReturnCode::Mn => return Ok(()),
-            Ok(response) => take(response).ok_or_else(|| {
+        match decoder.response() {
+            Ok(None) => return Ok(None),
+            Ok(Some(response)) if response.code == ReturnCode::Mn => return Ok(Some(())),
+            Ok(Some(response)) => take(response).ok_or_else(|| {
                 Failure::protocol_error("a response does not belong to any pending command")
             })?,
             Err(Failure::Server(server_error)) if server_error.is_in_sync() => {

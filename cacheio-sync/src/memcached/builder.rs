@@ -12,6 +12,7 @@ use super::Memcached;
 use super::address::Address;
 use super::cluster::Cluster;
 use super::endpoint::{Credentials, Endpoint};
+use super::resolver::Resolver;
 use super::router::Router;
 use super::server::Server;
 use crate::{Error, ErrorKind, Result};
@@ -237,6 +238,7 @@ impl MemcachedBuilder {
             names.push(name);
             let endpoint = Endpoint {
                 address,
+                resolver: Resolver::default(),
                 credentials: self.credentials.clone(),
                 #[cfg(feature = "memcached-tls")]
                 tls: tls.clone(),
@@ -250,11 +252,6 @@ impl MemcachedBuilder {
             timeout: self.timeout,
             opens,
             shared_state: Arc::default(),
-            // Later than the store's own timeout, which opens the circuit for the next callers.
-            #[cfg(feature = "tokio")]
-            spawner: cacheio_core::__private::Spawner::bounded(
-                self.timeout + Duration::from_millis(25),
-            ),
         })))
     }
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::call::Driver;
 use super::cluster::Cluster;
 use super::failure::Failure;
 use super::protocol::Request;
@@ -33,7 +34,7 @@ const MAX_BUSY_TIMEOUTS: u32 = 10;
 
 impl Cluster {
     /// Clears a namespace on every server, also if some fail, and returns the first error.
-    pub(super) fn clear(&self, prefix: &str) -> Result<()> {
+    pub(super) async fn clear(&self, driver: Driver, prefix: &str) -> Result<()> {
         if prefix.is_empty() {
             return Err(Error::new(
                 ErrorKind::Config,
@@ -42,15 +43,15 @@ impl Cluster {
         }
         let mut result = Ok(());
         for server in &self.servers {
-            result = result.and(self.clear_server(server, prefix));
+            result = result.and(self.clear_server(driver, server, prefix).await);
         }
         result
     }
 
-    fn clear_server(&self, server: &Arc<Server>, prefix: &str) -> Result<()> {
+    async fn clear_server(&self, driver: Driver, server: &Arc<Server>, prefix: &str) -> Result<()> {
         for _ in 0..MAX_ROUNDS {
-            let (keys, complete) = list_keys(server, prefix)?;
-            self.delete_all(&keys)?;
+            let (keys, complete) = list_keys(driver, server, prefix).await?;
+            self.delete_all(driver, &keys).await?;
             if complete || keys.is_empty() {
                 break;
             }
@@ -58,26 +59,32 @@ impl Cluster {
         Ok(())
     }
 
-    fn delete_all(&self, keys: &[String]) -> Result<()> {
+    async fn delete_all(&self, driver: Driver, keys: &[String]) -> Result<()> {
         for keys in keys.chunks(KEYS_PER_REQUEST) {
             let keys: Vec<Key<'_>> = keys.iter().map(|key| Key::new(key)).collect();
-            self.delete_many(&keys)?;
+            self.delete_many(driver, &keys).await?;
         }
         Ok(())
     }
 }
 
 /// Returns the keys of a server that begin with `prefix`, and whether none can be missing.
-fn list_keys(server: &Arc<Server>, prefix: &str) -> Result<(Vec<String>, bool)> {
-    let busy_until = server.deadline() + server.timeout() * (MAX_BUSY_TIMEOUTS - 1);
+async fn list_keys(
+    driver: Driver,
+    server: &Arc<Server>,
+    prefix: &str,
+) -> Result<(Vec<String>, bool)> {
+    let busy_until = Instant::now() + server.timeout() * MAX_BUSY_TIMEOUTS;
     for command in [LIST_BY_HASH, LIST_BY_LRU] {
         loop {
-            match run_listing(server, command, prefix).map_err(|failure| server.error(failure))? {
+            let listing = run_listing(driver, server, command, prefix).await;
+            match listing.map_err(|failure| server.error(failure))? {
                 Listing::Keys(keys) => return Ok((keys, command == LIST_BY_HASH)),
                 Listing::Unsupported => break,
                 // The server runs one listing at a time, and looks for expired entries in between.
                 Listing::Busy if Instant::now() < busy_until => {
-                    std::thread::sleep(Duration::from_millis(10));
+                    let pause = Duration::from_millis(10);
+                    server.call(driver).sleep(pause).await;
                 }
                 Listing::Busy => {
                     return Err(Error::new(
@@ -103,26 +110,33 @@ enum Listing {
 
 /// Runs one listing. It may take long on a large server, so each line after the first has its own
 /// deadline.
-fn run_listing(server: &Arc<Server>, command: &str, prefix: &str) -> Result<Listing, Failure> {
+async fn run_listing(
+    driver: Driver,
+    server: &Arc<Server>,
+    command: &str,
+    prefix: &str,
+) -> Result<Listing, Failure> {
     let request = Request::line(command);
-    let deadline = server.deadline();
     // As a write, so that no unconfirmed write is carried out after the listing.
-    let exchange = server.begin(Retry::Idempotent, &request, deadline)?;
-    exchange.finish(deadline, |connection| {
-        let mut keys = Vec::new();
-        let mut line_deadline = deadline;
-        loop {
-            let line = connection.read_line(line_deadline, |line| Line::parse(line, prefix))?;
-            line_deadline = server.deadline();
-            match line {
-                Line::Key(key) => keys.push(key),
-                Line::OtherKey => {}
-                Line::End => return Ok(Listing::Keys(keys)),
-                Line::Busy => return Ok(Listing::Busy),
-                Line::Unknown => return Ok(Listing::Unsupported),
-            }
+    let mut call = server.call(driver);
+    let mut exchange = server.begin(Retry::Idempotent, &request, call).await?;
+    let mut keys = Vec::new();
+    let listing = loop {
+        let line = exchange.read(call, |decoder| {
+            decoder.line(|line| Line::parse(line, prefix))
+        });
+        let line = line.await?;
+        call = server.call(driver);
+        match line {
+            Line::Key(key) => keys.push(key),
+            Line::OtherKey => {}
+            Line::End => break Listing::Keys(keys),
+            Line::Busy => break Listing::Busy,
+            Line::Unknown => break Listing::Unsupported,
         }
-    })
+    };
+    exchange.end();
+    Ok(listing)
 }
 
 /// A line of a listing.

@@ -4,15 +4,17 @@
 //! the amount is negative. Anything else is computed here and written by compare-and-swap.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cacheio_core::__private::overflow;
 use memcache::exp::{MetaOp, ReturnCode};
 
+use super::call::{Call, Driver};
+use super::cluster::Cluster;
 use super::exptime::exptime;
 use super::failure::Failure;
 use super::protocol::{Request, Response, number};
-use super::replace::{Change, write_with_ttl_kept};
+use super::replace::{Change, swapped, write_with_ttl_kept};
 use super::retry::Retry;
 use super::server::Server;
 use crate::store::Key;
@@ -22,71 +24,80 @@ use crate::{Error, ErrorKind, Result};
 /// range of the server's `u64` afterwards.
 const NATIVE_MAX: i64 = 1 << 32;
 
-/// Adds `by` to a counter and returns its new value.
-pub(super) fn increment(
-    server: &Arc<Server>,
-    key: &Key<'_>,
-    by: i64,
-    ttl: Option<Duration>,
-) -> Result<i64> {
-    let counter = Counter {
-        server,
-        key: key.text(),
-        deadline: server.deadline(),
-        ttl,
-    };
-    if (0..=NATIVE_MAX).contains(&by)
-        && let Some(count) = counter.add_on_server(by)?
-    {
-        return Ok(count);
-    }
-    let mut conflicts = 0;
-    loop {
-        if let Some(count) = counter.compare_and_swap(by)? {
+impl Cluster {
+    /// Adds `by` to a counter and returns its new value.
+    pub(super) async fn increment(
+        &self,
+        driver: Driver,
+        key: &Key<'_>,
+        by: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64> {
+        let counter = Counter {
+            server: self.server(key),
+            key: key.text(),
+            call: self.call(driver),
+            ttl,
+        };
+        if (0..=NATIVE_MAX).contains(&by)
+            && let Some(count) = counter.add_on_server(by).await?
+        {
             return Ok(count);
         }
-        conflicts += 1;
-        back_off(conflicts);
+        let mut conflicts = 0;
+        loop {
+            if let Some(count) = counter.compare_and_swap(by).await? {
+                return Ok(count);
+            }
+            conflicts += 1;
+            if conflicts > 2 {
+                // One of the writers succeeds if they wait for different times.
+                counter.call.sleep(random_pause(conflicts)).await;
+            }
+        }
     }
 }
 
 struct Counter<'a> {
     server: &'a Arc<Server>,
     key: &'a str,
-    deadline: Instant,
+    call: Call,
     /// The TTL of the counter if this operation creates it.
     ttl: Option<Duration>,
 }
 
 impl Counter<'_> {
     /// Lets the server add. Returns `None` if the entry is not a number to it.
-    fn add_on_server(&self, by: i64) -> Result<Option<i64>> {
+    async fn add_on_server(&self, by: i64) -> Result<Option<i64>> {
         let mut request = Request::with_capacity(300);
         let command = request.command(MetaOp::Arithmetic, self.key)?.flag("v");
         let command = command.number('D', by).number('J', by);
-        command.number('N', exptime(self.ttl)).end();
-        let response = match self.server.execute(Retry::Never, &request, self.deadline) {
+        command.number('N', exptime(self.ttl)).token().end();
+        let read = |response: &mut Response| number::<u64>(&response.value);
+        let count = self.server.execute(Retry::Never, &request, self.call, read);
+        let count = match count.await {
             Err(Failure::Server(error)) if error.is_not_numeric() => return Ok(None),
-            response => response.map_err(|failure| self.server.error(failure))?,
+            count => count.map_err(|failure| self.server.error(failure))?,
         };
-        let count: u64 =
-            number(&response.value).ok_or_else(|| self.server.unexpected(&response))?;
         match i64::try_from(count) {
             // A count less than `by` wrapped around 2^64, so the old one was not in the range.
             Ok(count) if count >= by => Ok(Some(count)),
-            _ => Err(self.undo(count, by)),
+            _ => Err(self.undo(count, by).await),
         }
     }
 
     /// Undoes an addition that left the range of `i64`. Returns the error for the caller.
-    fn undo(&self, count: u64, by: i64) -> Error {
+    async fn undo(&self, count: u64, by: i64) -> Error {
         // The server does not subtract below zero, so this adds 2^64 - `by`, which wraps around.
         let back = by.unsigned_abs().wrapping_neg();
-        let undone = self.execute(|request| {
-            let command = request.command(MetaOp::Arithmetic, self.key)?;
-            command.number('D', back).end();
-            Ok(())
-        });
+        let mut request = Request::with_capacity(300);
+        let undone = match request.command(MetaOp::Arithmetic, self.key) {
+            Ok(command) => {
+                command.number('D', back).token().end();
+                self.swap(&request).await
+            }
+            Err(error) => Err(error),
+        };
         match (undone, i64::try_from(count.wrapping_add(back))) {
             (Err(error), _) => error,
             (Ok(_), Ok(_)) => overflow(),
@@ -96,79 +107,80 @@ impl Counter<'_> {
 
     /// Reads the counter, and writes the sum if the counter did not change in between. Returns
     /// `None` if it did.
-    fn compare_and_swap(&self, by: i64) -> Result<Option<i64>> {
-        let current = self.read()?;
-        let (Some(cas), ReturnCode::Va) = (current.cas, current.code) else {
-            return self.create(by);
+    async fn compare_and_swap(&self, by: i64) -> Result<Option<i64>> {
+        let Some(current) = self.read().await? else {
+            return self.create(by).await;
         };
         let count = integer(&current.value).ok_or_else(not_an_integer)?;
         let sum = count.checked_add(by).ok_or_else(overflow)?;
-        if count < 0 || sum < 0 {
-            return self.replace(sum, cas, current.ttl.unwrap_or(-1));
-        }
-        // The server's own arithmetic keeps the TTL exactly.
-        let response = self.execute(|request| {
+        let is_swapped = if count < 0 || sum < 0 {
+            let left = current.ttl.unwrap_or(-1);
+            self.replace(sum, current.cas, left).await?
+        } else {
+            // The server's own arithmetic keeps the TTL exactly.
+            let mut request = Request::with_capacity(300);
             let command = request.command(MetaOp::Arithmetic, self.key)?;
             let command = if by < 0 { command.flag("MD") } else { command };
-            command
-                .number('D', by.unsigned_abs())
-                .number('C', cas)
-                .end();
-            Ok(())
-        })?;
-        self.swapped(&response, sum)
+            let command = command.number('D', by.unsigned_abs());
+            command.number('C', current.cas).token().end();
+            self.swap(&request).await?
+        };
+        Ok(is_swapped.then_some(sum))
     }
 
-    fn read(&self) -> Result<Response> {
+    async fn read(&self) -> Result<Option<Current>> {
         let mut request = Request::with_capacity(300);
         let command = request.command(MetaOp::Get, self.key)?;
-        command.flag("v").flag("c").flag("t").end();
-        let response = self.server.execute(Retry::Read, &request, self.deadline);
-        response.map_err(|failure| self.server.error(failure))
+        command.flag("v").flag("c").flag("t").token().end();
+        let read = |response: &mut Response| match response.code {
+            ReturnCode::Va => Some(Some(Current {
+                value: std::mem::take(&mut response.value),
+                cas: response.cas?,
+                ttl: response.ttl,
+            })),
+            ReturnCode::En => Some(None),
+            _ => None,
+        };
+        let current = self.server.execute(Retry::Read, &request, self.call, read);
+        current.await.map_err(|failure| self.server.error(failure))
     }
 
     /// Creates the counter. Returns `None` if another client created it first.
-    fn create(&self, by: i64) -> Result<Option<i64>> {
+    async fn create(&self, by: i64) -> Result<Option<i64>> {
         let value = by.to_string();
-        let response = self.execute(|request| {
-            let command = request.command(MetaOp::Set, self.key)?;
-            let command = command.length(value.as_bytes())?.flag("ME");
-            command
-                .number('T', exptime(self.ttl))
-                .value(value.as_bytes());
-            Ok(())
-        })?;
-        self.swapped(&response, by)
+        let mut request = Request::with_capacity(300);
+        let command = request.command(MetaOp::Set, self.key)?;
+        let command = command.length(value.as_bytes())?.flag("ME");
+        let command = command.number('T', exptime(self.ttl)).token();
+        command.value(value.as_bytes());
+        Ok(self.swap(&request).await?.then_some(by))
     }
 
     /// Replaces a counter that is negative before or after the addition. `left` is its remaining TTL
-    /// in seconds.
-    fn replace(&self, sum: i64, cas: u64, left: i64) -> Result<Option<i64>> {
+    /// in seconds. Returns whether the counter had not changed.
+    async fn replace(&self, sum: i64, cas: u64, left: i64) -> Result<bool> {
         let change = Change {
             cas,
             value: sum.to_string().into_bytes(),
             exptime: 0,
         };
-        let response = write_with_ttl_kept(self.server, self.key, &change, left, self.deadline)?;
-        self.swapped(&response, sum)
+        write_with_ttl_kept(self.server, self.key, &change, left, self.call).await
     }
 
-    /// Returns the new count, or `None` if the counter changed since it was read.
-    fn swapped(&self, response: &Response, count: i64) -> Result<Option<i64>> {
-        match response.code {
-            ReturnCode::Hd => Ok(Some(count)),
-            ReturnCode::Ex | ReturnCode::Nf | ReturnCode::Ns => Ok(None),
-            _ => Err(self.server.unexpected(response)),
-        }
+    /// Runs one command that writes. Returns whether the counter had not changed.
+    async fn swap(&self, request: &Request) -> Result<bool> {
+        let swap = |response: &mut Response| swapped(response);
+        let swap = self.server.execute(Retry::Never, request, self.call, swap);
+        swap.await.map_err(|failure| self.server.error(failure))
     }
+}
 
-    /// Runs one command that writes.
-    fn execute(&self, write: impl FnOnce(&mut Request) -> Result<()>) -> Result<Response> {
-        let mut request = Request::with_capacity(300);
-        write(&mut request)?;
-        let response = self.server.execute(Retry::Never, &request, self.deadline);
-        response.map_err(|failure| self.server.error(failure))
-    }
+/// A counter that was read.
+struct Current {
+    value: Vec<u8>,
+    cas: u64,
+    /// The remaining TTL in seconds; negative if it never expires.
+    ttl: Option<i64>,
 }
 
 /// Parses a stored integer. The server pads a number with spaces when subtracting makes it shorter.
@@ -189,14 +201,11 @@ fn not_an_integer() -> Error {
     )
 }
 
-/// Sleeps for a random time, longer after each conflict, so that one of the writers succeeds.
-fn back_off(conflicts: u32) {
+/// Returns a random time, which is longer after each conflict.
+fn random_pause(conflicts: u32) -> Duration {
     use std::hash::{BuildHasher, RandomState};
-    if conflicts > 2 {
-        let longest = 50 * u64::from(conflicts.min(20));
-        let micros = RandomState::new().hash_one(conflicts) % longest;
-        std::thread::sleep(Duration::from_micros(micros));
-    }
+    let longest = 50 * u64::from(conflicts.min(20));
+    Duration::from_micros(RandomState::new().hash_one(conflicts) % longest)
 }
 
 #[cfg(test)]

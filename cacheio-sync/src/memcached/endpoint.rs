@@ -1,18 +1,20 @@
 //! What is needed to reach a server: its address, credentials and TLS. Connecting and login.
 
 use std::fmt;
-use std::time::Instant;
 
 use super::address::Address;
+use super::call::Call;
 use super::connection::Connection;
 use super::failure::Failure;
 use super::protocol::Request;
+use super::resolver::Resolver;
+use super::socket::Socket;
 use super::stream::Stream;
 use crate::{Error, ErrorKind};
 
-#[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) address: Address,
+    pub(super) resolver: Resolver,
     pub(super) credentials: Option<Credentials>,
     #[cfg(feature = "memcached-tls")]
     pub(super) tls: Option<super::tls::TlsConfig>,
@@ -26,31 +28,42 @@ pub(super) struct Credentials {
 
 impl Endpoint {
     /// Opens a connection, and logs in if there are credentials, which takes one round trip.
-    pub(super) fn connect(&self, deadline: Instant) -> Result<Connection, Failure> {
-        let stream = Stream::connect(&self.address, deadline)?;
-        #[cfg(feature = "memcached-tls")]
-        let stream = match &self.tls {
-            Some(tls) => stream.with_tls(tls, &self.address, deadline)?,
-            None => stream,
-        };
-        let mut connection = Connection::new(stream);
+    pub(super) async fn connect(&self, call: Call) -> Result<Connection, Failure> {
+        let mut connection = Connection::new(self.open_stream(call).await?);
         if let Some(credentials) = &self.credentials {
-            self.log_in(&mut connection, credentials, deadline)?;
+            self.log_in(&mut connection, credentials, call).await?;
         }
         Ok(connection)
     }
 
+    async fn open_stream(&self, call: Call) -> std::io::Result<Stream> {
+        #[cfg_attr(not(feature = "memcached-tls"), expect(unused_mut))]
+        let mut socket = Socket::connect(&self.address, &self.resolver, call).await?;
+        Ok(Stream {
+            #[cfg(feature = "memcached-tls")]
+            session: match (&self.tls, &self.address) {
+                (Some(tls), Address::Tcp { host, .. }) => {
+                    Some(Box::new(tls.handshake(host, &mut socket, call).await?))
+                }
+                // The builder refuses TLS over a Unix socket.
+                _ => None,
+            },
+            socket,
+        })
+    }
+
     /// Logs in the way memcached's text protocols do: by a `set` of any key.
-    fn log_in(
+    async fn log_in(
         &self,
         connection: &mut Connection,
         Credentials { user, password }: &Credentials,
-        deadline: Instant,
+        call: Call,
     ) -> Result<(), Failure> {
         let value = format!("{user} {password}");
         let request = Request::line(&format!("set auth 0 0 {}\r\n{value}", value.len()));
-        connection.write(request.bytes(), deadline)?;
-        if connection.read_line(deadline, |line| line == b"STORED")? {
+        connection.write(request.bytes(), call).await?;
+        let stored = connection.read(call, |decoder| decoder.line(|line| line == b"STORED"));
+        if stored.await? {
             return Ok(());
         }
         // The response is not shown, since it may repeat the password.

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use memcache::exp::ReturnCode;
+
 use super::protocol::ServerError;
 use crate::{Error, ErrorKind};
 
@@ -11,6 +13,9 @@ use crate::{Error, ErrorKind};
 pub(super) enum Failure {
     /// The server responded with an error.
     Server(ServerError),
+    /// The server responded with something that is no response to the command, so the next responses
+    /// may not belong to their commands either.
+    Unexpected(ReturnCode),
     /// The deadline passed.
     TimedOut,
     /// The connection broke, or its bytes do not follow the protocol.
@@ -24,10 +29,21 @@ impl Failure {
         Self::Broken(io::Error::new(io::ErrorKind::InvalidData, message))
     }
 
+    /// Returns whether the server responded.
+    pub(super) fn is_response(&self) -> bool {
+        matches!(self, Self::Server(_) | Self::Unexpected(_))
+    }
+
     /// Returns the error that the caller gets.
     pub(super) fn into_error(self, server: &str, timeout: Duration) -> Error {
         match self {
             Self::Server(error) => error.into_error(server),
+            Self::Unexpected(code) => Error::new(
+                ErrorKind::Server,
+                format!(
+                    "unexpected response {code:?} from {server}; is this memcached 1.6 or later?"
+                ),
+            ),
             Self::TimedOut => Error::new(
                 ErrorKind::Timeout,
                 format!(

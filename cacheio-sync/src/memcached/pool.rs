@@ -1,16 +1,20 @@
-//! The connection pool of one server: keeps idle connections, and limits how many are in use.
+//! The connection pool of one server: keeps idle connections, and limits how many there are.
 
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use event_listener::Event;
+
+use super::call::{Call, Driver};
 use super::connection::Connection;
-use super::stream::time_left;
 
 #[derive(Debug)]
 pub(super) struct Pool {
     state: Mutex<State>,
-    freed: Condvar,
+    /// Notified when a permit is free. A caller that waits is in no other queue, and leaves this one
+    /// when it stops waiting.
+    freed: Event,
     max_connections: usize,
 }
 
@@ -19,7 +23,6 @@ struct State {
     /// The idle connections, each with the time at which it was last used; the latest is last.
     idle: Vec<(Connection, Instant)>,
     in_use: usize,
-    waiters: usize,
 }
 
 /// A firewall or a load balancer may have dropped a connection that was idle for longer than this.
@@ -29,7 +32,7 @@ impl Pool {
     pub(super) fn new(max_connections: usize) -> Self {
         Self {
             state: Mutex::default(),
-            freed: Condvar::new(),
+            freed: Event::new(),
             max_connections,
         }
     }
@@ -38,40 +41,63 @@ impl Pool {
         self.max_connections
     }
 
-    /// Waits for a permit. Returns it with the idle connection that was used last, if there is one.
-    pub(super) fn acquire(
-        &self,
-        deadline: Instant,
-    ) -> io::Result<(Permit<'_>, Option<Connection>)> {
-        let mut state = self.state();
-        while state.in_use >= self.max_connections {
-            let left = time_left(deadline)?;
-            state.waiters += 1;
-            let waited = self.freed.wait_timeout(state, left);
-            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            state.waiters -= 1;
+    /// Waits for a permit.
+    pub(super) async fn acquire(&self, call: Call) -> io::Result<Permit<'_>> {
+        loop {
+            if let Some(permit) = self.try_acquire() {
+                return Ok(permit);
+            }
+            let listener = self.freed.listen();
+            if let Some(permit) = self.try_acquire() {
+                return Ok(permit);
+            }
+            call.wait(listener).await?;
         }
-        state.in_use += 1;
-        let permit = Permit(self);
+    }
+
+    fn try_acquire(&self) -> Option<Permit<'_>> {
+        let mut state = self.state();
+        (state.in_use < self.max_connections).then(|| {
+            state.in_use += 1;
+            Permit(self)
+        })
+    }
+
+    /// Returns the idle connection that a caller may use and that was used last.
+    pub(super) fn take_idle(&self, driver: Driver) -> Option<Connection> {
         // Connections are checked and closed without the lock: both are system calls.
         loop {
-            let Some((connection, since)) = state.idle.pop() else {
-                return Ok((permit, None));
-            };
-            if since.elapsed() > IDLE_MAX {
-                // The others have been idle for even longer.
-                let expired = std::mem::take(&mut state.idle);
-                drop(state);
-                drop(expired);
-                return Ok((permit, None));
-            }
+            let mut state = self.state();
+            let suitable = state.idle.iter().rposition(|(idle, _)| idle.suits(driver));
+            let (connection, since) = state.idle.remove(suitable?);
             drop(state);
-            if connection.is_quiet() {
-                return Ok((permit, Some(connection)));
+            if since.elapsed() <= IDLE_MAX && connection.is_quiet() {
+                return Some(connection);
             }
-            drop(connection);
-            state = self.state();
         }
+    }
+
+    /// Closes the oldest idle connection if a new one would be one too many.
+    pub(super) fn make_room(&self) {
+        let mut state = self.state();
+        // The new one is among those in use, as its caller has a permit.
+        let is_full = state.in_use + state.idle.len() > self.max_connections;
+        let oldest = (is_full && !state.idle.is_empty()).then(|| state.idle.remove(0));
+        drop(state);
+        drop(oldest);
+    }
+
+    /// Keeps a connection for other calls. Closes the oldest one if it was idle for too long.
+    pub(super) fn put_idle(&self, connection: Connection) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.idle.push((connection, now));
+        let expired = (state.idle)
+            .first()
+            .is_some_and(|(_, since)| now.saturating_duration_since(*since) > IDLE_MAX);
+        let expired = expired.then(|| state.idle.remove(0));
+        drop(state);
+        drop(expired);
     }
 
     /// Closes all idle connections.
@@ -89,34 +115,9 @@ impl Pool {
 #[derive(Debug)]
 pub(super) struct Permit<'a>(&'a Pool);
 
-impl Permit<'_> {
-    /// Puts a connection into the pool if it is reusable. Closes the oldest one if it was idle for too
-    /// long.
-    pub(super) fn give_back(self, connection: Connection) {
-        if !connection.is_reusable() {
-            return;
-        }
-        let now = Instant::now();
-        let mut state = self.0.state();
-        state.idle.push((connection, now));
-        let is_expired = |since: &Instant| now.saturating_duration_since(*since) > IDLE_MAX;
-        let expired = state
-            .idle
-            .first()
-            .is_some_and(|(_, since)| is_expired(since));
-        let expired = expired.then(|| state.idle.remove(0));
-        drop(state);
-        drop(expired);
-    }
-}
-
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.in_use -= 1;
-        if state.waiters > 0 {
-            drop(state);
-            self.0.freed.notify_one();
-        }
+        self.0.state().in_use -= 1;
+        self.0.freed.notify(1);
     }
 }

@@ -1,6 +1,7 @@
 //! Memcached's meta protocol as bytes, without I/O: requests, and the first line of a response.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use memcache::exp::{MAX_KEY_LENGTH, MetaOp, ReturnCode};
 
@@ -24,13 +25,15 @@ pub(super) struct Request {
     bytes: Vec<u8>,
     /// Where each part ends. Empty for a request of one part.
     part_ends: Vec<usize>,
+    /// The token of all its commands.
+    token: Option<u64>,
 }
 
 impl Request {
     pub(super) fn with_capacity(capacity: usize) -> Self {
         Self {
             bytes: Vec::with_capacity(capacity),
-            part_ends: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -38,7 +41,7 @@ impl Request {
     pub(super) fn line(line: &str) -> Self {
         Self {
             bytes: [line.as_bytes(), b"\r\n"].concat(),
-            part_ends: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -73,6 +76,20 @@ impl Request {
         // Writing to a Vec does not fail.
         let _ = write!(self.bytes, " {flag}{number}");
         self
+    }
+
+    /// Adds the opaque token of the request, which the server repeats in its response, except in that
+    /// to a miss. It differs from those of other requests.
+    pub(super) fn token(&mut self) -> &mut Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = || NEXT.fetch_add(1, Ordering::Relaxed).into();
+        let token = *self.token.get_or_insert_with(next);
+        self.number('O', token)
+    }
+
+    /// Returns whether a response belongs to this request, as far as its token tells.
+    pub(super) fn accepts(&self, response: &Response) -> bool {
+        response.opaque.is_none() || response.opaque == self.token
     }
 
     /// Adds the length of the value that follows. The protocol has it right after the key.

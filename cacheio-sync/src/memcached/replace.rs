@@ -1,12 +1,14 @@
 //! Replaces entries that were read, only if they did not change since: by compare-and-swap.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use memcache::exp::{MetaOp, ReturnCode};
 
-use super::cluster::into_bytes;
+use super::call::{Call, Driver};
+use super::cluster::{Cluster, into_bytes};
+use super::decoder::Decoder;
 use super::exptime::{exptime, exptime_from_remaining};
+use super::failure::Failure;
 use super::protocol::{Request, Response};
 use super::retry::Retry;
 use super::server::Server;
@@ -18,6 +20,16 @@ pub(super) fn entry(response: &mut Response) -> Entry {
     let mut entry = Entry::bytes(std::mem::take(&mut response.value));
     entry.version = response.cas;
     entry
+}
+
+/// Returns whether a compare-and-swap succeeded: `false` if the entry has changed, `None` if the
+/// response does not fit.
+pub(super) fn swapped(response: &Response) -> Option<bool> {
+    match response.code {
+        ReturnCode::Hd => Some(true),
+        ReturnCode::Ex | ReturnCode::Nf | ReturnCode::Ns => Some(false),
+        _ => None,
+    }
 }
 
 /// A change of an entry.
@@ -49,101 +61,125 @@ impl Change {
         })
     }
 
-    /// Writes the command, with an opaque token if there is one.
-    pub(super) fn write(
+    /// Writes the command up to its token, which is followed by the value.
+    pub(super) fn write<'a>(&self, request: &'a mut Request, key: &str) -> Result<&'a mut Request> {
+        let command = request.command(MetaOp::Set, key)?.length(&self.value)?;
+        Ok(command.number('C', self.cas).number('T', self.exptime))
+    }
+}
+
+impl Cluster {
+    /// Replaces an entry. Returns whether it was the one that was read.
+    pub(super) async fn replace(
         &self,
-        request: &mut Request,
-        key: &str,
-        opaque: Option<usize>,
-    ) -> Result<()> {
-        let command = request.command(MetaOp::Set, key)?;
-        let command = command.length(&self.value)?.number('C', self.cas);
-        if let Some(opaque) = opaque {
-            command.number('O', opaque);
+        driver: Driver,
+        key: &Key<'_>,
+        replacement: Replacement,
+    ) -> Result<bool> {
+        let (server, call) = (self.server(key), self.call(driver));
+        let keeps_ttl = replacement.ttl == TtlChange::Keep;
+        let change = Change::new(replacement)?;
+        if keeps_ttl {
+            let mut request = Request::with_capacity(300);
+            let command = request.command(MetaOp::Get, key.text())?;
+            command.flag("t").token().end();
+            let read = |response: &mut Response| match response.code {
+                ReturnCode::Hd => Some(response.ttl),
+                ReturnCode::En => Some(None),
+                _ => None,
+            };
+            let read = server.execute(Retry::Read, &request, call, read).await;
+            let left = read.map_err(|failure| server.error(failure))?.unwrap_or(-1);
+            return write_with_ttl_kept(server, key.text(), &change, left, call).await;
         }
-        command.number('T', self.exptime).value(&self.value);
-        Ok(())
-    }
-}
-
-/// Replaces an entry. Returns whether it was the one that was read.
-pub(super) fn replace(
-    server: &Arc<Server>,
-    key: &Key<'_>,
-    replacement: Replacement,
-) -> Result<bool> {
-    let deadline = server.deadline();
-    let keeps_ttl = replacement.ttl == TtlChange::Keep;
-    let change = Change::new(replacement)?;
-    let response = if keeps_ttl {
-        let mut request = Request::with_capacity(300);
-        request.command(MetaOp::Get, key.text())?.flag("t").end();
-        let read = server.execute(Retry::Read, &request, deadline);
-        let left = read.map_err(|failure| server.error(failure))?.ttl;
-        write_with_ttl_kept(server, key.text(), &change, left.unwrap_or(-1), deadline)?
-    } else {
         let mut request = Request::with_capacity(change.value.len() + 300);
-        change.write(&mut request, key.text(), None)?;
-        let response = server.execute(Retry::Never, &request, deadline);
-        response.map_err(|failure| server.error(failure))?
-    };
-    match response.code {
-        ReturnCode::Hd => Ok(true),
-        ReturnCode::Ex | ReturnCode::Nf | ReturnCode::Ns => Ok(false),
-        _ => Err(server.unexpected(&response)),
+        change.write(&mut request, key.text())?.token();
+        request.value(&change.value);
+        let read = |response: &mut Response| swapped(response);
+        let written = server.execute(Retry::Never, &request, call, read).await;
+        written.map_err(|failure| server.error(failure))
     }
 }
 
-/// Writes a change without another expiry. `left` is the remaining TTL in seconds.
-pub(super) fn write_with_ttl_kept(
+/// Writes a change without another expiry. `left` is the remaining TTL in seconds. Returns whether
+/// the entry had not changed.
+pub(super) async fn write_with_ttl_kept(
     server: &Arc<Server>,
     key: &str,
     change: &Change,
     left: i64,
-    deadline: Instant,
-) -> Result<Response> {
-    let (left_at_write, response) = write(server, key, change, left, deadline)?;
-    if let (ReturnCode::Hd, Some(cas)) = (response.code, response.cas)
-        && left_at_write != left
-        && left_at_write > 0
+    call: Call,
+) -> Result<bool> {
+    let written = write(server, key, change, left, call).await?;
+    if let (true, Some(cas)) = (written.is_swapped, written.cas)
+        && written.left != left
+        && written.left > 0
     {
         // The server's clock ticked after `left` was read, so the write added a second to the
         // TTL. Without this correction an entry that is often written would never expire.
-        let value = change.value.clone();
         let again = Change {
             cas,
-            value,
+            value: change.value.clone(),
             exptime: 0,
         };
-        write(server, key, &again, left_at_write, deadline)?;
+        write(server, key, &again, written.left, call).await?;
     }
-    Ok(response)
+    Ok(written.is_swapped)
 }
 
-/// Writes a change with a remaining TTL. Returns the remaining TTL right before the write, in seconds,
-/// and the response.
-fn write(
+/// The outcome of a write with a remaining TTL.
+struct Written {
+    is_swapped: bool,
+    /// The new CAS number.
+    cas: Option<u64>,
+    /// The remaining TTL right before the write, in seconds.
+    left: i64,
+}
+
+/// Writes a change with a remaining TTL.
+async fn write(
     server: &Arc<Server>,
     key: &str,
     change: &Change,
     left: i64,
-    deadline: Instant,
-) -> Result<(i64, Response)> {
+    call: Call,
+) -> Result<Written> {
     let mut request = Request::with_capacity(change.value.len() + 600);
-    request.command(MetaOp::Get, key)?.flag("t").end();
+    let command = request.command(MetaOp::Get, key)?;
+    command.flag("t").token().end();
     let command = request.command(MetaOp::Set, key)?;
     let command = command.length(&change.value)?;
     let command = command.number('C', change.cas).flag("c");
-    command
-        .number('T', exptime_from_remaining(left))
-        .value(&change.value);
-    let exchange = server.begin(Retry::Never, &request, deadline);
-    let responses = exchange.and_then(|exchange| {
-        exchange.finish(deadline, |connection| {
-            let before = connection.read_response(deadline)?;
-            let written = connection.read_response(deadline)?;
-            Ok((before.ttl.unwrap_or(left), written))
-        })
-    });
-    responses.map_err(|failure| server.error(failure))
+    let command = command.number('T', exptime_from_remaining(left)).token();
+    command.value(&change.value);
+    let mut left_at_write = None;
+    let read = |decoder: &mut Decoder| {
+        while let Some(response) = decoder.response()? {
+            let unexpected = Failure::Unexpected(response.code);
+            if !request.accepts(&response) {
+                return Err(unexpected);
+            }
+            match left_at_write {
+                None if matches!(response.code, ReturnCode::Hd | ReturnCode::En) => {
+                    left_at_write = Some(response.ttl.unwrap_or(left));
+                }
+                None => return Err(unexpected),
+                Some(left) => {
+                    return Ok(Some(Written {
+                        is_swapped: swapped(&response).ok_or(unexpected)?,
+                        cas: response.cas,
+                        left,
+                    }));
+                }
+            }
+        }
+        Ok(None)
+    };
+    let written = async {
+        let mut exchange = server.begin(Retry::Never, &request, call).await?;
+        let written = exchange.read(call, read).await?;
+        exchange.end();
+        Ok(written)
+    };
+    written.await.map_err(|failure| server.error(failure))
 }

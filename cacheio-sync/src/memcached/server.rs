@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use cacheio_core::__private::{Attempt, Backoff, Circuit, Opens};
+use cacheio_core::__private::{Attempt, Backoff, Circuit, Opens, poll_ready};
 
-use super::connection::Connection;
+use super::call::{Call, Driver};
+use super::decoder::Decoder;
 use super::endpoint::Endpoint;
 use super::failure::Failure;
-use super::pool::{Permit, Pool};
+use super::lease::Lease;
+use super::pool::Pool;
 use super::protocol::{Request, Response};
 use super::retry::Retry;
 use super::unconfirmed::UnconfirmedWrites;
@@ -18,12 +20,19 @@ use crate::{Error, ErrorKind, Result};
 pub(super) struct Server {
     /// The name of the server in errors and logs.
     name: String,
-    endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
     timeout: Duration,
-    pool: Pool,
+    pub(super) pool: Pool,
     circuit: Circuit,
-    unconfirmed: UnconfirmedWrites,
+    pub(super) unconfirmed: UnconfirmedWrites,
 }
+
+/// How long a server that works normally takes at most to confirm a write.
+const CONFIRMATION: Duration = Duration::from_millis(20);
+
+/// How long a server that responds to other requests may take to confirm a write. If it takes longer,
+/// it has not received the write.
+const CONFIRMATION_MAX: Duration = Duration::from_millis(200);
 
 impl Server {
     pub(super) fn new(
@@ -43,56 +52,63 @@ impl Server {
         })
     }
 
-    /// Returns the deadline of an operation that starts now.
-    pub(super) fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
+    /// Starts a call whose time begins now.
+    pub(super) fn call(&self, driver: Driver) -> Call {
+        Call::new(driver, self.timeout)
     }
 
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Runs one command and returns its response.
-    pub(super) fn execute(
+    /// Runs one command, and returns what `read` makes of its response: `None` if the response does
+    /// not fit the command.
+    pub(super) async fn execute<T>(
         self: &Arc<Self>,
         retry: Retry,
         request: &Request,
-        deadline: Instant,
-    ) -> Result<Response, Failure> {
-        let exchange = self.begin(retry, request, deadline)?;
-        let response = exchange.finish(deadline, |connection| {
-            match connection.read_response(deadline) {
-                // The connection is still usable, so this must not end the exchange as failed.
-                Err(Failure::Server(error)) if error.is_in_sync() => Ok(Err(error)),
-                other => other.map(Ok),
+        call: Call,
+        mut read: impl FnMut(&mut Response) -> Option<T>,
+    ) -> Result<T, Failure> {
+        let mut exchange = self.begin(retry, request, call).await?;
+        let outcome = exchange.read(call, |decoder| match decoder.response() {
+            Ok(None) => Ok(None),
+            Ok(Some(mut response)) => {
+                let output = (request.accepts(&response))
+                    .then(|| read(&mut response))
+                    .flatten();
+                let output = output.ok_or(Failure::Unexpected(response.code))?;
+                Ok(Some(Ok(output)))
             }
-        })?;
-        response.map_err(Failure::Server)
+            // The connection is still usable, so this must not end the exchange as failed.
+            Err(Failure::Server(error)) if error.is_in_sync() => Ok(Some(Err(error))),
+            Err(failure) => Err(failure),
+        });
+        let outcome = outcome.await?;
+        exchange.end();
+        outcome.map_err(Failure::Server)
     }
 
     /// Starts an exchange: takes a connection and sends the first window of the request.
-    pub(super) fn begin<'a>(
+    pub(super) async fn begin<'a>(
         self: &'a Arc<Self>,
         retry: Retry,
         request: &'a Request,
-        deadline: Instant,
+        call: Call,
     ) -> Result<Exchange<'a>, Failure> {
+        // If something else took all the time, this says nothing about the server.
+        call.time_left()?;
         let started = Instant::now();
-        if started >= deadline {
-            // Something else took all the time: this says nothing about the server.
-            return Err(Failure::TimedOut);
-        }
         let attempt = self.circuit.enter().map_err(Failure::Other)?;
-        let sent = self.send(retry, request.first_window(), deadline);
-        let (permit, connection, pooled) = self.record_outcome(attempt, started, sent)?;
+        let sent = self.send(retry, request.first_window(), call).await;
+        let (lease, pooled) = self.record_outcome(attempt, started, sent)?;
         Ok(Exchange {
             server: self,
-            retry,
             request,
             attempt,
-            permit,
-            connection,
+            lease,
             pooled,
+            reading_since: None,
         })
     }
 
@@ -101,69 +117,55 @@ impl Server {
         failure.into_error(&self.name, self.timeout)
     }
 
-    /// Returns the error for a response that does not fit its command.
-    pub(super) fn unexpected(&self, response: &Response) -> Error {
-        Error::new(
-            ErrorKind::Server,
-            format!(
-                "unexpected response {:?} from {}; is this memcached 1.6 or later?",
-                response.code, self.name
-            ),
-        )
-    }
-
     /// Sends the first window of a request. Returns the connection, and whether it was pooled.
-    fn send(
+    async fn send(
         &self,
         retry: Retry,
         window: &[u8],
-        deadline: Instant,
-    ) -> Result<(Permit<'_>, Connection, bool), Failure> {
+        call: Call,
+    ) -> Result<(Lease<'_>, bool), Failure> {
         if retry.is_write() {
-            self.unconfirmed.confirm_all(deadline)?;
+            self.confirm_writes(call).await?;
         }
-        let (permit, idle) = self
-            .pool
-            .acquire(deadline)
-            .map_err(|_| self.no_free_connection())?;
-        if let Some(mut connection) = idle {
-            connection.begin_exchange();
-            match connection.write(window, deadline) {
-                Ok(()) => return Ok((permit, connection, true)),
-                Err(failure) if retry.allows_resend(&failure, &connection) => {}
-                Err(failure) => {
-                    self.abandon(retry, connection);
-                    return Err(failure);
-                }
+        let mut lease = self.lease(retry, call).await?;
+        if lease.take_idle(call.driver) {
+            match lease.send(window, call).await {
+                Ok(()) => return Ok((lease, true)),
+                Err(failure) if lease.allows_resend(&failure) => {}
+                Err(failure) => return Err(failure),
             }
         }
-        let connection = self.send_on_new_connection(retry, window, deadline)?;
-        Ok((permit, connection, false))
+        lease.connect(call).await?;
+        lease.send(window, call).await?;
+        Ok((lease, false))
     }
 
-    fn send_on_new_connection(
-        &self,
-        retry: Retry,
-        window: &[u8],
-        deadline: Instant,
-    ) -> Result<Connection, Failure> {
-        let mut connection = self.endpoint.connect(deadline)?;
-        connection.begin_exchange();
-        match connection.write(window, deadline) {
-            Ok(()) => Ok(connection),
-            Err(failure) => {
-                self.abandon(retry, connection);
-                Err(failure)
+    async fn lease(&self, retry: Retry, call: Call) -> Result<Lease<'_>, Failure> {
+        let permit = self.pool.acquire(call).await;
+        let permit = permit.map_err(|_| self.no_free_connection())?;
+        // The circuit may have opened during the wait.
+        self.circuit.enter().map_err(Failure::Other)?;
+        Ok(Lease::new(self, retry, permit))
+    }
+
+    /// Waits until the server has carried out all writes that were sent to it, or has lost them.
+    async fn confirm_writes(&self, call: Call) -> Result<(), Failure> {
+        while !self.unconfirmed.is_empty() {
+            let confirmed = self.unconfirmed.confirmed(call.at_most(CONFIRMATION));
+            if confirmed.await.is_ok() {
+                return Ok(());
+            }
+            // Either the server hangs, and this does not succeed either, or the network has lost one
+            // of the connections.
+            let before = Instant::now();
+            self.lease(Retry::Read, call).await?.ping(call).await?;
+            let confirmed = self.unconfirmed.confirmed(call.at_most(CONFIRMATION_MAX));
+            if confirmed.await.is_err() {
+                call.time_left()?;
+                self.unconfirmed.give_up(before);
             }
         }
-    }
-
-    /// Gives up a connection whose exchange failed. The server may still carry out a write that was
-    /// sent on it.
-    fn abandon(&self, retry: Retry, connection: Connection) {
-        if retry.is_write() && connection.has_sent() {
-            self.unconfirmed.add(connection.into_stream());
-        }
+        Ok(())
     }
 
     fn no_free_connection(&self) -> Failure {
@@ -211,16 +213,14 @@ impl Server {
         }
     }
 
-    /// Returns whether the server responds, and has processed everything that was sent to it.
+    /// Returns whether the server responds.
     fn is_responding(&self) -> bool {
-        let deadline = self.deadline();
-        let response = || -> Result<Response, Failure> {
-            self.unconfirmed.confirm_all(deadline)?;
-            let mut connection = self.endpoint.connect(deadline)?;
-            connection.write(Request::line("mn").bytes(), deadline)?;
-            connection.read_response(deadline)
-        };
-        !matches!(response(), Err(Failure::TimedOut | Failure::Broken(_)))
+        let call = self.call(Driver::Threads);
+        let response = poll_ready(async {
+            let mut connection = self.endpoint.connect(call).await?;
+            connection.ping(call).await
+        });
+        !matches!(response, Err(Failure::TimedOut | Failure::Broken(_)))
     }
 }
 
@@ -248,77 +248,66 @@ impl fmt::Debug for Server {
 /// A request whose first window was sent, and whose responses are to be read.
 pub(super) struct Exchange<'a> {
     server: &'a Arc<Server>,
-    retry: Retry,
     request: &'a Request,
     attempt: Attempt,
-    permit: Permit<'a>,
-    connection: Connection,
+    lease: Lease<'a>,
     pooled: bool,
+    reading_since: Option<Instant>,
 }
 
 impl Exchange<'_> {
-    /// Reads the responses and sends the rest of the request.
-    ///
-    /// Calls `read` once for each part of the request, to read the responses to this part. Returns
-    /// the result of the last call.
-    pub(super) fn finish<T>(
-        mut self,
-        deadline: Instant,
-        mut read: impl FnMut(&mut Connection) -> Result<T, Failure>,
+    /// Receives until `read` returns something. If the pooled connection turns out to be dead, sends
+    /// the request again on a new one.
+    pub(super) async fn read<T>(
+        &mut self,
+        call: Call,
+        mut read: impl FnMut(&mut Decoder) -> Result<Option<T>, Failure>,
     ) -> Result<T, Failure> {
-        let started = Instant::now();
-        let mut outcome = self.read_parts(deadline, &mut read);
+        let since = *self.reading_since.get_or_insert_with(Instant::now);
+        let mut outcome = self.lease.read(call, &mut read).await;
         if let Err(failure) = &outcome
             && self.pooled
-            && self.retry.allows_resend(failure, &self.connection)
+            && self.lease.allows_resend(failure)
         {
-            if let Err(failure) = self.resend(deadline) {
-                // The pooled connection is dead: the server cannot carry out anything from it.
-                return self
-                    .server
-                    .record_outcome(self.attempt, started, Err(failure));
-            }
-            outcome = self.read_parts(deadline, &mut read);
+            self.pooled = false;
+            outcome = match self.resend(call).await {
+                Ok(()) => self.lease.read(call, read).await,
+                Err(failure) => Err(failure),
+            };
         }
-        match &outcome {
-            Ok(_) => {
-                self.server.circuit.responded();
-                self.connection.end_exchange();
-                self.permit.give_back(self.connection);
-            }
-            Err(failure) => {
-                if matches!(failure, Failure::Server(_)) {
-                    self.server.circuit.responded();
-                }
-                self.server.abandon(self.retry, self.connection);
-            }
+        if outcome.as_ref().is_err_and(Failure::is_response) {
+            self.server.circuit.responded();
         }
-        self.server.record_outcome(self.attempt, started, outcome)
+        self.server.record_outcome(self.attempt, since, outcome)
     }
 
-    fn resend(&mut self, deadline: Instant) -> Result<(), Failure> {
-        let window = self.request.first_window();
-        self.connection = self
-            .server
-            .send_on_new_connection(self.retry, window, deadline)?;
+    async fn resend(&mut self, call: Call) -> Result<(), Failure> {
+        self.lease.connect(call).await?;
+        self.lease.send(self.request.first_window(), call).await
+    }
+
+    /// Reads the responses to all parts of the request, and sends the rest of it. Calls `read` until
+    /// it has returned something for each part.
+    pub(super) async fn finish(
+        mut self,
+        call: Call,
+        mut read: impl FnMut(&mut Decoder) -> Result<Option<()>, Failure>,
+    ) -> Result<(), Failure> {
+        for part in 0..self.request.part_count() {
+            self.read(call, &mut read).await?;
+            if let Some(bytes) = self.request.next_part(part) {
+                let sent = self.lease.write(bytes, call).await;
+                let since = self.reading_since.unwrap_or_else(Instant::now);
+                self.server.record_outcome(self.attempt, since, sent)?;
+            }
+        }
+        self.end();
         Ok(())
     }
 
-    fn read_parts<T>(
-        &mut self,
-        deadline: Instant,
-        read: &mut impl FnMut(&mut Connection) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let mut part = 0;
-        loop {
-            let responses = read(&mut self.connection)?;
-            if let Some(bytes) = self.request.next_part(part) {
-                self.connection.write(bytes, deadline)?;
-            }
-            part += 1;
-            if part >= self.request.part_count() {
-                return Ok(responses);
-            }
-        }
+    /// Ends an exchange whose responses were all read.
+    pub(super) fn end(mut self) {
+        self.server.circuit.responded();
+        self.lease.end();
     }
 }

@@ -1,17 +1,16 @@
-//! The configuration of TLS: reads certificates, and creates rustls sessions.
+//! TLS: reads certificates, and runs rustls' sessions, which do no I/O themselves, over a socket.
 
-use std::io;
-use std::net::TcpStream;
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
+use super::call::Call;
+use super::socket::Socket;
 use crate::{BoxError, Error, ErrorKind, Result};
-
-pub(super) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// The PEM files that TLS is configured with.
 #[derive(Clone, Debug, Default)]
@@ -57,10 +56,108 @@ impl TlsSettings {
 pub(super) struct TlsConfig(Arc<ClientConfig>);
 
 impl TlsConfig {
-    /// Starts a session with a host, which must have a certificate for this name.
-    pub(super) fn session(&self, host: &str) -> io::Result<ClientConnection> {
+    /// Performs the handshake with a host, which must have a certificate for this name.
+    pub(super) async fn handshake(
+        &self,
+        host: &str,
+        socket: &mut Socket,
+        call: Call,
+    ) -> io::Result<Session> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        ClientConnection::new(Arc::clone(&self.0), name).map_err(io::Error::other)
+        let connection =
+            ClientConnection::new(Arc::clone(&self.0), name).map_err(io::Error::other)?;
+        let mut session = Session {
+            connection,
+            received: vec![0; RECORD_SIZE].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            sending: Vec::new(),
+        };
+        while session.connection.is_handshaking() {
+            session.flush(socket, call).await?;
+            if session.connection.is_handshaking() {
+                session.receive(socket, call).await?;
+            }
+        }
+        session.flush(socket, call).await?;
+        Ok(session)
+    }
+}
+
+/// Holds the largest record of TLS.
+const RECORD_SIZE: usize = (16 << 10) + 512;
+
+/// A TLS session. It has no socket of its own, so that all its reads and writes have the deadline of
+/// the call.
+#[derive(Debug)]
+pub(super) struct Session {
+    connection: ClientConnection,
+    /// Received records. Those from `start` to `end` were not processed yet.
+    received: Box<[u8]>,
+    start: usize,
+    end: usize,
+    /// Records that are being sent.
+    sending: Vec<u8>,
+}
+
+impl Session {
+    /// Reads at least one byte. The end of the stream is an error.
+    pub(super) async fn read(
+        &mut self,
+        socket: &mut Socket,
+        buffer: &mut [u8],
+        call: Call,
+    ) -> io::Result<usize> {
+        loop {
+            match self.connection.reader().read(buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            self.receive(socket, call).await?;
+            // The server may have requested new keys.
+            self.flush(socket, call).await?;
+        }
+    }
+
+    /// Writes at least one byte.
+    pub(super) async fn write(
+        &mut self,
+        socket: &mut Socket,
+        bytes: &[u8],
+        call: Call,
+    ) -> io::Result<usize> {
+        let written = self.connection.writer().write(bytes)?;
+        self.flush(socket, call).await?;
+        Ok(written)
+    }
+
+    /// Receives at least one byte, and processes the records that are complete.
+    async fn receive(&mut self, socket: &mut Socket, call: Call) -> io::Result<()> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, socket.read(&mut self.received, call).await?);
+        }
+        let mut received = &self.received[self.start..self.end];
+        self.start += self.connection.read_tls(&mut received)?;
+        if let Err(error) = self.connection.process_new_packets() {
+            // Tells the server why the connection ends, if it still listens.
+            let _ = self.flush(socket, call).await;
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+        Ok(())
+    }
+
+    /// Sends all records.
+    async fn flush(&mut self, socket: &mut Socket, call: Call) -> io::Result<()> {
+        while self.connection.wants_write() {
+            self.sending.clear();
+            self.connection.write_tls(&mut self.sending)?;
+            let mut sent = 0;
+            while sent < self.sending.len() {
+                sent += socket.write(&self.sending[sent..], call).await?;
+            }
+        }
+        Ok(())
     }
 }
 

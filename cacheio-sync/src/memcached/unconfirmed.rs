@@ -1,4 +1,4 @@
-//! Writes that were sent and got no response in time.
+//! Writes that were sent and got no response.
 //!
 //! A server that was only paused may still carry out such a write when it resumes, possibly after a later
 //! write on another connection. An entry that was deleted in between would come back. So the
@@ -7,77 +7,87 @@
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::stream::time_left;
-use super::timed_stream::TimedStream;
+use super::call::Call;
+use super::connection::Connection;
+use super::os_socket::OsSocket;
 
 /// The connections to one server that have unconfirmed writes.
 #[derive(Debug, Default)]
 pub(super) struct UnconfirmedWrites {
     count: AtomicUsize,
     state: Mutex<State>,
-    confirmed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    streams: Vec<(TimedStream, Instant)>,
-    /// Whether a thread is reading from the streams, which it took out of the state.
-    confirming: bool,
+    sockets: Vec<(OsSocket, Instant)>,
+    checked: Option<Instant>,
 }
 
-/// A write that is not confirmed after this time is taken for lost.
-const MAX_AGE: Duration = Duration::from_secs(10);
+/// How often to look whether the server has confirmed the writes.
+const INTERVAL: Duration = Duration::from_millis(1);
 
 impl UnconfirmedWrites {
     /// Keeps a connection until the server has processed what was sent on it.
-    pub(super) fn add(&self, stream: TimedStream) {
+    pub(super) fn add(&self, connection: Connection) {
         // With no more requests to come, the server closes the connection after it processed those
         // it got. If this fails, the connection is closed already.
-        if stream.finish_writing().is_ok() {
+        if let Ok(socket) = connection.into_os_socket()
+            && socket.finish_writing().is_ok()
+        {
             let mut state = self.state();
-            state.streams.push((stream, Instant::now()));
-            self.count.fetch_add(1, Ordering::SeqCst);
+            state.sockets.push((socket, Instant::now()));
+            self.count.store(state.sockets.len(), Ordering::SeqCst);
         }
     }
 
-    /// Waits until the server has confirmed all writes. Costs one atomic load if there are none.
-    pub(super) fn confirm_all(&self, deadline: Instant) -> io::Result<()> {
-        if self.count.load(Ordering::SeqCst) == 0 {
-            return Ok(());
+    /// Returns whether there are none. Costs one atomic load.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::SeqCst) == 0
+    }
+
+    /// Waits until the server has confirmed all writes.
+    pub(super) async fn confirmed(&self, call: Call) -> io::Result<()> {
+        while !self.check() {
+            call.time_left()?;
+            call.sleep(INTERVAL).await;
+        }
+        Ok(())
+    }
+
+    /// Gives up the writes that were kept before a time.
+    pub(super) fn give_up(&self, before: Instant) {
+        let mut state = self.state();
+        let is_given_up = |(_, since): &mut (OsSocket, Instant)| *since < before;
+        let given_up: Vec<_> = state.sockets.extract_if(.., is_given_up).collect();
+        self.count.store(state.sockets.len(), Ordering::SeqCst);
+        drop(state);
+        for (socket, _) in given_up {
+            socket.reset();
+        }
+    }
+
+    /// Removes the connections that the server has closed. Returns whether there are no others.
+    fn check(&self) -> bool {
+        if self.is_empty() {
+            return true;
         }
         let mut state = self.state();
-        while state.confirming {
-            let waited = self.confirmed.wait_timeout(state, time_left(deadline)?);
-            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        // All callers that wait share one check.
+        if state
+            .checked
+            .is_none_or(|checked| checked.elapsed() >= INTERVAL)
+        {
+            state
+                .sockets
+                .retain_mut(|(socket, _)| !socket.is_closed_by_server());
+            state.checked = Some(Instant::now());
+            self.count.store(state.sockets.len(), Ordering::SeqCst);
         }
-        state.confirming = true;
-        let mut streams = std::mem::take(&mut state.streams);
-        drop(state);
-
-        let before = streams.len();
-        let mut result = Ok(());
-        streams.retain_mut(|(stream, since)| {
-            if result.is_ok() {
-                result = stream.drain(deadline);
-            }
-            result.is_err() && since.elapsed() < MAX_AGE
-        });
-        if streams.is_empty() {
-            // The writes that did not get confirmed are too old to wait for.
-            result = Ok(());
-        }
-
-        let mut state = self.state();
-        self.count
-            .fetch_sub(before - streams.len(), Ordering::SeqCst);
-        state.streams.append(&mut streams);
-        state.confirming = false;
-        drop(state);
-        self.confirmed.notify_all();
-        result
+        state.sockets.is_empty()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

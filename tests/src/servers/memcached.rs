@@ -96,6 +96,34 @@ impl Memcached {
         }
     }
 
+    /// Returns a number of the server's statistics.
+    ///
+    /// # Panics
+    ///
+    /// When the server does not respond, or does not count this.
+    pub fn stat(&self, name: &str) -> u64 {
+        let number = self.0.connect().and_then(|mut connection| {
+            connection.write_all(b"stats\r\n")?;
+            for line in BufReader::new(connection).lines() {
+                let line = line?;
+                let rest = line
+                    .strip_prefix("STAT ")
+                    .and_then(|rest| rest.strip_prefix(name));
+                if let Some(number) = rest.and_then(|rest| rest.strip_prefix(' ')) {
+                    return number.parse().map_err(std::io::Error::other);
+                }
+                if line == "END" {
+                    break;
+                }
+            }
+            Err(std::io::ErrorKind::NotFound.into())
+        });
+        match number {
+            Ok(number) => number,
+            Err(error) => panic!("memcached does not count {name}: {error}"),
+        }
+    }
+
     /// Stores bytes under a key, as another program might.
     ///
     /// # Panics

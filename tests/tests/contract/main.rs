@@ -37,7 +37,8 @@ mod values;
 
 use std::process::ExitCode;
 
-use cacheio_tests::fixture::Time;
+use cacheio_sync::SpawnBlocking;
+use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::stores;
 
 use crate::harness::{Case, Optional, Row, tasks, threads};
@@ -53,6 +54,11 @@ mod prelude {
     pub(crate) use cacheio_tests::gate::LoaderGate;
 
     pub(crate) use crate::harness::{Case, Optional, case};
+}
+
+/// Bytes in a store that blocks.
+fn spawn_blocking(env: &TestEnv) -> SpawnBlocking<stores::Bytes> {
+    SpawnBlocking::new(stores::bytes(env))
 }
 
 fn rows() -> Vec<Row> {
@@ -91,6 +97,7 @@ fn rows() -> Vec<Row> {
         tasks("arc_dyn", stores::async_arc_dyn, Time::manual),
         tasks("box_dyn", stores::async_box_dyn, Time::manual),
         tasks("bytes", stores::yielding_bytes, Time::manual),
+        tasks("bytes_on_threads", spawn_blocking, Time::manual),
         tasks("memcached", stores::memcached, Time::seconds),
         tasks("redis", stores::redis, Time::milliseconds),
         tasks("redis_cluster", stores::redis_cluster, Time::milliseconds),

@@ -15,10 +15,10 @@ use super::{entry, eventually, key, text};
 
 /// A memcached process that is stopped at the end of its test. The processes in `cacheio_tests` wait
 /// for a server over plain TCP, which the servers here do not accept.
-struct ServerProcess {
+pub(crate) struct ServerProcess {
     child: Child,
     folder: PathBuf,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl ServerProcess {
@@ -56,6 +56,25 @@ impl ServerProcess {
             sleep(Duration::from_millis(5));
         }
         server
+    }
+
+    /// Starts a server with TLS, which only accepts clients with a certificate.
+    pub(crate) fn start_with_tls() -> Self {
+        let (folder, port) = Self::prepare("tls");
+        certificates(&folder);
+        let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let options = format!(
+            "ssl_chain_cert={},ssl_key={},ssl_ca_cert={},ssl_verify_mode=2",
+            file("server.pem"),
+            file("server.key"),
+            file("ca.pem"),
+        );
+        Self::start_on_tcp(folder, port, &["-Z", "-o", &options])
+    }
+
+    /// Returns the path of a file in the folder of the server.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.folder.join(name).to_str().unwrap().to_owned()
     }
 }
 
@@ -155,17 +174,9 @@ fn certificates(folder: &Path) {
 #[test]
 fn tls_works_with_a_trusted_server_only() {
     guarded(|| {
-        let (folder, port) = ServerProcess::prepare("tls");
-        certificates(&folder);
-        let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
-        let options = format!(
-            "ssl_chain_cert={},ssl_key={},ssl_ca_cert={},ssl_verify_mode=2",
-            file("server.pem"),
-            file("server.key"),
-            file("ca.pem"),
-        );
-        let server = ServerProcess::start_on_tcp(folder.clone(), port, &["-Z", "-o", &options]);
-        let (ca, cert, secret) = (file("ca.pem"), file("client.pem"), file("client.key"));
+        let server = ServerProcess::start_with_tls();
+        let [ca, cert, secret] =
+            ["ca.pem", "client.pem", "client.key"].map(|name| server.file(name));
         let address = format!("localhost:{}", server.port);
 
         let url = format!("memcache+tls://{address}?ca={ca}&cert={cert}&key={secret}&timeout=5s");

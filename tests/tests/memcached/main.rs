@@ -1,23 +1,29 @@
-//! What only Memcached has: its counters, its clock, its listing of keys, its connections, and
-//! servers that hang, restart, or send malformed responses.
+//! What only Memcached has: its counters, its clock, its listing of keys, its connections, its
+//! deadlines, and servers that hang, restart, or send malformed responses.
 
 #![cfg(not(shuttle))]
 
 mod batches;
 mod counters;
+mod deadlines;
 mod endpoints;
 mod failures;
+mod half_open;
 mod limits;
 mod malformed;
+mod tasks;
 mod ttl;
 mod url;
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use cacheio_async::AsyncCache;
 use cacheio_sync::store::{Entry, Key, Payload};
-use cacheio_sync::{Error, Memcached};
+use cacheio_sync::{Cache, Error, Memcached};
+use cacheio_tests::api::{CacheApi, World};
 use cacheio_tests::servers;
+use cacheio_tests::watchdog::guarded;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -47,6 +53,21 @@ fn store_with_timeout(server: &servers::Memcached, timeout: Duration) -> Memcach
         .timeout(timeout)
         .build()
         .unwrap()
+}
+
+/// Makes a cache of a store, in either world.
+fn cache(world: World, store: Memcached) -> CacheApi {
+    match world {
+        World::Threads => CacheApi::Threads(Cache::builder().store(store).build().unwrap()),
+        World::Tasks => CacheApi::Tasks(AsyncCache::builder().store(store).build().unwrap()),
+    }
+}
+
+/// Runs a test in each of the two worlds.
+fn in_both_worlds<F: Future<Output = ()> + 'static>(test: fn(World) -> F) {
+    for world in [World::Threads, World::Tasks] {
+        guarded(move || world.run(test(world)));
+    }
 }
 
 /// Repeats a call until it succeeds.

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::spawn;
 use std::time::Duration;
 
-use cacheio_sync::Memcached;
 use cacheio_sync::store::Store;
+use cacheio_sync::{ErrorKind, Memcached};
 use cacheio_tests::watchdog::guarded;
 
-use super::{key, text};
+use super::{entry, key, text};
 
 /// Starts a server that responds to every line with the same bytes. Returns its address and the
 /// number of connections it accepted.
@@ -45,6 +45,7 @@ fn no_key_gets_the_value_of_another_from_malformed_responses() {
             b"VA 3 O1\r\nabc\r\nVA 3 O0\r\nabc\r\nMN\r\n",
             b"VA 3 O9\r\nabc\r\nMN\r\n",
             b"VA 3\r\nabc\r\nMN\r\n",
+            b"HD O0\r\nHD O1\r\nMN\r\n",
             b"VA 3 O0\r\nabcdef\r\nMN\r\n",
             b"VA 1073741824 O0\r\nabc",
             b"VA 99999999999999999999 O0\r\n",
@@ -58,6 +59,10 @@ fn no_key_gets_the_value_of_another_from_malformed_responses() {
                 .unwrap();
             let found = store.get_many(&[key("a"), key("b")]);
             assert!(found.is_err(), "{found:?}");
+            if response != b"HD O0\r\nHD O1\r\nMN\r\n" {
+                let deleted = store.delete_many(&[key("a"), key("b")]);
+                assert!(deleted.is_err(), "{deleted:?}");
+            }
         }
     });
 }
@@ -70,4 +75,53 @@ fn a_connection_with_unexpected_bytes_is_not_reused() {
         assert_eq!(text(store.get(&key("k")).unwrap()).as_deref(), Some("1"));
     }
     assert_eq!(connections.load(Ordering::SeqCst), 5);
+}
+
+#[test]
+fn a_connection_with_a_response_that_does_not_fit_is_not_reused() {
+    type Operation = fn(&Memcached) -> cacheio_sync::Result<()>;
+    let operations: [(&[u8], Operation); 9] = [
+        (b"HD\r\n", |store| store.get(&key("k")).map(drop)),
+        (b"VA 1\r\n1\r\n", |store| store.has(&key("k")).map(drop)),
+        (b"EN\r\n", |store| store.set(&key("k"), entry("v"), None)),
+        (b"EX\r\n", |store| {
+            store.add(&key("k"), entry("v"), None).map(drop)
+        }),
+        (b"EN\r\n", |store| store.delete(&key("k")).map(drop)),
+        (b"NS\r\n", |store| store.touch(&key("k"), None).map(drop)),
+        (b"HD\r\n", |store| {
+            store.increment(&key("k"), 1, None).map(drop)
+        }),
+        (b"HD\r\n", |store| {
+            store.increment(&key("k"), -1, None).map(drop)
+        }),
+        (b"EN\r\n", |store| store.ping()),
+    ];
+    guarded(move || {
+        for (index, (response, operation)) in operations.into_iter().enumerate() {
+            let (address, connections) = fake_server(response);
+            let store = Memcached::new(&format!("memcache://{address}")).unwrap();
+            for count in 1..4 {
+                let Err(_) = operation(&store) else {
+                    panic!("operation {index} takes the response");
+                };
+                // An open circuit is closed by a probe, which has a connection too.
+                let connections = connections.load(Ordering::SeqCst);
+                assert!(connections >= count, "operation {index}: {connections}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_repeated_response_is_not_taken_for_that_to_another_request() {
+    guarded(|| {
+        let (address, connections) = fake_server(b"VA 1 O987654321\r\n1\r\n");
+        let store = Memcached::new(&format!("memcache://{address}")).unwrap();
+        for count in 1..4 {
+            let found = store.get(&key("k"));
+            assert_eq!(found.unwrap_err().kind(), ErrorKind::Server);
+            assert_eq!(connections.load(Ordering::SeqCst), count);
+        }
+    });
 }

@@ -1,0 +1,117 @@
+//! How a call waits, and until when: the whole difference between threads and tasks, but for the
+//! sockets.
+//!
+//! Everything above the sockets is written once, as `async fn`s. For a thread, the innermost ones
+//! block instead of suspending, so that one poll runs the call to its end.
+
+use std::io;
+use std::time::{Duration, Instant};
+#[cfg(feature = "tokio")]
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+};
+
+use event_listener::{EventListener, Listener as _};
+
+/// What waits for the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Driver {
+    /// A thread, which blocks.
+    Threads,
+    /// A task, which is suspended.
+    #[cfg(feature = "tokio")]
+    Tasks,
+}
+
+/// One operation of the store. All its waits end by its deadline.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    pub(super) driver: Driver,
+    deadline: Instant,
+}
+
+impl Call {
+    /// Creates a call that starts now.
+    pub(super) fn new(driver: Driver, timeout: Duration) -> Self {
+        Self {
+            driver,
+            deadline: Instant::now() + timeout,
+        }
+    }
+
+    /// Returns this call with an earlier deadline, if `longest` from now is earlier.
+    pub(super) fn at_most(self, longest: Duration) -> Self {
+        let deadline = self.deadline.min(Instant::now() + longest);
+        Self { deadline, ..self }
+    }
+
+    /// Returns this call with a later deadline, if `shortest` from now is later.
+    pub(super) fn at_least(self, shortest: Duration) -> Self {
+        let deadline = self.deadline.max(Instant::now() + shortest);
+        Self { deadline, ..self }
+    }
+
+    /// Returns the time that is left, or an error if there is none: sockets take a timeout of zero
+    /// for "forever".
+    pub(super) fn time_left(self) -> io::Result<Duration> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(left)
+    }
+
+    /// Waits for a notification.
+    pub(super) async fn wait(self, listener: EventListener) -> io::Result<()> {
+        match self.driver {
+            Driver::Threads => listener
+                .wait_deadline(self.deadline)
+                .ok_or_else(|| io::ErrorKind::TimedOut.into()),
+            #[cfg(feature = "tokio")]
+            Driver::Tasks => self.until_deadline(listener).await,
+        }
+    }
+
+    /// Sleeps, also past the deadline.
+    pub(super) async fn sleep(self, duration: Duration) {
+        match self.driver {
+            Driver::Threads => std::thread::sleep(duration),
+            #[cfg(feature = "tokio")]
+            Driver::Tasks => {
+                if let Ok(timer) = timer(Instant::now() + duration) {
+                    timer.await;
+                }
+            }
+        }
+    }
+
+    /// Returns the output of a future that is ready before the deadline.
+    #[cfg(feature = "tokio")]
+    pub(super) async fn until_deadline<F: Future>(self, future: F) -> io::Result<F::Output> {
+        let mut future = pin!(future);
+        let mut output = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+        if output.is_pending() {
+            self.time_left()?;
+            let mut timer = pin!(timer(self.deadline)?);
+            output = poll_fn(|context| match future.as_mut().poll(context) {
+                Poll::Pending => timer.as_mut().poll(context).map(|()| Poll::Pending),
+                ready => Poll::Ready(ready),
+            })
+            .await;
+        }
+        match output {
+            Poll::Ready(output) => Ok(output),
+            Poll::Pending => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+/// Returns a timer of cacheio's own runtime. That of the caller may have no timers, or a paused clock.
+#[cfg(feature = "tokio")]
+fn timer(at: Instant) -> io::Result<tokio::time::Sleep> {
+    let runtime = cacheio_core::__private::runtime().map_err(io::Error::other)?;
+    let _entered = runtime.enter();
+    Ok(tokio::time::sleep_until(at.into()))
+}

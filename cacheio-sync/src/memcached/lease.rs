@@ -1,0 +1,104 @@
+//! A connection in use, and what happens to it afterwards.
+
+use super::call::{Call, Driver};
+use super::connection::Connection;
+use super::decoder::Decoder;
+use super::failure::Failure;
+use super::pool::Permit;
+use super::retry::Retry;
+use super::server::Server;
+
+/// The use of one connection for one exchange.
+///
+/// Its drop decides what happens to the connection, whether the exchange succeeded, failed, or was
+/// dropped with the future of its caller. If all responses were read, the pool keeps the connection.
+/// If the server may still carry out a write that was sent on it, it is kept until it has. Any other
+/// connection is closed.
+pub(super) struct Lease<'a> {
+    server: &'a Server,
+    retry: Retry,
+    connection: Option<Connection>,
+    /// Released after the connection was put back.
+    _permit: Permit<'a>,
+}
+
+impl<'a> Lease<'a> {
+    pub(super) fn new(server: &'a Server, retry: Retry, permit: Permit<'a>) -> Self {
+        Self {
+            server,
+            retry,
+            connection: None,
+            _permit: permit,
+        }
+    }
+
+    /// Takes an idle connection from the pool. Returns whether there was one.
+    pub(super) fn take_idle(&mut self, driver: Driver) -> bool {
+        self.connection = self.server.pool.take_idle(driver);
+        self.connection.is_some()
+    }
+
+    /// Opens a connection. Closes the one before it, which must be dead.
+    pub(super) async fn connect(&mut self, call: Call) -> Result<(), Failure> {
+        self.connection = None;
+        self.server.pool.make_room();
+        self.connection = Some(self.server.endpoint.connect(call).await?);
+        Ok(())
+    }
+
+    /// Begins an exchange with the first bytes of its request.
+    pub(super) async fn send(&mut self, bytes: &[u8], call: Call) -> Result<(), Failure> {
+        let connection = self.connection()?;
+        connection.begin_exchange();
+        connection.write(bytes, call).await
+    }
+
+    pub(super) async fn write(&mut self, bytes: &[u8], call: Call) -> Result<(), Failure> {
+        self.connection()?.write(bytes, call).await
+    }
+
+    pub(super) async fn read<T>(
+        &mut self,
+        call: Call,
+        read: impl FnMut(&mut Decoder) -> Result<Option<T>, Failure>,
+    ) -> Result<T, Failure> {
+        self.connection()?.read(call, read).await
+    }
+
+    /// Ends an exchange whose responses were all read.
+    pub(super) fn end(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.end_exchange();
+        }
+    }
+
+    /// Checks on a new connection that the server responds.
+    pub(super) async fn ping(mut self, call: Call) -> Result<(), Failure> {
+        self.connect(call).await?;
+        self.connection()?.ping(call).await
+    }
+
+    pub(super) fn allows_resend(&self, failure: &Failure) -> bool {
+        (self.connection.as_ref())
+            .is_some_and(|connection| self.retry.allows_resend(failure, connection))
+    }
+
+    fn connection(&mut self) -> Result<&mut Connection, Failure> {
+        // After a failure to connect, there is none.
+        let not_connected = || std::io::Error::from(std::io::ErrorKind::NotConnected);
+        Ok(self.connection.as_mut().ok_or_else(not_connected)?)
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        if connection.is_reusable() {
+            self.server.pool.put_idle(connection);
+        } else if self.retry.is_write() && connection.has_sent() {
+            self.server.unconfirmed.add(connection);
+        }
+    }
+}
