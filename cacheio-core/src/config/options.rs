@@ -1,6 +1,7 @@
 //! The options of one call.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::config::policies::Policies;
@@ -31,6 +32,14 @@ use crate::{RefreshAhead, Ttl};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Options {
+    pub(crate) fields: Fields,
+}
+
+/// What [`Options`] consist of. `Options` dereference to it, so that there is both a function
+/// `Options::ttl(ttl)` and a method `options.ttl(ttl)`.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Fields {
     pub(crate) ttl: Ttl,
     pub(crate) tags: Vec<Cow<'static, str>>,
     pub(crate) policies: Policies,
@@ -57,23 +66,27 @@ impl Options {
     /// ```
     pub const fn new() -> Self {
         Self {
-            ttl: Ttl::Default,
-            tags: Vec::new(),
-            policies: Policies::NONE,
-            force_refresh: false,
+            fields: Fields {
+                ttl: Ttl::Default,
+                tags: Vec::new(),
+                policies: Policies::NONE,
+                force_refresh: false,
+            },
         }
     }
 
-    /// Sets the TTL, which is a [`Duration`] or a [`Ttl`].
+    /// Returns options with a TTL, which is a [`Duration`] or a [`Ttl`]. There is a method of the same
+    /// name, which sets the TTL of options.
     ///
     /// ```
     /// use cacheio::{Options, Ttl};
+    /// use std::time::Duration;
     ///
-    /// let options = Options::new().ttl(Ttl::Never);
+    /// let options = Options::ttl(Duration::from_secs(60)).tags(["users"]);
+    /// let options = Options::new().tags(["users"]).ttl(Ttl::Never);
     /// ```
-    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
-        self.ttl = ttl.into();
-        self
+    pub fn ttl(ttl: impl Into<Ttl>) -> Self {
+        Self::new().ttl(ttl)
     }
 
     /// Adds tags to the entry: `invalidate_tags` makes all entries of a tag a miss at once, in O(1).
@@ -84,7 +97,7 @@ impl Options {
     /// let options = Options::new().tags(["users", "team:7"]);
     /// ```
     pub fn tags<T: Into<Cow<'static, str>>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
-        self.tags.extend(tags.into_iter().map(Into::into));
+        self.fields.tags.extend(tags.into_iter().map(Into::into));
         self
     }
 
@@ -99,7 +112,7 @@ impl Options {
     /// let options = Options::new().ttl(Duration::from_secs(60)).jitter(0.1);
     /// ```
     pub fn jitter(mut self, fraction: f64) -> Self {
-        self.policies.jitter = Some(fraction);
+        self.fields.policies.jitter = Some(fraction);
         self
     }
 
@@ -124,7 +137,7 @@ impl Options {
     /// let options = Options::new().ttl(minute).stale_for(60 * minute);
     /// ```
     pub fn stale_for(mut self, duration: Duration) -> Self {
-        self.policies.stale_for = Some(duration);
+        self.fields.policies.stale_for = Some(duration);
         self
     }
 
@@ -139,7 +152,7 @@ impl Options {
     /// let options = Options::new().ttl(minute).stale_for(60 * minute).retry_after(minute / 6);
     /// ```
     pub fn retry_after(mut self, duration: Duration) -> Self {
-        self.policies.retry_after = Some(duration);
+        self.fields.policies.retry_after = Some(duration);
         self
     }
 
@@ -159,7 +172,7 @@ impl Options {
     /// let options = Options::new().ttl(Duration::from_secs(60)).refresh_ahead(0.8);
     /// ```
     pub fn refresh_ahead(mut self, ahead: impl Into<RefreshAhead>) -> Self {
-        self.policies.refresh_ahead = Some(ahead.into());
+        self.fields.policies.refresh_ahead = Some(ahead.into());
         self
     }
 
@@ -177,7 +190,7 @@ impl Options {
     /// let options = Options::new().ttl(minute).stale_for(60 * minute).soft_timeout(Duration::from_millis(100));
     /// ```
     pub fn soft_timeout(mut self, duration: Duration) -> Self {
-        self.policies.soft_timeout = Some(duration);
+        self.fields.policies.soft_timeout = Some(duration);
         self
     }
 
@@ -197,7 +210,7 @@ impl Options {
     /// let options = Options::new().hard_timeout(Duration::from_secs(2));
     /// ```
     pub fn hard_timeout(mut self, duration: Duration) -> Self {
-        self.policies.hard_timeout = Some(duration);
+        self.fields.policies.hard_timeout = Some(duration);
         self
     }
 
@@ -214,7 +227,7 @@ impl Options {
     /// let options = Options::new().max_load(Duration::from_secs(10));
     /// ```
     pub fn max_load(mut self, duration: Duration) -> Self {
-        self.policies.max_load = Some(duration);
+        self.fields.policies.max_load = Some(duration);
         self
     }
 
@@ -231,7 +244,7 @@ impl Options {
     /// let options = Options::new().ttl(60 * minute).ttl_none(minute);
     /// ```
     pub fn ttl_none(mut self, ttl: impl Into<Ttl>) -> Self {
-        self.policies.ttl_none = Some(ttl.into());
+        self.fields.policies.ttl_none = Some(ttl.into());
         self
     }
 
@@ -251,7 +264,7 @@ impl Options {
     /// let session = Options::new().ttl(Ttl::Never).ttl_idle(Duration::from_secs(30 * 60));
     /// ```
     pub fn ttl_idle(mut self, duration: Duration) -> Self {
-        self.policies.ttl_idle = Some(duration);
+        self.fields.policies.ttl_idle = Some(duration);
         self
     }
 
@@ -263,20 +276,40 @@ impl Options {
     /// let options = Options::new().force_refresh();
     /// ```
     pub fn force_refresh(mut self) -> Self {
-        self.force_refresh = true;
+        self.fields.force_refresh = true;
         self
+    }
+}
+
+impl Fields {
+    /// Returns these options with another TTL.
+    pub fn ttl(&self, ttl: impl Into<Ttl>) -> Options {
+        Options {
+            fields: Self {
+                ttl: ttl.into(),
+                ..self.clone()
+            },
+        }
+    }
+}
+
+impl Deref for Options {
+    type Target = Fields;
+
+    fn deref(&self) -> &Fields {
+        &self.fields
     }
 }
 
 impl From<Duration> for Options {
     fn from(ttl: Duration) -> Self {
-        Self::new().ttl(ttl)
+        Self::ttl(ttl)
     }
 }
 
 impl From<Ttl> for Options {
     fn from(ttl: Ttl) -> Self {
-        Self::new().ttl(ttl)
+        Self::ttl(ttl)
     }
 }
 
@@ -296,6 +329,15 @@ mod tests {
             let options = Options::new().$name(expected.$name.unwrap());
             assert_eq!(options.policies.$name, expected.$name);
         )*};
+    }
+
+    #[test]
+    fn the_ttl_is_set_by_a_function_and_by_a_method() {
+        let options = Options::ttl(Duration::from_secs(1)).jitter(0.5);
+        assert_eq!(options.fields.ttl, Ttl::After(Duration::from_secs(1)));
+        let other = options.ttl(Ttl::Never);
+        assert_eq!(other.fields.ttl, Ttl::Never);
+        assert_eq!(other.policies.jitter, Some(0.5));
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Engine {
             Err(error) => {
                 self.warn_invalid_options(&error);
                 let mut options = options.clone();
-                options.policies = options.policies.valid();
+                options.fields.policies = options.policies.valid();
                 Ok(Cow::Owned(options))
             }
         }
