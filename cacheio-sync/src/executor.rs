@@ -13,10 +13,14 @@ use cacheio_core::BoxFuture;
 
 type Load = BoxFuture<'static, ()>;
 
-/// The most threads that run loads of a cache at a time. Two kinds of threads are not counted: those
-/// that wait for another load, because that load may itself need a thread, and those whose load is
-/// overdue, because it may never end.
+/// The most threads that run loads of a cache at a time, as long as loads end. Two kinds of threads
+/// are not counted: those that wait for another load, because that load may itself need a thread, and
+/// those whose load is overdue, because it may never end.
 const MAX_THREADS: usize = 16;
+
+/// After this time in which no load ended, one more thread runs a queued load: the loads that run may
+/// wait for it on threads of their own.
+const STALLED: Duration = Duration::from_millis(100);
 
 /// The most threads of a cache in all, also if its loads hang.
 const MAX_ALL_THREADS: usize = 256;
@@ -45,6 +49,8 @@ struct State {
     blocked: usize,
     /// When the loads that run become overdue. Loads that wait for another one are not listed.
     running: Vec<Option<Instant>>,
+    /// When a load was last queued where there were none, started, or ended.
+    changed_at: Option<Instant>,
     closed: bool,
 }
 
@@ -65,6 +71,9 @@ impl Executor for ThreadPool {
             return Err(load);
         }
         let mut state = self.0.lock();
+        if state.queue.is_empty() {
+            state.changed_at = Some(Instant::now());
+        }
         state.queue.push_back(Queued { load, overdue_at });
         if self.0.ensure_thread(&mut state) {
             return Ok(());
@@ -108,8 +117,10 @@ impl Shared {
             return true;
         }
         let overdue = state.overdue(Instant::now());
-        // One thread more than may run loads: it waits until a load becomes overdue.
-        let most = (MAX_THREADS + overdue + 1).min(MAX_ALL_THREADS);
+        // One thread more than may run loads: it waits until a load becomes overdue, or none has ended
+        // for a while.
+        let allowed = (MAX_THREADS + overdue).max(state.running.len());
+        let most = (allowed + 1).min(MAX_ALL_THREADS);
         if state.threads - state.blocked < most {
             let shared = Arc::clone(self);
             let thread = thread::Builder::new().name("cacheio-load".into());
@@ -125,9 +136,11 @@ impl Shared {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            let is_free = state.running.len() < MAX_THREADS + state.overdue(now);
+            let is_free = state.running.len() < MAX_THREADS + state.overdue(now)
+                || state.stalled_at().is_some_and(|at| at <= now);
             if is_free && let Some(Queued { load, overdue_at }) = state.queue.pop_front() {
                 state.running.push(overdue_at);
+                state.changed_at = Some(now);
                 // The next load may need a thread that waits for this one to become overdue.
                 if !state.queue.is_empty() {
                     self.ensure_thread(&mut state);
@@ -139,6 +152,7 @@ impl Shared {
                 POOL.set(None);
                 state = self.lock();
                 state.remove_running(overdue_at);
+                state.changed_at = Some(Instant::now());
                 self.changed.notify_one();
                 continue;
             }
@@ -147,7 +161,14 @@ impl Shared {
             }
             let until = match state.queue.is_empty() {
                 true => IDLE,
-                false => state.next_overdue(now).map_or(IDLE, |at| at - now),
+                false => {
+                    let next = state
+                        .next_overdue(now)
+                        .into_iter()
+                        .chain(state.stalled_at());
+                    let next = next.min();
+                    next.map_or(IDLE, |at| at.saturating_duration_since(now))
+                }
             };
             state.idle += 1;
             let waited = self.changed.wait_timeout(state, until);
@@ -173,6 +194,14 @@ impl State {
     fn next_overdue(&self, now: Instant) -> Option<Instant> {
         let later = self.running.iter().flatten().filter(|at| **at > now);
         later.min().copied()
+    }
+
+    /// Returns when one more load may start, if none ends until then.
+    fn stalled_at(&self) -> Option<Instant> {
+        let is_waiting = !self.queue.is_empty() && self.running.len() < MAX_ALL_THREADS;
+        self.changed_at
+            .filter(|_| is_waiting)
+            .map(|at| at + STALLED)
     }
 
     fn remove_running(&mut self, overdue_at: Option<Instant>) {
@@ -221,6 +250,7 @@ mod tests {
         let (gate, open) = mpsc::channel::<()>();
         let open = Arc::new(Mutex::new(open));
         let ran = Arc::new(AtomicUsize::new(0));
+        let start = Instant::now();
         for _ in 0..100 {
             let (open, ran) = (Arc::clone(&open), Arc::clone(&ran));
             spawn(&pool, move || {
@@ -228,11 +258,32 @@ mod tests {
                 let _ = open.lock().unwrap().recv();
             });
         }
-        eventually(|| ran.load(Ordering::SeqCst) == MAX_THREADS);
-        eventually(|| pool.0.lock().running.len() == MAX_THREADS);
+        eventually(|| ran.load(Ordering::SeqCst) > MAX_THREADS);
+        // None of them ends, so one more may be started, but only after a while.
+        assert!(start.elapsed() >= STALLED);
+        let extra = start.elapsed().as_millis() / STALLED.as_millis();
+        assert!(pool.0.lock().running.len() <= MAX_THREADS + extra as usize);
         drop(gate);
         eventually(|| ran.load(Ordering::SeqCst) == 100);
-        assert!(pool.0.lock().threads <= MAX_THREADS + 1);
+    }
+
+    #[test]
+    fn loads_that_wait_for_others_on_other_threads_end() {
+        let pool = Arc::new(ThreadPool::default());
+        let (outer, all) = mpsc::channel();
+        for _ in 0..MAX_THREADS {
+            let (nested, outer) = (Arc::clone(&pool), outer.clone());
+            spawn(&pool, move || {
+                let (done, is_done) = mpsc::channel();
+                // The pool does not see that this load waits.
+                thread::spawn(move || spawn(&nested, move || done.send(()).unwrap()));
+                is_done.recv().unwrap();
+                outer.send(()).unwrap();
+            });
+        }
+        for _ in 0..MAX_THREADS {
+            all.recv_timeout(Duration::from_secs(30)).unwrap();
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod publish;
 mod stack;
 mod wait;
 
+use std::any::TypeId;
 use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ struct LoadCall<'a> {
     options: &'a Options,
     mode: LoadMode,
     limits: WaitLimits,
+    /// The type of the loader.
+    loader: TypeId,
     /// The key was just found to be absent.
     is_absent: bool,
 }
@@ -64,7 +67,8 @@ impl Engine {
         F: Future<Output = Result<Loaded<V>, E>>,
     {
         let options = &*self.check_options(options, mode)?;
-        let call = self.load_call(missed.key(), options, mode, missed.is_absent());
+        let call = self.load_call(missed.key(), options, mode, &loader);
+        let call = call.after_miss(&missed);
         match boxed(|| call.join_or_lead(LoadScope::new)).await {
             JoinOutcome::Served(fetched) => Ok(fetched.value),
             JoinOutcome::Failed(failure) => Err(failure),
@@ -113,12 +117,12 @@ impl Engine {
         }
     }
 
-    fn load_call<'a>(
+    fn load_call<'a, L>(
         &'a self,
         key: Key<'a>,
         options: &'a Options,
         mode: LoadMode,
-        is_absent: bool,
+        _: &L,
     ) -> LoadCall<'a> {
         LoadCall {
             engine: self,
@@ -126,7 +130,8 @@ impl Engine {
             options,
             mode,
             limits: self.wait_limits(options, mode),
-            is_absent: is_absent && !options.force_refresh,
+            loader: typeid::of::<L>(),
+            is_absent: false,
         }
     }
 
@@ -144,6 +149,14 @@ impl Engine {
 }
 
 impl LoadCall<'_> {
+    /// Takes note of whether the key was just found to be absent.
+    fn after_miss(self, missed: &MissedKey) -> Self {
+        Self {
+            is_absent: missed.is_absent() && !self.options.force_refresh,
+            ..self
+        }
+    }
+
     /// Runs the loader in this caller and publishes its value. If it fails, a stale value is
     /// served.
     async fn load_inline<V, E, F>(

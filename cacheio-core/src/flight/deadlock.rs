@@ -6,6 +6,7 @@
 //! loads are the edges of a graph, and an edge that would close a cycle is refused. Only loaders that
 //! call a cache touch the graph.
 
+use std::any::TypeId;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -32,6 +33,8 @@ const MAX_UNSHARED: usize = 8;
 #[derive(Debug)]
 pub(crate) struct LoadScope {
     id: u64,
+    /// The type of the loader.
+    loader: TypeId,
     /// The number of loads around this one that would have waited for themselves, and run for their
     /// own callers instead.
     unshared: usize,
@@ -41,12 +44,13 @@ pub(crate) struct LoadScope {
 
 impl LoadScope {
     /// Creates the scope of a load that the enclosing load waits for.
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(loader: TypeId) -> Arc<Self> {
         let id = next_id();
         let parent = Self::current();
         let edge = parent.as_ref().map(|parent| WaitEdge::add(parent.id, id));
         Arc::new(Self {
             id,
+            loader,
             unshared: parent.as_ref().map_or(0, |parent| parent.unshared),
             parent,
             _edge: edge,
@@ -55,16 +59,17 @@ impl LoadScope {
 
     /// Creates the scope of a load that would wait for itself, and runs for its own caller instead.
     /// Returns `None` if so many such loads are around it that a loader must be calling itself.
-    pub(crate) fn unshared() -> Option<Arc<Self>> {
-        let scope = Arc::into_inner(Self::new())?;
+    pub(crate) fn unshared(loader: TypeId) -> Option<Arc<Self>> {
+        let scope = Arc::into_inner(Self::new(loader))?;
         let unshared = scope.unshared + 1;
         (unshared <= MAX_UNSHARED).then(|| Arc::new(Self { unshared, ..scope }))
     }
 
     /// Creates the scope of a load that may go on after the enclosing load has ended.
-    pub(crate) fn detached() -> Arc<Self> {
+    pub(crate) fn detached(loader: TypeId) -> Arc<Self> {
         Arc::new(Self {
             id: next_id(),
+            loader,
             unshared: 0,
             parent: None,
             _edge: None,
@@ -97,9 +102,14 @@ impl LoadScope {
         .await
     }
 
+    /// Returns this load and those around it.
+    fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |scope| scope.parent.as_deref())
+    }
+
     /// Returns the ids of this load and of those around it.
     fn ids(&self) -> impl Iterator<Item = u64> {
-        std::iter::successors(Some(self), |scope| scope.parent.as_deref()).map(|scope| scope.id)
+        self.all().map(|scope| scope.id)
     }
 }
 
@@ -135,8 +145,9 @@ impl WaitEdge {
         let mut seen = Vec::new();
         let mut next = vec![to];
         while let Some(id) = next.pop() {
-            if scope.ids().any(|around| around == id) {
-                return Err(Cycle);
+            if let Some(around) = scope.all().find(|around| around.id == id) {
+                let own_loader = (id == to).then_some(around.loader);
+                return Err(Cycle { own_loader });
             }
             if !seen.contains(&id) {
                 seen.push(id);
@@ -164,7 +175,10 @@ impl Drop for WaitEdge {
 
 /// A wait would never end.
 #[derive(Debug)]
-pub(crate) struct Cycle;
+pub(crate) struct Cycle {
+    /// The type of the loader of the load, if the current code runs for this load itself.
+    pub(crate) own_loader: Option<TypeId>,
+}
 
 /// Makes a scope the thread's current one until it is dropped.
 struct Entered(Option<Arc<LoadScope>>);

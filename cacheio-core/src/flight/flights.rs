@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::deadlock::{LoadScope, WaitEdge};
+use super::deadlock::{Cycle, LoadScope, WaitEdge};
 use super::guards::{ClearGuard, WriteGuard};
 use super::leader::{Leader, Waiter};
 use super::registry::{Registry, Stripe, Stripes, new_stripes, stripe_of};
@@ -25,7 +25,7 @@ pub(crate) enum Join {
     /// It waits for the load of another caller.
     Wait(Waiter),
     /// It would wait for itself.
-    Cycle,
+    Cycle(Cycle),
 }
 
 impl Default for Flights {
@@ -69,7 +69,7 @@ impl Flights {
             // writes see it.
             if is_joinable || matches!(state.phase, Phase::Publishing) {
                 return match WaitEdge::wait_for(flight.id) {
-                    Err(_) => Join::Cycle,
+                    Err(cycle) => Join::Cycle(cycle),
                     Ok(edge) => {
                         state.waiters += 1;
                         Join::Wait(Waiter {

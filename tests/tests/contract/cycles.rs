@@ -1,11 +1,16 @@
 //! Loaders that would wait for themselves.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use crate::prelude::*;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case(a_loader_that_loads_its_own_key_gets_an_error),
         case(an_infallible_call_within_its_own_load_loads_for_itself),
+        case(a_call_with_the_loader_of_the_load_around_it_loads_for_itself),
+        case(a_loader_that_calls_itself_gets_an_error),
         case(an_infallible_loader_that_calls_itself_panics_with_a_message),
         case(a_clone_does_not_hide_a_cycle),
         case(a_cycle_through_another_key_is_an_error),
@@ -44,6 +49,39 @@ async fn a_loader_that_loads_its_own_key_gets_an_error(fixture: Fixture) {
     };
     assert_eq!(cache.get_or_try_set("own key", load).await.unwrap(), 2);
     assert_eq!(cache.get::<i32>("own key").await.unwrap(), Some(2));
+}
+
+type Loading<'a> = Pin<Box<dyn Future<Output = Result<i32, LoadError<String>>> + Send + 'a>>;
+
+/// Loads a key, and within the load again: with the same code, as a stolen job does. Returns the
+/// number of the load that gave the value.
+fn nested(cache: &CacheApi, levels: i32) -> Loading<'_> {
+    Box::pin(async move {
+        let load = || async move {
+            match levels {
+                0 => Ok(0),
+                _ => match nested(cache, levels - 1).await {
+                    Ok(value) => Ok(value + 1),
+                    Err(error) => Err(error.to_string()),
+                },
+            }
+        };
+        cache.get_or_try_set("k", load).await
+    })
+}
+
+async fn a_call_with_the_loader_of_the_load_around_it_loads_for_itself(fixture: Fixture) {
+    let cache = &fixture.cache;
+    assert_eq!(nested(cache, 1).await.unwrap(), 1);
+    assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
+    assert_eq!(cache.stats().loads, 2);
+}
+
+async fn a_loader_that_calls_itself_gets_an_error(fixture: Fixture) {
+    let cache = &fixture.cache;
+    let error = nested(cache, i32::MAX).await.unwrap_err();
+    assert!(error.to_string().contains("would wait for"), "{error}");
+    assert!(!cache.has("k").await.unwrap());
 }
 
 /// A thread that steals work may only seem to run the loader.

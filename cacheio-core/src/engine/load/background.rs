@@ -129,7 +129,8 @@ impl Engine {
     {
         let options = &*self.check_options(options, mode)?;
         let key = missed.key();
-        let call = self.load_call(key, options, mode, missed.is_absent());
+        let call = self.load_call(key, options, mode, &prepare);
+        let call = call.after_miss(&missed);
         let (leader, previous) = match boxed(|| call.join_or_lead(LoadScope::detached)).await {
             JoinOutcome::Served(fetched) => return Ok(fetched),
             JoinOutcome::Failed(failure) => return Err(failure),

@@ -83,7 +83,7 @@ impl Engine {
                 return failures.collect();
             }
         };
-        let call = self.load_call(Key::new(first), &options, mode, false);
+        let call = self.load_call(Key::new(first), &options, mode, &loader);
         let mut batch = Batch::<K, V, E>::new(call, keys, &texts);
         let mut led = batch.read().await;
         loop {
@@ -189,7 +189,7 @@ where
             engine, options, ..
         } = self.call;
         let due_keys: Vec<Key<'a>> = due.iter().map(|due| due.key).collect();
-        let scope = LoadScope::new();
+        let scope = LoadScope::new(self.call.loader);
         let leaders = engine.begin_refreshes(due, options, || Arc::clone(&scope));
         let mut led = Vec::new();
         for (key, leader) in due_keys.into_iter().zip(leaders.await) {
@@ -213,7 +213,10 @@ where
     /// Joins the flight of each key that has no result yet, or opens one.
     async fn join(&mut self, led: &mut Vec<Led<'a, V>>) -> Joined {
         let LoadCall {
-            engine, options, ..
+            engine,
+            options,
+            loader,
+            ..
         } = self.call;
         let mut scope = led.first().map(|(_, led)| Arc::clone(led.leader.scope()));
         let (mut opened, mut waiters, mut cyclic) = (Vec::new(), Vec::new(), Vec::new());
@@ -221,7 +224,7 @@ where
             if key.result.is_some() || led.binary_search_by_key(&index, |(led, _)| *led).is_ok() {
                 continue;
             }
-            let scope = scope.get_or_insert_with(LoadScope::new);
+            let scope = scope.get_or_insert_with(|| LoadScope::new(loader));
             let leader = if options.force_refresh {
                 engine.take_over(&key.text, options, scope).await
             } else {
@@ -232,7 +235,7 @@ where
                         waiters.push((index, waiter));
                         continue;
                     }
-                    Join::Cycle => {
+                    Join::Cycle(_) => {
                         cyclic.push(index);
                         continue;
                     }
@@ -268,7 +271,7 @@ where
     {
         let scope = match self.call.mode.times_out {
             true => None,
-            false => LoadScope::unshared(),
+            false => LoadScope::unshared(self.call.loader),
         };
         let loaded = match scope {
             Some(scope) => {

@@ -1,5 +1,6 @@
 //! Before a loader runs: a caller finds a value, joins the flight of another caller, or leads one.
 
+use std::any::TypeId;
 use std::sync::Arc;
 
 use super::mode::Failure;
@@ -8,7 +9,7 @@ use super::{Engine, LoadCall};
 use crate::engine::lookup::{CachedValue, LookupDecision, Previous};
 use crate::entry::tags::Stamps;
 use crate::error::reentrant;
-use crate::flight::deadlock::LoadScope;
+use crate::flight::deadlock::{Cycle, LoadScope};
 use crate::flight::{Join, Leader, Outcome};
 use crate::key::Key;
 use crate::stats::Count;
@@ -52,9 +53,10 @@ impl<'a> LoadCall<'a> {
     /// Reads the key, then joins its flight until the call has a value or leads the load.
     pub(super) async fn join_or_lead<V: Value, E: Send + Sync + 'static>(
         &self,
-        scope: fn() -> Arc<LoadScope>,
+        scope: fn(TypeId) -> Arc<LoadScope>,
     ) -> JoinOutcome<V, E> {
         let engine = self.engine;
+        let scope = || scope(self.loader);
         if self.options.force_refresh {
             let leader = engine.take_over(&self.key, self.options, &scope()).await;
             return JoinOutcome::Lead(leader, Previous::Ignored);
@@ -91,7 +93,7 @@ impl<'a> LoadCall<'a> {
         }
         loop {
             let waiter = match engine.join(&self.key, seen.take(), self.options, scope) {
-                Join::Cycle => return self.after_cycle(previous),
+                Join::Cycle(cycle) => return self.after_cycle(&cycle, previous),
                 Join::Lead(leader) => {
                     let led = LedKey {
                         key: self.key,
@@ -124,13 +126,14 @@ impl<'a> LoadCall<'a> {
 }
 
 impl LoadCall<'_> {
-    /// Decides what a call does that seems to wait for itself. A call that can return an error does.
-    /// Another one runs its loader for itself, because a thread that steals work may only seem to run
-    /// a loader.
-    fn after_cycle<V: Value, E>(&self, previous: Previous<V>) -> JoinOutcome<V, E> {
-        if !self.mode.times_out
-            && let Some(scope) = LoadScope::unshared()
-        {
+    /// Decides what a call does that seems to wait for itself: it returns an error.
+    ///
+    /// A thread that steals work may only seem to run a loader. So a call that cannot return an error,
+    /// and one whose loader is of the same code as the loader around it, run their loaders for
+    /// themselves.
+    fn after_cycle<V: Value, E>(&self, cycle: &Cycle, previous: Previous<V>) -> JoinOutcome<V, E> {
+        let may_only_seem = !self.mode.times_out || cycle.own_loader == Some(self.loader);
+        if may_only_seem && let Some(scope) = LoadScope::unshared(self.loader) {
             return JoinOutcome::LoadUnshared(previous, Some(scope));
         }
         let error = reentrant(&self.engine.full_text(&self.key));
@@ -245,7 +248,7 @@ impl Engine {
                 }
                 // If the store has changed since the read, the value may just have been loaded.
                 Join::Lead(leader) if !leader.must_reread() => Some(leader),
-                Join::Lead(_) | Join::Wait(_) | Join::Cycle => None,
+                Join::Lead(_) | Join::Wait(_) | Join::Cycle(_) => None,
             };
             leaders.push(leader);
             entries.push((key, cached));
