@@ -24,7 +24,7 @@ impl Plan {
             None => quote!(#private::Options::new()),
             Some(ttl) => {
                 let (span, ttl) = self.duration("ttl", ttl);
-                quote_spanned!(span=> #private::Options::new().ttl(#ttl))
+                quote_spanned!(span=> #private::Options::ttl(#ttl))
             }
         };
         // `ttl_none` is not an option here: `ttl_of_value` uses it.
