@@ -19,7 +19,7 @@ mod room;
 mod zstd;
 
 pub use self::check::Format;
-pub(crate) use self::check::{Doubts, Finding, check};
+pub(crate) use self::check::{Finding, check};
 #[cfg(any(feature = "zstd", feature = "lz4"))]
 use self::compressed::Algorithm;
 #[cfg(any(feature = "zstd", feature = "lz4"))]

@@ -40,8 +40,8 @@ use crate::flight::{Flights, SharedState};
 use crate::key::{Key, KeyBuffer, MissedKey};
 use crate::stats::{Count, Counters};
 use crate::{
-    CacheKey, Clock, Encode, Error, ErrorKind, Form, Operation, Options, Result, Stats, Store, Ttl,
-    Value,
+    CacheKey, Clock, Encode, Entry, Error, ErrorKind, Form, Operation, Options, Result, Stats,
+    Store, Ttl, Value,
 };
 
 /// Polls a future that is ready at once, because everything it waits for blocks the thread.
@@ -238,20 +238,24 @@ impl Engine {
                     self.count_lookup(false);
                     Ok(None)
                 }
-                Probe::Inspect => self.get_one_of_many(store, &key),
+                Probe::Inspect => {
+                    let entry = store.get(&key);
+                    let entry = entry
+                        .map_err(|error| self.in_operation(error, Operation::GetMany, &key))?;
+                    self.read_one_of_many(entry, &key)
+                }
             };
             values.push(output(value)?);
         }
         Ok(values)
     }
 
-    /// Gets a value from a store that never waits, after a look at its metadata.
+    /// Reads an entry of a store that never waits.
     #[cold]
     #[inline(never)]
-    fn get_one_of_many<V: Value>(&self, store: &dyn Store, key: &Key<'_>) -> Result<Option<V>> {
-        let entry = store.get(key);
-        let lookup = entry.and_then(|entry| self.decode_entry::<V>(entry, Duration::ZERO));
-        let cached = lookup
+    fn read_one_of_many<V: Value>(&self, entry: Option<Entry>, key: &Key<'_>) -> Result<Option<V>> {
+        let cached = self
+            .decode_entry::<V>(entry, Duration::ZERO)
             .map_err(|error| self.in_operation(error, Operation::GetMany, key))?
             .live();
         self.count_lookup(cached.is_some());

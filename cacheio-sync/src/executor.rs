@@ -22,7 +22,8 @@ const MAX_THREADS: usize = 16;
 /// wait for it on threads of their own.
 const STALLED: Duration = Duration::from_millis(100);
 
-/// The most threads of a cache in all, also if its loads hang.
+/// The most threads of a cache, also if its loads hang. Those that wait for another load are not
+/// counted.
 const MAX_ALL_THREADS: usize = 256;
 
 /// After this time without a load, a thread ends.
@@ -51,6 +52,8 @@ struct State {
     running: Vec<Option<Instant>>,
     /// When a load was last queued where there were none, started, or ended.
     changed_at: Option<Instant>,
+    /// How many loads more than [`MAX_THREADS`] may run, because for a while none ended.
+    extra: usize,
     closed: bool,
 }
 
@@ -112,15 +115,16 @@ impl Shared {
     /// Wakes or starts a thread for the queued loads. Returns false if there is none and none can
     /// start.
     fn ensure_thread(self: &Arc<Self>, state: &mut State) -> bool {
-        if state.queue.len() <= state.idle {
+        if state.idle > 0 {
             self.changed.notify_one();
+        }
+        if state.queue.len() <= state.idle {
             return true;
         }
         let overdue = state.overdue(Instant::now());
         // One thread more than may run loads: it waits until a load becomes overdue, or none has ended
         // for a while.
-        let allowed = (MAX_THREADS + overdue).max(state.running.len());
-        let most = (allowed + 1).min(MAX_ALL_THREADS);
+        let most = (MAX_THREADS + state.extra + overdue + 1).min(MAX_ALL_THREADS);
         if state.threads - state.blocked < most {
             let shared = Arc::clone(self);
             let thread = thread::Builder::new().name("cacheio-load".into());
@@ -136,8 +140,10 @@ impl Shared {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            let is_free = state.running.len() < MAX_THREADS + state.overdue(now)
-                || state.stalled_at().is_some_and(|at| at <= now);
+            if state.stalled_at().is_some_and(|at| at <= now) {
+                state.extra += 1;
+            }
+            let is_free = state.running.len() < MAX_THREADS + state.extra + state.overdue(now);
             if is_free && let Some(Queued { load, overdue_at }) = state.queue.pop_front() {
                 state.running.push(overdue_at);
                 state.changed_at = Some(now);
@@ -153,6 +159,9 @@ impl Shared {
                 state = self.lock();
                 state.remove_running(overdue_at);
                 state.changed_at = Some(Instant::now());
+                if state.running.len() < MAX_THREADS {
+                    state.extra = 0;
+                }
                 self.changed.notify_one();
                 continue;
             }

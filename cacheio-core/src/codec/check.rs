@@ -22,6 +22,8 @@ pub(crate) enum Finding {
     /// It keeps the value, unless the type reads it by a detour: `#[serde(flatten)]`, `tag` and `untagged`
     /// know no 128-bit integers, and no keys of maps that are not texts in JSON.
     Doubtful(Doubts),
+    /// It does not tell `Some(None)` or `Some(())` from `None`, unless the type does.
+    Merged,
     /// It changes the value or refuses it.
     Changed,
     /// It does not read values that are nested so deep.
@@ -40,14 +42,13 @@ pub(crate) fn check(value: &(impl Serialize + ?Sized), format: Format) -> Findin
     let doubts = Cell::new(Doubts::default());
     let checker = Checker {
         format,
-        levels: match format {
-            Format::Json => 127,
-            Format::MessagePack | Format::Postcard => 128,
-        },
+        // One less than the formats read: a number or a name is a level to some of them.
+        levels: 127,
         doubts: &doubts,
     };
     match value.serialize(checker) {
         Err(Stop::Changed) => Finding::Changed,
+        Err(Stop::Merged) => Finding::Merged,
         Err(Stop::TooDeep) => Finding::TooDeep,
         // Encoding reports the error of the type.
         Err(Stop::Own) => Finding::Kept,
@@ -60,6 +61,7 @@ pub(crate) fn check(value: &(impl Serialize + ?Sized), format: Format) -> Findin
 #[derive(Debug)]
 enum Stop {
     Changed,
+    Merged,
     TooDeep,
     Own,
 }
@@ -229,7 +231,7 @@ impl Serializer for Checker<'_> {
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Kind, Stop> {
         match value.serialize(self.wrapped()?)? {
-            Kind::Null if self.format != Format::Postcard => Err(Stop::Changed),
+            Kind::Null if self.format != Format::Postcard => Err(Stop::Merged),
             kind => Ok(kind),
         }
     }
@@ -312,8 +314,10 @@ impl Serializer for Checker<'_> {
     }
 }
 
+/// Checks the parts of a value. Postcard finds fields by their order, so it does not read a struct
+/// without one of them.
 macro_rules! elements {
-    ($($trait:ident::$method:ident($($name:ty)?);)*) => {$(
+    ($($trait:ident::$method:ident($($name:ty)?) $($skip_field:ident)?;)*) => {$(
         impl ser::$trait for Checker<'_> {
             type Ok = Kind;
             type Error = Stop;
@@ -325,6 +329,13 @@ macro_rules! elements {
             ) -> Result<(), Stop> {
                 self.value(value)
             }
+
+            $(fn $skip_field(&mut self, _: &'static str) -> Result<(), Stop> {
+                match self.format {
+                    Format::Postcard => Err(Stop::Changed),
+                    _ => Ok(()),
+                }
+            })?
 
             fn end(self) -> Result<Kind, Stop> {
                 Ok(Kind::Composite)
@@ -338,8 +349,8 @@ elements! {
     SerializeTuple::serialize_element();
     SerializeTupleStruct::serialize_field();
     SerializeTupleVariant::serialize_field();
-    SerializeStruct::serialize_field(&'static str);
-    SerializeStructVariant::serialize_field(&'static str);
+    SerializeStruct::serialize_field(&'static str) skip_field;
+    SerializeStructVariant::serialize_field(&'static str) skip_field;
 }
 
 impl ser::SerializeMap for Checker<'_> {
@@ -367,7 +378,7 @@ mod tests {
 
     #[test]
     fn each_format_has_its_limits() {
-        use Finding::{Changed, Doubtful, Kept};
+        use Finding::{Changed, Doubtful, Kept, Merged};
         let integers = || {
             Doubtful(Doubts {
                 integers: true,
@@ -390,8 +401,8 @@ mod tests {
         );
         assert_eq!(all([f64::NAN]), [Changed, Kept, Kept]);
         assert_eq!(all(f32::NEG_INFINITY), [Changed, Kept, Kept]);
-        assert_eq!(all(Some(None::<u8>)), [Changed, Changed, Kept]);
-        assert_eq!(all([Some(())]), [Changed, Changed, Kept]);
+        assert_eq!(all(Some(None::<u8>)), [Merged, Merged, Kept]);
+        assert_eq!(all([Some(())]), [Merged, Merged, Kept]);
         assert_eq!(all(1_u128), [integers(), integers(), Kept]);
         assert_eq!(all(BTreeMap::from([(1, 2)])), [keys(), Kept, Kept]);
         assert_eq!(all(BTreeMap::from([("a", 2)])), [Kept, Kept, Kept]);
@@ -403,8 +414,11 @@ mod tests {
         let nested = |levels: usize| {
             (0..levels).fold(serde_json::json!(1), |value, _| serde_json::json!([value]))
         };
-        let json = |levels| check(&nested(levels), Format::Json);
-        assert_eq!((json(127), json(128)), (Finding::Kept, Finding::TooDeep));
+        for format in [Format::Json, Format::MessagePack, Format::Postcard] {
+            assert_eq!(check(&nested(126), format), Finding::Kept);
+            assert_eq!(check(&nested(128), format), Finding::TooDeep);
+        }
+        assert_eq!(check(&nested(127), Format::Json), Finding::Kept);
         let text = serde_json::to_string(&nested(127)).unwrap();
         assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
         let text = serde_json::to_string(&nested(128)).unwrap();

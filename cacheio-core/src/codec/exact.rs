@@ -284,6 +284,42 @@ mod tests {
     }
 
     #[test]
+    fn a_variant_that_has_changed_is_read_as_with_json() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        enum Before {
+            A,
+            B(Box<Before>),
+            N(Option<f64>),
+        }
+        #[derive(Debug, PartialEq, Deserialize)]
+        enum After {
+            A(Box<After>),
+            B,
+            N(f64),
+        }
+        fn as_after<T: Serialize>(value: T) -> [Option<Vec<After>>; 2] {
+            let exact = decode(&encode(&value).unwrap()).ok();
+            let json = serde_json::to_string(&value).unwrap();
+            [exact, serde_json::from_str(&json).ok()]
+        }
+        for value in [
+            vec![Before::A, Before::B(Box::new(Before::A))],
+            vec![Before::B(Box::new(Before::A))],
+            vec![Before::N(Some(1.5))],
+            vec![Before::N(None)],
+        ] {
+            let [exact, json] = as_after(&value);
+            assert_eq!(exact, json, "{value:?}");
+        }
+        // A text, and a map with one entry, are variants too.
+        assert_eq!(as_after(["B"])[0], Some(vec![After::B]));
+        let map = BTreeMap::from([("N", 1.5)]);
+        assert_eq!(as_after([map])[0], Some(vec![After::N(1.5)]));
+        let map = BTreeMap::from([("N", 1.5), ("O", 1.5)]);
+        assert_eq!(as_after([map])[0], None);
+    }
+
+    #[test]
     fn the_depth_is_limited() {
         let mut value = serde_json::json!(1);
         for _ in 0..=LEVELS {
@@ -293,6 +329,9 @@ mod tests {
         assert!(decode::<serde_json::Value>(&[SEQUENCE; 100_000]).is_err());
         assert!(decode::<serde_json::Value>(&[SOME; 100_000]).is_err());
         assert!(decode::<serde_json::Value>(&[VARIANT; 100_000]).is_err());
+        #[derive(Debug, Deserialize)]
+        struct Chain(#[allow(dead_code)] Option<Box<Self>>);
+        assert!(decode::<Chain>(&[FALSE]).is_err());
     }
 
     proptest! {

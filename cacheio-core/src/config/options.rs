@@ -215,7 +215,7 @@ impl Options {
     }
 
     /// Limits how long a load blocks its key: then the next caller starts a new load, and the waiters
-    /// get a stale value or [`LoadError::Timeout`](crate::LoadError::Timeout). Zero means the default.
+    /// get a stale value or [`LoadError::Timeout`](crate::LoadError::Timeout).
     ///
     /// `AsyncCache` then drops the load of a `fetch`; its default is 60 s. `Cache` cannot stop a thread and
     /// leaves the load running; it has no limit by default. [`Duration::MAX`] means no limit.

@@ -24,11 +24,6 @@ thread_local! {
 /// From each load to the loads that it waits for. The lock is never held while waiting.
 static GRAPH: Lazy<std::sync::Mutex<HashMap<u64, Vec<u64>>>> = Lazy::new(Default::default);
 
-/// A thread that steals work runs other jobs while a loader waits, and these jobs seem to run for the
-/// load. So a load that seems to wait for itself is no proof of an error until it is nested this
-/// deep.
-const MAX_UNSHARED: usize = 8;
-
 /// A load in progress.
 #[derive(Debug)]
 pub(crate) struct LoadScope {
@@ -58,11 +53,11 @@ impl LoadScope {
     }
 
     /// Creates the scope of a load that would wait for itself, and runs for its own caller instead.
-    /// Returns `None` if so many such loads are around it that a loader must be calling itself.
-    pub(crate) fn unshared(loader: TypeId) -> Option<Arc<Self>> {
+    /// Returns `None` if `max` such loads are around it.
+    pub(crate) fn unshared(loader: TypeId, max: usize) -> Option<Arc<Self>> {
         let scope = Arc::into_inner(Self::new(loader))?;
         let unshared = scope.unshared + 1;
-        (unshared <= MAX_UNSHARED).then(|| Arc::new(Self { unshared, ..scope }))
+        (unshared <= max).then(|| Arc::new(Self { unshared, ..scope }))
     }
 
     /// Creates the scope of a load that may go on after the enclosing load has ended.
@@ -145,8 +140,8 @@ impl WaitEdge {
         let mut seen = Vec::new();
         let mut next = vec![to];
         while let Some(id) = next.pop() {
-            if let Some(around) = scope.all().find(|around| around.id == id) {
-                let own_loader = (id == to).then_some(around.loader);
+            if scope.ids().any(|around| around == id) {
+                let own_loader = (scope.id == to).then_some(scope.loader);
                 return Err(Cycle { own_loader });
             }
             if !seen.contains(&id) {
@@ -176,7 +171,7 @@ impl Drop for WaitEdge {
 /// A wait would never end.
 #[derive(Debug)]
 pub(crate) struct Cycle {
-    /// The type of the loader of the load, if the current code runs for this load itself.
+    /// The type of the loader that the current code runs in, if it would wait for that loader's load.
     pub(crate) own_loader: Option<TypeId>,
 }
 

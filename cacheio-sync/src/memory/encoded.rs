@@ -22,7 +22,8 @@ impl Object for EncodedObject {
 
     fn digits(&self) -> Option<String> {
         let text = std::str::from_utf8(&self.0).ok()?;
-        text.parse::<i64>().is_ok().then(|| text.to_owned())
+        let is_integer = !text.starts_with('+') && text.parse::<i64>().is_ok();
+        is_integer.then(|| text.to_owned())
     }
 
     fn is_none(&self) -> bool {

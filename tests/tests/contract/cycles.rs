@@ -82,6 +82,7 @@ async fn a_loader_that_calls_itself_gets_an_error(fixture: Fixture) {
     let error = nested(cache, i32::MAX).await.unwrap_err();
     assert!(error.to_string().contains("would wait for"), "{error}");
     assert!(!cache.has("k").await.unwrap());
+    assert_eq!(cache.stats().loads, 2);
 }
 
 /// A thread that steals work may only seem to run the loader.

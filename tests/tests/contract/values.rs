@@ -31,6 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(get_or_set_returns_an_unencodable_value),
         case(what_json_does_not_keep_is_kept),
         case(what_json_does_not_keep_is_loaded_once),
+        case(a_type_that_borrows_is_read_as_another),
         case(what_is_stored_can_be_read),
         case(add_stores_only_when_no_entry_is_live).needs(Optional::Add),
         case(add_is_atomic).needs(Optional::Add),
@@ -391,6 +392,48 @@ enum Untagged {
     Wide(Vec<u128>),
 }
 
+/// Tells `None` from `Some(None)` by leaving the field out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Patch {
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    age: Option<Option<u8>>,
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    any: Option<Option<serde_json::Value>>,
+}
+
+fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Written as a text, and read as an enum.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+enum Level {
+    Info,
+}
+
+impl Serialize for Level {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("Info")
+    }
+}
+
+/// Keys that are numbers can be read in one variant, and not in the other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Either {
+    Plain(BTreeMap<u32, u8>),
+    Tagged(Tagged),
+}
+
 async fn what_json_does_not_keep_is_kept(fixture: Fixture) {
     async fn round_trip<V: Value + PartialEq + std::fmt::Debug>(cache: &CacheApi, value: V) {
         cache.set("k", value.clone()).await.unwrap();
@@ -440,6 +483,15 @@ async fn what_json_does_not_keep_is_kept(fixture: Fixture) {
     let by_number = BTreeMap::from([(-1, Some(None)), (1, None), (2, Some(Some(())))]);
     round_trip(&cache, Tagged::Keys { by_number }).await;
     round_trip(&cache, Untagged::Keys(BTreeMap::from([(7, vec![0.5])]))).await;
+    round_trip(&cache, Either::Plain(BTreeMap::from([(1, 2)]))).await;
+    let by_number = BTreeMap::from([(1, None)]);
+    round_trip(&cache, Either::Tagged(Tagged::Keys { by_number })).await;
+    let (age, any) = (Some(None), Some(None));
+    round_trip(&cache, Patch { age, any }).await;
+    let (age, any) = (None, Some(Some(serde_json::json!([1]))));
+    round_trip(&cache, Patch { age, any }).await;
+    round_trip(&cache, vec![(Level::Info, Some(None::<u8>), None::<u8>)]).await;
+    round_trip(&cache, vec![(Level::Info, Some(Some(1)))]).await;
     cache.set("k", [f64::NAN, 1.0]).await.unwrap();
     let read = cache.get::<Vec<f64>>("k").await.unwrap().unwrap();
     assert!(read[0].is_nan() && read[1] == 1.0, "{read:?}");
@@ -458,6 +510,25 @@ async fn what_json_does_not_keep_is_loaded_once(fixture: Fixture) {
     }
     assert_eq!(loads.load(SeqCst), 1);
     assert_eq!(cache.stats().store_errors, 0);
+}
+
+/// A type that borrows is stored, and read as one that does not.
+async fn a_type_that_borrows_is_read_as_another(fixture: Fixture) {
+    #[derive(Serialize, Deserialize)]
+    struct Borrowing {
+        name: &'static str,
+        by_number: BTreeMap<u32, u8>,
+    }
+    let cache = fixture.cache;
+    let by_number = BTreeMap::from([(1, 2)]);
+    let stored = Borrowing {
+        name: "Ada",
+        by_number,
+    };
+    cache.set("k", stored).await.unwrap();
+    let read = cache.get::<serde_json::Value>("k").await.unwrap();
+    let expected = serde_json::json!({"name": "Ada", "by_number": {"1": 2}});
+    assert_eq!(read, Some(expected));
 }
 
 /// Whatever the store does with a value: it does not report success for one that nobody can read.

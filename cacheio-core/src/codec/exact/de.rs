@@ -3,7 +3,6 @@
 use serde_core::de::{
     DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
-use serde_core::forward_to_deserialize_any;
 
 use super::{
     BYTES, END, Error, F64, FALSE, I64, I128, LEVELS, MAP, NONE, SEQUENCE, SOME, TEXT, TRUE, U64,
@@ -52,6 +51,10 @@ impl<'a> Reader<'a> {
         is_next
     }
 
+    fn skip_some(&mut self) {
+        while self.skip(SOME) {}
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let (array, rest) = self.bytes.split_first_chunk().ok_or_else(invalid)?;
         self.bytes = rest;
@@ -89,6 +92,15 @@ impl<'a> Reader<'a> {
     }
 }
 
+macro_rules! without_some {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            self.skip_some();
+            self.deserialize_any(visitor)
+        }
+    )*};
+}
+
 impl<'de> Deserializer<'de> for &mut Reader<'_> {
     type Error = Error;
 
@@ -110,7 +122,14 @@ impl<'de> Deserializer<'de> for &mut Reader<'_> {
             MAP => self.all(|reader| visitor.visit_map(reader)),
             // As JSON shows them to a type that finds out by itself what it reads.
             UNIT_VARIANT => self.nested(|reader| reader.deserialize_any(visitor)),
-            VARIANT => self.nested(|reader| visitor.visit_map(Variant { reader, parts: 2 })),
+            VARIANT => self.nested(|reader| {
+                let mut variant = Variant { reader, parts: 2 };
+                let value = visitor.visit_map(&mut variant)?;
+                match variant.parts {
+                    0 => Ok(value),
+                    _ => Err(invalid()),
+                }
+            }),
             _ => Err(invalid()),
         }
     }
@@ -122,7 +141,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'_> {
                 self.tag()?;
                 visitor.visit_none()
             }
-            _ => visitor.visit_some(self),
+            _ => self.nested(|reader| visitor.visit_some(reader)),
         }
     }
 
@@ -140,15 +159,68 @@ impl<'de> Deserializer<'de> for &mut Reader<'_> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        match self.tag()? {
-            UNIT_VARIANT | VARIANT => self.nested(|reader| visitor.visit_enum(reader)),
+        self.skip_some();
+        match self.bytes.first() {
+            Some(&tag @ (UNIT_VARIANT | VARIANT)) => self.nested(|reader| {
+                reader.tag()?;
+                let is_unit = tag == UNIT_VARIANT;
+                visitor.visit_enum(Content { reader, is_unit })
+            }),
+            // The type had another form when the value was written: as JSON has enums.
+            Some(&TEXT) => self.nested(|reader| {
+                let is_unit = true;
+                visitor.visit_enum(Content { reader, is_unit })
+            }),
+            Some(&MAP) => self.all(|reader| {
+                reader.tag()?;
+                let is_unit = false;
+                visitor.visit_enum(Content { reader, is_unit })
+            }),
             _ => Err(invalid()),
         }
     }
 
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct identifier ignored_any
+    // As JSON, which does not write `Some`.
+    without_some! {
+        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_i128 deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+        deserialize_u128 deserialize_f32 deserialize_f64 deserialize_char deserialize_str
+        deserialize_string deserialize_bytes deserialize_byte_buf deserialize_unit deserialize_seq
+        deserialize_map deserialize_identifier
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_unit(visitor)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_any(visitor)
     }
 }
 
@@ -188,7 +260,7 @@ struct Variant<'r, 'a> {
     parts: u8,
 }
 
-impl<'de> MapAccess<'de> for Variant<'_, '_> {
+impl<'de> MapAccess<'de> for &mut Variant<'_, '_> {
     type Error = Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(
@@ -208,39 +280,56 @@ impl<'de> MapAccess<'de> for Variant<'_, '_> {
     }
 }
 
-impl<'de> EnumAccess<'de> for &mut Reader<'_> {
+/// A variant, as a type reads it that expects one.
+struct Content<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    /// Nothing follows its name.
+    is_unit: bool,
+}
+
+impl<'a> Content<'_, 'a> {
+    /// Returns a reader of the content.
+    fn content(&mut self) -> Result<&mut Reader<'a>, Error> {
+        match self.is_unit {
+            true => Err(invalid()),
+            false => Ok(self.reader),
+        }
+    }
+}
+
+impl<'de> EnumAccess<'de> for Content<'_, '_> {
     type Error = Error;
     type Variant = Self;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(
-        self,
-        seed: S,
-    ) -> Result<(S::Value, Self::Variant), Error> {
-        let name = seed.deserialize(&mut *self)?;
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Error> {
+        let name = seed.deserialize(&mut *self.reader)?;
         Ok((name, self))
     }
 }
 
-impl<'de> VariantAccess<'de> for &mut Reader<'_> {
+impl<'de> VariantAccess<'de> for Content<'_, '_> {
     type Error = Error;
 
     fn unit_variant(self) -> Result<(), Error> {
-        Ok(())
+        match self.is_unit || self.reader.skip(UNIT) {
+            true => Ok(()),
+            false => Err(invalid()),
+        }
     }
 
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
-        seed.deserialize(self)
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(mut self, seed: S) -> Result<S::Value, Error> {
+        seed.deserialize(self.content()?)
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
-        self.deserialize_any(visitor)
+    fn tuple_variant<V: Visitor<'de>>(mut self, _: usize, visitor: V) -> Result<V::Value, Error> {
+        self.content()?.deserialize_seq(visitor)
     }
 
     fn struct_variant<V: Visitor<'de>>(
-        self,
+        mut self,
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.deserialize_any(visitor)
+        self.content()?.deserialize_map(visitor)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use super::join::{DueKey, LeaderAction, LedKey, Seen};
+use super::join::{DueKey, LeaderAction, LedKey, MAX_UNSHARED, Seen};
 use super::mode::{Failure, LoadMode};
 use super::publish::Publication;
 use super::wait::{Resolution, WaiterAction};
@@ -271,7 +271,7 @@ where
     {
         let scope = match self.call.mode.times_out {
             true => None,
-            false => LoadScope::unshared(self.call.loader),
+            false => LoadScope::unshared(self.call.loader, MAX_UNSHARED),
         };
         let loaded = match scope {
             Some(scope) => {

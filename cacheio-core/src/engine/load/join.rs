@@ -125,15 +125,23 @@ impl<'a> LoadCall<'a> {
     }
 }
 
+/// How many loads that only seem to wait for themselves may run within each other, where there is no error
+/// to return.
+pub(super) const MAX_UNSHARED: usize = 8;
+
 impl LoadCall<'_> {
     /// Decides what a call does that seems to wait for itself: it returns an error.
     ///
-    /// A thread that steals work may only seem to run a loader. So a call that cannot return an error,
-    /// and one whose loader is of the same code as the loader around it, run their loaders for
-    /// themselves.
+    /// A thread that steals work runs other jobs while a loader waits, and these only seem to run for
+    /// the load. So a call that cannot return an error, and one whose loader is of the same type as the
+    /// loader around it, run their loaders for themselves, until they are nested so deep that the loader
+    /// must be calling itself.
     fn after_cycle<V: Value, E>(&self, cycle: &Cycle, previous: Previous<V>) -> JoinOutcome<V, E> {
-        let may_only_seem = !self.mode.times_out || cycle.own_loader == Some(self.loader);
-        if may_only_seem && let Some(scope) = LoadScope::unshared(self.loader) {
+        let max = match self.mode.times_out {
+            false => MAX_UNSHARED,
+            true => usize::from(cycle.own_loader == Some(self.loader)),
+        };
+        if let Some(scope) = LoadScope::unshared(self.loader, max) {
             return JoinOutcome::LoadUnshared(previous, Some(scope));
         }
         let error = reentrant(&self.engine.full_text(&self.key));

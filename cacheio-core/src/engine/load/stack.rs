@@ -29,11 +29,12 @@ mod switch {
     /// How many bytes of the thread's own stack the loaders take at most.
     const OWN: usize = 256 << 10;
 
-    /// The size of the further stacks, in bytes.
-    const FURTHER: usize = 2 << 20;
+    /// The size of the further stacks, in bytes. Only the part that is used takes memory.
+    const FURTHER: usize = 64 << 20;
 
-    /// How many bytes of a further stack are left to the innermost loader at least.
-    const ROOM: usize = 128 << 10;
+    /// How many bytes of a further stack are left to the innermost loader at least: as many as most
+    /// threads have.
+    const ROOM: usize = 8 << 20;
 
     thread_local! {
         /// The part of the stack in which the loaders of this thread may start others. `None` while
