@@ -8,7 +8,7 @@ mod load;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use cacheio_core::__private::{CacheUrl, Driver, Engine, Settings, boxed};
+use cacheio_core::__private::{ByArc, ByValue, CacheUrl, Driver, Engine, Settings, boxed};
 use cacheio_core::{AsyncStore, CacheKey, Encode, Options, Result, Stats, Ttl, Value};
 
 #[cfg(feature = "memcached")]
@@ -225,8 +225,8 @@ impl AsyncCache {
     /// Returns [`ErrorKind::Decode`](crate::ErrorKind::Decode) when the stored value cannot be read
     /// as a `V`, and an error when the store fails.
     pub async fn get<V: Value>(&self, key: impl CacheKey) -> Result<Option<V>> {
-        match self.engine.probe::<V>(&key) {
-            Ok(stored) => Ok(stored.as_ref().map(V::from_shared)),
+        match self.engine.probe::<ByValue<V>>(&key) {
+            Ok(value) => Ok(value),
             Err(missed) => {
                 let stored = boxed(|| self.engine.get::<V>(missed)).await?;
                 Ok(stored.map(V::from_stored))
@@ -252,11 +252,13 @@ impl AsyncCache {
     ///
     /// Returns the errors of [`get`](Self::get).
     pub async fn get_arc<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V>>> {
-        let stored = match self.engine.probe::<V>(&key) {
-            Ok(stored) => stored,
-            Err(missed) => boxed(|| self.engine.get::<V>(missed)).await?,
-        };
-        Ok(stored.map(V::shared))
+        match self.engine.probe::<ByArc<V>>(&key) {
+            Ok(value) => Ok(value),
+            Err(missed) => {
+                let stored = boxed(|| self.engine.get::<V>(missed)).await?;
+                Ok(stored.map(V::shared))
+            }
+        }
     }
 
     /// Returns the values of several keys, in the order of the keys, in one round trip to each

@@ -10,7 +10,9 @@ pub use crate::config::settings::{Settings, capacity_of_a_store};
 pub use crate::config::ttl::parse_duration;
 pub use crate::config::url::{CacheUrl, MEMCACHED_SCHEMES, REDIS_SCHEMES, percent_decode};
 pub use crate::engine::driver::{Driver, Executor};
-pub use crate::engine::{Engine, ErrorSharing, Failure, LoadMode, Loaded, boxed, poll_ready};
+pub use crate::engine::{
+    ByArc, ByValue, Engine, ErrorSharing, Failure, FromHit, LoadMode, Loaded, boxed, poll_ready,
+};
 pub use crate::error::{overflow, shortened};
 pub use crate::flight::SharedState;
 pub use crate::key::MissedKey;
@@ -21,7 +23,7 @@ pub use crate::macro_support::output::*;
 pub use crate::macro_support::owned::*;
 pub use crate::macro_support::storage::*;
 pub use crate::store::circuit_breaker::{Attempt, Backoff, Circuit, Opens};
-pub use crate::value::Encoded;
+pub use crate::value::{CopyFn, Encoded};
 pub use crate::{
     AsyncCacheable, CacheKey, Cacheable, KeyWriter, Options, RefreshAhead, Result, Ttl, key_text,
 };

@@ -39,6 +39,7 @@ impl Timestamp {
     /// assert_eq!(later, Timestamp::from_nanos(5));
     /// ```
     #[must_use]
+    #[inline]
     pub fn after(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos))

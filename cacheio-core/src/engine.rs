@@ -10,6 +10,7 @@
 pub(crate) mod driver;
 mod load;
 mod lookup;
+mod probe;
 mod replace;
 mod stale;
 mod touch;
@@ -27,7 +28,9 @@ use std::time::Duration;
 
 use self::driver::Driver;
 pub use self::load::{ErrorSharing, Failure, LoadMode, Loaded};
-use self::lookup::{Lookup, Probe};
+use self::lookup::Lookup;
+use self::probe::Probe;
+pub use self::probe::{ByArc, ByValue, FromHit};
 use self::touch::UnrecordedReads;
 use self::warnings::Warnings;
 use crate::config::policies::Policies;
@@ -232,8 +235,8 @@ impl Engine {
         for key in keys {
             let mut buffer = KeyBuffer::new();
             let key = self.key(&mut buffer, &key);
-            let value = match self.look_up_fast::<V>(&key) {
-                Probe::Hit(stored) => Ok(Some(V::from_shared(&stored))),
+            let value = match self.look_up_fast::<ByValue<V>>(&key) {
+                Probe::Hit(value) => Ok(Some(value)),
                 Probe::Absent => {
                     self.count_lookup(false);
                     Ok(None)

@@ -270,6 +270,17 @@ pub trait Store: Debug + Send + Sync + 'static {
         Err(FastMiss::Inspect)
     }
 
+    /// Does the same as [`get_fast`](Self::get_fast), but lends the value to `read`, which must be
+    /// called at most once. It may be called while a lock is held: it runs no code of users.
+    #[doc(hidden)]
+    fn read_fast(
+        &self,
+        key: &Key<'_>,
+        read: &mut dyn FnMut(&Arc<dyn Object>),
+    ) -> Result<(), FastMiss> {
+        self.get_fast(key).map(|object| read(&object))
+    }
+
     /// Returns which keys the store can hold. The cache replaces other keys.
     fn key_rule(&self) -> KeyRule {
         match self.form() {

@@ -2,6 +2,7 @@
 
 mod encode;
 pub(crate) mod integer;
+mod plain;
 mod reason;
 
 use std::any::{Any, type_name};
@@ -13,6 +14,7 @@ use serde_core::Serialize;
 use serde_core::de::{Deserialize, DeserializeOwned};
 
 pub use self::encode::Encoded;
+pub(crate) use self::plain::is_plain;
 use self::reason::reason;
 use crate::{Codec, Error, ErrorKind, Json, Result};
 
@@ -69,7 +71,12 @@ pub trait Value: Encode + Clone + 'static {
 
     /// Returns a copy of a value that memory keeps.
     #[doc(hidden)]
-    fn from_shared(stored: &Arc<Self::Stored>) -> Self;
+    fn from_shared(stored: Arc<Self::Stored>) -> Self;
+
+    /// Returns a function that copies a value without running code of the type, if there is one. It
+    /// is called while a store holds a lock.
+    #[doc(hidden)]
+    fn copy() -> Option<CopyFn<Self::Stored, Self>>;
 
     #[doc(hidden)]
     fn shared(stored: Arc<Self::Stored>) -> Arc<Self>;
@@ -77,6 +84,10 @@ pub trait Value: Encode + Clone + 'static {
     #[doc(hidden)]
     fn decode(bytes: &[u8], codec: &dyn Codec) -> Result<Arc<Self::Stored>>;
 }
+
+/// Copies a stored value.
+#[doc(hidden)]
+pub type CopyFn<S, T> = fn(&S) -> T;
 
 /// A value in memory, with the conversions that a store and the cache need.
 pub trait Object: Any + Send + Sync {
@@ -152,8 +163,14 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Value for 
     }
 
     #[inline]
-    fn from_shared(stored: &Arc<T>) -> T {
-        T::clone(stored)
+    fn from_shared(stored: Arc<T>) -> T {
+        // Not unwrapped: memory nearly always keeps it, and to find out costs more than a clone.
+        T::clone(&stored)
+    }
+
+    #[inline]
+    fn copy() -> Option<CopyFn<T, T>> {
+        is_plain::<T>().then_some(T::clone)
     }
 
     #[inline]
@@ -327,8 +344,13 @@ impl<T: Send + Sync + 'static> Value for Local<T> {
     }
 
     #[inline]
-    fn from_shared(stored: &Arc<Shared<T>>) -> Self {
-        Self(Arc::clone(stored))
+    fn from_shared(stored: Arc<Shared<T>>) -> Self {
+        Self(stored)
+    }
+
+    #[inline]
+    fn copy() -> Option<CopyFn<Shared<T>, Self>> {
+        None
     }
 
     fn shared(stored: Arc<Shared<T>>) -> Arc<Self> {

@@ -8,7 +8,9 @@ mod load;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use cacheio_core::__private::{CacheUrl, Driver, Engine, Settings, poll_ready};
+use cacheio_core::__private::{
+    ByArc, ByValue, CacheUrl, Driver, Engine, MissedKey, Settings, poll_ready,
+};
 use cacheio_core::{CacheKey, Encode, Options, Result, Stats, Store, Ttl, Value};
 
 #[cfg(feature = "memcached")]
@@ -226,9 +228,9 @@ impl Cache {
     /// Returns [`ErrorKind::Decode`](crate::ErrorKind::Decode) when the stored value cannot be read
     /// as a `V`, and an error when the store fails.
     pub fn get<V: Value>(&self, key: impl CacheKey) -> Result<Option<V>> {
-        match self.engine.probe::<V>(&key) {
-            Ok(stored) => Ok(stored.as_ref().map(V::from_shared)),
-            Err(missed) => Ok(poll_ready(self.engine.get::<V>(missed))?.map(V::from_stored)),
+        match self.engine.probe::<ByValue<V>>(&key) {
+            Ok(value) => Ok(value),
+            Err(missed) => Ok(self.read::<V>(missed)?.map(V::from_stored)),
         }
     }
 
@@ -250,11 +252,17 @@ impl Cache {
     ///
     /// Returns the errors of [`get`](Self::get).
     pub fn get_arc<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V>>> {
-        let stored = match self.engine.probe::<V>(&key) {
-            Ok(stored) => stored,
-            Err(missed) => poll_ready(self.engine.get::<V>(missed))?,
-        };
-        Ok(stored.map(V::shared))
+        match self.engine.probe::<ByArc<V>>(&key) {
+            Ok(value) => Ok(value),
+            Err(missed) => Ok(self.read::<V>(missed)?.map(V::shared)),
+        }
+    }
+
+    /// Reads the store after a look-up in memory that found no value. A hit in memory does not pay
+    /// for its stack.
+    #[inline(never)]
+    fn read<V: Value>(&self, missed: MissedKey) -> Result<Option<Arc<V::Stored>>> {
+        poll_ready(self.engine.get::<V>(missed))
     }
 
     /// Returns the values of several keys, in the order of the keys, in one round trip to each

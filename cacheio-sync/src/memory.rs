@@ -17,7 +17,7 @@ mod slot;
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cacheio_core::__private::{CacheUrl, Settings, SharedState, overflow};
@@ -30,7 +30,7 @@ pub use self::builder::MemoryBuilder;
 use self::encoded::EncodedObject;
 use self::key::{MemoryKey, Namespace};
 use self::namespaces::Namespaces;
-use self::shard::{Removed, Shard};
+use self::shard::{Removed, Shard, ShardLock};
 use self::slot::Slot;
 
 /// Computes the weight of an entry.
@@ -59,7 +59,7 @@ pub(crate) type Weigher = Arc<dyn Fn(&str, &(dyn Any + Send + Sync)) -> u64 + Se
 /// # Ok(()) }
 /// ```
 pub struct Memory {
-    shards: Arc<[RwLock<Shard>]>,
+    shards: Arc<[ShardLock]>,
     clock: Arc<dyn Clock>,
     /// The namespace that this is a view of; none in the memory that a user has.
     namespace: Namespace,
@@ -129,7 +129,7 @@ impl Memory {
     /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| read(shard).len()).sum()
+        self.shards.iter().map(|shard| shard.read().len()).sum()
     }
 
     /// Returns whether there are no entries.
@@ -157,7 +157,7 @@ impl Memory {
     /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn weight(&self) -> u64 {
-        self.shards.iter().map(|shard| read(shard).weight()).sum()
+        self.shards.iter().map(|shard| shard.read().weight()).sum()
     }
 
     /// Removes all expired entries now, rather than with the next writes.
@@ -207,25 +207,44 @@ impl Memory {
 
     /// Returns a key as the shards know it, and its shard.
     #[inline]
-    fn locate<'a>(&'a self, key: &Key<'a>) -> (MemoryKey<'a>, &'a RwLock<Shard>) {
+    fn locate<'a>(&'a self, key: &Key<'a>) -> (MemoryKey<'a>, &'a ShardLock) {
         let key = self.namespace.key(key);
         // quick_cache's table uses the lowest and the highest bits of the hash.
         let index = (key.hash() >> 40) as usize & (self.shards.len() - 1);
         (key, &self.shards[index])
     }
 
+    /// Takes something from a value that can be served without a look at its metadata.
+    #[inline]
+    fn take_fast<T>(
+        &self,
+        key: &Key<'_>,
+        take: impl FnOnce(&Arc<dyn Object>) -> T,
+    ) -> Result<T, FastMiss> {
+        let (key, shard) = self.locate(key);
+        let shard = shard.read();
+        let Some(slot) = shard.get(&key) else {
+            return Err(FastMiss::Absent);
+        };
+        let (taken, until) = (take(slot.object()), slot.fast_path_until());
+        // The clock is read without the lock, which is held only briefly. For an entry that may
+        // expire within the lag, `get` reads the exact time.
+        drop(shard);
+        match until == Timestamp::MAX || self.clock.recent().after(CLOCK_LAG) < until {
+            true => Ok(taken),
+            false => Err(FastMiss::Inspect),
+        }
+    }
+
     /// Changes a shard. Removed entries are dropped after its lock was released: dropping a user's
     /// value may run any code.
     fn change<T>(
         &self,
-        shard: &RwLock<Shard>,
+        shard: &ShardLock,
         change: impl FnOnce(&mut Shard, &mut Removed) -> T,
     ) -> T {
         let mut removed = Removed::default();
-        let result = change(
-            &mut shard.write().unwrap_or_else(PoisonError::into_inner),
-            &mut removed,
-        );
+        let result = change(&mut shard.write(), &mut removed);
         if removed.evicted > 0 {
             let evictions = &self.shared.evictions;
             evictions.fetch_add(removed.evicted, Ordering::Relaxed);
@@ -322,12 +341,6 @@ fn incremented(object: &dyn Object, by: i64) -> Result<i64> {
     integer.checked_add(by).ok_or_else(overflow)
 }
 
-#[inline]
-fn read(shard: &RwLock<Shard>) -> RwLockReadGuard<'_, Shard> {
-    // A weigher or a value's `drop` that panics leaves a shard as it was before or after the change.
-    shard.read().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory")
@@ -346,7 +359,7 @@ impl Store for Memory {
     #[inline]
     fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
         let (key, shard) = self.locate(key);
-        let shard = read(shard);
+        let shard = shard.read();
         let slot = shard.get(&key);
         let retained = slot.filter(|slot| slot.is_retained(self.clock.now()));
         Ok(retained.map(|slot| self.entry(slot)))
@@ -354,19 +367,21 @@ impl Store for Memory {
 
     #[inline]
     fn get_fast(&self, key: &Key<'_>) -> Result<Arc<dyn Object>, FastMiss> {
-        let (key, shard) = self.locate(key);
-        let shard = read(shard);
-        let Some(slot) = shard.get(&key) else {
-            return Err(FastMiss::Absent);
-        };
-        // For an entry that may expire within the lag, `get` reads the exact time.
-        slot.get_fast(self.clock.recent().after(CLOCK_LAG))
-            .ok_or(FastMiss::Inspect)
+        self.take_fast(key, Arc::clone)
+    }
+
+    #[inline]
+    fn read_fast(
+        &self,
+        key: &Key<'_>,
+        read: &mut dyn FnMut(&Arc<dyn Object>),
+    ) -> Result<(), FastMiss> {
+        self.take_fast(key, read)
     }
 
     fn has(&self, key: &Key<'_>) -> Result<bool> {
         let (key, shard) = self.locate(key);
-        let shard = read(shard);
+        let shard = shard.read();
         let slot = shard.peek(&key);
         Ok(slot.is_some_and(|slot| slot.is_live(self.clock.now())))
     }
@@ -406,7 +421,8 @@ impl Store for Memory {
             // The value's type converts it to an integer, and the weigher weighs it: both are
             // users' code, which must not run while a lock is held.
             let now = self.clock.now();
-            let seen = read(shard)
+            let seen = shard
+                .read()
                 .peek(&at)
                 .filter(|slot| slot.is_live(now))
                 .map(|slot| Arc::clone(slot.object()));

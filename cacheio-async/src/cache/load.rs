@@ -185,7 +185,7 @@ impl AsyncCache {
         load: impl AsyncLoad<Result<V, E>>,
     ) -> Result<V, Failure<E>> {
         match self.engine.probe_to_load::<V>(&key, options) {
-            Ok(stored) => Ok(V::from_shared(&stored)),
+            Ok(value) => Ok(value),
             Err(missed) => {
                 let loader = || async { load.start().await.map(Loaded::from) };
                 // On the heap, so that the futures of callers stay small.
@@ -284,7 +284,7 @@ impl AsyncCache {
     {
         let options = options.into();
         match self.engine.probe_to_load::<V>(&key, &options) {
-            Ok(stored) => Ok(V::from_shared(&stored)),
+            Ok(value) => Ok(value),
             Err(missed) => {
                 let mode = LoadMode::FALLIBLE;
                 let fetched = boxed(|| self.engine.fetch(missed, &options, mode, || load));

@@ -119,6 +119,18 @@ macro_rules! __blocking_store {
                 }
             }
 
+            fn read_fast(
+                &self,
+                key: &$crate::Key<'_>,
+                read: &mut dyn ::std::ops::FnMut(&::std::sync::Arc<dyn $crate::Object>),
+            ) -> ::std::result::Result<(), $crate::FastMiss> {
+                let $this = self;
+                match $crate::AsyncStore::immediate($target) {
+                    ::std::option::Option::Some(store) => store.read_fast(key, read),
+                    ::std::option::Option::None => ::std::result::Result::Err($crate::FastMiss::Inspect),
+                }
+            }
+
             fn in_namespace(&self, prefix: &str) -> ::std::option::Option<::std::sync::Arc<dyn $crate::Store>> {
                 let $this = self;
                 $crate::AsyncStore::immediate($target)?.in_namespace(prefix)

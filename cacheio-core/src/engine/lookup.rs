@@ -9,12 +9,12 @@ use crate::codec::exact::Exact;
 use crate::config::ttl::random_fraction;
 use crate::entry::expiry::{Expiry, Freshness};
 use crate::entry::wire::{self, Body};
-use crate::key::{Key, KeyBuffer, MissedKey};
+use crate::key::Key;
 use crate::stats::Count;
 use crate::value::{Encoded, downcast};
 use crate::{
-    CacheKey, Entry, Error, ErrorKind, FastMiss, Fetched, Form, Json, Meta, Object, Operation,
-    Options, Payload, RefreshAhead, Result, Source, Value,
+    Entry, Error, ErrorKind, Fetched, Form, Json, Meta, Object, Operation, Options, Payload,
+    RefreshAhead, Result, Source, Value,
 };
 
 /// A value, and the metadata of its entry.
@@ -141,161 +141,7 @@ impl<V: Value> Clone for Previous<V> {
     }
 }
 
-/// The result of a look-up in memory in one step.
-pub(super) enum Probe<T> {
-    /// A live value without metadata that has to be checked.
-    Hit(T),
-    /// The entry has to be read and checked.
-    Inspect,
-    Absent,
-}
-
 impl Engine {
-    /// Looks a key up in memory, without I/O. Returns `None` for an absent key.
-    ///
-    /// # Errors
-    ///
-    /// Returns the key when its entry has to be [read](Engine::get).
-    #[inline]
-    pub fn probe<V: Value>(
-        &self,
-        key: &impl CacheKey,
-    ) -> std::result::Result<Option<Arc<V::Stored>>, MissedKey> {
-        let mut buffer = KeyBuffer::new();
-        let composed = self.key(&mut buffer, key);
-        match self.look_up_fast::<V>(&composed) {
-            Probe::Hit(value) => Ok(Some(value)),
-            Probe::Inspect => match self.inspect::<V>(&composed) {
-                Some(cached) => Ok(Some(self.hit_in_memory(cached).value)),
-                None => Err(buffer.into_missed(key, false)),
-            },
-            Probe::Absent => {
-                self.counters.add(Count::Miss);
-                Ok(None)
-            }
-        }
-    }
-
-    /// Returns a hit in memory that needs no look at its metadata.
-    ///
-    /// # Errors
-    ///
-    /// Returns the key when the call has to [load](Engine::load).
-    #[inline]
-    pub fn probe_hit<V: Value>(
-        &self,
-        key: &impl CacheKey,
-    ) -> std::result::Result<Arc<V::Stored>, MissedKey> {
-        let mut buffer = KeyBuffer::new();
-        let is_absent = match self.look_up_fast::<V>(&self.key(&mut buffer, key)) {
-            Probe::Hit(value) => return Ok(value),
-            Probe::Inspect => false,
-            Probe::Absent => true,
-        };
-        Err(buffer.into_missed(key, is_absent))
-    }
-
-    /// Composes a key for a load without a look-up before it.
-    pub fn missed(&self, key: &impl CacheKey) -> MissedKey {
-        let mut buffer = KeyBuffer::new();
-        self.key(&mut buffer, key);
-        buffer.into_missed(key, false)
-    }
-
-    /// Looks a key up in memory for a loading call: the value is live and not due for a refresh.
-    ///
-    /// # Errors
-    ///
-    /// Returns the key when the call has to [load](Engine::load).
-    #[inline]
-    pub fn probe_to_load<V: Value>(
-        &self,
-        key: &impl CacheKey,
-        options: &Options,
-    ) -> std::result::Result<Arc<V::Stored>, MissedKey> {
-        let mut buffer = KeyBuffer::new();
-        let composed = self.key(&mut buffer, key);
-        if options.force_refresh {
-            return Err(buffer.into_missed(key, false));
-        }
-        let is_absent = match self.look_up_fast::<V>(&composed) {
-            Probe::Hit(value) => return Ok(value),
-            Probe::Inspect => match self.inspect_to_load::<V>(&composed, options) {
-                Some(cached) => return Ok(cached.value),
-                None => false,
-            },
-            Probe::Absent => true,
-        };
-        Err(buffer.into_missed(key, is_absent))
-    }
-
-    /// Does the same, and returns the source and the age of the value.
-    ///
-    /// # Errors
-    ///
-    /// Returns the key when the call has to [load](Engine::fetch).
-    #[inline]
-    pub fn probe_to_fetch<V: Value>(
-        &self,
-        key: &impl CacheKey,
-        options: &Options,
-    ) -> std::result::Result<Fetched<V>, MissedKey> {
-        let mut buffer = KeyBuffer::new();
-        let composed = self.key(&mut buffer, key);
-        if !options.force_refresh
-            && let Some(cached) = self.inspect_to_load::<V>(&composed, options)
-        {
-            return Ok(self.fetched(cached, Source::Hit));
-        }
-        Err(buffer.into_missed(key, false))
-    }
-
-    #[inline]
-    pub(super) fn look_up_fast<V: Value>(&self, key: &Key<'_>) -> Probe<Arc<V::Stored>> {
-        let Some(store) = self.driver.immediate() else {
-            return Probe::Inspect;
-        };
-        match store.get_fast(key) {
-            Ok(object) => match downcast(object) {
-                Some(value) => {
-                    self.counters.add(Count::Hit);
-                    Probe::Hit(value)
-                }
-                None => Probe::Inspect,
-            },
-            Err(FastMiss::Inspect) => Probe::Inspect,
-            Err(FastMiss::Absent) => Probe::Absent,
-        }
-    }
-
-    /// Returns a live value from memory, after a look at its metadata.
-    #[cold]
-    #[inline(never)]
-    fn inspect<V: Value>(&self, key: &Key<'_>) -> Option<CachedValue<V>> {
-        let entry = self.driver.immediate()?.get(key).ok()??;
-        let lookup = self.decode_entry::<V>(Some(entry), Duration::ZERO);
-        lookup.ok()?.live()
-    }
-
-    /// Counts a hit in memory.
-    fn hit_in_memory<V: Value>(&self, cached: CachedValue<V>) -> CachedValue<V> {
-        self.record_read_in_memory(&cached);
-        self.counters.add(Count::Hit);
-        cached
-    }
-
-    /// Returns a live value from memory that is not due for a refresh, and counts the hit.
-    #[cold]
-    #[inline(never)]
-    fn inspect_to_load<V: Value>(
-        &self,
-        key: &Key<'_>,
-        options: &Options,
-    ) -> Option<CachedValue<V>> {
-        let cached = self.inspect::<V>(key)?;
-        (!self.is_due(&cached, options)).then(|| self.hit_in_memory(cached))
-    }
-
     /// Decodes an entry as a `V`. An expired entry is not decoded.
     pub(super) fn decode_entry<V: Value>(
         &self,
@@ -520,7 +366,7 @@ impl Engine {
     }
 
     /// Whether a loading call that finds this live value refreshes it.
-    fn is_due<V: Value>(&self, cached: &CachedValue<V>, options: &Options) -> bool {
+    pub(super) fn is_due<V: Value>(&self, cached: &CachedValue<V>, options: &Options) -> bool {
         let (Some(expiry), ahead) = (&cached.expiry, self.refresh_ahead(options)) else {
             return false;
         };

@@ -30,14 +30,14 @@ impl KeyBuffer {
         rule: KeyRule,
         key: &'a impl CacheKey,
     ) -> Key<'a> {
-        if prefix.is_empty()
-            && rule == KeyRule::Any
-            && let Some(text) = key.as_key_text()
-        {
-            return Key::new(text);
-        }
-        self.compose(prefix, rule, key);
-        Key::new(&self.0)
+        let text = match key.as_key_text() {
+            Some(text) if prefix.is_empty() && rule == KeyRule::Any => text,
+            _ => {
+                self.compose(prefix, rule, key);
+                &self.0
+            }
+        };
+        Key::new(text)
     }
 
     /// Keeps the key after its look-up. `key` is the argument of [`key`](Self::key).
@@ -61,6 +61,8 @@ impl KeyBuffer {
         self.0.clear();
     }
 
+    // Not inlined: a borrowed key does not pay for it.
+    #[inline(never)]
     fn compose(&mut self, prefix: &str, rule: KeyRule, key: &impl CacheKey) {
         self.take_scratch();
         self.0.push_str(prefix);
@@ -74,9 +76,16 @@ impl KeyBuffer {
 impl Drop for KeyBuffer {
     #[inline]
     fn drop(&mut self) {
-        if self.0.capacity() > 0 && self.0.capacity() <= SCRATCH_KEPT {
-            let _ = SCRATCH.try_with(|scratch| scratch.set(std::mem::take(&mut self.0)));
+        if self.0.capacity() > 0 {
+            keep_scratch(std::mem::take(&mut self.0));
         }
+    }
+}
+
+#[inline(never)]
+fn keep_scratch(text: String) {
+    if text.capacity() <= SCRATCH_KEPT {
+        let _ = SCRATCH.try_with(|scratch| scratch.set(text));
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::output::{CloneError, ConvertError, InBackground, Optional, Output};
-use super::storage::Storage;
+use super::storage::{ByStorage, Storage};
 use crate::engine::{Engine, ErrorSharing, Failure, LoadMode, Loaded, boxed};
 use crate::key::MissedKey;
 use crate::{BoxFuture, CacheKey, LoadContext, Options, Result, Ttl};
@@ -22,8 +22,8 @@ pub fn lookup<O: Output, S: Storage<O::Value>>(
     _: &S,
     key: &impl CacheKey,
 ) -> Result<O::Returned, MissedKey> {
-    let stored = engine.probe_hit::<S::Cached>(key)?;
-    Ok(O::from_value(S::from_shared(&stored)))
+    let value = engine.probe_hit::<ByStorage<S, O::Value>>(key)?;
+    Ok(O::from_value(value))
 }
 
 /// Returns the value of the key, or runs the body in the caller.

@@ -1,9 +1,11 @@
 //! How the values of a function are stored.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::output::Output;
-use crate::value::Shared;
+use crate::engine::FromHit;
+use crate::value::{CopyFn, Shared, is_plain};
 use crate::{Local, Value};
 
 /// Converts the values of a function to what its cache stores, and back.
@@ -12,7 +14,9 @@ pub trait Storage<V>: Copy {
 
     fn into_cached(value: V) -> Self::Cached;
     fn from_cached(cached: Self::Cached) -> V;
-    fn from_shared(stored: &Arc<<Self::Cached as Value>::Stored>) -> V;
+    fn from_shared(stored: Arc<<Self::Cached as Value>::Stored>) -> V;
+    /// As [`Value::copy`].
+    fn copy() -> Option<CopyFn<<Self::Cached as Value>::Stored, V>>;
 }
 
 /// Stores the value itself: for any cache, so the value needs serde.
@@ -37,8 +41,13 @@ impl<V: Value> Storage<V> for AsValue {
     }
 
     #[inline]
-    fn from_shared(stored: &Arc<V::Stored>) -> V {
+    fn from_shared(stored: Arc<V::Stored>) -> V {
         V::from_shared(stored)
+    }
+
+    #[inline]
+    fn copy() -> Option<CopyFn<V::Stored, V>> {
+        V::copy()
     }
 }
 
@@ -59,7 +68,30 @@ impl<V: Clone + Send + Sync + 'static> Storage<V> for AsLocal {
     }
 
     #[inline]
-    fn from_shared(stored: &Arc<Shared<V>>) -> V {
+    fn from_shared(stored: Arc<Shared<V>>) -> V {
         stored.0.clone()
+    }
+
+    #[inline]
+    fn copy() -> Option<CopyFn<Shared<V>, V>> {
+        is_plain::<V>().then_some(|stored| stored.0.clone())
+    }
+}
+
+/// Makes the value of a function from what its cache stores.
+pub(super) struct ByStorage<S, V>(PhantomData<(S, V)>);
+
+impl<V, S: Storage<V>> FromHit for ByStorage<S, V> {
+    type Value = S::Cached;
+    type Output = V;
+
+    #[inline]
+    fn copy() -> Option<CopyFn<<S::Cached as Value>::Stored, V>> {
+        S::copy()
+    }
+
+    #[inline]
+    fn from_shared(stored: Arc<<S::Cached as Value>::Stored>) -> V {
+        S::from_shared(stored)
     }
 }

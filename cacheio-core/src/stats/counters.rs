@@ -21,7 +21,8 @@ pub(crate) struct Counters {
     metrics: Metrics,
 }
 
-#[repr(align(64))]
+/// Processors fetch two cache lines at a time.
+#[repr(align(128))]
 #[derive(Default)]
 struct Lane([AtomicU64; COUNTS]);
 

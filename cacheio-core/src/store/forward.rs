@@ -110,6 +110,14 @@ macro_rules! pointer {
                 (**self).get_fast(key)
             }
 
+            fn read_fast(
+                &self,
+                key: &crate::Key<'_>,
+                read: &mut dyn FnMut(&Arc<dyn crate::Object>),
+            ) -> Result<(), crate::FastMiss> {
+                (**self).read_fast(key, read)
+            }
+
             fn in_namespace(&self, prefix: &str) -> Option<Arc<dyn Store>> {
                 (**self).in_namespace(prefix)
             }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use cacheio_core::__private::{DEFAULT_OPTIONS, Failure, LoadMode, Loaded, poll_ready};
+use cacheio_core::__private::{DEFAULT_OPTIONS, Failure, LoadMode, Loaded, MissedKey, poll_ready};
 use cacheio_core::{CacheKey, Fetched, LoadContext, LoadError, Options, Result, Value};
 
 use super::Cache;
@@ -151,12 +151,23 @@ impl Cache {
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, Failure<E>> {
         match self.engine.probe_to_load::<V>(&key, options) {
-            Ok(stored) => Ok(V::from_shared(&stored)),
-            Err(missed) => {
-                let loader = || async { load().map(Loaded::from) };
-                poll_ready(self.engine.load(missed, options, mode, loader))
-            }
+            Ok(value) => Ok(value),
+            Err(missed) => self.load_missed(missed, options, mode, load),
         }
+    }
+
+    /// Loads after a look-up in memory that found no value. A hit in memory does not pay for its
+    /// stack.
+    #[inline(never)]
+    fn load_missed<V: Value, E: Send + Sync + 'static>(
+        &self,
+        missed: MissedKey,
+        options: &Options,
+        mode: LoadMode,
+        load: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, Failure<E>> {
+        let loader = || async { load().map(Loaded::from) };
+        poll_ready(self.engine.load(missed, options, mode, loader))
     }
 
     /// Returns or loads a value like [`get_or_try_set`](Self::get_or_try_set), with a `load` that
@@ -241,7 +252,7 @@ impl Cache {
     ) -> Result<V, LoadError<E>> {
         let options = options.into();
         match self.engine.probe_to_load::<V>(&key, &options) {
-            Ok(stored) => Ok(V::from_shared(&stored)),
+            Ok(value) => Ok(value),
             Err(missed) => {
                 let load = || |context| async { load(context) };
                 let fetched = self

@@ -3,13 +3,13 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 
 use cacheio_core::{Clock, Form, SystemClock, config};
 
 use super::key::Namespace;
 use super::namespaces::Namespaces;
-use super::shard::Shard;
+use super::shard::{Shard, ShardLock};
 use super::{Memory, Shared, Weigher};
 
 /// Builds a [`Memory`].
@@ -142,7 +142,7 @@ impl MemoryBuilder {
                     Some(_) => WEIGHED_ENTRIES,
                     None => usize::try_from(capacity).unwrap_or(usize::MAX),
                 };
-                RwLock::new(Shard::new(capacity, entries))
+                ShardLock::new(Shard::new(capacity, entries))
             })
             .collect();
         let namespaces = Namespaces::default();

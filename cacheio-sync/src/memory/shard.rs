@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::mem;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cacheio_core::Timestamp;
 use quick_cache::unsync::Cache;
@@ -9,6 +10,28 @@ use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use super::key::{BuildKeyHasher, MemoryKey, Namespace, StoredKey};
 use super::slot::Slot;
+
+/// A shard behind its lock. Locking it writes to its first cache line: the alignment keeps the shards
+/// next to it out of that line, and out of the one that processors fetch with it.
+#[repr(align(128))]
+pub(super) struct ShardLock(RwLock<Shard>);
+
+impl ShardLock {
+    pub(super) fn new(shard: Shard) -> Self {
+        Self(RwLock::new(shard))
+    }
+
+    // A weigher or a value's `drop` that panics leaves a shard as it was before or after the change.
+
+    #[inline]
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Shard> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Shard> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 pub(super) struct Shard {
     cache: Cache<StoredKey, Slot, SlotWeight, BuildKeyHasher, Collect>,

@@ -97,6 +97,7 @@ impl Slot {
         self.details.as_ref().map_or(1, |details| details.weight)
     }
 
+    #[inline]
     pub(super) fn object(&self) -> &Arc<dyn Object> {
         &self.object
     }
@@ -110,10 +111,10 @@ impl Slot {
         self.details.as_ref()?.meta.as_ref()
     }
 
-    /// Returns the value if it can be served at `time` without a look at the rest.
+    /// The time until which the value is served without a look at the rest.
     #[inline]
-    pub(super) fn get_fast(&self, time: Timestamp) -> Option<Arc<dyn Object>> {
-        (time < self.fast_path_until).then(|| Arc::clone(&self.object))
+    pub(super) fn fast_path_until(&self) -> Timestamp {
+        self.fast_path_until
     }
 
     pub(super) fn entry(&self) -> Entry {

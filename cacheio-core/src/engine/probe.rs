@@ -1,0 +1,255 @@
+//! Looking up keys in memory, without I/O: the hit is a plain function, and everything else is a
+//! function of its own, so that the hit stays small.
+
+use std::any::Any;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use super::lookup::CachedValue;
+use crate::key::{Key, KeyBuffer, MissedKey};
+use crate::stats::Count;
+use crate::value::{CopyFn, downcast};
+use crate::{CacheKey, FastMiss, Fetched, Object, Options, Source, Store, Value};
+
+/// What a call makes of a value that it finds in memory.
+pub trait FromHit {
+    type Value: Value;
+    type Output;
+
+    /// Returns a function that makes the output without running code of the value's type, if there
+    /// is one. It is called while the store holds a lock.
+    fn copy() -> Option<CopyFn<<Self::Value as Value>::Stored, Self::Output>>;
+
+    /// Makes the output from a value that no lock protects.
+    fn from_shared(stored: Arc<<Self::Value as Value>::Stored>) -> Self::Output;
+}
+
+/// Makes a value of its own.
+#[derive(Debug)]
+pub struct ByValue<V>(PhantomData<V>);
+
+impl<V: Value> FromHit for ByValue<V> {
+    type Value = V;
+    type Output = V;
+
+    #[inline]
+    fn copy() -> Option<CopyFn<V::Stored, V>> {
+        V::copy()
+    }
+
+    #[inline]
+    fn from_shared(stored: Arc<V::Stored>) -> V {
+        V::from_shared(stored)
+    }
+}
+
+/// Shares the stored value.
+#[derive(Debug)]
+pub struct ByArc<V>(PhantomData<V>);
+
+impl<V: Value> FromHit for ByArc<V> {
+    type Value = V;
+    type Output = Arc<V>;
+
+    #[inline]
+    fn copy() -> Option<CopyFn<V::Stored, Arc<V>>> {
+        None
+    }
+
+    #[inline]
+    fn from_shared(stored: Arc<V::Stored>) -> Arc<V> {
+        V::shared(stored)
+    }
+}
+
+/// The result of a look-up in memory in one step.
+pub(super) enum Probe<T> {
+    /// A live value without metadata that has to be checked.
+    Hit(T),
+    /// The entry has to be read and checked.
+    Inspect,
+    Absent,
+}
+
+impl Engine {
+    /// Looks a key up in memory, without I/O. Returns `None` for an absent key.
+    ///
+    /// # Errors
+    ///
+    /// Returns the key when its entry has to be [read](Engine::get).
+    #[inline]
+    pub fn probe<F: FromHit>(
+        &self,
+        key: &impl CacheKey,
+    ) -> std::result::Result<Option<F::Output>, MissedKey> {
+        let mut buffer = KeyBuffer::new();
+        let composed = self.key(&mut buffer, key);
+        match self.look_up_fast::<F>(&composed) {
+            Probe::Hit(value) => Ok(Some(value)),
+            Probe::Inspect => self.probe_closely::<F>(buffer, key),
+            Probe::Absent => {
+                self.counters.add(Count::Miss);
+                Ok(None)
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn probe_closely<F: FromHit>(
+        &self,
+        mut buffer: KeyBuffer,
+        key: &impl CacheKey,
+    ) -> std::result::Result<Option<F::Output>, MissedKey> {
+        let composed = self.key(&mut buffer, key);
+        match self.inspect::<F::Value>(&composed) {
+            Some(cached) => {
+                let stored = self.hit_in_memory(cached).value;
+                Ok(Some(F::from_shared(stored)))
+            }
+            None => Err(buffer.into_missed(key, false)),
+        }
+    }
+
+    /// Returns a hit in memory that needs no look at its metadata.
+    ///
+    /// # Errors
+    ///
+    /// Returns the key when the call has to [load](Engine::load).
+    #[inline]
+    pub fn probe_hit<F: FromHit>(
+        &self,
+        key: &impl CacheKey,
+    ) -> std::result::Result<F::Output, MissedKey> {
+        let mut buffer = KeyBuffer::new();
+        let is_absent = match self.look_up_fast::<F>(&self.key(&mut buffer, key)) {
+            Probe::Hit(value) => return Ok(value),
+            Probe::Inspect => false,
+            Probe::Absent => true,
+        };
+        Err(buffer.into_missed(key, is_absent))
+    }
+
+    /// Composes a key for a load without a look-up before it.
+    pub fn missed(&self, key: &impl CacheKey) -> MissedKey {
+        let mut buffer = KeyBuffer::new();
+        self.key(&mut buffer, key);
+        buffer.into_missed(key, false)
+    }
+
+    /// Looks a key up in memory for a loading call: the value is live and not due for a refresh.
+    ///
+    /// # Errors
+    ///
+    /// Returns the key when the call has to [load](Engine::load).
+    #[inline]
+    pub fn probe_to_load<V: Value>(
+        &self,
+        key: &impl CacheKey,
+        options: &Options,
+    ) -> std::result::Result<V, MissedKey> {
+        let mut buffer = KeyBuffer::new();
+        let composed = self.key(&mut buffer, key);
+        if options.force_refresh {
+            return Err(buffer.into_missed(key, false));
+        }
+        let is_absent = match self.look_up_fast::<ByValue<V>>(&composed) {
+            Probe::Hit(value) => return Ok(value),
+            Probe::Inspect => match self.inspect_to_load::<V>(&composed, options) {
+                Some(cached) => return Ok(V::from_shared(cached.value)),
+                None => false,
+            },
+            Probe::Absent => true,
+        };
+        Err(buffer.into_missed(key, is_absent))
+    }
+
+    /// Does the same, and returns the source and the age of the value.
+    ///
+    /// # Errors
+    ///
+    /// Returns the key when the call has to [load](Engine::fetch).
+    #[inline]
+    pub fn probe_to_fetch<V: Value>(
+        &self,
+        key: &impl CacheKey,
+        options: &Options,
+    ) -> std::result::Result<Fetched<V>, MissedKey> {
+        let mut buffer = KeyBuffer::new();
+        let composed = self.key(&mut buffer, key);
+        if !options.force_refresh
+            && let Some(cached) = self.inspect_to_load::<V>(&composed, options)
+        {
+            return Ok(self.fetched(cached, Source::Hit));
+        }
+        Err(buffer.into_missed(key, false))
+    }
+
+    #[inline]
+    pub(super) fn look_up_fast<F: FromHit>(&self, key: &Key<'_>) -> Probe<F::Output> {
+        let Some(store) = self.driver.immediate() else {
+            return Probe::Inspect;
+        };
+        let looked_up = match F::copy() {
+            Some(copy) => copy_fast(store, key, copy),
+            None => store
+                .get_fast(key)
+                .map(|object| downcast(object).map(F::from_shared)),
+        };
+        match looked_up {
+            Ok(Some(value)) => {
+                self.counters.add(Count::Hit);
+                Probe::Hit(value)
+            }
+            // The value has another type.
+            Ok(None) | Err(FastMiss::Inspect) => Probe::Inspect,
+            Err(FastMiss::Absent) => Probe::Absent,
+        }
+    }
+
+    /// Returns a live value from memory, after a look at its metadata.
+    #[cold]
+    #[inline(never)]
+    fn inspect<V: Value>(&self, key: &Key<'_>) -> Option<CachedValue<V>> {
+        let entry = self.driver.immediate()?.get(key).ok()??;
+        let lookup = self.decode_entry::<V>(Some(entry), Duration::ZERO);
+        lookup.ok()?.live()
+    }
+
+    /// Counts a hit in memory.
+    fn hit_in_memory<V: Value>(&self, cached: CachedValue<V>) -> CachedValue<V> {
+        self.record_read_in_memory(&cached);
+        self.counters.add(Count::Hit);
+        cached
+    }
+
+    /// Returns a live value from memory that is not due for a refresh, and counts the hit.
+    #[cold]
+    #[inline(never)]
+    fn inspect_to_load<V: Value>(
+        &self,
+        key: &Key<'_>,
+        options: &Options,
+    ) -> Option<CachedValue<V>> {
+        let cached = self.inspect::<V>(key)?;
+        (!self.is_due(&cached, options)).then(|| self.hit_in_memory(cached))
+    }
+}
+
+/// Copies a value while the store holds a lock: the reference count, which all threads would write to,
+/// stays as it is.
+#[inline]
+fn copy_fast<S: Object, T>(
+    store: &dyn Store,
+    key: &Key<'_>,
+    copy: CopyFn<S, T>,
+) -> Result<Option<T>, FastMiss> {
+    let mut copied = None;
+    store.read_fast(key, &mut |object| {
+        let any: &dyn Any = &**object;
+        copied = any.downcast_ref().map(copy);
+    })?;
+    Ok(copied)
+}
