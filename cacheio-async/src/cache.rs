@@ -17,7 +17,7 @@ use crate::Memcached;
 use crate::Memory;
 #[cfg(feature = "redis")]
 use crate::Redis;
-use crate::executor::TokioRuntime;
+use crate::executor::AnyRuntime;
 
 pub use builder::AsyncCacheBuilder;
 pub use load::AsyncLoad;
@@ -176,7 +176,7 @@ impl AsyncCache {
     }
 
     fn with_store(store: Arc<dyn AsyncStore>, settings: Settings) -> Result<Self> {
-        let engine = Engine::new(Driver::for_tasks(store, Arc::new(TokioRuntime)), settings)?;
+        let engine = Engine::new(Driver::for_tasks(store, Arc::new(AnyRuntime)), settings)?;
         Ok(Self {
             engine: Arc::new(engine),
         })

@@ -1,22 +1,18 @@
-//! Runs background loads as tasks of tokio.
+//! Runs background loads, on tokio and elsewhere.
 
 use std::time::Instant;
 
-use cacheio_core::__private::Executor;
+use cacheio_core::__private::{Executor, sleep_until, spawn_load};
 use cacheio_core::BoxFuture;
 use tokio::runtime::Handle;
 
-/// The runtime of the caller. Outside of tokio, callers run their loads themselves and wait without
-/// timeouts.
+/// Runs loads on the runtime of the caller, because loaders may need its I/O; outside of tokio, on
+/// threads of the runtime that all caches share. The timers are of the latter, because that of the
+/// caller may have none, or a paused clock, which would pass a timeout during I/O at once.
 #[derive(Debug)]
-pub(crate) struct TokioRuntime;
+pub(crate) struct AnyRuntime;
 
-impl Executor for TokioRuntime {
-    fn now(&self) -> Instant {
-        // Tests can pause tokio's clock.
-        tokio::time::Instant::now().into_std()
-    }
-
+impl Executor for AnyRuntime {
     fn spawn(
         &self,
         load: BoxFuture<'static, ()>,
@@ -27,12 +23,11 @@ impl Executor for TokioRuntime {
                 runtime.spawn(load);
                 Ok(())
             }
-            Err(_) => Err(load),
+            Err(_) => spawn_load(load),
         }
     }
 
     fn sleep_until(&self, at: Instant) -> Option<BoxFuture<'static, ()>> {
-        Handle::try_current().ok()?;
-        Some(Box::pin(tokio::time::sleep_until(at.into())))
+        Some(Box::pin(sleep_until(at).ok()?))
     }
 }

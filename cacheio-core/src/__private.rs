@@ -2,7 +2,7 @@
 //! public API.
 
 #[cfg(feature = "tokio")]
-pub use crate::bridge::{block_on, runtime};
+pub use crate::bridge::{block_on, io_runtime, runtime, sleep_until, spawn_load, within};
 pub use crate::codec::Format;
 pub use crate::config::options::DEFAULT_OPTIONS;
 pub use crate::config::policies::{POLICY_NAMES, Policies};
@@ -23,6 +23,7 @@ pub use crate::macro_support::output::*;
 pub use crate::macro_support::owned::*;
 pub use crate::macro_support::storage::*;
 pub use crate::store::circuit_breaker::{Attempt, Backoff, Circuit, Opens};
+pub use crate::store::store_time::{deadline, is_first_step};
 pub use crate::value::{CopyFn, Encoded};
 pub use crate::{
     AsyncCacheable, CacheKey, Cacheable, KeyWriter, Options, RefreshAhead, Result, Ttl, key_text,

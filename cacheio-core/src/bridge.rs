@@ -2,7 +2,9 @@
 //! [`AsyncStore`](crate::AsyncStore), [`SpawnBlocking`] the reverse. Both run on tokio.
 
 mod block_on;
+mod runtime;
 mod spawn_blocking;
 
-pub use block_on::{BlockOn, block_on, runtime};
+pub use block_on::{BlockOn, block_on};
+pub use runtime::{io_runtime, runtime, sleep_until, spawn_load, within};
 pub use spawn_blocking::SpawnBlocking;

@@ -2,6 +2,7 @@
 
 pub(crate) mod circuit_breaker;
 mod forward;
+pub(crate) mod store_time;
 
 use std::fmt::Debug;
 use std::future::Future;

@@ -10,8 +10,9 @@
 //! - Order: a batch is built before it is sent, so a get sees every write that completed before it.
 //!   A write whose caller was cancelled is either on the connection before that caller's next
 //!   request, or never sent: a cancelled write does not overwrite a later one.
-//! - Runtimes: only callers on one runtime share batches. If the runtime ends, all requests of
-//!   the batch end, so one [`FlushTimer`] replaces a timer for each request.
+//! - Runtimes: only callers on one runtime share batches, because requests that are not polled
+//!   count as in flight. Their batches are sent on the runtime of the connection if that is theirs,
+//!   and otherwise, as the flush timers, on the shared one.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -19,14 +20,14 @@ use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cacheio_core::__private::Attempt;
+use cacheio_core::__private::{runtime, within};
 use redis::{RedisError, RedisResult, Value};
 use tokio::runtime::{Handle, Id};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::sleep;
 
-use crate::connection::Connection;
+use crate::connection::{Call, Connection};
 use crate::failure::{Failure, breaks_connection, is_from_replica};
 use crate::live_connection::LiveConnection;
 use crate::queue::{Admission, Batch, BatchItem, BatchKind, BatchQueues};
@@ -101,9 +102,8 @@ impl Batcher {
             }
             _ => {
                 self.order_after_cancelled();
-                runtime()?;
-                let attempt = self.connection.admit()?;
-                self.send_directly(attempt, request, deadline).await
+                let call = self.connection.admit(deadline)?;
+                self.send_directly(call, request, deadline).await
             }
         }
     }
@@ -119,15 +119,15 @@ impl Batcher {
         item: BatchItem<'_>,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        let runtime = runtime()?;
-        let attempt = self.connection.admit()?;
+        let runtime = caller_runtime();
+        let call = self.connection.admit(deadline)?;
         let queues = self.queues(item.kind());
         let kind = queues.kind;
-        let reply = match queues.admit(item, &runtime) {
+        let reply = match queues.admit(item, runtime) {
             Admission::Direct => {
-                let _in_flight = InFlight::new(self, kind, &runtime, 1);
+                let _in_flight = InFlight::new(self, kind, runtime, 1);
                 // Boxed, so that the futures of queued requests stay small.
-                return Box::pin(self.send_item(attempt, item, deadline)).await;
+                return Box::pin(self.send_item(call, item, deadline)).await;
             }
             Admission::Queued {
                 reply,
@@ -135,19 +135,19 @@ impl Batcher {
                 start_timer,
             } => {
                 if let Some(batch) = ready {
-                    self.dispatch(kind, batch, &runtime);
+                    self.dispatch(kind, batch, runtime);
                 }
                 if start_timer {
-                    runtime.spawn(FlushTimer::new(self, kind, &runtime).run());
+                    self.start_timer(kind, runtime)?;
                 }
                 reply
             }
         };
         // After a redirect this caller's deadline may be earlier than the batch's: enforce it here.
         let reply = if deadline + DEADLINE_SLACK < Instant::now() + self.connection.timeout() {
-            match Box::pin(timeout_at(deadline, reply)).await {
-                Ok(reply) => reply,
-                Err(_) => return self.connection.record(attempt, None),
+            match Box::pin(within(deadline, reply)).await {
+                Some(reply) => reply,
+                None => return self.connection.record(call, None),
             }
         } else {
             reply.await
@@ -157,52 +157,79 @@ impl Batcher {
             Ok(Err(error)) => Some(error),
             Err(_) => None,
         };
-        Box::pin(self.recover(attempt, item, error, deadline)).await
+        Box::pin(self.recover(call, item, error, deadline)).await
     }
 
     /// Handles a request whose batch failed: sends it directly, or returns the error.
     async fn recover(
         &self,
-        attempt: Attempt,
+        call: Call,
         item: BatchItem<'_>,
         error: Option<RedisError>,
         deadline: Instant,
     ) -> Result<Value, Failure> {
         match error {
             Some(error) if breaks_connection(&error) || is_from_replica(&error) => {
-                self.send_item(attempt, item, deadline).await
+                self.send_item(call, item, deadline).await
             }
-            Some(error) => self.connection.record(attempt, Some(Err(error))),
-            None if Instant::now() >= deadline => self.connection.record(attempt, None),
+            Some(error) => self.connection.record(call, Some(Err(error))),
+            None if Instant::now() >= deadline => self.connection.record(call, None),
             // The batch has no reply: there was no connection, the server refused it as a whole, or
-            // the runtime of the task that sends it has ended. Its requests are idempotent.
-            None => self.send_item(attempt, item, deadline).await,
+            // the runtime that sent it has ended. Its requests are idempotent.
+            None => self.send_item(call, item, deadline).await,
         }
     }
 
     async fn send_item(
         &self,
-        attempt: Attempt,
+        call: Call,
         item: BatchItem<'_>,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        self.send_directly(attempt, &item.request(), deadline).await
+        self.send_directly(call, &item.request(), deadline).await
     }
 
     async fn send_directly(
         &self,
-        attempt: Attempt,
+        call: Call,
         request: &Request,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        let reply = timeout_at(deadline, self.connection.send(request)).await;
-        self.connection.record(attempt, reply.ok())
+        let reply = within(deadline, self.connection.send(request)).await;
+        self.connection.record(call, reply)
     }
 
     /// Sends a batch in the background.
-    fn dispatch(self: &Arc<Self>, kind: BatchKind, batch: Batch, runtime: &Handle) {
-        let in_flight = InFlight::new(self, kind, runtime, batch.senders.len());
-        runtime.spawn(async move { in_flight.batcher.send_batch(kind, batch).await });
+    fn dispatch(self: &Arc<Self>, kind: BatchKind, batch: Batch, callers: Option<Id>) {
+        let in_flight = InFlight::new(self, kind, callers, batch.senders.len());
+        let send = async move { in_flight.batcher.send_batch(kind, batch).await };
+        match self.connection.current() {
+            // Its callers have no timers of their own: if this runtime is blocked, so are they.
+            Some(live) if Some(live.runtime.id()) == callers => drop(live.runtime.spawn(send)),
+            _ => {
+                // If this thread is exiting, the callers notice that their senders are dropped.
+                if let Ok(runtime) = runtime() {
+                    runtime.spawn(send);
+                }
+            }
+        }
+    }
+
+    /// Sends batches that have waited for [`MAX_WAIT`], while there are any.
+    fn start_timer(self: &Arc<Self>, kind: BatchKind, callers: Option<Id>) -> Result<(), Failure> {
+        let batcher = Arc::clone(self);
+        runtime()?.spawn(async move {
+            let mut seen = 0;
+            loop {
+                sleep(MAX_WAIT / 2).await;
+                match batcher.queues(kind).take_overdue(callers, &mut seen) {
+                    ControlFlow::Continue(Some(batch)) => batcher.dispatch(kind, batch, callers),
+                    ControlFlow::Continue(None) => {}
+                    ControlFlow::Break(()) => return,
+                }
+            }
+        });
+        Ok(())
     }
 
     /// Sends a batch and distributes the replies. A caller whose sender is dropped without a reply
@@ -213,10 +240,10 @@ impl Batcher {
             return;
         };
         let sent = self.send_uncancelled(kind, &live, &mut batch);
-        let reply = timeout(connection.timeout(), sent).await;
+        let reply = within(Instant::now() + connection.timeout(), sent).await;
         let senders = batch.senders;
         match reply {
-            Ok(Ok(Value::Array(replies))) if replies.len() == senders.len() => {
+            Some(Ok(Value::Array(replies))) if replies.len() == senders.len() => {
                 if !senders.is_empty() {
                     connection.record_reply();
                 }
@@ -228,16 +255,16 @@ impl Batcher {
                     });
                 }
             }
-            Ok(Err(error)) if breaks_connection(&error) => {
+            Some(Err(error)) if breaks_connection(&error) => {
                 connection.discard(&live);
                 for sender in senders {
                     let _ = sender.send(Err(error.clone()));
                 }
             }
             // The server refuses a whole batch if it refuses a part of it (ACL, slots).
-            Ok(Err(_)) => connection.record_reply(),
+            Some(Err(_)) => connection.record_reply(),
             // The deadlines of the callers have passed.
-            Ok(Ok(_)) | Err(_) => {}
+            Some(Ok(_)) | None => {}
         }
     }
 
@@ -292,16 +319,16 @@ impl fmt::Debug for Batcher {
 struct InFlight {
     batcher: Arc<Batcher>,
     kind: BatchKind,
-    runtime: Id,
+    callers: Option<Id>,
     requests: usize,
 }
 
 impl InFlight {
-    fn new(batcher: &Arc<Batcher>, kind: BatchKind, runtime: &Handle, requests: usize) -> Self {
+    fn new(batcher: &Arc<Batcher>, kind: BatchKind, callers: Option<Id>, requests: usize) -> Self {
         Self {
             batcher: Arc::clone(batcher),
             kind,
-            runtime: runtime.id(),
+            callers,
             requests,
         }
     }
@@ -310,58 +337,13 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         let queues = self.batcher.queues(self.kind);
-        if let Some((batch, runtime)) = queues.finish(self.runtime, self.requests) {
-            self.batcher.dispatch(self.kind, batch, &runtime);
+        if let Some(batch) = queues.finish(self.callers, self.requests) {
+            self.batcher.dispatch(self.kind, batch, self.callers);
         }
     }
 }
 
-/// Sends batches that have waited for [`MAX_WAIT`], for the callers on one runtime.
-struct FlushTimer {
-    batcher: Arc<Batcher>,
-    kind: BatchKind,
-    runtime: Id,
-    finished: bool,
-}
-
-impl FlushTimer {
-    fn new(batcher: &Arc<Batcher>, kind: BatchKind, runtime: &Handle) -> Self {
-        Self {
-            batcher: Arc::clone(batcher),
-            kind,
-            runtime: runtime.id(),
-            finished: false,
-        }
-    }
-
-    async fn run(mut self) {
-        let mut seen = 0;
-        loop {
-            sleep(MAX_WAIT / 2).await;
-            let queues = self.batcher.queues(self.kind);
-            match queues.take_overdue(self.runtime, &mut seen) {
-                ControlFlow::Continue(Some(batch)) => {
-                    self.batcher.dispatch(self.kind, batch, &Handle::current());
-                }
-                ControlFlow::Continue(None) => {}
-                ControlFlow::Break(()) => {
-                    self.finished = true;
-                    return;
-                }
-            }
-        }
-    }
-}
-
-impl Drop for FlushTimer {
-    fn drop(&mut self) {
-        // Its runtime has ended. The waiting callers notice when their senders are dropped.
-        if !self.finished {
-            drop(self.batcher.queues(self.kind).abandon(self.runtime));
-        }
-    }
-}
-
-fn runtime() -> Result<Handle, Failure> {
-    Handle::try_current().map_err(|_| Failure::no_runtime())
+/// Returns the runtime of the caller, if that is on one.
+fn caller_runtime() -> Option<Id> {
+    Handle::try_current().ok().map(|runtime| runtime.id())
 }

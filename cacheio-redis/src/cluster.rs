@@ -3,13 +3,11 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cacheio_core::__private::Opens;
+use cacheio_core::__private::{Opens, runtime, sleep_until, within};
 use cacheio_core::{Error, ErrorKind, Key};
 use redis::{ConnectionAddr, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value};
-use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::batching::Batcher;
 use crate::connection::Connection;
@@ -39,7 +37,7 @@ pub(crate) struct Cluster {
     connections: usize,
     opens: Opens,
     map: Mutex<Arc<SlotMap>>,
-    /// Held by the caller that refreshes the slot map.
+    /// Held by the task that refreshes the slot map.
     refreshing: tokio::sync::Mutex<()>,
     retry_window: RetryWindow,
 }
@@ -98,7 +96,7 @@ impl Cluster {
 
     /// Returns the connection to the node that serves a key.
     pub(crate) async fn connection(
-        &self,
+        self: &Arc<Self>,
         key: &Key<'_>,
         deadline: Instant,
     ) -> Result<Arc<Batcher>, Failure> {
@@ -114,7 +112,10 @@ impl Cluster {
     }
 
     /// Returns all masters that serve slots.
-    pub(crate) async fn masters(&self, deadline: Instant) -> Result<Vec<Server>, Failure> {
+    pub(crate) async fn masters(
+        self: &Arc<Self>,
+        deadline: Instant,
+    ) -> Result<Vec<Server>, Failure> {
         self.refresh(&self.map(), deadline).await?;
         Ok(self.map().nodes.values().cloned().collect())
     }
@@ -186,7 +187,7 @@ impl Cluster {
                     self.refresh_in_background();
                     return Err(failure);
                 }
-                sleep(RETRY_PAUSE).await;
+                sleep_until(Instant::now() + RETRY_PAUSE)?.await;
                 if self.refresh(map, deadline).await.is_err() {
                     return Err(failure);
                 }
@@ -223,30 +224,36 @@ impl Cluster {
         Some(connection)
     }
 
-    /// Loads the slot map, unless another caller has replaced `old` already.
-    async fn refresh(&self, old: &Arc<SlotMap>, deadline: Instant) -> Result<(), Failure> {
-        if Handle::try_current().is_err() {
-            return Err(Failure::no_runtime());
+    /// Loads the slot map, unless another caller has replaced `old` already. A task of its own loads
+    /// it, because a caller that waits may be cancelled, or not be polled.
+    async fn refresh(
+        self: &Arc<Self>,
+        old: &Arc<SlotMap>,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let (cluster, old) = (Arc::clone(self), Arc::clone(old));
+        let refresh = async move { within(deadline, cluster.load_map(&old, deadline)).await };
+        match runtime()?.spawn(refresh).await {
+            Ok(Some(refreshed)) => refreshed,
+            _ => Err(Failure::timed_out("the Redis cluster", self.timeout)),
         }
-        let refreshed = timeout_at(deadline, async {
-            let _refreshing = self.refreshing.lock().await;
-            if !Arc::ptr_eq(old, &self.map()) {
-                return Ok(());
+    }
+
+    async fn load_map(&self, old: &Arc<SlotMap>, deadline: Instant) -> Result<(), Failure> {
+        let _refreshing = self.refreshing.lock().await;
+        if !Arc::ptr_eq(old, &self.map()) {
+            return Ok(());
+        }
+        let mut failure = no_owner();
+        for node in self.candidates(old) {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            let deadline = Instant::now() + remaining / 2;
+            match node.send(&cluster_slots(), deadline).await {
+                Ok(reply) => return self.replace_map(old, &node, reply),
+                Err(error) => failure = error,
             }
-            let mut failure = no_owner();
-            for node in self.candidates(old) {
-                let remaining = deadline.saturating_duration_since(Instant::now());
-                let deadline = Instant::now() + remaining / 2;
-                match node.send(&cluster_slots(), deadline).await {
-                    Ok(reply) => return self.replace_map(old, &node, reply),
-                    Err(error) => failure = error,
-                }
-            }
-            Err(failure)
-        });
-        refreshed
-            .await
-            .unwrap_or_else(|_| Err(Failure::timed_out("the Redis cluster", self.timeout)))
+        }
+        Err(failure)
     }
 
     /// Loads the slot map in the background: a node that does not reply may have been replaced.
@@ -255,17 +262,14 @@ impl Cluster {
         let recent = map
             .loaded_at
             .is_some_and(|at| at.elapsed() < MIN_REFRESH_INTERVAL);
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
         if recent || self.refreshing.try_lock().is_err() {
             return;
         }
-        let cluster = Arc::clone(self);
-        runtime.spawn(async move {
-            let deadline = Instant::now() + cluster.timeout;
-            let _ = cluster.refresh(&map, deadline).await;
-        });
+        if let Ok(runtime) = runtime() {
+            let cluster = Arc::clone(self);
+            let deadline = Instant::now() + self.timeout;
+            runtime.spawn(async move { within(deadline, cluster.load_map(&map, deadline)).await });
+        }
     }
 
     /// Returns connections to the nodes from which the slot map can be loaded.

@@ -8,27 +8,23 @@
 //! - [`admit`](Connection::admit) and [`record`](Connection::record) are the circuit breaker: when
 //!   it opens, [`probe`](Connection::probe) tests the server in the background until it replies.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use cacheio_core::__private::{Attempt, Backoff, Circuit, Opens};
+use cacheio_core::__private::{Attempt, Backoff, Circuit, Opens, is_first_step, runtime, within};
 use redis::{RedisError, RedisResult, Value, cmd};
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::endpoint::Endpoint;
 use crate::failure::{Failure, breaks_connection, is_from_replica};
 use crate::live_connection::{ClientId, LiveConnection};
-use crate::open::Opened;
-use crate::probe_lease::ProbeState;
+use crate::open::{Opened, io_runtime};
 use crate::request::Request;
 
-/// How long the task that probes may do nothing before its runtime counts as blocked: longer than
-/// its longest pause.
-const MAX_PROBE_STALL: Duration = Duration::from_millis(1_500);
 /// How long a probe lasts at most, so that not too many run at the same time.
 const MAX_PROBE_TIME: Duration = Duration::from_secs(10);
 /// How long an old connection may take to reply when a new one has replied.
@@ -44,9 +40,18 @@ pub(crate) struct Connection {
     circuit: Arc<Circuit>,
     slot: RwLock<Slot>,
     connecting: Mutex<Option<ConnectAttempt>>,
-    probe: ProbeState,
+    /// Whether a task probes the server.
+    probing: Arc<AtomicBool>,
     /// When to look for the master again, and the pauses after that.
     master_search: Mutex<Option<(Instant, Backoff)>>,
+}
+
+/// A call that the circuit breaker admitted.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    attempt: Attempt,
+    started_at: Instant,
+    is_first_step: bool,
 }
 
 #[derive(Default)]
@@ -56,15 +61,9 @@ struct Slot {
     unconfirmed: Vec<ClientId>,
 }
 
-/// An attempt to connect. A task of its own runs it, because callers that wait for it may be
-/// cancelled, or not be polled.
-struct ConnectAttempt {
-    started_at: Instant,
-    outcome: watch::Receiver<ConnectOutcome>,
-}
-
-/// None while the attempt is in progress.
-type ConnectOutcome = Option<RedisResult<Arc<LiveConnection>>>;
+/// The outcome of an attempt to connect; none while it is in progress. A task of its own runs it,
+/// because callers that wait for it may be cancelled, or not be polled.
+type ConnectAttempt = watch::Receiver<Option<RedisResult<Arc<LiveConnection>>>>;
 
 impl Connection {
     pub(crate) fn new(endpoint: Endpoint, timeout: Duration, opens: &Opens) -> Self {
@@ -76,7 +75,7 @@ impl Connection {
             timeout,
             slot: RwLock::default(),
             connecting: Mutex::default(),
-            probe: ProbeState::default(),
+            probing: Arc::default(),
             master_search: Mutex::default(),
         }
     }
@@ -95,12 +94,21 @@ impl Connection {
         self.timeout
     }
 
-    /// Admits a call unless the circuit breaker is open. Must be called on a runtime.
-    pub(crate) fn admit(self: &Arc<Self>) -> Result<Attempt, Failure> {
-        self.circuit.enter().map_err(|error| {
-            // The task that probed may have ended with its runtime.
+    /// Admits a call unless the circuit breaker is open, or there is no time left.
+    pub(crate) fn admit(self: &Arc<Self>, deadline: Instant) -> Result<Call, Failure> {
+        let started_at = Instant::now();
+        if deadline <= started_at {
+            return Err(Failure::no_time_left(&self.name, self.timeout));
+        }
+        let attempt = self.circuit.enter().map_err(|error| {
+            // The caller that opened the circuit starts no task if its thread is exiting.
             self.probe();
             Failure::Store(error)
+        })?;
+        Ok(Call {
+            attempt,
+            started_at,
+            is_first_step: is_first_step(),
         })
     }
 
@@ -108,7 +116,7 @@ impl Connection {
     /// timed out.
     pub(crate) fn record<T>(
         self: &Arc<Self>,
-        attempt: Attempt,
+        call: Call,
         result: Option<RedisResult<T>>,
     ) -> Result<T, Failure> {
         let failure = match result {
@@ -121,13 +129,15 @@ impl Connection {
                 return Err(Failure::Redis(error));
             }
             Some(Err(error)) => {
-                if self.circuit.failed(attempt, &error) {
+                if self.circuit.failed(call.attempt, &error) {
                     self.probe();
                 }
                 Failure::Store(Failure::Redis(error).into_error(&self.name))
             }
             None => {
-                if self.circuit.failed(attempt, "timeout") {
+                // Earlier steps of the call may have taken most of the timeout.
+                let had_time = call.is_first_step || call.started_at.elapsed() >= self.timeout / 2;
+                if had_time && self.circuit.failed(call.attempt, "timeout") {
                     self.probe();
                 }
                 Failure::timed_out(&self.name, self.timeout)
@@ -228,48 +238,37 @@ impl Connection {
     async fn live(self: &Arc<Self>) -> RedisResult<Arc<LiveConnection>> {
         // Two tries, because the first attempt may have ended with the runtime of another caller.
         for _ in 0..2 {
-            let mut outcome = {
+            let mut attempt = {
                 let mut connecting = self.connecting();
                 if let Some(live) = self.current() {
                     return Ok(live);
                 }
                 match &*connecting {
-                    Some(attempt) if attempt.is_running(self.timeout) => attempt.outcome.clone(),
-                    _ => connecting.insert(self.start_connecting()).outcome.clone(),
+                    Some(attempt) if attempt.has_changed().is_ok() => attempt.clone(),
+                    _ => connecting.insert(self.start_connecting()?).clone(),
                 }
             };
-            if let Ok(outcome) = outcome.wait_for(Option::is_some).await
-                && let Some(outcome) = &*outcome
-            {
+            if let Ok(Some(outcome)) = attempt.wait_for(Option::is_some).await.as_deref() {
                 return outcome.clone();
             }
         }
         Err(io::Error::from(io::ErrorKind::ConnectionAborted).into())
     }
 
-    fn start_connecting(self: &Arc<Self>) -> ConnectAttempt {
-        let started_at = Instant::now();
-        let (publish, outcome) = watch::channel(None);
+    fn start_connecting(self: &Arc<Self>) -> RedisResult<ConnectAttempt> {
+        let (publish, attempt) = watch::channel(None);
         let connection = Arc::clone(self);
-        tokio::spawn(async move {
-            let connected = timeout(connection.timeout, connection.connect()).await;
-            let elapsed = |_| Err(io::Error::from(io::ErrorKind::TimedOut).into());
+        io_runtime()?.spawn(async move {
+            let deadline = Instant::now() + connection.timeout;
+            let connected = within(deadline, connection.connect()).await;
+            let elapsed = || Err(io::Error::from(io::ErrorKind::TimedOut).into());
             let connected = connected.unwrap_or_else(elapsed);
             let mut connecting = connection.connecting();
-            // If the runtime was blocked for long, another attempt has replaced this one.
-            if connecting
-                .as_ref()
-                .is_some_and(|attempt| attempt.started_at == started_at)
-            {
-                *connecting = None;
-                let connected = connected.map(|live| connection.install(live));
-                publish.send_replace(Some(connected));
-            }
+            *connecting = None;
+            let connected = connected.map(|live| connection.install(live));
+            publish.send_replace(Some(connected));
         });
-        ConnectAttempt {
-            started_at,
-            outcome,
-        }
+        Ok(attempt)
     }
 
     /// Connects, and has the server close the discarded connections.
@@ -338,14 +337,16 @@ impl Connection {
     /// into a broken network may never get a reply: so the server is used soon after its return,
     /// however long the timeout is.
     fn probe(self: &Arc<Self>) {
-        let Ok(runtime) = Handle::try_current() else {
+        let Ok(runtime) = runtime() else {
             return;
         };
-        let Some(mut lease) = self.probe.acquire(MAX_PROBE_STALL) else {
+        if self.probing.swap(true, Ordering::SeqCst) {
             return;
-        };
+        }
+        let probing = ClearOnDrop(Arc::clone(&self.probing));
         let connection = Arc::downgrade(self);
         runtime.spawn(async move {
+            let _probing = probing;
             let mut delays = Backoff::new();
             let mut attempts = JoinSet::new();
             let mut next = Box::pin(sleep(delays.next()));
@@ -362,7 +363,7 @@ impl Connection {
                     return;
                 };
                 // Only the attempts and this round use it: the store was dropped.
-                if Arc::strong_count(&connection) <= attempts.len() + 1 || !lease.renew() {
+                if Arc::strong_count(&connection) <= attempts.len() + 1 {
                     return;
                 }
                 attempts.spawn(async move { connection.attempt_to_revive().await });
@@ -382,24 +383,23 @@ impl Connection {
         true
     }
 
-    /// Waits until the server replies: on the current connection, or on a new one that replaces it.
+    /// Waits until the server replies: on the current connection, or on a new one, which is closed
+    /// again. The next caller connects anew, on its own runtime.
     ///
     /// A server that was paused replies on the old connection, after all requests sent before. Only
-    /// a connection that is dead without notice is replaced.
+    /// a connection that is dead without notice is discarded, or one whose runtime is blocked.
     async fn revive(&self) -> RedisResult<()> {
         let Some(old) = self.current() else {
-            let live = self.connect().await?;
-            return self.install(live).ping().await;
+            return self.connect().await?.ping().await;
         };
         let old_replies = old.ping();
         tokio::pin!(old_replies);
         let new_replies = async {
             let opened = self.endpoint.connect(self.timeout, &self.circuit).await?;
             let mut connection = opened.connection.clone();
-            connection.send_packed_command(&cmd("PING")).await?;
-            RedisResult::Ok(opened)
+            connection.send_packed_command(&cmd("PING")).await
         };
-        let opened = tokio::select! {
+        let replied = tokio::select! {
             biased;
             reply = &mut old_replies => {
                 if reply.is_err() {
@@ -407,9 +407,9 @@ impl Connection {
                 }
                 return reply;
             }
-            opened = new_replies => match opened {
+            replied = new_replies => match replied {
                 Err(error) if error.is_io_error() => return Err(error),
-                opened => opened,
+                replied => replied,
             },
         };
         // The server replies to others, if only that it refuses them. The old connection gets a moment to reply, too.
@@ -418,9 +418,7 @@ impl Connection {
             return Ok(());
         }
         self.discard(&old);
-        let live = self.prepare(opened?).await?;
-        self.install(live);
-        Ok(())
+        replied.map(drop)
     }
 
     fn connecting(&self) -> MutexGuard<'_, Option<ConnectAttempt>> {
@@ -440,10 +438,12 @@ impl fmt::Debug for Connection {
     }
 }
 
-impl ConnectAttempt {
-    /// Returns whether it can still succeed: its runtime has neither ended nor blocked for long.
-    fn is_running(&self, timeout: Duration) -> bool {
-        self.outcome.has_changed().is_ok() && self.started_at.elapsed() < timeout
+/// Clears a flag, in whatever way its task ends.
+struct ClearOnDrop(Arc<AtomicBool>);
+
+impl Drop for ClearOnDrop {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
     }
 }
 

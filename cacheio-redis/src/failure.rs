@@ -28,10 +28,14 @@ impl Failure {
         ))
     }
 
-    pub(crate) fn no_runtime() -> Self {
-        Self::Store(config_error(
-            "no tokio runtime: call the asynchronous cache on one, or use the synchronous cache, \
-             which starts its own",
+    /// Creates the error of a request that was not sent.
+    pub(crate) fn no_time_left(server: &str, timeout: Duration) -> Self {
+        Self::Store(Error::new(
+            ErrorKind::Timeout,
+            format!(
+                "earlier requests of the call to {server} took all of the timeout of {} ms",
+                timeout.as_millis()
+            ),
         ))
     }
 

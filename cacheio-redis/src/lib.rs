@@ -13,7 +13,6 @@ mod handshake;
 mod join_all;
 mod live_connection;
 mod open;
-mod probe_lease;
 mod progress;
 mod queue;
 mod redis;

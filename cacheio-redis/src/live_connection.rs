@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
+use tokio::runtime::Handle;
 
 use crate::commands::{Commands, echo, is_echo, new_mark};
 use crate::failure::reply_mismatch;
@@ -15,6 +16,7 @@ pub(crate) struct LiveConnection {
     pub(crate) close_state: Arc<CloseState>,
     /// None if the `redis` crate has it.
     driver: Option<Driver>,
+    pub(crate) runtime: Handle,
     pub(crate) client_id: Option<ClientId>,
     /// Whether the server returns the argument of PING.
     echoes: bool,
@@ -67,6 +69,7 @@ impl LiveConnection {
             handles: HandlePool::new(opened.connection),
             close_state: opened.close_state,
             driver: opened.driver,
+            runtime: opened.runtime,
             client_id: None,
             echoes: false,
         }

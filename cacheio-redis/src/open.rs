@@ -15,7 +15,8 @@ use redis::{
     ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, RedisResult,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -28,6 +29,8 @@ pub(crate) struct Opened {
     pub(crate) connection: MultiplexedConnection,
     pub(crate) close_state: Arc<CloseState>,
     pub(crate) driver: Option<Driver>,
+    /// The runtime that drives the connection.
+    pub(crate) runtime: Handle,
 }
 
 /// The task that drives a connection. Dropping it closes the connection, and fails all requests in
@@ -90,6 +93,16 @@ impl Drop for CloseObserver {
     fn drop(&mut self) {
         self.0.closed.store(true, Ordering::Release);
     }
+}
+
+/// Returns the runtime for a new connection of this caller.
+pub(crate) fn io_runtime() -> io::Result<Handle> {
+    let runtime = cacheio_core::__private::io_runtime(|| {
+        let socket = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
+        socket.set_nonblocking(true)?;
+        UdpSocket::from_std(socket).map(drop)
+    });
+    runtime.map_err(io::Error::other)
 }
 
 pub(crate) fn address(host: String, port: u16, tls: bool) -> ConnectionAddr {
@@ -170,6 +183,7 @@ async fn open_with(
         connection,
         close_state,
         driver: Some(Driver(driver.abort_handle())),
+        runtime: Handle::current(),
     };
     sign_in(&mut opened.connection, info.redis_settings(), protocol).await?;
     Ok(opened)
@@ -266,5 +280,6 @@ pub(crate) async fn open_as_configured(client: &Client) -> RedisResult<Opened> {
         connection: opened?,
         close_state,
         driver: None,
+        runtime: Handle::current(),
     })
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redis::{Cmd, RedisResult, Value};
-use tokio::runtime::{Handle, Id};
+use tokio::runtime::Id;
 use tokio::sync::oneshot;
 
 use crate::commands::Commands;
@@ -36,16 +36,17 @@ pub(crate) struct BatchQueues {
 }
 
 /// The requests of the callers on one runtime. It exists while any of them is in flight, or its
-/// flush timer runs.
+/// flush timer runs. Callers on a runtime that stands still do not delay those on others.
 pub(crate) struct Queue {
-    runtime: Id,
+    /// None for the callers outside of tokio.
+    runtime: Option<Id>,
     /// Requests sent directly, and batches.
     sends_in_flight: usize,
     requests_in_flight: usize,
     waiting: Option<Batch>,
     batches_begun: usize,
-    /// The runtime on which the flush timer runs, once it does.
-    timer: Option<Handle>,
+    /// Whether the flush timer runs.
+    has_timer: bool,
 }
 
 pub(crate) type ReplySender = oneshot::Sender<RedisResult<Value>>;
@@ -92,11 +93,10 @@ impl BatchQueues {
     }
 
     /// Admits a request of a caller on `runtime`.
-    pub(crate) fn admit(&self, item: BatchItem<'_>, runtime: &Handle) -> Admission {
-        let id = runtime.id();
+    pub(crate) fn admit(&self, item: BatchItem<'_>, runtime: Option<Id>) -> Admission {
         let mut queues = self.lock();
-        let Some(queue) = queues.iter_mut().find(|queue| queue.runtime == id) else {
-            queues.push(Queue::with_one_in_flight(id));
+        let Some(queue) = queues.iter_mut().find(|queue| queue.runtime == runtime) else {
+            queues.push(Queue::with_one_in_flight(runtime));
             return Admission::Direct;
         };
         if queue.sends_in_flight < MAX_DIRECT && queue.waiting.is_none() {
@@ -113,10 +113,7 @@ impl BatchQueues {
             })
             .add(item, sender);
         let ready = queue.take_if_ready();
-        let start_timer = queue.timer.is_none();
-        if start_timer {
-            queue.timer = Some(runtime.clone());
-        }
+        let start_timer = !std::mem::replace(&mut queue.has_timer, true);
         Admission::Queued {
             reply,
             ready,
@@ -124,28 +121,23 @@ impl BatchQueues {
         }
     }
 
-    /// Counts a request or batch of `requests` as finished. Returns the batch to send next, and the
-    /// runtime to send it on.
-    pub(crate) fn finish(&self, runtime: Id, requests: usize) -> Option<(Batch, Handle)> {
+    /// Counts a request or batch of `requests` as finished. Returns the batch to send next.
+    pub(crate) fn finish(&self, runtime: Option<Id>, requests: usize) -> Option<Batch> {
         let mut queues = self.lock();
         let at = queues.iter().position(|queue| queue.runtime == runtime)?;
         let queue = &mut queues[at];
         queue.sends_in_flight -= 1;
         queue.requests_in_flight -= requests;
-        let Some(handle) = queue.timer.clone() else {
-            if queue.sends_in_flight == 0 {
-                queues.swap_remove(at);
-            }
-            return None;
-        };
-        queue.take_if_ready().map(|batch| (batch, handle))
+        let batch = queue.take_if_ready();
+        remove_if_unused(&mut queues, at);
+        batch
     }
 
     /// Returns the batch that already waited at the previous call, which left its mark in `seen`.
-    /// Breaks when the queue is empty and removed, so that its flush timer can stop.
+    /// Breaks when no batch was begun since then, so that the flush timer stops.
     pub(crate) fn take_overdue(
         &self,
-        runtime: Id,
+        runtime: Option<Id>,
         seen: &mut usize,
     ) -> ControlFlow<(), Option<Batch>> {
         let mut queues = self.lock();
@@ -153,25 +145,17 @@ impl BatchQueues {
             return ControlFlow::Break(());
         };
         let queue = &mut queues[at];
-        if queue.sends_in_flight == 0 && queue.waiting.is_none() {
-            queues.swap_remove(at);
-            return ControlFlow::Break(());
+        if std::mem::replace(seen, queue.batches_begun) != queue.batches_begun {
+            return ControlFlow::Continue(None);
         }
-        let waited = std::mem::replace(seen, queue.batches_begun) == queue.batches_begun;
-        ControlFlow::Continue(if waited { queue.take() } else { None })
-    }
-
-    /// Removes the waiting requests after their flush timer was dropped.
-    pub(crate) fn abandon(&self, runtime: Id) -> Option<Batch> {
-        let mut queues = self.lock();
-        let at = queues.iter().position(|queue| queue.runtime == runtime)?;
-        let queue = &mut queues[at];
-        queue.timer = None;
-        let waiting = queue.waiting.take();
-        if queue.sends_in_flight == 0 {
-            queues.swap_remove(at);
+        match queue.take() {
+            None => {
+                queue.has_timer = false;
+                remove_if_unused(&mut queues, at);
+                ControlFlow::Break(())
+            }
+            batch => ControlFlow::Continue(batch),
         }
-        waiting
     }
 
     /// Locks all queues of this kind.
@@ -180,15 +164,23 @@ impl BatchQueues {
     }
 }
 
+/// Removes a queue without requests and without a timer.
+fn remove_if_unused(queues: &mut Vec<Queue>, at: usize) {
+    let queue = &queues[at];
+    if queue.sends_in_flight == 0 && queue.waiting.is_none() && !queue.has_timer {
+        queues.swap_remove(at);
+    }
+}
+
 impl Queue {
-    fn with_one_in_flight(runtime: Id) -> Self {
+    fn with_one_in_flight(runtime: Option<Id>) -> Self {
         Self {
             runtime,
             sends_in_flight: 1,
             requests_in_flight: 1,
             waiting: None,
             batches_begun: 0,
-            timer: None,
+            has_timer: false,
         }
     }
 
@@ -296,38 +288,32 @@ impl BatchItem<'_> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::runtime::{Builder, Runtime};
-
     use super::*;
 
-    fn runtime() -> Runtime {
-        Builder::new_current_thread().build().unwrap()
-    }
-
     /// Admits a get that must wait; returns its receiver and the batch that it completed.
-    fn queued(queues: &BatchQueues, runtime: &Runtime) -> (ReplyReceiver, Option<Batch>) {
-        match queues.admit(BatchItem::Get("key"), runtime.handle()) {
+    fn queued(queues: &BatchQueues) -> (ReplyReceiver, Option<Batch>) {
+        match queues.admit(BatchItem::Get("key"), None) {
             Admission::Queued { reply, ready, .. } => (reply, ready),
             Admission::Direct => panic!("sent directly"),
         }
     }
 
     /// Admits as many gets as are sent directly.
-    fn fill(queues: &BatchQueues, runtime: &Runtime) {
+    fn fill(queues: &BatchQueues, runtime: Option<Id>) {
         for _ in 0..MAX_DIRECT {
-            let admission = queues.admit(BatchItem::Get("key"), runtime.handle());
+            let admission = queues.admit(BatchItem::Get("key"), runtime);
             assert!(matches!(admission, Admission::Direct));
         }
     }
 
     #[test]
     fn a_batch_is_ready_when_enough_requests_wait() {
-        let (runtime, queues) = (runtime(), BatchQueues::new(BatchKind::Gets));
-        fill(&queues, &runtime);
+        let queues = BatchQueues::new(BatchKind::Gets);
+        fill(&queues, None);
         for _ in 1..MIN_BATCH {
-            assert!(queued(&queues, &runtime).1.is_none());
+            assert!(queued(&queues).1.is_none());
         }
-        let mut batch = queued(&queues, &runtime).1.unwrap();
+        let mut batch = queued(&queues).1.unwrap();
         assert_eq!(batch.senders.len(), MIN_BATCH);
         let commands = batch.take_commands();
         assert_eq!(commands.single().unwrap().args_iter().count(), 5);
@@ -335,34 +321,37 @@ mod tests {
 
     #[test]
     fn a_small_batch_is_sent_when_nothing_is_in_flight() {
-        let (runtime, queues) = (runtime(), BatchQueues::new(BatchKind::Gets));
-        fill(&queues, &runtime);
-        let _reply = queued(&queues, &runtime);
+        let queues = BatchQueues::new(BatchKind::Gets);
+        fill(&queues, None);
+        let _reply = queued(&queues);
         for _ in 1..MAX_DIRECT {
-            assert!(queues.finish(runtime.handle().id(), 1).is_none());
+            assert!(queues.finish(None, 1).is_none());
         }
-        let (batch, _) = queues.finish(runtime.handle().id(), 1).unwrap();
+        let batch = queues.finish(None, 1).unwrap();
         assert_eq!(batch.senders.len(), 1);
     }
 
     #[test]
     fn a_batch_is_overdue_at_the_second_tick_of_the_timer() {
-        let (runtime, queues) = (runtime(), BatchQueues::new(BatchKind::Gets));
-        fill(&queues, &runtime);
-        let _reply = queued(&queues, &runtime);
-        let (id, mut seen) = (runtime.handle().id(), 0);
-        let first = queues.take_overdue(id, &mut seen);
+        let queues = BatchQueues::new(BatchKind::Gets);
+        fill(&queues, None);
+        let _reply = queued(&queues);
+        let mut seen = 0;
+        let first = queues.take_overdue(None, &mut seen);
         assert!(matches!(first, ControlFlow::Continue(None)));
-        let second = queues.take_overdue(id, &mut seen);
+        let second = queues.take_overdue(None, &mut seen);
         assert!(matches!(second, ControlFlow::Continue(Some(_))));
+        let third = queues.take_overdue(None, &mut seen);
+        assert!(third.is_break(), "no batch waits");
     }
 
     #[test]
     fn runtimes_do_not_share_batches() {
-        let (one, other) = (runtime(), runtime());
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.build().unwrap();
         let queues = BatchQueues::new(BatchKind::Gets);
-        fill(&queues, &one);
-        fill(&queues, &other);
+        fill(&queues, Some(runtime.handle().id()));
+        fill(&queues, None);
     }
 
     #[test]

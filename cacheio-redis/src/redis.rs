@@ -23,7 +23,7 @@
 //! 1. As above, up to `BatchQueues::admit`, which puts the key into the waiting MGET; the caller
 //!    waits for its reply in `Batcher::send_batched`.
 //! 2. `Batcher::dispatch` sends the batch in a task of its own: when enough keys wait, when a
-//!    request in flight ends (`InFlight::drop`), or after 5 ms (`FlushTimer::run`).
+//!    request in flight ends (`InFlight::drop`), or after 5 ms (`Batcher::start_timer`).
 //! 3. `Batcher::send_batch` sends it by `LiveConnection::send` and gives each caller its reply. If
 //!    the batch as a whole was refused, each caller sends its own GET.
 //!
@@ -35,7 +35,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::{Opens, SharedState};
+use cacheio_core::__private::{Opens, SharedState, runtime};
 use cacheio_core::{
     AsyncStore, BoxFuture, Entry, Error, ErrorKind, Form, Key, Replacement, Result,
 };
@@ -58,8 +58,10 @@ const SCAN_COUNT: usize = 1000;
 /// no larger request keeps the server from others. No operation takes longer than the timeout, 1 s
 /// by default; one that takes several round trips has the timeout for each of them.
 ///
-/// The store is cheap to clone; clones share the connection. It connects on first use, on the tokio
-/// runtime of the first caller, and reconnects when the connection breaks or that runtime ends.
+/// The store is cheap to clone; clones share the connection. It connects on first use, and reconnects
+/// when the connection breaks. Calls work on every runtime and executor. The runtime of the first caller
+/// drives the connection if it is one of tokio with several threads and I/O; otherwise one thread of the
+/// process does, named `cacheio`, which also runs the timers.
 /// After a server did not reply within one timeout, calls fail at once, and the store probes the
 /// server in the background until it replies. If a server refuses a write because it is a replica,
 /// the store connects again: after a failover, the address may lead to the new master.
@@ -385,6 +387,7 @@ fn boxed<'a, T: Send + 'a>(
     operation: impl Future<Output = Result<T, Failure>> + Send + 'a,
 ) -> BoxFuture<'a, Result<T>> {
     Box::pin(async {
+        runtime()?;
         let result = operation.await;
         result.map_err(|failure| failure.into_error(&redis.name))
     })

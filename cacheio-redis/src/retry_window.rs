@@ -1,9 +1,7 @@
 //! How long requests to a cluster that is changing or down are sent again.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How long after the first refusal requests are sent again: about as long as a slot takes to
 /// move. After that a refusal fails its request at once, so that a cluster that is down costs its

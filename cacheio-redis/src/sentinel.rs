@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cacheio_core::__private::Circuit;
+use cacheio_core::__private::{Circuit, within};
 use redis::aio::MultiplexedConnection;
 use redis::{
     ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind,
@@ -37,14 +37,15 @@ impl Sentinels {
             "no sentinel knows the master",
         ));
         for sentinel in &self.addresses {
-            match tokio::time::timeout(part, self.master_known_to(sentinel, circuit)).await {
-                Ok(Ok(Some((host, port)))) => {
+            let deadline = Instant::now() + part;
+            match within(deadline, self.master_known_to(sentinel, circuit)).await {
+                Some(Ok(Some((host, port)))) => {
                     let tls = matches!(sentinel, ConnectionAddr::TcpTls { .. });
                     return Ok(address(host, port, tls));
                 }
-                Ok(Ok(None)) => {}
-                Ok(Err(error)) => failure = error,
-                Err(_) => failure = io::Error::from(io::ErrorKind::TimedOut).into(),
+                Some(Ok(None)) => {}
+                Some(Err(error)) => failure = error,
+                None => failure = io::Error::from(io::ErrorKind::TimedOut).into(),
             }
         }
         Err(failure)

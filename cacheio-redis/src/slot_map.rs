@@ -1,9 +1,9 @@
 //! Which node of a cluster serves which slots.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use redis::{Value, cmd};
-use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::reply::{integer, value, values};

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use cacheio_core::__private::deadline;
 use cacheio_core::Key;
 use redis::{Cmd, Value};
-use tokio::time::Instant;
 
 use crate::batching::Batcher;
 use crate::cluster::Cluster;
@@ -63,9 +63,9 @@ impl Topology {
         }
     }
 
-    /// Returns the deadline of a call that begins now.
+    /// Returns the deadline of a request that begins now.
     pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
+        deadline(self.timeout)
     }
 
     /// Returns the value of a key.

@@ -84,9 +84,10 @@ use crate::store::{Form, Store};
 ///   take longer: its timeout starts again with each line of the response. When a server stops
 ///   responding, the callers that wait for it time out once. From then on calls to it fail at once,
 ///   until it responds to the probes that the store sends in the background.
-/// - **Tasks** use the I/O of their tokio runtime, and connections of their own. Outside of a runtime,
-///   the runtime that all blocking calls of the process share does their I/O. An operation whose future
-///   is dropped stops: if a write was sent, later writes wait until the server has processed it.
+/// - **Tasks** use connections of their own, on every runtime and executor. The caller's runtime drives
+///   them if it is one of tokio with several threads and I/O; otherwise one thread of the process does,
+///   named `cacheio`, which also runs the timers. An operation whose future is dropped stops: if a write
+///   was sent, later writes wait until the server has processed it.
 /// - **TTLs** are whole seconds. An entry lives at least as long as requested, and at most two
 ///   seconds longer. Memcached cannot store an expiry after January 2038: a longer TTL is shortened
 ///   to that date. Entries without a TTL never expire.

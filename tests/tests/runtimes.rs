@@ -1,27 +1,46 @@
-//! The asynchronous cache on every kind of executor: it does not depend on tokio.
+//! The asynchronous cache, on memory and on servers, on every kind of runtime and executor.
 
 #![cfg(not(shuttle))]
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::time::Duration;
 
-use cacheio_async::{AsyncCache, Memory};
-use cacheio_core::{Options, Ttl};
+use cacheio_async::{AsyncCache, Memory, SpawnBlocking};
+use cacheio_core::{AsyncStore, BoxFuture, LoadError, Options, Ttl};
 use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::gate::LoaderGate;
 use cacheio_tests::stores;
 use cacheio_tests::watchdog::guarded;
 use cacheio_tests::world::block_on;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
-fn caches() -> [AsyncCache; 2] {
-    [
-        AsyncCache::builder().store(Memory::new()).build().unwrap(),
-        AsyncCache::builder()
-            .store(stores::yielding_bytes(&TestEnv::new(Time::manual())))
-            .build()
-            .unwrap(),
+const SHORT: Duration = Duration::from_millis(20);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A cache, and the server that it needs.
+struct Row {
+    name: &'static str,
+    cache: AsyncCache,
+    _env: TestEnv,
+}
+
+fn rows() -> Vec<Row> {
+    vec![
+        row("memory", |_| Memory::new()),
+        row("bytes", stores::yielding_bytes),
+        row("memcached", stores::memcached),
+        row("redis", stores::redis),
+        row("redis cluster", stores::redis_cluster),
     ]
+}
+
+fn row<S: AsyncStore>(name: &'static str, store: fn(&TestEnv) -> S) -> Row {
+    let env = TestEnv::new(Time::system());
+    Row {
+        name,
+        cache: AsyncCache::builder().store(store(&env)).build().unwrap(),
+        _env: env,
+    }
 }
 
 fn current_thread() -> Runtime {
@@ -35,56 +54,172 @@ fn multi_thread() -> Runtime {
         .unwrap()
 }
 
+/// Runs a test on each store, on each kind of runtime that runs its tasks.
+fn on_each_runtime(test: fn(&AsyncCache) -> BoxFuture<'_, ()>) {
+    type Run = fn(BoxFuture<'_, ()>);
+    let runtimes: [(&str, Run); 8] = [
+        ("one thread, all enabled", |test| {
+            let mut runtime = Builder::new_current_thread();
+            runtime.enable_all().build().unwrap().block_on(test);
+        }),
+        ("threads, all enabled", |test| {
+            let mut runtime = Builder::new_multi_thread();
+            runtime.enable_all().build().unwrap().block_on(test);
+        }),
+        ("one thread, nothing enabled", |test| {
+            current_thread().block_on(test);
+        }),
+        ("threads, nothing enabled", |test| {
+            multi_thread().block_on(test);
+        }),
+        ("no timers", |test| {
+            let mut runtime = Builder::new_multi_thread();
+            runtime.enable_io().build().unwrap().block_on(test);
+        }),
+        ("no I/O", |test| {
+            let mut runtime = Builder::new_current_thread();
+            runtime.enable_time().build().unwrap().block_on(test);
+        }),
+        ("a paused clock", |test| {
+            let mut runtime = Builder::new_current_thread();
+            let runtime = runtime.enable_all().start_paused(true).build();
+            runtime.unwrap().block_on(test);
+        }),
+        ("no runtime", |test| block_on(test)),
+    ];
+    let blocking = |env: &TestEnv| SpawnBlocking::new(stores::bytes(env)).timeout(MINUTE);
+    for row in rows().into_iter().chain([row("blocking", blocking)]) {
+        for (runtime, run) in runtimes {
+            println!("{} with {runtime}", row.name);
+            run(test(&row.cache));
+            block_on(row.cache.clear()).unwrap();
+        }
+    }
+}
+
 /// Uses each kind of operation, with one waiter.
 async fn a_day_in_the_life(cache: &AsyncCache) {
     cache.set("k", 1).await.unwrap();
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
     assert_eq!(cache.increment("n", 2).await.unwrap(), 2);
     assert!(cache.delete("k").await.unwrap());
-    let gate = LoaderGate::new();
+    let (gate, waits) = (LoaderGate::new(), cache.stats().waits);
     let (one, two, ()) = tokio::join!(
         cache.get_or_set("k", gate.loader(1)),
         cache.get_or_set("k", gate.loader(2)),
         async {
             gate.started().await;
-            while cache.stats().waits == 0 {
+            while cache.stats().waits == waits {
                 stores::pause().await;
             }
             gate.release();
         }
     );
-    assert_eq!((one, two, gate.runs()), (1, 1, 1));
+    assert_eq!((one, gate.runs()), (two, 1));
     cache.clear().await.unwrap();
     assert!(!cache.has("k").await.unwrap());
 }
 
-#[test]
-fn a_runtime_of_one_thread() {
-    guarded(|| {
-        for cache in caches() {
-            current_thread().block_on(a_day_in_the_life(&cache));
-        }
+/// Uses loads in the background, and each timeout.
+async fn timeouts_and_background_loads(cache: &AsyncCache) {
+    type Loaded = Result<i32, String>;
+    let hangs = cache.fetch_with("max_load", Options::new().max_load(SHORT), |_| {
+        pending::<Loaded>()
     });
+    assert!(matches!(hangs.await, Err(LoadError::Timeout(_))));
+    let hard = || Options::new().hard_timeout(SHORT);
+    let hangs = cache.fetch_with("background", hard(), |_| pending::<Loaded>());
+    assert!(matches!(hangs.await, Err(LoadError::Timeout(_))));
+    let hangs = cache.get_or_try_set_with("caller", hard(), pending::<Loaded>);
+    assert!(matches!(hangs.await, Err(LoadError::Timeout(_))));
+
+    let loaded = |value| async move { Loaded::Ok(value) };
+    let soft = || Options::ttl(SHORT).stale_for(MINUTE).soft_timeout(SHORT);
+    let first = cache.fetch_with("stale", soft(), move |_| loaded(1)).await;
+    assert_eq!(first.unwrap(), 1);
+    std::thread::sleep(SHORT);
+    let stale = cache.fetch_with("stale", soft(), |_| pending::<Loaded>());
+    assert_eq!(stale.await.unwrap(), 1);
+
+    let due = || Options::ttl(MINUTE).refresh_ahead(0.000_1);
+    let first = cache.fetch_with("due", due(), move |_| loaded(1)).await;
+    assert_eq!(first.unwrap(), 1);
+    std::thread::sleep(SHORT);
+    let gate = LoaderGate::new();
+    let refresh = gate.loader(Loaded::Ok(2));
+    let live = cache.fetch_with("due", due(), |_| refresh()).await;
+    assert_eq!(live.unwrap(), 1);
+    gate.release();
+    while cache.get::<i32>("due").await.unwrap() != Some(2) {
+        stores::pause().await;
+    }
+}
+
+#[test]
+fn every_operation_works_on_every_runtime() {
+    guarded(|| on_each_runtime(|cache| Box::pin(a_day_in_the_life(cache))));
+}
+
+#[test]
+fn timeouts_and_background_loads_work_on_every_runtime() {
+    guarded(|| on_each_runtime(|cache| Box::pin(timeouts_and_background_loads(cache))));
 }
 
 #[test]
 fn a_runtime_of_many_threads() {
     guarded(|| {
-        for cache in caches() {
+        for row in rows() {
             multi_thread()
                 .block_on(async move {
-                    tokio::spawn(async move { a_day_in_the_life(&cache).await }).await
+                    tokio::spawn(async move { a_day_in_the_life(&row.cache).await }).await
                 })
                 .unwrap();
         }
     });
 }
 
+/// A runtime that is kept, and that nothing runs any more.
 #[test]
-fn no_runtime_at_all() {
+fn a_runtime_that_stands_still_does_not_delay_callers_elsewhere() {
     guarded(|| {
-        for cache in caches() {
-            block_on(a_day_in_the_life(&cache));
+        for row in rows() {
+            let mut still = Builder::new_current_thread();
+            let still = still.enable_all().build().unwrap();
+            still.block_on(a_day_in_the_life(&row.cache));
+            // These calls wait for ever.
+            for key in 0..10 {
+                let cache = row.cache.clone();
+                still.spawn(async move { cache.set(key, 1).await });
+            }
+            still.block_on(tokio::task::yield_now());
+            multi_thread().block_on(a_day_in_the_life(&row.cache));
+            block_on(a_day_in_the_life(&row.cache));
+            let _entered = still.enter();
+            block_on(a_day_in_the_life(&row.cache));
+        }
+    });
+}
+
+#[test]
+fn a_cache_works_during_the_shutdown_of_a_runtime() {
+    guarded(|| {
+        for row in rows() {
+            let runtime = multi_thread();
+            for caller in 0..4 {
+                let cache = row.cache.clone();
+                runtime.spawn(async move {
+                    loop {
+                        cache.set(caller, 1).await.unwrap();
+                        assert_eq!(cache.get(caller).await.unwrap(), Some(1));
+                    }
+                });
+            }
+            runtime.block_on(a_day_in_the_life(&row.cache));
+            let handle: Handle = runtime.handle().clone();
+            runtime.shutdown_background();
+            block_on(a_day_in_the_life(&row.cache));
+            let _entered = handle.enter();
+            block_on(a_day_in_the_life(&row.cache));
         }
     });
 }
@@ -92,7 +227,7 @@ fn no_runtime_at_all() {
 #[test]
 fn a_cache_survives_the_runtime_that_it_began_in() {
     guarded(|| {
-        for cache in caches() {
+        for Row { cache, _env, .. } in rows() {
             let gate = LoaderGate::new();
             let first = multi_thread();
             first.block_on(a_day_in_the_life(&cache));
@@ -124,7 +259,7 @@ fn a_cache_survives_the_runtime_that_it_began_in() {
 #[test]
 fn two_runtimes_and_a_thread_share_one_load() {
     guarded(|| {
-        for cache in caches() {
+        for Row { cache, _env, .. } in rows() {
             let (one, two) = (current_thread(), multi_thread());
             let gate = LoaderGate::new();
             let caller = |value: i32| {
@@ -152,7 +287,7 @@ fn sendable<F: Future + Send>(future: F) -> F {
 
 #[test]
 fn every_future_can_be_sent() {
-    let [cache, _] = caches();
+    let cache = AsyncCache::builder().build().unwrap();
     let ttl = Duration::from_secs(1);
     // The futures are not polled: the test is that this compiles.
     drop(sendable(cache.has("k")));
@@ -195,7 +330,7 @@ fn every_future_can_be_sent() {
 /// The future of a waiter is small: the state of a miss is on the heap.
 #[test]
 fn the_future_of_get_or_set_stays_small() {
-    let [cache, _] = caches();
+    let cache = AsyncCache::builder().build().unwrap();
     let size = size_of_val(&cache.get_or_set("k", || async { 1_u64 }));
     assert!(size <= 512, "{size} bytes");
 }

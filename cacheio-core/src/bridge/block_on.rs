@@ -2,17 +2,14 @@
 
 use std::future::Future;
 
-use once_cell::sync::OnceCell;
-use tokio::runtime::{Builder, Handle, Runtime};
-
-use crate::{AsyncStore, Error, ErrorKind, Result};
+use super::runtime;
+use crate::{AsyncStore, Result};
 
 /// Implements [`Store`](crate::Store) for an [`AsyncStore`]: each call blocks its thread until the
 /// store's future is ready.
 ///
-/// The calling thread polls the future. Its I/O and timers run on a tokio runtime that all such
-/// stores of the process share: one thread, named `cacheio`, started by the first call. So a call
-/// works on any thread, also on a thread of another runtime (which it blocks, as every call of a
+/// The calling thread polls the future. Its I/O and timers run on a tokio runtime that all caches of
+/// the process share: one thread, named `cacheio`, started by the first call. So a call works on any thread, also on a thread of another runtime (which it blocks, as every call of a
 /// synchronous cache does).
 ///
 /// ```
@@ -60,43 +57,10 @@ impl<S: AsyncStore> BlockOn<S> {
 }
 
 /// Blocks the calling thread until a future is ready, in the context of the runtime that all
-/// blocking calls of the process share.
+/// caches of the process share.
 pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let _entered = runtime()?.enter();
     pollster::block_on(future)
-}
-
-/// Returns the runtime that all blocking calls of the process share, to be entered by this thread. Its
-/// clock is never paused.
-///
-/// # Errors
-///
-/// Returns [`ErrorKind::Unavailable`] when its thread cannot be started, or this thread is exiting.
-pub fn runtime() -> Result<&'static Handle> {
-    // While a thread exits, tokio cannot be entered any more: `enter` would panic, in a destructor.
-    let current = Handle::try_current();
-    if current.is_err_and(|error| error.is_thread_local_destroyed()) {
-        return Err(Error::new(
-            ErrorKind::Unavailable,
-            "the thread is exiting; use the cache before its thread-locals are destroyed",
-        ));
-    }
-    // Never shut down: it lives as long as the process, which does not wait for it.
-    static RUNTIME: OnceCell<Runtime> = OnceCell::new();
-    let runtime = RUNTIME.get_or_try_init(|| {
-        Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("cacheio")
-            .enable_all()
-            .build()
-    });
-    runtime.map(Runtime::handle).map_err(|error| {
-        Error::new(
-            ErrorKind::Unavailable,
-            "cannot start the thread that runs the I/O of synchronous caches",
-        )
-        .with_source(error)
-    })
 }
 
 /// Implements `Store` for a type by blocking on its `AsyncStore`.

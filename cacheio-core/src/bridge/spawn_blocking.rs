@@ -7,20 +7,20 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::AbortHandle;
 
+use super::{runtime, within};
+use crate::store::store_time::deadline;
 use crate::{AsyncStore, BoxFuture, Entry, Error, ErrorKind, Key, Replacement, Result, Store};
 
 /// How many locks order the writes; each key belongs to one of them.
 const STRIPES: usize = 64;
 
-/// Implements [`AsyncStore`] for a [`Store`]: each call runs on the runtime's
-/// threads for blocking work (`tokio::task::spawn_blocking`).
+/// Implements [`AsyncStore`] for a [`Store`]: each call runs on the threads for blocking work
+/// (`tokio::task::spawn_blocking`) of the caller's runtime, and outside of tokio on those of a runtime
+/// that all caches of the process share.
 ///
 /// A call whose future is dropped before a thread is free for it never begins; one that has begun
 /// continues in the background. Writes of one key run one after another in the order of the calls,
 /// dropped or not, so a cancelled write never overwrites a later one.
-///
-/// The caller must run on a tokio runtime; without one each call returns an error of kind
-/// [`Unsupported`](ErrorKind::Unsupported).
 ///
 /// ```
 /// use cacheio::store::{AsyncStore, Entry, Form, Key, Store};
@@ -123,19 +123,16 @@ impl Spawner {
         call: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let work = self.run_unbounded(writes, call);
-        match (self.timeout, Handle::try_current()) {
-            (Some(timeout), Ok(_)) => {
-                tokio::time::timeout(timeout, work)
-                    .await
-                    .unwrap_or_else(|_| {
-                        Err(Error::new(
-                            ErrorKind::Timeout,
-                            format!("no response within {timeout:?}"),
-                        ))
-                    })
-            }
-            _ => work.await,
-        }
+        let Some(timeout) = self.timeout else {
+            return work.await;
+        };
+        let result = within(deadline(timeout), work).await;
+        result.unwrap_or_else(|| {
+            Err(Error::new(
+                ErrorKind::Timeout,
+                format!("no response within {timeout:?}"),
+            ))
+        })
     }
 
     /// Does the same without a timeout, for a call that takes many round trips.
@@ -144,17 +141,15 @@ impl Spawner {
         writes: Vec<usize>,
         call: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if Handle::try_current().is_err() {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "this store needs a tokio runtime: call the cache in one",
-            ));
-        }
+        let runtime = match Handle::try_current() {
+            Ok(runtime) => runtime,
+            Err(_) => runtime()?.clone(),
+        };
         let mut held = Vec::with_capacity(writes.len());
         for stripe in writes {
             held.push(Arc::clone(&self.stripes[stripe]).lock_owned().await);
         }
-        let done = tokio::task::spawn_blocking(move || {
+        let done = runtime.spawn_blocking(move || {
             let result = call();
             drop::<Vec<OwnedMutexGuard<()>>>(held);
             result

@@ -198,7 +198,7 @@ impl Options {
     /// [`LoadError::Timeout`](crate::LoadError::Timeout).
     ///
     /// Calls that cannot return an error, such as `get_or_set`, keep waiting. So does a caller that runs
-    /// the load of a `get_or_try_set` of `Cache` itself, and any caller of `AsyncCache` outside of tokio.
+    /// the load of a `get_or_try_set` of `Cache` itself.
     ///
     /// The timeout frees the caller, not the key: later callers wait for a load that hangs too, until
     /// [`max_load`](Self::max_load) is over.

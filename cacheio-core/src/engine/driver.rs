@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::flight::sync::{EventListener, Listener};
 use crate::stats::Metrics;
+use crate::store::store_time::StoreTime;
 use crate::{AsyncStore, BoxFuture, Form, KeyRule, Result, Store};
 
 /// The default of `max_load` for loads of tasks.
@@ -161,6 +162,14 @@ impl Driver {
 
     pub(crate) fn store(&self) -> &AnyStore {
         &self.store
+    }
+
+    /// Runs a step of a call, whose operations together have one timeout in the store.
+    pub(crate) async fn timed<F: Future>(&self, time: &StoreTime, step: F) -> F::Output {
+        match self.immediate() {
+            Some(_) => step.await,
+            None => time.run(step).await,
+        }
     }
 
     /// Waits for a notification, until a time. Returns whether it was notified.

@@ -28,6 +28,7 @@ use crate::flight::deadlock::LoadScope;
 use crate::flight::{Leader, Outcome};
 use crate::key::{Key, MissedKey};
 use crate::stats::Count;
+use crate::store::store_time::StoreTime;
 use crate::{Object, Operation, Options, Source, Value};
 
 /// What the steps of one loading call share.
@@ -40,6 +41,7 @@ struct LoadCall<'a> {
     limits: WaitLimits,
     /// The type of the loader.
     loader: TypeId,
+    store_time: &'a StoreTime,
     /// The key was just found to be absent.
     is_absent: bool,
 }
@@ -67,7 +69,8 @@ impl Engine {
         F: Future<Output = Result<Loaded<V>, E>>,
     {
         let options = &*self.check_options(options, mode)?;
-        let call = self.load_call(missed.key(), options, mode, &loader);
+        let time = StoreTime::default();
+        let call = self.load_call(missed.key(), options, mode, &time, &loader);
         let call = call.after_miss(&missed);
         match boxed(|| call.join_or_lead(LoadScope::new)).await {
             JoinOutcome::Served(fetched) => Ok(fetched.value),
@@ -122,6 +125,7 @@ impl Engine {
         key: Key<'a>,
         options: &'a Options,
         mode: LoadMode,
+        store_time: &'a StoreTime,
         _: &L,
     ) -> LoadCall<'a> {
         LoadCall {
@@ -131,6 +135,7 @@ impl Engine {
             mode,
             limits: self.wait_limits(options, mode),
             loader: typeid::of::<L>(),
+            store_time,
             is_absent: false,
         }
     }
@@ -155,6 +160,11 @@ impl LoadCall<'_> {
             is_absent: missed.is_absent() && !self.options.force_refresh,
             ..self
         }
+    }
+
+    /// Runs a step that waits for the store: all steps of the call together have one timeout.
+    async fn in_store<F: Future>(&self, step: F) -> F::Output {
+        self.engine.driver.timed(self.store_time, step).await
     }
 
     /// Runs the loader in this caller and publishes its value. If it fails, a stale value is
@@ -187,7 +197,8 @@ impl LoadCall<'_> {
                     ttl: loaded.ttl,
                     may_replace: previous.may_exist(),
                 };
-                engine.publish(&[publication], self.options, policy).await;
+                self.in_store(engine.publish(&[publication], self.options, policy))
+                    .await;
                 leader.complete(|| Outcome::Value(Arc::clone(&value) as Arc<dyn Object>));
                 return Ok(value);
             }
@@ -197,9 +208,8 @@ impl LoadCall<'_> {
                 None
             }
         };
-        let fallback = engine
-            .on_one_load_failed(&self.key, &previous, self.options)
-            .await;
+        let fallback = engine.on_one_load_failed(&self.key, &previous, self.options);
+        let fallback = self.in_store(fallback).await;
         let failure = match error {
             Some(error) => {
                 let (failure, outcome) = self.mode.failure(error);
@@ -252,7 +262,8 @@ impl LoadCall<'_> {
             return None;
         }
         let keys = std::slice::from_ref(&self.key);
-        let fallbacks = self.engine.stale_fallbacks(keys, self.options).await;
+        let fallbacks = self.engine.stale_fallbacks(keys, self.options);
+        let fallbacks = self.in_store(fallbacks).await;
         let fallback = fallbacks.into_iter().next().flatten()?;
         self.engine.count_stale_hit(&fallback);
         Some(fallback)

@@ -6,13 +6,10 @@
 
 use std::io;
 use std::time::{Duration, Instant};
-#[cfg(feature = "tokio")]
-use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    task::Poll,
-};
 
+use cacheio_core::__private::deadline;
+#[cfg(feature = "tokio")]
+use cacheio_core::__private::{sleep_until, within};
 use event_listener::{EventListener, Listener as _};
 
 /// What waits for the server.
@@ -33,11 +30,11 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Creates a call that starts now.
+    /// Creates a call that starts now, or that is a part of an earlier one.
     pub(super) fn new(driver: Driver, timeout: Duration) -> Self {
         Self {
             driver,
-            deadline: Instant::now() + timeout,
+            deadline: deadline(timeout),
         }
     }
 
@@ -80,7 +77,7 @@ impl Call {
             Driver::Threads => std::thread::sleep(duration),
             #[cfg(feature = "tokio")]
             Driver::Tasks => {
-                if let Ok(timer) = timer(Instant::now() + duration) {
+                if let Ok(timer) = sleep_until(Instant::now() + duration) {
                     timer.await;
                 }
             }
@@ -90,28 +87,7 @@ impl Call {
     /// Returns the output of a future that is ready before the deadline.
     #[cfg(feature = "tokio")]
     pub(super) async fn until_deadline<F: Future>(self, future: F) -> io::Result<F::Output> {
-        let mut future = pin!(future);
-        let mut output = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
-        if output.is_pending() {
-            self.time_left()?;
-            let mut timer = pin!(timer(self.deadline)?);
-            output = poll_fn(|context| match future.as_mut().poll(context) {
-                Poll::Pending => timer.as_mut().poll(context).map(|()| Poll::Pending),
-                ready => Poll::Ready(ready),
-            })
-            .await;
-        }
-        match output {
-            Poll::Ready(output) => Ok(output),
-            Poll::Pending => Err(io::ErrorKind::TimedOut.into()),
-        }
+        let output = within(self.deadline, future).await;
+        output.ok_or_else(|| io::ErrorKind::TimedOut.into())
     }
-}
-
-/// Returns a timer of cacheio's own runtime. That of the caller may have no timers, or a paused clock.
-#[cfg(feature = "tokio")]
-fn timer(at: Instant) -> io::Result<tokio::time::Sleep> {
-    let runtime = cacheio_core::__private::runtime().map_err(io::Error::other)?;
-    let _entered = runtime.enter();
-    Ok(tokio::time::sleep_until(at.into()))
 }

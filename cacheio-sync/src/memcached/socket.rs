@@ -115,7 +115,7 @@ impl Socket {
         match (self, driver) {
             (Self::Blocking(_), Driver::Threads) => true,
             #[cfg(feature = "tokio")]
-            (Self::Tokio(socket), Driver::Tasks) => socket.is_of_current_runtime(),
+            (Self::Tokio(socket), Driver::Tasks) => socket.suits_caller(),
             #[cfg(feature = "tokio")]
             _ => false,
         }

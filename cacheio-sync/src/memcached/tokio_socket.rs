@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::ready;
 
+use cacheio_core::__private::{io_runtime, runtime};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::runtime::{Handle, Id};
 
 #[cfg(unix)]
@@ -19,8 +20,8 @@ use super::os_socket::{OsSocket, socket};
 #[derive(Debug)]
 pub(super) struct TokioSocket {
     socket: Kind,
-    /// The runtime that drives the socket. Only its tasks may use it: a runtime may have been shut
-    /// down, or may not run at this time.
+    /// The runtime that drives the socket: the one that all caches share, or one that may have been
+    /// shut down, whose tasks alone may use it.
     runtime: Id,
 }
 
@@ -33,7 +34,7 @@ enum Kind {
 
 impl TokioSocket {
     pub(super) async fn connect_tcp(address: SocketAddr) -> io::Result<Self> {
-        let runtime = current_runtime()?;
+        let runtime = socket_runtime()?;
         let socket = enter(&runtime, TcpStream::connect(address)).await?;
         socket.set_nodelay(true)?;
         Ok(Self {
@@ -44,7 +45,7 @@ impl TokioSocket {
 
     #[cfg(unix)]
     pub(super) async fn connect_unix(path: &std::path::Path) -> io::Result<Self> {
-        let runtime = current_runtime()?;
+        let runtime = socket_runtime()?;
         let socket = enter(&runtime, UnixStream::connect(path)).await?;
         Ok(Self {
             socket: Kind::Unix(socket),
@@ -52,8 +53,10 @@ impl TokioSocket {
         })
     }
 
-    pub(super) fn is_of_current_runtime(&self) -> bool {
-        current_runtime().is_ok_and(|runtime| runtime.id() == self.runtime)
+    /// Returns whether this caller may use the socket.
+    pub(super) fn suits_caller(&self) -> bool {
+        let is_of = |runtime: &Handle| runtime.id() == self.runtime;
+        runtime().is_ok_and(is_of) || Handle::try_current().is_ok_and(|runtime| is_of(&runtime))
     }
 
     pub(super) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -99,15 +102,14 @@ impl TokioSocket {
     }
 }
 
-/// Returns the runtime of the caller, or cacheio's own outside of one.
-fn current_runtime() -> io::Result<Handle> {
-    match Handle::try_current() {
-        Ok(runtime) => Ok(runtime),
-        Err(_) => {
-            let runtime = cacheio_core::__private::runtime();
-            runtime.cloned().map_err(io::Error::other)
-        }
-    }
+/// Returns the runtime for a new socket of this caller.
+fn socket_runtime() -> io::Result<Handle> {
+    let runtime = io_runtime(|| {
+        let socket = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
+        socket.set_nonblocking(true)?;
+        UdpSocket::from_std(socket).map(drop)
+    });
+    runtime.map_err(io::Error::other)
 }
 
 /// Polls a future in the context of a runtime.

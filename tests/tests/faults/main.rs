@@ -11,6 +11,7 @@ mod env;
 mod limits;
 mod many_clients;
 mod network;
+mod one_timeout;
 mod outages;
 
 use cacheio_tests::servers::{Memcached, Redis, RedisCluster};
@@ -72,6 +73,9 @@ macro_rules! common_faults {
             network::requests_without_a_reply_time_out
             bytes::garbage_under_a_key_is_a_decode_error
             bytes::garbage_in_a_batch_is_an_error_with_its_key
+            one_timeout::a_load_from_a_slow_server_takes_one_timeout
+            one_timeout::a_load_takes_one_timeout_if_the_server_is_silent
+            one_timeout::a_stale_value_after_a_failed_load_takes_one_timeout
             many_clients::a_thousand_clients_of_one_cache
             many_clients::many_caches_share_a_server
         }

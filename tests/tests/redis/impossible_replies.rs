@@ -58,6 +58,8 @@ fn a_lost_reply_gives_no_caller_the_value_of_another_key() {
                         }
                     }
                     reads += 1;
+                    // Failed calls would not give way to the probe.
+                    tokio::task::yield_now().await;
                 }
                 (reads, errors)
             });
@@ -73,8 +75,9 @@ fn a_lost_reply_gives_no_caller_the_value_of_another_key() {
             .await
             .into_iter()
             .fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
-        // If no other reply comes, the lost one is noticed only by its absence.
-        assert!(errors * 4 < reads, "{errors} of {reads} calls failed");
+        // If no other reply comes, the lost one is noticed only by its absence, and calls fail at once
+        // until the server replies to a probe.
+        assert!(reads - errors > 500, "{errors} of {reads} calls failed");
     });
 }
 

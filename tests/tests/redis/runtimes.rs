@@ -1,11 +1,12 @@
 //! The runtimes on which a store is used.
 
-use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cacheio_async::{ErrorKind, Redis};
-use cacheio_core::{AsyncStore, Key};
-use cacheio_tests::servers;
+use cacheio_async::ErrorKind;
+use cacheio_core::AsyncStore;
+use cacheio_tests::servers::{self, Proxy};
+use cacheio_tests::world::block_on;
+use tokio::runtime::Builder;
 
 use crate::support::{
     get, run, runtime, set, single_threaded_runtime, store, until_up, with_short_timeout,
@@ -16,8 +17,11 @@ fn a_store_outlives_the_runtime_that_connected_it() {
     let server = servers::Redis::start();
     for url in [server.url(), format!("{}?protocol=resp2", server.url())] {
         let store = store(&url);
-        for round in 0..5 {
-            let runtime = single_threaded_runtime();
+        for round in 0..6 {
+            let runtime = match round % 2 {
+                0 => single_threaded_runtime(),
+                _ => runtime(),
+            };
             runtime.block_on(async {
                 set(&store, "k", "v").await.unwrap();
                 assert_eq!(
@@ -55,16 +59,84 @@ fn probing_continues_while_its_runtime_is_blocked() {
 }
 
 #[test]
-fn a_call_outside_of_a_runtime_is_an_error() {
-    let store = Redis::new("redis://127.0.0.1:1").unwrap();
-    let key = Key::new("k");
-    let mut future = std::pin::pin!(store.get(&key));
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match future.as_mut().poll(&mut context) {
-        std::task::Poll::Ready(Err(error)) => {
-            assert_eq!(error.kind(), ErrorKind::Config);
-            assert!(error.to_string().contains("runtime"), "{error}");
+fn callers_elsewhere_are_served_while_the_runtime_of_the_connection_is_blocked() {
+    let server = servers::Redis::start();
+    let store = with_short_timeout(&server.url());
+    let mut blocked = Builder::new_multi_thread();
+    let blocked = blocked.worker_threads(1).enable_all().build().unwrap();
+    blocked.block_on(set(&store, "k", "v")).unwrap();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    blocked.spawn(async move { released.recv() });
+    run(async {
+        assert!(until_up(&store).await < Duration::from_secs(4));
+        assert_eq!(get(&store, "k").await.unwrap().as_deref(), Some("v"));
+    });
+    drop(release);
+}
+
+/// Runs a test where tokio has no timers, where its clock is paused, and without tokio.
+fn on_unusual_runtimes(test: impl AsyncFn()) {
+    let mut without_timers = Builder::new_current_thread();
+    without_timers.enable_io().build().unwrap().block_on(test());
+    let mut paused = Builder::new_current_thread();
+    let paused = paused.enable_all().start_paused(true).build();
+    paused.unwrap().block_on(test());
+    block_on(test());
+}
+
+#[test]
+fn a_slow_reply_is_awaited_on_every_runtime() {
+    let server = servers::Redis::start();
+    let proxy = Proxy::to(server.address());
+    proxy.delay(Duration::from_millis(50));
+    on_unusual_runtimes(async || {
+        let store = store(&format!("redis://{}", proxy.address()));
+        for value in ["1", "2", "3"] {
+            set(&store, "k", value).await.unwrap();
+            assert_eq!(get(&store, "k").await.unwrap().as_deref(), Some(value));
         }
-        other => panic!("{other:?}"),
+    });
+}
+
+#[test]
+fn a_hanging_server_costs_one_timeout_on_every_runtime() {
+    let server = servers::Redis::start();
+    on_unusual_runtimes(async || {
+        let store = with_short_timeout(&server.url());
+        set(&store, "k", "v").await.unwrap();
+        server.pause();
+        let began = Instant::now();
+        let error = get(&store, "k").await.unwrap_err();
+        let took = began.elapsed();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(took >= Duration::from_millis(500), "{took:?}");
+        assert!(took < Duration::from_secs(3), "{took:?}");
+        let error = get(&store, "k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        server.resume();
+        while get(&store, "k").await.is_err() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+}
+
+#[test]
+fn many_callers_outside_of_tokio_share_batches() {
+    let server = servers::Redis::start();
+    let store = store(&server.url());
+    let callers = (0..64).map(|caller| {
+        let (store, key) = (store.clone(), format!("k{caller}"));
+        std::thread::spawn(move || {
+            block_on(async {
+                for step in 0..50 {
+                    let value = step.to_string();
+                    set(&store, &key, &value).await.unwrap();
+                    assert_eq!(get(&store, &key).await.unwrap(), Some(value));
+                }
+            });
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.join().unwrap();
     }
 }

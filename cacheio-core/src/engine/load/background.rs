@@ -22,6 +22,7 @@ use crate::flight::deadlock::LoadScope;
 use crate::flight::{Leader, Outcome};
 use crate::key::{Key, MissedKey};
 use crate::stats::Count;
+use crate::store::store_time::StoreTime;
 use crate::{BoxFuture, Fetched, LoadContext, Options, Source, Ttl, Value};
 
 /// A load that may go on after its caller has left.
@@ -32,6 +33,8 @@ struct BackgroundLoad<V: Value> {
     options: Options,
     mode: LoadMode,
     previous: Previous<V>,
+    /// What its caller has spent before the load.
+    store_time: StoreTime,
 }
 
 /// What a background load leaves for its own caller.
@@ -129,7 +132,8 @@ impl Engine {
     {
         let options = &*self.check_options(options, mode)?;
         let key = missed.key();
-        let call = self.load_call(key, options, mode, &prepare);
+        let time = StoreTime::default();
+        let call = self.load_call(key, options, mode, &time, &prepare);
         let call = call.after_miss(&missed);
         let (leader, previous) = match boxed(|| call.join_or_lead(LoadScope::detached)).await {
             JoinOutcome::Served(fetched) => return Ok(fetched),
@@ -155,6 +159,7 @@ impl Engine {
             options: options.clone(),
             mode,
             previous,
+            store_time: time.clone(),
         };
         match live {
             Some(cached) => {
@@ -312,7 +317,9 @@ impl<V: Value> BackgroundLoad<V> {
                     ttl: loaded.ttl,
                     may_replace: self.previous.may_exist(),
                 };
-                engine.publish(&[publication], &self.options, policy).await;
+                let publications = [publication];
+                let publish = engine.publish(&publications, &self.options, policy);
+                engine.driver.timed(&self.store_time, publish).await;
                 slot.put(LoadResult::Value(Arc::clone(&value)));
                 Outcome::Value(value)
             }
@@ -355,9 +362,9 @@ impl<V: Value> BackgroundLoad<V> {
 
     async fn on_failed(&self) {
         let key = Key::new(&self.key);
-        self.engine
-            .on_one_load_failed(&key, &self.previous, &self.options)
-            .await;
+        let engine = &self.engine;
+        let failed = engine.on_one_load_failed(&key, &self.previous, &self.options);
+        engine.driver.timed(&self.store_time, failed).await;
     }
 }
 

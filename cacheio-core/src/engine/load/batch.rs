@@ -16,6 +16,7 @@ use crate::flight::deadlock::LoadScope;
 use crate::flight::{Join, Outcome, Waiter};
 use crate::key::Key;
 use crate::stats::Count;
+use crate::store::store_time::StoreTime;
 use crate::{CacheKey, Object, Options, Value};
 
 /// The result for one key; `None` if the loader had no value for it.
@@ -83,7 +84,8 @@ impl Engine {
                 return failures.collect();
             }
         };
-        let call = self.load_call(Key::new(first), &options, mode, &loader);
+        let time = StoreTime::default();
+        let call = self.load_call(Key::new(first), &options, mode, &time, &loader);
         let mut batch = Batch::<K, V, E>::new(call, keys, &texts);
         let mut led = batch.read().await;
         loop {

@@ -67,9 +67,11 @@ impl<'a> LoadCall<'a> {
             engine.count_lookup(false);
         } else {
             seen = Some(engine.seen_before_read(&self.key, self.options));
-            let lookup = engine.look_up::<V>(&self.key, self.options).await;
+            let lookup = engine.look_up::<V>(&self.key, self.options);
+            let lookup = self.in_store(lookup).await;
             engine.count_lookup(lookup.is_live());
-            match engine.decide(&self.key, lookup, self.options).await {
+            let decision = engine.decide(&self.key, lookup, self.options);
+            match self.in_store(decision).await {
                 LookupDecision::Serve(cached) => {
                     return JoinOutcome::Served(engine.fetched(cached, Source::Hit));
                 }
@@ -82,7 +84,8 @@ impl<'a> LoadCall<'a> {
                         cached: cached.clone(),
                         seen: seen.take(),
                     };
-                    let mut leaders = engine.begin_refreshes(vec![due], self.options, scope).await;
+                    let leaders = engine.begin_refreshes(vec![due], self.options, scope);
+                    let mut leaders = self.in_store(leaders).await;
                     return match leaders.pop().flatten() {
                         Some(leader) => JoinOutcome::Lead(leader, Previous::Live(cached)),
                         None => JoinOutcome::Served(engine.fetched(cached, Source::Hit)),
@@ -100,7 +103,8 @@ impl<'a> LoadCall<'a> {
                         leader,
                         previous,
                     };
-                    return match engine.confirm_leaders(vec![led], self.options).await.pop() {
+                    let actions = engine.confirm_leaders(vec![led], self.options);
+                    return match self.in_store(actions).await.pop() {
                         Some(LeaderAction::Load(led)) => {
                             JoinOutcome::Lead(led.leader, led.previous)
                         }

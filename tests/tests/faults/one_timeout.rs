@@ -1,0 +1,68 @@
+//! A load takes at most one timeout in its store, in all its steps together.
+
+use std::time::Duration;
+
+use cacheio_core::Options;
+use cacheio_tests::servers::Proxy;
+
+use crate::env::{FaultEnv, FaultyServer, timed};
+
+const TIMEOUT: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+/// Less than two steps of a load take that each last longer than half of the timeout.
+const LIMIT: Duration = Duration::from_millis(1_400);
+
+pub(crate) async fn a_load_from_a_slow_server_takes_one_timeout(env: FaultEnv<impl FaultyServer>) {
+    let proxy = Proxy::to(env.server.address());
+    let cache = env.via(proxy.address(), TIMEOUT);
+    cache.set("other", 1).await.unwrap();
+    proxy.delay(Duration::from_millis(800));
+    let (value, took) = timed(cache.get_or_set("k", || async { 1 })).await;
+    assert_eq!(value, 1);
+    assert!(took < LIMIT, "{took:?}");
+    // The reply to the write is still delayed.
+    cache.world().sleep(TIMEOUT).await;
+    let loaded = cache.fetch("background", |_| async { Ok::<_, String>(2) });
+    let (value, took) = timed(loaded).await;
+    assert_eq!(value.unwrap(), 2);
+    assert!(took < LIMIT, "{took:?}");
+    assert_eq!(cache.stats().circuit_opens, 0, "the server responds");
+}
+
+pub(crate) async fn a_load_takes_one_timeout_if_the_server_is_silent(
+    env: FaultEnv<impl FaultyServer>,
+) {
+    for is_connected in [true, false] {
+        let proxy = Proxy::to(env.server.address());
+        let (stopped, swallowed) = (env.cache(TIMEOUT), env.via(proxy.address(), TIMEOUT));
+        if is_connected {
+            stopped.set("other", 1).await.unwrap();
+            swallowed.set("other", 1).await.unwrap();
+        }
+        proxy.swallow(true);
+        let (value, took) = timed(swallowed.get_or_set("k", || async { 1 })).await;
+        assert_eq!(value, 1);
+        assert!(took < LIMIT, "{took:?}");
+        env.server.pause();
+        let (value, took) = timed(stopped.get_or_set("k", || async { 1 })).await;
+        env.server.resume();
+        assert_eq!(value, 1);
+        assert!(took < LIMIT, "{took:?}");
+    }
+}
+
+pub(crate) async fn a_stale_value_after_a_failed_load_takes_one_timeout(
+    env: FaultEnv<impl FaultyServer>,
+) {
+    let proxy = Proxy::to(env.server.address());
+    let cache = env.via(proxy.address(), TIMEOUT);
+    let options = || Options::ttl(Duration::from_millis(1)).stale_for(MINUTE);
+    cache.get_or_set_with("k", options(), || async { 1 }).await;
+    cache.world().sleep(Duration::from_millis(20)).await;
+    // The steps are: the entry, its note of a failure, both again, and a new note.
+    proxy.delay(Duration::from_millis(250));
+    let failing = cache.get_or_try_set_with("k", options(), || async { Err::<i32, _>("failed") });
+    let (value, took) = timed(failing).await;
+    assert_eq!(value.unwrap(), 1);
+    assert!(took < Duration::from_millis(1_200), "{took:?}");
+}
