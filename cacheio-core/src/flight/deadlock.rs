@@ -28,8 +28,8 @@ static GRAPH: Lazy<std::sync::Mutex<HashMap<u64, Vec<u64>>>> = Lazy::new(Default
 #[derive(Debug)]
 pub(crate) struct LoadScope {
     id: u64,
-    /// The type of the loader.
-    loader: TypeId,
+    /// The type of the loader, if it runs in its caller.
+    loader: Option<TypeId>,
     /// The number of loads around this one that would have waited for themselves, and run for their
     /// own callers instead.
     unshared: usize,
@@ -39,7 +39,7 @@ pub(crate) struct LoadScope {
 
 impl LoadScope {
     /// Creates the scope of a load that the enclosing load waits for.
-    pub(crate) fn new(loader: TypeId) -> Arc<Self> {
+    pub(crate) fn new(loader: Option<TypeId>) -> Arc<Self> {
         let id = next_id();
         let parent = Self::current();
         let edge = parent.as_ref().map(|parent| WaitEdge::add(parent.id, id));
@@ -54,17 +54,17 @@ impl LoadScope {
 
     /// Creates the scope of a load that would wait for itself, and runs for its own caller instead.
     /// Returns `None` if `max` such loads are around it.
-    pub(crate) fn unshared(loader: TypeId, max: usize) -> Option<Arc<Self>> {
+    pub(crate) fn unshared(loader: Option<TypeId>, max: usize) -> Option<Arc<Self>> {
         let scope = Arc::into_inner(Self::new(loader))?;
         let unshared = scope.unshared + 1;
         (unshared <= max).then(|| Arc::new(Self { unshared, ..scope }))
     }
 
     /// Creates the scope of a load that may go on after the enclosing load has ended.
-    pub(crate) fn detached(loader: TypeId) -> Arc<Self> {
+    pub(crate) fn detached() -> Arc<Self> {
         Arc::new(Self {
             id: next_id(),
-            loader,
+            loader: None,
             unshared: 0,
             parent: None,
             _edge: None,
@@ -141,7 +141,7 @@ impl WaitEdge {
         let mut next = vec![to];
         while let Some(id) = next.pop() {
             if scope.ids().any(|around| around == id) {
-                let own_loader = (scope.id == to).then_some(scope.loader);
+                let own_loader = scope.loader.filter(|_| scope.id == to);
                 return Err(Cycle { own_loader });
             }
             if !seen.contains(&id) {

@@ -135,7 +135,8 @@ impl Engine {
         let time = StoreTime::default();
         let call = self.load_call(key, options, mode, &time, &prepare);
         let call = call.after_miss(&missed);
-        let (leader, previous) = match boxed(|| call.join_or_lead(LoadScope::detached)).await {
+        let (leader, previous) = match boxed(|| call.join_or_lead(|_| LoadScope::detached())).await
+        {
             JoinOutcome::Served(fetched) => return Ok(fetched),
             JoinOutcome::Failed(failure) => return Err(failure),
             JoinOutcome::LoadUnshared(previous, scope) => {
