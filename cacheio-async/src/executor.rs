@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use cacheio_core::__private::{Executor, sleep_until, spawn_load};
+use cacheio_core::__private::{Executor, runtime, sleep_until, spawn_load};
 use cacheio_core::BoxFuture;
 use tokio::runtime::Handle;
 
@@ -12,6 +12,10 @@ use tokio::runtime::Handle;
 #[derive(Debug)]
 pub(crate) struct AnyRuntime;
 
+fn is_shared(current: &Handle) -> bool {
+    runtime().is_ok_and(|shared| shared.id() == current.id())
+}
+
 impl Executor for AnyRuntime {
     fn spawn(
         &self,
@@ -19,6 +23,9 @@ impl Executor for AnyRuntime {
         _: Option<Instant>,
     ) -> Result<(), BoxFuture<'static, ()>> {
         match Handle::try_current() {
+            // This is a load outside of tokio, on a thread of the shared runtime, whose one worker runs no
+            // code of users. The load in it runs in its caller.
+            Ok(current) if is_shared(&current) => Err(load),
             Ok(runtime) => {
                 runtime.spawn(load);
                 Ok(())

@@ -61,9 +61,21 @@ struct Slot {
     unconfirmed: Vec<ClientId>,
 }
 
-/// The outcome of an attempt to connect; none while it is in progress. A task of its own runs it,
-/// because callers that wait for it may be cancelled, or not be polled.
-type ConnectAttempt = watch::Receiver<Option<RedisResult<Arc<LiveConnection>>>>;
+/// An attempt to connect. A task of its own runs it, because callers that wait for it may be cancelled,
+/// or not be polled.
+struct ConnectAttempt {
+    /// None while it is in progress.
+    outcome: watch::Receiver<Option<RedisResult<Arc<LiveConnection>>>>,
+    started_at: Instant,
+}
+
+impl ConnectAttempt {
+    /// Whether the attempt can still succeed. It has the timeout of a call, so one that is older runs on a
+    /// runtime that stands still.
+    fn is_running(&self, timeout: Duration) -> bool {
+        self.outcome.has_changed().is_ok() && self.started_at.elapsed() < timeout
+    }
+}
 
 impl Connection {
     pub(crate) fn new(endpoint: Endpoint, timeout: Duration, opens: &Opens) -> Self {
@@ -236,39 +248,53 @@ impl Connection {
 
     /// Returns the live connection, and connects if there is none.
     async fn live(self: &Arc<Self>) -> RedisResult<Arc<LiveConnection>> {
-        // Two tries, because the first attempt may have ended with the runtime of another caller.
-        for _ in 0..2 {
-            let mut attempt = {
+        // Two tries, because the first attempt may end with the runtime of a caller.
+        for is_second in [false, true] {
+            let mut outcome = {
                 let mut connecting = self.connecting();
                 if let Some(live) = self.current() {
                     return Ok(live);
                 }
                 match &*connecting {
-                    Some(attempt) if attempt.has_changed().is_ok() => attempt.clone(),
-                    _ => connecting.insert(self.start_connecting()?).clone(),
+                    Some(attempt) if attempt.is_running(self.timeout) => attempt.outcome.clone(),
+                    // The runtime of the attempt may stand still or end at any time, so the next one does
+                    // not depend on that of a caller.
+                    stale => {
+                        let on_shared = is_second || stale.is_some();
+                        let attempt = self.start_connecting(on_shared)?;
+                        connecting.insert(attempt).outcome.clone()
+                    }
                 }
             };
-            if let Ok(Some(outcome)) = attempt.wait_for(Option::is_some).await.as_deref() {
+            if let Ok(Some(outcome)) = outcome.wait_for(Option::is_some).await.as_deref() {
                 return outcome.clone();
             }
         }
         Err(io::Error::from(io::ErrorKind::ConnectionAborted).into())
     }
 
-    fn start_connecting(self: &Arc<Self>) -> RedisResult<ConnectAttempt> {
-        let (publish, attempt) = watch::channel(None);
+    fn start_connecting(self: &Arc<Self>, on_shared: bool) -> RedisResult<ConnectAttempt> {
+        let (publish, outcome) = watch::channel(None);
+        let runtime = match on_shared {
+            true => runtime().map_err(io::Error::other)?.clone(),
+            false => io_runtime()?,
+        };
         let connection = Arc::clone(self);
-        io_runtime()?.spawn(async move {
+        runtime.spawn(async move {
             let deadline = Instant::now() + connection.timeout;
             let connected = within(deadline, connection.connect()).await;
             let elapsed = || Err(io::Error::from(io::ErrorKind::TimedOut).into());
             let connected = connected.unwrap_or_else(elapsed);
             let mut connecting = connection.connecting();
-            *connecting = None;
+            // A newer attempt may have replaced this one.
+            connecting.take_if(|attempt| attempt.outcome.same_channel(&publish.subscribe()));
             let connected = connected.map(|live| connection.install(live));
             publish.send_replace(Some(connected));
         });
-        Ok(attempt)
+        Ok(ConnectAttempt {
+            outcome,
+            started_at: Instant::now(),
+        })
     }
 
     /// Connects, and has the server close the discarded connections.

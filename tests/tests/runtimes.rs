@@ -327,6 +327,50 @@ fn every_future_can_be_sent() {
     is_shared::<cacheio_sync::Cache>();
 }
 
+/// Loads within a load outside of tokio may block: they run on no thread that timers or connections need.
+#[test]
+fn loads_outside_of_tokio_may_block_within_each_other() {
+    guarded(|| {
+        let cache = AsyncCache::builder().build().unwrap();
+        let inner = cache.clone();
+        let outer = cache.fetch("outer", move |_| async move {
+            let blocks = |_| async {
+                // A call of a `Cache` on a server does this.
+                cacheio_core::__private::block_on(async {
+                    let soon = std::time::Instant::now() + SHORT;
+                    cacheio_core::__private::sleep_until(soon)?.await;
+                    Ok(1)
+                })
+            };
+            inner.fetch("inner", blocks).await
+        });
+        assert_eq!(block_on(outer).unwrap(), 1);
+    });
+}
+
+/// Many loads outside of tokio leave threads for the blocking stores that they write to.
+#[test]
+fn many_loads_outside_of_tokio_end() {
+    guarded(|| {
+        let store = SpawnBlocking::new(Memory::new());
+        let cache = AsyncCache::builder().store(store).build().unwrap();
+        let loads: Vec<_> = (0..600)
+            .map(|key| {
+                let cache = cache.clone();
+                std::thread::spawn(move || {
+                    block_on(cache.fetch(key, move |_| async move {
+                        std::thread::sleep(Duration::from_millis(200));
+                        Ok::<_, String>(key)
+                    }))
+                    .unwrap()
+                })
+            })
+            .collect();
+        let values: Vec<i32> = loads.into_iter().map(|load| load.join().unwrap()).collect();
+        assert_eq!(values, (0..600).collect::<Vec<_>>());
+    });
+}
+
 /// The future of a waiter is small: the state of a miss is on the heap.
 #[test]
 fn the_future_of_get_or_set_stays_small() {

@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::catch_unwind;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
@@ -120,17 +121,38 @@ pub async fn within<F: Future>(deadline: Instant, future: F) -> Option<F::Output
     .await
 }
 
+/// How many loads run on threads of the [runtime] at a time. It has threads left for the stores of these
+/// loads, which may block too.
+const MAX_LOADS: usize = 128;
+
+/// The number of loads on threads of the [runtime].
+static LOADS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts a load until it is dropped.
+struct CountedLoad;
+
+impl Drop for CountedLoad {
+    fn drop(&mut self) {
+        LOADS.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Runs a load of a caller outside of tokio, on a thread that may block.
 ///
 /// # Errors
 ///
-/// Returns the load when the [runtime] is not available.
+/// Returns the load when the [runtime] is not available, or runs as many loads as it may.
 pub fn spawn_load(load: BoxFuture<'static, ()>) -> Result<(), BoxFuture<'static, ()>> {
-    match runtime() {
-        Ok(runtime) => {
-            runtime.spawn_blocking(|| pollster::block_on(load));
-            Ok(())
-        }
-        Err(_) => Err(load),
+    let Ok(runtime) = runtime() else {
+        return Err(load);
+    };
+    let counted = CountedLoad;
+    if LOADS.fetch_add(1, Ordering::SeqCst) >= MAX_LOADS {
+        return Err(load);
     }
+    runtime.spawn_blocking(move || {
+        let _counted = counted;
+        pollster::block_on(load);
+    });
+    Ok(())
 }

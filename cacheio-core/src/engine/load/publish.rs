@@ -7,6 +7,7 @@ use crate::config::ttl::Lifetime;
 use crate::engine::write::{EntryPolicy, PreparedEntry};
 use crate::flight::Leader;
 use crate::key::Key;
+use crate::store::store_time::StoreTime;
 use crate::{Object, Operation, Options, Result, Ttl};
 
 /// A loaded value on its way to the store.
@@ -57,7 +58,9 @@ impl Engine {
         }
         let store = async {
             self.set_entries(stored).await;
-            self.remove(&removed).await;
+            // A value that is not stored leaves the old one, but what must go has a timeout of its own.
+            let time = StoreTime::default();
+            self.driver.timed(&time, self.remove(&removed)).await;
         };
         first.leader.scope().run(store).await;
     }
