@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::Server;
 use super::process::{Kind, Process};
@@ -134,6 +135,9 @@ impl Redis {
     }
 }
 
+/// How long the loads that a test leaves behind take to end.
+const STRAGGLERS: Duration = Duration::from_millis(30);
+
 impl Server for Redis {
     fn start() -> Self {
         Self::start()
@@ -144,6 +148,8 @@ impl Server for Redis {
             // Closes all connections, and with them their requests in progress.
             self.run("CLIENT KILL TYPE normal");
             self.run("CLIENT KILL TYPE pubsub");
+            // A load that the test has left behind may still connect and store its value.
+            std::thread::sleep(STRAGGLERS);
             self.run("FLUSHALL SYNC") == Reply::Text("OK".into())
         }
     }
