@@ -6,5 +6,7 @@ mod runtime;
 mod spawn_blocking;
 
 pub use block_on::{BlockOn, block_on};
-pub use runtime::{io_runtime, runtime, sleep_until, spawn_load, within};
+#[cfg(feature = "__net")]
+pub use runtime::io_runtime;
+pub use runtime::{runtime, sleep_until, spawn_load, within};
 pub use spawn_blocking::SpawnBlocking;

@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use cacheio_core::__private::{Attempt, Backoff, Circuit, Opens, is_first_step, runtime, within};
+use cacheio_core::__private::{
+    Attempt, Backoff, Circuit, Opens, io_runtime, is_first_step, runtime, within,
+};
 use redis::{RedisError, RedisResult, Value, cmd};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use crate::endpoint::Endpoint;
 use crate::failure::{Failure, breaks_connection, is_from_replica};
 use crate::live_connection::{ClientId, LiveConnection};
-use crate::open::{Opened, io_runtime};
+use crate::open::Opened;
 use crate::request::Request;
 
 /// How long a probe lasts at most, so that not too many run at the same time.
@@ -276,9 +278,10 @@ impl Connection {
     fn start_connecting(self: &Arc<Self>, on_shared: bool) -> RedisResult<ConnectAttempt> {
         let (publish, outcome) = watch::channel(None);
         let runtime = match on_shared {
-            true => runtime().map_err(io::Error::other)?.clone(),
-            false => io_runtime()?,
+            true => runtime().cloned(),
+            false => io_runtime(),
         };
+        let runtime = runtime.map_err(io::Error::other)?;
         let connection = Arc::clone(self);
         runtime.spawn(async move {
             let deadline = Instant::now() + connection.timeout;

@@ -15,7 +15,7 @@ use redis::{
     ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, RedisResult,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
@@ -93,16 +93,6 @@ impl Drop for CloseObserver {
     fn drop(&mut self) {
         self.0.closed.store(true, Ordering::Release);
     }
-}
-
-/// Returns the runtime for a new connection of this caller.
-pub(crate) fn io_runtime() -> io::Result<Handle> {
-    let runtime = cacheio_core::__private::io_runtime(|| {
-        let socket = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
-        socket.set_nonblocking(true)?;
-        UdpSocket::from_std(socket).map(drop)
-    });
-    runtime.map_err(io::Error::other)
 }
 
 pub(crate) fn address(host: String, port: u16, tls: bool) -> ConnectionAddr {

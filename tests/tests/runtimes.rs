@@ -186,7 +186,7 @@ fn a_runtime_that_stands_still_does_not_delay_callers_elsewhere() {
             let mut still = Builder::new_current_thread();
             let still = still.enable_all().build().unwrap();
             still.block_on(a_day_in_the_life(&row.cache));
-            // These calls wait for ever.
+            // These calls wait forever.
             for key in 0..10 {
                 let cache = row.cache.clone();
                 still.spawn(async move { cache.set(key, 1).await });

@@ -2,16 +2,13 @@
 //! have no timers or no I/O, a paused clock, or end or stand still at any time.
 
 use std::future::{Future, poll_fn};
-use std::io;
-use std::panic::catch_unwind;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
 
 use once_cell::sync::OnceCell;
-use tokio::runtime::{Builder, Handle, Id, Runtime, RuntimeFlavor};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::Sleep;
 
 use crate::{BoxFuture, Error, ErrorKind, Result};
@@ -56,20 +53,25 @@ pub fn runtime() -> Result<&'static Handle> {
 /// request does not have to switch to another thread. Otherwise it is the shared [runtime]. The caller
 /// must take into account that its runtime has no timers, and may end.
 ///
-/// `open_socket` opens any socket of tokio.
-///
 /// # Errors
 ///
 /// Fails when the shared runtime is not available.
-pub fn io_runtime(open_socket: fn() -> io::Result<()>) -> Result<Handle> {
+#[cfg(feature = "__net")]
+pub fn io_runtime() -> Result<Handle> {
     let shared = runtime()?;
     match Handle::try_current() {
-        Ok(current) if has_threads_and_io(&current, open_socket) => Ok(current),
+        Ok(current) if has_threads_and_io(&current) => Ok(current),
         _ => Ok(shared.clone()),
     }
 }
 
-fn has_threads_and_io(runtime: &Handle, open_socket: fn() -> io::Result<()>) -> bool {
+#[cfg(feature = "__net")]
+fn has_threads_and_io(runtime: &Handle) -> bool {
+    use std::panic::catch_unwind;
+    use std::sync::{Mutex, PoisonError};
+
+    use tokio::runtime::{Id, RuntimeFlavor};
+
     // Nothing but a panic tells that a runtime has no I/O.
     if runtime.runtime_flavor() != RuntimeFlavor::MultiThread || cfg!(panic = "abort") {
         return false;
@@ -90,6 +92,14 @@ fn has_threads_and_io(runtime: &Handle, open_socket: fn() -> io::Result<()>) -> 
             false
         }
     }
+}
+
+/// Opens any socket on the runtime that is entered.
+#[cfg(feature = "__net")]
+fn open_socket() -> std::io::Result<()> {
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
+    socket.set_nonblocking(true)?;
+    tokio::net::UdpSocket::from_std(socket).map(drop)
 }
 
 /// Returns a timer of the shared runtime.

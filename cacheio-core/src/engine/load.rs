@@ -39,8 +39,8 @@ struct LoadCall<'a> {
     options: &'a Options,
     mode: LoadMode,
     limits: WaitLimits,
-    /// The type of the loader, if it runs in its caller.
-    loader: Option<TypeId>,
+    /// The type of the loader.
+    loader: TypeId,
     store_time: &'a StoreTime,
     /// The key was just found to be absent.
     is_absent: bool,
@@ -134,7 +134,7 @@ impl Engine {
             options,
             mode,
             limits: self.wait_limits(options, mode),
-            loader: Some(typeid::of::<L>()),
+            loader: typeid::of::<L>(),
             store_time,
             is_absent: false,
         }

@@ -39,13 +39,13 @@ pub(crate) struct LoadScope {
 
 impl LoadScope {
     /// Creates the scope of a load that the enclosing load waits for.
-    pub(crate) fn new(loader: Option<TypeId>) -> Arc<Self> {
+    pub(crate) fn new(loader: TypeId) -> Arc<Self> {
         let id = next_id();
         let parent = Self::current();
         let edge = parent.as_ref().map(|parent| WaitEdge::add(parent.id, id));
         Arc::new(Self {
             id,
-            loader,
+            loader: Some(loader),
             unshared: parent.as_ref().map_or(0, |parent| parent.unshared),
             parent,
             _edge: edge,
@@ -54,7 +54,7 @@ impl LoadScope {
 
     /// Creates the scope of a load that would wait for itself, and runs for its own caller instead.
     /// Returns `None` if `max` such loads are around it.
-    pub(crate) fn unshared(loader: Option<TypeId>, max: usize) -> Option<Arc<Self>> {
+    pub(crate) fn unshared(loader: TypeId, max: usize) -> Option<Arc<Self>> {
         let scope = Arc::into_inner(Self::new(loader))?;
         let unshared = scope.unshared + 1;
         (unshared <= max).then(|| Arc::new(Self { unshared, ..scope }))

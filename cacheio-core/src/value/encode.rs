@@ -37,72 +37,65 @@ where
         }
         Finding::Doubtful(doubts) => {
             let is_same = |back: &T| check(back, format) == Finding::Doubtful(doubts);
-            with_codec_if_kept(value, codec, format, is_same)
+            match kept_by_codec(value, codec, format, is_same) {
+                Some(encoded) => encoded,
+                None => exactly(value),
+            }
+            .map_err(unencodable::<T>)
         }
         Finding::Merged => {
             let bytes = exact::encode(value).map_err(unencodable::<T>)?;
             let is_same = |back: &T| exact::encode(back).is_ok_and(|back| back == bytes);
-            with_codec_if_kept(value, codec, format, is_same)
+            match kept_by_codec(value, codec, format, is_same) {
+                Some(encoded) => encoded,
+                None => readable::<T>(bytes),
+            }
+            .map_err(unencodable::<T>)
         }
         Finding::Changed => exactly(value).map_err(unencodable::<T>),
         Finding::TooDeep => Err(unencodable::<T>("the value is nested too deep".into())),
     }
 }
 
-/// Encodes a value with a codec if the value can be read back, and exactly otherwise.
-fn with_codec_if_kept<T>(
+/// Encodes a value with a codec, or returns `None` if the value that is read back is not the same.
+fn kept_by_codec<T>(
     value: &T,
     codec: &dyn Codec,
     format: Format,
     is_same: impl FnOnce(&T) -> bool,
-) -> Result<Encoded>
+) -> Option<Result<Encoded, BoxError>>
 where
     T: Serialize + Deserialize<'static>,
 {
-    let is_kept = match read_back::<T>(value, format) {
-        ReadBack::Value(back) => is_same(&back),
-        ReadBack::Failed => false,
-        ReadBack::Borrows => true,
-    };
-    match is_kept {
-        true => with_codec(value, codec),
-        false => exactly(value),
-    }
-    .map_err(unencodable::<T>)
-}
-
-/// The result of encoding and decoding a value.
-enum ReadBack<T> {
-    Value(T),
-    Failed,
-    /// The type can only be read from bytes that live as long as the value.
-    Borrows,
-}
-
-fn read_back<T: Serialize + Deserialize<'static>>(value: &T, format: Format) -> ReadBack<T> {
     // A value that is read from a reader does not borrow.
-    let read = match format {
-        Format::Json => serde_json::to_vec(value)
-            .and_then(|bytes| {
-                T::deserialize(&mut serde_json::Deserializer::from_reader(&bytes[..]))
-            })
-            .map_err(BoxError::from),
+    let (bytes, back) = match format {
+        Format::Json => {
+            let bytes = serde_json::to_vec(value).ok()?;
+            let mut json = serde_json::Deserializer::from_reader(&bytes[..]);
+            let back = T::deserialize(&mut json).map_err(BoxError::from);
+            (bytes, back)
+        }
         #[cfg(feature = "msgpack")]
-        Format::MessagePack => crate::MessagePack.encode(value).and_then(|bytes| {
-            Ok(T::deserialize(&mut rmp_serde::Deserializer::new(
-                &bytes[..],
-            ))?)
-        }),
-        _ => return ReadBack::Failed,
+        Format::MessagePack => {
+            let bytes = crate::MessagePack.encode(value).ok()?;
+            let mut msgpack = rmp_serde::Deserializer::new(&bytes[..]);
+            let back = T::deserialize(&mut msgpack).map_err(BoxError::from);
+            (bytes, back)
+        }
+        _ => return None,
     };
-    match read {
-        Ok(value) => ReadBack::Value(value),
-        Err(error) if is_borrowed(&error) => ReadBack::Borrows,
-        Err(_) => ReadBack::Failed,
-    }
+    let is_kept = match back {
+        Ok(back) => is_same(&back),
+        Err(error) => is_borrowed(&error),
+    };
+    is_kept.then(|| match is_json(codec) {
+        true => Ok(Encoded::Codec(bytes)),
+        // It may compress the bytes of the format.
+        false => with_codec(value, codec),
+    })
 }
 
-/// Whether a value was not read because its type borrows from the bytes.
+/// Whether a value was not read only because its type borrows from the bytes.
 fn is_borrowed(error: &BoxError) -> bool {
     error.to_string().contains("expected a borrowed ")
 }
@@ -116,7 +109,11 @@ fn with_codec<T: Serialize>(value: &T, codec: &dyn Codec) -> Result<Encoded, Box
 }
 
 fn exactly<T: Serialize + Deserialize<'static>>(value: &T) -> Result<Encoded, BoxError> {
-    let bytes = exact::encode(value)?;
+    readable::<T>(exact::encode(value)?)
+}
+
+/// Returns a value in the exact format, if it can be read as a `T`.
+fn readable<T: Deserialize<'static>>(bytes: Vec<u8>) -> Result<Encoded, BoxError> {
     match exact::decode::<T>(&bytes) {
         Err(error) if !is_borrowed(&error) => Err(error),
         _ => Ok(Encoded::Exact(bytes)),

@@ -1,4 +1,4 @@
-//! One connection to a server, and what is known about the requests that were sent on it.
+//! One connection to a server, and the state of the requests that were sent on it.
 
 use super::call::{Call, Driver};
 use super::decoder::Decoder;

@@ -8,9 +8,9 @@ use std::task::ready;
 
 use cacheio_core::__private::{io_runtime, runtime};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio::net::{TcpStream, UdpSocket};
 use tokio::runtime::{Handle, Id};
 
 #[cfg(unix)]
@@ -34,7 +34,7 @@ enum Kind {
 
 impl TokioSocket {
     pub(super) async fn connect_tcp(address: SocketAddr) -> io::Result<Self> {
-        let runtime = socket_runtime()?;
+        let runtime = io_runtime().map_err(io::Error::other)?;
         let socket = enter(&runtime, TcpStream::connect(address)).await?;
         socket.set_nodelay(true)?;
         Ok(Self {
@@ -45,7 +45,7 @@ impl TokioSocket {
 
     #[cfg(unix)]
     pub(super) async fn connect_unix(path: &std::path::Path) -> io::Result<Self> {
-        let runtime = socket_runtime()?;
+        let runtime = io_runtime().map_err(io::Error::other)?;
         let socket = enter(&runtime, UnixStream::connect(path)).await?;
         Ok(Self {
             socket: Kind::Unix(socket),
@@ -100,16 +100,6 @@ impl TokioSocket {
             Kind::Unix(socket) => socket.into_std().map(OsSocket::Unix),
         }
     }
-}
-
-/// Returns the runtime for a new socket of this caller.
-fn socket_runtime() -> io::Result<Handle> {
-    let runtime = io_runtime(|| {
-        let socket = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
-        socket.set_nonblocking(true)?;
-        UdpSocket::from_std(socket).map(drop)
-    });
-    runtime.map_err(io::Error::other)
 }
 
 /// Polls a future in the context of a runtime.

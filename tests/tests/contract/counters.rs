@@ -3,30 +3,35 @@
 use crate::prelude::*;
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![
-        case(a_missing_counter_counts_from_zero).needs(Optional::Increment),
-        case(a_counter_goes_below_zero).needs(Optional::Increment),
-        case(incrementing_by_zero_creates_a_counter).needs(Optional::Increment),
-        case(a_counter_keeps_its_ttl).needs(Optional::Increment),
-        case(a_new_counter_takes_the_default_ttl).needs(Optional::Increment),
-        case(a_new_counter_takes_the_given_ttl).needs(Optional::Increment),
-        case(an_expired_counter_starts_again).needs(Optional::Increment),
+    let counting = vec![
+        case(a_missing_counter_counts_from_zero),
+        case(a_counter_goes_below_zero),
+        case(incrementing_by_zero_creates_a_counter),
+        case(a_counter_keeps_its_ttl),
+        case(a_new_counter_takes_the_default_ttl),
+        case(a_new_counter_takes_the_given_ttl),
+        case(an_expired_counter_starts_again),
+        case(any_stored_integer_counts),
+        case(a_counter_is_read_as_any_integer_that_fits),
+        case(a_value_that_is_not_an_integer_is_refused_and_unchanged),
+        case(overflow_is_refused_and_changes_nothing),
+        case(the_smallest_integer_counts_but_cannot_be_subtracted),
+        case(a_counter_is_replaced_by_set_and_removed_by_delete),
+        case(no_update_is_lost),
+        case(an_integer_counts_whatever_its_policies),
+        case(a_counter_keeps_its_policies),
+        case(a_counter_that_has_expired_but_is_kept_starts_again),
+        case(no_update_of_a_counter_with_a_policy_is_lost),
+        case(a_value_with_a_policy_that_is_not_an_integer_is_refused_and_unchanged),
+    ];
+    let counting = counting
+        .into_iter()
+        .map(|case| case.needs(Optional::Increment));
+    let others = [
         case(a_ttl_of_zero_is_refused_and_changes_nothing),
-        case(any_stored_integer_counts).needs(Optional::Increment),
-        case(a_counter_is_read_as_any_integer_that_fits).needs(Optional::Increment),
-        case(a_value_that_is_not_an_integer_is_refused_and_unchanged).needs(Optional::Increment),
-        case(overflow_is_refused_and_changes_nothing).needs(Optional::Increment),
-        case(the_smallest_integer_counts_but_cannot_be_subtracted).needs(Optional::Increment),
-        case(a_counter_is_replaced_by_set_and_removed_by_delete).needs(Optional::Increment),
-        case(no_update_is_lost).needs(Optional::Increment),
         case(a_counter_has_no_tags),
-        case(an_integer_counts_whatever_its_policies).needs(Optional::Increment),
-        case(a_counter_keeps_its_policies).needs(Optional::Increment),
-        case(a_counter_that_has_expired_but_is_kept_starts_again).needs(Optional::Increment),
-        case(no_update_of_a_counter_with_a_policy_is_lost).needs(Optional::Increment),
-        case(a_value_with_a_policy_that_is_not_an_integer_is_refused_and_unchanged)
-            .needs(Optional::Increment),
-    ]
+    ];
+    counting.chain(others).collect()
 }
 
 async fn a_missing_counter_counts_from_zero(fixture: Fixture) {

@@ -531,7 +531,7 @@ async fn a_type_that_borrows_is_read_as_another(fixture: Fixture) {
     assert_eq!(read, Some(expected));
 }
 
-/// Whatever the store does with a value: it does not report success for one that nobody can read.
+/// A store reports success only for values that callers can read.
 async fn what_is_stored_can_be_read(fixture: Fixture) {
     async fn check<V: Value + PartialEq + std::fmt::Debug>(cache: &CacheApi, value: V) {
         cache.clear().await.unwrap();

@@ -65,6 +65,15 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Writes numbers as wider ones.
+macro_rules! as_wider {
+    ($($method:ident($type:ty) => $wider:ident;)*) => {$(
+        fn $method(self, value: $type) -> Result<(), Error> {
+            self.$wider(value.into())
+        }
+    )*};
+}
+
 impl<'a> Serializer for Writer<'a> {
     type Ok = ();
     type Error = Error;
@@ -76,20 +85,18 @@ impl<'a> Serializer for Writer<'a> {
     type SerializeStruct = Writer<'a>;
     type SerializeStructVariant = Writer<'a>;
 
+    as_wider! {
+        serialize_i8(i8) => serialize_i64;
+        serialize_i16(i16) => serialize_i64;
+        serialize_i32(i32) => serialize_i64;
+        serialize_u8(u8) => serialize_u64;
+        serialize_u16(u16) => serialize_u64;
+        serialize_u32(u32) => serialize_u64;
+        serialize_f32(f32) => serialize_f64;
+    }
+
     fn serialize_bool(self, value: bool) -> Result<(), Error> {
         self.put(if value { TRUE } else { FALSE }, &[])
-    }
-
-    fn serialize_i8(self, value: i8) -> Result<(), Error> {
-        self.serialize_i64(value.into())
-    }
-
-    fn serialize_i16(self, value: i16) -> Result<(), Error> {
-        self.serialize_i64(value.into())
-    }
-
-    fn serialize_i32(self, value: i32) -> Result<(), Error> {
-        self.serialize_i64(value.into())
     }
 
     fn serialize_i64(self, value: i64) -> Result<(), Error> {
@@ -103,18 +110,6 @@ impl<'a> Serializer for Writer<'a> {
         }
     }
 
-    fn serialize_u8(self, value: u8) -> Result<(), Error> {
-        self.serialize_u64(value.into())
-    }
-
-    fn serialize_u16(self, value: u16) -> Result<(), Error> {
-        self.serialize_u64(value.into())
-    }
-
-    fn serialize_u32(self, value: u32) -> Result<(), Error> {
-        self.serialize_u64(value.into())
-    }
-
     fn serialize_u64(self, value: u64) -> Result<(), Error> {
         self.put(U64, &value.to_le_bytes())
     }
@@ -124,10 +119,6 @@ impl<'a> Serializer for Writer<'a> {
             Ok(value) => self.serialize_u64(value),
             Err(_) => self.put(U128, &value.to_le_bytes()),
         }
-    }
-
-    fn serialize_f32(self, value: f32) -> Result<(), Error> {
-        self.serialize_f64(value.into())
     }
 
     fn serialize_f64(self, value: f64) -> Result<(), Error> {

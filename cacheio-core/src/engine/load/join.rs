@@ -53,7 +53,7 @@ impl<'a> LoadCall<'a> {
     /// Reads the key, then joins its flight until the call has a value or leads the load.
     pub(super) async fn join_or_lead<V: Value, E: Send + Sync + 'static>(
         &self,
-        scope: fn(Option<TypeId>) -> Arc<LoadScope>,
+        scope: fn(TypeId) -> Arc<LoadScope>,
     ) -> JoinOutcome<V, E> {
         let engine = self.engine;
         let scope = || scope(self.loader);
@@ -143,7 +143,7 @@ impl LoadCall<'_> {
     fn after_cycle<V: Value, E>(&self, cycle: &Cycle, previous: Previous<V>) -> JoinOutcome<V, E> {
         let max = match self.mode.times_out {
             false => MAX_UNSHARED,
-            true => usize::from(cycle.own_loader.is_some() && cycle.own_loader == self.loader),
+            true => usize::from(cycle.own_loader == Some(self.loader)),
         };
         if let Some(scope) = LoadScope::unshared(self.loader, max) {
             return JoinOutcome::LoadUnshared(previous, Some(scope));

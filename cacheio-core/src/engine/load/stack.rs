@@ -3,6 +3,8 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 
+use self::switch::grow;
+
 /// Polls a loader with enough room on the stack, on another stack if necessary: a cached function
 /// that calls itself runs many loaders within each other.
 pub(super) async fn with_enough_stack<F: Future>(loader: F) -> F::Output {
@@ -10,16 +12,15 @@ pub(super) async fn with_enough_stack<F: Future>(loader: F) -> F::Output {
     poll_fn(|context| grow(|| loader.as_mut().poll(context))).await
 }
 
-/// The model checker runs threads on stacks of its own.
-#[cfg(any(shuttle, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
-fn grow<T>(call: impl FnOnce() -> T) -> T {
-    call()
+/// The model checker runs threads on stacks of its own, and `corosensei` does not support all platforms.
+#[cfg(not(all(not(shuttle), any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod switch {
+    pub(super) fn grow<T>(call: impl FnOnce() -> T) -> T {
+        call()
+    }
 }
 
-#[cfg(not(any(shuttle, not(any(target_arch = "x86_64", target_arch = "aarch64")))))]
-use self::switch::grow;
-
-#[cfg(not(any(shuttle, not(any(target_arch = "x86_64", target_arch = "aarch64")))))]
+#[cfg(all(not(shuttle), any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod switch {
     use std::cell::Cell;
 
