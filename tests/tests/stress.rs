@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cacheio_core::{Clock, Entry, Form, Key, Options, Result, Store};
@@ -14,8 +14,11 @@ use cacheio_tests::fixture::{Fixture, TestEnv, Time};
 use cacheio_tests::stores::{self, Bytes};
 use cacheio_tests::watchdog::guarded;
 
-/// How long each test runs.
+/// How long each test runs at least.
 const TIME: Duration = Duration::from_millis(140);
+
+/// How often each writer invalidates, and each reader reads, at least.
+const ROUNDS: u64 = 20;
 
 /// Runs an invalidation against readers.
 fn run<I>(fixture: fn() -> Fixture, invalidate: fn(CacheApi) -> I)
@@ -79,38 +82,51 @@ struct Truth {
     now: AtomicU64,
     /// The number when the last completed invalidation began: no read returns an older one.
     floor: AtomicU64,
+    /// The writers that have not ended.
+    writers: AtomicUsize,
 }
 
 async fn race<I>(cache: CacheApi, invalidate: fn(CacheApi) -> I)
 where
     I: Future<Output = ()> + Send + 'static,
 {
-    let truth = Arc::new(Truth::default());
+    let truth = Arc::new(Truth {
+        writers: AtomicUsize::new(2),
+        ..Truth::default()
+    });
     let end = Instant::now() + TIME;
     let writers = (0..2).map(|_| {
         let truth = Arc::clone(&truth);
         cache.spawn(move |cache| async move {
-            while Instant::now() < end {
+            let mut rounds = 0;
+            while rounds < ROUNDS || Instant::now() < end {
+                rounds += 1;
                 let new = truth.now.fetch_add(1, Ordering::SeqCst) + 1;
                 invalidate(cache.clone()).await;
                 truth.floor.fetch_max(new, Ordering::SeqCst);
                 cache.world().pause().await;
             }
+            truth.writers.fetch_sub(1, Ordering::SeqCst);
         })
     });
     let readers = (0..4).map(|_| {
         let truth = Arc::clone(&truth);
-        cache.spawn(move |cache| read(cache, truth, end))
+        cache.spawn(move |cache| read(cache, truth))
     });
     join_all(writers.chain(readers).collect()).await;
-    assert!(truth.floor.load(Ordering::SeqCst) > 0);
+    assert!(truth.floor.load(Ordering::SeqCst) >= ROUNDS);
 }
 
-async fn read(cache: CacheApi, truth: Arc<Truth>, end: Instant) {
+/// Reads until the writers have ended.
+async fn read(cache: CacheApi, truth: Arc<Truth>) {
     let in_memory = cache.namespace().is_empty();
     let mut rounds = 0_u64;
-    while Instant::now() < end {
+    while rounds < ROUNDS || truth.writers.load(Ordering::SeqCst) > 0 {
         rounds += 1;
+        // A hit in memory does not suspend its task: it would keep a worker from the writers.
+        if rounds.is_multiple_of(16) {
+            cache.world().pause().await;
+        }
         // Stores of bytes do not support tags.
         let options = if in_memory {
             Options::new().tags(["t"])
@@ -135,7 +151,6 @@ async fn read(cache: CacheApi, truth: Arc<Truth>, end: Instant) {
             assert!(read >= floor, "get: {read} is older than {floor}");
         }
     }
-    assert!(rounds > 0);
 }
 
 /// Bytes in a store that yields to other threads before and after each operation, as a slow server
