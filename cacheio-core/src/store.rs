@@ -4,6 +4,7 @@ pub(crate) mod circuit_breaker;
 mod forward;
 pub(crate) mod store_time;
 
+use std::any::TypeId;
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
@@ -271,15 +272,15 @@ pub trait Store: Debug + Send + Sync + 'static {
         Err(FastMiss::Inspect)
     }
 
-    /// Does the same as [`get_fast`](Self::get_fast), but lends the value to `read`, which must be
-    /// called at most once. It may be called while a lock is held: it runs no code of users.
+    /// Does the same as [`get_fast`](Self::get_fast) for a value of this type, and returns the
+    /// [word](Object::word) of the value.
     #[doc(hidden)]
-    fn read_fast(
-        &self,
-        key: &Key<'_>,
-        read: &mut dyn FnMut(&Arc<dyn Object>),
-    ) -> Result<(), FastMiss> {
-        self.get_fast(key).map(|object| read(&object))
+    fn get_word(&self, key: &Key<'_>, stored: TypeId) -> Result<u64, FastMiss> {
+        let object = self.get_fast(key)?;
+        match (*object).type_id() == stored {
+            true => Ok(object.word()),
+            false => Err(FastMiss::Inspect),
+        }
     }
 
     /// Returns which keys the store can hold. The cache replaces other keys.
