@@ -1,8 +1,12 @@
 //! Tags: invalidation of a group of entries in O(1).
 //!
-//! A tag is a counter. An entry records the counters of its tags from before its value was read or
-//! loaded. To invalidate a tag increments its counter: entries with an older count are invalid. This
-//! needs no clock and no list of keys.
+//! A tag has a version. An entry records the versions of its tags from before its value was read or
+//! loaded. To invalidate a tag changes its version: entries with another one are invalid. This needs no
+//! clock and no list of keys.
+//!
+//! In memory, a version is a count. On a server it is a random number under a key of its own
+//! ([`KeyRule::of_tag`](crate::KeyRule::of_tag)), so that a tag whose version was lost never gets an old
+//! version again. The counts then only tell which loads of this process began before an invalidation.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -45,7 +49,10 @@ impl Tags {
                 Stamp { counter, seen }
             })
             .collect();
-        Stamps(stamps)
+        Stamps {
+            counts: stamps,
+            on_server: ServerVersions::None,
+        }
     }
 
     /// Invalidates all entries with one of `tags`.
@@ -86,9 +93,30 @@ impl Table {
     }
 }
 
-/// The counts of an entry's tags.
+/// The versions of the tags of an entry.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Stamps(Vec<Stamp>);
+pub(crate) struct Stamps {
+    counts: Vec<Stamp>,
+    on_server: ServerVersions,
+}
+
+/// The versions on the server, for a store of bytes.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum ServerVersions {
+    /// There are no tags, or no server.
+    #[default]
+    None,
+    Known(Arc<[TagVersion]>),
+    /// The server did not tell: what is loaded is not stored.
+    Unknown,
+}
+
+/// The version of a tag on a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TagVersion {
+    pub(crate) tag: Box<str>,
+    pub(crate) version: u64,
+}
 
 #[derive(Clone, Debug)]
 struct Stamp {
@@ -97,14 +125,42 @@ struct Stamp {
 }
 
 impl Stamps {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub(crate) fn with_versions(self, on_server: ServerVersions) -> Self {
+        Self { on_server, ..self }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// Returns whether no tag was invalidated by this process since.
     pub(crate) fn are_current(&self) -> bool {
-        self.0
+        self.counts
             .iter()
             .all(|stamp| stamp.counter.load(Ordering::Acquire) == stamp.seen)
+    }
+
+    /// Returns whether no tag was invalidated by another process between these stamps and `others`.
+    pub(crate) fn agree_with(&self, others: &Self) -> bool {
+        match (&self.on_server, &others.on_server) {
+            (ServerVersions::Known(versions), ServerVersions::Known(others)) => {
+                versions.iter().all(|version| {
+                    let mut others = others.iter();
+                    let other = others.find(|other| other.tag == version.tag);
+                    other.is_none_or(|other| other.version == version.version)
+                })
+            }
+            _ => true,
+        }
+    }
+
+    /// Returns the versions on the server; `None` if they are not known.
+    pub(crate) fn versions(&self) -> Option<&[TagVersion]> {
+        match &self.on_server {
+            ServerVersions::None => Some(&[]),
+            ServerVersions::Known(versions) => Some(versions),
+            ServerVersions::Unknown => None,
+        }
     }
 }
 
@@ -126,6 +182,22 @@ mod tests {
         assert!(!both.are_current());
         assert!(other.are_current());
         assert!(tags.stamp("", &names(&["a", "b"])).are_current());
+    }
+
+    #[test]
+    fn stamps_agree_unless_a_tag_has_two_versions() {
+        let stamps = |versions: &[(&str, u64)]| {
+            let versions = versions.iter().map(|(tag, version)| TagVersion {
+                tag: (*tag).into(),
+                version: *version,
+            });
+            Stamps::default().with_versions(ServerVersions::Known(versions.collect()))
+        };
+        let ab = stamps(&[("a", 1), ("b", 2)]);
+        assert!(ab.agree_with(&ab) && ab.agree_with(&stamps(&[("c", 1)])));
+        assert!(ab.agree_with(&stamps(&[("b", 2), ("a", 1)])));
+        assert!(!ab.agree_with(&stamps(&[("b", 3)])));
+        assert!(ab.agree_with(&Stamps::default()) && Stamps::default().agree_with(&ab));
     }
 
     #[test]

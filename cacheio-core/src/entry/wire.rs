@@ -20,17 +20,24 @@
 //!    | 1 | 28 | the end of the TTL, the end of the time as a stale entry, and the creation of the value, in Unix milliseconds (8 bytes each); the load time in milliseconds (4 bytes); all little-endian. Without this field, the entry is live until the server removes it |
 //!    | 2 | 16 | the time in milliseconds without a read after which the entry expires, and when a read was last recorded, in Unix milliseconds, or 0 (8 bytes each, little-endian); readers extend the TTL on the server. Only together with field 1 |
 //!    | 3 | 0 | the body is an integer |
+//!    | 4 | 8 and more | a tag, once for each: its version (8 bytes, little-endian) and its name. The entry is live only while the version is the one on the server |
 //!    | 5 | 0 | the body is in the exact format, because the codec does not keep the value |
 //!
 //! 3. **The bytes of the codec**, otherwise. With JSON, other programs can read and write them.
 //!
 //! If the bytes of the codec look like 1 or 2, a header without fields is put before them.
+//!
+//! The version of a tag is a random number. It is stored under [a key of its own](crate::KeyRule::of_tag) as
+//! text: 16 hexadecimal digits, `.`, when it was stored (seconds of Unix time), `.`, and its TTL in seconds,
+//! which is 0 if it has none. A tag without a version is not the tag of any live entry.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::entry::expiry::Expiry;
-use crate::{Error, ErrorKind, Result, Timestamp};
+use crate::entry::tags::TagVersion;
+use crate::{Error, ErrorKind, KeyRule, Result, Timestamp};
 
 const MARK: u8 = 0xC1;
 const VERSION: u8 = 1;
@@ -40,8 +47,13 @@ const TIMES: u8 = 1;
 const IDLE: u8 = 2;
 /// The id of the field that marks the body as an integer.
 const INTEGER: u8 = 3;
+/// The id of the fields with a tag each.
+const TAG: u8 = 4;
 /// The id of the field that marks the body as one in the exact format.
 const EXACT: u8 = 5;
+
+/// The longest name of a tag in a header.
+const TAG_MAX: usize = u8::MAX as usize - 8;
 
 /// The body of an entry, by how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +82,7 @@ impl<'a> Body<'a> {
 struct Header {
     times: Option<Range<usize>>,
     idle: Option<Range<usize>>,
+    tags: Vec<Range<usize>>,
     is_integer: bool,
     is_exact: bool,
     body: usize,
@@ -108,6 +121,65 @@ pub(crate) fn seal_with(expiry: Expiry, body: Body<'_>) -> Vec<u8> {
     bytes[2] = (bytes.len() - 4) as u8;
     bytes.extend(body);
     bytes
+}
+
+/// Returns the name of a tag in headers.
+pub(crate) fn tag_name(tag: &str) -> Cow<'_, str> {
+    KeyRule::Wire { max: TAG_MAX }.legal(tag)
+}
+
+/// Returns the bytes of an entry with these tags.
+pub(crate) fn with_tags(bytes: &[u8], tags: &[TagVersion]) -> Result<Vec<u8>> {
+    let added: usize = tags.iter().map(|tag| 10 + tag.tag.len()).sum();
+    let body = match open(bytes)? {
+        // Bytes that need no header as long as they have no tags.
+        (body, _) if bytes.first() != Some(&MARK) => match body {
+            Body::Integer(_) => &[MARK, VERSION, 2, 0, INTEGER, 0][..],
+            Body::Encoded(_) | Body::Exact(_) => &[MARK, VERSION, 0, 0][..],
+        },
+        _ => &[],
+    };
+    let bytes = [body, bytes].concat();
+    let (start, rest) = bytes.split_at(4);
+    let length = usize::from(u16::from_le_bytes([start[2], start[3]])) + added;
+    let length = u16::try_from(length).map_err(|_| {
+        Error::new(
+            ErrorKind::TooLarge,
+            "the names of the tags of an entry have more than 65,000 bytes",
+        )
+    })?;
+    let mut tagged = Vec::with_capacity(bytes.len() + added);
+    tagged.extend(&start[..2]);
+    tagged.extend(length.to_le_bytes());
+    for tag in tags {
+        let name = tag.tag.as_bytes();
+        let content = u8::try_from(8 + name.len()).map_err(|_| truncated())?;
+        tagged.extend([TAG, content]);
+        tagged.extend(tag.version.to_le_bytes());
+        tagged.extend(name);
+    }
+    tagged.extend(rest);
+    Ok(tagged)
+}
+
+/// Returns the tags of an entry.
+///
+/// # Errors
+///
+/// Returns an error when the header cannot be read.
+pub(crate) fn tags(bytes: &[u8]) -> Result<Vec<TagVersion>> {
+    let Some(header) = parse(bytes)? else {
+        return Ok(Vec::new());
+    };
+    let tags = header.tags.into_iter().map(|at| {
+        let (version, tag) = bytes[at].split_first_chunk::<8>().ok_or_else(truncated)?;
+        let tag = std::str::from_utf8(tag).map_err(|_| truncated())?;
+        Ok(TagVersion {
+            tag: tag.into(),
+            version: u64::from_le_bytes(*version),
+        })
+    });
+    tags.collect()
 }
 
 /// Returns the bytes of an entry with other times in its header. Their number does not change.
@@ -201,6 +273,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Header>> {
             TIMES => header.times = Some(start..start + length),
             IDLE => header.idle = Some(start..start + length),
             INTEGER => header.is_integer = true,
+            TAG => header.tags.push(start..start + length),
             EXACT => header.is_exact = true,
             _ => {}
         }
@@ -361,6 +434,53 @@ mod tests {
         assert_eq!((changed.len(), &changed[..8]), (bytes.len(), &bytes[..8]));
         assert_eq!(identity_len(&bytes), bytes.len() - 4);
         assert_eq!(identity_len(b"body"), 4);
+    }
+
+    #[test]
+    fn tags_change_nothing_but_the_header() {
+        let versions = [
+            TagVersion {
+                tag: "users".into(),
+                version: u64::MAX,
+            },
+            TagVersion {
+                tag: "".into(),
+                version: 7,
+            },
+        ];
+        let expiry = Expiry::new(
+            Timestamp::from_millis(5),
+            Duration::ZERO,
+            None,
+            Duration::ZERO,
+        );
+        for bytes in [
+            b"{}".to_vec(),
+            b"17".to_vec(),
+            Vec::new(),
+            seal(b"5".to_vec()),
+            seal_exact(b"exact"),
+            seal_with(expiry, Body::Integer(b"-1")),
+            seal_with(expiry, Body::Encoded(b"body")),
+        ] {
+            assert!(tags(&bytes).unwrap().is_empty());
+            let tagged = with_tags(&bytes, &versions).unwrap();
+            assert_eq!(open(&tagged).unwrap(), open(&bytes).unwrap());
+            assert_eq!(tags(&tagged).unwrap(), versions);
+        }
+        let golden = with_tags(b"{}", &versions[..1]).unwrap();
+        assert_eq!(
+            golden,
+            b"\xC1\x01\x0F\x00\x04\x0D\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFFusers{}"
+        );
+        assert_eq!(tag_name(&"x".repeat(300)).len(), TAG_MAX);
+        let too_many = vec![versions[0].clone(); 5_000];
+        assert_eq!(
+            with_tags(b"{}", &too_many).unwrap_err().kind(),
+            ErrorKind::TooLarge
+        );
+        let short = b"\xC1\x01\x03\x00\x04\x01a{}";
+        assert_eq!(tags(short).unwrap_err().kind(), ErrorKind::Decode);
     }
 
     #[test]

@@ -54,19 +54,37 @@ impl KeyRule {
         if fits {
             return Cow::Borrowed(text);
         }
+        let digest = hmac_sha256::Hash::hash(text.as_bytes());
+        Cow::Owned(Self::replaced(text, max, digest))
+    }
+
+    /// Returns the key under which a store keeps the version of a tag. It differs from the keys of all
+    /// texts: it looks like a replacement, and its digest is one of bytes that are not text.
+    pub(crate) fn of_tag(self, prefix: &str, tag: &str) -> String {
+        let max = match self {
+            Self::Any => 250,
+            Self::Wire { max } => max,
+        };
+        let text = [prefix, tag].concat();
+        let digest = hmac_sha256::Hash::hash(&[&b"\xFFtag\xFF"[..], text.as_bytes()].concat());
+        Self::replaced(&text, max, digest)
+    }
+
+    /// Returns the first characters of a text, `#` and a digest.
+    fn replaced(text: &str, max: usize, digest: [u8; 32]) -> String {
         let mut end = text.len().min(max.saturating_sub(Self::DIGEST + 1));
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        let mut legal: String = text[..end]
+        let mut replaced: String = text[..end]
             .chars()
             .map(|c| if c <= ' ' || c == '\x7F' { '_' } else { c })
             .collect();
-        legal.push('#');
-        for byte in &hmac_sha256::Hash::hash(text.as_bytes())[..Self::DIGEST / 2] {
-            let _ = write!(legal, "{byte:02x}");
+        replaced.push('#');
+        for byte in &digest[..Self::DIGEST / 2] {
+            let _ = write!(replaced, "{byte:02x}");
         }
-        Cow::Owned(legal)
+        replaced
     }
 
     fn looks_replaced(text: &str) -> bool {
@@ -105,6 +123,22 @@ mod tests {
         assert_eq!(namespace_prefix("shop"), "shop:");
         assert_eq!(namespace_prefix("shop:v1"), "shop%3Av1:");
         assert_eq!(namespace_prefix("a b"), "a%20b:");
+    }
+
+    #[test]
+    fn the_key_of_a_tag_is_the_key_of_no_text() {
+        let rule = KeyRule::Wire { max: 250 };
+        let tag = rule.of_tag("shop:", "users");
+        assert!(tag.starts_with("shop:users#"));
+        for text in ["shop:users", &tag, "\u{FF}tag\u{FF}shop:users"] {
+            assert_ne!(rule.legal(text), tag);
+        }
+        assert_ne!(rule.of_tag("", "users"), rule.of_tag("", "users2"));
+        let long = "ü".repeat(500);
+        let key = rule.of_tag("a:", &long);
+        assert!(key.len() <= 250);
+        assert_ne!(key, rule.of_tag("a:", &(long + "ü")));
+        assert!(!rule.of_tag("", "a b\n").contains([' ', '\n']));
     }
 
     #[test]
