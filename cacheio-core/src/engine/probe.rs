@@ -4,7 +4,6 @@
 use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Engine;
 use super::lookup::CachedValue;
@@ -214,7 +213,7 @@ impl Engine {
     #[inline(never)]
     fn inspect<V: Value>(&self, key: &Key<'_>) -> Option<CachedValue<V>> {
         let entry = self.driver.immediate()?.get(key).ok()??;
-        let lookup = self.decode_entry::<V>(Some(entry), Duration::ZERO);
+        let lookup = self.decode_live::<V>(Some(entry));
         lookup.ok()?.live()
     }
 
@@ -234,7 +233,7 @@ impl Engine {
         options: &Options,
     ) -> Option<CachedValue<V>> {
         let cached = self.inspect::<V>(key)?;
-        (!self.is_due(&cached, options)).then(|| self.hit_in_memory(cached))
+        (!self.is_due(key, &cached, options)).then(|| self.hit_in_memory(cached))
     }
 }
 
