@@ -22,6 +22,7 @@
 //!    | 3 | 0 | the body is an integer |
 //!    | 4 | 8 and more | a tag, once for each: its version (8 bytes, little-endian) and its name. The entry is live only while the version is the one on the server |
 //!    | 5 | 0 | the body is in the exact format, because the codec does not keep the value |
+//!    | 6 | 8 | until when no load replaces the entry after one that failed, in Unix milliseconds, little-endian. Only together with field 1 |
 //!
 //! 3. **The bytes of the codec**, otherwise. With JSON, other programs can read and write them.
 //!
@@ -51,6 +52,8 @@ const INTEGER: u8 = 3;
 const TAG: u8 = 4;
 /// The id of the field that marks the body as one in the exact format.
 const EXACT: u8 = 5;
+/// The id of the field with the time until which no load replaces the entry.
+const RETRY_AT: u8 = 6;
 
 /// The longest name of a tag in a header.
 const TAG_MAX: usize = u8::MAX as usize - 8;
@@ -83,6 +86,7 @@ struct Header {
     times: Option<Range<usize>>,
     idle: Option<Range<usize>>,
     tags: Vec<Range<usize>>,
+    retry_at: Option<Range<usize>>,
     is_integer: bool,
     is_exact: bool,
     body: usize,
@@ -197,6 +201,38 @@ pub(crate) fn with_expiry(bytes: &[u8], expiry: Expiry) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Returns until when no load replaces an entry; [`Timestamp::MIN`] if no load of it failed.
+pub(crate) fn retry_at(bytes: &[u8]) -> Timestamp {
+    let field = parse(bytes)
+        .ok()
+        .flatten()
+        .and_then(|header| header.retry_at);
+    let millis = field.and_then(|at| bytes[at].try_into().ok());
+    millis.map_or(Timestamp::MIN, |millis| {
+        Timestamp::from_millis(u64::from_le_bytes(millis))
+    })
+}
+
+/// Returns the bytes of an entry that no load replaces until `at`. An entry without times has none.
+pub(crate) fn with_retry_at(bytes: &[u8], at: Timestamp) -> Result<Vec<u8>> {
+    let header = parse(bytes)?.unwrap_or_default();
+    if header.times.is_none() {
+        return Ok(bytes.to_vec());
+    }
+    let millis = at.as_millis().to_le_bytes();
+    if let Some(field) = header.retry_at.filter(|field| field.len() == millis.len()) {
+        let mut bytes = bytes.to_vec();
+        bytes[field].copy_from_slice(&millis);
+        return Ok(bytes);
+    }
+    let (fields, body) = bytes.split_at(header.body);
+    let length = u16::try_from(fields.len() - 4 + 10).map_err(|_| truncated())?;
+    let length = length.to_le_bytes();
+    let (start, fields) = fields.split_at(4);
+    let field = [&[RETRY_AT, 8], &millis[..]].concat();
+    Ok([&start[..2], &length, fields, &field, body].concat())
+}
+
 /// Returns the bytes of an entry with another body.
 pub(crate) fn with_body(bytes: &[u8], body: &[u8]) -> Result<Vec<u8>> {
     let start = parse(bytes)?.map_or(0, |header| header.body);
@@ -275,6 +311,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Header>> {
             INTEGER => header.is_integer = true,
             TAG => header.tags.push(start..start + length),
             EXACT => header.is_exact = true,
+            RETRY_AT => header.retry_at = Some(start..start + length),
             _ => {}
         }
     }
@@ -481,6 +518,35 @@ mod tests {
         );
         let short = b"\xC1\x01\x03\x00\x04\x01a{}";
         assert_eq!(tags(short).unwrap_err().kind(), ErrorKind::Decode);
+    }
+
+    #[test]
+    fn a_failed_load_changes_only_the_header() {
+        let second = Duration::from_secs(1);
+        let now = Timestamp::from_millis(1_000);
+        let expiry = Expiry::new(now, second, Some(second), second);
+        for body in [
+            Body::Encoded(b"body"),
+            Body::Integer(b"7"),
+            Body::Exact(b""),
+        ] {
+            let bytes = seal_with(expiry, body);
+            assert_eq!(retry_at(&bytes), Timestamp::MIN);
+            let failed = with_retry_at(&bytes, now.after(second)).unwrap();
+            assert_eq!(retry_at(&failed), now.after(second));
+            assert_eq!(open(&failed).unwrap(), (body, Some(expiry)));
+            assert_eq!(failed.len(), bytes.len() + 10);
+            let again = with_retry_at(&failed, now.after(second * 2)).unwrap();
+            assert_eq!(retry_at(&again), now.after(second * 2));
+            assert_eq!(open(&again).unwrap(), (body, Some(expiry)));
+            assert_eq!(again.len(), failed.len());
+        }
+        for without_times in [&b"7"[..], b"text", b"\xC1\x01\x00\x00text"] {
+            assert_eq!(with_retry_at(without_times, now).unwrap(), without_times);
+            assert_eq!(retry_at(without_times), Timestamp::MIN);
+        }
+        let wrong_length = b"\xC1\x01\x03\x00\x06\x01atext";
+        assert_eq!(retry_at(wrong_length), Timestamp::MIN);
     }
 
     #[test]
