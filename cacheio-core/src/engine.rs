@@ -13,6 +13,7 @@ mod lookup;
 mod probe;
 mod replace;
 mod stale;
+mod tags;
 mod throttle;
 mod touch;
 mod warnings;
@@ -37,7 +38,6 @@ use self::warnings::Warnings;
 use crate::config::policies::Policies;
 use crate::config::settings::{Checked, Settings};
 use crate::config::ttl::Lifetime;
-use crate::entry::tags::Stamps;
 use crate::error::{overflow, shortened};
 use crate::flight::sync::EventListener;
 use crate::flight::{Flights, SharedState};
@@ -163,7 +163,7 @@ impl Engine {
     }
 
     async fn read<V: Value>(&self, key: &Key<'_>) -> Result<Option<Arc<V::Stored>>> {
-        let entry = self.driver.get(key).await?;
+        let entry = self.read_entry(key).await?;
         let lookup = self.decode_live::<V>(entry)?;
         let Some(cached) = lookup.live() else {
             return Ok(None);
@@ -201,7 +201,7 @@ impl Engine {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let entries = self.driver.get_many(&keys).await;
+        let entries = self.read_entries(&keys).await;
         let entries = entries.map_err(|error| error.during(Operation::GetMany))?;
         let mut lookups = Vec::with_capacity(entries.len());
         for (entry, key) in entries.into_iter().zip(&keys) {
@@ -280,7 +280,8 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let prepared = self
-            .prepare_write(value.into_object(), &options)
+            .prepare_one_write(value.into_object(), &options)
+            .await
             .map_err(|error| self.in_operation(error, Operation::Set, &key))?;
         let _write = self.begin_write(key).await;
         let set = match prepared {
@@ -312,10 +313,11 @@ impl Engine {
             let deleted = self.driver.delete_many(&keys).await;
             return deleted.map(drop).map_err(failed);
         }
+        let stamps = self.stamp(&options).await.map_err(failed)?;
         let mut prepared = Vec::with_capacity(keys.len());
         for (key, value) in keys.iter().zip(values) {
             // Each entry has its own jitter.
-            let entry = self.prepare_write(value.into_object(), &options);
+            let entry = self.prepare_write(value.into_object(), &stamps, &options);
             let entry = entry.map_err(|error| self.in_operation(error, Operation::SetMany, key))?;
             prepared.extend(entry.map(|(entry, ttl)| (*key, entry, ttl)));
         }
@@ -332,7 +334,8 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let prepared = self
-            .prepare_write(value.into_object(), &options)
+            .prepare_one_write(value.into_object(), &options)
+            .await
             .map_err(|error| self.in_operation(error, Operation::Add, &key))?;
         let _write = self.begin_write(key).await;
         let added = match prepared {
@@ -428,10 +431,19 @@ impl Engine {
         tags: impl IntoIterator<Item = T>,
     ) -> Result<()> {
         let tags: Vec<_> = tags.into_iter().map(Into::into).collect();
-        self.check_tags(&tags)
-            .map_err(|error| error.during(Operation::InvalidateTags))?;
-        self.shared.tags.invalidate(&self.settings.prefix, &tags);
-        Ok(())
+        // Loads of this process that began before the end of this call do not end after it as if they
+        // were new. Also if the call is dropped: the server may have carried it out.
+        let _invalidation = Invalidation {
+            engine: self,
+            tags: &tags,
+        };
+        match self.driver.form() {
+            Form::Objects => Ok(()),
+            Form::Bytes => {
+                let removed = self.remove_versions(&tags).await;
+                removed.map_err(|error| error.during(Operation::InvalidateTags))
+            }
+        }
     }
 
     pub async fn ping(&self) -> Result<()> {
@@ -443,14 +455,6 @@ impl Engine {
 
     fn flights(&self) -> &Flights {
         &self.shared.flights
-    }
-
-    /// Returns the current versions of the tags of a call; none in a cache that cannot have tags.
-    fn stamp(&self, options: &Options) -> Stamps {
-        match self.driver.form() {
-            Form::Objects => self.shared.tags.stamp(&self.settings.prefix, &options.tags),
-            Form::Bytes => Stamps::default(),
-        }
     }
 
     /// Adds to an error what the caller did.
@@ -511,6 +515,21 @@ impl Engine {
             key = %shortened(self.full_text(key), KEY_TRACED),
             "key of the event before",
         );
+    }
+}
+
+/// Invalidates tags in this process when it is dropped.
+struct Invalidation<'a> {
+    engine: &'a Engine,
+    tags: &'a [Cow<'static, str>],
+}
+
+impl Drop for Invalidation<'_> {
+    fn drop(&mut self) {
+        let Engine {
+            shared, settings, ..
+        } = self.engine;
+        shared.tags.invalidate(&settings.prefix, self.tags);
     }
 }
 

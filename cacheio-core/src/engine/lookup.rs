@@ -84,6 +84,13 @@ pub(super) enum LookupDecision<V: Value> {
     Load(Previous<V>),
 }
 
+impl<V: Value> LookupDecision<V> {
+    /// Whether a load may follow.
+    pub(super) fn needs_load(&self) -> bool {
+        matches!(self, Self::Refresh(_) | Self::Load(_))
+    }
+}
+
 /// The entry that a load replaces.
 pub(super) enum Previous<V: Value> {
     /// There is none.
@@ -254,7 +261,7 @@ impl Engine {
 
     /// Reads a key for a loading call. A failure is counted, logged and treated as a miss.
     pub(super) async fn look_up<V: Value>(&self, key: &Key<'_>, options: &Options) -> Lookup<V> {
-        let read = self.driver.get(key).await;
+        let read = self.read_entry(key).await;
         self.lookup_of(key, read, options)
     }
 
@@ -267,18 +274,29 @@ impl Engine {
         match keys {
             [] => Vec::new(),
             [key] => vec![self.look_up(key, options).await],
-            _ => match self.driver.get_many(keys).await {
-                // A store that returns too few entries has none of the others.
-                Ok(entries) => keys
-                    .iter()
-                    .zip(entries.into_iter().chain(std::iter::repeat_with(|| None)))
-                    .map(|(key, entry)| self.lookup_of(key, Ok(entry), options))
-                    .collect(),
-                Err(error) => {
-                    self.on_store_error(&error.during(Operation::GetMany));
-                    keys.iter().map(|_| Lookup::Absent).collect()
-                }
-            },
+            _ => self.lookups_of(keys, self.read_entries(keys).await, options),
+        }
+    }
+
+    /// Decodes what was read for several keys.
+    pub(super) fn lookups_of<V: Value>(
+        &self,
+        keys: &[Key<'_>],
+        read: Result<Vec<Option<Entry>>>,
+        options: &Options,
+    ) -> Vec<Lookup<V>> {
+        match (keys, read) {
+            // A store that returns too few entries has none of the others.
+            (_, Ok(entries)) => keys
+                .iter()
+                .zip(entries.into_iter().chain(std::iter::repeat_with(|| None)))
+                .map(|(key, entry)| self.lookup_of(key, Ok(entry), options))
+                .collect(),
+            ([key], Err(error)) => vec![self.lookup_of(key, Err(error), options)],
+            (_, Err(error)) => {
+                self.on_store_error(&error.during(Operation::GetMany));
+                keys.iter().map(|_| Lookup::Absent).collect()
+            }
         }
     }
 

@@ -23,8 +23,14 @@ impl Engine {
         if !self.reads_headers() {
             return self.driver.has(key).await;
         }
-        let entry = self.driver.get(key).await?;
+        let entry = self.read_entry(key).await?;
         Ok(entry.is_some_and(|entry| !self.has_expired(&entry)))
+    }
+
+    /// Returns whether an entry on a server is not live: it has expired, or one of its tags was
+    /// invalidated.
+    async fn is_over(&self, entry: &Entry) -> Result<bool> {
+        Ok(self.has_expired(entry) || !self.is_valid(entry).await?)
     }
 
     /// Returns whether an entry on a server has expired by its header, and is only kept as a stale
@@ -43,7 +49,7 @@ impl Engine {
             return self.driver.touch(key, ttl).await;
         }
         for _ in 0..MAX_CONFLICTS {
-            let Some(entry) = self.driver.get(key).await? else {
+            let Some(entry) = self.read_entry(key).await? else {
                 return Ok(false);
             };
             let expiry = expiry_of(&entry).filter(|expiry| !expiry.is_age_only());
@@ -84,7 +90,7 @@ impl Engine {
             let Some(current) = self.driver.get(key).await? else {
                 continue;
             };
-            if !self.has_expired(&current) {
+            if !self.is_over(&current).await? {
                 return Ok(false);
             }
             let replacement = Replacement {
@@ -101,29 +107,33 @@ impl Engine {
 
     /// Removes an entry. Returns whether it was live.
     pub(super) async fn delete_from_store(&self, key: &Key<'_>) -> Result<bool> {
-        let mut had_expired = false;
-        if self.reads_headers() {
-            let entry = readable(self.driver.get(key).await)?;
-            had_expired = entry
-                .flatten()
-                .is_some_and(|entry| self.has_expired(&entry));
+        let mut was_over = false;
+        if self.reads_headers()
+            && let Some(entry) = readable(self.driver.get(key).await)?.flatten()
+        {
+            was_over = readable(self.is_over(&entry).await)?.unwrap_or_default();
         }
-        Ok(self.driver.delete(key).await? && !had_expired)
+        Ok(self.driver.delete(key).await? && !was_over)
     }
 
     /// Removes several entries. Returns how many were live.
     pub(super) async fn delete_many_from_store(&self, keys: &[Key<'_>]) -> Result<usize> {
-        let mut expired = HashSet::new();
+        // Each key is deleted once.
+        let mut over = HashSet::new();
         if self.reads_headers() {
-            let entries = readable(self.driver.get_many(keys).await)?;
-            for (key, entry) in keys.iter().zip(entries.into_iter().flatten()) {
-                if entry.is_some_and(|entry| self.has_expired(&entry)) {
-                    expired.insert(key.text());
+            let entries = readable(self.driver.get_many(keys).await)?.unwrap_or_default();
+            let are_valid = readable(self.are_valid(&entries).await)?;
+            let are_valid = are_valid.unwrap_or_else(|| vec![true; entries.len()]);
+            for ((key, entry), is_valid) in keys.iter().zip(&entries).zip(are_valid) {
+                if let Some(entry) = entry
+                    && (!is_valid || self.has_expired(entry))
+                {
+                    over.insert(key.text());
                 }
             }
         }
         let deleted = self.driver.delete_many(keys).await?;
-        Ok(deleted.saturating_sub(expired.len()))
+        Ok(deleted.saturating_sub(over.len()))
     }
 
     /// Adds to a counter. The store counts by itself where it can.
@@ -146,7 +156,8 @@ impl Engine {
             let Some(current) = self.driver.get(key).await? else {
                 continue;
             };
-            let Some((count, replacement)) = self.incremented(current, by, ttl)? else {
+            let is_over = readable(self.is_over(&current).await)?.unwrap_or_default();
+            let Some((count, replacement)) = incremented(current, is_over, by, ttl)? else {
                 return Err(refused);
             };
             if self.driver.replace(key, replacement).await? {
@@ -155,37 +166,37 @@ impl Engine {
         }
         Err(too_many_conflicts())
     }
+}
 
-    /// Adds to an entry whose header the store does not understand; `None` if it is no integer.
-    fn incremented(
-        &self,
-        current: Entry,
-        by: i64,
-        ttl: Option<Duration>,
-    ) -> Result<Option<(i64, Replacement)>> {
-        let Payload::Bytes(bytes) = &current.payload else {
+/// Adds to an entry whose header the store does not understand; `None` if it is no integer.
+fn incremented(
+    current: Entry,
+    is_over: bool,
+    by: i64,
+    ttl: Option<Duration>,
+) -> Result<Option<(i64, Replacement)>> {
+    let Payload::Bytes(bytes) = &current.payload else {
+        return Ok(None);
+    };
+    let Ok((body, _)) = wire::open(bytes) else {
+        return Ok(None);
+    };
+    let (count, new, ttl) = if is_over {
+        (by, by.to_string().into_bytes(), TtlChange::Set(ttl))
+    } else {
+        let Body::Integer(digits) = body else {
             return Ok(None);
         };
-        let Ok((body, _)) = wire::open(bytes) else {
+        let digits = std::str::from_utf8(digits.trim_ascii_end()).unwrap_or_default();
+        let Ok(count) = digits.parse::<i64>() else {
             return Ok(None);
         };
-        let (count, new, ttl) = if self.has_expired(&current) {
-            (by, by.to_string().into_bytes(), TtlChange::Set(ttl))
-        } else {
-            let Body::Integer(digits) = body else {
-                return Ok(None);
-            };
-            let digits = std::str::from_utf8(digits.trim_ascii_end()).unwrap_or_default();
-            let Ok(count) = digits.parse::<i64>() else {
-                return Ok(None);
-            };
-            let sum = count.checked_add(by).ok_or_else(overflow)?;
-            let new = wire::with_body(bytes, sum.to_string().as_bytes())?;
-            (sum, new, TtlChange::Keep)
-        };
-        let new = Entry::bytes(new);
-        Ok(Some((count, Replacement { current, new, ttl })))
-    }
+        let sum = count.checked_add(by).ok_or_else(overflow)?;
+        let new = wire::with_body(bytes, sum.to_string().as_bytes())?;
+        (sum, new, TtlChange::Keep)
+    };
+    let new = Entry::bytes(new);
+    Ok(Some((count, Replacement { current, new, ttl })))
 }
 
 /// Returns what was read; `None` if it cannot be read, but can still be deleted.

@@ -99,10 +99,16 @@ impl Engine {
         }
         let entry = (failed.key, cached, Some(failed.leader));
         let is_unchanged = self.throttle_one(entry, retry_after).await;
-        if is_unchanged {
+        // A tag may have been invalidated during the load, which does not change the entry.
+        let may_be_served = is_unchanged
+            && match &cached.entry {
+                Some(entry) => self.is_valid(entry).await.unwrap_or_default(),
+                None => true,
+            };
+        if may_be_served {
             self.warn_stale(1, retry_after);
         }
-        is_unchanged
+        may_be_served
     }
 
     /// Reads again what may be served instead of failed loads. A caller that leads the flight of a key

@@ -10,7 +10,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
@@ -118,28 +117,22 @@ impl Engine {
         }
     }
 
-    /// Returns stamps with the versions that were read with the key of a load, and gives a version to the
-    /// tags that have none.
-    pub(super) async fn stamp_after_read(
+    /// Gives a version to the tags of a load that have none. `read` has the versions that were read with
+    /// its keys.
+    pub(super) async fn stored_versions(
         &self,
-        stamps: Stamps,
         read: Option<Versions>,
         options: &Options,
-    ) -> Stamps {
-        if !self.has_server_tags(options) {
-            return stamps;
-        }
-        let versions = match read {
-            Some(read) => {
-                let completed = self.complete_versions(&names(&options.tags), read, options);
-                completed.await.unwrap_or_else(|error| {
-                    self.on_store_error(&error.during(Operation::Add));
-                    ServerVersions::Unknown
-                })
-            }
-            None => ServerVersions::Unknown,
+    ) -> ServerVersions {
+        let Some(read) = read else {
+            return ServerVersions::Unknown;
         };
-        stamps.with_versions(versions)
+        let names = names(&options.tags);
+        let completed = self.complete_versions(&names, read, options);
+        completed.await.unwrap_or_else(|error| {
+            self.on_store_error(&error.during(Operation::Add));
+            ServerVersions::Unknown
+        })
     }
 
     /// Returns the stamps of the tags of a call, without the versions on the server.
@@ -164,7 +157,8 @@ impl Engine {
     /// Reads several entries.
     pub(super) async fn read_entries(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
         let mut entries = self.driver.get_many(keys).await?;
-        self.remove_invalid(&mut entries, Versions::default()).await?;
+        self.remove_invalid(&mut entries, Versions::default())
+            .await?;
         Ok(entries)
     }
 
@@ -203,8 +197,19 @@ impl Engine {
         self.note_headers_in_use();
         let mut versions = Versions::default();
         let names = tags.iter().map(|tag| Cow::Borrowed(&*tag.tag));
-        self.read_versions(&names.collect::<Vec<_>>(), &mut versions).await?;
+        self.read_versions(&names.collect::<Vec<_>>(), &mut versions)
+            .await?;
         Ok(versions.allow(&tags))
+    }
+
+    /// Does the same for several entries.
+    pub(super) async fn are_valid(&self, entries: &[Option<Entry>]) -> Result<Vec<bool>> {
+        let mut left = entries.to_vec();
+        self.remove_invalid(&mut left, Versions::default()).await?;
+        let both = entries.iter().zip(&left);
+        Ok(both
+            .map(|(entry, left)| entry.is_some() == left.is_some())
+            .collect())
     }
 
     /// Removes the entries whose tags were invalidated. One whose header cannot be read stays, for the
@@ -227,7 +232,8 @@ impl Engine {
         self.note_headers_in_use();
         let mut unknown: Vec<Cow<'_, str>> = Vec::new();
         for tag in tagged.iter().flat_map(|(_, tags)| tags) {
-            if !versions.0.contains_key(&tag.tag) && !unknown.iter().any(|name| **name == *tag.tag) {
+            if !versions.0.contains_key(&tag.tag) && !unknown.iter().any(|name| **name == *tag.tag)
+            {
                 unknown.push(Cow::Borrowed(&tag.tag));
             }
         }
@@ -308,12 +314,7 @@ impl Engine {
     }
 
     /// Stores a new version of a tag, and returns it, or that of another client.
-    async fn add_version(
-        &self,
-        key: &Key<'_>,
-        seconds: u64,
-        ttl: Option<Duration>,
-    ) -> Result<u64> {
+    async fn add_version(&self, key: &Key<'_>, seconds: u64, ttl: Option<Duration>) -> Result<u64> {
         // The randomness of the standard library, which differs between processes.
         let fresh = RandomState::new().hash_one(key.text());
         let fresh = StoredVersion::new(fresh, self.now_in_seconds(), seconds);

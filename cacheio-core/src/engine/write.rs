@@ -1,6 +1,5 @@
 //! Preparing entries for the store: TTL, header, metadata, encoding.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +11,7 @@ use crate::entry::wire::{self, Body};
 use crate::flight::{WriteGuard, WriteGuards};
 use crate::key::Key;
 use crate::value::Encoded;
-use crate::{
-    Entry, Error, ErrorKind, Form, Meta, Object, Operation, Options, RefreshAhead, Result, Ttl,
-};
+use crate::{Entry, Form, Meta, Object, Operation, Options, RefreshAhead, Result, Ttl};
 
 /// An entry, and how long the store keeps it.
 pub(super) type PreparedEntry = (Entry, Option<Duration>);
@@ -83,33 +80,46 @@ impl Engine {
         lifetime(ttl, self.settings.default_ttl, jitter, random)
     }
 
+    /// Prepares a value that a caller writes, with the versions of its tags; returns `None` for a TTL of
+    /// zero.
+    pub(super) async fn prepare_one_write(
+        &self,
+        object: Arc<dyn Object>,
+        options: &Options,
+    ) -> Result<Option<PreparedEntry>> {
+        options.policies.check_values()?;
+        let stamps = self.stamp(options).await?;
+        self.prepare_write(object, &stamps, options)
+    }
+
     /// Prepares a value that a caller writes; returns `None` for a TTL of zero.
     pub(super) fn prepare_write(
         &self,
         object: Arc<dyn Object>,
+        stamps: &Stamps,
         options: &Options,
     ) -> Result<Option<PreparedEntry>> {
         options.policies.check_values()?;
         let Lifetime::Live(ttl) = self.lifetime(options.ttl, options) else {
             return Ok(None);
         };
-        self.check_tags(&options.tags)?;
-        let stamps = self.stamp(options);
-        let entry = self.prepare(object, ttl, &stamps, EntryPolicy::of_write(options))?;
-        Ok(Some(entry))
+        let entry = self.prepare(object, ttl, stamps, EntryPolicy::of_write(options))?;
+        Ok(entry)
     }
 
-    /// Prepares a value to be stored for `ttl`.
+    /// Prepares a value to be stored for `ttl`; returns `None` if the versions of its tags are not known.
     pub(super) fn prepare(
         &self,
         object: Arc<dyn Object>,
         ttl: Option<Duration>,
         stamps: &Stamps,
         policy: EntryPolicy,
-    ) -> Result<PreparedEntry> {
-        let entry = self.entry(object, stamps, ttl, policy)?;
+    ) -> Result<Option<PreparedEntry>> {
+        let Some(entry) = self.entry(object, stamps, ttl, policy)? else {
+            return Ok(None);
+        };
         let idle = policy.idle.filter(|_| self.driver.form() == Form::Bytes);
-        Ok((entry, retention(ttl, policy.stale_for, idle)))
+        Ok(Some((entry, retention(ttl, policy.stale_for, idle))))
     }
 
     fn entry(
@@ -118,11 +128,14 @@ impl Engine {
         stamps: &Stamps,
         ttl: Option<Duration>,
         policy: EntryPolicy,
-    ) -> Result<Entry> {
+    ) -> Result<Option<Entry>> {
         let codec = &*self.settings.codec;
         let expiry = self.expiry(ttl, policy);
         if self.driver.form() == Form::Bytes {
-            return Ok(Entry::bytes(match (expiry, object.digits()) {
+            let Some(tags) = stamps.versions() else {
+                return Ok(None);
+            };
+            let bytes = match (expiry, object.digits()) {
                 (Some(expiry), Some(digits)) => {
                     wire::seal_with(expiry, Body::Integer(digits.as_bytes()))
                 }
@@ -135,14 +148,19 @@ impl Engine {
                     Encoded::Codec(bytes) => wire::seal(bytes),
                     Encoded::Exact(bytes) => wire::seal_exact(&bytes),
                 },
-            }));
+            };
+            if tags.is_empty() {
+                return Ok(Some(Entry::bytes(bytes)));
+            }
+            self.note_headers_in_use();
+            return Ok(Some(Entry::bytes(wire::with_tags(&bytes, tags)?)));
         }
         let mut entry = Entry::object(object);
         if !stamps.is_empty() || expiry.is_some() {
             let meta = Meta::new(stamps.clone(), expiry, policy.refresh_ahead);
             entry.meta = Some(Arc::new(meta));
         }
-        Ok(entry)
+        Ok(Some(entry))
     }
 
     /// Returns the moments of an entry that is created now, if a policy needs them.
@@ -162,16 +180,6 @@ impl Engine {
             idle: policy.idle,
             ..Expiry::new(self.clock.now(), policy.load_time, ttl, policy.stale_for)
         })
-    }
-
-    pub(super) fn check_tags(&self, tags: &[Cow<'static, str>]) -> Result<()> {
-        if tags.is_empty() || self.driver.form() == Form::Objects {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            "tags need a cache in memory",
-        ))
     }
 
     /// Stores entries in one round trip. A failure is counted and logged.

@@ -65,7 +65,7 @@ impl Flights {
         let superseded = overdue.filter(|flight| registry.time_out(flight, || ()));
         if let Some(flight) = registry.flights.get(key.text()) {
             let mut state = flight.state();
-            let is_joinable = flight.stamps.are_current();
+            let is_joinable = flight.stamps.are_current() && flight.stamps.agree_with(&stamps);
             // A flight that publishes stays registered even if a tag was invalidated, so that
             // writes see it.
             if is_joinable || matches!(state.phase, Phase::Publishing) {

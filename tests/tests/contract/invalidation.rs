@@ -86,18 +86,6 @@ async fn clear_during_load_is_not_overwritten(fixture: Fixture) {
 }
 
 async fn tag_invalidation_during_load_is_not_overwritten(fixture: Fixture) {
-    if !fixture.keeps_objects() {
-        assert_eq!(
-            fixture
-                .cache
-                .invalidate_tags(vec!["t"])
-                .await
-                .unwrap_err()
-                .kind(),
-            ErrorKind::Unsupported
-        );
-        return;
-    }
     let after = during_a_load(
         &fixture,
         Options::new().tags(["t"]),

@@ -342,9 +342,6 @@ async fn a_failed_batch_serves_stale_values(fixture: Fixture) {
 }
 
 async fn an_invalidated_tag_leaves_no_stale_value(fixture: Fixture) {
-    if !fixture.keeps_objects() {
-        return;
-    }
     let (cache, origin) = (fixture.open(setup(&fixture)).unwrap(), Origin::default());
     let options = Options::new().tags(["group"]);
     let load = async || {
@@ -454,9 +451,6 @@ async fn each_waiter_decides_whether_it_accepts_stale_values(fixture: Fixture) {
 }
 
 async fn a_tag_invalidated_during_a_load_without_it_removes_the_stale_value(fixture: Fixture) {
-    if !fixture.keeps_objects() {
-        return;
-    }
     let cache = fixture.open(setup(&fixture)).unwrap();
     let options = Options::new().tags(["group"]).stale_for(fixture.ttl() * 5);
     cache.set_with("k", "old", options).await.unwrap();

@@ -152,15 +152,18 @@ where
             }
             return Vec::new();
         }
-        for key in &mut self.keys {
-            key.seen = Some(engine.seen_before_read(&key.text, options));
-        }
         let texts: Vec<Key<'_>> = self.keys.iter().map(|key| key.text).collect();
-        let lookups = engine.look_up_many::<V>(&texts, options).await;
+        let (mut read, lookups) = engine.look_up_to_load::<V>(&texts, options).await;
         for index in &self.order {
             engine.count_lookup(lookups[*index].is_live());
         }
         let decisions = engine.decide_many(&texts, lookups, options).await;
+        if decisions.iter().any(LookupDecision::needs_load) {
+            engine.complete_stamps(&mut read, options).await;
+        }
+        for (key, seen) in self.keys.iter_mut().zip(read.seen) {
+            key.seen = Some(seen);
+        }
         let mut due = Vec::new();
         for (index, decision) in decisions.into_iter().enumerate() {
             let key = &mut self.keys[index];
@@ -223,15 +226,27 @@ where
         } = self.call;
         let mut scope = led.first().map(|(_, led)| Arc::clone(led.leader.scope()));
         let (mut opened, mut waiters, mut cyclic) = (Vec::new(), Vec::new(), Vec::new());
+        // The stamps of keys that were not read in this call, or not again.
+        let mut unread = None;
         for (index, key) in self.keys.iter_mut().enumerate() {
             if key.result.is_some() || led.binary_search_by_key(&index, |(led, _)| *led).is_ok() {
                 continue;
             }
             let scope = scope.get_or_insert_with(|| LoadScope::new(loader));
+            let (epoch, stamps) = match key.seen.take() {
+                Some((epoch, stamps)) => (Some(epoch), stamps),
+                None => {
+                    if unread.is_none() {
+                        unread = Some(engine.stamp_load(options).await);
+                    }
+                    (None, unread.clone().unwrap_or_default())
+                }
+            };
             let leader = if options.force_refresh {
-                engine.take_over(&key.text, options, scope).await
+                engine.take_over(&key.text, stamps, options, scope).await
             } else {
-                match engine.join(&key.text, key.seen.take(), options, || Arc::clone(scope)) {
+                let seen = (epoch, stamps);
+                match engine.join(&key.text, seen, options, || Arc::clone(scope)) {
                     Join::Lead(leader) => leader,
                     Join::Wait(waiter) => {
                         engine.counters.add(Count::Wait);

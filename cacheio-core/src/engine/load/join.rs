@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::mode::Failure;
 use super::wait::WaiterAction;
 use super::{Engine, LoadCall};
-use crate::engine::lookup::{CachedValue, LookupDecision, Previous};
+use crate::engine::lookup::{CachedValue, Lookup, LookupDecision, Previous};
+use crate::engine::tags::Versions;
 use crate::entry::tags::Stamps;
 use crate::error::reentrant;
 use crate::flight::deadlock::{Cycle, LoadScope};
@@ -58,7 +59,10 @@ impl<'a> LoadCall<'a> {
         let engine = self.engine;
         let scope = || scope(self.loader);
         if self.options.force_refresh {
-            let leader = engine.take_over(&self.key, self.options, &scope()).await;
+            let stamps = self.in_store(engine.stamp_load(self.options)).await;
+            let scope = scope();
+            let leader = engine.take_over(&self.key, stamps, self.options, &scope);
+            let leader = leader.await;
             return JoinOutcome::Lead(leader, Previous::Ignored);
         }
         let mut seen = None;
@@ -66,12 +70,21 @@ impl<'a> LoadCall<'a> {
         if self.is_absent {
             engine.count_lookup(false);
         } else {
-            seen = Some(engine.seen_before_read(&self.key, self.options));
-            let lookup = engine.look_up::<V>(&self.key, self.options);
-            let lookup = self.in_store(lookup).await;
+            let keys = std::slice::from_ref(&self.key);
+            let (mut read, mut lookups) = {
+                let look_up = engine.look_up_to_load::<V>(keys, self.options);
+                self.in_store(look_up).await
+            };
+            let lookup = lookups.pop().unwrap_or(Lookup::Absent);
             engine.count_lookup(lookup.is_live());
             let decision = engine.decide(&self.key, lookup, self.options);
-            match self.in_store(decision).await {
+            let decision = self.in_store(decision).await;
+            if decision.needs_load() {
+                self.in_store(engine.complete_stamps(&mut read, self.options))
+                    .await;
+            }
+            seen = read.seen.pop();
+            match decision {
                 LookupDecision::Serve(cached) => {
                     return JoinOutcome::Served(engine.fetched(cached, Source::Hit));
                 }
@@ -95,7 +108,11 @@ impl<'a> LoadCall<'a> {
             }
         }
         loop {
-            let waiter = match engine.join(&self.key, seen.take(), self.options, scope) {
+            let seen = match seen.take() {
+                Some((epoch, stamps)) => (Some(epoch), stamps),
+                None => (None, self.in_store(engine.stamp_load(self.options)).await),
+            };
+            let waiter = match engine.join(&self.key, seen, self.options, scope) {
                 Join::Cycle(cycle) => return self.after_cycle(&cycle, previous),
                 Join::Lead(leader) => {
                     let led = LedKey {
@@ -153,25 +170,55 @@ impl LoadCall<'_> {
     }
 }
 
+/// What was seen before keys were read, and the versions of tags that were read with them.
+pub(super) struct ReadToLoad {
+    pub(super) seen: Vec<Seen>,
+    versions: Option<Versions>,
+}
+
 impl Engine {
-    /// Records the state that a read is compared with. It is taken before the read, because a
-    /// loader may return what the read finds.
-    pub(super) fn seen_before_read(&self, key: &Key<'_>, options: &Options) -> Seen {
-        (self.flights().epoch(key), self.stamp(options))
+    /// Reads keys for a loading call, in one round trip. What they are compared with is recorded before
+    /// the read, because a loader may return what the read finds.
+    pub(super) async fn look_up_to_load<V: Value>(
+        &self,
+        keys: &[Key<'_>],
+        options: &Options,
+    ) -> (ReadToLoad, Vec<Lookup<V>>) {
+        let stamps = self.stamp_in_process(options);
+        let epochs = keys.iter().map(|key| self.flights().epoch(key));
+        let seen = epochs.map(|epoch| (epoch, stamps.clone())).collect();
+        if !self.has_server_tags(options) {
+            let versions = None;
+            let lookups = self.look_up_many(keys, options).await;
+            return (ReadToLoad { seen, versions }, lookups);
+        }
+        let (versions, entries) = match self.read_with_versions(keys, options).await {
+            Ok((entries, versions)) => (Some(versions), Ok(entries)),
+            Err(error) => (None, Err(error)),
+        };
+        let lookups = self.lookups_of(keys, entries, options);
+        (ReadToLoad { seen, versions }, lookups)
     }
 
-    /// Joins the flight of a key, or opens one.
+    /// Adds the versions of the tags to what was seen, before a load begins.
+    pub(super) async fn complete_stamps(&self, read: &mut ReadToLoad, options: &Options) {
+        if !self.has_server_tags(options) {
+            return;
+        }
+        let versions = self.stored_versions(read.versions.take(), options).await;
+        for (_, stamps) in &mut read.seen {
+            *stamps = std::mem::take(stamps).with_versions(versions.clone());
+        }
+    }
+
+    /// Joins the flight of a key, or opens one. `seen` has no epoch if the key was not read.
     pub(super) fn join(
         &self,
         key: &Key<'_>,
-        seen: Option<Seen>,
+        (epoch, stamps): (Option<u64>, Stamps),
         options: &Options,
         scope: impl FnOnce() -> Arc<LoadScope>,
     ) -> Join {
-        let (epoch, stamps) = match seen {
-            Some((epoch, stamps)) => (Some(epoch), stamps),
-            None => (None, self.stamp(options)),
-        };
         let schedule = self.schedule(options);
         self.flights().join(key, epoch, stamps, schedule, scope)
     }
@@ -254,6 +301,10 @@ impl Engine {
         let mut entries = Vec::with_capacity(due.len());
         let mut superseding = Vec::new();
         for DueKey { key, cached, seen } in due {
+            let seen = match seen {
+                Some((epoch, stamps)) => (Some(epoch), stamps),
+                None => (None, self.stamp_load(options).await),
+            };
             let leader = match self.join(&key, seen, options, &scope) {
                 Join::Lead(leader) if leader.supersedes() => {
                     self.on_load_timed_out(&key);
@@ -285,18 +336,17 @@ impl Engine {
     pub(in crate::engine) async fn take_over(
         &self,
         key: &Key<'_>,
+        mut stamps: Stamps,
         options: &Options,
         scope: &Arc<LoadScope>,
     ) -> Leader {
         loop {
             let schedule = self.schedule(options);
-            match self
-                .flights()
-                .lead(key, self.stamp(options), schedule, scope)
-            {
+            match self.flights().lead(key, stamps, schedule, scope) {
                 Ok(leader) => return leader,
                 Err(publishing) => self.wait(publishing).await,
             }
+            stamps = self.stamp_load(options).await;
         }
     }
 }

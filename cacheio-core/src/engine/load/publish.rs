@@ -79,10 +79,8 @@ impl Engine {
         let Lifetime::Live(ttl) = self.lifetime(ttl, options) else {
             return Ok(None);
         };
-        self.check_tags(&options.tags)?;
         let stamps = publication.leader.stamps();
         self.prepare(Arc::clone(object), ttl, stamps, policy)
-            .map(Some)
     }
 
     async fn remove(&self, keys: &[Key<'_>]) {

@@ -131,9 +131,6 @@ async fn force_refresh_replaces_a_live_entry(fixture: Fixture) {
 }
 
 async fn not_modified_does_not_restore_an_invalidated_entry(fixture: Fixture) {
-    if !fixture.keeps_objects() {
-        return;
-    }
     let (cache, _) = cache_with_tagged_old(&fixture).await;
     let gate = LoaderGate::new();
     let load = {

@@ -134,9 +134,6 @@ async fn invalidation_wins_over_a_refresh(fixture: Fixture) {
 
 /// `FusionCache` had this bug (#628).
 async fn tag_invalidation_wins_over_a_refresh(fixture: Fixture) {
-    if !fixture.keeps_objects() {
-        return;
-    }
     let (cache, tagged) = cache_with_tagged_old(&fixture).await;
     let gate = LoaderGate::new();
     assert_is(
