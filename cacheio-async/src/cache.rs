@@ -565,10 +565,11 @@ impl AsyncCache {
     /// # Ok(()) }
     /// ```
     ///
+    /// On a server it takes one round trip, and holds for all processes.
+    ///
     /// # Errors
     ///
-    /// Returns [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the cache is not in
-    /// memory.
+    /// Returns an error when the store fails. Then the tags may or may not have been invalidated.
     pub async fn invalidate_tags<T: Into<Cow<'static, str>>>(
         &self,
         tags: impl IntoIterator<Item = T>,

@@ -30,11 +30,11 @@ pub(crate) const TEXT_SHOWN: usize = 1000;
 /// ```
 /// use cacheio::{Error, ErrorKind, Operation};
 ///
-/// let error = Error::new(ErrorKind::Unsupported, "tags need a cache in memory")
-///     .during(Operation::Set)
+/// let error = Error::new(ErrorKind::Unsupported, "counters cannot have tags")
+///     .during(Operation::Increment)
 ///     .with_key("user:42");
 /// assert_eq!(error.kind(), ErrorKind::Unsupported);
-/// assert_eq!(error.to_string(), "set `user:42`: tags need a cache in memory");
+/// assert_eq!(error.to_string(), "increment `user:42`: counters cannot have tags");
 /// ```
 pub struct Error(Box<Details>);
 

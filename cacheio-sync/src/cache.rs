@@ -566,10 +566,11 @@ impl Cache {
     /// # Ok(()) }
     /// ```
     ///
+    /// On a server it takes one round trip, and holds for all processes.
+    ///
     /// # Errors
     ///
-    /// Returns [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the cache is not in
-    /// memory.
+    /// Returns an error when the store fails. Then the tags may or may not have been invalidated.
     pub fn invalidate_tags<T: Into<Cow<'static, str>>>(
         &self,
         tags: impl IntoIterator<Item = T>,

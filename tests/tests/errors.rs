@@ -102,27 +102,12 @@ fn errors_say_what_is_wrong_and_what_to_do() {
         "set `cacheio:k`: ",
         "cannot be encoded",
     );
-    let tagged = bytes()
-        .set_with("k", 1, Options::new().tags(["t"]))
-        .unwrap_err();
-    reads_well(
-        &tagged,
-        ErrorKind::Unsupported,
-        "set `cacheio:k`: ",
-        "tags need a cache in memory",
-    );
     let local = bytes().set("k", cacheio_core::Local::new(1)).unwrap_err();
     reads_well(
         &local,
         ErrorKind::Unsupported,
         "set `cacheio:k`: ",
         "cannot be stored on a server",
-    );
-    reads_well(
-        &bytes().invalidate_tags(["t"]).unwrap_err(),
-        ErrorKind::Unsupported,
-        "invalidate_tags: ",
-        "memory",
     );
     let refused = Cache::builder().jitter(2.0).build().unwrap_err();
     reads_well(&refused, ErrorKind::Config, "build: ", "between 0 and 1");

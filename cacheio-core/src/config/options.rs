@@ -91,6 +91,9 @@ impl Options {
 
     /// Adds tags to the entry: `invalidate_tags` makes all entries of a tag a miss at once, in O(1).
     ///
+    /// On a server, loading calls ask for the versions of the tags together with their keys; writes take
+    /// one more round trip.
+    ///
     /// ```
     /// use cacheio::Options;
     ///

@@ -383,6 +383,15 @@ impl Engine {
         LookupDecision::Load(Previous::Stale(cached))
     }
 
+    /// Returns whether none of the tags of a value was invalidated since it was read, as far as that is known.
+    pub(super) async fn is_retained<V: Value>(&self, cached: &CachedValue<V>) -> bool {
+        match (&cached.meta, &cached.entry) {
+            (Some(meta), _) => meta.is_retained(self.clock.now()),
+            (None, Some(entry)) => self.is_valid(entry).await.unwrap_or_default(),
+            (None, None) => true,
+        }
+    }
+
     /// Whether a loading call that finds this live value refreshes it.
     pub(super) fn is_due<V: Value>(
         &self,

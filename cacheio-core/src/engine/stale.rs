@@ -100,11 +100,7 @@ impl Engine {
         let entry = (failed.key, cached, Some(failed.leader));
         let is_unchanged = self.throttle_one(entry, retry_after).await;
         // A tag may have been invalidated during the load, which does not change the entry.
-        let may_be_served = is_unchanged
-            && match &cached.entry {
-                Some(entry) => self.is_valid(entry).await.unwrap_or_default(),
-                None => true,
-            };
+        let may_be_served = is_unchanged && self.is_retained(cached).await;
         if may_be_served {
             self.warn_stale(1, retry_after);
         }

@@ -360,12 +360,13 @@ impl<V: Value> BackgroundLoad<V> {
         let directives = LoadDirectives::default();
         let value = loader(load_context(&self.previous, &directives)).await?;
         let mut ttl = directives.ttl();
-        if directives.is_unmodified() {
-            let now = self.engine.clock.now();
-            let previous = self.previous.value();
-            let meta = previous.and_then(|cached| cached.meta.as_ref());
+        if directives.is_unmodified()
+            && let Some(previous) = self.previous.value()
+        {
             // A previous value that was invalidated meanwhile is not stored again.
-            if meta.is_some_and(|meta| !meta.is_retained(now)) {
+            let is_retained = self.engine.is_retained(previous);
+            let time = &self.store_time;
+            if !self.engine.driver.timed(time, is_retained).await {
                 ttl = Some(Ttl::After(Duration::ZERO));
             }
         }
