@@ -180,7 +180,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// A cache calls this only on a store of [`Form::Bytes`], with an entry that
     /// [`get`](Self::get) or [`get_many`](Self::get_many) returned and that has a header: for `touch`,
-    /// `increment` and `add`, and to record reads under `ttl_idle`. A key holds the same entry if its
+    /// `increment` and `add`, and to record failed loads and reads under `ttl_idle`. A key holds the same entry if its
     /// bytes are the same, or if the store recognizes its [`version`](Entry::version).
     ///
     /// By default, this reads the entry again and sets the new one. That is not atomic: if another

@@ -73,7 +73,8 @@ const SCAN_COUNT: usize = 1000;
 /// Entries with `stale_for`, `refresh_ahead` or `ttl_idle` are changed by a script (EVAL), so that no
 /// change is made to another entry than the one that was read. If the user of Redis may not run
 /// scripts, `touch` and `increment` of such entries are errors of kind
-/// `Server`, and reads do not prolong entries with `ttl_idle`; all else works.
+/// `Server`, reads do not prolong entries with `ttl_idle`, and a process does not learn of loads that
+/// failed in others; all else works.
 ///
 /// Requests that many callers make at the same time are sent together, so that a connection carries
 /// more of them than one by one. A single caller never waits for others.

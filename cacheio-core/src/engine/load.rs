@@ -22,6 +22,7 @@ pub use self::mode::{ErrorSharing, Failure, LoadMode, Loaded};
 use self::publish::Publication;
 use self::stack::with_enough_stack;
 use super::lookup::{CachedValue, Previous};
+use super::stale::FailedLoad;
 use super::{Engine, boxed};
 use crate::error::{Limit, timed_out};
 use crate::flight::deadlock::LoadScope;
@@ -208,7 +209,12 @@ impl LoadCall<'_> {
                 None
             }
         };
-        let fallback = engine.on_one_load_failed(&self.key, &previous, self.options);
+        let failed = FailedLoad {
+            key: self.key,
+            previous: &previous,
+            leader: &leader,
+        };
+        let fallback = engine.on_one_load_failed(failed, self.options);
         let fallback = self.in_store(fallback).await;
         let failure = match error {
             Some(error) => {
@@ -262,7 +268,7 @@ impl LoadCall<'_> {
             return None;
         }
         let keys = std::slice::from_ref(&self.key);
-        let fallbacks = self.engine.stale_fallbacks(keys, self.options);
+        let fallbacks = self.engine.stale_fallbacks(keys, &[], self.options);
         let fallbacks = self.in_store(fallbacks).await;
         let fallback = fallbacks.into_iter().next().flatten()?;
         self.engine.count_stale_hit(&fallback);

@@ -4,7 +4,6 @@
 use std::any::TypeId;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Engine;
 use super::lookup::CachedValue;
@@ -216,7 +215,7 @@ impl Engine {
     #[inline(never)]
     fn inspect<V: Value>(&self, key: &Key<'_>) -> Option<CachedValue<V>> {
         let entry = self.driver.immediate()?.get(key).ok()??;
-        let lookup = self.decode_entry::<V>(Some(entry), Duration::ZERO);
+        let lookup = self.decode_live::<V>(Some(entry));
         lookup.ok()?.live()
     }
 
@@ -236,6 +235,6 @@ impl Engine {
         options: &Options,
     ) -> Option<CachedValue<V>> {
         let cached = self.inspect::<V>(key)?;
-        (!self.is_due(&cached, options)).then(|| self.hit_in_memory(cached))
+        (!self.is_due(key, &cached, options)).then(|| self.hit_in_memory(cached))
     }
 }

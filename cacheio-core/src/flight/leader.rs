@@ -88,6 +88,15 @@ impl Leader {
         is_allowed
     }
 
+    /// Ends what [`begin_publishing`](Self::begin_publishing) began, for a load that failed. Writes that wait
+    /// go on waiting until the flight is completed.
+    pub(crate) fn end_publishing(&self) {
+        let mut state = self.flight.state();
+        if matches!(state.phase, Phase::Publishing) {
+            state.phase = Phase::Loading;
+        }
+    }
+
     /// Ends the flight. `outcome` is called if there are waiters.
     pub(crate) fn complete(mut self, outcome: impl FnOnce() -> Outcome) {
         self.is_completed = true;

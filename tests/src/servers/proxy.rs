@@ -25,6 +25,9 @@ struct State {
     drip: AtomicU64,
     swallow: AtomicBool,
     lose: AtomicBool,
+    shorten: AtomicBool,
+    /// The connections with a lower number are lost.
+    lost: AtomicUsize,
     target: Mutex<Option<SocketAddr>>,
     closed: AtomicBool,
     connections: AtomicUsize,
@@ -98,7 +101,18 @@ impl Proxy {
         self.state.swallow.store(swallow, Ordering::SeqCst);
     }
 
-    /// Loses the next reply of a Redis server, once. The connection goes on.
+    /// Loses all open connections: no byte, and no end of the stream, reaches the other side any more.
+    pub fn lose_connections(&self) {
+        let connections = self.connections();
+        self.state.lost.store(connections, Ordering::SeqCst);
+    }
+
+    /// Removes the last byte of the next reply, once, and leaves the length that it states.
+    pub fn shorten_reply(&self) {
+        self.state.shorten.store(true, Ordering::SeqCst);
+    }
+
+    /// Loses the next reply, once. The connection goes on.
     pub fn lose_reply(&self) {
         self.state.lose.store(true, Ordering::SeqCst);
     }
@@ -143,7 +157,7 @@ impl Drop for Proxy {
 
 impl State {
     fn connect(self: &Arc<Self>, client: TcpStream, server: SocketAddr) -> io::Result<()> {
-        self.connections.fetch_add(1, Ordering::SeqCst);
+        let number = self.connections.fetch_add(1, Ordering::SeqCst);
         let target = *self.target.lock().unwrap_or_else(PoisonError::into_inner);
         let server = TcpStream::connect(target.unwrap_or(server))?;
         client.set_nodelay(true)?;
@@ -154,13 +168,13 @@ impl State {
         let (state, awaits) = (Arc::clone(self), Arc::clone(&awaiting));
         let (from, to) = (client.try_clone()?, server.try_clone()?);
         thread::spawn(move || {
-            let _ = state.requests(&from, &to, &awaits);
-            hang_up(&from, &to);
+            let _ = state.requests(&from, &to, &awaits, number);
+            state.hang_up(&from, &to, number);
         });
         let state = Arc::clone(self);
         thread::spawn(move || {
-            let _ = state.replies(&server, &client, &awaiting);
-            hang_up(&server, &client);
+            let _ = state.replies(&server, &client, &awaiting, number);
+            state.hang_up(&server, &client, number);
         });
         Ok(())
     }
@@ -170,12 +184,16 @@ impl State {
         mut from: &TcpStream,
         mut to: &TcpStream,
         awaiting: &AtomicBool,
+        number: usize,
     ) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let length = from.read(&mut buffer)?;
             if length == 0 {
                 return Ok(());
+            }
+            if self.is_lost(number) {
+                continue;
             }
             self.bytes_sent.fetch_add(length, Ordering::SeqCst);
             if !awaiting.swap(true, Ordering::SeqCst) {
@@ -192,12 +210,16 @@ impl State {
         mut from: &TcpStream,
         mut to: &TcpStream,
         awaiting: &AtomicBool,
+        number: usize,
     ) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let length = from.read(&mut buffer)?;
             if length == 0 {
                 return Ok(());
+            }
+            if self.is_lost(number) {
+                continue;
             }
             self.bytes_received.fetch_add(length, Ordering::SeqCst);
             let cut = self.cut_after.swap(NEVER, Ordering::SeqCst);
@@ -208,11 +230,14 @@ impl State {
             } else {
                 0
             };
-            let reply = &buffer[lost..length.min(cut).max(lost)];
+            let mut reply = buffer[lost..length.min(cut).max(lost)].to_vec();
+            if !reply.is_empty() && self.shorten.swap(false, Ordering::SeqCst) {
+                reply.remove(first_reply(&reply).saturating_sub(3));
+            }
             if self.drip.load(Ordering::SeqCst) == 0 {
-                to.write_all(reply)?;
+                to.write_all(&reply)?;
             } else {
-                for byte in reply {
+                for byte in &reply {
                     sleep(&self.drip);
                     to.write_all(&[*byte])?;
                 }
@@ -232,28 +257,35 @@ impl State {
         }
     }
 
+    fn is_lost(&self, connection: usize) -> bool {
+        connection < self.lost.load(Ordering::SeqCst)
+    }
+
+    /// Closes both sides of a connection, unless it is lost.
+    fn hang_up(&self, one: &TcpStream, other: &TcpStream, connection: usize) {
+        if !self.is_lost(connection) {
+            // Both may be closed already.
+            let _ = one.shutdown(Shutdown::Both);
+            let _ = other.shutdown(Shutdown::Both);
+        }
+    }
+
     fn open(&self) -> MutexGuard<'_, Vec<TcpStream>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Returns the length of the first of some Redis replies: of a line, or of a string.
+/// Returns the length of the first of some replies: of a line, or of a value.
 fn first_reply(replies: &[u8]) -> usize {
     let Some(end) = replies.windows(2).position(|two| two == b"\r\n") else {
         return replies.len();
     };
-    let line = std::str::from_utf8(&replies[1..end]).unwrap_or_default();
-    let string = match (replies[0], line.parse::<usize>()) {
-        (b'$', Ok(length)) => length + 2,
-        _ => 0,
-    };
-    (end + 2 + string).min(replies.len())
-}
-
-fn hang_up(one: &TcpStream, other: &TcpStream) {
-    // Both may be closed already.
-    let _ = one.shutdown(Shutdown::Both);
-    let _ = other.shutdown(Shutdown::Both);
+    let line = std::str::from_utf8(&replies[..end]).unwrap_or_default();
+    // Redis writes `$5`, and Memcached `VA 5`, before a value of five bytes.
+    let length = line.strip_prefix('$').or_else(|| line.strip_prefix("VA "));
+    let length = length.and_then(|length| length.split(' ').next()?.parse::<usize>().ok());
+    let value = length.map_or(0, |length| length + 2);
+    (end + 2 + value).min(replies.len())
 }
 
 fn sleep(duration: &AtomicU64) {

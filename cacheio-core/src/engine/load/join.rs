@@ -187,10 +187,13 @@ impl Engine {
         for key in &superseding {
             self.on_load_timed_out(key);
         }
-        let mut fallbacks = self
-            .stale_fallbacks::<V>(&superseding, options)
-            .await
-            .into_iter();
+        let leaders: Vec<_> = led
+            .iter()
+            .filter(|led| led.leader.supersedes())
+            .map(|led| Some(&led.leader))
+            .collect();
+        let fallbacks = self.stale_fallbacks::<V>(&superseding, &leaders, options);
+        let mut fallbacks = fallbacks.await.into_iter();
         let fallbacks: Vec<_> = led
             .iter()
             .map(|led| match led.leader.supersedes() {
@@ -240,8 +243,7 @@ impl Engine {
         actions
     }
 
-    /// Opens flights for live values that are due, unless another caller does, or a refresh failed
-    /// recently.
+    /// Opens flights for live values that are due, unless another caller does.
     pub(super) async fn begin_refreshes<V: Value>(
         &self,
         due: Vec<DueKey<'_, V>>,
@@ -269,24 +271,12 @@ impl Engine {
             .into_iter()
             .map(|index: usize| {
                 let (key, cached) = &entries[index];
-                (*key, cached)
+                (*key, cached, None)
             })
             .collect();
         self.on_refreshes_failed(&failed, options).await;
-        let led: Vec<_> = entries
-            .iter()
-            .zip(&leaders)
-            .filter(|(_, leader)| leader.is_some())
-            .map(|((key, cached), _)| (*key, cached))
-            .collect();
-        let mut throttled = self.are_throttled(&led).await.into_iter();
-        for leader in &mut leaders {
-            if leader.is_some() {
-                match throttled.next() {
-                    Some(false) => self.counters.add(Count::Refresh),
-                    _ => *leader = None,
-                }
-            }
+        for _ in leaders.iter().flatten() {
+            self.counters.add(Count::Refresh);
         }
         leaders
     }
