@@ -29,6 +29,7 @@ use tokio::time::sleep;
 
 use crate::connection::{Call, Connection};
 use crate::failure::{Failure, breaks_connection, is_from_replica};
+use crate::limiter::Reservation;
 use crate::live_connection::LiveConnection;
 use crate::queue::{Admission, Batch, BatchItem, BatchKind, BatchQueues};
 use crate::reply::value;
@@ -101,9 +102,11 @@ impl Batcher {
                     .await
             }
             _ => {
+                let weight = || request.commands.weight();
+                let turn = self.connection.turn(weight, deadline).await?;
                 self.order_after_cancelled();
                 let call = self.connection.admit(deadline)?;
-                self.send_directly(call, request, deadline).await
+                self.send_directly(call, request, turn, deadline).await
             }
         }
     }
@@ -120,14 +123,15 @@ impl Batcher {
         deadline: Instant,
     ) -> Result<Value, Failure> {
         let runtime = caller_runtime();
+        let turn = self.connection.turn(|| item.weight(), deadline).await?;
         let call = self.connection.admit(deadline)?;
         let queues = self.queues(item.kind());
         let kind = queues.kind;
-        let reply = match queues.admit(item, runtime) {
-            Admission::Direct => {
+        let reply = match queues.admit(item, turn, runtime) {
+            Admission::Direct(turn) => {
                 let _in_flight = InFlight::new(self, kind, runtime, 1);
                 // Boxed, so that the futures of queued requests stay small.
-                return Box::pin(self.send_item(call, item, deadline)).await;
+                return Box::pin(self.send_item(call, item, turn, deadline)).await;
             }
             Admission::Queued {
                 reply,
@@ -170,13 +174,13 @@ impl Batcher {
     ) -> Result<Value, Failure> {
         match error {
             Some(error) if breaks_connection(&error) || is_from_replica(&error) => {
-                self.send_item(call, item, deadline).await
+                self.send_item(call, item, None, deadline).await
             }
             Some(error) => self.connection.record(call, Some(Err(error))),
             None if Instant::now() >= deadline => self.connection.record(call, None),
             // The batch has no reply: there was no connection, the server refused it as a whole, or
             // the runtime that sent it has ended. Its requests are idempotent.
-            None => self.send_item(call, item, deadline).await,
+            None => self.send_item(call, item, None, deadline).await,
         }
     }
 
@@ -184,18 +188,21 @@ impl Batcher {
         &self,
         call: Call,
         item: BatchItem<'_>,
+        turn: Option<Reservation>,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        self.send_directly(call, &item.request(), deadline).await
+        self.send_directly(call, &item.request(), turn, deadline)
+            .await
     }
 
     async fn send_directly(
         &self,
         call: Call,
         request: &Request,
+        turn: Option<Reservation>,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        let reply = within(deadline, self.connection.send(request)).await;
+        let reply = within(deadline, self.connection.send(request, turn)).await;
         self.connection.record(call, reply)
     }
 
@@ -279,7 +286,8 @@ impl Batcher {
         let mut commands = batch.take_commands();
         loop {
             {
-                let mut reply = pin!(live.send(&commands));
+                let turns = std::mem::take(&mut batch.turns);
+                let mut reply = pin!(self.connection.exchange(live, &commands, turns));
                 let first_poll = poll_fn(|context| {
                     // The first poll puts the batch on the connection, which has room for it. A
                     // cancelled caller that sends its next request waits for this lock, and so comes
