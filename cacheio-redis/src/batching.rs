@@ -148,7 +148,8 @@ impl Batcher {
             }
         };
         // After a redirect this caller's deadline may be earlier than the batch's: enforce it here.
-        let reply = if deadline + DEADLINE_SLACK < Instant::now() + self.connection.timeout() {
+        let is_early = deadline + DEADLINE_SLACK < Instant::now() + self.connection.timeout();
+        let reply = if is_early || runs_beside(runtime) {
             match Box::pin(within(deadline, reply)).await {
                 Some(reply) => reply,
                 None => return self.connection.record(call, None),
@@ -211,7 +212,8 @@ impl Batcher {
         let in_flight = InFlight::new(self, kind, callers, batch.senders.len());
         let send = async move { in_flight.batcher.send_batch(kind, batch).await };
         match self.connection.current() {
-            // Its callers have no timers of their own: if this runtime is blocked, so are they.
+            // Its callers have no timers of their own: if this runtime is blocked, so are they. Those that
+            // are not have one (`runs_beside`).
             Some(live) if Some(live.runtime.id()) == callers => drop(live.runtime.spawn(send)),
             _ => {
                 // If this thread is exiting, the callers notice that their senders are dropped.
@@ -349,6 +351,12 @@ impl Drop for InFlight {
             self.batcher.dispatch(self.kind, batch, self.callers);
         }
     }
+}
+
+/// Returns whether the caller is on a runtime, but not in one of its tasks: it runs in `block_on`, also
+/// while all workers, and with them the task that sends its batch, are blocked.
+fn runs_beside(runtime: Option<Id>) -> bool {
+    runtime.is_some() && tokio::task::try_id().is_none()
 }
 
 /// Returns the runtime of the caller, if that is on one.
