@@ -10,13 +10,13 @@ use cacheio_tests::servers::Proxy;
 
 use crate::env::{FaultEnv, FaultyServer, kept_to, timed};
 
-const TIMEOUT: Duration = Duration::from_millis(200);
+const TIMEOUT: Duration = Duration::from_millis(500);
 const SIZE: usize = 1_000;
-/// The server can do half a call a millisecond.
-const RATE: usize = 500 * SIZE;
+/// The server can transfer so many bytes a second.
+const RATE: usize = 200 * SIZE;
 /// Each of them transfers one value in a timeout: together, four times as many as the server can.
 const CALLERS: usize = 400;
-const LENGTH: Duration = Duration::from_secs(3);
+const LENGTH: Duration = Duration::from_secs(4);
 
 #[derive(Clone, Copy)]
 enum Operation {
