@@ -1,15 +1,19 @@
-//! A proxy between a client and a server, which counts, and delays, cuts or loses on demand.
+//! A proxy between a client and a server, which counts, and delays, cuts, loses or limits on demand.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::process::Port;
 
 const NEVER: usize = usize::MAX;
+/// With a limited rate, bytes are forwarded in parts of this size.
+const LIMITED_PART: usize = 1024;
+/// How much of an unused rate is made up for, because threads sleep too long.
+const CATCH_UP: Duration = Duration::from_millis(20);
 
 /// A TCP proxy for one server.
 #[derive(Debug)]
@@ -23,6 +27,12 @@ struct State {
     cut_after: AtomicUsize,
     delay: AtomicU64,
     drip: AtomicU64,
+    /// Bytes a second, or 0 for no limit.
+    rate: AtomicUsize,
+    /// With a limited rate: when what was forwarded so far is paid for.
+    paid_until: Mutex<Option<Instant>>,
+    /// How many bytes were forwarded, in both directions.
+    forwarded: AtomicUsize,
     swallow: AtomicBool,
     lose: AtomicBool,
     shorten: AtomicBool,
@@ -96,6 +106,12 @@ impl Proxy {
         self.state.drip.store(micros(pause), Ordering::SeqCst);
     }
 
+    /// Limits the rate to this number of bytes a second, for all connections and both directions
+    /// together, as if the server could not do more. What it has not forwarded yet waits.
+    pub fn limit(&self, bytes_a_second: usize) {
+        self.state.rate.store(bytes_a_second, Ordering::SeqCst);
+    }
+
     /// Starts or stops discarding the requests.
     pub fn swallow(&self, swallow: bool) {
         self.state.swallow.store(swallow, Ordering::SeqCst);
@@ -140,6 +156,11 @@ impl Proxy {
         self.state.bytes_sent.load(Ordering::SeqCst)
     }
 
+    /// Returns how many bytes were forwarded, in both directions.
+    pub fn bytes_forwarded(&self) -> usize {
+        self.state.forwarded.load(Ordering::SeqCst)
+    }
+
     /// Returns how many bytes were received from the server.
     pub fn bytes_received(&self) -> usize {
         self.state.bytes_received.load(Ordering::SeqCst)
@@ -182,7 +203,7 @@ impl State {
     fn requests(
         &self,
         mut from: &TcpStream,
-        mut to: &TcpStream,
+        to: &TcpStream,
         awaiting: &AtomicBool,
         number: usize,
     ) -> io::Result<()> {
@@ -200,7 +221,7 @@ impl State {
                 self.round_trips.fetch_add(1, Ordering::SeqCst);
             }
             if !self.swallow.load(Ordering::SeqCst) {
-                to.write_all(&buffer[..length])?;
+                self.forward(&buffer[..length], to)?;
             }
         }
     }
@@ -235,7 +256,7 @@ impl State {
                 reply.remove(first_reply(&reply).saturating_sub(3));
             }
             if self.drip.load(Ordering::SeqCst) == 0 {
-                to.write_all(&reply)?;
+                self.forward(&reply, to)?;
             } else {
                 for byte in &reply {
                     sleep(&self.drip);
@@ -268,6 +289,34 @@ impl State {
             let _ = one.shutdown(Shutdown::Both);
             let _ = other.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Writes bytes as fast as the rate allows.
+    fn forward(&self, bytes: &[u8], mut to: &TcpStream) -> io::Result<()> {
+        let is_limited = self.rate.load(Ordering::SeqCst) > 0;
+        for part in bytes.chunks(if is_limited { LIMITED_PART } else { usize::MAX }) {
+            self.pay_for(part.len());
+            self.forwarded.fetch_add(part.len(), Ordering::SeqCst);
+            to.write_all(part)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the rate allows so many bytes more.
+    fn pay_for(&self, bytes: usize) {
+        let rate = self.rate.load(Ordering::SeqCst);
+        if rate == 0 {
+            return;
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        let paid_until = {
+            let now = Instant::now();
+            let mut paid_until = (self.paid_until.lock()).unwrap_or_else(PoisonError::into_inner);
+            let begin = (*paid_until).unwrap_or(now).max(now - CATCH_UP);
+            *paid_until.insert(begin + cost)
+        };
+        thread::sleep(paid_until.saturating_duration_since(Instant::now()));
     }
 
     fn open(&self) -> MutexGuard<'_, Vec<TcpStream>> {
