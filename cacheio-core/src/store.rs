@@ -1,6 +1,7 @@
 //! The traits of stores.
 
 pub(crate) mod circuit_breaker;
+pub(crate) mod concurrency_limit;
 mod forward;
 pub(crate) mod store_time;
 

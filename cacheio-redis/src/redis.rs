@@ -6,7 +6,8 @@
 //! 2. `Topology::get` (`topology.rs`) sets the deadline and picks the connection of the key:
 //!    `Server::connection` (`server.rs`) or, in a cluster, `Cluster::route` (`cluster.rs`), which
 //!    also follows redirects.
-//! 3. `Batcher::get` (`batching.rs`) passes the circuit breaker (`Connection::admit`), then
+//! 3. `Batcher::get` (`batching.rs`) waits for its turn if the server is overloaded
+//!    (`Connection::turn`, `limiter.rs`), passes the circuit breaker (`Connection::admit`), then
 //!    `BatchQueues::admit` (`queue.rs`): if few requests are in flight, `Batcher::send_directly` sends
 //!    it, and ends it at the deadline.
 //! 4. `Connection::send` (`connection.rs`) takes the live connection, or connects
@@ -62,6 +63,9 @@ const SCAN_COUNT: usize = 1000;
 /// when the connection breaks. Calls work on every runtime and executor. The runtime of the first caller
 /// drives the connection if it is one of tokio with several threads and I/O; otherwise one thread of the
 /// process does, named `cacheio`, which also runs the timers.
+/// If a server has more requests than it can answer within the timeout, the store sends only as many
+/// as are answered in time. The others wait their turn, or fail at once with
+/// [`Timeout`](ErrorKind::Timeout) if that would take too long.
 /// After a server did not reply within one timeout, calls fail at once, and the store probes the
 /// server in the background until it replies. If a server refuses a write because it is a replica,
 /// the store connects again: after a failover, the address may lead to the new master.
