@@ -138,6 +138,50 @@ fn old() -> String {
     "old".to_owned()
 }
 
+/// A loading call asks for the versions of its tags together with its key.
+async fn tags_take_no_round_trip_in_a_loading_call_that_names_them(cache: CacheApi, proxy: Proxy) {
+    let round_trips = RoundTrips { proxy };
+    let options = || Options::ttl(MINUTE).tags(["t"]);
+    cache.set_with("warm", 1, options()).await.unwrap();
+    cache.set("untagged", 1).await.unwrap();
+    round_trips.proxy.delay(DELAY);
+    let load = || async { 1 };
+    for (expected, what) in [(2, "a miss"), (1, "a hit")] {
+        let getting = cache.get_or_set_with("k", options(), load);
+        assert_eq!(round_trips.during(getting).await, (expected, 1), "{what}");
+    }
+    let keys: Vec<_> = (0..COUNT).collect();
+    let load = |missing: Vec<usize>| {
+        let values = missing.into_iter().map(|key| (key, key));
+        std::future::ready(values.collect::<Vec<_>>())
+    };
+    for (expected, what) in [(2, "misses"), (1, "hits")] {
+        let getting = cache.get_or_set_many_with(keys.clone(), options(), load);
+        assert_eq!(round_trips.during(getting).await.0, expected, "{what}");
+    }
+    once! { round_trips:
+        cache.get::<i32>("untagged") => Some(1);
+        cache.invalidate_tags(vec!["u"]) => ();
+        cache.invalidate_tags(vec!["u", "v", "w"]) => ();
+    }
+    // Other calls take one more.
+    let (times, read) = round_trips.during(cache.get::<i32>("k")).await;
+    assert_eq!((times, read.unwrap()), (2, Some(1)));
+    let (times, read) = round_trips
+        .during(cache.get_many::<usize>(keys.clone()))
+        .await;
+    assert_eq!((times, read.unwrap().len()), (2, COUNT));
+    let (times, set) = round_trips.during(cache.set_with("k", 2, options())).await;
+    set.unwrap();
+    assert_eq!(times, 2);
+    let entries = keys.iter().map(|key| (*key, 1)).collect();
+    let (times, set) = round_trips
+        .during(cache.set_many_with(entries, options()))
+        .await;
+    set.unwrap();
+    assert_eq!(times, 2);
+}
+
 /// What is read under `ttl_idle` is recorded in one round trip for all keys, and not again soon.
 async fn reads_of_many_idle_entries_are_recorded_at_once(cache: CacheApi, proxy: Proxy) {
     let round_trips = RoundTrips { proxy };
@@ -241,6 +285,11 @@ macro_rules! rows {
             #[test]
             fn reads_of_many_idle_entries_are_recorded_at_once() {
                 run($server::start(), $server::address, super::$row, super::reads_of_many_idle_entries_are_recorded_at_once);
+            }
+
+            #[test]
+            fn tags_take_no_round_trip_in_a_loading_call_that_names_them() {
+                run($server::start(), $server::address, super::$row, super::tags_take_no_round_trip_in_a_loading_call_that_names_them);
             }
 
             #[test]
