@@ -178,9 +178,9 @@ async fn a_tag_may_have_any_name(fixture: Fixture) {
     for (at, name) in names.iter().enumerate() {
         assert_eq!(cache.get::<usize>(("k", at)).await.unwrap(), Some(at));
         cache.invalidate_tags(vec![name.clone()]).await.unwrap();
-        for other in 0..names.len() {
-            let is_live = cache.has(("k", other)).await.unwrap();
-            assert_eq!(is_live, other > at, "{name:?}, {:?}", names[other]);
+        for (later, other) in names.iter().enumerate() {
+            let is_live = cache.has(("k", later)).await.unwrap();
+            assert_eq!(is_live, later > at, "{name:?}, {other:?}");
         }
     }
 }
