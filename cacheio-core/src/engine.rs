@@ -78,6 +78,8 @@ pub struct Engine {
     /// are live.
     headers_in_use: AtomicBool,
     unrecorded_reads: UnrecordedReads,
+    /// Whether loads are claimed, so that one process at a time loads a key.
+    shares_loads: bool,
     /// The warnings that are not repeated.
     warnings: Warnings,
 }
@@ -117,6 +119,7 @@ impl Engine {
             clock: driver.store().clock(),
             headers_in_use: AtomicBool::new(settings.policies.writes_headers()),
             unrecorded_reads: UnrecordedReads::default(),
+            shares_loads: settings.shared_loads && driver.store().shares_loads(),
             warnings: Warnings::default(),
             driver,
             settings,

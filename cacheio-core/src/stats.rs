@@ -80,6 +80,11 @@ statistics! {
     timeouts: Timeout,
     /// Callers that waited for the load of another.
     waits: Wait,
+    /// Loads of other processes that this one waited for. Each is also counted in `waits`.
+    shared_waits: SharedWait,
+    /// Values that were loaded and not stored, because another process wrote or loaded the key at the same
+    /// time.
+    unstored_loads: UnstoredLoad,
     /// Live entries that memory dropped to make room. Evictions of servers are not known.
     evictions: Eviction,
     /// Store operations that failed while the caller still got a value.

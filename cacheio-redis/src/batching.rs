@@ -56,8 +56,8 @@ impl Batcher {
     pub(crate) fn new(connection: Connection) -> Self {
         Self {
             connection: Arc::new(connection),
-            gets: Some(BatchQueues::new(BatchKind::Gets)),
-            commands: BatchQueues::new(BatchKind::Commands),
+            gets: Some(BatchQueues::new(BatchKind::Gets, true)),
+            commands: BatchQueues::new(BatchKind::Commands, true),
         }
     }
 
@@ -65,6 +65,7 @@ impl Batcher {
     pub(crate) fn without_mget(connection: Connection) -> Self {
         Self {
             gets: None,
+            commands: BatchQueues::new(BatchKind::Commands, false),
             ..Self::new(connection)
         }
     }
@@ -96,9 +97,14 @@ impl Batcher {
         deadline: Instant,
     ) -> Result<Value, Failure> {
         match request.commands.single() {
-            Some(command) if request.idempotent && length(command) <= MAX_COMMAND_BYTES => {
-                self.send_batched(BatchItem::Command(command), deadline)
-                    .await
+            Some((command, end_claims))
+                if request.idempotent && length(command) <= MAX_COMMAND_BYTES =>
+            {
+                let item = match end_claims {
+                    Some(end_claims) => BatchItem::Write(command, end_claims),
+                    None => BatchItem::Command(command),
+                };
+                self.send_batched(item, deadline).await
             }
             _ => {
                 self.order_after_cancelled();

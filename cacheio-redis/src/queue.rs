@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis::{Cmd, RedisResult, Value};
+use redis::{Arg, Cmd, RedisResult, Value, cmd};
 use tokio::runtime::Id;
 use tokio::sync::oneshot;
 
@@ -32,6 +32,8 @@ pub(crate) enum BatchKind {
 /// The requests of one kind on one connection: a queue for each runtime whose callers use it.
 pub(crate) struct BatchQueues {
     pub(crate) kind: BatchKind,
+    /// Whether one command may name keys of several requests.
+    joins_keys: bool,
     queues: Mutex<Vec<Queue>>,
 }
 
@@ -54,6 +56,10 @@ pub(crate) type ReplyReceiver = oneshot::Receiver<RedisResult<Value>>;
 
 pub(crate) struct Batch {
     content: BatchContent,
+    /// Ends the claims on the keys that its commands write, before them.
+    end_claims: Option<Cmd>,
+    /// Whether commands that end claims are among the others, because keys are not joined.
+    has_ends_of_claims: bool,
     pub(crate) senders: Vec<ReplySender>,
 }
 
@@ -69,6 +75,8 @@ pub(crate) enum BatchItem<'a> {
     Get(&'a str),
     /// An idempotent command.
     Command(&'a Cmd),
+    /// An idempotent command that writes a key, and one that ends the claims on the key.
+    Write(&'a Cmd, &'a Cmd),
 }
 
 pub(crate) enum Admission {
@@ -85,9 +93,10 @@ pub(crate) enum Admission {
 }
 
 impl BatchQueues {
-    pub(crate) fn new(kind: BatchKind) -> Self {
+    pub(crate) fn new(kind: BatchKind, joins_keys: bool) -> Self {
         Self {
             kind,
+            joins_keys,
             queues: Mutex::default(),
         }
     }
@@ -111,7 +120,7 @@ impl BatchQueues {
                 queue.batches_begun += 1;
                 Batch::new(self.kind, average.max(MIN_BATCH), item)
             })
-            .add(item, sender);
+            .add(item, sender, self.joins_keys);
         let ready = queue.take_if_ready();
         let start_timer = !std::mem::replace(&mut queue.has_timer, true);
         Admission::Queued {
@@ -222,14 +231,30 @@ impl Batch {
         };
         Self {
             content,
+            end_claims: None,
+            has_ends_of_claims: false,
             senders: Vec::with_capacity(capacity),
         }
     }
 
-    fn add(&mut self, item: BatchItem<'_>, sender: ReplySender) {
+    fn add(&mut self, item: BatchItem<'_>, sender: ReplySender, joins_keys: bool) {
         match (&mut self.content, item) {
             (BatchContent::Mget(mget), BatchItem::Get(key)) => {
                 mget.arg(key);
+            }
+            (BatchContent::Commands(commands), BatchItem::Write(command, end_claims)) => {
+                if joins_keys {
+                    let joined = self.end_claims.get_or_insert_with(|| cmd("UNLINK"));
+                    for argument in end_claims.args_iter().skip(1) {
+                        if let Arg::Simple(claim) = argument {
+                            joined.arg(claim);
+                        }
+                    }
+                } else {
+                    commands.push(end_claims.clone());
+                    self.has_ends_of_claims = true;
+                }
+                commands.push(command.clone());
             }
             (BatchContent::Commands(commands), item) => commands.push(item.command()),
             _ => {}
@@ -241,7 +266,14 @@ impl Batch {
     pub(crate) fn take_commands(&mut self) -> Commands {
         match &mut self.content {
             BatchContent::Mget(mget) => Commands::one(std::mem::take(mget)),
-            BatchContent::Commands(commands) => Commands::many(std::mem::take(commands)),
+            BatchContent::Commands(commands) => {
+                let commands = std::mem::take(commands);
+                match self.end_claims.take() {
+                    Some(end_claims) => Commands::writes([end_claims].into_iter().chain(commands)),
+                    None if self.has_ends_of_claims => Commands::writes(commands),
+                    None => Commands::many(commands),
+                }
+            }
         }
     }
 
@@ -255,14 +287,21 @@ impl Batch {
     pub(crate) fn remove_cancelled(&mut self, commands: &Commands) -> Commands {
         let mut remaining = Vec::with_capacity(self.senders.len());
         let mut senders = Vec::with_capacity(self.senders.len());
-        for (command, sender) in commands.iter().zip(self.senders.drain(..)) {
-            if !sender.is_closed() {
+        let mut all = self.senders.drain(..);
+        for command in commands.iter() {
+            // To end a claim without need is harmless.
+            if commands.is_end_of_claims(command) {
+                remaining.push(command.clone());
+            } else if let Some(sender) = all.next()
+                && !sender.is_closed()
+            {
                 remaining.push(command.clone());
                 senders.push(sender);
             }
         }
+        drop(all);
         self.senders = senders;
-        Commands::many(remaining)
+        Commands::writes(remaining)
     }
 }
 
@@ -270,18 +309,21 @@ impl BatchItem<'_> {
     pub(crate) fn kind(self) -> BatchKind {
         match self {
             Self::Get(_) => BatchKind::Gets,
-            Self::Command(_) => BatchKind::Commands,
+            Self::Command(_) | Self::Write(..) => BatchKind::Commands,
         }
     }
 
     pub(crate) fn request(self) -> Request {
-        Request::one(self.command())
+        match self {
+            Self::Write(command, end_claims) => Request::after(end_claims.clone(), command.clone()),
+            Self::Get(_) | Self::Command(_) => Request::one(self.command()),
+        }
     }
 
     fn command(self) -> Cmd {
         match self {
             Self::Get(key) => on_key("GET", key),
-            Self::Command(command) => command.clone(),
+            Self::Command(command) | Self::Write(command, _) => command.clone(),
         }
     }
 }
@@ -289,6 +331,7 @@ impl BatchItem<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claim_key::claim_key;
 
     /// Admits a get that must wait; returns its receiver and the batch that it completed.
     fn queued(queues: &BatchQueues) -> (ReplyReceiver, Option<Batch>) {
@@ -308,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_ready_when_enough_requests_wait() {
-        let queues = BatchQueues::new(BatchKind::Gets);
+        let queues = BatchQueues::new(BatchKind::Gets, true);
         fill(&queues, None);
         for _ in 1..MIN_BATCH {
             assert!(queued(&queues).1.is_none());
@@ -316,12 +359,12 @@ mod tests {
         let mut batch = queued(&queues).1.unwrap();
         assert_eq!(batch.senders.len(), MIN_BATCH);
         let commands = batch.take_commands();
-        assert_eq!(commands.single().unwrap().args_iter().count(), 5);
+        assert_eq!(commands.single().unwrap().0.args_iter().count(), 5);
     }
 
     #[test]
     fn a_small_batch_is_sent_when_nothing_is_in_flight() {
-        let queues = BatchQueues::new(BatchKind::Gets);
+        let queues = BatchQueues::new(BatchKind::Gets, true);
         fill(&queues, None);
         let _reply = queued(&queues);
         for _ in 1..MAX_DIRECT {
@@ -333,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_overdue_at_the_second_tick_of_the_timer() {
-        let queues = BatchQueues::new(BatchKind::Gets);
+        let queues = BatchQueues::new(BatchKind::Gets, true);
         fill(&queues, None);
         let _reply = queued(&queues);
         let mut seen = 0;
@@ -349,7 +392,7 @@ mod tests {
     fn runtimes_do_not_share_batches() {
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.build().unwrap();
-        let queues = BatchQueues::new(BatchKind::Gets);
+        let queues = BatchQueues::new(BatchKind::Gets, true);
         fill(&queues, Some(runtime.handle().id()));
         fill(&queues, None);
     }
@@ -359,14 +402,21 @@ mod tests {
         let (first, second) = (on_key("UNLINK", "first"), on_key("UNLINK", "second"));
         let mut batch = Batch::new(BatchKind::Commands, 2, BatchItem::Command(&first));
         let (sender, cancelled) = oneshot::channel();
-        batch.add(BatchItem::Command(&first), sender);
+        batch.add(BatchItem::Command(&first), sender, true);
         let (sender, _waiting) = oneshot::channel();
-        batch.add(BatchItem::Command(&second), sender);
+        let claim = on_key("UNLINK", &claim_key("second"));
+        batch.add(BatchItem::Write(&second, &claim), sender, true);
         assert!(!batch.has_cancelled(BatchKind::Commands));
         drop(cancelled);
         assert!(batch.has_cancelled(BatchKind::Commands));
         let commands = batch.take_commands();
-        assert_eq!(batch.remove_cancelled(&commands).iter().count(), 1);
+        assert_eq!(commands.iter().count(), 3);
+        let remaining = batch.remove_cancelled(&commands);
+        let remaining: Vec<_> = remaining.iter().map(Cmd::get_packed_command).collect();
+        assert_eq!(
+            remaining,
+            [claim.get_packed_command(), second.get_packed_command()]
+        );
         assert_eq!(batch.senders.len(), 1);
     }
 }

@@ -37,11 +37,13 @@ use std::time::Duration;
 
 use cacheio_core::__private::{Opens, SharedState, runtime};
 use cacheio_core::{
-    AsyncStore, BoxFuture, Entry, Error, ErrorKind, Form, Key, Replacement, Result,
+    AsyncStore, BoxFuture, Claimed, Entry, Error, ErrorKind, Form, Key, Replacement, Result,
+    Settlement,
 };
 use redis::{Cmd, cmd};
 
 use crate::batching::Batcher;
+use crate::claims::Claims;
 use crate::failure::Failure;
 use crate::join_all::join_all;
 use crate::reply::{entry, integer, last, stored, value, values};
@@ -88,6 +90,7 @@ const SCAN_COUNT: usize = 1000;
 #[derive(Clone)]
 pub struct Redis {
     topology: Arc<Topology>,
+    claims: Arc<Claims>,
     /// The name of the servers in errors.
     name: Arc<str>,
     opens: Opens,
@@ -96,9 +99,11 @@ pub struct Redis {
 
 impl Redis {
     pub(crate) fn with_topology(topology: Topology, opens: Opens) -> Self {
+        let topology = Arc::new(topology);
         Self {
             name: topology.name().into(),
-            topology: Arc::new(topology),
+            claims: Arc::new(Claims::new(Arc::clone(&topology))),
+            topology,
             opens,
             shared_state: Arc::default(),
         }
@@ -118,7 +123,7 @@ impl Redis {
                 return Err(error.into());
             }
         };
-        let request = Request::one(set(key.text(), &bytes, ttl));
+        let request = self.write(key, set(key.text(), &bytes, ttl));
         stored(self.topology.send(key, &request).await?).map(drop)
     }
 
@@ -128,12 +133,13 @@ impl Redis {
         entry: Entry,
         ttl: Option<Duration>,
     ) -> Result<bool, Failure> {
-        let request = Request::add(key.text(), &bytes(entry)?, ttl);
+        let claim = self.topology.claim_key(key.text());
+        let request = Request::add(&claim, key.text(), &bytes(entry)?, ttl);
         stored(self.topology.send(key, &request).await?)
     }
 
     async fn delete_one(&self, key: &Key<'_>) -> Result<bool, Failure> {
-        self.affects(key, Request::one(on_key("UNLINK", key.text())))
+        self.affects(key, self.write(key, on_key("UNLINK", key.text())))
             .await
     }
 
@@ -143,7 +149,8 @@ impl Redis {
         by: i64,
         ttl: Option<Duration>,
     ) -> Result<i64, Failure> {
-        let request = Request::increment(key.text(), by, ttl);
+        let claim = self.topology.claim_key(key.text());
+        let request = Request::increment(&claim, key.text(), by, ttl);
         integer(last(self.topology.send(key, &request).await?)?)
     }
 
@@ -177,7 +184,7 @@ impl Redis {
             // MSET has no TTL: one SET for each key.
             let command =
                 |part: &[usize]| set(keys[part[0]].text(), &entries[part[0]], ttls[part[0]]);
-            self.topology.send_many(&keys, 1, command).await?
+            self.topology.write_many(&keys, 1, command).await?
         } else {
             let command = |part: &[usize]| {
                 let mut command = cmd("MSET");
@@ -186,7 +193,7 @@ impl Redis {
                 }
                 command
             };
-            self.topology.send_many(&keys, usize::MAX, command).await?
+            self.topology.write_many(&keys, usize::MAX, command).await?
         };
         for part in parts {
             stored(part.reply)?;
@@ -195,7 +202,8 @@ impl Redis {
     }
 
     async fn replace_one(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool, Failure> {
-        self.affects(key, Request::replace(key.text(), replacement)?)
+        let claim = self.topology.claim_key(key.text());
+        self.affects(key, Request::replace(&claim, key.text(), replacement)?)
             .await
     }
 
@@ -205,8 +213,18 @@ impl Redis {
             .into_iter()
             .map(|(_, replacement)| Change::new(replacement));
         let changes = changes.collect::<Result<Vec<_>>>()?;
-        let command =
-            |part: &[usize]| replace(part.iter().map(|at| (keys[*at].text(), &changes[*at])));
+        let claims: Vec<_> = match changes.iter().any(Change::changes_body) {
+            true => keys
+                .iter()
+                .map(|key| self.topology.claim_key(key.text()))
+                .collect(),
+            false => Vec::new(),
+        };
+        let command = |part: &[usize]| {
+            let claims: Vec<_> = part.iter().filter_map(|at| claims.get(*at)).collect();
+            let changes = part.iter().map(|at| (keys[*at].text(), &changes[*at]));
+            replace(changes, claims.into_iter().map(String::as_str))
+        };
         for part in self.topology.send_many(&keys, usize::MAX, command).await? {
             integer(part.reply)?;
         }
@@ -216,7 +234,7 @@ impl Redis {
     async fn remove_many(&self, keys: &[Key<'_>]) -> Result<usize, Failure> {
         let parts = self
             .topology
-            .send_many(keys, usize::MAX, |part| on_part("UNLINK", keys, part));
+            .write_many(keys, usize::MAX, |part| on_part("UNLINK", keys, part));
         let mut count = 0;
         for part in parts.await? {
             count += integer(part.reply)?;
@@ -233,12 +251,24 @@ impl Redis {
             )
             .into());
         }
-        let pattern = pattern(prefix);
         let servers = self.topology.scan_connections().await?;
-        let cleared = servers
-            .iter()
-            .map(|server| self.remove_matching(server, &pattern));
-        join_all(cleared).await.into_iter().collect()
+        let all = pattern(prefix);
+        // First the claims: a load that was claimed before is not stored behind the scan.
+        for pattern in [format!("{all}\u{1}*"), all] {
+            let removed = servers
+                .iter()
+                .map(|server| self.remove_matching(server, &pattern));
+            join_all(removed)
+                .await
+                .into_iter()
+                .collect::<Result<(), _>>()?;
+        }
+        Ok(())
+    }
+
+    /// Creates a request that writes a key.
+    fn write(&self, key: &Key<'_>, command: Cmd) -> Request {
+        Request::write(&self.topology.claim_key(key.text()), command)
     }
 
     /// Removes the keys of one server that match a pattern.
@@ -269,7 +299,10 @@ impl Redis {
             .filter_map(|key| std::str::from_utf8(key).ok())
             .collect();
         let keys: Vec<Key<'_>> = texts.into_iter().map(Key::new).collect();
-        self.remove_many(&keys).await.map(drop)
+        let command = |part: &[usize]| on_part("UNLINK", &keys, part);
+        let parts = self.topology.send_many(&keys, usize::MAX, command).await?;
+        let mut replies = parts.into_iter().map(|part| integer(part.reply));
+        replies.try_for_each(|reply| reply.map(drop))
     }
 }
 
@@ -366,6 +399,22 @@ impl AsyncStore for Redis {
 
     fn delete_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
         boxed(self, self.remove_many(keys))
+    }
+
+    fn shares_loads(&self) -> bool {
+        true
+    }
+
+    fn claim<'a>(
+        &'a self,
+        keys: &'a [Key<'a>],
+        force: bool,
+    ) -> BoxFuture<'a, Result<Vec<Claimed>>> {
+        boxed(self, self.claims.claim(keys, force))
+    }
+
+    fn settle<'a>(&'a self, loads: Vec<Settlement<'a>>) -> BoxFuture<'a, Result<Vec<bool>>> {
+        boxed(self, self.claims.settle(loads))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<()>> {

@@ -272,7 +272,7 @@ impl Engine {
         }
     }
 
-    fn lookup_of<V: Value>(
+    pub(super) fn lookup_of<V: Value>(
         &self,
         key: &Key<'_>,
         read: Result<Option<Entry>>,

@@ -144,6 +144,18 @@ pub(crate) fn identity_len(bytes: &[u8]) -> usize {
     }
 }
 
+/// Returns which bytes distinguish a stored value from others under its key: the time at which it was
+/// created, and its load time, if the entry has a header with times; otherwise all. A touch and a read
+/// do not change them.
+pub(crate) fn creation(bytes: &[u8]) -> Range<usize> {
+    match parse(bytes) {
+        Ok(Some(Header {
+            times: Some(times), ..
+        })) if times.len() == 28 => times.start + 16..times.end,
+        _ => 0..bytes.len(),
+    }
+}
+
 /// Parses the bytes of an entry, which may be anything.
 pub(crate) fn open(bytes: &[u8]) -> Result<(Body<'_>, Option<Expiry>)> {
     if is_integer(bytes) {
@@ -361,6 +373,10 @@ mod tests {
         assert_eq!((changed.len(), &changed[..8]), (bytes.len(), &bytes[..8]));
         assert_eq!(identity_len(&bytes), bytes.len() - 4);
         assert_eq!(identity_len(b"body"), 4);
+        let creation_of = |bytes: &[u8]| bytes[creation(bytes)].to_vec();
+        assert_eq!(creation_of(&changed), creation_of(&bytes));
+        assert_eq!(creation_of(&bytes).len(), 12);
+        assert_eq!(creation(b"body"), 0..4);
     }
 
     #[test]

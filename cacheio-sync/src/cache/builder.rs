@@ -23,6 +23,7 @@ use super::Cache;
 /// - `namespace`: empty in memory, `cacheio` on a server
 /// - `default_ttl`: [`Config::default_ttl`](crate::Config::default_ttl)
 /// - `codec`: [`Json`](crate::Json)
+/// - `shared_loads`: `true`
 /// - `jitter`: 0
 /// - `stale_for`: zero
 /// - `retry_after`: 30 s
@@ -105,6 +106,30 @@ impl CacheBuilder {
     /// Sets how values become bytes, where the store needs bytes.
     pub fn codec(mut self, codec: impl Codec) -> Self {
         self.settings.set_codec(Arc::new(codec));
+        self
+    }
+
+    /// Sets whether processes share loads through the store. By default they do on Redis; other stores
+    /// do not support it.
+    ///
+    /// If several processes miss a key at the same time, one of them loads it. The others wait for it as
+    /// they wait for a load of their own, within `soft_timeout`, `hard_timeout` and `max_load`. A process that no
+    /// longer responds is replaced within 3.5 s. A write of the key by any process (`set`, `add`, `delete`,
+    /// `increment`, `clear`) beats the loads that began before it: they return their values, but do not
+    /// store them.
+    ///
+    /// - After a load that failed, or whose value is not stored, all processes load at once for a second.
+    /// - A loader that calls the cache does not wait for other processes, so that two processes cannot
+    ///   wait for each other. It loads what another process loads, and does not store it. So does a batch.
+    /// - While the server does not respond, each process loads, and stores nothing.
+    /// - Each write ends the claims on its key, also with `shared_loads(false)`, in the same round trip. A
+    ///   load that is not shared is stored by a plain write, which no other process can prevent.
+    /// - Programs that write to Redis by other means end no claims: a load never replaces what they store,
+    ///   but it does not notice that they delete a missing key.
+    /// - After a failover of Redis, two processes may load the same key.
+    /// - The server needs the command EVAL. If its user lacks the permission, loads are not shared.
+    pub fn shared_loads(mut self, shared: bool) -> Self {
+        self.settings.set_shared_loads(shared);
         self
     }
 
