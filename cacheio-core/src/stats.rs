@@ -80,7 +80,7 @@ statistics! {
     timeouts: Timeout,
     /// Callers that waited for the load of another.
     waits: Wait,
-    /// Loads of other processes that this one waited for. Each is also counted in `waits`.
+    /// Loads of other processes that a load of this one waited for.
     shared_waits: SharedWait,
     /// Values that were loaded and not stored, because another process wrote or loaded the key at the same
     /// time.
@@ -121,7 +121,7 @@ impl Stats {
         // A refresh loads for a look-up that was a hit.
         let loads = self.loads.saturating_sub(self.refreshes);
         let shared = self.misses.saturating_sub(loads);
-        let shared = shared.min(self.waits + self.stale_hits);
+        let shared = shared.min(self.waits + self.shared_waits + self.stale_hits);
         (self.hits + shared) as f64 / lookups as f64
     }
 }

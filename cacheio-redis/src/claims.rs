@@ -37,14 +37,18 @@ use crate::request::{Request, bytes, milliseconds};
 use crate::topology::{Part, Topology};
 
 /// Claims keys. The keys are pairs of a key and its claim. The arguments: whether to take over any claim,
-/// and a token for each pair. Returns for each pair the holder's token, and the value if it is not taken
-/// over; `1` instead of a value that is not a string.
+/// and for each pair a token, and what [`GIVE_BACK`] is about to get. Returns for each pair the token of the
+/// holder, and the value, unless all claims are taken over; `1` instead of a value that is not a string.
 const CLAIM: &str = "\
 local claimed = {}
 for i = 1, #KEYS, 2 do
-  local k, c, token = KEYS[i], KEYS[i + 1], ARGV[(i + 3) / 2]
+  local k, c, token, given_back = KEYS[i], KEYS[i + 1], ARGV[i + 1], ARGV[i + 2]
   local holder = redis.call('GET', c)
-  if not holder or ARGV[1] == '1'
+  if holder and '-' .. holder == given_back then
+    redis.call('SET', c, given_back, 'PX', 1000)
+    holder = given_back
+  end
+  if not holder or ARGV[1] == '1' or holder == given_back and string.sub(holder, 1, 1) ~= '-'
     or (string.sub(holder, 1, 1) ~= '-' and redis.call('PTTL', c) < 57000) then
     redis.call('SET', c, token, 'PX', 60000)
     holder = token
@@ -65,15 +69,19 @@ for i, c in ipairs(KEYS) do
 end
 return 0";
 
-/// Removes claims, each if it has the token in the arguments.
+/// Removes claims that were dropped, each if it has the token in the arguments. With a `-` before the token,
+/// the claim becomes a mark.
 const GIVE_BACK: &str = "\
 for i, c in ipairs(KEYS) do
-  if redis.call('GET', c) == ARGV[i] then redis.call('UNLINK', c) end
+  local token, mark = string.gsub(ARGV[i], '^%-', '')
+  if redis.call('GET', c) ~= token then
+  elseif mark == 1 then redis.call('SET', c, ARGV[i], 'PX', 1000)
+  else redis.call('UNLINK', c) end
 end
 return 0";
 
 /// Ends claims. The keys are pairs of a key and its claim. Each pair has seven arguments: the token; what to
-/// do, `set`, `del` or `mark`; what the key must hold, `none`, `any`, `part`, `all` or `type` (no string); the
+/// do, `set` or `del`; what the key must hold, `none`, `any`, `part`, `all` or `type` (no string); the
 /// position and the bytes of that part; the TTL in milliseconds or 0; the value. Returns for each pair
 /// whether it was done.
 const SETTLE: &str = "\
@@ -83,7 +91,7 @@ for i = 1, #KEYS / 2 do
   local token, action, holds, from, part, ttl, value = unpack(ARGV, 7 * i - 6, 7 * i)
   local held = redis.call('GET', c) == token
   local same = held
-  if held and action ~= 'mark' then
+  if held then
     if holds == 'none' then same = redis.call('EXISTS', k) == 0
     elseif holds ~= 'any' then
       local is_string = redis.call('TYPE', k).ok == 'string'
@@ -125,7 +133,9 @@ pub(crate) struct Claims {
 struct Held {
     /// By their tokens.
     claims: HashMap<u64, Box<str>>,
-    given_back: Vec<(u64, Box<str>)>,
+    /// Those that were dropped, until the server knows: their tokens, with a `-` if the load failed. The
+    /// next claim of the same key takes over from the last one.
+    given_back: HashMap<Box<str>, Vec<String>>,
     /// Whether a task renews claims and gives them back.
     has_keeper: bool,
 }
@@ -134,9 +144,13 @@ struct Held {
 struct HeldClaim {
     claims: Arc<Claims>,
     id: u64,
+    /// The claim on the same key that is about to be given back.
+    given_back: Option<String>,
     /// The text that all who load under a mark have as their token.
     mark: Option<Vec<u8>>,
     holds: Holds,
+    /// Whether its load has failed.
+    has_failed: bool,
     /// Whether the server may still have it.
     is_open: bool,
 }
@@ -175,12 +189,16 @@ impl Claims {
         for key in keys {
             held.push(Some(self.hold(key)?));
         }
-        let tokens: Vec<_> = held.iter().flatten().map(HeldClaim::token).collect();
+        let tokens: Vec<_> = held
+            .iter()
+            .flatten()
+            .map(|held| (held.token(), held.given_back.clone().unwrap_or_default()))
+            .collect();
         let command = |part: &[usize]| {
             let mut command = self.script(CLAIM, part, |at| keys[at].text());
             command.arg(u8::from(force));
             for at in part {
-                command.arg(&tokens[*at]);
+                command.arg(&tokens[*at].0).arg(&tokens[*at].1);
             }
             command
         };
@@ -217,14 +235,14 @@ impl Claims {
         self: &Arc<Self>,
         loads: Vec<Settlement<'_>>,
     ) -> Result<Vec<bool>, Failure> {
+        let mut done = vec![true; loads.len()];
         let mut keys = Vec::with_capacity(loads.len());
         let mut settled = Vec::with_capacity(loads.len());
         let mut failure = None;
-        for load in loads {
-            let Some(claim) = load.claim.downcast::<HeldClaim>() else {
+        for (index, load) in loads.into_iter().enumerate() {
+            let Some(mut claim) = load.claim.downcast::<HeldClaim>() else {
                 return Err(foreign_claim());
             };
-            keys.push(load.key);
             let (action, value, ttl) = match load.loaded {
                 Settled::Entry(entry, ttl) => match bytes(entry) {
                     Ok(value) => ("set", value, ttl),
@@ -235,28 +253,34 @@ impl Claims {
                     }
                 },
                 Settled::Removed => ("del", Vec::new(), None),
-                _ => ("mark", Vec::new(), None),
+                // The keeper tells the server: no caller waits for that.
+                _ => {
+                    claim.has_failed = true;
+                    continue;
+                }
             };
-            settled.push((claim, action, value, ttl.map_or(0, milliseconds)));
+            done[index] = false;
+            keys.push(load.key);
+            settled.push((index, claim, action, value, ttl.map_or(0, milliseconds)));
         }
         let command = |part: &[usize]| {
             let mut command = self.script(SETTLE, part, |at| keys[at].text());
             for at in part {
-                let (claim, action, value, ttl) = &settled[*at];
+                let (_, claim, action, value, ttl) = &settled[*at];
                 command.arg(claim.token()).arg(*action);
                 claim.holds.add_to(&mut command);
                 command.arg(*ttl).arg(value);
             }
             command
         };
-        let largest = settled.iter().map(|(_, _, value, _)| value.len()).max();
+        let largest = settled.iter().map(|(_, _, _, value, _)| value.len()).max();
         let max_keys = if largest > Some(SMALL) { 1 } else { MAX_KEYS };
         let parts = self.send_script(&keys, max_keys, command).await?;
-        let mut done = vec![false; keys.len()];
         for part in parts {
             for (at, reply) in part.keys.into_iter().zip(values(part.reply)?) {
-                settled[at].0.close();
-                done[at] = reply == Value::Int(1);
+                let (index, claim, ..) = &mut settled[at];
+                claim.close();
+                done[*index] = reply == Value::Int(1);
             }
         }
         match failure {
@@ -296,13 +320,17 @@ impl Claims {
         let id = new_token();
         let mut held = self.lock();
         held.claims.insert(id, key.text().into());
+        let given_back = held.given_back.get(key.text());
+        let given_back = given_back.and_then(|tokens| tokens.last().cloned());
         let starts = !std::mem::replace(&mut held.has_keeper, true);
         drop(held);
         let claim = HeldClaim {
             claims: Arc::clone(self),
             id,
+            given_back,
             mark: None,
             holds: Holds::Nothing,
+            has_failed: false,
             is_open: true,
         };
         if starts {
@@ -321,8 +349,9 @@ impl Claims {
                 () = sleep(left) => {}
                 () = self.given_back.notified() => {}
             }
-            let given_back = std::mem::take(&mut self.lock().given_back);
-            self.send(GIVE_BACK, given_back).await;
+            let given_back = self.lock().given_back();
+            self.send(GIVE_BACK, &given_back).await;
+            self.lock().forget(&given_back);
             if Instant::now() < renew_at {
                 continue;
             }
@@ -334,15 +363,17 @@ impl Claims {
                     return;
                 }
                 let claims = held.claims.iter();
-                claims.map(|(id, key)| (*id, key.clone())).collect()
+                claims
+                    .map(|(id, key)| (key.clone(), token_text(*id)))
+                    .collect()
             };
-            self.send(RENEW, held).await;
+            self.send(RENEW, &held).await;
         }
     }
 
     /// Sends a script on claims, whose failure changes nothing: the claims expire.
-    async fn send(&self, script: &str, claims: Vec<(u64, Box<str>)>) {
-        let keys: Vec<_> = claims.iter().map(|(_, key)| Key::new(key)).collect();
+    async fn send(&self, script: &str, claims: &[(Box<str>, String)]) {
+        let keys: Vec<_> = claims.iter().map(|(key, _)| Key::new(key)).collect();
         let command = |part: &[usize]| {
             let mut command = cmd("EVAL");
             command.arg(script).arg(part.len());
@@ -350,12 +381,14 @@ impl Claims {
                 command.arg(self.topology.claim_key(keys[*at].text()));
             }
             for at in part {
-                command.arg(token_text(claims[*at].0));
+                command.arg(&claims[*at].1);
             }
             command
         };
         let sent = self.topology.send_many(&keys, MAX_KEYS, command);
-        let _ = within(Instant::now() + RENEWAL, sent).await;
+        // It does not wait for a whole timeout: the callers find out whether the server responds.
+        let deadline = Instant::now() + RENEWAL.min(self.topology.timeout() / 2);
+        let _ = within(deadline, sent).await;
     }
 
     /// Goes on without claims.
@@ -373,6 +406,30 @@ impl Claims {
 
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// Returns the claims to give back.
+    fn given_back(&self) -> Vec<(Box<str>, String)> {
+        let given_back = self.given_back.iter();
+        let tokens =
+            given_back.flat_map(|(key, tokens)| tokens.iter().map(move |token| (key, token)));
+        tokens
+            .map(|(key, token)| (key.clone(), token.clone()))
+            .collect()
+    }
+
+    /// Forgets claims that were given back.
+    fn forget(&mut self, given_back: &[(Box<str>, String)]) {
+        for (key, token) in given_back {
+            if let Some(tokens) = self.given_back.get_mut(key) {
+                tokens.retain(|other| other != token);
+                if tokens.is_empty() {
+                    self.given_back.remove(key);
+                }
+            }
+        }
     }
 }
 
@@ -427,7 +484,9 @@ impl Drop for HeldClaim {
         if std::mem::take(&mut self.is_open) {
             let mut held = self.claims.lock();
             if let Some(key) = held.claims.remove(&self.id) {
-                held.given_back.push((self.id, key));
+                let mark = if self.has_failed { "-" } else { "" };
+                let token = format!("{mark}{}", token_text(self.id));
+                held.given_back.entry(key).or_default().push(token);
                 drop(held);
                 self.claims.given_back.notify_one();
             }

@@ -64,6 +64,10 @@ impl Topology {
         }
     }
 
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Returns the deadline of a request that begins now.
     pub(crate) fn deadline(&self) -> Instant {
         deadline(self.timeout)

@@ -85,11 +85,17 @@ async fn each_operation_takes_one_round_trip(cache: CacheApi, proxy: Proxy) {
     let (times, loaded) = round_trips
         .during(cache.get_or_set("loaded", || async { 1 }))
         .await;
-    assert_eq!((times, loaded), (2, 1), "one to look, one to store");
+    // One to look, one to claim the key where processes share loads, one to store.
+    let steps = if is_on_redis(&cache) { 3 } else { 2 };
+    assert_eq!((times, loaded), (steps, 1));
     let (times, loaded) = round_trips
         .during(cache.get_or_set("loaded", || async { 2 }))
         .await;
     assert_eq!((times, loaded), (1, 1));
+}
+
+fn is_on_redis(cache: &CacheApi) -> bool {
+    format!("{cache:?}").contains("Redis")
 }
 
 /// What is read under `ttl_idle` is recorded in one round trip for all keys, and not again soon.

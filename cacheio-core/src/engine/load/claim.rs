@@ -139,7 +139,6 @@ impl Engine {
             return ProcessWaitResult::Load(previous);
         }
         let _waits = EndWait(leader);
-        self.counters.add(Count::Wait);
         self.counters.add(Count::SharedWait);
         let schedule = leader.schedule();
         let take_over_at = schedule

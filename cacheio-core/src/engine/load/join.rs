@@ -261,7 +261,15 @@ impl Engine {
             match claim {
                 ClaimRead::Entry(_) if options.force_refresh => {}
                 ClaimRead::Entry(entry) => {
-                    match self.lookup_of::<V>(&led.key, Ok(entry), options) {
+                    let lookup = match led.previous {
+                        // That was counted and logged when it was read first.
+                        Previous::Unreadable => {
+                            let lookup = self.decode_entry::<V>(entry, self.stale_for(options));
+                            lookup.unwrap_or(Lookup::Unreadable)
+                        }
+                        _ => self.lookup_of::<V>(&led.key, Ok(entry), options),
+                    };
+                    match lookup {
                         // The first read has found out whether a load failed recently.
                         Lookup::Stale(cached) if !led.leader.must_reread() => {
                             decisions[index] = Some(LookupDecision::Load(Previous::Stale(cached)));
