@@ -204,7 +204,15 @@ async fn step(cache: &CacheApi, line: &str, gates: &mut Gates) {
         ["fetch", name, key] => begin(cache, gates, name, key, Kind::Fetch),
         ["batch", name, keys] => begin(cache, gates, name, keys, Kind::Batch),
         ["nest", name, key, other] => {
-            begin(cache, gates, name, key, Kind::Nested(other.to_owned()));
+            let (gate, passed) = oneshot::channel();
+            gates.insert(format!("{name}i"), gate);
+            begin(
+                cache,
+                gates,
+                name,
+                key,
+                Kind::Nested(other.to_owned(), passed),
+            );
         }
         ["finish", name, value] => gates.remove(name).unwrap().send(Ok(value.into())).unwrap(),
         ["fail", name] => gates
@@ -261,8 +269,8 @@ enum Kind {
     Inline(Options),
     Fetch,
     Batch,
-    /// Its loader loads another key, with a loader that takes no time.
-    Nested(String),
+    /// Its loader loads another key, with a loader that has the name of the outer one and an `i`.
+    Nested(String, oneshot::Receiver<Result<String, String>>),
 }
 
 fn begin(cache: &CacheApi, gates: &mut Gates, name: &str, key: &str, kind: Kind) {
@@ -304,13 +312,16 @@ fn begin(cache: &CacheApi, gates: &mut Gates, name: &str, key: &str, kind: Kind)
                 });
                 Ok(loaded.collect::<Vec<_>>().join(","))
             }
-            Kind::Nested(other) => {
-                let inner = cache.clone();
+            Kind::Nested(other, passed) => {
+                let (inner, name) = (cache.clone(), name.clone());
                 let load = || async move {
                     let value = pass().await?;
-                    let nested = inner
-                        .get_or_set(other, || async { "nested".to_owned() })
-                        .await;
+                    let load = || async move {
+                        say(&format!("loading {name}i"));
+                        passed.await.unwrap()
+                    };
+                    let nested = inner.get_or_try_set(other, load).await;
+                    let nested = nested.map_err(|error| error.to_string())?;
                     Ok::<_, String>(format!("{value}+{nested}"))
                 };
                 let loaded = cache.get_or_try_set(key, load).await;

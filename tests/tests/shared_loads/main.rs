@@ -149,10 +149,14 @@ fn a_loader_asking_across_processes_is_no_deadlock(url: &str, world: World) {
     other.until_shared_waits(1);
     one.tell("finish a 1");
     other.tell("finish b 2");
-    one.expect("a=1+nested");
-    other.expect("b=2+nested");
-    one.expect("c=2+nested");
-    other.expect("d=1+nested");
+    one.expect("loading ai");
+    other.expect("loading bi");
+    one.tell("finish ai 3");
+    other.tell("finish bi 4");
+    one.expect("a=1+3");
+    other.expect("b=2+4");
+    one.expect("c=2+4");
+    other.expect("d=1+3");
     assert!(!one.has_said("loading c") && !other.has_said("loading d"));
 }
 
