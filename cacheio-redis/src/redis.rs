@@ -27,6 +27,10 @@
 //! 3. `Batcher::send_batch` sends it by `LiveConnection::send` and gives each caller its reply. If
 //!    the batch as a whole was refused, each caller sends its own GET.
 //!
+//! The path of a set or a delete: as that of a get, with two commands. `Redis::write` puts UNLINK of the
+//! claim before the command (`Request::write`). A batch of such requests has one UNLINK for all of them, in
+//! a cluster one for each. `claims.rs` has the commands of loads.
+//!
 //! The path of `get_many`: `Redis::read_many` calls `Topology::send_many`, which groups the keys by
 //! connection (and by slot) and sends one MGET for up to 1,000 keys, one after another. `read_many`
 //! puts the replies in order.
@@ -72,9 +76,15 @@ const SCAN_COUNT: usize = 1000;
 /// each batch of them, and so notices a reply that was lost on the way: it closes the connection, and
 /// no caller gets the value of another key.
 ///
+/// Processes share loads through the store: see `shared_loads` of the cache's builder. A key that is being
+/// loaded has a second key beside it, the *claim*: the same text and a character `\u{1}`, which no key of a
+/// user contains, and in a cluster three more characters. The claim is set and compared by scripts, and each
+/// write of the key removes it with one UNLINK before its command, in the same round trip. `clear` scans
+/// twice: it removes the claims first.
+///
 /// Entries with `stale_for`, `refresh_ahead` or `ttl_idle` are changed by a script (EVAL), so that no
 /// change is made to another entry than the one that was read. If the user of Redis may not run
-/// scripts, `touch` and `increment` of such entries are errors of kind
+/// scripts, processes do not share loads, `touch` and `increment` of such entries are errors of kind
 /// `Server`, and reads do not prolong entries with `ttl_idle`; all else works.
 ///
 /// Requests that many callers make at the same time are sent together, so that a connection carries

@@ -92,6 +92,16 @@ async fn each_operation_takes_one_round_trip(cache: CacheApi, proxy: Proxy) {
         .during(cache.get_or_set("loaded", || async { 2 }))
         .await;
     assert_eq!((times, loaded), (1, 1));
+    let load = async |missing: Vec<(&'static str, usize)>| {
+        missing
+            .into_iter()
+            .map(|key| (key, key.1))
+            .collect::<Vec<_>>()
+    };
+    let loading = cache.get_or_set_many(keys, load);
+    let (times, loaded) = round_trips.during(loading).await;
+    assert_eq!(loaded, (0..COUNT).map(Some).collect::<Vec<_>>());
+    assert_eq!(times, steps, "a batch");
 }
 
 fn is_on_redis(cache: &CacheApi) -> bool {

@@ -25,6 +25,10 @@
 //! 3. **The bytes of the codec**, otherwise. With JSON, other programs can read and write them.
 //!
 //! If the bytes of the codec look like 1 or 2, a header without fields is put before them.
+//!
+//! On Redis a key that is being loaded has another key beside it: the same text and the byte `01`, in a
+//! cluster followed by three of the characters `a-zA-Z0-9-_` that move it into the slot of the key. Its value is
+//! a random token of 16 hexadecimal digits, or `-` and such a token after a load that left no value.
 
 use std::ops::Range;
 use std::time::Duration;

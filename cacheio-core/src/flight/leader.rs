@@ -72,6 +72,12 @@ impl Leader {
         matches!(self.flight.state().claim, LoadClaim::Lost)
     }
 
+    /// Returns whether the value of the load may be stored, as far as other processes are concerned.
+    pub(crate) fn may_store(&self) -> bool {
+        let state = self.flight.state();
+        matches!(state.claim, LoadClaim::NotNeeded | LoadClaim::Held(_))
+    }
+
     /// Begins to wait for the load of another process, until
     /// [`end_wait_for_process`](Self::end_wait_for_process). Returns `false` if
     /// a loader waits for this load: that process may wait for the same loader.

@@ -96,8 +96,17 @@ impl Process {
     /// Returns how many loads of other processes it waited for.
     pub(crate) fn shared_waits(&mut self) -> u64 {
         self.tell("stats");
-        let said = self.find("waits", |said| said.starts_with("waits "));
-        said.strip_prefix("waits ").unwrap().parse().unwrap()
+        self.count("waits ")
+    }
+
+    /// Waits until the child says how many loaders it has run.
+    pub(crate) fn loaded(&mut self) -> u64 {
+        self.count("loaded ")
+    }
+
+    fn count(&mut self, prefix: &str) -> u64 {
+        let said = self.find(prefix, |said| said.starts_with(prefix));
+        said.strip_prefix(prefix).unwrap().parse().unwrap()
     }
 
     /// Waits until it has waited for this many loads of other processes.
@@ -230,6 +239,19 @@ async fn step(cache: &CacheApi, line: &str, gates: &mut Gates) {
                     .map(|count| count.to_string()),
             };
             say(&format!("found {key} {}", found.as_deref().unwrap_or("-")));
+        }
+        // Loads as many keys, and says how many loaders it has run.
+        ["cold", count] => {
+            let before = cache.stats().loads;
+            for key in 0..count.parse().unwrap() {
+                let load = || async {
+                    cache.world().sleep(Duration::from_millis(20)).await;
+                    key
+                };
+                let loaded: u64 = cache.get_or_set(("cold", key), load).await;
+                assert_eq!(loaded, key);
+            }
+            say(&format!("loaded {}", cache.stats().loads - before));
         }
         ["stats"] => say(&format!("waits {}", cache.stats().shared_waits)),
         _ => {

@@ -41,6 +41,15 @@ fn one_load_among_8_processes(url: &str, world: World) {
     }
 }
 
+fn each_of_30_cold_keys_is_loaded_once_by_8_processes(url: &str, world: World) {
+    let mut processes = start(url, world, 8);
+    for process in &mut processes {
+        process.tell("cold 30");
+    }
+    let loads: u64 = processes.iter_mut().map(Process::loaded).sum();
+    assert_eq!(loads, 30);
+}
+
 fn a_process_that_is_killed_while_loading_is_replaced(url: &str, world: World) {
     let (mut one, mut other) = pair(url, world);
     one.tell("load a k");
@@ -256,6 +265,7 @@ macro_rules! rows {
 rows! {
     redis_for_threads on Redis, Threads:
         one_load_among_8_processes
+        each_of_30_cold_keys_is_loaded_once_by_8_processes
         a_process_that_is_killed_while_loading_is_replaced
         a_load_that_lasts_longer_than_a_lease_is_not_replaced
         a_write_in_another_process_beats_a_load
@@ -268,6 +278,7 @@ rows! {
         a_cache_that_shares_no_loads_waits_for_none;
     redis_for_tasks on Redis, Tasks:
         one_load_among_8_processes
+        each_of_30_cold_keys_is_loaded_once_by_8_processes
         a_process_that_is_killed_while_loading_is_replaced
         a_load_that_lasts_longer_than_a_lease_is_not_replaced
         a_write_in_another_process_beats_a_load
@@ -280,6 +291,7 @@ rows! {
         a_cache_that_shares_no_loads_waits_for_none;
     cluster_for_tasks on RedisCluster, Tasks:
         one_load_among_8_processes
+        each_of_30_cold_keys_is_loaded_once_by_8_processes
         a_process_that_is_killed_while_loading_is_replaced
         a_write_in_another_process_beats_a_load
         the_value_of_a_load_is_stored_over_what_was_there

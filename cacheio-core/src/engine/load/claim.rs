@@ -109,9 +109,8 @@ impl Engine {
         let read = read.into_iter().chain(repeat_with(|| ClaimRead::None));
         let refreshes = leaders.iter().zip(due).zip(read);
         let refreshes = refreshes.map(|(((key, leader), due), read)| match read {
-            ClaimRead::Failed => false,
-            ClaimRead::Entry(_) if leader.has_lost() => false,
-            ClaimRead::None | ClaimRead::Entry(None) => true,
+            _ if !leader.may_store() => false,
+            ClaimRead::None | ClaimRead::Failed | ClaimRead::Entry(None) => true,
             ClaimRead::Entry(entry) => match self.lookup_of::<V>(key, Ok(entry), options) {
                 Lookup::Live(found) => created_at(&found) == created_at(due),
                 Lookup::Stale(_) | Lookup::Unreadable | Lookup::Absent => true,
