@@ -25,8 +25,9 @@ pub use crate::macro_support::output::*;
 pub use crate::macro_support::owned::*;
 pub use crate::macro_support::storage::*;
 pub use crate::store::circuit_breaker::{Attempt, Backoff, Circuit, Opens};
-pub use crate::store::store_time::{deadline, is_first_step};
-pub use crate::value::{CopyFn, Encoded};
+pub use crate::store::concurrency_limit::ConcurrencyLimit;
+pub use crate::store::store_time::deadline;
+pub use crate::value::{Encoded, FromWord};
 pub use crate::{
     AsyncCacheable, CacheKey, Cacheable, KeyWriter, Options, RefreshAhead, Result, Ttl, key_text,
 };

@@ -13,6 +13,7 @@ mod lookup;
 mod probe;
 mod replace;
 mod stale;
+mod throttle;
 mod touch;
 mod warnings;
 mod write;
@@ -24,13 +25,13 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use self::driver::Driver;
 pub use self::load::{ErrorSharing, Failure, LoadMode, Loaded};
 use self::lookup::Lookup;
 use self::probe::Probe;
 pub use self::probe::{ByArc, ByValue, FromHit};
+use self::throttle::UnrecordedFailures;
 use self::touch::UnrecordedReads;
 use self::warnings::Warnings;
 use crate::config::policies::Policies;
@@ -78,6 +79,7 @@ pub struct Engine {
     /// are live.
     headers_in_use: AtomicBool,
     unrecorded_reads: UnrecordedReads,
+    unrecorded_failures: UnrecordedFailures,
     /// Whether loads are claimed, so that one process at a time loads a key.
     shares_loads: bool,
     /// The warnings that are not repeated.
@@ -119,6 +121,7 @@ impl Engine {
             clock: driver.store().clock(),
             headers_in_use: AtomicBool::new(settings.policies.writes_headers()),
             unrecorded_reads: UnrecordedReads::default(),
+            unrecorded_failures: UnrecordedFailures::default(),
             shares_loads: settings.shared_loads && driver.store().shares_loads(),
             warnings: Warnings::default(),
             driver,
@@ -164,7 +167,7 @@ impl Engine {
 
     async fn read<V: Value>(&self, key: &Key<'_>) -> Result<Option<Arc<V::Stored>>> {
         let entry = self.driver.get(key).await?;
-        let lookup = self.decode_entry::<V>(entry, Duration::ZERO)?;
+        let lookup = self.decode_live::<V>(entry)?;
         let Some(cached) = lookup.live() else {
             return Ok(None);
         };
@@ -205,7 +208,7 @@ impl Engine {
         let entries = entries.map_err(|error| error.during(Operation::GetMany))?;
         let mut lookups = Vec::with_capacity(entries.len());
         for (entry, key) in entries.into_iter().zip(&keys) {
-            let lookup = self.decode_entry::<V>(entry, Duration::ZERO);
+            let lookup = self.decode_live::<V>(entry);
             lookups.push(
                 lookup
                     .map(Lookup::live)
@@ -261,7 +264,7 @@ impl Engine {
     #[inline(never)]
     fn read_one_of_many<V: Value>(&self, entry: Option<Entry>, key: &Key<'_>) -> Result<Option<V>> {
         let cached = self
-            .decode_entry::<V>(entry, Duration::ZERO)
+            .decode_live::<V>(entry)
             .map_err(|error| self.in_operation(error, Operation::GetMany, key))?
             .live();
         self.count_lookup(cached.is_some());

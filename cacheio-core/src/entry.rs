@@ -122,7 +122,8 @@ impl Replacement {
     /// the stored entry, besides the length.
     ///
     /// All bytes must be equal, but the header that a cache puts in front of some values is enough
-    /// when the rest does not change: it holds the time at which the value was stored.
+    /// when the rest does not change: it holds the time at which the value was stored. What follows the
+    /// compared bytes is then also the end of the new entry, whose header may have another length.
     pub fn compared(&self) -> usize {
         let (Payload::Bytes(current), Payload::Bytes(new)) =
             (&self.current.payload, &self.new.payload)
@@ -130,7 +131,7 @@ impl Replacement {
             return 0;
         };
         let identity = wire::identity_len(current);
-        match current.len() == new.len() && current[identity..] == new[identity..] {
+        match current[identity..] == new[wire::identity_len(new)..] {
             true => identity,
             false => current.len(),
         }

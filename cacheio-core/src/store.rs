@@ -2,9 +2,11 @@
 
 pub(crate) mod circuit_breaker;
 mod claim;
+pub(crate) mod concurrency_limit;
 mod forward;
 pub(crate) mod store_time;
 
+use std::any::TypeId;
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
@@ -181,7 +183,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// A cache calls this only on a store of [`Form::Bytes`], with an entry that
     /// [`get`](Self::get) or [`get_many`](Self::get_many) returned and that has a header: for `touch`,
-    /// `increment` and `add`, and to record reads under `ttl_idle`. A key holds the same entry if its
+    /// `increment` and `add`, and to record failed loads and reads under `ttl_idle`. A key holds the same entry if its
     /// bytes are the same, or if the store recognizes its [`version`](Entry::version).
     ///
     /// By default, this reads the entry again and sets the new one. That is not atomic: if another
@@ -305,15 +307,15 @@ pub trait Store: Debug + Send + Sync + 'static {
         Err(FastMiss::Inspect)
     }
 
-    /// Does the same as [`get_fast`](Self::get_fast), but lends the value to `read`, which must be
-    /// called at most once. It may be called while a lock is held: it runs no code of users.
+    /// Does the same as [`get_fast`](Self::get_fast) for a value of this type, and returns the
+    /// [word](Object::word) of the value.
     #[doc(hidden)]
-    fn read_fast(
-        &self,
-        key: &Key<'_>,
-        read: &mut dyn FnMut(&Arc<dyn Object>),
-    ) -> Result<(), FastMiss> {
-        self.get_fast(key).map(|object| read(&object))
+    fn get_word(&self, key: &Key<'_>, stored: TypeId) -> Result<u64, FastMiss> {
+        let object = self.get_fast(key)?;
+        match (*object).type_id() == stored {
+            true => Ok(object.word()),
+            false => Err(FastMiss::Inspect),
+        }
     }
 
     /// Returns which keys the store can hold. The cache replaces other keys.

@@ -2,8 +2,8 @@
 
 mod encode;
 pub(crate) mod integer;
-mod plain;
 mod reason;
+mod word;
 
 use std::any::{Any, type_name};
 use std::fmt;
@@ -14,8 +14,9 @@ use serde_core::Serialize;
 use serde_core::de::{Deserialize, DeserializeOwned};
 
 pub use self::encode::Encoded;
-pub(crate) use self::plain::is_plain;
 use self::reason::reason;
+pub use self::word::FromWord;
+pub(crate) use self::word::{from_word, to_word};
 use crate::{Codec, Error, ErrorKind, Json, Result};
 
 /// A value to store in a cache: `Serialize + Deserialize + Send + Sync + 'static`, or [`Local`], or a
@@ -73,10 +74,9 @@ pub trait Value: Encode + Clone + 'static {
     #[doc(hidden)]
     fn from_shared(stored: Arc<Self::Stored>) -> Self;
 
-    /// Returns a function that copies a value without running code of the type, if there is one. It
-    /// is called while a store holds a lock.
+    /// Returns the function that makes a value from its [word](Object::word), if the type has one.
     #[doc(hidden)]
-    fn copy() -> Option<CopyFn<Self::Stored, Self>>;
+    fn from_word() -> Option<FromWord<Self>>;
 
     #[doc(hidden)]
     fn shared(stored: Arc<Self::Stored>) -> Arc<Self>;
@@ -84,10 +84,6 @@ pub trait Value: Encode + Clone + 'static {
     #[doc(hidden)]
     fn decode(bytes: &[u8], codec: &dyn Codec) -> Result<Arc<Self::Stored>>;
 }
-
-/// Copies a stored value.
-#[doc(hidden)]
-pub type CopyFn<S, T> = fn(&S) -> T;
 
 /// A value in memory, with the conversions that a store and the cache need.
 pub trait Object: Any + Send + Sync {
@@ -125,6 +121,12 @@ pub trait Object: Any + Send + Sync {
 
     /// Returns the value that was stored; for a [`Local`], the value in it.
     fn value(&self) -> &(dyn Any + Send + Sync);
+
+    /// Returns the value as a word, if its type is one of the standard library that fits into a word.
+    #[doc(hidden)]
+    fn word(&self) -> u64 {
+        0
+    }
 }
 
 impl fmt::Debug for dyn Object {
@@ -169,8 +171,8 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Value for 
     }
 
     #[inline]
-    fn copy() -> Option<CopyFn<T, T>> {
-        is_plain::<T>().then_some(T::clone)
+    fn from_word() -> Option<FromWord<T>> {
+        from_word()
     }
 
     #[inline]
@@ -231,6 +233,10 @@ impl<T: Serialize + Deserialize<'static> + Send + Sync + 'static> Object for T {
 
     fn value(&self) -> &(dyn Any + Send + Sync) {
         self
+    }
+
+    fn word(&self) -> u64 {
+        to_word(self).unwrap_or_default()
     }
 }
 
@@ -349,7 +355,7 @@ impl<T: Send + Sync + 'static> Value for Local<T> {
     }
 
     #[inline]
-    fn copy() -> Option<CopyFn<Shared<T>, Self>> {
+    fn from_word() -> Option<FromWord<Self>> {
         None
     }
 
@@ -388,5 +394,9 @@ impl<T: Send + Sync + 'static> Object for Shared<T> {
 
     fn value(&self) -> &(dyn Any + Send + Sync) {
         &self.0
+    }
+
+    fn word(&self) -> u64 {
+        to_word(&self.0).unwrap_or_default()
     }
 }

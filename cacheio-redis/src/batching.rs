@@ -29,6 +29,7 @@ use tokio::time::sleep;
 
 use crate::connection::{Call, Connection};
 use crate::failure::{Failure, breaks_connection, is_from_replica};
+use crate::limiter::Reservation;
 use crate::live_connection::LiveConnection;
 use crate::queue::{Admission, Batch, BatchItem, BatchKind, BatchQueues};
 use crate::reply::value;
@@ -107,9 +108,11 @@ impl Batcher {
                 self.send_batched(item, deadline).await
             }
             _ => {
+                let weight = || request.commands.weight();
+                let turn = self.connection.turn(weight, deadline).await?;
                 self.order_after_cancelled();
                 let call = self.connection.admit(deadline)?;
-                self.send_directly(call, request, deadline).await
+                self.send_directly(call, request, turn, deadline).await
             }
         }
     }
@@ -126,14 +129,15 @@ impl Batcher {
         deadline: Instant,
     ) -> Result<Value, Failure> {
         let runtime = caller_runtime();
+        let turn = self.connection.turn(|| item.weight(), deadline).await?;
         let call = self.connection.admit(deadline)?;
         let queues = self.queues(item.kind());
         let kind = queues.kind;
-        let reply = match queues.admit(item, runtime) {
-            Admission::Direct => {
+        let reply = match queues.admit(item, turn, runtime) {
+            Admission::Direct(turn) => {
                 let _in_flight = InFlight::new(self, kind, runtime, 1);
                 // Boxed, so that the futures of queued requests stay small.
-                return Box::pin(self.send_item(call, item, deadline)).await;
+                return Box::pin(self.send_item(call, item, turn, deadline)).await;
             }
             Admission::Queued {
                 reply,
@@ -150,7 +154,8 @@ impl Batcher {
             }
         };
         // After a redirect this caller's deadline may be earlier than the batch's: enforce it here.
-        let reply = if deadline + DEADLINE_SLACK < Instant::now() + self.connection.timeout() {
+        let is_early = deadline + DEADLINE_SLACK < Instant::now() + self.connection.timeout();
+        let reply = if is_early || runs_beside(runtime) {
             match Box::pin(within(deadline, reply)).await {
                 Some(reply) => reply,
                 None => return self.connection.record(call, None),
@@ -176,13 +181,13 @@ impl Batcher {
     ) -> Result<Value, Failure> {
         match error {
             Some(error) if breaks_connection(&error) || is_from_replica(&error) => {
-                self.send_item(call, item, deadline).await
+                self.send_item(call, item, None, deadline).await
             }
             Some(error) => self.connection.record(call, Some(Err(error))),
             None if Instant::now() >= deadline => self.connection.record(call, None),
             // The batch has no reply: there was no connection, the server refused it as a whole, or
             // the runtime that sent it has ended. Its requests are idempotent.
-            None => self.send_item(call, item, deadline).await,
+            None => self.send_item(call, item, None, deadline).await,
         }
     }
 
@@ -190,18 +195,21 @@ impl Batcher {
         &self,
         call: Call,
         item: BatchItem<'_>,
+        turn: Option<Reservation>,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        self.send_directly(call, &item.request(), deadline).await
+        self.send_directly(call, &item.request(), turn, deadline)
+            .await
     }
 
     async fn send_directly(
         &self,
         call: Call,
         request: &Request,
+        turn: Option<Reservation>,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        let reply = within(deadline, self.connection.send(request)).await;
+        let reply = within(deadline, self.connection.send(request, turn)).await;
         self.connection.record(call, reply)
     }
 
@@ -210,7 +218,8 @@ impl Batcher {
         let in_flight = InFlight::new(self, kind, callers, batch.senders.len());
         let send = async move { in_flight.batcher.send_batch(kind, batch).await };
         match self.connection.current() {
-            // Its callers have no timers of their own: if this runtime is blocked, so are they.
+            // Its callers have no timers of their own: if this runtime is blocked, so are they. Those that
+            // are not have one (`runs_beside`).
             Some(live) if Some(live.runtime.id()) == callers => drop(live.runtime.spawn(send)),
             _ => {
                 // If this thread is exiting, the callers notice that their senders are dropped.
@@ -285,7 +294,8 @@ impl Batcher {
         let mut commands = batch.take_commands();
         loop {
             {
-                let mut reply = pin!(live.send(&commands));
+                let turns = std::mem::take(&mut batch.turns);
+                let mut reply = pin!(self.connection.exchange(live, &commands, turns));
                 let first_poll = poll_fn(|context| {
                     // The first poll puts the batch on the connection, which has room for it. A
                     // cancelled caller that sends its next request waits for this lock, and so comes
@@ -347,6 +357,12 @@ impl Drop for InFlight {
             self.batcher.dispatch(self.kind, batch, self.callers);
         }
     }
+}
+
+/// Returns whether the caller is on a runtime, but not in one of its tasks: it runs in `block_on`, also
+/// while all workers, and with them the task that sends its batch, are blocked.
+fn runs_beside(runtime: Option<Id>) -> bool {
+    runtime.is_some() && tokio::task::try_id().is_none()
 }
 
 /// Returns the runtime of the caller, if that is on one.

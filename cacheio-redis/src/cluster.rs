@@ -245,9 +245,15 @@ impl Cluster {
             return Ok(());
         }
         let mut failure = no_owner();
-        for node in self.candidates(old) {
-            let remaining = deadline.saturating_duration_since(Instant::now());
-            let deadline = Instant::now() + remaining / 2;
+        let candidates = self.candidates(old);
+        let mut untried = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+        for node in candidates {
+            let now = Instant::now();
+            // A node that does not reply must leave time for the next ones; with less than a quarter of
+            // the timeout, it would not be noticed that it does not reply.
+            let share = deadline.saturating_duration_since(now) / untried;
+            let deadline = deadline.min(now + share.max(self.timeout / 4));
+            untried -= 1;
             match node.send(&cluster_slots(), deadline).await {
                 Ok(reply) => return self.replace_map(old, &node, reply),
                 Err(error) => failure = error,

@@ -93,6 +93,11 @@ impl Commands {
         }
     }
 
+    /// Returns how much work the commands are for the server, about: the number of their arguments.
+    pub(crate) fn weight(&self) -> usize {
+        self.iter().map(weight).sum()
+    }
+
     /// Returns the command, if it is the only one besides one that ends claims, and that one.
     pub(crate) fn single(&self) -> Option<(&Cmd, Option<&Cmd>)> {
         let mut commands = self.pipeline.cmd_iter();
@@ -208,6 +213,11 @@ impl Commands {
             _ => Err(reply_mismatch()),
         }
     }
+}
+
+/// Returns how much work a command is for the server, about: the number of its arguments.
+pub(crate) fn weight(command: &Cmd) -> usize {
+    command.args_iter().len().saturating_sub(1).max(1)
 }
 
 /// Returns a PING whose argument the server returns.

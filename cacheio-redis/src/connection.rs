@@ -7,22 +7,24 @@
 //!   server, so the next connection first has the server close it ([`ClientId`]).
 //! - [`admit`](Connection::admit) and [`record`](Connection::record) are the circuit breaker: when
 //!   it opens, [`probe`](Connection::probe) tests the server in the background until it replies.
+//! - [`turn`](Connection::turn) holds requests back that an overloaded server would answer too late
+//!   (`limiter.rs`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use cacheio_core::__private::{
-    Attempt, Backoff, Circuit, Opens, io_runtime, is_first_step, runtime, within,
-};
+use cacheio_core::__private::{Attempt, Backoff, Circuit, Opens, io_runtime, runtime, within};
 use redis::{RedisError, RedisResult, Value, cmd};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::commands::Commands;
 use crate::endpoint::Endpoint;
 use crate::failure::{Failure, breaks_connection, is_from_replica};
+use crate::limiter::{Limiter, Reservation};
 use crate::live_connection::{ClientId, LiveConnection};
 use crate::open::Opened;
 use crate::request::Request;
@@ -40,6 +42,7 @@ pub(crate) struct Connection {
     endpoint: Endpoint,
     timeout: Duration,
     circuit: Arc<Circuit>,
+    limiter: Arc<Limiter>,
     slot: RwLock<Slot>,
     connecting: Mutex<Option<ConnectAttempt>>,
     /// Whether a task probes the server.
@@ -52,8 +55,9 @@ pub(crate) struct Connection {
 #[derive(Clone, Copy)]
 pub(crate) struct Call {
     attempt: Attempt,
-    started_at: Instant,
-    is_first_step: bool,
+    /// Whether it has enough time that a timeout tells something about the server. Earlier steps of
+    /// the same call, or other nodes, may have taken most of it.
+    had_time: bool,
 }
 
 #[derive(Default)]
@@ -84,6 +88,7 @@ impl Connection {
         let name = endpoint.name();
         Self {
             circuit: Arc::new(Circuit::new(name.as_str(), opens)),
+            limiter: Arc::new(Limiter::new(timeout)),
             name,
             endpoint,
             timeout,
@@ -121,9 +126,23 @@ impl Connection {
         })?;
         Ok(Call {
             attempt,
-            started_at,
-            is_first_step: is_first_step(),
+            // A little less, because the deadline may have been set some time ago.
+            had_time: deadline - started_at >= self.timeout * 6 / 25,
         })
+    }
+
+    /// Waits until a request of this weight may be sent, which it may at once unless the server is
+    /// overloaded.
+    pub(crate) async fn turn(
+        &self,
+        weight: impl FnOnce() -> usize,
+        deadline: Instant,
+    ) -> Result<Option<Reservation>, Failure> {
+        if !self.limiter.is_limited() || self.circuit.is_open() {
+            return Ok(None);
+        }
+        let turn = Box::pin(self.limiter.turn(weight(), deadline)).await;
+        turn.map_err(|_| Failure::overloaded(&self.name, self.timeout))
     }
 
     /// Records the result of a call for the circuit breaker. No result means that the call has
@@ -144,20 +163,24 @@ impl Connection {
             }
             Some(Err(error)) => {
                 if self.circuit.failed(call.attempt, &error) {
-                    self.probe();
+                    self.opened();
                 }
                 Failure::Store(Failure::Redis(error).into_error(&self.name))
             }
             None => {
-                // Earlier steps of the call may have taken most of the timeout.
-                let had_time = call.is_first_step || call.started_at.elapsed() >= self.timeout / 2;
-                if had_time && self.circuit.failed(call.attempt, "timeout") {
-                    self.probe();
+                if call.had_time && self.circuit.failed(call.attempt, "timeout") {
+                    self.opened();
                 }
                 Failure::timed_out(&self.name, self.timeout)
             }
         };
         Err(failure)
+    }
+
+    /// Probes the server after the circuit has opened.
+    fn opened(self: &Arc<Self>) {
+        self.limiter.release_all();
+        self.probe();
     }
 
     /// Records that the server replied.
@@ -167,13 +190,17 @@ impl Connection {
 
     /// Sends a request. Sends it again on a new connection if the old one broke and the request is
     /// idempotent, or if the server is a replica that became one in a failover.
-    pub(crate) async fn send(self: &Arc<Self>, request: &Request) -> RedisResult<Value> {
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        request: &Request,
+        turn: Option<Reservation>,
+    ) -> RedisResult<Value> {
         let live = match self.current() {
             Some(live) => live,
             // Boxed, as are all rare paths, to keep the future of every call small.
             None => Box::pin(self.live()).await?,
         };
-        let failure = match self.send_on(&live, request).await {
+        let failure = match self.send_on(&live, request, turn).await {
             Err(error) if breaks_connection(&error) => error,
             Err(error) if is_from_replica(&error) && self.may_look_for_master() => {
                 self.discard(&live);
@@ -191,11 +218,16 @@ impl Connection {
 
     async fn send_again(self: &Arc<Self>, request: &Request) -> RedisResult<Value> {
         let live = self.live().await?;
-        self.send_on(&live, request).await
+        self.send_on(&live, request, None).await
     }
 
-    async fn send_on(&self, live: &Arc<LiveConnection>, request: &Request) -> RedisResult<Value> {
-        let result = live.send(&request.commands).await;
+    async fn send_on(
+        &self,
+        live: &Arc<LiveConnection>,
+        request: &Request,
+        turn: Option<Reservation>,
+    ) -> RedisResult<Value> {
+        let result = self.exchange(live, &request.commands, turn).await;
         match result {
             Err(error) => {
                 if breaks_connection(&error) {
@@ -208,6 +240,22 @@ impl Connection {
                 None => Ok(reply),
             },
         }
+    }
+
+    /// Sends commands on a connection and waits for the reply. `turn` holds the reservations for them.
+    pub(crate) async fn exchange<T>(
+        &self,
+        live: &LiveConnection,
+        commands: &Commands,
+        turn: T,
+    ) -> RedisResult<Value> {
+        let sent = self.limiter.begin(commands.weight());
+        drop(turn);
+        let result = live.send(commands).await;
+        if !result.as_ref().is_err_and(breaks_connection) {
+            sent.answered();
+        }
+        result
     }
 
     /// Returns whether to look for the master now, after a server refused as a replica. There are
@@ -346,6 +394,7 @@ impl Connection {
             .is_some_and(|current| Arc::ptr_eq(current, live))
         {
             slot.live = None;
+            self.limiter.reset();
             if let Some(client_id) = &live.client_id
                 && self.may_still_be_read(live)
             {

@@ -39,6 +39,17 @@ impl Failure {
         ))
     }
 
+    /// Creates the error of a request that was not sent, because it would not be answered in time.
+    pub(crate) fn overloaded(server: &str, timeout: Duration) -> Self {
+        Self::Store(Error::new(
+            ErrorKind::Timeout,
+            format!(
+                "{server} has more requests than it answers within {} ms; this one was not sent",
+                timeout.as_millis()
+            ),
+        ))
+    }
+
     pub(crate) fn unexpected_reply() -> Self {
         Self::Store(Error::new(
             ErrorKind::Server,

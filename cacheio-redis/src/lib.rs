@@ -13,6 +13,7 @@ mod failure;
 mod handle_pool;
 mod handshake;
 mod join_all;
+mod limiter;
 mod live_connection;
 mod open;
 mod progress;

@@ -1,5 +1,5 @@
-//! Counts large transfers as responses of the server, so that a call that is too large for its
-//! timeout is not taken for the server's silence.
+//! Counts transfers as responses of the server, so that a call that is too large for its timeout, or
+//! that waits behind others whose callers gave up, is not taken for the server's silence.
 
 use std::io;
 use std::pin::Pin;
@@ -9,15 +9,18 @@ use std::task::{Context, Poll, ready};
 use cacheio_core::__private::Circuit;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many bytes count as a response. A server that sends less within a timeout is as slow as one
-/// that does not respond.
-const BYTES_PER_RESPONSE: usize = 64 * 1024;
+/// How many received bytes count as a response. A server that sends less within a timeout is as slow
+/// as one that does not respond.
+const RECEIVED_PER_RESPONSE: usize = 1024;
+/// How many sent bytes do. The system takes some before the server reads them.
+const SENT_PER_RESPONSE: usize = 64 * 1024;
 
 /// A stream whose progress the circuit breaker of its server sees.
 pub(crate) struct Progress<S> {
     stream: S,
     circuit: Arc<Circuit>,
-    bytes: usize,
+    received: usize,
+    sent: usize,
 }
 
 impl<S> Progress<S> {
@@ -25,14 +28,23 @@ impl<S> Progress<S> {
         Self {
             stream,
             circuit: Arc::clone(circuit),
-            bytes: 0,
+            received: 0,
+            sent: 0,
         }
     }
 
-    fn count(&mut self, bytes: usize) {
-        self.bytes += bytes;
-        if self.bytes >= BYTES_PER_RESPONSE {
-            self.bytes = 0;
+    fn count_received(&mut self, bytes: usize) {
+        self.received += bytes;
+        if self.received >= RECEIVED_PER_RESPONSE {
+            self.received = 0;
+            self.circuit.responded();
+        }
+    }
+
+    fn count_sent(&mut self, bytes: usize) {
+        self.sent += bytes;
+        if self.sent >= SENT_PER_RESPONSE {
+            self.sent = 0;
             self.circuit.responded();
         }
     }
@@ -46,7 +58,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Progress<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        self.count(buffer.filled().len() - before);
+        self.count_received(buffer.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }
@@ -58,7 +70,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Progress<S> {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, buffer))?;
-        self.count(written);
+        self.count_sent(written);
         Poll::Ready(Ok(written))
     }
 

@@ -7,7 +7,8 @@ use redis::{Arg, Cmd, RedisResult, Value, cmd};
 use tokio::runtime::Id;
 use tokio::sync::oneshot;
 
-use crate::commands::Commands;
+use crate::commands::{Commands, weight};
+use crate::limiter::Reservation;
 use crate::request::{Request, on_key};
 
 /// How many requests are sent directly at the same time.
@@ -61,6 +62,8 @@ pub(crate) struct Batch {
     /// Whether commands that end claims are among the others, because keys are not joined.
     has_ends_of_claims: bool,
     pub(crate) senders: Vec<ReplySender>,
+    /// The reservations of those requests that had to wait for their turn.
+    pub(crate) turns: Vec<Reservation>,
 }
 
 enum BatchContent {
@@ -81,7 +84,7 @@ pub(crate) enum BatchItem<'a> {
 
 pub(crate) enum Admission {
     /// The caller sends the request itself.
-    Direct,
+    Direct(Option<Reservation>),
     /// The request waits for a batch.
     Queued {
         reply: ReplyReceiver,
@@ -102,15 +105,20 @@ impl BatchQueues {
     }
 
     /// Admits a request of a caller on `runtime`.
-    pub(crate) fn admit(&self, item: BatchItem<'_>, runtime: Option<Id>) -> Admission {
+    pub(crate) fn admit(
+        &self,
+        item: BatchItem<'_>,
+        turn: Option<Reservation>,
+        runtime: Option<Id>,
+    ) -> Admission {
         let mut queues = self.lock();
         let Some(queue) = queues.iter_mut().find(|queue| queue.runtime == runtime) else {
             queues.push(Queue::with_one_in_flight(runtime));
-            return Admission::Direct;
+            return Admission::Direct(turn);
         };
         if queue.sends_in_flight < MAX_DIRECT && queue.waiting.is_none() {
             queue.count_sent(1);
-            return Admission::Direct;
+            return Admission::Direct(turn);
         }
         let (sender, reply) = oneshot::channel();
         let average = queue.requests_in_flight / queue.sends_in_flight;
@@ -120,7 +128,7 @@ impl BatchQueues {
                 queue.batches_begun += 1;
                 Batch::new(self.kind, average.max(MIN_BATCH), item)
             })
-            .add(item, sender, self.joins_keys);
+            .add(item, sender, turn, self.joins_keys);
         let ready = queue.take_if_ready();
         let start_timer = !std::mem::replace(&mut queue.has_timer, true);
         Admission::Queued {
@@ -234,10 +242,17 @@ impl Batch {
             end_claims: None,
             has_ends_of_claims: false,
             senders: Vec::with_capacity(capacity),
+            turns: Vec::new(),
         }
     }
 
-    fn add(&mut self, item: BatchItem<'_>, sender: ReplySender, joins_keys: bool) {
+    fn add(
+        &mut self,
+        item: BatchItem<'_>,
+        sender: ReplySender,
+        turn: Option<Reservation>,
+        joins_keys: bool,
+    ) {
         match (&mut self.content, item) {
             (BatchContent::Mget(mget), BatchItem::Get(key)) => {
                 mget.arg(key);
@@ -260,6 +275,7 @@ impl Batch {
             _ => {}
         }
         self.senders.push(sender);
+        self.turns.extend(turn);
     }
 
     /// Takes what to send.
@@ -326,6 +342,15 @@ impl BatchItem<'_> {
             Self::Command(command) | Self::Write(command, _) => command.clone(),
         }
     }
+
+    /// Returns how much work the request is for the server, about.
+    pub(crate) fn weight(self) -> usize {
+        match self {
+            Self::Get(_) => 1,
+            Self::Command(command) => weight(command),
+            Self::Write(command, end_claims) => weight(command) + weight(end_claims),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -335,17 +360,17 @@ mod tests {
 
     /// Admits a get that must wait; returns its receiver and the batch that it completed.
     fn queued(queues: &BatchQueues) -> (ReplyReceiver, Option<Batch>) {
-        match queues.admit(BatchItem::Get("key"), None) {
+        match queues.admit(BatchItem::Get("key"), None, None) {
             Admission::Queued { reply, ready, .. } => (reply, ready),
-            Admission::Direct => panic!("sent directly"),
+            Admission::Direct(_) => panic!("sent directly"),
         }
     }
 
     /// Admits as many gets as are sent directly.
     fn fill(queues: &BatchQueues, runtime: Option<Id>) {
         for _ in 0..MAX_DIRECT {
-            let admission = queues.admit(BatchItem::Get("key"), runtime);
-            assert!(matches!(admission, Admission::Direct));
+            let admission = queues.admit(BatchItem::Get("key"), None, runtime);
+            assert!(matches!(admission, Admission::Direct(_)));
         }
     }
 
@@ -402,10 +427,10 @@ mod tests {
         let (first, second) = (on_key("UNLINK", "first"), on_key("UNLINK", "second"));
         let mut batch = Batch::new(BatchKind::Commands, 2, BatchItem::Command(&first));
         let (sender, cancelled) = oneshot::channel();
-        batch.add(BatchItem::Command(&first), sender, true);
+        batch.add(BatchItem::Command(&first), sender, None, true);
         let (sender, _waiting) = oneshot::channel();
         let claim = on_key("UNLINK", &claim_key("second"));
-        batch.add(BatchItem::Write(&second, &claim), sender, true);
+        batch.add(BatchItem::Write(&second, &claim), sender, None, true);
         assert!(!batch.has_cancelled(BatchKind::Commands));
         drop(cancelled);
         assert!(batch.has_cancelled(BatchKind::Commands));

@@ -6,7 +6,8 @@
 //! 2. `Topology::get` (`topology.rs`) sets the deadline and picks the connection of the key:
 //!    `Server::connection` (`server.rs`) or, in a cluster, `Cluster::route` (`cluster.rs`), which
 //!    also follows redirects.
-//! 3. `Batcher::get` (`batching.rs`) passes the circuit breaker (`Connection::admit`), then
+//! 3. `Batcher::get` (`batching.rs`) waits for its turn if the server is overloaded
+//!    (`Connection::turn`, `limiter.rs`), passes the circuit breaker (`Connection::admit`), then
 //!    `BatchQueues::admit` (`queue.rs`): if few requests are in flight, `Batcher::send_directly` sends
 //!    it, and ends it at the deadline.
 //! 4. `Connection::send` (`connection.rs`) takes the live connection, or connects
@@ -68,6 +69,9 @@ const SCAN_COUNT: usize = 1000;
 /// when the connection breaks. Calls work on every runtime and executor. The runtime of the first caller
 /// drives the connection if it is one of tokio with several threads and I/O; otherwise one thread of the
 /// process does, named `cacheio`, which also runs the timers.
+/// If a server has more requests than it can answer within the timeout, the store sends only as many
+/// as are answered in time. The others wait their turn, or fail at once with
+/// [`Timeout`](ErrorKind::Timeout) if that would take too long.
 /// After a server did not reply within one timeout, calls fail at once, and the store probes the
 /// server in the background until it replies. If a server refuses a write because it is a replica,
 /// the store connects again: after a failover, the address may lead to the new master.
@@ -85,7 +89,8 @@ const SCAN_COUNT: usize = 1000;
 /// Entries with `stale_for`, `refresh_ahead` or `ttl_idle` are changed by a script (EVAL), so that no
 /// change is made to another entry than the one that was read. If the user of Redis may not run
 /// scripts, processes do not share loads, `touch` and `increment` of such entries are errors of kind
-/// `Server`, and reads do not prolong entries with `ttl_idle`; all else works.
+/// `Server`, reads do not prolong entries with `ttl_idle`, and a process does not learn of loads that
+/// failed in others; all else works.
 ///
 /// Requests that many callers make at the same time are sent together, so that a connection carries
 /// more of them than one by one. A single caller never waits for others.

@@ -12,8 +12,8 @@ const MAX_VALUE_BYTES: usize = 512 * 1024 * 1024;
 
 /// Replaces entries, each only if it is still the one that was read. Each key has four arguments: the
 /// bytes to compare with the beginning of the value, the length of the value, what to write instead of
-/// the compared bytes, and the new TTL in milliseconds: empty for the old one, 0 for none. The claims that
-/// end with the changes follow the keys. Returns how many entries were replaced.
+/// the compared bytes (the rest stays), and the new TTL in milliseconds: empty for the old one, 0 for none.
+/// The claims that end with the changes follow the keys. Returns how many entries were replaced.
 ///
 /// It is sent with each request, and so does not depend on what a server remembers.
 const REPLACE: &str = "\
@@ -27,7 +27,7 @@ for i = 1, count do
       redis.call('SETRANGE', k, 0, new)
     else
       if ttl == '' then ttl = math.max(redis.call('PTTL', k), 0) end
-      redis.call('SET', k, new)
+      redis.call('SET', k, new .. redis.call('GETRANGE', k, #old, -1))
     end
     if ttl == '0' then redis.call('PERSIST', k)
     elseif ttl ~= '' and ttl ~= 0 then redis.call('PEXPIRE', k, ttl) end
@@ -172,10 +172,9 @@ impl Change {
         let compared = replacement.compared();
         let (mut old, mut new) = (bytes(replacement.current)?, bytes(replacement.new)?);
         let len = old.len();
-        if compared < len {
-            old.truncate(compared);
-            new.truncate(compared);
-        }
+        // The rest of the new value is that of the old one.
+        new.truncate(new.len().saturating_sub(len - compared));
+        old.truncate(compared);
         let ttl = match replacement.ttl {
             TtlChange::Keep => String::new(),
             TtlChange::Set(ttl) => ttl.map_or(0, milliseconds).to_string(),

@@ -8,7 +8,8 @@
 //!
 //! 1. `Cluster::get` (`cluster.rs`) writes the command `mg <key> v` into a `Request` (`protocol.rs`),
 //!    and finds the server of the key by rendezvous hashing.
-//! 2. `Server::begin` (`server.rs`) checks the circuit breaker, and waits for a permit (`pool.rs`). The
+//! 2. `Server::begin` (`server.rs`) checks the circuit breaker, and waits for a permit (`pool.rs`), or is
+//!    refused one if the server is overloaded. The
 //!    `Lease` (`lease.rs`) takes an idle connection from the pool, or opens one (`endpoint.rs`), and
 //!    sends the request (`connection.rs`, `stream.rs`, `socket.rs`).
 //! 3. `Exchange::read` (`server.rs`) receives until the `Decoder` (`decoder.rs`) has a complete
@@ -84,6 +85,9 @@ use crate::store::{Form, Store};
 ///   take longer: its timeout starts again with each line of the response. When a server stops
 ///   responding, the callers that wait for it time out once. From then on calls to it fail at once,
 ///   until it responds to the probes that the store sends in the background.
+/// - **Overload**: if a server has more requests than it can answer within the timeout, fewer
+///   connections are used. Calls that would wait for too long fail at once, with
+///   [`Timeout`](crate::ErrorKind::Timeout).
 /// - **Tasks** use connections of their own, on every runtime and executor. The caller's runtime drives
 ///   them if it is one of tokio with several threads and I/O; otherwise one thread of the process does,
 ///   named `cacheio`, which also runs the timers. An operation whose future is dropped stops: if a write

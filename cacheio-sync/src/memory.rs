@@ -8,13 +8,14 @@
 //! stores a short code in place of the namespace.
 
 mod builder;
+mod clock;
 mod encoded;
 mod key;
 mod namespaces;
 mod shard;
 mod slot;
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,7 @@ use cacheio_core::{
 };
 
 pub use self::builder::MemoryBuilder;
+use self::clock::MemoryClock;
 use self::encoded::EncodedObject;
 use self::key::{MemoryKey, Namespace};
 use self::namespaces::Namespaces;
@@ -60,7 +62,7 @@ pub(crate) type Weigher = Arc<dyn Fn(&str, &(dyn Any + Send + Sync)) -> u64 + Se
 /// ```
 pub struct Memory {
     shards: Arc<[ShardLock]>,
-    clock: Arc<dyn Clock>,
+    clock: MemoryClock,
     /// The namespace that this is a view of; none in the memory that a user has.
     namespace: Namespace,
     /// What the caches of the namespace share: they invalidate each other's loads.
@@ -216,17 +218,13 @@ impl Memory {
 
     /// Takes something from a value that can be served without a look at its metadata.
     #[inline]
-    fn take_fast<T>(
-        &self,
-        key: &Key<'_>,
-        take: impl FnOnce(&Arc<dyn Object>) -> T,
-    ) -> Result<T, FastMiss> {
+    fn take_fast<T>(&self, key: &Key<'_>, take: impl FnOnce(&Slot) -> T) -> Result<T, FastMiss> {
         let (key, shard) = self.locate(key);
         let shard = shard.read();
         let Some(slot) = shard.get(&key) else {
             return Err(FastMiss::Absent);
         };
-        let (taken, until) = (take(slot.object()), slot.fast_path_until());
+        let (taken, until) = (take(slot), slot.fast_path_until());
         // The clock is read without the lock, which is held only briefly. For an entry that may
         // expire within the lag, `get` reads the exact time.
         drop(shard);
@@ -367,16 +365,13 @@ impl Store for Memory {
 
     #[inline]
     fn get_fast(&self, key: &Key<'_>) -> Result<Arc<dyn Object>, FastMiss> {
-        self.take_fast(key, Arc::clone)
+        self.take_fast(key, |slot| Arc::clone(slot.object()))
     }
 
     #[inline]
-    fn read_fast(
-        &self,
-        key: &Key<'_>,
-        read: &mut dyn FnMut(&Arc<dyn Object>),
-    ) -> Result<(), FastMiss> {
-        self.take_fast(key, read)
+    fn get_word(&self, key: &Key<'_>, stored: TypeId) -> Result<u64, FastMiss> {
+        self.take_fast(key, |slot| slot.word(stored))?
+            .ok_or(FastMiss::Inspect)
     }
 
     fn has(&self, key: &Key<'_>) -> Result<bool> {
@@ -497,7 +492,7 @@ impl Store for Memory {
         let (namespace, shared_state) = namespaces.open(prefix)?;
         Some(Arc::new(Self {
             shards: Arc::clone(&self.shards),
-            clock: Arc::clone(&self.clock),
+            clock: self.clock.clone(),
             namespace,
             shared_state,
             shared: Arc::clone(&self.shared),
@@ -505,7 +500,7 @@ impl Store for Memory {
     }
 
     fn clock(&self) -> Arc<dyn Clock> {
-        Arc::clone(&self.clock)
+        self.clock.shared()
     }
 
     fn evictions(&self) -> u64 {

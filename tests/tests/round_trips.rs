@@ -3,6 +3,8 @@
 #![cfg(not(shuttle))]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cacheio_async::AsyncCache;
@@ -19,6 +21,9 @@ const KEYS: usize = 150;
 
 /// Long enough that a request in several parts counts as one.
 const DELAY: Duration = Duration::from_millis(15);
+
+const SHORT: Duration = Duration::from_millis(200);
+const MINUTE: Duration = Duration::from_secs(60);
 
 struct RoundTrips {
     proxy: Proxy,
@@ -106,6 +111,47 @@ async fn each_operation_takes_one_round_trip(cache: CacheApi, proxy: Proxy) {
 
 fn is_on_redis(cache: &CacheApi) -> bool {
     format!("{cache:?}").contains("Redis")
+}
+
+/// The read finds the stale value; one more round trip finds that it is unchanged, and records the failure
+/// for all clients.
+async fn a_stale_value_after_a_failed_load_takes_two_round_trips(cache: CacheApi, proxy: Proxy) {
+    let round_trips = RoundTrips { proxy };
+    let options = || Options::ttl(SHORT).stale_for(MINUTE);
+    let loads = Arc::new(AtomicUsize::new(0));
+    let load = || {
+        let loads = Arc::clone(&loads);
+        move || {
+            let is_first = loads.fetch_add(1, Ordering::SeqCst) == 0;
+            std::future::ready(if is_first { Ok(old()) } else { Err("down") })
+        }
+    };
+    let loaded = cache.get_or_try_set_with("k", options(), load()).await;
+    assert_eq!(loaded.unwrap(), old());
+    round_trips.proxy.delay(DELAY);
+    std::thread::sleep(SHORT);
+    // The second call finds the record of the failure.
+    for expected in [2, 1] {
+        let getting = cache.get_or_try_set_with("k", options(), load());
+        let (times, got) = round_trips.during(getting).await;
+        assert_eq!((times, got.unwrap()), (expected, old()));
+        assert_eq!(loads.load(Ordering::SeqCst), 2);
+    }
+    // Without a pause after the failure, nothing is recorded: the entry is read again.
+    cache.set_with("k", old(), options()).await.unwrap();
+    std::thread::sleep(SHORT);
+    let no_pause = options().retry_after(Duration::ZERO);
+    let getting = cache.get_or_try_set_with("k", no_pause, load());
+    let (times, got) = round_trips.during(getting).await;
+    assert_eq!((times, got.unwrap()), (2, old()));
+    let down = |_| std::future::ready(Err::<String, _>("down"));
+    let fetching = cache.fetch_entry_with("k", options(), down);
+    let (times, got) = round_trips.during(fetching).await;
+    assert_eq!((times, got.unwrap().value), (2, old()));
+}
+
+fn old() -> String {
+    "old".to_owned()
 }
 
 /// What is read under `ttl_idle` is recorded in one round trip for all keys, and not again soon.
@@ -201,6 +247,11 @@ macro_rules! rows {
             #[test]
             fn each_operation_takes_one_round_trip() {
                 run($server::start(), $server::address, super::$row, super::each_operation_takes_one_round_trip);
+            }
+
+            #[test]
+            fn a_stale_value_after_a_failed_load_takes_two_round_trips() {
+                run($server::start(), $server::address, super::$row, super::a_stale_value_after_a_failed_load_takes_two_round_trips);
             }
 
             #[test]

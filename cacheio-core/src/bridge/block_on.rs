@@ -83,14 +83,14 @@ macro_rules! __blocking_store {
                 }
             }
 
-            fn read_fast(
+            fn get_word(
                 &self,
                 key: &$crate::Key<'_>,
-                read: &mut dyn ::std::ops::FnMut(&::std::sync::Arc<dyn $crate::Object>),
-            ) -> ::std::result::Result<(), $crate::FastMiss> {
+                stored: ::std::any::TypeId,
+            ) -> ::std::result::Result<u64, $crate::FastMiss> {
                 let $this = self;
                 match $crate::AsyncStore::immediate($target) {
-                    ::std::option::Option::Some(store) => store.read_fast(key, read),
+                    ::std::option::Option::Some(store) => store.get_word(key, stored),
                     ::std::option::Option::None => ::std::result::Result::Err($crate::FastMiss::Inspect),
                 }
             }

@@ -25,6 +25,7 @@ use self::publish::Publication;
 use self::stack::with_enough_stack;
 use self::wait::WaiterAction;
 use super::lookup::{CachedValue, Previous};
+use super::stale::FailedLoad;
 use super::{Engine, boxed};
 use crate::error::{Limit, timed_out};
 use crate::flight::deadlock::LoadScope;
@@ -228,7 +229,12 @@ impl LoadCall<'_> {
                 None
             }
         };
-        let fallback = engine.on_one_load_failed(&self.key, &previous, self.options);
+        let failed = FailedLoad {
+            key: self.key,
+            previous: &previous,
+            leader: &leader,
+        };
+        let fallback = engine.on_one_load_failed(failed, self.options);
         let fallback = self.in_store(fallback).await;
         let failure = match error {
             Some(error) => {
@@ -284,7 +290,7 @@ impl LoadCall<'_> {
             return None;
         }
         let keys = std::slice::from_ref(&self.key);
-        let fallbacks = self.engine.stale_fallbacks(keys, self.options);
+        let fallbacks = self.engine.stale_fallbacks(keys, &[], self.options);
         let fallbacks = self.in_store(fallbacks).await;
         let fallback = fallbacks.into_iter().next().flatten()?;
         self.engine.count_stale_hit(&fallback);

@@ -23,8 +23,8 @@ pub(super) struct CachedValue<V: Value> {
     pub(super) expiry: Option<Expiry>,
     /// Present in memory only.
     pub(super) meta: Option<Arc<Meta>>,
-    /// The entry on a server, if its read has to be recorded there.
-    pub(super) unrecorded: Option<Arc<Entry>>,
+    /// The entry on a server, if it may have to be changed there: to record a read or a failed load.
+    pub(super) entry: Option<Arc<Entry>>,
 }
 
 impl<V: Value> CachedValue<V> {
@@ -34,7 +34,7 @@ impl<V: Value> CachedValue<V> {
             value,
             expiry: None,
             meta: None,
-            unrecorded: None,
+            entry: None,
         }
     }
 }
@@ -45,7 +45,7 @@ impl<V: Value> Clone for CachedValue<V> {
             value: Arc::clone(&self.value),
             expiry: self.expiry,
             meta: self.meta.clone(),
-            unrecorded: self.unrecorded.clone(),
+            entry: self.entry.clone(),
         }
     }
 }
@@ -142,11 +142,17 @@ impl<V: Value> Clone for Previous<V> {
 }
 
 impl Engine {
-    /// Decodes an entry as a `V`. An expired entry is not decoded.
+    /// Decodes an entry as a `V` for a reader that accepts only live ones.
+    pub(super) fn decode_live<V: Value>(&self, entry: Option<Entry>) -> Result<Lookup<V>> {
+        self.decode_entry(entry, Duration::ZERO, RefreshAhead::Never)
+    }
+
+    /// Decodes an entry as a `V` for a reader with these policies. An expired entry is not decoded.
     pub(super) fn decode_entry<V: Value>(
         &self,
         entry: Option<Entry>,
         stale_for: Duration,
+        ahead: RefreshAhead,
     ) -> Result<Lookup<V>> {
         let Some(Entry {
             payload,
@@ -165,15 +171,19 @@ impl Engine {
                 let (body, expiry) = wire::open(&bytes)?;
                 let mut lookup =
                     self.classify(expiry, None, stale_for, || self.decode::<V>(body))?;
-                if let Lookup::Live(cached) = &mut lookup
-                    && expiry.is_some_and(|expiry| expiry.must_record_read(self.clock.now()))
-                {
-                    let entry = Entry {
-                        version,
-                        ..Entry::bytes(bytes)
-                    };
-                    cached.unrecorded = Some(Arc::new(entry));
-                }
+                let may_change = |expiry: Expiry| {
+                    let now = self.clock.now();
+                    expiry.must_record_read(now) || now >= expiry.due_from(ahead)
+                };
+                let cached = match &mut lookup {
+                    Lookup::Live(cached) if expiry.is_some_and(may_change) => cached,
+                    Lookup::Stale(cached) => cached,
+                    _ => return Ok(lookup),
+                };
+                cached.entry = Some(Arc::new(Entry {
+                    version,
+                    ..Entry::bytes(bytes)
+                }));
                 Ok(lookup)
             }
         }
@@ -202,7 +212,7 @@ impl Engine {
             value,
             expiry,
             meta,
-            unrecorded: None,
+            entry: None,
         }))
     }
 
@@ -278,8 +288,8 @@ impl Engine {
         read: Result<Option<Entry>>,
         options: &Options,
     ) -> Lookup<V> {
-        let stale_for = self.stale_for(options);
-        match read.and_then(|entry| self.decode_entry::<V>(entry, stale_for)) {
+        let (stale_for, ahead) = (self.stale_for(options), self.refresh_ahead(options));
+        match read.and_then(|entry| self.decode_entry::<V>(entry, stale_for, ahead)) {
             Ok(lookup) => lookup,
             Err(error) => {
                 let is_unreadable = error.kind() == ErrorKind::Decode;
@@ -302,26 +312,21 @@ impl Engine {
         match lookup {
             Lookup::Live(cached) => {
                 self.record_reads([(*key, &cached)]).await;
-                self.decide_live(cached, options)
+                self.decide_live(key, cached, options)
             }
-            Lookup::Stale(cached) => {
-                let is_throttled = self.are_throttled(&[(*key, &cached)]).await;
-                self.decide_stale(cached, is_throttled == [true])
-            }
+            Lookup::Stale(cached) => self.decide_stale(key, cached),
             Lookup::Unreadable => LookupDecision::Load(Previous::Unreadable),
             Lookup::Absent => LookupDecision::Load(Previous::Nothing),
         }
     }
 
-    /// Decides for several keys, with one read of what failed recently.
+    /// Decides for several keys.
     pub(super) async fn decide_many<V: Value>(
         &self,
         keys: &[Key<'_>],
         lookups: Vec<Lookup<V>>,
         options: &Options,
     ) -> Vec<LookupDecision<V>> {
-        let stale = stale_entries(keys, &lookups);
-        let mut throttled = self.are_throttled(&stale).await.into_iter();
         let live = keys.iter().zip(&lookups);
         self.record_reads(live.filter_map(|(key, lookup)| match lookup {
             Lookup::Live(cached) => Some((*key, cached)),
@@ -329,12 +334,10 @@ impl Engine {
         }))
         .await;
         let mut decisions = Vec::with_capacity(keys.len());
-        for lookup in lookups {
+        for (key, lookup) in keys.iter().zip(lookups) {
             decisions.push(match lookup {
-                Lookup::Live(cached) => self.decide_live(cached, options),
-                Lookup::Stale(cached) => {
-                    self.decide_stale(cached, throttled.next().unwrap_or_default())
-                }
+                Lookup::Live(cached) => self.decide_live(key, cached, options),
+                Lookup::Stale(cached) => self.decide_stale(key, cached),
                 Lookup::Unreadable => LookupDecision::Load(Previous::Unreadable),
                 Lookup::Absent => LookupDecision::Load(Previous::Nothing),
             });
@@ -344,21 +347,18 @@ impl Engine {
 
     fn decide_live<V: Value>(
         &self,
+        key: &Key<'_>,
         cached: CachedValue<V>,
         options: &Options,
     ) -> LookupDecision<V> {
-        match self.is_due(&cached, options) {
+        match self.is_due(key, &cached, options) {
             true => LookupDecision::Refresh(cached),
             false => LookupDecision::Serve(cached),
         }
     }
 
-    fn decide_stale<V: Value>(
-        &self,
-        cached: CachedValue<V>,
-        is_throttled: bool,
-    ) -> LookupDecision<V> {
-        if is_throttled {
+    fn decide_stale<V: Value>(&self, key: &Key<'_>, cached: CachedValue<V>) -> LookupDecision<V> {
+        if self.is_throttled(key, &cached) {
             self.count_stale_hit(&cached);
             return LookupDecision::ServeStale(cached);
         }
@@ -366,19 +366,19 @@ impl Engine {
     }
 
     /// Whether a loading call that finds this live value refreshes it.
-    pub(super) fn is_due<V: Value>(&self, cached: &CachedValue<V>, options: &Options) -> bool {
+    pub(super) fn is_due<V: Value>(
+        &self,
+        key: &Key<'_>,
+        cached: &CachedValue<V>,
+        options: &Options,
+    ) -> bool {
         let (Some(expiry), ahead) = (&cached.expiry, self.refresh_ahead(options)) else {
             return false;
         };
         if ahead == RefreshAhead::Never {
             return false;
         }
-        let now = self.clock.now();
-        let is_throttled = cached
-            .meta
-            .as_ref()
-            .is_some_and(|meta| !meta.may_retry(now));
-        !is_throttled && expiry.is_due(now, ahead, random_fraction)
+        expiry.is_due(self.clock.now(), ahead, random_fraction) && !self.is_throttled(key, cached)
     }
 
     pub(super) fn refresh_ahead(&self, options: &Options) -> RefreshAhead {
@@ -430,17 +430,4 @@ impl Engine {
             false => Count::Miss,
         });
     }
-}
-
-/// Returns the stale entries among those that were read.
-pub(super) fn stale_entries<'k, 'l, V: Value>(
-    keys: &[Key<'k>],
-    lookups: &'l [Lookup<V>],
-) -> Vec<(Key<'k>, &'l CachedValue<V>)> {
-    let read = keys.iter().zip(lookups);
-    read.filter_map(|(key, lookup)| match lookup {
-        Lookup::Stale(cached) => Some((*key, cached)),
-        Lookup::Live(_) | Lookup::Unreadable | Lookup::Absent => None,
-    })
-    .collect()
 }

@@ -1,26 +1,24 @@
 //! Looking up keys in memory, without I/O: the hit is a plain function, and everything else is a
 //! function of its own, so that the hit stays small.
 
-use std::any::Any;
+use std::any::TypeId;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Engine;
 use super::lookup::CachedValue;
 use crate::key::{Key, KeyBuffer, MissedKey};
 use crate::stats::Count;
-use crate::value::{CopyFn, downcast};
-use crate::{CacheKey, FastMiss, Fetched, Object, Options, Source, Store, Value};
+use crate::value::{FromWord, downcast};
+use crate::{CacheKey, FastMiss, Fetched, Options, Source, Value};
 
 /// What a call makes of a value that it finds in memory.
 pub trait FromHit {
     type Value: Value;
     type Output;
 
-    /// Returns a function that makes the output without running code of the value's type, if there
-    /// is one. It is called while the store holds a lock.
-    fn copy() -> Option<CopyFn<<Self::Value as Value>::Stored, Self::Output>>;
+    /// Returns the function that makes the output from the word of a value, if its type has words.
+    fn from_word() -> Option<FromWord<Self::Output>>;
 
     /// Makes the output from a value that no lock protects.
     fn from_shared(stored: Arc<<Self::Value as Value>::Stored>) -> Self::Output;
@@ -35,8 +33,8 @@ impl<V: Value> FromHit for ByValue<V> {
     type Output = V;
 
     #[inline]
-    fn copy() -> Option<CopyFn<V::Stored, V>> {
-        V::copy()
+    fn from_word() -> Option<FromWord<V>> {
+        V::from_word()
     }
 
     #[inline]
@@ -54,7 +52,7 @@ impl<V: Value> FromHit for ByArc<V> {
     type Output = Arc<V>;
 
     #[inline]
-    fn copy() -> Option<CopyFn<V::Stored, Arc<V>>> {
+    fn from_word() -> Option<FromWord<Arc<V>>> {
         None
     }
 
@@ -192,8 +190,11 @@ impl Engine {
         let Some(store) = self.driver.immediate() else {
             return Probe::Inspect;
         };
-        let looked_up = match F::copy() {
-            Some(copy) => copy_fast(store, key, copy),
+        let looked_up = match F::from_word() {
+            Some(make) => {
+                let stored = TypeId::of::<<F::Value as Value>::Stored>();
+                store.get_word(key, stored).map(|word| Some(make(word)))
+            }
             None => store
                 .get_fast(key)
                 .map(|object| downcast(object).map(F::from_shared)),
@@ -214,7 +215,7 @@ impl Engine {
     #[inline(never)]
     fn inspect<V: Value>(&self, key: &Key<'_>) -> Option<CachedValue<V>> {
         let entry = self.driver.immediate()?.get(key).ok()??;
-        let lookup = self.decode_entry::<V>(Some(entry), Duration::ZERO);
+        let lookup = self.decode_live::<V>(Some(entry));
         lookup.ok()?.live()
     }
 
@@ -234,22 +235,6 @@ impl Engine {
         options: &Options,
     ) -> Option<CachedValue<V>> {
         let cached = self.inspect::<V>(key)?;
-        (!self.is_due(&cached, options)).then(|| self.hit_in_memory(cached))
+        (!self.is_due(key, &cached, options)).then(|| self.hit_in_memory(cached))
     }
-}
-
-/// Copies a value while the store holds a lock: the reference count, which all threads would write to,
-/// stays as it is.
-#[inline]
-fn copy_fast<S: Object, T>(
-    store: &dyn Store,
-    key: &Key<'_>,
-    copy: CopyFn<S, T>,
-) -> Result<Option<T>, FastMiss> {
-    let mut copied = None;
-    store.read_fast(key, &mut |object| {
-        let any: &dyn Any = &**object;
-        copied = any.downcast_ref().map(copy);
-    })?;
-    Ok(copied)
 }

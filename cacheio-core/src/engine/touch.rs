@@ -57,14 +57,16 @@ impl Engine {
         let mut replacements = Vec::new();
         for (key, cached) in reads {
             self.record_read_in_memory(cached);
-            if let Some((entry, expiry, idle)) = unrecorded(cached) {
-                let now = self.clock.now();
-                if self.unrecorded_reads.begin(key.hash(), now, idle / 8)
-                    && let Some(replacement) = read_at(entry, expiry, now)
-                {
-                    hashes.push(key.hash());
-                    replacements.push((key, replacement));
-                }
+            let Some((entry, expiry, idle)) = changeable(cached) else {
+                continue;
+            };
+            let now = self.clock.now();
+            if expiry.must_record_read(now)
+                && self.unrecorded_reads.begin(key.hash(), now, idle / 8)
+                && let Some(replacement) = read_at(entry, expiry, now)
+            {
+                hashes.push(key.hash());
+                replacements.push((key, replacement));
             }
         }
         let recorded = match replacements.len() {
@@ -95,10 +97,10 @@ impl Engine {
     }
 }
 
-/// Returns an entry on a server whose read has to be recorded.
-fn unrecorded<V: Value>(cached: &CachedValue<V>) -> Option<(&Entry, Expiry, Duration)> {
-    let expiry = cached.expiry?;
-    Some((cached.unrecorded.as_deref()?, expiry, expiry.idle?))
+/// Returns an entry on a server whose read may have to be recorded.
+fn changeable<V: Value>(cached: &CachedValue<V>) -> Option<(&Entry, Expiry, Duration)> {
+    let (entry, expiry) = (cached.entry.as_deref()?, cached.expiry?);
+    Some((entry, expiry, expiry.idle?))
 }
 
 /// Returns the change of an entry that was read at `now`.

@@ -21,6 +21,7 @@
 //!    | 2 | 16 | the time in milliseconds without a read after which the entry expires, and when a read was last recorded, in Unix milliseconds, or 0 (8 bytes each, little-endian); readers extend the TTL on the server. Only together with field 1 |
 //!    | 3 | 0 | the body is an integer |
 //!    | 5 | 0 | the body is in the exact format, because the codec does not keep the value |
+//!    | 6 | 8 | until when no load replaces the entry after one that failed, in Unix milliseconds, little-endian. Only together with field 1 |
 //!
 //! 3. **The bytes of the codec**, otherwise. With JSON, other programs can read and write them.
 //!
@@ -46,6 +47,8 @@ const IDLE: u8 = 2;
 const INTEGER: u8 = 3;
 /// The id of the field that marks the body as one in the exact format.
 const EXACT: u8 = 5;
+/// The id of the field with the time until which no load replaces the entry.
+const RETRY_AT: u8 = 6;
 
 /// The body of an entry, by how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +77,7 @@ impl<'a> Body<'a> {
 struct Header {
     times: Option<Range<usize>>,
     idle: Option<Range<usize>>,
+    retry_at: Option<Range<usize>>,
     is_integer: bool,
     is_exact: bool,
     body: usize,
@@ -127,6 +131,38 @@ pub(crate) fn with_expiry(bytes: &[u8], expiry: Expiry) -> Result<Vec<u8>> {
         bytes[at].copy_from_slice(&idle);
     }
     Ok(bytes)
+}
+
+/// Returns until when no load replaces an entry; [`Timestamp::MIN`] if no load of it failed.
+pub(crate) fn retry_at(bytes: &[u8]) -> Timestamp {
+    let field = parse(bytes)
+        .ok()
+        .flatten()
+        .and_then(|header| header.retry_at);
+    let millis = field.and_then(|at| bytes[at].try_into().ok());
+    millis.map_or(Timestamp::MIN, |millis| {
+        Timestamp::from_millis(u64::from_le_bytes(millis))
+    })
+}
+
+/// Returns the bytes of an entry that no load replaces until `at`. An entry without times has none.
+pub(crate) fn with_retry_at(bytes: &[u8], at: Timestamp) -> Result<Vec<u8>> {
+    let header = parse(bytes)?.unwrap_or_default();
+    if header.times.is_none() {
+        return Ok(bytes.to_vec());
+    }
+    let millis = at.as_millis().to_le_bytes();
+    if let Some(field) = header.retry_at.filter(|field| field.len() == millis.len()) {
+        let mut bytes = bytes.to_vec();
+        bytes[field].copy_from_slice(&millis);
+        return Ok(bytes);
+    }
+    let (fields, body) = bytes.split_at(header.body);
+    let length = u16::try_from(fields.len() - 4 + 10).map_err(|_| truncated())?;
+    let length = length.to_le_bytes();
+    let (start, fields) = fields.split_at(4);
+    let field = [&[RETRY_AT, 8], &millis[..]].concat();
+    Ok([&start[..2], &length, fields, &field, body].concat())
 }
 
 /// Returns the bytes of an entry with another body.
@@ -218,6 +254,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Header>> {
             IDLE => header.idle = Some(start..start + length),
             INTEGER => header.is_integer = true,
             EXACT => header.is_exact = true,
+            RETRY_AT => header.retry_at = Some(start..start + length),
             _ => {}
         }
     }
@@ -381,6 +418,35 @@ mod tests {
         assert_eq!(creation_of(&changed), creation_of(&bytes));
         assert_eq!(creation_of(&bytes).len(), 12);
         assert_eq!(creation(b"body"), 0..4);
+    }
+
+    #[test]
+    fn a_failed_load_changes_only_the_header() {
+        let second = Duration::from_secs(1);
+        let now = Timestamp::from_millis(1_000);
+        let expiry = Expiry::new(now, second, Some(second), second);
+        for body in [
+            Body::Encoded(b"body"),
+            Body::Integer(b"7"),
+            Body::Exact(b""),
+        ] {
+            let bytes = seal_with(expiry, body);
+            assert_eq!(retry_at(&bytes), Timestamp::MIN);
+            let failed = with_retry_at(&bytes, now.after(second)).unwrap();
+            assert_eq!(retry_at(&failed), now.after(second));
+            assert_eq!(open(&failed).unwrap(), (body, Some(expiry)));
+            assert_eq!(failed.len(), bytes.len() + 10);
+            let again = with_retry_at(&failed, now.after(second * 2)).unwrap();
+            assert_eq!(retry_at(&again), now.after(second * 2));
+            assert_eq!(open(&again).unwrap(), (body, Some(expiry)));
+            assert_eq!(again.len(), failed.len());
+        }
+        for without_times in [&b"7"[..], b"text", b"\xC1\x01\x00\x00text"] {
+            assert_eq!(with_retry_at(without_times, now).unwrap(), without_times);
+            assert_eq!(retry_at(without_times), Timestamp::MIN);
+        }
+        let wrong_length = b"\xC1\x01\x03\x00\x06\x01atext";
+        assert_eq!(retry_at(wrong_length), Timestamp::MIN);
     }
 
     #[test]

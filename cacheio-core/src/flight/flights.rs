@@ -1,6 +1,7 @@
 //! The flights of the caches on one store: joining and opening them, and registering writes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::deadlock::{Cycle, LoadScope, WaitEdge};
 use super::guards::{ClearGuard, WriteGuard};
@@ -121,6 +122,23 @@ impl Flights {
                 Ok(self.open(registry, flight, Arc::clone(scope), false))
             }
         }
+    }
+
+    /// Opens a flight that publishes at once, if no other flight and no write of the key is in progress.
+    /// Callers that join it join again when it is dropped.
+    pub(crate) fn publish(&self, key: &Key<'_>, now: Instant) -> Option<Leader> {
+        let registry = self.stripe(key).lock();
+        let scope = LoadScope::detached();
+        let schedule = Schedule {
+            started_at: now,
+            overdue_at: None,
+        };
+        let flight = Flight::new(scope.id(), key, Stamps::default(), schedule);
+        if registry.flights.contains_key(key.text()) || registry.is_written(&flight) {
+            return None;
+        }
+        flight.state().phase = Phase::Publishing;
+        Some(self.open(registry, flight, scope, false))
     }
 
     fn open(

@@ -62,7 +62,7 @@ impl Leader {
         drop(unused);
     }
 
-    /// Takes the claim of a load whose value is not stored.
+    /// Takes the claim under which the value is stored, or which ends because it is not stored.
     pub(crate) fn take_claim(&self) -> LoadClaim {
         self.flight.take_claim()
     }
@@ -126,18 +126,26 @@ impl Leader {
         self.stripe().time_out(&self.flight, count)
     }
 
-    /// Returns whether the value may be stored, and under which claim. If so, writes wait until the
-    /// flight is completed.
-    pub(crate) fn begin_publishing(&self) -> Option<LoadClaim> {
+    /// Returns whether the value may be stored. If so, writes wait until the flight is completed.
+    pub(crate) fn begin_publishing(&self) -> bool {
         let registry = self.stripe().lock();
         let mut state = self.flight.state();
         let is_allowed = matches!(state.phase, Phase::Loading)
             && !registry.is_written(&self.flight)
             && self.flight.stamps.are_current();
-        is_allowed.then(|| {
+        if is_allowed {
             state.phase = Phase::Publishing;
-            state.take_claim()
-        })
+        }
+        is_allowed
+    }
+
+    /// Ends what [`begin_publishing`](Self::begin_publishing) began, for a load that failed. Writes that wait
+    /// go on waiting until the flight is completed.
+    pub(crate) fn end_publishing(&self) {
+        let mut state = self.flight.state();
+        if matches!(state.phase, Phase::Publishing) {
+            state.phase = Phase::Loading;
+        }
     }
 
     /// Ends the flight. `outcome` is called if there are waiters.

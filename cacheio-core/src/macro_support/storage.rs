@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::output::Output;
 use crate::engine::FromHit;
-use crate::value::{CopyFn, Shared, is_plain};
+use crate::value::{FromWord, Shared, from_word};
 use crate::{Local, Value};
 
 /// Converts the values of a function to what its cache stores, and back.
@@ -15,8 +15,8 @@ pub trait Storage<V>: Copy {
     fn into_cached(value: V) -> Self::Cached;
     fn from_cached(cached: Self::Cached) -> V;
     fn from_shared(stored: Arc<<Self::Cached as Value>::Stored>) -> V;
-    /// As [`Value::copy`].
-    fn copy() -> Option<CopyFn<<Self::Cached as Value>::Stored, V>>;
+    /// As [`Value::from_word`].
+    fn from_word() -> Option<FromWord<V>>;
 }
 
 /// Stores the value itself: for any cache, so the value needs serde.
@@ -46,8 +46,8 @@ impl<V: Value> Storage<V> for AsValue {
     }
 
     #[inline]
-    fn copy() -> Option<CopyFn<V::Stored, V>> {
-        V::copy()
+    fn from_word() -> Option<FromWord<V>> {
+        V::from_word()
     }
 }
 
@@ -73,8 +73,8 @@ impl<V: Clone + Send + Sync + 'static> Storage<V> for AsLocal {
     }
 
     #[inline]
-    fn copy() -> Option<CopyFn<Shared<V>, V>> {
-        is_plain::<V>().then_some(|stored| stored.0.clone())
+    fn from_word() -> Option<FromWord<V>> {
+        from_word()
     }
 }
 
@@ -86,8 +86,8 @@ impl<V, S: Storage<V>> FromHit for ByStorage<S, V> {
     type Output = V;
 
     #[inline]
-    fn copy() -> Option<CopyFn<<S::Cached as Value>::Stored, V>> {
-        S::copy()
+    fn from_word() -> Option<FromWord<V>> {
+        S::from_word()
     }
 
     #[inline]

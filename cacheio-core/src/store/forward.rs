@@ -113,12 +113,12 @@ macro_rules! pointer {
                 (**self).get_fast(key)
             }
 
-            fn read_fast(
+            fn get_word(
                 &self,
                 key: &crate::Key<'_>,
-                read: &mut dyn FnMut(&Arc<dyn crate::Object>),
-            ) -> Result<(), crate::FastMiss> {
-                (**self).read_fast(key, read)
+                stored: ::std::any::TypeId,
+            ) -> Result<u64, crate::FastMiss> {
+                (**self).get_word(key, stored)
             }
 
             fn in_namespace(&self, prefix: &str) -> Option<Arc<dyn Store>> {

@@ -11,15 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 thread_local! {
-    static CURRENT: Cell<Option<Step>> = const { Cell::new(None) };
-}
-
-/// A step of a call.
-#[derive(Clone, Copy)]
-struct Step {
-    /// When its operations count as started.
-    started_at: Instant,
-    is_first: bool,
+    /// When the operations of the current step count as started.
+    static CURRENT: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// The time that a call has spent in its store, in nanoseconds.
@@ -31,10 +24,7 @@ impl StoreTime {
     pub(crate) async fn run<F: Future>(&self, step: F) -> F::Output {
         let spent = self.spent();
         let begun = Instant::now();
-        let current = Step {
-            started_at: begun.checked_sub(spent).unwrap_or(begun),
-            is_first: spent.is_zero(),
-        };
+        let current = begun.checked_sub(spent).unwrap_or(begun);
         let mut step = pin!(step);
         let output = poll_fn(|context| {
             let _entered = Entered::new(current);
@@ -61,30 +51,24 @@ impl Clone for StoreTime {
 /// Returns the deadline of an operation that a store begins now. It is earlier than the timeout from
 /// now on if earlier operations of the same call have taken time.
 pub fn deadline(timeout: Duration) -> Instant {
-    let started_at = current().map_or_else(Instant::now, |step| step.started_at);
+    let started_at = current().unwrap_or_else(Instant::now);
     // Clocks do not count much further than a lifetime.
     started_at
         .checked_add(timeout)
         .unwrap_or_else(|| started_at + Duration::from_secs(100 * 365 * 24 * 60 * 60))
 }
 
-/// Returns whether no earlier operation of the same call has taken time. If one has, a timeout may say
-/// nothing about the server.
-pub fn is_first_step() -> bool {
-    current().is_none_or(|step| step.is_first)
-}
-
-fn current() -> Option<Step> {
+fn current() -> Option<Instant> {
     // While a thread exits, its thread-locals may be destroyed.
     CURRENT.try_with(Cell::get).ok().flatten()
 }
 
 /// Makes a step the current one until it is dropped.
-struct Entered(Option<Step>);
+struct Entered(Option<Instant>);
 
 impl Entered {
-    fn new(step: Step) -> Self {
-        let outer = CURRENT.try_with(|current| current.replace(Some(step)));
+    fn new(started_at: Instant) -> Self {
+        let outer = CURRENT.try_with(|current| current.replace(Some(started_at)));
         Self(outer.unwrap_or_default())
     }
 }

@@ -158,6 +158,11 @@ impl<'a> Batches<'a> {
                 exchanges.push((server, exchange, &mut batch.pending));
             }
         }
+        if let [(_, Ok(exchange), _)] = &mut exchanges[..]
+            && exchange.is_one_part()
+        {
+            exchange.measure();
+        }
         let mut result = Ok(());
         for (index, (server, exchange, pending)) in exchanges.into_iter().enumerate() {
             let call = match index {

@@ -71,6 +71,15 @@ impl Call {
         }
     }
 
+    /// Lets other callers run.
+    pub(super) async fn yield_now(self) {
+        match self.driver {
+            Driver::Threads => std::thread::yield_now(),
+            #[cfg(feature = "tokio")]
+            Driver::Tasks => tokio::task::yield_now().await,
+        }
+    }
+
     /// Sleeps, also past the deadline.
     pub(super) async fn sleep(self, duration: Duration) {
         match self.driver {

@@ -70,11 +70,15 @@ impl Decoder {
 
     /// Returns what `read` makes of the next line without its end, or `None` if it is not complete.
     pub(super) fn line<T>(&mut self, read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, Failure> {
+        self.raw_line(|line| read(line.strip_suffix(b"\r").unwrap_or(line)))
+    }
+
+    /// Does the same, with the `\r` of a line's end. Some lines of memcached end without it.
+    fn raw_line<T>(&mut self, read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, Failure> {
         let input = &self.input[self.start..self.end];
         let unsearched = &input[self.searched..];
         if let Some(at) = unsearched.iter().position(|byte| *byte == b'\n') {
-            let line = &input[..self.searched + at];
-            let result = read(line.strip_suffix(b"\r").unwrap_or(line));
+            let result = read(&input[..self.searched + at]);
             self.start += self.searched + at + 1;
             self.searched = 0;
             return Ok(Some(result));
@@ -112,11 +116,12 @@ impl Decoder {
         if self.value.as_ref().is_some_and(PartialValue::is_incomplete) {
             return Ok(None);
         }
-        match self.line(<[u8]>::is_empty)? {
+        // If the value were a byte shorter, its last byte would be the first of its end.
+        match self.raw_line(|line| line == b"\r")? {
             None => Ok(None),
             Some(true) => Ok(self.value.take().map(|value| value.response)),
             Some(false) => Err(Failure::protocol_error(
-                "a value is longer than the server announced",
+                "a value has another length than the server announced",
             )),
         }
     }
@@ -195,7 +200,13 @@ mod tests {
     #[test]
     fn malformed_responses_are_failures_in_whatever_parts_they_arrive() {
         let endless = "x".repeat(INPUT_SIZE + 1);
-        for bytes in ["HTTP/1.1 400\r\n", "VA 1\r\n12\r\n", "VA x\r\n", &endless] {
+        for bytes in [
+            "HTTP/1.1 400\r\n",
+            "VA 2\r\n1\r\nHD\r\n",
+            "VA 1\r\n12\r\n",
+            "VA x\r\n",
+            &endless,
+        ] {
             for size in [1, 3, bytes.len()] {
                 let failure = decode(bytes.as_bytes(), size).unwrap_err();
                 assert!(matches!(failure, Failure::Broken(_)), "{failure:?}");

@@ -19,7 +19,7 @@ pub(super) struct Lease<'a> {
     retry: Retry,
     connection: Option<Connection>,
     /// Released after the connection was put back.
-    _permit: Permit<'a>,
+    permit: Permit<'a>,
 }
 
 impl<'a> Lease<'a> {
@@ -28,7 +28,7 @@ impl<'a> Lease<'a> {
             server,
             retry,
             connection: None,
-            _permit: permit,
+            permit,
         }
     }
 
@@ -65,8 +65,14 @@ impl<'a> Lease<'a> {
         self.connection()?.read(call, read).await
     }
 
+    /// Says that the exchange is a single request, which tells how fast the server is.
+    pub(super) fn measure(&mut self) {
+        self.permit.measure();
+    }
+
     /// Ends an exchange whose responses were all read.
     pub(super) fn end(&mut self) {
+        self.permit.answered();
         if let Some(connection) = &mut self.connection {
             connection.end_exchange();
         }

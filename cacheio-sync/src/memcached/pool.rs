@@ -1,9 +1,12 @@
 //! The connection pool of one server: keeps idle connections, and limits how many there are.
+//!
+//! A call that finds all in use waits here. If the server is overloaded, [`ConcurrencyLimit`] allows
+//! fewer, so that calls wait here rather than there, where one that has no time left costs nothing.
 
-use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use cacheio_core::__private::ConcurrencyLimit;
 use event_listener::Event;
 
 use super::call::{Call, Driver};
@@ -18,20 +21,38 @@ pub(super) struct Pool {
     max_connections: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// The idle connections, each with the time at which it was last used; the latest is last.
     idle: Vec<(Connection, Instant)>,
     in_use: usize,
+    /// How many callers wait for a permit.
+    waiting: usize,
+    limit: ConcurrencyLimit,
+}
+
+/// Why a caller gets no permit.
+#[derive(Debug)]
+pub(super) enum NoPermit {
+    /// Its time has passed.
+    TimedOut,
+    /// The server would not answer it in time.
+    Overloaded,
 }
 
 /// A firewall or a load balancer may have dropped a connection that was idle for longer than this.
 const IDLE_MAX: Duration = Duration::from_secs(90);
 
 impl Pool {
-    pub(super) fn new(max_connections: usize) -> Self {
+    /// `timeout` is that of the calls.
+    pub(super) fn new(max_connections: usize, timeout: Duration) -> Self {
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                idle: Vec::new(),
+                in_use: 0,
+                waiting: 0,
+                limit: ConcurrencyLimit::new(timeout),
+            }),
             freed: Event::new(),
             max_connections,
         }
@@ -41,26 +62,82 @@ impl Pool {
         self.max_connections
     }
 
-    /// Waits for a permit.
-    pub(super) async fn acquire(&self, call: Call) -> io::Result<Permit<'_>> {
+    /// Waits for a permit. Fails at once if that would take too long.
+    pub(super) async fn acquire(&self, call: Call) -> Result<Permit<'_>, NoPermit> {
+        if let Some(permit) = self.try_acquire(&mut self.state()) {
+            return Ok(permit);
+        }
+        let listener = self.freed.listen();
+        let waiting = match self.wait_or_refuse(call) {
+            Turn::Now(permit) => return Ok(permit),
+            Turn::Later(waiting) => waiting,
+            Turn::Refused => {
+                // A caller that calls again at once must not keep others from running.
+                call.yield_now().await;
+                return Err(NoPermit::Overloaded);
+            }
+        };
+        let mut notified = call.wait(listener).await;
         loop {
-            if let Some(permit) = self.try_acquire() {
-                return Ok(permit);
-            }
+            notified.map_err(|_| NoPermit::TimedOut)?;
             let listener = self.freed.listen();
-            if let Some(permit) = self.try_acquire() {
+            if let Some(permit) = waiting.try_acquire(call)? {
                 return Ok(permit);
             }
-            call.wait(listener).await?;
+            notified = call.wait(listener).await;
         }
     }
 
-    fn try_acquire(&self) -> Option<Permit<'_>> {
+    fn wait_or_refuse(&self, call: Call) -> Turn<'_> {
         let mut state = self.state();
-        (state.in_use < self.max_connections).then(|| {
-            state.in_use += 1;
-            Permit(self)
-        })
+        if let Some(permit) = self.try_acquire(&mut state) {
+            return Turn::Now(permit);
+        }
+        let now = Instant::now();
+        let remaining = call.time_left().unwrap_or_default();
+        // If there is room, those that wait have not run yet: this process is busy, not the server.
+        if self.room(&state) == 0 && state.limit.refuses(state.waiting + 1, remaining, now) {
+            return Turn::Refused;
+        }
+        state.limit.wait_begins(now);
+        state.waiting += 1;
+        Turn::Later(Waiting(self))
+    }
+
+    /// Returns whether the server would answer a call too late that has waited until now.
+    pub(super) fn is_too_late(&self, call: Call) -> bool {
+        is_too_late(&self.state(), call)
+    }
+
+    /// Returns a permit, unless others wait for one.
+    fn try_acquire(&self, state: &mut State) -> Option<Permit<'_>> {
+        (state.waiting == 0 && self.room(state) > 0).then(|| self.permit(state))
+    }
+
+    fn permit(&self, state: &mut State) -> Permit<'_> {
+        state.in_use += 1;
+        Permit {
+            pool: self,
+            in_use: state.in_use,
+            since: Instant::now(),
+            is_measured: false,
+            is_answered: false,
+        }
+    }
+
+    fn room(&self, state: &State) -> usize {
+        state.limit.room(state.in_use, self.max_connections)
+    }
+
+    /// Changes the state, and wakes as many callers as there are permits for.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state();
+        change(&mut state);
+        if state.waiting > 0 {
+            let room = self.room(&state);
+            drop(state);
+            self.freed.notify(room);
+        }
     }
 
     /// Returns the idle connection that a caller may use and that was used last.
@@ -111,13 +188,82 @@ impl Pool {
     }
 }
 
+fn is_too_late(state: &State, call: Call) -> bool {
+    // Half as much again, because some connections are served later than others.
+    call.time_left().unwrap_or_default() < state.limit.reply_time() * 3 / 2
+}
+
+enum Turn<'a> {
+    Now(Permit<'a>),
+    Later(Waiting<'a>),
+    Refused,
+}
+
+/// A caller that waits for a permit.
+struct Waiting<'a>(&'a Pool);
+
+impl<'a> Waiting<'a> {
+    /// Returns a permit if there is one, or an error if it would come too late.
+    fn try_acquire(&self, call: Call) -> Result<Option<Permit<'a>>, NoPermit> {
+        let Self(pool) = *self;
+        let mut state = pool.state();
+        if pool.room(&state) == 0 {
+            return Ok(None);
+        }
+        if is_too_late(&state, call) {
+            return Err(NoPermit::Overloaded);
+        }
+        state.limit.turn(1, Instant::now());
+        Ok(Some(pool.permit(&mut state)))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // It may have been notified, and not have taken the permit.
+        self.0.change(|state| {
+            state.waiting -= 1;
+            if state.waiting == 0 {
+                state.limit.wait_ends(Instant::now());
+            }
+        });
+    }
+}
+
 /// The right to use one connection.
 #[derive(Debug)]
-pub(super) struct Permit<'a>(&'a Pool);
+pub(super) struct Permit<'a> {
+    pool: &'a Pool,
+    /// How many were in use, with this one.
+    in_use: usize,
+    since: Instant,
+    is_measured: bool,
+    is_answered: bool,
+}
+
+impl Permit<'_> {
+    /// Says that a single request was sent now, which tells how fast the server is.
+    pub(super) fn measure(&mut self) {
+        self.since = Instant::now();
+        self.is_measured = true;
+    }
+
+    pub(super) fn answered(&mut self) {
+        self.is_answered = true;
+    }
+}
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.0.state().in_use -= 1;
-        self.0.freed.notify(1);
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.since);
+        self.pool.change(|state| {
+            state.in_use -= 1;
+            match (self.is_measured, self.is_answered) {
+                (true, true) => state.limit.record(self.in_use, took, now),
+                (true, false) => state.limit.record_at_least(self.in_use, took),
+                _ => {}
+            }
+        });
     }
 }

@@ -11,7 +11,7 @@ use super::decoder::Decoder;
 use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::lease::Lease;
-use super::pool::Pool;
+use super::pool::{NoPermit, Pool};
 use super::protocol::{Request, Response};
 use super::retry::Retry;
 use super::unconfirmed::UnconfirmedWrites;
@@ -47,7 +47,7 @@ impl Server {
             name,
             endpoint,
             timeout,
-            pool: Pool::new(max_connections),
+            pool: Pool::new(max_connections, timeout),
             unconfirmed: UnconfirmedWrites::default(),
         })
     }
@@ -71,6 +71,7 @@ impl Server {
         mut read: impl FnMut(&mut Response) -> Option<T>,
     ) -> Result<T, Failure> {
         let mut exchange = self.begin(retry, request, call).await?;
+        exchange.measure();
         let outcome = exchange.read(call, |decoder| match decoder.response() {
             Ok(None) => Ok(None),
             Ok(Some(mut response)) => {
@@ -142,7 +143,7 @@ impl Server {
 
     async fn lease(&self, retry: Retry, call: Call) -> Result<Lease<'_>, Failure> {
         let permit = self.pool.acquire(call).await;
-        let permit = permit.map_err(|_| self.no_free_connection())?;
+        let permit = permit.map_err(|reason| self.no_free_connection(&reason))?;
         // The circuit may have opened during the wait.
         self.circuit.enter().map_err(Failure::Other)?;
         Ok(Lease::new(self, retry, permit))
@@ -150,6 +151,21 @@ impl Server {
 
     /// Waits until the server has carried out all writes that were sent to it, or has lost them.
     async fn confirm_writes(&self, call: Call) -> Result<(), Failure> {
+        while !self.unconfirmed.is_empty() {
+            // One caller asks the server for all.
+            match self.unconfirmed.lead() {
+                Some(_leader) => self.ask_for_confirmation(call).await?,
+                None => self.unconfirmed.leader_ended(call).await?,
+            }
+            // It would be the next write without a response.
+            if self.pool.is_too_late(call) {
+                return Err(self.no_free_connection(&NoPermit::Overloaded));
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask_for_confirmation(&self, call: Call) -> Result<(), Failure> {
         while !self.unconfirmed.is_empty() {
             let confirmed = self.unconfirmed.confirmed(call.at_most(CONFIRMATION));
             if confirmed.await.is_ok() {
@@ -168,16 +184,18 @@ impl Server {
         Ok(())
     }
 
-    fn no_free_connection(&self) -> Failure {
-        Failure::Other(Error::new(
-            ErrorKind::Timeout,
-            format!(
-                "all {} connections to {} were in use for {:?}; raise `connections` or `timeout`",
+    fn no_free_connection(&self, reason: &NoPermit) -> Failure {
+        let (name, timeout) = (&self.name, self.timeout);
+        let message = match reason {
+            NoPermit::TimedOut => format!(
+                "all {} connections to {name} were in use for {timeout:?}; raise `connections` or `timeout`",
                 self.pool.max_connections(),
-                self.name,
-                self.timeout
             ),
-        ))
+            NoPermit::Overloaded => format!(
+                "{name} has more requests than it answers within {timeout:?}; this one was not sent"
+            ),
+        };
+        Failure::Other(Error::new(ErrorKind::Timeout, message))
     }
 
     /// Tells the circuit breaker about a failure of the server, and returns the outcome.
@@ -281,6 +299,11 @@ impl Exchange<'_> {
         self.server.record_outcome(self.attempt, since, outcome)
     }
 
+    /// Returns whether the whole request was sent.
+    pub(super) fn is_one_part(&self) -> bool {
+        self.request.part_count() <= 1
+    }
+
     async fn resend(&mut self, call: Call) -> Result<(), Failure> {
         self.lease.connect(call).await?;
         self.lease.send(self.request.first_window(), call).await
@@ -303,6 +326,11 @@ impl Exchange<'_> {
         }
         self.end();
         Ok(())
+    }
+
+    /// Says that the exchange is a single request, which tells how fast the server is.
+    pub(super) fn measure(&mut self) {
+        self.lease.measure();
     }
 
     /// Ends an exchange whose responses were all read.

@@ -6,9 +6,11 @@
 //! processed everything it got on the kept connections: it does so by closing them.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use event_listener::Event;
 
 use super::call::Call;
 use super::connection::Connection;
@@ -18,13 +20,9 @@ use super::os_socket::OsSocket;
 #[derive(Debug, Default)]
 pub(super) struct UnconfirmedWrites {
     count: AtomicUsize,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    sockets: Vec<(OsSocket, Instant)>,
-    checked: Option<Instant>,
+    sockets: Mutex<Vec<(OsSocket, Instant)>>,
+    has_leader: AtomicBool,
+    leader_ended: Event,
 }
 
 /// How often to look whether the server has confirmed the writes.
@@ -38,15 +36,30 @@ impl UnconfirmedWrites {
         if let Ok(socket) = connection.into_os_socket()
             && socket.finish_writing().is_ok()
         {
-            let mut state = self.state();
-            state.sockets.push((socket, Instant::now()));
-            self.count.store(state.sockets.len(), Ordering::SeqCst);
+            let mut sockets = self.sockets();
+            sockets.push((socket, Instant::now()));
+            self.count.store(sockets.len(), Ordering::SeqCst);
         }
     }
 
     /// Returns whether there are none. Costs one atomic load.
     pub(super) fn is_empty(&self) -> bool {
         self.count.load(Ordering::SeqCst) == 0
+    }
+
+    /// Makes the caller the one that waits for the server, unless there is one.
+    pub(super) fn lead(&self) -> Option<Leader<'_>> {
+        let is_led = self.has_leader.swap(true, Ordering::SeqCst);
+        (!is_led).then_some(Leader(self))
+    }
+
+    /// Waits until another caller has waited for the server.
+    pub(super) async fn leader_ended(&self, call: Call) -> io::Result<()> {
+        let listener = self.leader_ended.listen();
+        match self.has_leader.load(Ordering::SeqCst) {
+            true => call.wait(listener).await,
+            false => Ok(()),
+        }
     }
 
     /// Waits until the server has confirmed all writes.
@@ -60,11 +73,11 @@ impl UnconfirmedWrites {
 
     /// Gives up the writes that were kept before a time.
     pub(super) fn give_up(&self, before: Instant) {
-        let mut state = self.state();
+        let mut sockets = self.sockets();
         let is_given_up = |(_, since): &mut (OsSocket, Instant)| *since < before;
-        let given_up: Vec<_> = state.sockets.extract_if(.., is_given_up).collect();
-        self.count.store(state.sockets.len(), Ordering::SeqCst);
-        drop(state);
+        let given_up: Vec<_> = sockets.extract_if(.., is_given_up).collect();
+        self.count.store(sockets.len(), Ordering::SeqCst);
+        drop(sockets);
         for (socket, _) in given_up {
             socket.reset();
         }
@@ -75,22 +88,23 @@ impl UnconfirmedWrites {
         if self.is_empty() {
             return true;
         }
-        let mut state = self.state();
-        // All callers that wait share one check.
-        if state
-            .checked
-            .is_none_or(|checked| checked.elapsed() >= INTERVAL)
-        {
-            state
-                .sockets
-                .retain_mut(|(socket, _)| !socket.is_closed_by_server());
-            state.checked = Some(Instant::now());
-            self.count.store(state.sockets.len(), Ordering::SeqCst);
-        }
-        state.sockets.is_empty()
+        let mut sockets = self.sockets();
+        sockets.retain_mut(|(socket, _)| !socket.is_closed_by_server());
+        self.count.store(sockets.len(), Ordering::SeqCst);
+        sockets.is_empty()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sockets(&self) -> MutexGuard<'_, Vec<(OsSocket, Instant)>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The caller that waits for the server, while the others wait for this to be dropped.
+pub(super) struct Leader<'a>(&'a UnconfirmedWrites);
+
+impl Drop for Leader<'_> {
+    fn drop(&mut self) {
+        self.0.has_leader.store(false, Ordering::SeqCst);
+        self.0.leader_ended.notify(usize::MAX);
     }
 }

@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use cacheio_core::{Clock, Form, SystemClock, config};
+use cacheio_core::{Clock, Form, config};
 
+use super::clock::MemoryClock;
 use super::key::Namespace;
 use super::namespaces::Namespaces;
 use super::shard::{Shard, ShardLock};
@@ -19,17 +20,21 @@ use super::{Memory, Shared, Weigher};
 /// - `capacity`: [`Config::default_threshold`](crate::Config::default_threshold)
 /// - `weigher`: none, every entry weighs 1
 /// - `through_codec`: off
-/// - `clock`: [`SystemClock`]
+/// - `clock`: [`SystemClock`](crate::SystemClock)
 #[must_use]
 pub struct MemoryBuilder {
     capacity: Option<u64>,
     weigher: Option<Weigher>,
     form: Form,
-    clock: Arc<dyn Clock>,
+    clock: MemoryClock,
 }
 
-/// The smallest capacity of a shard, in entries.
+/// The smallest capacity of a shard.
 const SHARD_MIN: u64 = 128;
+
+/// The numbers of shards per thread of the machine, and the smallest capacity of a shard for each. Threads
+/// that read different shards do not wait for each other, but a small shard evicts less precisely.
+const SHARDS_PER_THREAD: [(u64, u64); 2] = [(4, SHARD_MIN), (16, 4 * SHARD_MIN)];
 
 /// The number of shards of memory by weight: an entry may weigh a little less than this part of the
 /// whole.
@@ -115,7 +120,7 @@ impl MemoryBuilder {
     /// let memory = Memory::builder().clock(clock.clone()).build();
     /// ```
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = MemoryClock::Other(Arc::new(clock));
         self
     }
 
@@ -124,16 +129,16 @@ impl MemoryBuilder {
         let capacity = self
             .capacity
             .unwrap_or_else(|| config().default_threshold as u64);
-        let wanted = match self.weigher {
-            Some(_) => WEIGHED_SHARDS,
+        let count = match self.weigher {
+            Some(_) => shard_count(capacity, WEIGHED_SHARDS, SHARD_MIN),
             None => {
-                std::thread::available_parallelism().map_or(4, |threads| threads.get() as u64) * 4
+                let threads = std::thread::available_parallelism();
+                let threads = threads.map_or(4, |threads| threads.get() as u64);
+                let counts = SHARDS_PER_THREAD
+                    .map(|(per_thread, min)| shard_count(capacity, threads * per_thread, min));
+                counts.into_iter().max().unwrap_or(1)
             }
         };
-        let mut count = wanted.next_power_of_two();
-        while count > 1 && capacity / count < SHARD_MIN {
-            count /= 2;
-        }
         let shards = (0..count)
             .map(|index| {
                 // The first shards hold the remainder: together they hold exactly the capacity.
@@ -162,13 +167,23 @@ impl MemoryBuilder {
     }
 }
 
+/// Returns the number of shards, which is a power of two, at most about `wanted`, and leaves each shard
+/// a capacity of `min`.
+fn shard_count(capacity: u64, wanted: u64, min: u64) -> u64 {
+    let mut count = wanted.next_power_of_two();
+    while count > 1 && capacity / count < min {
+        count /= 2;
+    }
+    count
+}
+
 impl Default for MemoryBuilder {
     fn default() -> Self {
         Self {
             capacity: None,
             weigher: None,
             form: Form::Objects,
-            clock: Arc::new(SystemClock),
+            clock: MemoryClock::System,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The entry of a key.
 
+use std::any::TypeId;
 use std::sync::Arc;
 
 use cacheio_core::{Entry, Meta, Object, Timestamp};
@@ -11,6 +12,8 @@ pub(super) struct Slot {
     /// Until this time the value is served without a look at the rest.
     fast_path_until: Timestamp,
     object: Arc<dyn Object>,
+    /// The [word](Object::word) of the value.
+    word: u64,
     /// None for most entries: they weigh 1, and expire at `fast_path_until`.
     details: Option<Box<Details>>,
 }
@@ -32,6 +35,7 @@ impl Slot {
         let has_details = meta.is_some() || weight != 1;
         let mut slot = Self {
             fast_path_until: expires_at,
+            word: object.word(),
             object,
             details: has_details.then(|| {
                 Box::new(Details {
@@ -100,6 +104,12 @@ impl Slot {
     #[inline]
     pub(super) fn object(&self) -> &Arc<dyn Object> {
         &self.object
+    }
+
+    /// The word of the value, if it has this type.
+    #[inline]
+    pub(super) fn word(&self, stored: TypeId) -> Option<u64> {
+        ((*self.object).type_id() == stored).then_some(self.word)
     }
 
     /// The address of the value, which distinguishes it from all other values.

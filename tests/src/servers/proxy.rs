@@ -1,15 +1,19 @@
-//! A proxy between a client and a server, which counts, and delays, cuts or loses on demand.
+//! A proxy between a client and a server, which counts, and delays, cuts, loses or limits on demand.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::process::Port;
 
 const NEVER: usize = usize::MAX;
+/// With a limited rate, bytes are forwarded in parts of this size.
+const LIMITED_PART: usize = 1024;
+/// How much of an unused rate is made up for, because threads sleep too long.
+const CATCH_UP: Duration = Duration::from_millis(20);
 
 /// A TCP proxy for one server.
 #[derive(Debug)]
@@ -23,8 +27,17 @@ struct State {
     cut_after: AtomicUsize,
     delay: AtomicU64,
     drip: AtomicU64,
+    /// Bytes a second, or 0 for no limit.
+    rate: AtomicUsize,
+    /// With a limited rate: when what was forwarded so far is paid for.
+    paid_until: Mutex<Option<Instant>>,
+    /// How many bytes were forwarded, in both directions.
+    forwarded: AtomicUsize,
     swallow: AtomicBool,
     lose: AtomicBool,
+    shorten: AtomicBool,
+    /// The connections with a lower number are lost.
+    lost: AtomicUsize,
     target: Mutex<Option<SocketAddr>>,
     closed: AtomicBool,
     connections: AtomicUsize,
@@ -93,12 +106,29 @@ impl Proxy {
         self.state.drip.store(micros(pause), Ordering::SeqCst);
     }
 
+    /// Limits the rate to this number of bytes a second, for all connections and both directions
+    /// together, as if the server could not do more. What it has not forwarded yet waits.
+    pub fn limit(&self, bytes_a_second: usize) {
+        self.state.rate.store(bytes_a_second, Ordering::SeqCst);
+    }
+
     /// Starts or stops discarding the requests.
     pub fn swallow(&self, swallow: bool) {
         self.state.swallow.store(swallow, Ordering::SeqCst);
     }
 
-    /// Loses the next reply of a Redis server, once. The connection goes on.
+    /// Loses all open connections: no byte, and no end of the stream, reaches the other side any more.
+    pub fn lose_connections(&self) {
+        let connections = self.connections();
+        self.state.lost.store(connections, Ordering::SeqCst);
+    }
+
+    /// Removes the last byte of the next reply, once, and leaves the length that it states.
+    pub fn shorten_reply(&self) {
+        self.state.shorten.store(true, Ordering::SeqCst);
+    }
+
+    /// Loses the next reply, once. The connection goes on.
     pub fn lose_reply(&self) {
         self.state.lose.store(true, Ordering::SeqCst);
     }
@@ -126,6 +156,11 @@ impl Proxy {
         self.state.bytes_sent.load(Ordering::SeqCst)
     }
 
+    /// Returns how many bytes were forwarded, in both directions.
+    pub fn bytes_forwarded(&self) -> usize {
+        self.state.forwarded.load(Ordering::SeqCst)
+    }
+
     /// Returns how many bytes were received from the server.
     pub fn bytes_received(&self) -> usize {
         self.state.bytes_received.load(Ordering::SeqCst)
@@ -143,7 +178,7 @@ impl Drop for Proxy {
 
 impl State {
     fn connect(self: &Arc<Self>, client: TcpStream, server: SocketAddr) -> io::Result<()> {
-        self.connections.fetch_add(1, Ordering::SeqCst);
+        let number = self.connections.fetch_add(1, Ordering::SeqCst);
         let target = *self.target.lock().unwrap_or_else(PoisonError::into_inner);
         let server = TcpStream::connect(target.unwrap_or(server))?;
         client.set_nodelay(true)?;
@@ -154,13 +189,13 @@ impl State {
         let (state, awaits) = (Arc::clone(self), Arc::clone(&awaiting));
         let (from, to) = (client.try_clone()?, server.try_clone()?);
         thread::spawn(move || {
-            let _ = state.requests(&from, &to, &awaits);
-            hang_up(&from, &to);
+            let _ = state.requests(&from, &to, &awaits, number);
+            state.hang_up(&from, &to, number);
         });
         let state = Arc::clone(self);
         thread::spawn(move || {
-            let _ = state.replies(&server, &client, &awaiting);
-            hang_up(&server, &client);
+            let _ = state.replies(&server, &client, &awaiting, number);
+            state.hang_up(&server, &client, number);
         });
         Ok(())
     }
@@ -168,8 +203,9 @@ impl State {
     fn requests(
         &self,
         mut from: &TcpStream,
-        mut to: &TcpStream,
+        to: &TcpStream,
         awaiting: &AtomicBool,
+        number: usize,
     ) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -177,12 +213,15 @@ impl State {
             if length == 0 {
                 return Ok(());
             }
+            if self.is_lost(number) {
+                continue;
+            }
             self.bytes_sent.fetch_add(length, Ordering::SeqCst);
             if !awaiting.swap(true, Ordering::SeqCst) {
                 self.round_trips.fetch_add(1, Ordering::SeqCst);
             }
             if !self.swallow.load(Ordering::SeqCst) {
-                to.write_all(&buffer[..length])?;
+                self.forward(&buffer[..length], to)?;
             }
         }
     }
@@ -192,12 +231,16 @@ impl State {
         mut from: &TcpStream,
         mut to: &TcpStream,
         awaiting: &AtomicBool,
+        number: usize,
     ) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let length = from.read(&mut buffer)?;
             if length == 0 {
                 return Ok(());
+            }
+            if self.is_lost(number) {
+                continue;
             }
             self.bytes_received.fetch_add(length, Ordering::SeqCst);
             let cut = self.cut_after.swap(NEVER, Ordering::SeqCst);
@@ -208,11 +251,14 @@ impl State {
             } else {
                 0
             };
-            let reply = &buffer[lost..length.min(cut).max(lost)];
+            let mut reply = buffer[lost..length.min(cut).max(lost)].to_vec();
+            if !reply.is_empty() && self.shorten.swap(false, Ordering::SeqCst) {
+                reply.remove(first_reply(&reply).saturating_sub(3));
+            }
             if self.drip.load(Ordering::SeqCst) == 0 {
-                to.write_all(reply)?;
+                self.forward(&reply, to)?;
             } else {
-                for byte in reply {
+                for byte in &reply {
                     sleep(&self.drip);
                     to.write_all(&[*byte])?;
                 }
@@ -232,28 +278,63 @@ impl State {
         }
     }
 
+    fn is_lost(&self, connection: usize) -> bool {
+        connection < self.lost.load(Ordering::SeqCst)
+    }
+
+    /// Closes both sides of a connection, unless it is lost.
+    fn hang_up(&self, one: &TcpStream, other: &TcpStream, connection: usize) {
+        if !self.is_lost(connection) {
+            // Both may be closed already.
+            let _ = one.shutdown(Shutdown::Both);
+            let _ = other.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Writes bytes as fast as the rate allows.
+    fn forward(&self, bytes: &[u8], mut to: &TcpStream) -> io::Result<()> {
+        let is_limited = self.rate.load(Ordering::SeqCst) > 0;
+        for part in bytes.chunks(if is_limited { LIMITED_PART } else { usize::MAX }) {
+            self.pay_for(part.len());
+            self.forwarded.fetch_add(part.len(), Ordering::SeqCst);
+            to.write_all(part)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the rate allows so many bytes more.
+    fn pay_for(&self, bytes: usize) {
+        let rate = self.rate.load(Ordering::SeqCst);
+        if rate == 0 {
+            return;
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        let paid_until = {
+            let now = Instant::now();
+            let mut paid_until = (self.paid_until.lock()).unwrap_or_else(PoisonError::into_inner);
+            let begin = (*paid_until).unwrap_or(now).max(now - CATCH_UP);
+            *paid_until.insert(begin + cost)
+        };
+        thread::sleep(paid_until.saturating_duration_since(Instant::now()));
+    }
+
     fn open(&self) -> MutexGuard<'_, Vec<TcpStream>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Returns the length of the first of some Redis replies: of a line, or of a string.
+/// Returns the length of the first of some replies: of a line, or of a value.
 fn first_reply(replies: &[u8]) -> usize {
     let Some(end) = replies.windows(2).position(|two| two == b"\r\n") else {
         return replies.len();
     };
-    let line = std::str::from_utf8(&replies[1..end]).unwrap_or_default();
-    let string = match (replies[0], line.parse::<usize>()) {
-        (b'$', Ok(length)) => length + 2,
-        _ => 0,
-    };
-    (end + 2 + string).min(replies.len())
-}
-
-fn hang_up(one: &TcpStream, other: &TcpStream) {
-    // Both may be closed already.
-    let _ = one.shutdown(Shutdown::Both);
-    let _ = other.shutdown(Shutdown::Both);
+    let line = std::str::from_utf8(&replies[..end]).unwrap_or_default();
+    // Redis writes `$5`, and Memcached `VA 5`, before a value of five bytes.
+    let length = line.strip_prefix('$').or_else(|| line.strip_prefix("VA "));
+    let length = length.and_then(|length| length.split(' ').next()?.parse::<usize>().ok());
+    let value = length.map_or(0, |length| length + 2);
+    (end + 2 + value).min(replies.len())
 }
 
 fn sleep(duration: &AtomicU64) {

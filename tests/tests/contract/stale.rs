@@ -20,6 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(clear_removes_the_stale_value),
         case(set_keeps_its_entry_as_stale_only_with_stale_for),
         case(after_a_delete_a_failed_load_returns_its_error),
+        case(after_a_write_of_another_client_a_failed_load_serves_no_old_value),
         case(touch_moves_the_end_of_the_ttl_and_of_stale_for),
         case(a_loaded_integer_is_kept_as_stale_and_a_set_integer_counts).needs(Optional::Increment),
         case(a_failed_batch_serves_stale_values),
@@ -268,6 +269,31 @@ async fn after_a_delete_a_failed_load_returns_its_error(fixture: Fixture) {
     cache.delete("k").await.unwrap();
     gate.release();
     assert!(leader.join().await.is_err());
+}
+
+async fn after_a_write_of_another_client_a_failed_load_serves_no_old_value(fixture: Fixture) {
+    for is_set in [false, true] {
+        let [cache, other] = fixture.twins(setup(&fixture));
+        let key = if is_set { "set" } else { "deleted" };
+        let old = async || Ok::<_, String>("old".to_owned());
+        assert_eq!(cache.get_or_try_set(key, old).await.unwrap(), "old");
+        fixture.expire(fixture.ttl());
+        let gate = LoaderGate::new();
+        let leader = {
+            let (cache, load) = (cache.clone(), gate.loader(Err::<String, _>("down")));
+            cache.spawn(move |cache| async move { cache.get_or_try_set(key, load).await })
+        };
+        gate.started().await;
+        match is_set {
+            true => other.set(key, "new").await.unwrap(),
+            false => drop(other.delete(key).await.unwrap()),
+        }
+        gate.release();
+        let got = leader.join().await.ok();
+        assert_eq!(got.as_deref(), is_set.then_some("new"));
+        let found = cache.get::<String>(key).await.unwrap();
+        assert_eq!(found.as_deref(), is_set.then_some("new"));
+    }
 }
 
 async fn touch_moves_the_end_of_the_ttl_and_of_stale_for(fixture: Fixture) {

@@ -13,6 +13,7 @@ mod many_clients;
 mod network;
 mod one_timeout;
 mod outages;
+mod overload;
 
 use cacheio_tests::servers::{Memcached, Redis, RedisCluster};
 use cacheio_tests::watchdog::guarded;
@@ -76,6 +77,9 @@ macro_rules! common_faults {
             one_timeout::a_load_from_a_slow_server_takes_one_timeout
             one_timeout::a_load_takes_one_timeout_if_the_server_is_silent
             one_timeout::a_stale_value_after_a_failed_load_takes_one_timeout
+            overload::most_replies_of_an_overloaded_server_reach_their_callers
+            overload::most_writes_to_an_overloaded_server_are_confirmed_in_time
+            overload::most_batches_of_an_overloaded_server_reach_their_callers
             many_clients::a_thousand_clients_of_one_cache
             many_clients::many_caches_share_a_server
         }

@@ -59,8 +59,9 @@ pub(crate) async fn a_stale_value_after_a_failed_load_takes_one_timeout(
     let options = || Options::ttl(Duration::from_millis(1)).stale_for(MINUTE);
     cache.get_or_set_with("k", options(), || async { 1 }).await;
     cache.world().sleep(Duration::from_millis(20)).await;
-    // The steps are: the entry, its note of a failure, a claim, both again, and a new note.
-    proxy.delay(Duration::from_millis(190));
+    // The steps are: a read of the entry, a claim where processes share loads, and the record of the
+    // failure in the entry.
+    proxy.delay(Duration::from_millis(310));
     let failing = cache.get_or_try_set_with("k", options(), || async { Err::<i32, _>("failed") });
     let (value, took) = timed(failing).await;
     assert_eq!(value.unwrap(), 1);

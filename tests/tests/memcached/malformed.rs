@@ -47,6 +47,7 @@ fn no_key_gets_the_value_of_another_from_malformed_responses() {
             b"VA 3\r\nabc\r\nMN\r\n",
             b"HD O0\r\nHD O1\r\nMN\r\n",
             b"VA 3 O0\r\nabcdef\r\nMN\r\n",
+            b"VA 3 O0\r\nab\r\nMN\r\n",
             b"VA 1073741824 O0\r\nabc",
             b"VA 99999999999999999999 O0\r\n",
             b"CLIENT_ERROR bad command line format\r\nMN\r\n",

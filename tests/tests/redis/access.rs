@@ -1,11 +1,13 @@
 //! Passwords, permissions, databases, sockets, and clients that the user configured.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use cacheio_async::{ErrorKind, Redis};
-use cacheio_core::{AsyncStore, Key};
+use cacheio_async::{AsyncCache, ErrorKind, Redis};
+use cacheio_core::{AsyncStore, Key, Options};
 use cacheio_tests::servers;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::support::{MINUTE, get, run, set, store, with_short_timeout};
 
@@ -50,6 +52,31 @@ fn a_user_with_few_permissions_suffices() {
         let error = set(&store, "other:k", "v").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Server);
         assert!(error.to_string().contains("ACL"), "{error}");
+    });
+}
+
+/// The script that records the failure of a load is refused: the pause holds in this process.
+#[test]
+fn without_scripts_a_stale_value_is_served_and_its_load_is_delayed() {
+    let server = servers::Redis::start();
+    server.run("ACL SETUSER little on >pass ~* -@all +get +set +ping");
+    run(async {
+        let store = store(&format!("redis://little:pass@{}", server.address()));
+        let cache = AsyncCache::builder().store(store).build().unwrap();
+        let second = Duration::from_secs(1);
+        let options = Options::ttl(second / 10).stale_for(second * 60);
+        cache.set_with("k", 1, options.clone()).await.unwrap();
+        sleep(second / 5).await;
+        let loads = AtomicUsize::new(0);
+        for _ in 0..5 {
+            let load = async || {
+                loads.fetch_add(1, Ordering::Relaxed);
+                Err::<i32, _>("down")
+            };
+            let got = cache.get_or_try_set_with("k", options.clone(), load).await;
+            assert_eq!(got.unwrap(), 1);
+        }
+        assert_eq!(loads.into_inner(), 1);
     });
 }
 

@@ -140,3 +140,38 @@ fn many_callers_outside_of_tokio_share_batches() {
         caller.join().unwrap();
     }
 }
+
+#[test]
+fn calls_of_a_runtime_whose_workers_are_blocked_end_in_time() {
+    let server = servers::Redis::start();
+    let store = with_short_timeout(&server.url());
+    let blocked = runtime();
+    // Its workers drive the connection.
+    blocked.block_on(set(&store, "k", "v")).unwrap();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Arc::new(std::sync::Mutex::new(released));
+    for _ in 0..2 {
+        let released = std::sync::Arc::clone(&released);
+        blocked.spawn(async move { released.lock().unwrap().recv() });
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let (done, ended) = std::sync::mpsc::channel();
+    let handle = blocked.handle().clone();
+    let caller = std::thread::spawn(move || {
+        let mut calls: Vec<_> = (0..12).map(|_| Box::pin(get(&store, "k"))).collect();
+        let began = Instant::now();
+        handle.block_on(std::future::poll_fn(|context| {
+            calls.retain_mut(|call| call.as_mut().poll(context).is_pending());
+            match calls.is_empty() {
+                true => std::task::Poll::Ready(()),
+                false => std::task::Poll::Pending,
+            }
+        }));
+        let _ = done.send(began.elapsed());
+    });
+    let took = ended.recv_timeout(Duration::from_secs(5));
+    drop(release);
+    caller.join().unwrap();
+    let took = took.expect("a call waits for the workers");
+    assert!(took < Duration::from_millis(800), "{took:?}");
+}

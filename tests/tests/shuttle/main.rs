@@ -50,6 +50,13 @@ fn memory() -> Memory {
         .build()
 }
 
+/// Memory that holds bytes, as a server does. `replace` is the default, which is not atomic.
+fn server() -> (Watched, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::new());
+    let memory = Memory::builder().capacity(8).through_codec(true);
+    (Watched(memory.clock(Arc::clone(&clock)).build()), clock)
+}
+
 /// Whether this run uses plain memory or [`Watched`] memory.
 fn plain() -> bool {
     use shuttle::rand::Rng as _;
@@ -67,7 +74,7 @@ macro_rules! watched {
             })*
 
             fn form(&self) -> Form {
-                Form::Objects
+                Store::form(&self.0)
             }
 
             fn key_rule(&self) -> KeyRule {
@@ -90,7 +97,7 @@ macro_rules! watched {
             })*
 
             fn form(&self) -> Form {
-                Form::Objects
+                Store::form(&self.0)
             }
 
             fn key_rule(&self) -> KeyRule {
@@ -151,6 +158,11 @@ mod threads {
         builder.build().unwrap()
     }
 
+    fn open_on_server() -> (Cache, Arc<ManualClock>) {
+        let (store, clock) = server();
+        (Cache::builder().store(store).build().unwrap(), clock)
+    }
+
     macro_rules! wait {
         ($operation:expr) => {
             $operation
@@ -196,6 +208,15 @@ mod threads {
                 });
             }
         };
+        ($name:ident, $cache:ident, $clock:ident, $body:block) => {
+            #[test]
+            fn $name() {
+                check(|| {
+                    let ($cache, $clock) = open_on_server();
+                    $body
+                });
+            }
+        };
     }
 
     include!("scenarios.rs");
@@ -215,6 +236,11 @@ mod tasks {
             builder.store(Watched(memory()))
         };
         builder.build().unwrap()
+    }
+
+    fn open_on_server() -> (AsyncCache, Arc<ManualClock>) {
+        let (store, clock) = server();
+        (AsyncCache::builder().store(store).build().unwrap(), clock)
     }
 
     macro_rules! wait {
@@ -258,6 +284,15 @@ mod tasks {
             fn $name() {
                 check(|| {
                     let $cache = open();
+                    shuttle::future::block_on(async move { $body })
+                });
+            }
+        };
+        ($name:ident, $cache:ident, $clock:ident, $body:block) => {
+            #[test]
+            fn $name() {
+                check(|| {
+                    let ($cache, $clock) = open_on_server();
                     shuttle::future::block_on(async move { $body })
                 });
             }

@@ -121,6 +121,33 @@ scenario!(set_during_load_stays, cache, {
     assert_eq!(wait!(cache.get::<u64>("k")).unwrap(), Some(2));
 });
 
+// Its leader and its waiter record the failure in the entry. Neither must restore a deleted one.
+scenario!(a_failed_load_does_not_undo_a_delete, cache, clock, {
+    let second = Duration::from_secs(1);
+    let options = || Options::ttl(second).stale_for(second * 9);
+    wait!(cache.set_with("k", 1_u64, options())).unwrap();
+    clock.advance(second * 2);
+    let loaders: Vec<_> = [second * 9, Duration::ZERO]
+        .into_iter()
+        .map(|stale_for| {
+            let cache = cache.clone();
+            go!({
+                let options = Options::ttl(second).stale_for(stale_for);
+                let load = load!({ pause!(); Err::<u64, ()>(()) });
+                wait!(cache.get_or_try_set_with("k", options, load)).ok()
+            })
+        })
+        .collect();
+    wait!(cache.delete("k")).unwrap();
+    let load = load!({ Err::<u64, ()>(()) });
+    assert!(wait!(cache.get_or_try_set_with("k", options(), load)).is_err());
+    for loader in loaders {
+        assert!(matches!(end!(loader), None | Some(1)));
+    }
+    let load = load!({ Err::<u64, ()>(()) });
+    assert!(wait!(cache.get_or_try_set_with("k", options(), load)).is_err());
+});
+
 scenario!(add_during_load_stays, cache, {
     let loader = {
         let cache = cache.clone();

@@ -17,6 +17,7 @@ use super::publish::Publication;
 use super::wait::{Resolution, WaiterAction};
 use super::{Engine, LoadCall, boxed};
 use crate::engine::lookup::{CachedValue, Previous};
+use crate::engine::stale::FailedLoad;
 use crate::error::{Limit, timed_out};
 use crate::fetched::LoadDirectives;
 use crate::flight::deadlock::LoadScope;
@@ -41,7 +42,8 @@ struct BackgroundLoad<V: Value> {
 /// What a background load leaves for its own caller.
 enum LoadResult<V: Value, E> {
     Value(Arc<V::Stored>),
-    Failed(Failure<E>),
+    /// An error, and the stale value to serve instead.
+    Failed(Failure<E>, Option<CachedValue<V>>),
     Panicked(Box<dyn Any + Send>),
 }
 
@@ -95,10 +97,10 @@ fn caller_action<V: Value, E>(
         (_, Resolution::FallBackOr(WaiterAction::Served(cached, source))) => {
             CallerAction::Return(cached.value, source)
         }
-        (Some(LoadResult::Failed(failure)), Resolution::OtherType | Resolution::Absent) => {
+        (Some(LoadResult::Failed(failure, _)), Resolution::OtherType | Resolution::Absent) => {
             CallerAction::Fail(failure)
         }
-        (Some(LoadResult::Failed(failure)), Resolution::FallBackOr(_)) => {
+        (Some(LoadResult::Failed(failure, _)), Resolution::FallBackOr(_)) => {
             CallerAction::FallBackOrFail(failure)
         }
         // Another caller timed the load out before this one would have left.
@@ -193,7 +195,12 @@ impl LoadCall<'_> {
         let waited = self.wait_for_outcome(&waiter, previous.stale()).await;
         drop(waiter);
         let key = self.engine.full_text(&self.key);
-        let action = caller_action(result.take(), self.resolve(waited), &key);
+        let mut result = result.take();
+        let own_fallback = match &mut result {
+            Some(LoadResult::Failed(_, fallback)) => Some(fallback.take()),
+            _ => None,
+        };
+        let action = caller_action(result, self.resolve(waited), &key);
         let mut failure = None;
         match action {
             CallerAction::Return(value, source) => {
@@ -203,7 +210,11 @@ impl LoadCall<'_> {
             CallerAction::Fail(failure) => return Err(failure),
             CallerAction::StopWaiting => {}
             CallerAction::FallBackOrFail(_) | CallerAction::FallBackOrStop => {
-                if let Some(cached) = self.stale_fallback(&previous).await {
+                let fallback = match own_fallback {
+                    Some(fallback) => fallback.inspect(|cached| engine.count_stale_hit(cached)),
+                    None => self.stale_fallback(&previous).await,
+                };
+                if let Some(cached) = fallback {
                     return Ok(engine.fetched(cached, Source::Stale));
                 }
                 if let CallerAction::FallBackOrFail(error) = action {
@@ -332,12 +343,12 @@ impl<V: Value> BackgroundLoad<V> {
                 Outcome::Value(value)
             }
             Some(Err(error)) => {
-                self.on_failed().await;
+                let fallback = self.on_failed().await;
                 let failed = [(Key::new(&self.key), &self.leader)];
                 let settle = engine.settle_failed(&failed);
                 engine.driver.timed(&self.store_time, settle).await;
                 let (failure, outcome) = self.mode.failure(error);
-                slot.put(LoadResult::Failed(failure));
+                slot.put(LoadResult::Failed(failure, fallback));
                 outcome
             }
             None => self.on_timed_out().await,
@@ -396,11 +407,16 @@ impl<V: Value> BackgroundLoad<V> {
         Ok(Loaded { value, ttl })
     }
 
-    async fn on_failed(&self) {
-        let key = Key::new(&self.key);
+    /// Returns what its caller serves instead.
+    async fn on_failed(&self) -> Option<CachedValue<V>> {
+        let failed = FailedLoad {
+            key: Key::new(&self.key),
+            previous: &self.previous,
+            leader: &self.leader,
+        };
         let engine = &self.engine;
-        let failed = engine.on_one_load_failed(&key, &self.previous, &self.options);
-        engine.driver.timed(&self.store_time, failed).await;
+        let fallback = engine.on_one_load_failed(failed, &self.options);
+        engine.driver.timed(&self.store_time, fallback).await
     }
 }
 
@@ -443,7 +459,7 @@ mod tests {
         match kind {
             "none" => None,
             "value" => Some(LoadResult::Value(Arc::new(1))),
-            "failed" => Some(LoadResult::Failed(Failure::Own("own"))),
+            "failed" => Some(LoadResult::Failed(Failure::Own("own"), None)),
             "panicked" => Some(LoadResult::Panicked(Box::new("panic"))),
             _ => unreachable!("no result {kind}"),
         }

@@ -11,6 +11,7 @@ use super::publish::Publication;
 use super::wait::{Resolution, WaiterAction};
 use super::{Engine, LoadCall};
 use crate::engine::lookup::{LookupDecision, Previous};
+use crate::engine::stale::FailedLoad;
 use crate::error::{Limit, reentrant, timed_out};
 use crate::flight::deadlock::LoadScope;
 use crate::flight::{Join, Outcome, Waiter};
@@ -430,7 +431,11 @@ where
         let engine = self.call.engine;
         let failed: Vec<_> = led
             .iter()
-            .map(|(_, led)| (led.key, &led.previous))
+            .map(|(_, led)| FailedLoad {
+                key: led.key,
+                previous: &led.previous,
+                leader: &led.leader,
+            })
             .collect();
         let fallbacks = engine.on_load_failed(&failed, self.call.options).await;
         for ((index, led), fallback) in led.iter().zip(fallbacks) {
@@ -474,7 +479,9 @@ where
             .iter()
             .map(|(index, _)| self.keys[*index].text)
             .collect();
-        let stale = engine.stale_fallbacks::<V>(&keys, self.call.options).await;
+        let stale = engine
+            .stale_fallbacks::<V>(&keys, &[], self.call.options)
+            .await;
         for ((index, action), stale) in fallbacks.into_iter().zip(stale) {
             match stale {
                 Some(cached) => {

@@ -193,10 +193,13 @@ impl Engine {
         for key in &superseding {
             self.on_load_timed_out(key);
         }
-        let mut fallbacks = self
-            .stale_fallbacks::<V>(&superseding, options)
-            .await
-            .into_iter();
+        let leaders: Vec<_> = led
+            .iter()
+            .filter(|led| led.leader.supersedes())
+            .map(|led| Some(&led.leader))
+            .collect();
+        let fallbacks = self.stale_fallbacks::<V>(&superseding, &leaders, options);
+        let mut fallbacks = fallbacks.await.into_iter();
         let fallbacks: Vec<_> = led
             .iter()
             .map(|led| match led.leader.supersedes() {
@@ -264,22 +267,16 @@ impl Engine {
                     let lookup = match led.previous {
                         // That was counted and logged when it was read first.
                         Previous::Unreadable => {
-                            let lookup = self.decode_entry::<V>(entry, self.stale_for(options));
+                            let stale_for = self.stale_for(options);
+                            let ahead = self.refresh_ahead(options);
+                            let lookup = self.decode_entry::<V>(entry, stale_for, ahead);
                             lookup.unwrap_or(Lookup::Unreadable)
                         }
                         _ => self.lookup_of::<V>(&led.key, Ok(entry), options),
                     };
-                    match lookup {
-                        // The first read has found out whether a load failed recently.
-                        Lookup::Stale(cached) if !led.leader.must_reread() => {
-                            decisions[index] = Some(LookupDecision::Load(Previous::Stale(cached)));
-                        }
-                        lookup => {
-                            indexes.push(index);
-                            keys.push(led.key);
-                            lookups.push(lookup);
-                        }
-                    }
+                    indexes.push(index);
+                    keys.push(led.key);
+                    lookups.push(lookup);
                 }
                 ClaimRead::None if led.leader.must_reread() => rereads.push((index, led.key)),
                 ClaimRead::None | ClaimRead::Failed => {}
@@ -296,8 +293,7 @@ impl Engine {
         decisions
     }
 
-    /// Opens flights for live values that are due, unless another caller does, or a refresh failed
-    /// recently.
+    /// Opens flights for live values that are due, unless another caller or another process does.
     pub(super) async fn begin_refreshes<V: Value>(
         &self,
         due: Vec<DueKey<'_, V>>,
@@ -325,22 +321,10 @@ impl Engine {
             .into_iter()
             .map(|index: usize| {
                 let (key, cached) = &entries[index];
-                (*key, cached)
+                (*key, cached, None)
             })
             .collect();
         self.on_refreshes_failed(&failed, options).await;
-        let led: Vec<_> = entries
-            .iter()
-            .zip(&leaders)
-            .filter(|(_, leader)| leader.is_some())
-            .map(|((key, cached), _)| (*key, cached))
-            .collect();
-        let mut throttled = self.are_throttled(&led).await.into_iter();
-        for leader in &mut leaders {
-            if leader.is_some() && throttled.next() != Some(false) {
-                *leader = None;
-            }
-        }
         let (claimed, due): (Vec<_>, Vec<_>) = entries
             .iter()
             .zip(&leaders)

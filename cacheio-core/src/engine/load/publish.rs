@@ -57,25 +57,27 @@ impl Engine {
                 }
             };
             let claim = match may_publish {
-                true => leader.begin_publishing(),
+                true if !leader.begin_publishing() => continue,
+                true if self.shares_loads => leader.take_claim(),
+                true => LoadClaim::NotNeeded,
                 false => {
                     settled.extend(publication.not_stored());
                     continue;
                 }
             };
             match (entry, claim) {
-                (Some((entry, ttl)), Some(LoadClaim::NotNeeded)) => stored.push((key, entry, ttl)),
-                (Some((entry, ttl)), Some(LoadClaim::Held(claim))) => {
+                (Some((entry, ttl)), LoadClaim::NotNeeded) => stored.push((key, entry, ttl)),
+                (Some((entry, ttl)), LoadClaim::Held(claim)) => {
                     settled.push(settle(claim, Settled::Entry(entry, ttl)));
                 }
-                (Some(_), Some(LoadClaim::Lost | LoadClaim::Refused)) => {
+                (Some(_), LoadClaim::Lost | LoadClaim::Refused) => {
                     self.counters.add(Count::UnstoredLoad);
                 }
-                (None, Some(LoadClaim::NotNeeded)) => removed.push(key),
-                (None, Some(LoadClaim::Held(claim))) => {
+                (None, LoadClaim::NotNeeded) => removed.push(key),
+                (None, LoadClaim::Held(claim)) => {
                     settled_removed.push(settle(claim, Settled::Removed));
                 }
-                (None, Some(LoadClaim::Lost | LoadClaim::Refused)) | (_, None) => {}
+                (None, LoadClaim::Lost | LoadClaim::Refused) => {}
             }
         }
         let store = async {
