@@ -97,18 +97,19 @@ impl Batcher {
         request: &Request,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        match request.commands.single() {
-            Some((command, end_claims))
+        match request.single() {
+            Some((command, claim))
                 if request.idempotent && length(command) <= MAX_COMMAND_BYTES =>
             {
-                let item = match end_claims {
-                    Some(end_claims) => BatchItem::Write(command, end_claims),
-                    None => BatchItem::Command(command),
+                let item = BatchItem::Command {
+                    command,
+                    claim,
+                    request,
                 };
                 self.send_batched(item, deadline).await
             }
             _ => {
-                let weight = || request.commands.weight();
+                let weight = || request.weight();
                 let turn = self.connection.turn(weight, deadline).await?;
                 self.order_after_cancelled();
                 let call = self.connection.admit(deadline)?;

@@ -98,19 +98,6 @@ impl Commands {
         self.iter().map(weight).sum()
     }
 
-    /// Returns the command, if it is the only one besides one that ends claims, and that one.
-    pub(crate) fn single(&self) -> Option<(&Cmd, Option<&Cmd>)> {
-        let mut commands = self.pipeline.cmd_iter();
-        match (self.shape, self.ends_claims) {
-            (Shape::One, false) => Some((commands.next()?, None)),
-            (Shape::One, true) => {
-                let end_claims = commands.next();
-                Some((commands.next()?, end_claims))
-            }
-            _ => None,
-        }
-    }
-
     /// Returns whether a command of these ends claims.
     pub(crate) fn is_end_of_claims(&self, command: &Cmd) -> bool {
         self.ends_claims && is_end_of_claims(command)

@@ -1,13 +1,14 @@
 //! Decides which requests are sent directly and which wait for a batch. Nothing here does I/O.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis::{Arg, Cmd, RedisResult, Value, cmd};
+use redis::{Cmd, RedisResult, Value, cmd};
 use tokio::runtime::Id;
 use tokio::sync::oneshot;
 
-use crate::commands::{Commands, weight};
+use crate::commands::Commands;
 use crate::limiter::Reservation;
 use crate::request::{Request, on_key};
 
@@ -76,10 +77,12 @@ enum BatchContent {
 pub(crate) enum BatchItem<'a> {
     /// Gets the value of a key.
     Get(&'a str),
-    /// An idempotent command.
-    Command(&'a Cmd),
-    /// An idempotent command that writes a key, and one that ends the claims on the key.
-    Write(&'a Cmd, &'a Cmd),
+    /// An idempotent command, the claim that ends before it, and the request that consists of them.
+    Command {
+        command: &'a Cmd,
+        claim: Option<&'a str>,
+        request: &'a Request,
+    },
 }
 
 pub(crate) enum Admission {
@@ -257,21 +260,23 @@ impl Batch {
             (BatchContent::Mget(mget), BatchItem::Get(key)) => {
                 mget.arg(key);
             }
-            (BatchContent::Commands(commands), BatchItem::Write(command, end_claims)) => {
-                if joins_keys {
-                    let joined = self.end_claims.get_or_insert_with(|| cmd("UNLINK"));
-                    for argument in end_claims.args_iter().skip(1) {
-                        if let Arg::Simple(claim) = argument {
-                            joined.arg(claim);
-                        }
+            (BatchContent::Commands(commands), BatchItem::Command { command, claim, .. }) => {
+                match claim {
+                    Some(claim) if joins_keys => {
+                        let end_claims = self.end_claims.get_or_insert_with(|| cmd("UNLINK"));
+                        end_claims.arg(claim);
                     }
-                } else {
-                    commands.push(end_claims.clone());
-                    self.has_ends_of_claims = true;
+                    Some(claim) => {
+                        commands.push(on_key("UNLINK", claim));
+                        self.has_ends_of_claims = true;
+                    }
+                    None => {}
                 }
                 commands.push(command.clone());
             }
-            (BatchContent::Commands(commands), item) => commands.push(item.command()),
+            (BatchContent::Commands(commands), BatchItem::Get(key)) => {
+                commands.push(on_key("GET", key));
+            }
             _ => {}
         }
         self.senders.push(sender);
@@ -321,25 +326,18 @@ impl Batch {
     }
 }
 
-impl BatchItem<'_> {
+impl<'a> BatchItem<'a> {
     pub(crate) fn kind(self) -> BatchKind {
         match self {
             Self::Get(_) => BatchKind::Gets,
-            Self::Command(_) | Self::Write(..) => BatchKind::Commands,
+            Self::Command { .. } => BatchKind::Commands,
         }
     }
 
-    pub(crate) fn request(self) -> Request {
+    pub(crate) fn request(self) -> Cow<'a, Request> {
         match self {
-            Self::Write(command, end_claims) => Request::after(end_claims.clone(), command.clone()),
-            Self::Get(_) | Self::Command(_) => Request::one(self.command()),
-        }
-    }
-
-    fn command(self) -> Cmd {
-        match self {
-            Self::Get(key) => on_key("GET", key),
-            Self::Command(command) | Self::Write(command, _) => command.clone(),
+            Self::Get(key) => Cow::Owned(Request::one(on_key("GET", key))),
+            Self::Command { request, .. } => Cow::Borrowed(request),
         }
     }
 
@@ -347,8 +345,7 @@ impl BatchItem<'_> {
     pub(crate) fn weight(self) -> usize {
         match self {
             Self::Get(_) => 1,
-            Self::Command(command) => weight(command),
-            Self::Write(command, end_claims) => weight(command) + weight(end_claims),
+            Self::Command { request, .. } => request.weight(),
         }
     }
 }
@@ -384,7 +381,7 @@ mod tests {
         let mut batch = queued(&queues).1.unwrap();
         assert_eq!(batch.senders.len(), MIN_BATCH);
         let commands = batch.take_commands();
-        assert_eq!(commands.single().unwrap().0.args_iter().count(), 5);
+        assert_eq!(commands.iter().next().unwrap().args_iter().count(), 5);
     }
 
     #[test]
@@ -424,24 +421,33 @@ mod tests {
 
     #[test]
     fn commands_of_cancelled_callers_are_removed() {
-        let (first, second) = (on_key("UNLINK", "first"), on_key("UNLINK", "second"));
-        let mut batch = Batch::new(BatchKind::Commands, 2, BatchItem::Command(&first));
+        let requests =
+            ["first", "second"].map(|key| Request::write(claim_key(key), on_key("UNLINK", key)));
+        let [first, second] = requests.each_ref().map(|request| {
+            let (command, claim) = request.single().unwrap();
+            BatchItem::Command {
+                command,
+                claim,
+                request,
+            }
+        });
+        let mut batch = Batch::new(BatchKind::Commands, 2, first);
         let (sender, cancelled) = oneshot::channel();
-        batch.add(BatchItem::Command(&first), sender, None, true);
+        batch.add(first, sender, None, true);
         let (sender, _waiting) = oneshot::channel();
-        let claim = on_key("UNLINK", &claim_key("second"));
-        batch.add(BatchItem::Write(&second, &claim), sender, None, true);
+        batch.add(second, sender, None, true);
         assert!(!batch.has_cancelled(BatchKind::Commands));
         drop(cancelled);
         assert!(batch.has_cancelled(BatchKind::Commands));
         let commands = batch.take_commands();
         assert_eq!(commands.iter().count(), 3);
         let remaining = batch.remove_cancelled(&commands);
-        let remaining: Vec<_> = remaining.iter().map(Cmd::get_packed_command).collect();
-        assert_eq!(
-            remaining,
-            [claim.get_packed_command(), second.get_packed_command()]
-        );
+        let mut claims = on_key("UNLINK", &claim_key("first"));
+        claims.arg(claim_key("second"));
+        let expected = [claims, on_key("UNLINK", "second")];
+        let packed = |command: &Cmd| command.get_packed_command();
+        let remaining: Vec<_> = remaining.iter().map(packed).collect();
+        assert_eq!(remaining, expected.each_ref().map(packed));
         assert_eq!(batch.senders.len(), 1);
     }
 }

@@ -149,7 +149,7 @@ impl Redis {
         ttl: Option<Duration>,
     ) -> Result<bool, Failure> {
         let claim = self.topology.claim_key(key.text());
-        let request = Request::add(&claim, key.text(), &bytes(entry)?, ttl);
+        let request = Request::add(claim, key.text(), &bytes(entry)?, ttl);
         stored(self.topology.send(key, &request).await?)
     }
 
@@ -165,7 +165,7 @@ impl Redis {
         ttl: Option<Duration>,
     ) -> Result<i64, Failure> {
         let claim = self.topology.claim_key(key.text());
-        let request = Request::increment(&claim, key.text(), by, ttl);
+        let request = Request::increment(claim, key.text(), by, ttl);
         integer(last(self.topology.send(key, &request).await?)?)
     }
 
@@ -283,7 +283,7 @@ impl Redis {
 
     /// Creates a request that writes a key.
     fn write(&self, key: &Key<'_>, command: Cmd) -> Request {
-        Request::write(&self.topology.claim_key(key.text()), command)
+        Request::write(self.topology.claim_key(key.text()), command)
     }
 
     /// Removes the keys of one server that match a pattern.

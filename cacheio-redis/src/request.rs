@@ -1,11 +1,12 @@
 //! The requests that the store sends, and the commands in them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use cacheio_core::{Entry, Error, ErrorKind, Payload, Replacement, Result, TtlChange};
 use redis::{Arg, Cmd, cmd};
 
-use crate::commands::Commands;
+use crate::commands::{Commands, weight};
 
 /// The largest value that Redis accepts with its default settings.
 const MAX_VALUE_BYTES: usize = 512 * 1024 * 1024;
@@ -40,15 +41,22 @@ return n";
 /// One or several commands that go out in one write.
 #[derive(Clone)]
 pub(crate) struct Request {
-    pub(crate) commands: Commands,
+    content: Content,
     /// Whether Redis may execute it twice: after a connection broke it is unknown whether Redis
     /// executed it, and only an idempotent request is sent again.
     pub(crate) idempotent: bool,
 }
 
+#[derive(Clone)]
+enum Content {
+    /// A command, and the claim that ends before it. It may become part of a batch.
+    One(Cmd, Option<String>),
+    Many(Commands),
+}
+
 impl Request {
     pub(crate) fn one(command: Cmd) -> Self {
-        Self::idempotent(Commands::one(command))
+        Self::new(Content::One(command, None))
     }
 
     pub(crate) fn many(commands: impl IntoIterator<Item = Cmd>) -> Self {
@@ -57,13 +65,8 @@ impl Request {
 
     /// A command that writes a key, after the end of the claim `claim` on it. The claim ends first: else a
     /// load could be claimed and stored between the two.
-    pub(crate) fn write(claim: &str, command: Cmd) -> Self {
-        Self::after(on_key("UNLINK", claim), command)
-    }
-
-    /// Does the same, with the command that ends the claim.
-    pub(crate) fn after(end_claims: Cmd, command: Cmd) -> Self {
-        Self::idempotent(Commands::write(end_claims, command))
+    pub(crate) fn write(claim: String, command: Cmd) -> Self {
+        Self::new(Content::One(command, Some(claim)))
     }
 
     /// Commands that write several keys. Those that end claims come before the others.
@@ -71,7 +74,7 @@ impl Request {
         Self::idempotent(Commands::writes(commands))
     }
 
-    pub(crate) fn add(claim: &str, key: &str, bytes: &[u8], ttl: Option<Duration>) -> Self {
+    pub(crate) fn add(claim: String, key: &str, bytes: &[u8], ttl: Option<Duration>) -> Self {
         let mut add = set(key, bytes, ttl);
         add.arg("NX");
         Self::write(claim, add).not_idempotent()
@@ -79,7 +82,7 @@ impl Request {
 
     /// Sets the TTL of a new counter by a SET that does nothing if the counter exists. A script
     /// would do the same, but an ACL may forbid scripts.
-    pub(crate) fn increment(claim: &str, key: &str, by: i64, ttl: Option<Duration>) -> Self {
+    pub(crate) fn increment(claim: String, key: &str, by: i64, ttl: Option<Duration>) -> Self {
         let mut increment = cmd("INCRBY");
         increment.arg(key).arg(by);
         let Some(ttl) = ttl else {
@@ -87,7 +90,7 @@ impl Request {
         };
         let mut create = set(key, b"0", Some(ttl));
         create.arg("NX");
-        let claim = on_key("UNLINK", claim);
+        let claim = on_key("UNLINK", &claim);
         Self::idempotent(Commands::atomic_write(claim, [create, increment])).not_idempotent()
     }
 
@@ -116,14 +119,45 @@ impl Request {
     /// reply is that of the request.
     pub(crate) fn asking(self) -> Self {
         Self {
-            commands: self.commands.asking(),
+            content: Content::Many(self.commands().asking()),
             ..self
         }
     }
 
+    /// Returns the command, if it is the only one besides one that ends a claim, and that claim.
+    pub(crate) fn single(&self) -> Option<(&Cmd, Option<&str>)> {
+        match &self.content {
+            Content::One(command, claim) => Some((command, claim.as_deref())),
+            Content::Many(_) => None,
+        }
+    }
+
+    /// Returns what to send.
+    pub(crate) fn commands(&self) -> Cow<'_, Commands> {
+        match &self.content {
+            Content::One(command, None) => Cow::Owned(Commands::one(command.clone())),
+            Content::One(command, Some(claim)) => {
+                Cow::Owned(Commands::write(on_key("UNLINK", claim), command.clone()))
+            }
+            Content::Many(commands) => Cow::Borrowed(commands),
+        }
+    }
+
+    /// Returns how much work the request is for the server, about.
+    pub(crate) fn weight(&self) -> usize {
+        match &self.content {
+            Content::One(command, claim) => weight(command) + usize::from(claim.is_some()),
+            Content::Many(commands) => commands.weight(),
+        }
+    }
+
     fn idempotent(commands: Commands) -> Self {
+        Self::new(Content::Many(commands))
+    }
+
+    fn new(content: Content) -> Self {
         Self {
-            commands,
+            content,
             idempotent: true,
         }
     }

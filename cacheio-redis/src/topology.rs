@@ -234,7 +234,7 @@ impl Topology {
         let deadline = self.deadline();
         let sent = part.into_iter().map(async |at| {
             let request = match are_writes {
-                true => Request::write(&self.claim_key(keys[at].text()), command(&[at])),
+                true => Request::write(self.claim_key(keys[at].text()), command(&[at])),
                 false => Request::one(command(&[at])),
             };
             let reply = cluster.send(&keys[at], &request, deadline).await?;
