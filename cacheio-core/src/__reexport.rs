@@ -33,6 +33,8 @@ pub mod store {
     pub use crate::entry::{Entry, Form, Meta, Payload, Replacement, TtlChange};
     pub use crate::immediate_store;
     pub use crate::key::{Key, KeyRule};
-    pub use crate::store::{AsyncStore, BoxFuture, FastMiss, Store};
+    pub use crate::store::{
+        AsyncStore, BoxFuture, Claim, Claimed, FastMiss, Settled, Settlement, Store,
+    };
     pub use crate::value::Object;
 }

@@ -80,6 +80,8 @@ pub struct Engine {
     headers_in_use: AtomicBool,
     unrecorded_reads: UnrecordedReads,
     unrecorded_failures: UnrecordedFailures,
+    /// Whether loads are claimed, so that one process at a time loads a key.
+    shares_loads: bool,
     /// The warnings that are not repeated.
     warnings: Warnings,
 }
@@ -120,6 +122,7 @@ impl Engine {
             headers_in_use: AtomicBool::new(settings.policies.writes_headers()),
             unrecorded_reads: UnrecordedReads::default(),
             unrecorded_failures: UnrecordedFailures::default(),
+            shares_loads: settings.shared_loads && driver.store().shares_loads(),
             warnings: Warnings::default(),
             driver,
             settings,

@@ -5,6 +5,7 @@ pub(crate) mod tags;
 pub(crate) mod wire;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -50,6 +51,22 @@ impl Entry {
             payload: Payload::Object(object),
             meta: None,
             version: None,
+        }
+    }
+
+    /// Returns which of the entry's bytes distinguish it from other values under its key, for
+    /// [`Store::settle`](crate::Store::settle): where no policy needs a header, all of them. Empty for an
+    /// object.
+    ///
+    /// ```
+    /// use cacheio::store::Entry;
+    ///
+    /// assert_eq!(Entry::bytes(b"value".to_vec()).identity(), 0..5);
+    /// ```
+    pub fn identity(&self) -> Range<usize> {
+        match &self.payload {
+            Payload::Bytes(bytes) => wire::creation(bytes),
+            Payload::Object(_) => 0..0,
         }
     }
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub(crate) use self::flights::{Flights, Join};
 pub(crate) use self::guards::{WriteGuard, WriteGuards};
 pub(crate) use self::leader::{Leader, Waiter};
-pub(crate) use self::state::{Outcome, Schedule};
+pub(crate) use self::state::{LoadClaim, Outcome, Schedule};
 use crate::entry::tags::Tags;
 
 /// What the caches on one store share: a store that several caches of a process can use keeps it

@@ -80,6 +80,11 @@ statistics! {
     timeouts: Timeout,
     /// Callers that waited for the load of another.
     waits: Wait,
+    /// Loads of other processes that a load of this one waited for.
+    shared_waits: SharedWait,
+    /// Values that were loaded and not stored, because another process wrote or loaded the key at the same
+    /// time.
+    unstored_loads: UnstoredLoad,
     /// Live entries that memory dropped to make room. Evictions of servers are not known.
     evictions: Eviction,
     /// Store operations that failed while the caller still got a value.
@@ -116,7 +121,7 @@ impl Stats {
         // A refresh loads for a look-up that was a hit.
         let loads = self.loads.saturating_sub(self.refreshes);
         let shared = self.misses.saturating_sub(loads);
-        let shared = shared.min(self.waits + self.stale_hits);
+        let shared = shared.min(self.waits + self.shared_waits + self.stale_hits);
         (self.hits + shared) as f64 / lookups as f64
     }
 }

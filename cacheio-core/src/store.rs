@@ -1,6 +1,7 @@
 //! The traits of stores.
 
 pub(crate) mod circuit_breaker;
+mod claim;
 pub(crate) mod concurrency_limit;
 mod forward;
 pub(crate) mod store_time;
@@ -12,6 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::claim::{Claim, Claimed, Settled, Settlement};
 use crate::clock::WallClock;
 use crate::flight::SharedState;
 use crate::{
@@ -252,6 +254,38 @@ pub trait Store: Debug + Send + Sync + 'static {
             .try_fold(0, |count, key| Ok(count + usize::from(self.delete(key)?)))
     }
 
+    /// Claims the loads of several keys, so that one process at a time loads each of them. Returns who
+    /// loads each key, in the order of the keys. With `force`, the caller does, whoever loaded before.
+    ///
+    /// Caches call this before they load a missing key, if the store
+    /// [shares loads](Self::shares_loads). Until the claim is [settled](Self::settle) or dropped, no other
+    /// process may get one, unless this process no longer responds. A write of the key ([`set`](Self::set),
+    /// [`add`](Self::add), [`delete`](Self::delete), [`increment`](Self::increment),
+    /// [`clear`](Self::clear)) ends the claims that were made before it began, whichever process makes it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store fails. Then the values of the loads are not stored, because writes
+    /// of other processes could not prevent it.
+    fn claim(&self, keys: &[Key<'_>], force: bool) -> Result<Vec<Claimed>> {
+        let _ = force;
+        Ok(keys.iter().map(|_| Claimed::Unsupported).collect())
+    }
+
+    /// Ends claims. Stores the entry of a load only if its claim has not ended, and if the entry that
+    /// was there when the key was claimed has not changed. Returns for each claim whether the store did
+    /// what was asked.
+    ///
+    /// After a load that left no new entry, the next callers load without waiting for each other.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store fails; some of the entries may be stored.
+    fn settle(&self, loads: Vec<Settlement<'_>>) -> Result<Vec<bool>> {
+        let _ = loads;
+        Err(unsupported("settle"))
+    }
+
     /// Checks that the store can be reached.
     ///
     /// # Errors
@@ -290,6 +324,12 @@ pub trait Store: Debug + Send + Sync + 'static {
             Form::Objects => KeyRule::Any,
             Form::Bytes => KeyRule::Wire { max: 250 },
         }
+    }
+
+    /// Returns whether processes share loads through this store: whether it implements
+    /// [`claim`](Self::claim) and [`settle`](Self::settle).
+    fn shares_loads(&self) -> bool {
+        false
     }
 
     /// Returns the clock by which entries expire, in the store and in the cache. By default, this is
@@ -470,6 +510,22 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
         })
     }
 
+    /// Does the same as [`Store::claim`].
+    fn claim<'a>(
+        &'a self,
+        keys: &'a [Key<'a>],
+        force: bool,
+    ) -> BoxFuture<'a, Result<Vec<Claimed>>> {
+        let _ = force;
+        Box::pin(async { Ok(keys.iter().map(|_| Claimed::Unsupported).collect()) })
+    }
+
+    /// Does the same as [`Store::settle`].
+    fn settle<'a>(&'a self, loads: Vec<Settlement<'a>>) -> BoxFuture<'a, Result<Vec<bool>>> {
+        let _ = loads;
+        Box::pin(async { Err(unsupported("settle")) })
+    }
+
     /// Does the same as [`Store::ping`].
     fn ping(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async { Ok(()) })
@@ -481,6 +537,11 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
             Form::Objects => KeyRule::Any,
             Form::Bytes => KeyRule::Wire { max: 250 },
         }
+    }
+
+    /// Does the same as [`Store::shares_loads`].
+    fn shares_loads(&self) -> bool {
+        false
     }
 
     /// Does the same as [`Store::clock`].

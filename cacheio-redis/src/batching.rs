@@ -57,8 +57,8 @@ impl Batcher {
     pub(crate) fn new(connection: Connection) -> Self {
         Self {
             connection: Arc::new(connection),
-            gets: Some(BatchQueues::new(BatchKind::Gets)),
-            commands: BatchQueues::new(BatchKind::Commands),
+            gets: Some(BatchQueues::new(BatchKind::Gets, true)),
+            commands: BatchQueues::new(BatchKind::Commands, true),
         }
     }
 
@@ -66,6 +66,7 @@ impl Batcher {
     pub(crate) fn without_mget(connection: Connection) -> Self {
         Self {
             gets: None,
+            commands: BatchQueues::new(BatchKind::Commands, false),
             ..Self::new(connection)
         }
     }
@@ -96,13 +97,19 @@ impl Batcher {
         request: &Request,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        match request.commands.single() {
-            Some(command) if request.idempotent && length(command) <= MAX_COMMAND_BYTES => {
-                self.send_batched(BatchItem::Command(command), deadline)
-                    .await
+        match request.single() {
+            Some((command, claim))
+                if request.idempotent && length(command) <= MAX_COMMAND_BYTES =>
+            {
+                let item = BatchItem::Command {
+                    command,
+                    claim,
+                    request,
+                };
+                self.send_batched(item, deadline).await
             }
             _ => {
-                let weight = || request.commands.weight();
+                let weight = || request.weight();
                 let turn = self.connection.turn(weight, deadline).await?;
                 self.order_after_cancelled();
                 let call = self.connection.admit(deadline)?;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use redis::{Arg, Cmd, Pipeline, RedisResult, ServerError, Value, cmd};
 
+use crate::claim_key::is_claim_key;
 use crate::failure::reply_mismatch;
 
 /// One or several commands, and the PING that ends them.
@@ -20,6 +21,8 @@ pub(crate) struct Commands {
     pipeline: Pipeline,
     mark: u64,
     shape: Shape,
+    /// Whether commands that end claims are among them. Their replies do not count.
+    ends_claims: bool,
 }
 
 /// What the reply is made of.
@@ -29,15 +32,30 @@ enum Shape {
     One,
     /// The array of the replies.
     Many,
-    /// The array of the replies to the commands between MULTI and EXEC.
-    Atomic,
-    /// The same, with ASKING before MULTI.
-    AtomicAfterAsking,
+    /// The array of the replies to the commands between MULTI and EXEC, with this number of commands
+    /// before MULTI.
+    Atomic(usize),
 }
 
 impl Commands {
     pub(crate) fn one(command: Cmd) -> Self {
         Self::new(Shape::One, [command])
+    }
+
+    /// A command that writes a key, after one that ends the claims on it.
+    pub(crate) fn write(end_claims: Cmd, command: Cmd) -> Self {
+        Self {
+            ends_claims: true,
+            ..Self::new(Shape::One, [end_claims, command])
+        }
+    }
+
+    /// Commands that write keys, and commands that end the claims on them. Only the former have replies.
+    pub(crate) fn writes(commands: impl IntoIterator<Item = Cmd>) -> Self {
+        Self {
+            ends_claims: true,
+            ..Self::many(commands)
+        }
     }
 
     pub(crate) fn many(commands: impl IntoIterator<Item = Cmd>) -> Self {
@@ -49,7 +67,14 @@ impl Commands {
     pub(crate) fn atomic(commands: impl IntoIterator<Item = Cmd>) -> Self {
         let commands = commands.into_iter();
         let transaction = [cmd("MULTI")].into_iter().chain(commands);
-        Self::new(Shape::Atomic, transaction.chain([cmd("EXEC")]))
+        Self::new(Shape::Atomic(0), transaction.chain([cmd("EXEC")]))
+    }
+
+    /// Does the same after a command that ends claims.
+    pub(crate) fn atomic_write(end_claims: Cmd, commands: impl IntoIterator<Item = Cmd>) -> Self {
+        let transaction = Self::atomic(commands);
+        let commands = transaction.iter().cloned();
+        Self::new(Shape::Atomic(1), [end_claims].into_iter().chain(commands))
     }
 
     fn new(shape: Shape, commands: impl IntoIterator<Item = Cmd>) -> Self {
@@ -64,6 +89,7 @@ impl Commands {
             pipeline,
             mark,
             shape,
+            ends_claims: false,
         }
     }
 
@@ -72,12 +98,9 @@ impl Commands {
         self.iter().map(weight).sum()
     }
 
-    /// Returns the command, if it is the only one.
-    pub(crate) fn single(&self) -> Option<&Cmd> {
-        match self.shape {
-            Shape::One => self.pipeline.cmd_iter().next(),
-            _ => None,
-        }
+    /// Returns whether a command of these ends claims.
+    pub(crate) fn is_end_of_claims(&self, command: &Cmd) -> bool {
+        self.ends_claims && is_end_of_claims(command)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Cmd> {
@@ -88,9 +111,12 @@ impl Commands {
     pub(crate) fn asking(&self) -> Self {
         let asking = || cmd("ASKING");
         match self.shape {
-            Shape::Atomic => {
-                let commands = [asking()].into_iter().chain(self.iter().cloned());
-                Self::new(Shape::AtomicAfterAsking, commands)
+            Shape::Atomic(before) => {
+                let commands = self.iter().enumerate().flat_map(|(at, command)| {
+                    let asking = (at <= before).then(asking);
+                    asking.into_iter().chain([command.clone()])
+                });
+                Self::new(Shape::Atomic(2 * before + 1), commands)
             }
             _ => Self::many(self.iter().flat_map(|command| [asking(), command.clone()])),
         }
@@ -117,16 +143,31 @@ impl Commands {
         if !in_step || replies.is_empty() {
             return Err(reply_mismatch());
         }
+        if let Shape::Atomic(before) = self.shape {
+            return match replies.len() > before {
+                true => self.transaction_reply(replies.split_off(before), before),
+                false => Err(reply_mismatch()),
+            };
+        }
+        if !answer_all(self.iter(), &replies) {
+            return Err(reply_mismatch());
+        }
         match self.shape {
-            Shape::Atomic => self.transaction_reply(replies, 0),
-            Shape::AtomicAfterAsking => self.transaction_reply(replies.split_off(1), 1),
-            Shape::Many if answer_all(self.iter(), &replies) => Ok(Value::Array(replies)),
-            Shape::One if answer_all(self.iter(), &replies) => match replies.pop() {
+            Shape::One => match replies.pop() {
                 Some(Value::ServerError(error)) => Err(error.into()),
                 Some(reply) => Ok(reply),
                 None => Err(reply_mismatch()),
             },
-            Shape::One | Shape::Many => Err(reply_mismatch()),
+            _ if self.ends_claims => {
+                let mut commands = self.iter();
+                replies.retain(|_| {
+                    commands
+                        .next()
+                        .is_some_and(|command| !is_end_of_claims(command))
+                });
+                Ok(Value::Array(replies))
+            }
+            _ => Ok(Value::Array(replies)),
         }
     }
 
@@ -195,6 +236,13 @@ fn as_error(reply: &Value) -> Option<&ServerError> {
         Value::ServerError(error) => Some(error),
         _ => None,
     }
+}
+
+/// Returns whether a command removes claims. No key of a user looks like a claim.
+fn is_end_of_claims(command: &Cmd) -> bool {
+    let mut arguments = command.args_iter();
+    arguments.next() == Some(Arg::Simple(b"UNLINK"))
+        && matches!(arguments.next(), Some(Arg::Simple(key)) if is_claim_key(key))
 }
 
 fn answer_all<'a>(mut commands: impl Iterator<Item = &'a Cmd>, replies: &[Value]) -> bool {

@@ -227,7 +227,7 @@ impl Connection {
         request: &Request,
         turn: Option<Reservation>,
     ) -> RedisResult<Value> {
-        let result = self.exchange(live, &request.commands, turn).await;
+        let result = self.exchange(live, &request.commands(), turn).await;
         match result {
             Err(error) => {
                 if breaks_connection(&error) {

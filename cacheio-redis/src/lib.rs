@@ -3,6 +3,8 @@
 
 mod batching;
 mod builder;
+mod claim_key;
+mod claims;
 mod cluster;
 mod commands;
 mod connection;

@@ -1,13 +1,14 @@
 //! Decides which requests are sent directly and which wait for a batch. Nothing here does I/O.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis::{Cmd, RedisResult, Value};
+use redis::{Cmd, RedisResult, Value, cmd};
 use tokio::runtime::Id;
 use tokio::sync::oneshot;
 
-use crate::commands::{Commands, weight};
+use crate::commands::Commands;
 use crate::limiter::Reservation;
 use crate::request::{Request, on_key};
 
@@ -33,6 +34,8 @@ pub(crate) enum BatchKind {
 /// The requests of one kind on one connection: a queue for each runtime whose callers use it.
 pub(crate) struct BatchQueues {
     pub(crate) kind: BatchKind,
+    /// Whether one command may name keys of several requests.
+    joins_keys: bool,
     queues: Mutex<Vec<Queue>>,
 }
 
@@ -55,6 +58,10 @@ pub(crate) type ReplyReceiver = oneshot::Receiver<RedisResult<Value>>;
 
 pub(crate) struct Batch {
     content: BatchContent,
+    /// Ends the claims on the keys that its commands write, before them.
+    end_claims: Option<Cmd>,
+    /// Whether commands that end claims are among the others, because keys are not joined.
+    has_ends_of_claims: bool,
     pub(crate) senders: Vec<ReplySender>,
     /// The reservations of those requests that had to wait for their turn.
     pub(crate) turns: Vec<Reservation>,
@@ -70,8 +77,12 @@ enum BatchContent {
 pub(crate) enum BatchItem<'a> {
     /// Gets the value of a key.
     Get(&'a str),
-    /// An idempotent command.
-    Command(&'a Cmd),
+    /// An idempotent command, the claim that ends before it, and the request that consists of them.
+    Command {
+        command: &'a Cmd,
+        claim: Option<&'a str>,
+        request: &'a Request,
+    },
 }
 
 pub(crate) enum Admission {
@@ -88,9 +99,10 @@ pub(crate) enum Admission {
 }
 
 impl BatchQueues {
-    pub(crate) fn new(kind: BatchKind) -> Self {
+    pub(crate) fn new(kind: BatchKind, joins_keys: bool) -> Self {
         Self {
             kind,
+            joins_keys,
             queues: Mutex::default(),
         }
     }
@@ -119,7 +131,7 @@ impl BatchQueues {
                 queue.batches_begun += 1;
                 Batch::new(self.kind, average.max(MIN_BATCH), item)
             })
-            .add(item, sender, turn);
+            .add(item, sender, turn, self.joins_keys);
         let ready = queue.take_if_ready();
         let start_timer = !std::mem::replace(&mut queue.has_timer, true);
         Admission::Queued {
@@ -230,17 +242,41 @@ impl Batch {
         };
         Self {
             content,
+            end_claims: None,
+            has_ends_of_claims: false,
             senders: Vec::with_capacity(capacity),
             turns: Vec::new(),
         }
     }
 
-    fn add(&mut self, item: BatchItem<'_>, sender: ReplySender, turn: Option<Reservation>) {
+    fn add(
+        &mut self,
+        item: BatchItem<'_>,
+        sender: ReplySender,
+        turn: Option<Reservation>,
+        joins_keys: bool,
+    ) {
         match (&mut self.content, item) {
             (BatchContent::Mget(mget), BatchItem::Get(key)) => {
                 mget.arg(key);
             }
-            (BatchContent::Commands(commands), item) => commands.push(item.command()),
+            (BatchContent::Commands(commands), BatchItem::Command { command, claim, .. }) => {
+                match claim {
+                    Some(claim) if joins_keys => {
+                        let end_claims = self.end_claims.get_or_insert_with(|| cmd("UNLINK"));
+                        end_claims.arg(claim);
+                    }
+                    Some(claim) => {
+                        commands.push(on_key("UNLINK", claim));
+                        self.has_ends_of_claims = true;
+                    }
+                    None => {}
+                }
+                commands.push(command.clone());
+            }
+            (BatchContent::Commands(commands), BatchItem::Get(key)) => {
+                commands.push(on_key("GET", key));
+            }
             _ => {}
         }
         self.senders.push(sender);
@@ -251,7 +287,14 @@ impl Batch {
     pub(crate) fn take_commands(&mut self) -> Commands {
         match &mut self.content {
             BatchContent::Mget(mget) => Commands::one(std::mem::take(mget)),
-            BatchContent::Commands(commands) => Commands::many(std::mem::take(commands)),
+            BatchContent::Commands(commands) => {
+                let commands = std::mem::take(commands);
+                match self.end_claims.take() {
+                    Some(end_claims) => Commands::writes([end_claims].into_iter().chain(commands)),
+                    None if self.has_ends_of_claims => Commands::writes(commands),
+                    None => Commands::many(commands),
+                }
+            }
         }
     }
 
@@ -265,33 +308,36 @@ impl Batch {
     pub(crate) fn remove_cancelled(&mut self, commands: &Commands) -> Commands {
         let mut remaining = Vec::with_capacity(self.senders.len());
         let mut senders = Vec::with_capacity(self.senders.len());
-        for (command, sender) in commands.iter().zip(self.senders.drain(..)) {
-            if !sender.is_closed() {
+        let mut all = self.senders.drain(..);
+        for command in commands.iter() {
+            // To end a claim without need is harmless.
+            if commands.is_end_of_claims(command) {
+                remaining.push(command.clone());
+            } else if let Some(sender) = all.next()
+                && !sender.is_closed()
+            {
                 remaining.push(command.clone());
                 senders.push(sender);
             }
         }
+        drop(all);
         self.senders = senders;
-        Commands::many(remaining)
+        Commands::writes(remaining)
     }
 }
 
-impl BatchItem<'_> {
+impl<'a> BatchItem<'a> {
     pub(crate) fn kind(self) -> BatchKind {
         match self {
             Self::Get(_) => BatchKind::Gets,
-            Self::Command(_) => BatchKind::Commands,
+            Self::Command { .. } => BatchKind::Commands,
         }
     }
 
-    pub(crate) fn request(self) -> Request {
-        Request::one(self.command())
-    }
-
-    fn command(self) -> Cmd {
+    pub(crate) fn request(self) -> Cow<'a, Request> {
         match self {
-            Self::Get(key) => on_key("GET", key),
-            Self::Command(command) => command.clone(),
+            Self::Get(key) => Cow::Owned(Request::one(on_key("GET", key))),
+            Self::Command { request, .. } => Cow::Borrowed(request),
         }
     }
 
@@ -299,7 +345,7 @@ impl BatchItem<'_> {
     pub(crate) fn weight(self) -> usize {
         match self {
             Self::Get(_) => 1,
-            Self::Command(command) => weight(command),
+            Self::Command { request, .. } => request.weight(),
         }
     }
 }
@@ -307,6 +353,7 @@ impl BatchItem<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claim_key::claim_key;
 
     /// Admits a get that must wait; returns its receiver and the batch that it completed.
     fn queued(queues: &BatchQueues) -> (ReplyReceiver, Option<Batch>) {
@@ -326,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_ready_when_enough_requests_wait() {
-        let queues = BatchQueues::new(BatchKind::Gets);
+        let queues = BatchQueues::new(BatchKind::Gets, true);
         fill(&queues, None);
         for _ in 1..MIN_BATCH {
             assert!(queued(&queues).1.is_none());
@@ -334,12 +381,12 @@ mod tests {
         let mut batch = queued(&queues).1.unwrap();
         assert_eq!(batch.senders.len(), MIN_BATCH);
         let commands = batch.take_commands();
-        assert_eq!(commands.single().unwrap().args_iter().count(), 5);
+        assert_eq!(commands.iter().next().unwrap().args_iter().count(), 5);
     }
 
     #[test]
     fn a_small_batch_is_sent_when_nothing_is_in_flight() {
-        let queues = BatchQueues::new(BatchKind::Gets);
+        let queues = BatchQueues::new(BatchKind::Gets, true);
         fill(&queues, None);
         let _reply = queued(&queues);
         for _ in 1..MAX_DIRECT {
@@ -351,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_overdue_at_the_second_tick_of_the_timer() {
-        let queues = BatchQueues::new(BatchKind::Gets);
+        let queues = BatchQueues::new(BatchKind::Gets, true);
         fill(&queues, None);
         let _reply = queued(&queues);
         let mut seen = 0;
@@ -367,24 +414,40 @@ mod tests {
     fn runtimes_do_not_share_batches() {
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.build().unwrap();
-        let queues = BatchQueues::new(BatchKind::Gets);
+        let queues = BatchQueues::new(BatchKind::Gets, true);
         fill(&queues, Some(runtime.handle().id()));
         fill(&queues, None);
     }
 
     #[test]
     fn commands_of_cancelled_callers_are_removed() {
-        let (first, second) = (on_key("UNLINK", "first"), on_key("UNLINK", "second"));
-        let mut batch = Batch::new(BatchKind::Commands, 2, BatchItem::Command(&first));
+        let requests =
+            ["first", "second"].map(|key| Request::write(claim_key(key), on_key("UNLINK", key)));
+        let [first, second] = requests.each_ref().map(|request| {
+            let (command, claim) = request.single().unwrap();
+            BatchItem::Command {
+                command,
+                claim,
+                request,
+            }
+        });
+        let mut batch = Batch::new(BatchKind::Commands, 2, first);
         let (sender, cancelled) = oneshot::channel();
-        batch.add(BatchItem::Command(&first), sender, None);
+        batch.add(first, sender, None, true);
         let (sender, _waiting) = oneshot::channel();
-        batch.add(BatchItem::Command(&second), sender, None);
+        batch.add(second, sender, None, true);
         assert!(!batch.has_cancelled(BatchKind::Commands));
         drop(cancelled);
         assert!(batch.has_cancelled(BatchKind::Commands));
         let commands = batch.take_commands();
-        assert_eq!(batch.remove_cancelled(&commands).iter().count(), 1);
+        assert_eq!(commands.iter().count(), 3);
+        let remaining = batch.remove_cancelled(&commands);
+        let mut claims = on_key("UNLINK", &claim_key("first"));
+        claims.arg(claim_key("second"));
+        let expected = [claims, on_key("UNLINK", "second")];
+        let packed = |command: &Cmd| command.get_packed_command();
+        let remaining: Vec<_> = remaining.iter().map(packed).collect();
+        assert_eq!(remaining, expected.each_ref().map(packed));
         assert_eq!(batch.senders.len(), 1);
     }
 }

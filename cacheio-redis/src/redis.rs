@@ -28,6 +28,10 @@
 //! 3. `Batcher::send_batch` sends it by `LiveConnection::send` and gives each caller its reply. If
 //!    the batch as a whole was refused, each caller sends its own GET.
 //!
+//! The path of a set or a delete: as that of a get, with two commands. `Redis::write` puts UNLINK of the
+//! claim before the command (`Request::write`). A batch of such requests has one UNLINK for all of them, in
+//! a cluster one for each. `claims.rs` has the commands of loads.
+//!
 //! The path of `get_many`: `Redis::read_many` calls `Topology::send_many`, which groups the keys by
 //! connection (and by slot) and sends one MGET for up to 1,000 keys, one after another. `read_many`
 //! puts the replies in order.
@@ -38,11 +42,13 @@ use std::time::Duration;
 
 use cacheio_core::__private::{Opens, SharedState, runtime};
 use cacheio_core::{
-    AsyncStore, BoxFuture, Entry, Error, ErrorKind, Form, Key, Replacement, Result,
+    AsyncStore, BoxFuture, Claimed, Entry, Error, ErrorKind, Form, Key, Replacement, Result,
+    Settlement,
 };
 use redis::{Cmd, cmd};
 
 use crate::batching::Batcher;
+use crate::claims::Claims;
 use crate::failure::Failure;
 use crate::join_all::join_all;
 use crate::reply::{entry, integer, last, stored, value, values};
@@ -74,9 +80,15 @@ const SCAN_COUNT: usize = 1000;
 /// each batch of them, and so notices a reply that was lost on the way: it closes the connection, and
 /// no caller gets the value of another key.
 ///
+/// Processes share loads through the store: see `shared_loads` of the cache's builder. A key that is being
+/// loaded has a second key beside it, the *claim*: the same text and a character `\u{1}`, which no key of a
+/// user contains, and in a cluster three more characters. The claim is set and compared by scripts, and each
+/// write of the key removes it with one UNLINK before its command, in the same round trip. `clear` scans
+/// twice: it removes the claims first.
+///
 /// Entries with `stale_for`, `refresh_ahead` or `ttl_idle` are changed by a script (EVAL), so that no
 /// change is made to another entry than the one that was read. If the user of Redis may not run
-/// scripts, `touch` and `increment` of such entries are errors of kind
+/// scripts, processes do not share loads, `touch` and `increment` of such entries are errors of kind
 /// `Server`, reads do not prolong entries with `ttl_idle`, and a process does not learn of loads that
 /// failed in others; all else works.
 ///
@@ -93,6 +105,7 @@ const SCAN_COUNT: usize = 1000;
 #[derive(Clone)]
 pub struct Redis {
     topology: Arc<Topology>,
+    claims: Arc<Claims>,
     /// The name of the servers in errors.
     name: Arc<str>,
     opens: Opens,
@@ -101,9 +114,11 @@ pub struct Redis {
 
 impl Redis {
     pub(crate) fn with_topology(topology: Topology, opens: Opens) -> Self {
+        let topology = Arc::new(topology);
         Self {
             name: topology.name().into(),
-            topology: Arc::new(topology),
+            claims: Arc::new(Claims::new(Arc::clone(&topology))),
+            topology,
             opens,
             shared_state: Arc::default(),
         }
@@ -123,7 +138,7 @@ impl Redis {
                 return Err(error.into());
             }
         };
-        let request = Request::one(set(key.text(), &bytes, ttl));
+        let request = self.write(key, set(key.text(), &bytes, ttl));
         stored(self.topology.send(key, &request).await?).map(drop)
     }
 
@@ -133,12 +148,13 @@ impl Redis {
         entry: Entry,
         ttl: Option<Duration>,
     ) -> Result<bool, Failure> {
-        let request = Request::add(key.text(), &bytes(entry)?, ttl);
+        let claim = self.topology.claim_key(key.text());
+        let request = Request::add(claim, key.text(), &bytes(entry)?, ttl);
         stored(self.topology.send(key, &request).await?)
     }
 
     async fn delete_one(&self, key: &Key<'_>) -> Result<bool, Failure> {
-        self.affects(key, Request::one(on_key("UNLINK", key.text())))
+        self.affects(key, self.write(key, on_key("UNLINK", key.text())))
             .await
     }
 
@@ -148,7 +164,8 @@ impl Redis {
         by: i64,
         ttl: Option<Duration>,
     ) -> Result<i64, Failure> {
-        let request = Request::increment(key.text(), by, ttl);
+        let claim = self.topology.claim_key(key.text());
+        let request = Request::increment(claim, key.text(), by, ttl);
         integer(last(self.topology.send(key, &request).await?)?)
     }
 
@@ -182,7 +199,7 @@ impl Redis {
             // MSET has no TTL: one SET for each key.
             let command =
                 |part: &[usize]| set(keys[part[0]].text(), &entries[part[0]], ttls[part[0]]);
-            self.topology.send_many(&keys, 1, command).await?
+            self.topology.write_many(&keys, 1, command).await?
         } else {
             let command = |part: &[usize]| {
                 let mut command = cmd("MSET");
@@ -191,7 +208,7 @@ impl Redis {
                 }
                 command
             };
-            self.topology.send_many(&keys, usize::MAX, command).await?
+            self.topology.write_many(&keys, usize::MAX, command).await?
         };
         for part in parts {
             stored(part.reply)?;
@@ -200,7 +217,8 @@ impl Redis {
     }
 
     async fn replace_one(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool, Failure> {
-        self.affects(key, Request::replace(key.text(), replacement)?)
+        let claim = self.topology.claim_key(key.text());
+        self.affects(key, Request::replace(&claim, key.text(), replacement)?)
             .await
     }
 
@@ -210,8 +228,18 @@ impl Redis {
             .into_iter()
             .map(|(_, replacement)| Change::new(replacement));
         let changes = changes.collect::<Result<Vec<_>>>()?;
-        let command =
-            |part: &[usize]| replace(part.iter().map(|at| (keys[*at].text(), &changes[*at])));
+        let claims: Vec<_> = match changes.iter().any(Change::changes_body) {
+            true => keys
+                .iter()
+                .map(|key| self.topology.claim_key(key.text()))
+                .collect(),
+            false => Vec::new(),
+        };
+        let command = |part: &[usize]| {
+            let claims: Vec<_> = part.iter().filter_map(|at| claims.get(*at)).collect();
+            let changes = part.iter().map(|at| (keys[*at].text(), &changes[*at]));
+            replace(changes, claims.into_iter().map(String::as_str))
+        };
         for part in self.topology.send_many(&keys, usize::MAX, command).await? {
             integer(part.reply)?;
         }
@@ -221,7 +249,7 @@ impl Redis {
     async fn remove_many(&self, keys: &[Key<'_>]) -> Result<usize, Failure> {
         let parts = self
             .topology
-            .send_many(keys, usize::MAX, |part| on_part("UNLINK", keys, part));
+            .write_many(keys, usize::MAX, |part| on_part("UNLINK", keys, part));
         let mut count = 0;
         for part in parts.await? {
             count += integer(part.reply)?;
@@ -238,12 +266,24 @@ impl Redis {
             )
             .into());
         }
-        let pattern = pattern(prefix);
         let servers = self.topology.scan_connections().await?;
-        let cleared = servers
-            .iter()
-            .map(|server| self.remove_matching(server, &pattern));
-        join_all(cleared).await.into_iter().collect()
+        let all = pattern(prefix);
+        // First the claims: a load that was claimed before is not stored behind the scan.
+        for pattern in [format!("{all}\u{1}*"), all] {
+            let removed = servers
+                .iter()
+                .map(|server| self.remove_matching(server, &pattern));
+            join_all(removed)
+                .await
+                .into_iter()
+                .collect::<Result<(), _>>()?;
+        }
+        Ok(())
+    }
+
+    /// Creates a request that writes a key.
+    fn write(&self, key: &Key<'_>, command: Cmd) -> Request {
+        Request::write(self.topology.claim_key(key.text()), command)
     }
 
     /// Removes the keys of one server that match a pattern.
@@ -274,7 +314,10 @@ impl Redis {
             .filter_map(|key| std::str::from_utf8(key).ok())
             .collect();
         let keys: Vec<Key<'_>> = texts.into_iter().map(Key::new).collect();
-        self.remove_many(&keys).await.map(drop)
+        let command = |part: &[usize]| on_part("UNLINK", &keys, part);
+        let parts = self.topology.send_many(&keys, usize::MAX, command).await?;
+        let mut replies = parts.into_iter().map(|part| integer(part.reply));
+        replies.try_for_each(|reply| reply.map(drop))
     }
 }
 
@@ -371,6 +414,22 @@ impl AsyncStore for Redis {
 
     fn delete_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
         boxed(self, self.remove_many(keys))
+    }
+
+    fn shares_loads(&self) -> bool {
+        true
+    }
+
+    fn claim<'a>(
+        &'a self,
+        keys: &'a [Key<'a>],
+        force: bool,
+    ) -> BoxFuture<'a, Result<Vec<Claimed>>> {
+        boxed(self, self.claims.claim(keys, force))
+    }
+
+    fn settle<'a>(&'a self, loads: Vec<Settlement<'a>>) -> BoxFuture<'a, Result<Vec<bool>>> {
+        boxed(self, self.claims.settle(loads))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<()>> {

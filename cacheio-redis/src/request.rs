@@ -1,11 +1,12 @@
 //! The requests that the store sends, and the commands in them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use cacheio_core::{Entry, Error, ErrorKind, Payload, Replacement, Result, TtlChange};
 use redis::{Arg, Cmd, cmd};
 
-use crate::commands::Commands;
+use crate::commands::{Commands, weight};
 
 /// The largest value that Redis accepts with its default settings.
 const MAX_VALUE_BYTES: usize = 512 * 1024 * 1024;
@@ -13,12 +14,13 @@ const MAX_VALUE_BYTES: usize = 512 * 1024 * 1024;
 /// Replaces entries, each only if it is still the one that was read. Each key has four arguments: the
 /// bytes to compare with the beginning of the value, the length of the value, what to write instead of
 /// the compared bytes (the rest stays), and the new TTL in milliseconds: empty for the old one, 0 for none.
-/// Returns how many entries were replaced.
+/// The claims that end with the changes follow the keys. Returns how many entries were replaced.
 ///
 /// It is sent with each request, and so does not depend on what a server remembers.
 const REPLACE: &str = "\
-local n = 0
-for i, k in ipairs(KEYS) do
+local n, count = 0, #ARGV / 4
+for i = 1, count do
+  local k = KEYS[i]
   local old, len, new, ttl = unpack(ARGV, 4 * i - 3, 4 * i)
   if redis.call('STRLEN', k) == tonumber(len) and redis.call('GETRANGE', k, 0, #old - 1) == old
     and redis.call('EXISTS', k) == 1 then
@@ -30,6 +32,7 @@ for i, k in ipairs(KEYS) do
     end
     if ttl == '0' then redis.call('PERSIST', k)
     elseif ttl ~= '' and ttl ~= 0 then redis.call('PEXPIRE', k, ttl) end
+    if KEYS[count + i] then redis.call('UNLINK', KEYS[count + i]) end
     n = n + 1
   end
 end
@@ -38,38 +41,57 @@ return n";
 /// One or several commands that go out in one write.
 #[derive(Clone)]
 pub(crate) struct Request {
-    pub(crate) commands: Commands,
+    content: Content,
     /// Whether Redis may execute it twice: after a connection broke it is unknown whether Redis
     /// executed it, and only an idempotent request is sent again.
     pub(crate) idempotent: bool,
 }
 
+#[derive(Clone)]
+enum Content {
+    /// A command, and the claim that ends before it. It may become part of a batch.
+    One(Cmd, Option<String>),
+    Many(Commands),
+}
+
 impl Request {
     pub(crate) fn one(command: Cmd) -> Self {
-        Self::idempotent(Commands::one(command))
+        Self::new(Content::One(command, None))
     }
 
     pub(crate) fn many(commands: impl IntoIterator<Item = Cmd>) -> Self {
         Self::idempotent(Commands::many(commands))
     }
 
-    pub(crate) fn add(key: &str, bytes: &[u8], ttl: Option<Duration>) -> Self {
+    /// A command that writes a key, after the end of the claim `claim` on it. The claim ends first: else a
+    /// load could be claimed and stored between the two.
+    pub(crate) fn write(claim: String, command: Cmd) -> Self {
+        Self::new(Content::One(command, Some(claim)))
+    }
+
+    /// Commands that write several keys. Those that end claims come before the others.
+    pub(crate) fn writes(commands: impl IntoIterator<Item = Cmd>) -> Self {
+        Self::idempotent(Commands::writes(commands))
+    }
+
+    pub(crate) fn add(claim: String, key: &str, bytes: &[u8], ttl: Option<Duration>) -> Self {
         let mut add = set(key, bytes, ttl);
         add.arg("NX");
-        Self::one(add).not_idempotent()
+        Self::write(claim, add).not_idempotent()
     }
 
     /// Sets the TTL of a new counter by a SET that does nothing if the counter exists. A script
     /// would do the same, but an ACL may forbid scripts.
-    pub(crate) fn increment(key: &str, by: i64, ttl: Option<Duration>) -> Self {
+    pub(crate) fn increment(claim: String, key: &str, by: i64, ttl: Option<Duration>) -> Self {
         let mut increment = cmd("INCRBY");
         increment.arg(key).arg(by);
         let Some(ttl) = ttl else {
-            return Self::one(increment).not_idempotent();
+            return Self::write(claim, increment).not_idempotent();
         };
         let mut create = set(key, b"0", Some(ttl));
         create.arg("NX");
-        Self::idempotent(Commands::atomic([create, increment])).not_idempotent()
+        let claim = on_key("UNLINK", &claim);
+        Self::idempotent(Commands::atomic_write(claim, [create, increment])).not_idempotent()
     }
 
     pub(crate) fn touch(key: &str, ttl: Option<Duration>) -> Self {
@@ -83,14 +105,13 @@ impl Request {
         Self::one(expire)
     }
 
-    pub(crate) fn replace(key: &str, replacement: Replacement) -> Result<Self> {
+    pub(crate) fn replace(claim: &str, key: &str, replacement: Replacement) -> Result<Self> {
         let change = Change::new(replacement)?;
-        let request = Self::one(replace([(key, &change)]));
-        Ok(match change.old.len() < change.len {
-            // Only the header changes. The second time it is not the one that was read any more, and
-            // the cache reads it again.
-            true => request,
-            false => request.not_idempotent(),
+        Ok(match change.changes_body() {
+            // The second time, the header is not the one that was read any more, and the cache reads it
+            // again.
+            false => Self::one(replace([(key, &change)], [])),
+            true => Self::one(replace([(key, &change)], [claim])).not_idempotent(),
         })
     }
 
@@ -98,14 +119,45 @@ impl Request {
     /// reply is that of the request.
     pub(crate) fn asking(self) -> Self {
         Self {
-            commands: self.commands.asking(),
+            content: Content::Many(self.commands().asking()),
             ..self
         }
     }
 
+    /// Returns the command, if it is the only one besides one that ends a claim, and that claim.
+    pub(crate) fn single(&self) -> Option<(&Cmd, Option<&str>)> {
+        match &self.content {
+            Content::One(command, claim) => Some((command, claim.as_deref())),
+            Content::Many(_) => None,
+        }
+    }
+
+    /// Returns what to send.
+    pub(crate) fn commands(&self) -> Cow<'_, Commands> {
+        match &self.content {
+            Content::One(command, None) => Cow::Owned(Commands::one(command.clone())),
+            Content::One(command, Some(claim)) => {
+                Cow::Owned(Commands::write(on_key("UNLINK", claim), command.clone()))
+            }
+            Content::Many(commands) => Cow::Borrowed(commands),
+        }
+    }
+
+    /// Returns how much work the request is for the server, about.
+    pub(crate) fn weight(&self) -> usize {
+        match &self.content {
+            Content::One(command, claim) => weight(command) + usize::from(claim.is_some()),
+            Content::Many(commands) => commands.weight(),
+        }
+    }
+
     fn idempotent(commands: Commands) -> Self {
+        Self::new(Content::Many(commands))
+    }
+
+    fn new(content: Content) -> Self {
         Self {
-            commands,
+            content,
             idempotent: true,
         }
     }
@@ -163,16 +215,26 @@ impl Change {
         };
         Ok(Self { old, len, new, ttl })
     }
+
+    /// Returns whether it changes more than the header: then it is a write, which ends claims.
+    pub(crate) fn changes_body(&self) -> bool {
+        self.old.len() >= self.len
+    }
 }
 
+/// `claims` are those that end with the changes, in the same order, or none.
 pub(crate) fn replace<'a>(
     changes: impl IntoIterator<Item = (&'a str, &'a Change), IntoIter: Clone + ExactSizeIterator>,
+    claims: impl IntoIterator<Item = &'a str, IntoIter: ExactSizeIterator>,
 ) -> Cmd {
-    let changes = changes.into_iter();
+    let (changes, claims) = (changes.into_iter(), claims.into_iter());
     let mut command = cmd("EVAL");
-    command.arg(REPLACE).arg(changes.len());
+    command.arg(REPLACE).arg(changes.len() + claims.len());
     for (key, _) in changes.clone() {
         command.arg(key);
+    }
+    for claim in claims {
+        command.arg(claim);
     }
     for (_, change) in changes {
         command
@@ -194,7 +256,7 @@ pub(crate) fn length(command: &Cmd) -> usize {
 }
 
 /// Rounds a TTL up to milliseconds. Redis refuses 0 and what exceeds the range of its clock.
-fn milliseconds(ttl: Duration) -> i64 {
+pub(crate) fn milliseconds(ttl: Duration) -> i64 {
     let up = ttl.as_nanos().div_ceil(1_000_000);
     i64::try_from(up).unwrap_or(i64::MAX).clamp(1, i64::MAX / 2)
 }

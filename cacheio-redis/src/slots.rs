@@ -1,7 +1,7 @@
 //! Computes the cluster slot of a key.
 
 /// The number of slots in every cluster.
-const SLOTS: u16 = 16_384;
+pub(crate) const SLOTS: u16 = 16_384;
 
 /// Returns the slot of a key; only the part in braces counts, if there is one.
 pub(crate) fn slot(key: &[u8]) -> u16 {
@@ -14,8 +14,13 @@ pub(crate) fn slot(key: &[u8]) -> u16 {
 }
 
 /// CRC-16/XMODEM.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc: u16, byte| {
+pub(crate) fn crc16(bytes: &[u8]) -> u16 {
+    crc16_from(0, bytes)
+}
+
+/// Continues a CRC with further bytes.
+pub(crate) fn crc16_from(crc: u16, bytes: &[u8]) -> u16 {
+    bytes.iter().fold(crc, |crc, byte| {
         (crc << 8) ^ TABLE[usize::from((crc >> 8) as u8 ^ byte)]
     })
 }

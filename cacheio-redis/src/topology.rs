@@ -10,6 +10,7 @@ use cacheio_core::Key;
 use redis::{Cmd, Value};
 
 use crate::batching::Batcher;
+use crate::claim_key::{claim_key, claim_key_in_slot};
 use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::join_all::join_all;
@@ -63,6 +64,10 @@ impl Topology {
         }
     }
 
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Returns the deadline of a request that begins now.
     pub(crate) fn deadline(&self) -> Instant {
         deadline(self.timeout)
@@ -97,6 +102,26 @@ impl Topology {
         max_keys: usize,
         command: impl Fn(&[usize]) -> Cmd,
     ) -> Result<Vec<Part>, Failure> {
+        self.send_parts(keys, max_keys, false, command).await
+    }
+
+    /// Does the same with commands that write the keys, after the end of the claims on them.
+    pub(crate) async fn write_many(
+        &self,
+        keys: &[Key<'_>],
+        max_keys: usize,
+        command: impl Fn(&[usize]) -> Cmd,
+    ) -> Result<Vec<Part>, Failure> {
+        self.send_parts(keys, max_keys, true, command).await
+    }
+
+    async fn send_parts(
+        &self,
+        keys: &[Key<'_>],
+        max_keys: usize,
+        are_writes: bool,
+        command: impl Fn(&[usize]) -> Cmd,
+    ) -> Result<Vec<Part>, Failure> {
         let max_keys = max_keys.min(MAX_KEYS);
         let groups = match &self.layout {
             // A step of SCAN may find no keys.
@@ -108,7 +133,7 @@ impl Topology {
         };
         let sent = groups
             .into_iter()
-            .map(|group| self.send_group(keys, group, &command));
+            .map(|group| self.send_group(keys, group, are_writes, &command));
         let parts: Result<Vec<Vec<Part>>, Failure> = join_all(sent).await.into_iter().collect();
         Ok(parts?.into_iter().flatten().collect())
     }
@@ -144,6 +169,7 @@ impl Topology {
         &self,
         keys: &[Key<'_>],
         group: Group,
+        are_writes: bool,
         command: &impl Fn(&[usize]) -> Cmd,
     ) -> Result<Vec<Part>, Failure> {
         let mut sent = Vec::with_capacity(group.parts.len());
@@ -156,13 +182,22 @@ impl Topology {
                 && bytes < MAX_REQUEST_BYTES
                 && let Some(part) = parts.next()
             {
+                if are_writes && self.is_cluster() {
+                    commands.push(self.end_claims(keys, &part));
+                }
                 let command = command(&part);
                 count += part.len();
                 bytes += length(&command);
                 commands.push(command);
                 chunk.push(part);
             }
-            let request = Request::many(commands);
+            if are_writes && !self.is_cluster() {
+                commands.insert(0, self.end_claims(keys, chunk.iter().flatten()));
+            }
+            let request = match are_writes {
+                true => Request::writes(commands),
+                false => Request::many(commands),
+            };
             let replies = group.connection.send(&request, self.deadline()).await;
             let Layout::Cluster(cluster) = &self.layout else {
                 let parts = chunk.into_iter().zip(values(replies?)?);
@@ -177,7 +212,10 @@ impl Topology {
                 match reply.filter(|reply| !is_redirection(reply)) {
                     Some(reply) => sent.push(Part { keys: part, reply }),
                     // The node did not execute this part; the cluster finds the right node.
-                    None => sent.extend(self.send_each(cluster, keys, part, command).await?),
+                    None => sent.extend(
+                        self.send_each(cluster, keys, part, are_writes, command)
+                            .await?,
+                    ),
                 }
             }
         }
@@ -190,16 +228,41 @@ impl Topology {
         cluster: &Arc<Cluster>,
         keys: &[Key<'_>],
         part: Vec<usize>,
+        are_writes: bool,
         command: &impl Fn(&[usize]) -> Cmd,
     ) -> Result<Vec<Part>, Failure> {
         let deadline = self.deadline();
         let sent = part.into_iter().map(async |at| {
-            let request = Request::one(command(&[at]));
+            let request = match are_writes {
+                true => Request::write(self.claim_key(keys[at].text()), command(&[at])),
+                false => Request::one(command(&[at])),
+            };
             let reply = cluster.send(&keys[at], &request, deadline).await?;
             let keys = vec![at];
             Ok(Part { keys, reply })
         });
         join_all(sent).await.into_iter().collect()
+    }
+
+    /// Returns the command that ends the claims on some of the keys, by their positions.
+    fn end_claims<'a>(&self, keys: &[Key<'_>], at: impl IntoIterator<Item = &'a usize>) -> Cmd {
+        let mut command = redis::cmd("UNLINK");
+        for at in at {
+            command.arg(self.claim_key(keys[*at].text()));
+        }
+        command
+    }
+
+    /// Returns the key of the claims on a key.
+    pub(crate) fn claim_key(&self, key: &str) -> String {
+        match self.is_cluster() {
+            true => claim_key_in_slot(key),
+            false => claim_key(key),
+        }
+    }
+
+    fn is_cluster(&self) -> bool {
+        matches!(self.layout, Layout::Cluster(_))
     }
 
     /// Returns one connection to each server that has keys. The other connections have replied to a

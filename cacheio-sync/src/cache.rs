@@ -117,6 +117,7 @@ impl Cache {
     /// - `jitter`: 0 to 1
     /// - `refresh_ahead`: `0.8`, `xfetch`, `never`
     /// - `max_decompressed`: the limit of a codec that compresses, such as `64MiB`; 16 MiB by default
+    /// - `shared_loads`: `true` or `false`
     /// - `codec`: `json`, `msgpack`, `postcard`, each also with `+zstd` or `+lz4`; each needs its
     ///   feature
     ///

@@ -165,9 +165,11 @@ async fn a_new_cache_has_all_its_counters_at_zero(fixture: Fixture, recorded: Re
             "cacheio_misses_total",
             "cacheio_refresh_errors_total",
             "cacheio_refreshes_total",
+            "cacheio_shared_waits_total",
             "cacheio_stale_hits_total",
             "cacheio_store_errors_total",
             "cacheio_timeouts_total",
+            "cacheio_unstored_loads_total",
             "cacheio_waits_total",
         ]
     );

@@ -9,7 +9,10 @@ use tokio::task::AbortHandle;
 
 use super::{runtime, within};
 use crate::store::store_time::deadline;
-use crate::{AsyncStore, BoxFuture, Entry, Error, ErrorKind, Key, Replacement, Result, Store};
+use crate::{
+    AsyncStore, BoxFuture, Claimed, Entry, Error, ErrorKind, Key, Replacement, Result, Settlement,
+    Store,
+};
 
 /// How many locks order the writes; each key belongs to one of them.
 const STRIPES: usize = 64;
@@ -287,6 +290,32 @@ impl<S: Store> AsyncStore for SpawnBlocking<S> {
         let (store, texts) = (Arc::clone(&self.store), texts(many));
         let call = move || Store::delete_many(&store, &keys(&texts));
         Box::pin(self.spawner.run(Spawner::stripes(many), call))
+    }
+
+    fn claim<'a>(
+        &'a self,
+        many: &'a [Key<'a>],
+        force: bool,
+    ) -> BoxFuture<'a, Result<Vec<Claimed>>> {
+        let (store, texts) = (Arc::clone(&self.store), texts(many));
+        let call = move || Store::claim(&store, &keys(&texts), force);
+        Box::pin(self.spawner.run(Spawner::stripes(many), call))
+    }
+
+    fn settle<'a>(&'a self, loads: Vec<Settlement<'a>>) -> BoxFuture<'a, Result<Vec<bool>>> {
+        let written = Spawner::stripes(loads.iter().map(|load| &load.key));
+        let texts = texts(loads.iter().map(|load| &load.key));
+        let loads: Vec<_> = loads
+            .into_iter()
+            .map(|load| (load.claim, load.loaded))
+            .collect();
+        let store = Arc::clone(&self.store);
+        let call = move || {
+            let loads = keys(&texts).into_iter().zip(loads);
+            let loads = loads.map(|(key, (claim, loaded))| Settlement { key, claim, loaded });
+            Store::settle(&store, loads.collect())
+        };
+        Box::pin(self.spawner.run(written, call))
     }
 
     fn clear<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<()>> {

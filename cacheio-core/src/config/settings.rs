@@ -20,6 +20,7 @@ pub struct Settings {
     default_ttl: Ttl,
     policies: Policies,
     codec: Arc<dyn Codec>,
+    shared_loads: bool,
 }
 
 impl Default for Settings {
@@ -29,6 +30,7 @@ impl Default for Settings {
             default_ttl: Ttl::Default,
             policies: Policies::default(),
             codec: Arc::new(Json),
+            shared_loads: true,
         }
     }
 }
@@ -41,7 +43,13 @@ pub fn capacity_of_a_store() -> Error {
 }
 
 /// The parameters of every cache URL, without the policies.
-const PARAMETERS: [&str; 4] = ["namespace", "ttl", "codec", "max_decompressed"];
+const PARAMETERS: [&str; 5] = [
+    "namespace",
+    "ttl",
+    "codec",
+    "max_decompressed",
+    "shared_loads",
+];
 
 impl Settings {
     /// The longest prefix of keys, in bytes.
@@ -63,6 +71,10 @@ impl Settings {
         self.codec = codec;
     }
 
+    pub fn set_shared_loads(&mut self, shared: bool) {
+        self.shared_loads = shared;
+    }
+
     /// Reads the settings from a URL, after the store has taken its own parameters, whose names are
     /// `own`.
     ///
@@ -80,6 +92,13 @@ impl Settings {
                 ttl => Ttl::After(parse_duration(ttl).map_err(|expected| {
                     url.invalid("ttl", &format!("{expected}, or \"never\""))
                 })?),
+            });
+        }
+        if let Some(shared) = url.take("shared_loads") {
+            settings.set_shared_loads(match shared.as_str() {
+                "true" => true,
+                "false" => false,
+                _ => return Err(url.invalid("shared_loads", "true or false")),
             });
         }
         settings.policies.take_from_url(&mut url)?;
@@ -148,6 +167,7 @@ impl Settings {
             default_ttl,
             policies: self.policies,
             codec: self.codec,
+            shared_loads: self.shared_loads,
         })
     }
 }
@@ -175,6 +195,7 @@ pub(crate) struct Checked {
     pub(crate) default_ttl: Ttl,
     pub(crate) policies: Policies,
     pub(crate) codec: Arc<dyn Codec>,
+    pub(crate) shared_loads: bool,
 }
 
 #[cfg(test)]

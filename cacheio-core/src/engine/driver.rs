@@ -190,6 +190,23 @@ impl Driver {
         }
     }
 
+    /// Pauses the caller. Returns `false` if it cannot wait.
+    pub(crate) async fn pause(&self, duration: Duration) -> bool {
+        match self.mode {
+            Mode::Blocking => {
+                self.executor.block(&mut || std::thread::sleep(duration));
+                true
+            }
+            Mode::Async => match self.executor.sleep_until(self.now() + duration) {
+                Some(sleep) => {
+                    sleep.await;
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+
     /// Returns the output of a future, or `None` after a time. A thread waits without a timeout, because
     /// its future blocks.
     pub(crate) async fn within<F: Future>(

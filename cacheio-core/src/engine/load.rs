@@ -3,6 +3,7 @@
 
 mod background;
 mod batch;
+mod claim;
 mod join;
 mod mode;
 mod publish;
@@ -16,11 +17,13 @@ use std::sync::Arc;
 
 use tracing::Instrument as _;
 
+use self::claim::ProcessWaitResult;
 use self::join::JoinOutcome;
 use self::mode::WaitLimits;
 pub use self::mode::{ErrorSharing, Failure, LoadMode, Loaded};
 use self::publish::Publication;
 use self::stack::with_enough_stack;
+use self::wait::WaiterAction;
 use super::lookup::{CachedValue, Previous};
 use super::stale::FailedLoad;
 use super::{Engine, boxed};
@@ -182,6 +185,23 @@ impl LoadCall<'_> {
         F: Future<Output = Result<Loaded<V>, E>>,
     {
         let engine = self.engine;
+        let waited = match engine.shares_loads && leader.has_lost() {
+            true => boxed(|| self.wait_inline(&leader, previous)).await,
+            false => ProcessWaitResult::Load(previous),
+        };
+        let previous = match waited {
+            ProcessWaitResult::Load(previous) => previous,
+            ProcessWaitResult::Serve(cached, source) => {
+                leader.complete(|| claim::outcome(&cached, source));
+                return Ok(cached.value);
+            }
+            // Dropping the leader makes a waiter take over.
+            ProcessWaitResult::LimitReached(previous) => match self.stop_waiting(&previous) {
+                WaiterAction::Served(cached, _) => return Ok(cached.value),
+                WaiterAction::Failed(failure) => return Err(failure),
+                WaiterAction::LoadUnshared | WaiterAction::JoinAgain => previous,
+            },
+        };
         let started_at = engine.clock.now();
         // On the heap: each future around it would otherwise hold it twice.
         let loader = Box::pin(async { loader().await });
@@ -218,6 +238,8 @@ impl LoadCall<'_> {
         let fallback = self.in_store(fallback).await;
         let failure = match error {
             Some(error) => {
+                self.in_store(engine.settle_failed(&[(self.key, &leader)]))
+                    .await;
                 let (failure, outcome) = self.mode.failure(error);
                 leader.complete(|| outcome);
                 failure

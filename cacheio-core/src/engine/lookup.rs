@@ -155,7 +155,7 @@ impl Engine {
     }
 
     /// Decodes an entry as a `V` for a reader with these policies. An expired entry is not decoded.
-    fn decode_entry<V: Value>(
+    pub(super) fn decode_entry<V: Value>(
         &self,
         entry: Option<Entry>,
         stale_for: Duration,
@@ -300,7 +300,7 @@ impl Engine {
         }
     }
 
-    fn lookup_of<V: Value>(
+    pub(super) fn lookup_of<V: Value>(
         &self,
         key: &Key<'_>,
         read: Result<Option<Entry>>,

@@ -214,7 +214,7 @@ impl Engine {
 
     /// Removes the entries whose tags were invalidated. One whose header cannot be read stays, for the
     /// decoder to report.
-    async fn remove_invalid(
+    pub(super) async fn remove_invalid(
         &self,
         entries: &mut [Option<Entry>],
         mut versions: Versions,

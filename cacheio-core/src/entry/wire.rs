@@ -31,6 +31,10 @@
 //! The version of a tag is a random number. It is stored under [a key of its own](crate::KeyRule::of_tag) as
 //! text: 16 hexadecimal digits, `.`, when it was stored (seconds of Unix time), `.`, and its TTL in seconds,
 //! which is 0 if it has none. A tag without a version is not the tag of any live entry.
+//!
+//! On Redis a key that is being loaded has another key beside it: the same text and the byte `01`, in a
+//! cluster followed by three of the characters `a-zA-Z0-9-_` that move it into the slot of the key. Its value is
+//! a random token of 16 hexadecimal digits, or `-` and such a token after a load that left no value.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -249,6 +253,18 @@ pub(crate) fn identity_len(bytes: &[u8]) -> usize {
             ..
         })) => body,
         _ => bytes.len(),
+    }
+}
+
+/// Returns which bytes distinguish a stored value from others under its key: the time at which it was
+/// created, and its load time, if the entry has a header with times; otherwise all. A touch and a read
+/// do not change them.
+pub(crate) fn creation(bytes: &[u8]) -> Range<usize> {
+    match parse(bytes) {
+        Ok(Some(Header {
+            times: Some(times), ..
+        })) if times.len() == 28 => times.start + 16..times.end,
+        _ => 0..bytes.len(),
     }
 }
 
@@ -471,6 +487,10 @@ mod tests {
         assert_eq!((changed.len(), &changed[..8]), (bytes.len(), &bytes[..8]));
         assert_eq!(identity_len(&bytes), bytes.len() - 4);
         assert_eq!(identity_len(b"body"), 4);
+        let creation_of = |bytes: &[u8]| bytes[creation(bytes)].to_vec();
+        assert_eq!(creation_of(&changed), creation_of(&bytes));
+        assert_eq!(creation_of(&bytes).len(), 12);
+        assert_eq!(creation(b"body"), 0..4);
     }
 
     #[test]

@@ -82,6 +82,11 @@ impl LoadScope {
         CURRENT.try_with(|current| current.borrow().clone()).ok()?
     }
 
+    /// Whether the current code runs for a load.
+    pub(crate) fn is_nested() -> bool {
+        Self::current().is_some()
+    }
+
     /// Whether the current code runs for this load.
     pub(crate) fn is_around(id: u64) -> bool {
         Self::current().is_some_and(|scope| scope.ids().any(|around| around == id))

@@ -27,6 +27,9 @@ pub(crate) enum Join {
     Wait(Waiter),
     /// It would wait for itself.
     Cycle(Cycle),
+    /// It runs within a loader, and the load of the key waits for another process, which may wait for
+    /// that loader.
+    Alone,
 }
 
 impl Default for Flights {
@@ -69,14 +72,18 @@ impl Flights {
             // A flight that publishes stays registered even if a tag was invalidated, so that
             // writes see it.
             if is_joinable || matches!(state.phase, Phase::Publishing) {
+                if state.waits_for_process && LoadScope::is_nested() {
+                    return Join::Alone;
+                }
                 return match WaitEdge::wait_for(flight.id) {
                     Err(cycle) => Join::Cycle(cycle),
                     Ok(edge) => {
                         state.waiters += 1;
+                        state.nested_waiters += usize::from(edge.is_some());
                         Join::Wait(Waiter {
                             flight: Arc::clone(flight),
                             joined: is_joinable,
-                            _edge: edge,
+                            edge,
                         })
                     }
                 };
@@ -90,6 +97,7 @@ impl Flights {
         if let Some(superseded) = superseded {
             leader.supersedes = true;
             superseded.completed.notify(usize::MAX);
+            drop(superseded.take_claim());
         }
         Join::Lead(leader)
     }

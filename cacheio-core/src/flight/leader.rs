@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::deadlock::{LoadScope, WaitEdge};
 use super::registry::{Stripe, Stripes, stripe_of};
-use super::state::{Flight, Outcome, Phase, Schedule};
+use super::state::{Flight, LoadClaim, Outcome, Phase, Schedule};
 use super::sync::EventListener;
 use crate::Key;
 use crate::entry::tags::Stamps;
@@ -36,13 +36,64 @@ impl Leader {
 
     /// Returns a waiter for this flight, for a leader that does not run the load itself.
     pub(crate) fn subscribe(&self) -> Waiter {
-        self.flight.state().waiters += 1;
+        // A new flight has no waiters yet, so this edge cannot close a cycle.
+        let edge = WaitEdge::wait_for(self.flight.id).unwrap_or(None);
+        let mut state = self.flight.state();
+        state.waiters += 1;
+        state.nested_waiters += usize::from(edge.is_some());
         Waiter {
             flight: Arc::clone(&self.flight),
             joined: true,
-            // A new flight has no waiters yet, so this edge cannot close a cycle.
-            _edge: WaitEdge::wait_for(self.flight.id).unwrap_or(None),
+            edge,
         }
+    }
+
+    /// Records the claim of the load. If the flight was timed out meanwhile, its claim ends.
+    pub(crate) fn set_claim(&self, claim: LoadClaim) {
+        let mut state = self.flight.state();
+        let unused = match state.phase {
+            Phase::Completed(_) => {
+                state.claim = LoadClaim::Refused;
+                claim
+            }
+            _ => std::mem::replace(&mut state.claim, claim),
+        };
+        drop(state);
+        drop(unused);
+    }
+
+    /// Takes the claim under which the value is stored, or which ends because it is not stored.
+    pub(crate) fn take_claim(&self) -> LoadClaim {
+        self.flight.take_claim()
+    }
+
+    /// Returns whether another process loads the key.
+    pub(crate) fn has_lost(&self) -> bool {
+        matches!(self.flight.state().claim, LoadClaim::Lost)
+    }
+
+    /// Returns whether the value of the load may be stored, as far as other processes are concerned.
+    pub(crate) fn may_store(&self) -> bool {
+        let state = self.flight.state();
+        matches!(state.claim, LoadClaim::NotNeeded | LoadClaim::Held(_))
+    }
+
+    /// Begins to wait for the load of another process, until
+    /// [`end_wait_for_process`](Self::end_wait_for_process). Returns `false` if
+    /// a loader waits for this load: that process may wait for the same loader.
+    pub(crate) fn begin_wait_for_process(&self) -> bool {
+        let mut state = self.flight.state();
+        state.waits_for_process = state.nested_waiters == 0;
+        state.waits_for_process
+    }
+
+    /// Ends the wait for the load of another process.
+    pub(crate) fn end_wait_for_process(&self) {
+        self.flight.state().waits_for_process = false;
+    }
+
+    pub(crate) fn schedule(&self) -> Schedule {
+        self.flight.schedule
     }
 
     /// Whether the value of the load would be stored or received by a waiter.
@@ -117,12 +168,15 @@ impl Leader {
                 _ => outcome(),
             });
         }
+        let unused = state.take_claim();
         drop(state);
         if changes_reads {
             stripe.advance_epoch();
         }
         drop(registry);
         self.flight.completed.notify(usize::MAX);
+        // If the value was not to be stored, another process may load the key now.
+        drop(unused);
     }
 
     fn stripe(&self) -> &Stripe {
@@ -144,7 +198,7 @@ pub(crate) struct Waiter {
     pub(super) flight: Arc<Flight>,
     /// Whether the outcome is for this caller, or the caller only waits for the end of the flight.
     pub(super) joined: bool,
-    pub(super) _edge: Option<WaitEdge>,
+    pub(super) edge: Option<WaitEdge>,
 }
 
 impl Waiter {
@@ -176,6 +230,8 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        self.flight.state().waiters -= 1;
+        let mut state = self.flight.state();
+        state.waiters -= 1;
+        state.nested_waiters -= usize::from(self.edge.is_some());
     }
 }

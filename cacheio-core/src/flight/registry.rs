@@ -64,6 +64,8 @@ impl Stripe {
         drop(registry);
         if timed_out {
             flight.completed.notify(usize::MAX);
+            // Another process may load the key now.
+            drop(flight.take_claim());
         }
         timed_out
     }

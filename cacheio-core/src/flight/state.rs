@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::deadlock::LoadScope;
 use super::sync::{Event, EventListener, Mutex, MutexGuard};
 use crate::entry::tags::Stamps;
-use crate::{Key, Object};
+use crate::{Claim, Key, Object};
 
 /// A load in progress.
 #[derive(Debug)]
@@ -34,6 +34,24 @@ pub(crate) struct Schedule {
 pub(super) struct State {
     pub(super) phase: Phase,
     pub(super) waiters: usize,
+    /// How many of the waiters are within the loader of another load.
+    pub(super) nested_waiters: usize,
+    /// Whether the leader waits for the load of another process.
+    pub(super) waits_for_process: bool,
+    pub(super) claim: LoadClaim,
+}
+
+/// Whether the value of a load may be stored, as far as other processes are concerned.
+#[derive(Debug, Default)]
+pub(crate) enum LoadClaim {
+    /// The store or the cache knows no claims: the value is stored by a plain write.
+    #[default]
+    NotNeeded,
+    Held(Claim),
+    /// Another process loads the key.
+    Lost,
+    /// The value must not be stored.
+    Refused,
 }
 
 #[derive(Debug)]
@@ -61,6 +79,17 @@ pub(crate) enum Outcome {
     TimedOut,
 }
 
+impl State {
+    pub(super) fn take_claim(&mut self) -> LoadClaim {
+        // What was claimed must not be stored without the claim.
+        let after = match &self.claim {
+            LoadClaim::NotNeeded => LoadClaim::NotNeeded,
+            _ => LoadClaim::Refused,
+        };
+        std::mem::replace(&mut self.claim, after)
+    }
+}
+
 impl Flight {
     pub(super) fn new(id: u64, key: &Key<'_>, stamps: Stamps, schedule: Schedule) -> Self {
         Self {
@@ -73,12 +102,20 @@ impl Flight {
             state: Mutex::new(State {
                 phase: Phase::Loading,
                 waiters: 0,
+                nested_waiters: 0,
+                waits_for_process: false,
+                claim: LoadClaim::NotNeeded,
             }),
         }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the claim, so that it ends when the result is dropped. No lock may be held then.
+    pub(super) fn take_claim(&self) -> LoadClaim {
+        self.state().take_claim()
     }
 
     pub(super) fn is_overdue(&self, now: Instant) -> bool {

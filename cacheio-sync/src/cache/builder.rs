@@ -23,6 +23,7 @@ use super::Cache;
 /// - `namespace`: empty in memory, `cacheio` on a server
 /// - `default_ttl`: [`Config::default_ttl`](crate::Config::default_ttl)
 /// - `codec`: [`Json`](crate::Json)
+/// - `shared_loads`: `true`
 /// - `jitter`: 0
 /// - `stale_for`: zero
 /// - `retry_after`: 30 s
@@ -105,6 +106,34 @@ impl CacheBuilder {
     /// Sets how values become bytes, where the store needs bytes.
     pub fn codec(mut self, codec: impl Codec) -> Self {
         self.settings.set_codec(Arc::new(codec));
+        self
+    }
+
+    /// Sets whether processes share loads through the store. By default they do on Redis; other stores
+    /// do not support it.
+    ///
+    /// If several processes miss a key at the same time, one of them loads it. The others wait for it as
+    /// they wait for a load of their own, within `soft_timeout`, `hard_timeout` and `max_load`, or 60 s. A
+    /// process that no longer responds is replaced within 3.5 s. A write of the key by any process (`set`,
+    /// `add`, `delete`, `increment`, `clear`) beats the loads that began before it: their callers get the
+    /// values, but these are not stored.
+    ///
+    /// - After a load that failed, or whose value is not stored, all processes load at once for a second.
+    /// - A loader that calls the cache does not wait for other processes, so that two processes cannot
+    ///   wait for each other. It loads what another process loads, and does not store it. So does a batch.
+    /// - A call that joins a load of its own process gets the value of that load, even if another
+    ///   process wrote the key after the load had begun.
+    /// - While the server does not respond, each process loads, and stores nothing.
+    /// - Each write ends the loads of all processes, also in a cache with `shared_loads(false)`. A load of
+    ///   such a cache is stored by a plain write, which other processes cannot prevent.
+    /// - Other programs that use the server end no loads. A load does not replace what they store
+    ///   meanwhile, but it does not notice that they delete a missing key.
+    /// - After a failover of Redis, which may forget the latest writes, two processes may load the same key.
+    /// - The server needs the command EVAL. If its user may not run scripts, loads are not shared.
+    ///
+    /// A load takes one round trip more; hits and writes take no more than without it.
+    pub fn shared_loads(mut self, shared: bool) -> Self {
+        self.settings.set_shared_loads(shared);
         self
     }
 

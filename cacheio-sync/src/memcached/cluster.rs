@@ -13,7 +13,7 @@ use super::replace::entry;
 use super::retry::Retry;
 use super::router::Router;
 use super::server::Server;
-use crate::store::{Entry, Key, Payload};
+use crate::store::{Claimed, Entry, Key, Payload, Settlement};
 use crate::{Error, ErrorKind, Result};
 
 pub(super) struct Cluster {
@@ -156,6 +156,21 @@ impl Cluster {
     }
 
     /// Sends a no-op to every server, and returns the first error.
+    /// Claims nothing: processes do not share loads through Memcached.
+    pub(super) async fn claim(
+        &self,
+        _: Driver,
+        keys: &[Key<'_>],
+        _force: bool,
+    ) -> Result<Vec<Claimed>> {
+        Ok(keys.iter().map(|_| Claimed::Unsupported).collect())
+    }
+
+    /// Stores nothing, because there are no claims.
+    pub(super) async fn settle(&self, _: Driver, loads: Vec<Settlement<'_>>) -> Result<Vec<bool>> {
+        Ok(vec![false; loads.len()])
+    }
+
     pub(super) async fn ping(&self, driver: Driver) -> Result<()> {
         let call = self.call(driver);
         let mut request = Request::default();

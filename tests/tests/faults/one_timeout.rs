@@ -20,8 +20,8 @@ pub(crate) async fn a_load_from_a_slow_server_takes_one_timeout(env: FaultEnv<im
     let (value, took) = timed(cache.get_or_set("k", || async { 1 })).await;
     assert_eq!(value, 1);
     assert!(took < LIMIT, "{took:?}");
-    // The reply to the write is still delayed.
-    cache.world().sleep(TIMEOUT).await;
+    // The reply to the write is still delayed, or those to a claim and to its return.
+    cache.world().sleep(TIMEOUT * 2).await;
     let loaded = cache.fetch("background", |_| async { Ok::<_, String>(2) });
     let (value, took) = timed(loaded).await;
     assert_eq!(value.unwrap(), 2);
@@ -59,8 +59,9 @@ pub(crate) async fn a_stale_value_after_a_failed_load_takes_one_timeout(
     let options = || Options::ttl(Duration::from_millis(1)).stale_for(MINUTE);
     cache.get_or_set_with("k", options(), || async { 1 }).await;
     cache.world().sleep(Duration::from_millis(20)).await;
-    // The steps are: a read of the entry, and the record of the failure in it.
-    proxy.delay(Duration::from_millis(400));
+    // The steps are: a read of the entry, a claim where processes share loads, and the record of the
+    // failure in the entry.
+    proxy.delay(Duration::from_millis(310));
     let failing = cache.get_or_try_set_with("k", options(), || async { Err::<i32, _>("failed") });
     let (value, took) = timed(failing).await;
     assert_eq!(value.unwrap(), 1);

@@ -6,10 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::Instrument as _;
 
+use super::claim::{self, ProcessWait, ProcessWaitResult};
 use super::join::JoinOutcome;
 use super::mode::{Failure, LoadMode, Loaded};
 use super::publish::Publication;
@@ -280,7 +281,7 @@ impl<V: Value> BackgroundLoad<V> {
     }
 
     /// Runs the loader, publishes its value and completes the flight.
-    async fn run<E, F>(self, slot: &ResultSlot<V, E>, loader: impl FnOnce(LoadContext<V>) -> F)
+    async fn run<E, F>(mut self, slot: &ResultSlot<V, E>, loader: impl FnOnce(LoadContext<V>) -> F)
     where
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>>,
@@ -301,7 +302,7 @@ impl<V: Value> BackgroundLoad<V> {
     }
 
     async fn load_and_publish<E, F>(
-        &self,
+        &mut self,
         slot: &ResultSlot<V, E>,
         loader: impl FnOnce(LoadContext<V>) -> F,
     ) -> Outcome
@@ -309,10 +310,16 @@ impl<V: Value> BackgroundLoad<V> {
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>>,
     {
-        let engine = &self.engine;
         // A call that cannot return a timeout waits until its load ends, while others may start a
         // new one.
         let overdue_at = self.leader.overdue_at().filter(|_| self.mode.times_out);
+        if self.engine.shares_loads
+            && self.leader.has_lost()
+            && let Some(outcome) = self.wait_for_process(overdue_at).await
+        {
+            return outcome;
+        }
+        let engine = &self.engine;
         let started_at = engine.clock.now();
         // On the heap: each future around it would otherwise hold it twice.
         let loader = Box::pin(self.loaded(loader));
@@ -337,19 +344,47 @@ impl<V: Value> BackgroundLoad<V> {
             }
             Some(Err(error)) => {
                 let fallback = self.on_failed().await;
+                let failed = [(Key::new(&self.key), &self.leader)];
+                let settle = engine.settle_failed(&failed);
+                engine.driver.timed(&self.store_time, settle).await;
                 let (failure, outcome) = self.mode.failure(error);
                 slot.put(LoadResult::Failed(failure, fallback));
                 outcome
             }
-            None => {
-                self.on_failed().await;
-                let count = || engine.counters.add(Count::LoadTimeout);
-                if self.leader.time_out(count) {
-                    engine.warn_load_timed_out(&Key::new(&self.key));
-                }
-                Outcome::TimedOut
+            None => self.on_timed_out().await,
+        }
+    }
+
+    /// Waits for the load of another process. Returns the outcome of this load if it does not run.
+    async fn wait_for_process(&mut self, until: Option<Instant>) -> Option<Outcome> {
+        let wait = ProcessWait {
+            leader: &self.leader,
+            key: Key::new(&self.key),
+            options: &self.options,
+            until,
+        };
+        let previous = std::mem::replace(&mut self.previous, Previous::Nothing);
+        match self.engine.wait_for_process(wait, previous).await {
+            ProcessWaitResult::Load(previous) => {
+                self.previous = previous;
+                None
+            }
+            ProcessWaitResult::Serve(cached, source) => Some(claim::outcome(&cached, source)),
+            ProcessWaitResult::LimitReached(previous) => {
+                self.previous = previous;
+                Some(self.on_timed_out().await)
             }
         }
+    }
+
+    /// Ends a load that exceeded `max_load`.
+    async fn on_timed_out(&self) -> Outcome {
+        self.on_failed().await;
+        let count = || self.engine.counters.add(Count::LoadTimeout);
+        if self.leader.time_out(count) {
+            self.engine.warn_load_timed_out(&Key::new(&self.key));
+        }
+        Outcome::TimedOut
     }
 
     /// Runs the loader with its context.

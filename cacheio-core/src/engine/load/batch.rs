@@ -50,6 +50,8 @@ struct Joined {
     waiters: Vec<(usize, Waiter)>,
     /// Keys that this call seems to be loading already.
     cyclic: Vec<usize>,
+    /// Keys that it loads for itself only.
+    alone: Vec<usize>,
 }
 
 /// A led key, with its index.
@@ -90,12 +92,19 @@ impl Engine {
         let mut batch = Batch::<K, V, E>::new(call, keys, &texts);
         let mut led = batch.read().await;
         loop {
-            let Joined { waiters, cyclic } = batch.join(&mut led).await;
+            let Joined {
+                waiters,
+                cyclic,
+                alone,
+            } = batch.join(&mut led).await;
             if !led.is_empty() {
                 batch.load(std::mem::take(&mut led), &mut loader).await;
             }
             if !cyclic.is_empty() {
                 batch.load_cyclic(cyclic, &mut loader).await;
+            }
+            if !alone.is_empty() {
+                batch.load_alone(alone, &mut loader).await;
             }
             batch.wait(waiters).await;
             if batch.keys.iter().all(|key| key.result.is_some()) {
@@ -225,7 +234,8 @@ where
             ..
         } = self.call;
         let mut scope = led.first().map(|(_, led)| Arc::clone(led.leader.scope()));
-        let (mut opened, mut waiters, mut cyclic) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut opened, mut waiters) = (Vec::new(), Vec::new());
+        let (mut cyclic, mut alone) = (Vec::new(), Vec::new());
         // The stamps of keys that were not read in this call, or not again.
         let mut unread = None;
         for (index, key) in self.keys.iter_mut().enumerate() {
@@ -257,6 +267,10 @@ where
                         cyclic.push(index);
                         continue;
                     }
+                    Join::Alone => {
+                        alone.push(index);
+                        continue;
+                    }
                 }
             };
             let key = LedKey {
@@ -277,7 +291,11 @@ where
             }
         }
         led.sort_unstable_by_key(|(index, _)| *index);
-        Joined { waiters, cyclic }
+        Joined {
+            waiters,
+            cyclic,
+            alone,
+        }
     }
 
     /// Runs the loader for keys that this call seems to be loading already: see
@@ -305,6 +323,25 @@ where
                 for index in cyclic {
                     let key = self.call.engine.full_text(&self.keys[index].text);
                     self.keys[index].result = Some(Err(Failure::Reentrant(reentrant(&key))));
+                }
+            }
+        }
+    }
+
+    /// Runs the loader for keys whose loads wait for another process, which a loader may not do.
+    async fn load_alone<L, F>(&mut self, alone: Vec<usize>, loader: &mut impl FnMut(Vec<K>) -> F)
+    where
+        L: IntoIterator<Item = (K, V)>,
+        F: Future<Output = Result<L, E>>,
+    {
+        let missing = self.take_keys(&alone);
+        let loading = self.call.engine.run_loader(collected(loader, missing));
+        match loading.await {
+            Ok(values) => self.take_values(&alone, values),
+            Err(error) => {
+                let error = Arc::new(error);
+                for index in alone {
+                    self.keys[index].result = Some(Err(Failure::Load(Arc::clone(&error))));
                 }
             }
         }
@@ -362,6 +399,8 @@ where
             Some(Err(error)) => {
                 let error = Arc::new(error);
                 self.fail(&led, |_| Failure::Load(Arc::clone(&error))).await;
+                let failed: Vec<_> = led.iter().map(|(_, led)| (led.key, &led.leader)).collect();
+                engine.settle_failed(&failed).await;
                 for (_, led) in led {
                     led.leader
                         .complete(|| Outcome::Failed(Arc::clone(&error) as _));

@@ -1,8 +1,10 @@
 //! Before a loader runs: a caller finds a value, joins the flight of another caller, or leads one.
 
 use std::any::TypeId;
+use std::iter::repeat_with;
 use std::sync::Arc;
 
+use super::claim::ClaimRead;
 use super::mode::Failure;
 use super::wait::WaiterAction;
 use super::{Engine, LoadCall};
@@ -63,6 +65,8 @@ impl<'a> LoadCall<'a> {
             let scope = scope();
             let leader = engine.take_over(&self.key, stamps, self.options, &scope);
             let leader = leader.await;
+            self.in_store(engine.claim(&[(self.key, &leader)], true))
+                .await;
             return JoinOutcome::Lead(leader, Previous::Ignored);
         }
         let mut seen = None;
@@ -114,6 +118,7 @@ impl<'a> LoadCall<'a> {
             };
             let waiter = match engine.join(&self.key, seen, self.options, scope) {
                 Join::Cycle(cycle) => return self.after_cycle(&cycle, previous),
+                Join::Alone => return JoinOutcome::LoadUnshared(previous, None),
                 Join::Lead(leader) => {
                     let led = LedKey {
                         key: self.key,
@@ -224,7 +229,8 @@ impl Engine {
     }
 
     /// Does what a caller must do between opening flights and loading: it reports loads that it
-    /// superseded, and reads again what another flight or a write may have changed since its read.
+    /// superseded, claims the keys, and reads again what another flight, a write or another process may
+    /// have changed since its read.
     pub(super) async fn confirm_leaders<'a, V: Value>(
         &self,
         led: Vec<LedKey<'a, V>>,
@@ -248,27 +254,16 @@ impl Engine {
                 false => None,
             })
             .collect();
-        let rereads: Vec<_> = led
-            .iter()
-            .zip(&fallbacks)
-            .filter(|(led, fallback)| fallback.is_none() && led.leader.must_reread())
-            .map(|(led, _)| led.key)
-            .collect();
-        let lookups = self.look_up_many::<V>(&rereads, options).await;
-        let decisions = self.decide_many(&rereads, lookups, options).await;
-        let mut decisions = decisions.into_iter();
+        let confirmed = self.confirm_reads(&led, &fallbacks, options).await;
+        let confirmed = confirmed.into_iter().chain(repeat_with(|| None));
         let mut actions = Vec::with_capacity(led.len());
-        for (mut led, fallback) in led.into_iter().zip(fallbacks) {
+        for ((mut led, fallback), decision) in led.into_iter().zip(fallbacks).zip(confirmed) {
             if let Some(cached) = fallback {
                 self.count_stale_hit(&cached);
                 led.leader.complete(|| Outcome::FailedUnshared);
                 actions.push(LeaderAction::Serve(cached, Source::Stale));
                 continue;
             }
-            let decision = match led.leader.must_reread() {
-                true => decisions.next(),
-                false => None,
-            };
             actions.push(match decision {
                 Some(LookupDecision::Serve(cached) | LookupDecision::Refresh(cached)) => {
                     led.leader
@@ -290,7 +285,62 @@ impl Engine {
         actions
     }
 
-    /// Opens flights for live values that are due, unless another caller does.
+    /// Claims the keys of leaders that have no fallback, and reads them again if that is needed: with the
+    /// claims, in one round trip. Returns what was decided by what was read, where anything was.
+    async fn confirm_reads<V: Value>(
+        &self,
+        led: &[LedKey<'_, V>],
+        fallbacks: &[Option<CachedValue<V>>],
+        options: &Options,
+    ) -> Vec<Option<LookupDecision<V>>> {
+        if !self.shares_loads && !led.iter().any(|led| led.leader.must_reread()) {
+            return Vec::new();
+        }
+        let confirmed = || {
+            let led = led.iter().zip(fallbacks).enumerate();
+            led.filter(|(_, (_, fallback))| fallback.is_none())
+                .map(|(index, (led, _))| (index, led))
+        };
+        let leaders: Vec<_> = confirmed().map(|(_, led)| (led.key, &led.leader)).collect();
+        let claims = self.claim(&leaders, options.force_refresh).await;
+        let mut decisions: Vec<_> = led.iter().map(|_| None).collect();
+        let (mut indexes, mut keys, mut lookups) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rereads = Vec::new();
+        let claims = claims.into_iter().chain(repeat_with(|| ClaimRead::None));
+        for ((index, led), claim) in confirmed().zip(claims) {
+            match claim {
+                ClaimRead::Entry(_) if options.force_refresh => {}
+                ClaimRead::Entry(entry) => {
+                    let lookup = match led.previous {
+                        // That was counted and logged when it was read first.
+                        Previous::Unreadable => {
+                            let stale_for = self.stale_for(options);
+                            let ahead = self.refresh_ahead(options);
+                            let lookup = self.decode_entry::<V>(entry, stale_for, ahead);
+                            lookup.unwrap_or(Lookup::Unreadable)
+                        }
+                        _ => self.lookup_of::<V>(&led.key, Ok(entry), options),
+                    };
+                    indexes.push(index);
+                    keys.push(led.key);
+                    lookups.push(lookup);
+                }
+                ClaimRead::None if led.leader.must_reread() => rereads.push((index, led.key)),
+                ClaimRead::None | ClaimRead::Failed => {}
+            }
+        }
+        let (reread, reread_keys): (Vec<_>, Vec<_>) = rereads.into_iter().unzip();
+        lookups.extend(self.look_up_many::<V>(&reread_keys, options).await);
+        indexes.extend(reread);
+        keys.extend(reread_keys);
+        let decided = self.decide_many(&keys, lookups, options).await;
+        for (index, decision) in indexes.into_iter().zip(decided) {
+            decisions[index] = Some(decision);
+        }
+        decisions
+    }
+
+    /// Opens flights for live values that are due, unless another caller or another process does.
     pub(super) async fn begin_refreshes<V: Value>(
         &self,
         due: Vec<DueKey<'_, V>>,
@@ -313,7 +363,7 @@ impl Engine {
                 }
                 // If the store has changed since the read, the value may just have been loaded.
                 Join::Lead(leader) if !leader.must_reread() => Some(leader),
-                Join::Lead(_) | Join::Wait(_) | Join::Cycle(_) => None,
+                Join::Lead(_) | Join::Wait(_) | Join::Cycle(_) | Join::Alone => None,
             };
             leaders.push(leader);
             entries.push((key, cached));
@@ -326,8 +376,20 @@ impl Engine {
             })
             .collect();
         self.on_refreshes_failed(&failed, options).await;
-        for _ in leaders.iter().flatten() {
-            self.counters.add(Count::Refresh);
+        let (claimed, due): (Vec<_>, Vec<_>) = entries
+            .iter()
+            .zip(&leaders)
+            .filter_map(|((key, cached), leader)| Some(((*key, leader.as_ref()?), cached)))
+            .unzip();
+        let claimed = self.claim_refreshes(&claimed, &due, options).await;
+        let mut claimed = claimed.into_iter();
+        for leader in &mut leaders {
+            if leader.is_some() {
+                match claimed.next() {
+                    Some(true) => self.counters.add(Count::Refresh),
+                    _ => *leader = None,
+                }
+            }
         }
         leaders
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::Engine;
 use crate::config::ttl::Lifetime;
 use crate::engine::write::{EntryPolicy, PreparedEntry};
-use crate::flight::Leader;
+use crate::flight::{Leader, LoadClaim};
 use crate::key::Key;
+use crate::stats::Count;
 use crate::store::store_time::StoreTime;
-use crate::{Object, Operation, Options, Result, Ttl};
+use crate::{Object, Operation, Options, Result, Settled, Settlement, Ttl};
 
 /// A loaded value on its way to the store.
 pub(super) struct Publication<'a> {
@@ -41,26 +42,54 @@ impl Engine {
             .collect();
         let mut stored = Vec::with_capacity(publications.len());
         let mut removed = Vec::new();
+        // The same under claims.
+        let (mut settled, mut settled_removed) = (Vec::new(), Vec::new());
         for (publication, prepared) in publications.iter().zip(prepared) {
             let Publication { leader, key, .. } = *publication;
-            match prepared {
-                Ok(Some((entry, ttl))) if leader.begin_publishing() => {
-                    stored.push((key, entry, ttl));
-                }
-                Ok(None) if publication.may_replace && leader.begin_publishing() => {
-                    removed.push(key);
-                }
-                Ok(_) => {}
+            let settle = |claim, loaded| Settlement { key, claim, loaded };
+            let (entry, may_publish) = match prepared {
+                Ok(Some(entry)) => (Some(entry), true),
+                Ok(None) => (None, publication.may_replace),
                 Err(error) => {
+                    settled.extend(publication.not_stored());
                     self.on_store_error(&self.in_operation(error, Operation::Set, &key));
+                    continue;
                 }
+            };
+            let claim = match may_publish {
+                true if !leader.begin_publishing() => continue,
+                true if self.shares_loads => leader.take_claim(),
+                true => LoadClaim::NotNeeded,
+                false => {
+                    settled.extend(publication.not_stored());
+                    continue;
+                }
+            };
+            match (entry, claim) {
+                (Some((entry, ttl)), LoadClaim::NotNeeded) => stored.push((key, entry, ttl)),
+                (Some((entry, ttl)), LoadClaim::Held(claim)) => {
+                    settled.push(settle(claim, Settled::Entry(entry, ttl)));
+                }
+                (Some(_), LoadClaim::Lost | LoadClaim::Refused) => {
+                    self.counters.add(Count::UnstoredLoad);
+                }
+                (None, LoadClaim::NotNeeded) => removed.push(key),
+                (None, LoadClaim::Held(claim)) => {
+                    settled_removed.push(settle(claim, Settled::Removed));
+                }
+                (None, LoadClaim::Lost | LoadClaim::Refused) => {}
             }
         }
         let store = async {
             self.set_entries(stored).await;
+            self.settle(settled).await;
             // A value that is not stored leaves the old one, but what must go has a timeout of its own.
             let time = StoreTime::default();
-            self.driver.timed(&time, self.remove(&removed)).await;
+            let remove = async {
+                self.remove(&removed).await;
+                self.settle(settled_removed).await;
+            };
+            self.driver.timed(&time, remove).await;
         };
         first.leader.scope().run(store).await;
     }

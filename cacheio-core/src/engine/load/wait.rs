@@ -233,7 +233,7 @@ fn deadline(start: Instant, after: Duration) -> Option<Instant> {
     start.checked_add(after).filter(|_| after < CENTURY)
 }
 
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),

@@ -1,0 +1,82 @@
+//! Claims: which process loads a key that several processes miss.
+
+use std::any::Any;
+use std::fmt;
+use std::time::Duration;
+
+use crate::{Entry, Key};
+
+/// The right to store the value of a load, which one process at a time has for a key.
+///
+/// The store decides what it contains. A claim is a guard: if it is dropped, and not passed to
+/// [`Store::settle`](crate::Store::settle), its load has been given up, and the store lets another
+/// process claim the key.
+pub struct Claim(Box<dyn Any + Send + Sync>);
+
+impl Claim {
+    /// Creates a claim from the guard of a store.
+    ///
+    /// ```
+    /// use cacheio::store::Claim;
+    ///
+    /// let claim = Claim::new(42_u64);
+    /// assert_eq!(claim.downcast::<u64>(), Some(42));
+    /// ```
+    pub fn new(guard: impl Any + Send + Sync) -> Self {
+        Self(Box::new(guard))
+    }
+
+    /// Returns the guard that [`new`](Self::new) got, if it is a `T`.
+    pub fn downcast<T: Any>(self) -> Option<T> {
+        self.0.downcast().ok().map(|guard| *guard)
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Claim").finish()
+    }
+}
+
+/// The result of claiming a key: who loads it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Claimed {
+    /// The caller.
+    Won {
+        /// The claim.
+        claim: Claim,
+        /// The entry of the key when it was claimed.
+        entry: Option<Entry>,
+    },
+    /// Another process, at this moment.
+    Lost {
+        /// The entry of the key.
+        entry: Option<Entry>,
+    },
+    /// The store does not know. Values of loads go to [`Store::set`](crate::Store::set).
+    Unsupported,
+}
+
+/// The end of a load that was claimed.
+#[derive(Debug)]
+pub struct Settlement<'a> {
+    /// The key.
+    pub key: Key<'a>,
+    /// The claim on it.
+    pub claim: Claim,
+    /// What the load leaves in the store.
+    pub loaded: Settled,
+}
+
+/// What a load leaves in the store.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Settled {
+    /// An entry, and its TTL.
+    Entry(Entry, Option<Duration>),
+    /// No entry: that of before is removed.
+    Removed,
+    /// What was there before, because the load failed.
+    Unchanged,
+}
