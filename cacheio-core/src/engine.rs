@@ -32,6 +32,7 @@ pub use self::load::{ErrorSharing, Failure, LoadMode, Loaded};
 use self::lookup::Lookup;
 use self::probe::Probe;
 pub use self::probe::{ByArc, ByValue, FromHit};
+use self::tags::RenewedVersions;
 use self::throttle::UnrecordedFailures;
 use self::touch::UnrecordedReads;
 use self::warnings::Warnings;
@@ -82,6 +83,7 @@ pub struct Engine {
     unrecorded_failures: UnrecordedFailures,
     /// Whether loads are claimed, so that one process at a time loads a key.
     shares_loads: bool,
+    renewed_versions: RenewedVersions,
     /// The warnings that are not repeated.
     warnings: Warnings,
 }
@@ -123,6 +125,7 @@ impl Engine {
             unrecorded_reads: UnrecordedReads::default(),
             unrecorded_failures: UnrecordedFailures::default(),
             shares_loads: settings.shared_loads && driver.store().shares_loads(),
+            renewed_versions: RenewedVersions::default(),
             warnings: Warnings::default(),
             driver,
             settings,
@@ -434,6 +437,7 @@ impl Engine {
         tags: impl IntoIterator<Item = T>,
     ) -> Result<()> {
         let tags: Vec<_> = tags.into_iter().map(Into::into).collect();
+        self.note_server_tags(&tags);
         // Loads of this process that began before the end of this call do not end after it as if they
         // were new. Also if the call is dropped: the server may have carried it out.
         let _invalidation = Invalidation {

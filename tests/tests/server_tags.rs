@@ -253,20 +253,76 @@ fn a_version_lives_longer_than_its_entries() {
         cache.set_with("k", 1, tagged()).await.unwrap();
         let short = ttl(&server);
         assert!((millis(DAY - minute)..=millis(DAY)).contains(&short));
-        cache.set_with("long", 1, tagged().ttl(DAY)).await.unwrap();
+        // A longer one needs a new version: the older entries are misses.
+        let options = || tagged().ttl(DAY);
+        cache.set_with("long", 1, options()).await.unwrap();
         let long = ttl(&server);
         assert!((millis(4 * DAY - minute)..=millis(4 * DAY)).contains(&long));
-        // It is not made shorter, and the older entries stay.
-        cache.set_with("k2", 1, tagged()).await.unwrap();
+        assert_eq!(cache.get::<i32>("k").await.unwrap(), None);
+        // It is not made shorter.
+        cache.set_with("k", 1, tagged()).await.unwrap();
         assert!(ttl(&server) > millis(4 * DAY - minute));
-        cache
-            .set_with("kept", 1, tagged().ttl(Ttl::Never))
-            .await
-            .unwrap();
+        let read = cache.get_many::<i32>(vec!["k", "long"]).await.unwrap();
+        assert_eq!(read, [Some(1); 2]);
+        let options = tagged().ttl(Ttl::Never);
+        cache.set_with("kept", 1, options).await.unwrap();
         assert_eq!(ttl(&server), -1);
-        let keys = vec!["k", "long", "k2", "kept"];
-        let read = cache.get_many::<i32>(keys).await.unwrap();
-        assert_eq!(read, [Some(1); 4]);
+        assert_eq!(cache.get::<i32>("kept").await.unwrap(), Some(1));
+    });
+}
+
+/// After half of its TTL a version gets the whole TTL again. Nothing is written that could undo an
+/// invalidation.
+#[test]
+fn a_version_is_renewed_while_its_entries_are_stored() {
+    with_redis(|cache, server| async move {
+        cache.set_with("k", 1, tagged()).await.unwrap();
+        let key = key_of_t(&server);
+        let stored = server.run(&format!("GET {key}")).text().to_owned();
+        let (version, rest) = stored.split_once('.').unwrap();
+        let (stored_at, ttl) = rest.split_once('.').unwrap();
+        // As if it was stored 13 hours ago.
+        let old = stored_at.parse::<u64>().unwrap() - 13 * 3_600;
+        let planted = format!("{version}.{old}.{ttl}");
+        server.run(&format!("SET {key} {planted} PX 39600000"));
+        cache.set_with("k2", 1, tagged()).await.unwrap();
+        assert_eq!(server.run(&format!("GET {key}")).text(), planted);
+        let Reply::Integer(left) = server.run(&format!("PTTL {key}")) else {
+            panic!("no TTL");
+        };
+        assert!(left > 80_000_000, "{left}");
+        let read = cache.get_many::<i32>(vec!["k", "k2"]).await.unwrap();
+        assert_eq!(read, [Some(1); 2]);
+    });
+}
+
+#[test]
+fn a_process_that_only_invalidates_sees_what_it_has_invalidated() {
+    with_redis(|cache, server| async move {
+        cache.set_with("k", 1, tagged()).await.unwrap();
+        let other = open(cache.world(), &server.url());
+        other.invalidate_tags(vec!["t"]).await.unwrap();
+        assert!(!other.has("k").await.unwrap());
+        assert!(!other.touch("k", HOUR).await.unwrap());
+        assert!(other.add("k", 2).await.unwrap());
+        assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(2));
+    });
+}
+
+#[test]
+fn a_tag_that_cannot_be_read_is_an_error_in_each_call() {
+    with_redis(|cache, server| async move {
+        for bytes in [
+            &b"\xC1\x01\x03\x00\x04\x01a7"[..],
+            b"\xC1\x01\x0B\x00\x04\x0912345678\xFF7",
+        ] {
+            server.plant("cacheio:k", bytes);
+            assert!(cache.get::<i32>("k").await.is_err());
+            assert!(cache.get_many::<i32>(vec!["k", "k2"]).await.is_err());
+            let loaded = cache.get_or_set_with("k", tagged(), || async { 3 }).await;
+            assert_eq!(loaded, 3);
+            assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(3));
+        }
     });
 }
 

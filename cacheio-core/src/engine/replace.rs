@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Engine;
+use super::tags::Versions;
 use crate::entry::expiry::Expiry;
 use crate::entry::wire::{self, Body};
 use crate::error::overflow;
@@ -52,6 +53,7 @@ impl Engine {
             let Some(entry) = self.read_entry(key).await? else {
                 return Ok(false);
             };
+            self.renew_versions_of(&entry).await;
             let expiry = expiry_of(&entry).filter(|expiry| !expiry.is_age_only());
             let (Some(expiry), Payload::Bytes(bytes)) = (expiry, &entry.payload) else {
                 return self.driver.touch(key, ttl).await;
@@ -111,7 +113,8 @@ impl Engine {
         if self.reads_headers()
             && let Some(entry) = readable(self.driver.get(key).await)?.flatten()
         {
-            was_over = readable(self.is_over(&entry).await)?.unwrap_or_default();
+            // If the tags cannot be read, the entry is deleted all the same.
+            was_over = self.is_over(&entry).await.unwrap_or_default();
         }
         Ok(self.driver.delete(key).await? && !was_over)
     }
@@ -122,12 +125,13 @@ impl Engine {
         let mut over = HashSet::new();
         if self.reads_headers() {
             let entries = readable(self.driver.get_many(keys).await)?.unwrap_or_default();
-            let are_valid = readable(self.are_valid(&entries).await)?;
-            let are_valid = are_valid.unwrap_or_else(|| vec![true; entries.len()]);
-            for ((key, entry), is_valid) in keys.iter().zip(&entries).zip(are_valid) {
-                if let Some(entry) = entry
-                    && (!is_valid || self.has_expired(entry))
-                {
+            let versions = &mut Versions::default();
+            let invalid = self.invalid_among(&entries, versions);
+            // If the tags cannot be read, the entries are deleted all the same.
+            let invalid = invalid.await.unwrap_or_default();
+            for (index, (key, entry)) in keys.iter().zip(&entries).enumerate() {
+                let has_expired = entry.as_ref().is_some_and(|entry| self.has_expired(entry));
+                if has_expired || invalid.contains(&index) {
                     over.insert(key.text());
                 }
             }
@@ -156,7 +160,7 @@ impl Engine {
             let Some(current) = self.driver.get(key).await? else {
                 continue;
             };
-            let is_over = readable(self.is_over(&current).await)?.unwrap_or_default();
+            let is_over = self.is_over(&current).await?;
             let Some((count, replacement)) = incremented(current, is_over, by, ttl)? else {
                 return Err(refused);
             };

@@ -8,18 +8,17 @@
 //! one more round trip.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use super::Engine;
-use crate::config::ttl::Lifetime;
+use super::{Engine, boxed};
+use crate::config::ttl::{Lifetime, lifetime};
 use crate::entry::tags::{ServerVersions, Stamps, TagVersion};
 use crate::entry::wire;
 use crate::key::Key;
-use crate::{
-    Entry, Error, ErrorKind, Form, Operation, Options, Payload, Replacement, Result, Ttl, TtlChange,
-};
+use crate::{Entry, Error, ErrorKind, Form, Operation, Options, Payload, Result, Ttl};
 
 /// The shortest TTL of a version, and how many times longer than an entry it lives at least.
 const MIN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -71,12 +70,39 @@ impl StoredVersion {
         })
     }
 
-    /// Whether half of the TTL is over, or the TTL is shorter than `wanted`.
-    fn must_be_renewed(&self, now: u64, wanted: u64) -> bool {
-        self.ttl != 0
-            && (wanted == 0
-                || wanted > self.ttl
-                || now >= self.stored_at.saturating_add(self.ttl / 2))
+    fn is_half_over(&self, now: u64) -> bool {
+        self.ttl != 0 && now >= self.stored_at.saturating_add(self.ttl / 2)
+    }
+
+    /// Whether the TTL is not shorter than this one.
+    fn lives_for(&self, ttl: Option<Duration>) -> bool {
+        self.ttl == 0 || ttl.is_some_and(|ttl| ttl.as_secs() <= self.ttl)
+    }
+}
+
+/// When this process last renewed versions, in seconds, by the hash of the key.
+#[derive(Debug, Default)]
+pub(super) struct RenewedVersions(Mutex<HashMap<u64, u64>>);
+
+/// The most versions to remember. When they are exceeded, all are forgotten, which costs round trips and
+/// nothing else.
+const MAX_RENEWED: usize = 4_096;
+
+impl RenewedVersions {
+    /// Returns whether the last renewal is longer ago than `every`, and if so begins one.
+    fn begin(&self, key: u64, now: u64, every: u64) -> bool {
+        let mut renewed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if renewed
+            .get(&key)
+            .is_some_and(|last| now < last.saturating_add(every))
+        {
+            return false;
+        }
+        if renewed.len() >= MAX_RENEWED {
+            renewed.clear();
+        }
+        renewed.insert(key, now);
+        true
     }
 }
 
@@ -107,7 +133,10 @@ impl Engine {
 
     /// Does the same for a load, which does not fail with the store: its value is not stored then.
     pub(super) async fn stamp_load(&self, options: &Options) -> Stamps {
-        match self.stamp(options).await {
+        if !self.has_server_tags(options) {
+            return self.stamp_in_process(options);
+        }
+        match boxed(|| self.stamp(options)).await {
             Ok(stamps) => stamps,
             Err(error) => {
                 self.on_store_error(&error.during(Operation::Get));
@@ -128,7 +157,7 @@ impl Engine {
             return ServerVersions::Unknown;
         };
         let names = names(&options.tags);
-        let completed = self.complete_versions(&names, read, options);
+        let completed = boxed(|| self.complete_versions(&names, read, options));
         completed.await.unwrap_or_else(|error| {
             self.on_store_error(&error.during(Operation::Add));
             ServerVersions::Unknown
@@ -157,8 +186,8 @@ impl Engine {
     /// Reads several entries.
     pub(super) async fn read_entries(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
         let mut entries = self.driver.get_many(keys).await?;
-        self.remove_invalid(&mut entries, Versions::default())
-            .await?;
+        let versions = &mut Versions::default();
+        self.remove_invalid(&mut entries, versions).await?;
         Ok(entries)
     }
 
@@ -183,67 +212,70 @@ impl Engine {
             let name: Box<str> = name.as_ref().into();
             (name, entry.and_then(StoredVersion::parse))
         });
-        let versions = Versions(versions.collect());
-        let versions = self.remove_invalid(&mut entries, versions).await?;
+        let mut versions = Versions(versions.collect());
+        self.remove_invalid(&mut entries, &mut versions).await?;
         Ok((entries, versions))
     }
 
-    /// Whether the tags of an entry have the versions of when it was stored.
+    /// Whether the tags of an entry have the versions of when it was stored. One whose header cannot be read
+    /// counts as valid, for the decoder to report.
     pub(super) async fn is_valid(&self, entry: &Entry) -> Result<bool> {
-        let tags = tags_of(entry)?;
+        let tags = tags_of(entry);
         if tags.is_empty() {
             return Ok(true);
         }
-        self.note_headers_in_use();
-        let mut versions = Versions::default();
-        let names = tags.iter().map(|tag| Cow::Borrowed(&*tag.tag));
-        self.read_versions(&names.collect::<Vec<_>>(), &mut versions)
-            .await?;
+        let versions = boxed(|| self.versions_of(&tags)).await?;
         Ok(versions.allow(&tags))
     }
 
-    /// Does the same for several entries.
-    pub(super) async fn are_valid(&self, entries: &[Option<Entry>]) -> Result<Vec<bool>> {
-        let mut left = entries.to_vec();
-        self.remove_invalid(&mut left, Versions::default()).await?;
-        let both = entries.iter().zip(&left);
-        Ok(both
-            .map(|(entry, left)| entry.is_some() == left.is_some())
-            .collect())
+    async fn versions_of(&self, tags: &[TagVersion]) -> Result<Versions> {
+        self.note_headers_in_use();
+        let names: Vec<_> = tags.iter().map(|tag| Cow::Borrowed(&*tag.tag)).collect();
+        let mut versions = Versions::default();
+        self.read_versions(&names, &mut versions).await?;
+        Ok(versions)
     }
 
-    /// Removes the entries whose tags were invalidated. One whose header cannot be read stays, for the
-    /// decoder to report.
-    pub(super) async fn remove_invalid(
+    /// Returns the indexes of the entries whose tags were invalidated. `versions` holds those that are known,
+    /// and afterwards all.
+    pub(super) async fn invalid_among(
         &self,
-        entries: &mut [Option<Entry>],
-        mut versions: Versions,
-    ) -> Result<Versions> {
+        entries: &[Option<Entry>],
+        versions: &mut Versions,
+    ) -> Result<HashSet<usize>> {
         let mut tagged = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
-            let tags = entry.as_ref().and_then(|entry| tags_of(entry).ok());
-            if let Some(tags) = tags.filter(|tags| !tags.is_empty()) {
+            let tags = entry.as_ref().map(tags_of).unwrap_or_default();
+            if !tags.is_empty() {
                 tagged.push((index, tags));
             }
         }
         if tagged.is_empty() {
-            return Ok(versions);
+            return Ok(HashSet::new());
         }
         self.note_headers_in_use();
-        let mut unknown: Vec<Cow<'_, str>> = Vec::new();
-        for tag in tagged.iter().flat_map(|(_, tags)| tags) {
-            if !versions.0.contains_key(&tag.tag) && !unknown.iter().any(|name| **name == *tag.tag)
-            {
-                unknown.push(Cow::Borrowed(&tag.tag));
-            }
+        let unknown: HashSet<&str> = tagged
+            .iter()
+            .flat_map(|(_, tags)| tags)
+            .map(|tag| &*tag.tag)
+            .filter(|tag| !versions.0.contains_key(*tag))
+            .collect();
+        let unknown: Vec<_> = unknown.into_iter().map(Cow::Borrowed).collect();
+        boxed(|| self.read_versions(&unknown, versions)).await?;
+        let invalid = tagged.iter().filter(|(_, tags)| !versions.allow(tags));
+        Ok(invalid.map(|(index, _)| *index).collect())
+    }
+
+    /// Removes the entries whose tags were invalidated.
+    pub(super) async fn remove_invalid(
+        &self,
+        entries: &mut [Option<Entry>],
+        versions: &mut Versions,
+    ) -> Result<()> {
+        for index in self.invalid_among(entries, versions).await? {
+            entries[index] = None;
         }
-        self.read_versions(&unknown, &mut versions).await?;
-        for (index, tags) in &tagged {
-            if !versions.allow(tags) {
-                entries[*index] = None;
-            }
-        }
-        Ok(versions)
+        Ok(())
     }
 
     /// Invalidates tags on the server: entries with a version that is missing are not live.
@@ -293,17 +325,22 @@ impl Engine {
         options: &Options,
     ) -> Result<ServerVersions> {
         let ttl = self.ttl_of_versions(options);
-        let seconds = ttl.map_or(0, |ttl| ttl.as_secs());
         let mut known = Vec::with_capacity(names.len());
         for name in names {
             let text = self.driver.key_rule().of_tag(&self.key_prefix, name);
             let key = Key::new(&text);
             let version = match versions.0.remove(&**name).flatten() {
-                Some(version) => {
-                    self.renew_version(&key, &version, seconds, ttl).await;
+                Some(version) if version.lives_for(ttl) => {
+                    self.renew_version(&key, &version).await;
                     version.version
                 }
-                None => self.add_version(&key, seconds, ttl).await?,
+                // The entries with the old version are misses.
+                Some(_) => {
+                    let fresh = self.fresh_version(&key, ttl);
+                    self.driver.set(&key, fresh.entry, ttl).await?;
+                    fresh.version
+                }
+                None => self.add_version(&key, ttl).await?,
             };
             known.push(TagVersion {
                 tag: name.as_ref().into(),
@@ -313,20 +350,26 @@ impl Engine {
         Ok(ServerVersions::Known(known.into()))
     }
 
+    fn fresh_version(&self, key: &Key<'_>, ttl: Option<Duration>) -> StoredVersion {
+        // The randomness of the standard library is copied by a `fork`.
+        let seed = (key.text(), std::process::id(), SystemTime::now());
+        let version = RandomState::new().hash_one(seed);
+        StoredVersion::new(version, self.now_in_seconds(), seconds(ttl))
+    }
+
     /// Stores a new version of a tag, and returns it, or that of another client.
-    async fn add_version(&self, key: &Key<'_>, seconds: u64, ttl: Option<Duration>) -> Result<u64> {
-        // The randomness of the standard library, which differs between processes.
-        let fresh = RandomState::new().hash_one(key.text());
-        let fresh = StoredVersion::new(fresh, self.now_in_seconds(), seconds);
+    async fn add_version(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<u64> {
+        let fresh = self.fresh_version(key, ttl);
         for _ in 0..MAX_CONFLICTS {
-            match self.driver.add(key, fresh.entry.clone(), ttl).await {
-                Ok(true) => return Ok(fresh.version),
-                Ok(false) => {}
+            let is_added = match self.driver.add(key, fresh.entry.clone(), ttl).await {
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
-                    self.driver.set(key, fresh.entry, ttl).await?;
-                    return Ok(fresh.version);
+                    self.set_version(key, &fresh, ttl).await?;
+                    false
                 }
-                Err(error) => return Err(error),
+                added => added?,
+            };
+            if is_added {
+                return Ok(fresh.version);
             }
             match self.driver.get(key).await?.map(StoredVersion::parse) {
                 Some(Some(version)) => return Ok(version.version),
@@ -343,34 +386,66 @@ impl Engine {
         ))
     }
 
-    /// Renews the TTL of a version. If that fails, the version ends early, and its entries with it.
-    async fn renew_version(
+    /// Stores a version in a store without `add`, unless another caller has just done so.
+    async fn set_version(
         &self,
         key: &Key<'_>,
-        version: &StoredVersion,
-        seconds: u64,
+        fresh: &StoredVersion,
         ttl: Option<Duration>,
-    ) {
+    ) -> Result<()> {
+        let found = self.driver.get(key).await?;
+        match found.and_then(StoredVersion::parse) {
+            Some(_) => Ok(()),
+            None => self.driver.set(key, fresh.entry.clone(), ttl).await,
+        }
+    }
+
+    /// Renews the TTL of a version, when half of it is over. If that fails, the version ends early, and its
+    /// entries with it. It is never written again: that could undo an invalidation.
+    async fn renew_version(&self, key: &Key<'_>, version: &StoredVersion) {
         let now = self.now_in_seconds();
-        if !version.must_be_renewed(now, seconds) {
+        if !version.is_half_over(now) {
             return;
         }
-        let replacement = Replacement {
-            current: version.entry.clone(),
-            new: StoredVersion::new(version.version, now, seconds).entry,
-            ttl: TtlChange::Set(ttl),
+        if !self
+            .renewed_versions
+            .begin(key.hash(), now, version.ttl / 4)
+        {
+            return;
+        }
+        let ttl = Duration::from_secs(version.ttl);
+        if let Err(error) = self.driver.touch(key, Some(ttl)).await {
+            self.on_store_error(&error.during(Operation::Touch));
+        }
+    }
+
+    /// Renews the versions of the tags of an entry that is touched.
+    pub(super) async fn renew_versions_of(&self, entry: &Entry) {
+        let tags = tags_of(entry);
+        if tags.is_empty() {
+            return;
+        }
+        let Ok(versions) = self.versions_of(&tags).await else {
+            return;
         };
-        match self.driver.replace(key, replacement).await {
-            Err(error) if error.kind() != ErrorKind::Unsupported => {
-                self.on_store_error(&error.during(Operation::Touch));
+        for (name, version) in &versions.0 {
+            if let Some(version) = version {
+                let text = self.driver.key_rule().of_tag(&self.key_prefix, name);
+                self.renew_version(&Key::new(&text), version).await;
             }
-            _ => {}
+        }
+    }
+
+    /// Takes note of tags on a server: entries with a header are in use.
+    pub(super) fn note_server_tags(&self, tags: &[Cow<'static, str>]) {
+        if self.driver.form() == Form::Bytes && !tags.is_empty() {
+            self.note_headers_in_use();
         }
     }
 
     /// Returns how long a version of a tag lives whose entries are stored with these options.
     fn ttl_of_versions(&self, options: &Options) -> Option<Duration> {
-        match self.lifetime(options.ttl, options) {
+        match lifetime(options.ttl, self.settings.default_ttl, 0.0, 0.0) {
             Lifetime::Live(None) => None,
             Lifetime::Live(Some(ttl)) => {
                 let whole = ttl.saturating_add(self.stale_for(options));
@@ -386,6 +461,10 @@ impl Engine {
     }
 }
 
+fn seconds(ttl: Option<Duration>) -> u64 {
+    ttl.map_or(0, |ttl| ttl.as_secs())
+}
+
 /// Returns the names of tags as they are in headers, each once.
 fn names<'a>(tags: &'a [Cow<'static, str>]) -> Vec<Cow<'a, str>> {
     let mut names: Vec<Cow<'_, str>> = Vec::with_capacity(tags.len());
@@ -398,11 +477,11 @@ fn names<'a>(tags: &'a [Cow<'static, str>]) -> Vec<Cow<'a, str>> {
     names
 }
 
-/// Returns the tags in the header of an entry on a server.
-fn tags_of(entry: &Entry) -> Result<Vec<TagVersion>> {
+/// Returns the tags in the header of an entry on a server; none if it cannot be read.
+fn tags_of(entry: &Entry) -> Vec<TagVersion> {
     match &entry.payload {
-        Payload::Bytes(bytes) => wire::tags(bytes),
-        Payload::Object(_) => Ok(Vec::new()),
+        Payload::Bytes(bytes) => wire::tags(bytes).unwrap_or_default(),
+        Payload::Object(_) => Vec::new(),
     }
 }
 
@@ -428,13 +507,24 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_renewed_when_half_of_its_ttl_is_over_or_it_is_too_short() {
+    fn a_version_is_renewed_when_half_of_its_ttl_is_over() {
         let version = StoredVersion::new(1, 1_000, 100);
-        assert!(!version.must_be_renewed(1_049, 100));
-        assert!(version.must_be_renewed(1_050, 100));
-        assert!(version.must_be_renewed(1_000, 101) && version.must_be_renewed(1_000, 0));
+        assert!(!version.is_half_over(1_049) && version.is_half_over(1_050));
         // A clock that is behind renews nothing.
-        assert!(!version.must_be_renewed(0, 100));
-        assert!(!StoredVersion::new(1, 1_000, 0).must_be_renewed(u64::MAX, 0));
+        assert!(!version.is_half_over(0));
+        assert!(!StoredVersion::new(1, 1_000, 0).is_half_over(u64::MAX));
+        let renewed = RenewedVersions::default();
+        assert!(renewed.begin(7, 1_050, 25) && !renewed.begin(7, 1_074, 25));
+        assert!(renewed.begin(7, 1_075, 25) && renewed.begin(8, 1_075, 25));
+    }
+
+    #[test]
+    fn a_version_with_a_shorter_ttl_than_wanted_is_replaced() {
+        let ttl = |seconds| Some(Duration::from_secs(seconds));
+        let version = StoredVersion::new(1, 1_000, 100);
+        assert!(version.lives_for(ttl(100)) && version.lives_for(ttl(1)));
+        assert!(!version.lives_for(ttl(101)) && !version.lives_for(None));
+        let endless = StoredVersion::new(1, 1_000, 0);
+        assert!(endless.lives_for(ttl(101)) && endless.lives_for(None));
     }
 }

@@ -88,6 +88,9 @@ impl Engine {
         options: &Options,
     ) -> Result<Option<PreparedEntry>> {
         options.policies.check_values()?;
+        if self.lifetime(options.ttl, options) == Lifetime::Zero {
+            return Ok(None);
+        }
         let stamps = self.stamp(options).await?;
         self.prepare_write(object, &stamps, options)
     }

@@ -325,7 +325,12 @@ fn parse(bytes: &[u8]) -> Result<Option<Header>> {
             TIMES => header.times = Some(start..start + length),
             IDLE => header.idle = Some(start..start + length),
             INTEGER => header.is_integer = true,
-            TAG => header.tags.push(start..start + length),
+            TAG => {
+                let field = bytes.get(start..start + length).ok_or_else(truncated)?;
+                let (_, tag) = field.split_first_chunk::<8>().ok_or_else(truncated)?;
+                std::str::from_utf8(tag).map_err(|_| truncated())?;
+                header.tags.push(start..start + length);
+            }
             EXACT => header.is_exact = true,
             RETRY_AT => header.retry_at = Some(start..start + length),
             _ => {}
@@ -538,6 +543,9 @@ mod tests {
         );
         let short = b"\xC1\x01\x03\x00\x04\x01a{}";
         assert_eq!(tags(short).unwrap_err().kind(), ErrorKind::Decode);
+        assert_eq!(open(short).unwrap_err().kind(), ErrorKind::Decode);
+        let no_text = b"\xC1\x01\x0B\x00\x04\x0912345678\xFF7";
+        assert_eq!(open(no_text).unwrap_err().kind(), ErrorKind::Decode);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) enum Join {
     Wait(Waiter),
     /// It would wait for itself.
     Cycle(Cycle),
+    /// It has read other versions of its tags than the load in progress: it reads them again.
+    ReadTagsAgain,
     /// It runs within a loader, and the load of the key waits for another process, which may wait for
     /// that loader.
     Alone,
@@ -66,6 +68,7 @@ impl Flights {
         let overdue = overdue.filter(|flight| flight.is_overdue(schedule.started_at));
         let overdue = overdue.map(Arc::clone);
         let superseded = overdue.filter(|flight| registry.time_out(flight, || ()));
+        let mut invalidated = None;
         if let Some(flight) = registry.flights.get(key.text()) {
             let mut state = flight.state();
             let is_joinable = flight.stamps.are_current() && flight.stamps.agree_with(&stamps);
@@ -88,7 +91,13 @@ impl Flights {
                     }
                 };
             }
+            // The caller may have read them before the load in progress did.
+            if epoch.is_some() && flight.stamps.are_current() {
+                return Join::ReadTagsAgain;
+            }
             state.phase = Phase::Invalidated;
+            drop(state);
+            invalidated = Some(Arc::clone(flight));
         }
         let must_reread = epoch != Some(stripe.epoch());
         let scope = scope();
@@ -98,6 +107,10 @@ impl Flights {
             leader.supersedes = true;
             superseded.completed.notify(usize::MAX);
             drop(superseded.take_claim());
+        }
+        if let Some(invalidated) = invalidated {
+            // The new load claims the key.
+            drop(invalidated.take_claim());
         }
         Join::Lead(leader)
     }

@@ -59,15 +59,16 @@ impl KeyRule {
     }
 
     /// Returns the key under which a store keeps the version of a tag. It differs from the keys of all
-    /// texts: it looks like a replacement, and its digest is one of bytes that are not text.
+    /// texts that a [`KeyRule::Wire`] allows: it looks like a replacement, and its digest is one of bytes that
+    /// are not text.
     pub(crate) fn of_tag(self, prefix: &str, tag: &str) -> String {
         let max = match self {
             Self::Any => 250,
             Self::Wire { max } => max,
         };
-        let text = [prefix, tag].concat();
-        let digest = hmac_sha256::Hash::hash(&[&b"\xFFtag\xFF"[..], text.as_bytes()].concat());
-        Self::replaced(&text, max, digest)
+        let parts = [b"\xFFtag\xFF", prefix.as_bytes(), b"\xFF", tag.as_bytes()];
+        let digest = hmac_sha256::Hash::hash(&parts.concat());
+        Self::replaced(&[prefix, tag].concat(), max, digest)
     }
 
     /// Returns the first characters of a text, `#` and a digest.
@@ -134,6 +135,7 @@ mod tests {
             assert_ne!(rule.legal(text), tag);
         }
         assert_ne!(rule.of_tag("", "users"), rule.of_tag("", "users2"));
+        assert_ne!(rule.of_tag("a:", "b"), rule.of_tag("", "a:b"));
         let long = "ü".repeat(500);
         let key = rule.of_tag("a:", &long);
         assert!(key.len() <= 250);

@@ -267,6 +267,8 @@ where
                         cyclic.push(index);
                         continue;
                     }
+                    // The next round of joins does.
+                    Join::ReadTagsAgain => continue,
                     Join::Alone => {
                         alone.push(index);
                         continue;

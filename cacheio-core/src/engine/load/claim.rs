@@ -110,7 +110,8 @@ impl Engine {
             })
             .collect();
         let mut valid: Vec<_> = entries.iter_mut().map(|entry| entry.take()).collect();
-        if let Err(error) = self.remove_invalid(&mut valid, Versions::default()).await {
+        let versions = &mut Versions::default();
+        if let Err(error) = self.remove_invalid(&mut valid, versions).await {
             self.on_store_error(&error.during(Operation::Load));
             return;
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::claim::ClaimRead;
 use super::mode::Failure;
 use super::wait::WaiterAction;
-use super::{Engine, LoadCall};
+use super::{Engine, LoadCall, boxed};
 use crate::engine::lookup::{CachedValue, Lookup, LookupDecision, Previous};
 use crate::engine::tags::Versions;
 use crate::entry::tags::Stamps;
@@ -118,6 +118,7 @@ impl<'a> LoadCall<'a> {
             };
             let waiter = match engine.join(&self.key, seen, self.options, scope) {
                 Join::Cycle(cycle) => return self.after_cycle(&cycle, previous),
+                Join::ReadTagsAgain => continue,
                 Join::Alone => return JoinOutcome::LoadUnshared(previous, None),
                 Join::Lead(leader) => {
                     let led = LedKey {
@@ -197,7 +198,8 @@ impl Engine {
             let lookups = self.look_up_many(keys, options).await;
             return (ReadToLoad { seen, versions }, lookups);
         }
-        let (versions, entries) = match self.read_with_versions(keys, options).await {
+        let read = boxed(|| self.read_with_versions(keys, options));
+        let (versions, entries) = match read.await {
             Ok((entries, versions)) => (Some(versions), Ok(entries)),
             Err(error) => (None, Err(error)),
         };
@@ -363,7 +365,11 @@ impl Engine {
                 }
                 // If the store has changed since the read, the value may just have been loaded.
                 Join::Lead(leader) if !leader.must_reread() => Some(leader),
-                Join::Lead(_) | Join::Wait(_) | Join::Cycle(_) | Join::Alone => None,
+                Join::Lead(_)
+                | Join::Wait(_)
+                | Join::Cycle(_)
+                | Join::ReadTagsAgain
+                | Join::Alone => None,
             };
             leaders.push(leader);
             entries.push((key, cached));
