@@ -19,6 +19,9 @@ const COUNT: usize = 50;
 /// As many as fit into one part of a request to memcached.
 const KEYS: usize = 150;
 
+/// Long enough that what a call leaves to the background is done.
+const BACKGROUND: Duration = Duration::from_millis(150);
+
 /// Long enough that a request in several parts counts as one.
 const DELAY: Duration = Duration::from_millis(15);
 
@@ -130,12 +133,17 @@ async fn a_stale_value_after_a_failed_load_takes_two_round_trips(cache: CacheApi
     assert_eq!(loaded.unwrap(), old());
     round_trips.proxy.delay(DELAY);
     std::thread::sleep(SHORT);
+    let is_on_redis = is_on_redis(&cache);
+    // Where processes share loads, a load takes one more. The end of the claim is left to the background.
+    let claimed = if is_on_redis { 3..=4 } else { 2..=2 };
     // The second call finds the record of the failure.
-    for expected in [2, 1] {
+    for expected in [claimed.clone(), 1..=1] {
         let getting = cache.get_or_try_set_with("k", options(), load());
         let (times, got) = round_trips.during(getting).await;
-        assert_eq!((times, got.unwrap()), (expected, old()));
+        assert_eq!(got.unwrap(), old());
+        assert!(expected.contains(&times), "{times} round trips");
         assert_eq!(loads.load(Ordering::SeqCst), 2);
+        std::thread::sleep(BACKGROUND);
     }
     // Without a pause after the failure, nothing is recorded: the entry is read again.
     cache.set_with("k", old(), options()).await.unwrap();
@@ -143,11 +151,14 @@ async fn a_stale_value_after_a_failed_load_takes_two_round_trips(cache: CacheApi
     let no_pause = options().retry_after(Duration::ZERO);
     let getting = cache.get_or_try_set_with("k", no_pause, load());
     let (times, got) = round_trips.during(getting).await;
-    assert_eq!((times, got.unwrap()), (2, old()));
+    assert_eq!(got.unwrap(), old());
+    assert!(claimed.contains(&times), "{times} round trips");
+    std::thread::sleep(BACKGROUND);
     let down = |_| std::future::ready(Err::<String, _>("down"));
     let fetching = cache.fetch_entry_with("k", options(), down);
     let (times, got) = round_trips.during(fetching).await;
-    assert_eq!((times, got.unwrap().value), (2, old()));
+    assert_eq!(got.unwrap().value, old());
+    assert!(claimed.contains(&times), "{times} round trips");
 }
 
 fn old() -> String {
