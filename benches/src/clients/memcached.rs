@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use memcache::Client;
-use memcache::exp::{AsyncMetaClient, Get, GetResult, MetaClient, Set};
+use memcache::exp::{AsyncMetaClient, Error, Get, GetResult, MetaClient, Set};
 
 use super::{Name, Sample, TTL, TaskClient, ThreadClient, decode, encode};
 
@@ -85,7 +85,7 @@ impl ThreadClient for Meta {
     }
 }
 
-/// The same client, for tasks.
+/// The same client, for tasks. With many callers, some wait for a connection until they time out: they ask again.
 #[derive(Clone)]
 pub struct AsyncMeta(Arc<AsyncMetaClient>);
 
@@ -99,13 +99,22 @@ impl AsyncMeta {
 
 impl TaskClient for AsyncMeta {
     async fn get<V: Sample>(&mut self, name: Name) -> V {
-        value(self.0.get(name.text).send().await)
+        loop {
+            match self.0.get(name.text).send().await {
+                Err(Error::Timeout { .. }) => {}
+                found => return value(found),
+            }
+        }
     }
 
     async fn set<V: Sample>(&mut self, name: Name, value: &'static V) {
-        let request = self.0.set(name.text, encode(value)).ttl(TTL);
-        let stored = request.send().await.expect("the server answers");
-        assert!(stored.applied());
+        loop {
+            let request = self.0.set(name.text, encode(value)).ttl(TTL);
+            match request.send().await {
+                Err(Error::Timeout { .. }) => {}
+                stored => return assert!(stored.expect("the server answers").applied()),
+            }
+        }
     }
 
     async fn get_many<V: Sample>(&mut self, names: &[Name]) -> Vec<V> {
