@@ -26,8 +26,16 @@ pub trait ThreadClient: 'static {
     /// Replaces an entry.
     fn set<V: Sample>(&mut self, name: Name, value: &'static V);
 
+    /// Reads an existing entry, with a loader for a missing one if the client has such a call.
+    fn get_or_set<V: Sample>(&mut self, name: Name) -> V {
+        self.get(name)
+    }
+
     /// Reads existing entries, in the order of the keys.
     fn get_many<V: Sample>(&mut self, names: &[Name]) -> Vec<V>;
+
+    /// Replaces entries.
+    fn set_many<V: Sample>(&mut self, names: &[Name], value: &'static V);
 }
 
 /// A client under test, as one task has it: a clone of the shared one.
@@ -38,8 +46,20 @@ pub trait TaskClient: Clone + Send + Sync + 'static {
     /// Replaces an entry.
     fn set<V: Sample>(&mut self, name: Name, value: &'static V) -> impl Future<Output = ()> + Send;
 
+    /// Reads an existing entry, with a loader for a missing one if the client has such a call.
+    fn get_or_set<V: Sample>(&mut self, name: Name) -> impl Future<Output = V> + Send {
+        self.get(name)
+    }
+
     /// Reads existing entries, in the order of the keys.
     fn get_many<V: Sample>(&mut self, names: &[Name]) -> impl Future<Output = Vec<V>> + Send;
+
+    /// Replaces entries.
+    fn set_many<V: Sample>(
+        &mut self,
+        names: &[Name],
+        value: &'static V,
+    ) -> impl Future<Output = ()> + Send;
 }
 
 /// A key.
@@ -63,26 +83,46 @@ impl Name {
     }
 }
 
-/// What is cached: 500 bytes as JSON.
+/// What is cached.
 pub trait Sample:
     Serialize + DeserializeOwned + Clone + Debug + PartialEq + Send + Sync + 'static
 {
     /// Its name in the table and in the keys of its entries.
     const KIND: &'static str;
 
+    /// How many entries of it there are.
+    const COUNT: usize = 10_000;
+
     /// The value of every entry.
     fn sample() -> Self;
 }
 
-impl Sample for String {
-    const KIND: &'static str = "string";
+/// A text that has this number of bytes as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Text<const BYTES: usize>(String);
 
-    fn sample() -> Self {
-        "v".repeat(498)
-    }
+macro_rules! texts {
+    ($($bytes:literal: $kind:literal, $count:literal;)*) => {$(
+        impl Sample for Text<$bytes> {
+            const KIND: &'static str = $kind;
+            const COUNT: usize = $count;
+
+            fn sample() -> Self {
+                Self("v".repeat($bytes - 2))
+            }
+        }
+    )*};
 }
 
-/// A product of a web shop.
+texts! {
+    10: "10B", 10_000;
+    500: "500B", 10_000;
+    100_000: "100kB", 100;
+    1_000_000: "1MB", 20;
+}
+
+/// A product of a web shop: 500 bytes as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Article {
     id: u64,
@@ -132,10 +172,20 @@ impl ThreadClient for Cache {
             .expect("the server answers");
     }
 
+    fn get_or_set<V: Sample>(&mut self, name: Name) -> V {
+        Self::get_or_set(self, name.key, || -> V { panic!("{} is stored", name.key) })
+    }
+
     fn get_many<V: Sample>(&mut self, names: &[Name]) -> Vec<V> {
         let found = Self::get_many::<V>(self, names.iter().map(|name| name.key));
         let found = found.expect("the server answers").into_iter();
         found.map(|value| value.expect("a hit")).collect()
+    }
+
+    fn set_many<V: Sample>(&mut self, names: &[Name], value: &'static V) {
+        let entries = names.iter().map(|name| (name.key, value));
+        let stored = self.set_many_with(entries, TTL);
+        stored.expect("the server answers");
     }
 }
 
@@ -153,6 +203,17 @@ impl TaskClient for AsyncCache {
             .expect("the server answers");
     }
 
+    async fn get_or_set<V: Sample>(&mut self, name: Name) -> V {
+        let load = async || -> V { panic!("{} is stored", name.key) };
+        Self::get_or_set(self, name.key, load).await
+    }
+
+    async fn set_many<V: Sample>(&mut self, names: &[Name], value: &'static V) {
+        let entries: Vec<_> = names.iter().map(|name| (name.key, value)).collect();
+        let stored = self.set_many_with(entries, TTL).await;
+        stored.expect("the server answers");
+    }
+
     async fn get_many<V: Sample>(&mut self, names: &[Name]) -> Vec<V> {
         let keys: Vec<&'static str> = names.iter().map(|name| name.key).collect();
         let found = Self::get_many::<V>(self, keys).await;
@@ -166,8 +227,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_sample_is_500_bytes_of_json() {
-        assert_eq!(encode(&String::sample()).len(), 500);
+    fn samples_have_the_length_that_they_state() {
         assert_eq!(encode(&Article::sample()).len(), 500);
+        assert_eq!(encode(&Text::<10>::sample()).len(), 10);
+        assert_eq!(encode(&Text::<1_000_000>::sample()).len(), 1_000_000);
     }
 }

@@ -44,6 +44,7 @@ use crate::flight::sync::EventListener;
 use crate::flight::{Flights, SharedState};
 use crate::key::{Key, KeyBuffer, MissedKey};
 use crate::stats::{Count, Counters};
+use crate::store::store_time::StoreTime;
 use crate::{
     CacheKey, Clock, Encode, Entry, Error, ErrorKind, Form, Operation, Options, Result, Stats,
     Store, Ttl, Value,
@@ -289,12 +290,14 @@ impl Engine {
             .prepare_one_write(value.into_object(), &options)
             .await
             .map_err(|error| self.in_operation(error, Operation::Set, &key))?;
-        let _write = self.begin_write(key).await;
-        let set = match prepared {
-            Some((entry, ttl)) => self.driver.set(&key, entry, ttl).await,
-            None => self.driver.delete(&key).await.map(drop),
-        };
-        set.map_err(|error| self.in_operation(error, Operation::Set, &key))
+        let set = self.write(key, async {
+            match prepared {
+                Some((entry, ttl)) => self.driver.set(&key, entry, ttl).await,
+                None => self.driver.delete(&key).await.map(drop),
+            }
+        });
+        set.await
+            .map_err(|error| self.in_operation(error, Operation::Set, &key))
     }
 
     pub async fn set_many<By>(
@@ -343,20 +346,22 @@ impl Engine {
             .prepare_one_write(value.into_object(), &options)
             .await
             .map_err(|error| self.in_operation(error, Operation::Add, &key))?;
-        let _write = self.begin_write(key).await;
-        let added = match prepared {
-            Some((entry, ttl)) => self.add_to_store(&key, entry, ttl).await,
-            // The entry would expire as soon as it is added.
-            None => self.is_live(&key).await.map(|live| !live),
-        };
-        added.map_err(|error| self.in_operation(error, Operation::Add, &key))
+        let added = self.write(key, async {
+            match prepared {
+                Some((entry, ttl)) => self.add_to_store(&key, entry, ttl).await,
+                // The entry would expire as soon as it is added.
+                None => self.is_live(&key).await.map(|live| !live),
+            }
+        });
+        added
+            .await
+            .map_err(|error| self.in_operation(error, Operation::Add, &key))
     }
 
     pub async fn delete(&self, key: impl CacheKey) -> Result<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
-        let _write = self.begin_write(key).await;
-        let deleted = self.delete_from_store(&key).await;
+        let deleted = self.write(key, self.delete_from_store(&key)).await;
         deleted.map_err(|error| self.in_operation(error, Operation::Delete, &key))
     }
 
@@ -398,8 +403,8 @@ impl Engine {
                     "the TTL of a counter must be greater than zero",
                 ));
             };
-            let _write = self.begin_write(key).await;
-            self.increment_in_store(&key, by, ttl).await
+            self.write(key, self.increment_in_store(&key, by, ttl))
+                .await
         };
         increment
             .await
@@ -411,11 +416,12 @@ impl Engine {
         let key = self.key(&mut buffer, &key);
         let touch = async {
             match self.lifetime(ttl, &Options::new()) {
-                Lifetime::Live(ttl) => self.touch_in_store(&key, ttl).await,
-                Lifetime::Zero => {
-                    let _write = self.begin_write(key).await;
-                    self.delete_from_store(&key).await
+                Lifetime::Live(ttl) => {
+                    let time = StoreTime::default();
+                    let touch = self.touch_in_store(&key, ttl);
+                    self.driver.timed(&time, touch).await
                 }
+                Lifetime::Zero => self.write(key, self.delete_from_store(&key)).await,
             }
         };
         touch

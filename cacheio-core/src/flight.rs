@@ -25,7 +25,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub(crate) use self::flights::{Flights, Join};
-pub(crate) use self::guards::{WriteGuard, WriteGuards};
+pub(crate) use self::guards::WriteGuards;
 pub(crate) use self::leader::{Leader, Waiter};
 pub(crate) use self::state::{LoadClaim, Outcome, Schedule};
 use crate::entry::tags::Tags;

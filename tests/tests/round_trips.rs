@@ -173,7 +173,9 @@ async fn tags_take_no_round_trip_in_a_loading_call_that_names_them(cache: CacheA
     cache.set("untagged", 1).await.unwrap();
     round_trips.proxy.delay(DELAY);
     let load = || async { 1 };
-    for (expected, what) in [(2, "a miss"), (1, "a hit")] {
+    // Where processes share loads, a load takes one more.
+    let miss = if is_on_redis(&cache) { 3 } else { 2 };
+    for (expected, what) in [(miss, "a miss"), (1, "a hit")] {
         let getting = cache.get_or_set_with("k", options(), load);
         assert_eq!(round_trips.during(getting).await, (expected, 1), "{what}");
     }
@@ -182,7 +184,7 @@ async fn tags_take_no_round_trip_in_a_loading_call_that_names_them(cache: CacheA
         let values = missing.into_iter().map(|key| (key, key));
         std::future::ready(values.collect::<Vec<_>>())
     };
-    for (expected, what) in [(2, "misses"), (1, "hits")] {
+    for (expected, what) in [(miss, "misses"), (1, "hits")] {
         let getting = cache.get_or_set_many_with(keys.clone(), options(), load);
         assert_eq!(round_trips.during(getting).await.0, expected, "{what}");
     }

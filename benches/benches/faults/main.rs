@@ -9,8 +9,9 @@
 //! Each cell is a fault, a kind of server, a world and a timeout; arguments select the cells whose line
 //! contains all of them. It starts `redis-server` and `memcached` itself, on free ports.
 //!
-//! A machine that is busy wakes threads late. So some more callers only sleep, for the length of the timeout:
-//! how late the latest of them is stands beside the calls, as the control.
+//! A machine that is busy wakes threads late. So some more callers only sleep, for the length of the timeout
+//! or for a few milliseconds: how late the latest of them is stands beside the calls, as the control. A cell
+//! that misses runs twice more, and counts as missed if it misses again.
 
 mod callers;
 mod environment;
@@ -131,8 +132,11 @@ fn main() -> ExitCode {
             continue;
         }
         cells += 1;
-        let report = cell.world.run(run(cell));
-        missed += usize::from(!print(cell, &report));
+        let misses = || !print(cell, &cell.world.run(run(cell)));
+        if misses() {
+            let again = [misses(), misses()];
+            missed += usize::from(again.contains(&true));
+        }
     }
     println!(
         "\n{} callers, {cells} cells, {missed} missed, in {:.0} s. A call may end {LATE:?} after its timeout (a \

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use memcache::Client;
-use memcache::exp::{AsyncMetaClient, Get, GetResult, MetaClient};
+use memcache::exp::{AsyncMetaClient, Error, Get, GetResult, MetaClient, Set};
 
 use super::{Name, Sample, TTL, TaskClient, ThreadClient, decode, encode};
 
@@ -38,6 +38,13 @@ impl ThreadClient for Classic {
         let found = texts.iter().map(|text| found.get(*text).expect("a hit"));
         found.map(decode).collect()
     }
+
+    fn set_many<V: Sample>(&mut self, names: &[Name], value: &'static V) {
+        // It has no call for several entries.
+        for name in names {
+            self.set(*name, value);
+        }
+    }
 }
 
 /// The newer client, of the meta protocol.
@@ -70,9 +77,15 @@ impl ThreadClient for Meta {
         let found = found.expect("the server answers");
         found.into_iter().map(value).collect()
     }
+
+    fn set_many<V: Sample>(&mut self, names: &[Name], value: &'static V) {
+        let stored = self.0.run_many(writes(names, value));
+        let stored = stored.expect("the server answers");
+        assert!(stored.iter().all(Result::is_ok));
+    }
 }
 
-/// The same client, for tasks.
+/// The same client, for tasks. With many callers, some wait for a connection until they time out: they ask again.
 #[derive(Clone)]
 pub struct AsyncMeta(Arc<AsyncMetaClient>);
 
@@ -86,13 +99,22 @@ impl AsyncMeta {
 
 impl TaskClient for AsyncMeta {
     async fn get<V: Sample>(&mut self, name: Name) -> V {
-        value(self.0.get(name.text).send().await)
+        loop {
+            match self.0.get(name.text).send().await {
+                Err(Error::Timeout { .. }) => {}
+                found => return value(found),
+            }
+        }
     }
 
     async fn set<V: Sample>(&mut self, name: Name, value: &'static V) {
-        let request = self.0.set(name.text, encode(value)).ttl(TTL);
-        let stored = request.send().await.expect("the server answers");
-        assert!(stored.applied());
+        loop {
+            let request = self.0.set(name.text, encode(value)).ttl(TTL);
+            match request.send().await {
+                Err(Error::Timeout { .. }) => {}
+                stored => return assert!(stored.expect("the server answers").applied()),
+            }
+        }
     }
 
     async fn get_many<V: Sample>(&mut self, names: &[Name]) -> Vec<V> {
@@ -101,6 +123,17 @@ impl TaskClient for AsyncMeta {
         let found = found.expect("the server answers");
         found.into_iter().map(value).collect()
     }
+
+    async fn set_many<V: Sample>(&mut self, names: &[Name], value: &'static V) {
+        let stored = self.0.run_many(writes(names, value)).await;
+        let stored = stored.expect("the server answers");
+        assert!(stored.iter().all(Result::is_ok));
+    }
+}
+
+fn writes<V: Sample>(names: &[Name], value: &V) -> Vec<Set> {
+    let write = |name: &Name| Set::new(name.text, encode(value)).ttl(TTL);
+    names.iter().map(write).collect()
 }
 
 fn value<V: Sample>(result: memcache::exp::Result<GetResult>) -> V {

@@ -1,7 +1,7 @@
 //! The raw clients of Redis.
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, Client, Commands, Connection};
+use redis::{AsyncCommands, Client, Commands, Connection, Pipeline};
 
 use super::{Name, Sample, TTL, TaskClient, ThreadClient, decode, encode};
 
@@ -35,6 +35,11 @@ impl TaskClient for Multiplexed {
         let found = found.into_iter();
         found.map(|bytes| decode(bytes.expect("a hit"))).collect()
     }
+
+    async fn set_many<V: Sample>(&mut self, names: &[Name], value: &'static V) {
+        let stored = pipeline(names, value).query_async(&mut self.0).await;
+        let () = stored.expect("the server answers");
+    }
 }
 
 /// A thread's own connection.
@@ -65,6 +70,22 @@ impl ThreadClient for Blocking {
         let found = found.into_iter();
         found.map(|bytes| decode(bytes.expect("a hit"))).collect()
     }
+
+    fn set_many<V: Sample>(&mut self, names: &[Name], value: &'static V) {
+        let stored = pipeline(names, value).query(&mut self.0);
+        let () = stored.expect("the server answers");
+    }
+}
+
+/// Writes of several entries in one round trip.
+fn pipeline<V: Sample>(names: &[Name], value: &V) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    for name in names {
+        pipeline
+            .pset_ex(name.text, encode(value), milliseconds())
+            .ignore();
+    }
+    pipeline
 }
 
 fn milliseconds() -> u64 {

@@ -1,5 +1,7 @@
 //! Preparing entries for the store: TTL, header, metadata, encoding.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +10,9 @@ use crate::config::ttl::{Lifetime, lifetime, random_fraction};
 use crate::entry::expiry::{Expiry, idle_retention};
 use crate::entry::tags::Stamps;
 use crate::entry::wire::{self, Body};
-use crate::flight::{WriteGuard, WriteGuards};
+use crate::flight::WriteGuards;
 use crate::key::Key;
+use crate::store::store_time::StoreTime;
 use crate::value::Encoded;
 use crate::{Entry, Form, Meta, Object, Operation, Options, RefreshAhead, Result, Ttl};
 
@@ -204,13 +207,23 @@ impl Engine {
         }
     }
 
-    /// Registers a write, and waits until it may go to the store.
-    pub(super) async fn begin_write<'a>(&'a self, key: Key<'a>) -> WriteGuard<'a> {
-        let mut write = self.flights().write(key);
-        if let Some(publishing) = write.take_publishing() {
-            self.wait(publishing).await;
+    /// Registers a write, and runs it when it may go to the store. The wait for that and the operations of the
+    /// write have one timeout together.
+    pub(super) async fn write<T>(&self, key: Key<'_>, write: impl Future<Output = T>) -> T {
+        let mut guard = self.flights().write(key);
+        let (time, mut write) = (StoreTime::default(), pin!(write));
+        let has_waited = match guard.take_publishing() {
+            Some(publishing) => {
+                self.driver.timed(&time, self.wait(publishing)).await;
+                true
+            }
+            None => false,
+        };
+        // Other writes are one operation, which has the timeout of its store.
+        match has_waited || self.reads_headers() {
+            true => self.driver.timed(&time, write.as_mut()).await,
+            false => write.await,
         }
-        write
     }
 
     pub(super) async fn begin_writes<'a>(&'a self, keys: &[Key<'a>]) -> WriteGuards<'a> {

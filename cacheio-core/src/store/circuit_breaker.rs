@@ -125,7 +125,7 @@ impl Opens {
     }
 }
 
-/// The delays between probes: 50 ms, then twice the last one up to 400 ms, each with up to a quarter of
+/// The delays between probes: 50 ms, then twice the last one up to 300 ms, each with up to a quarter of
 /// random jitter, so that clients do not probe at the same time.
 ///
 /// A client notices that a server is back within half a second.
@@ -137,7 +137,7 @@ impl Opens {
 /// let mut delays = Backoff::new();
 /// assert!(delays.next() <= Duration::from_micros(62_500));
 /// for _ in 0..10 {
-///     assert!(delays.next() <= Duration::from_millis(500));
+///     assert!(delays.next() <= Duration::from_millis(375));
 /// }
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -147,7 +147,7 @@ pub struct Backoff {
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(50);
-    const LONGEST: Duration = Duration::from_millis(400);
+    const LONGEST: Duration = Duration::from_millis(300);
 
     /// Creates a backoff with the first delay.
     pub fn new() -> Self {

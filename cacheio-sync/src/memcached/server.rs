@@ -1,6 +1,7 @@
 //! One server: sends requests to it through its pool, and sends nothing while it does not respond.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,9 @@ const CONFIRMATION: Duration = Duration::from_millis(20);
 /// How long a server that responds to other requests may take to confirm a write. If it takes longer,
 /// it has not received the write.
 const CONFIRMATION_MAX: Duration = Duration::from_millis(200);
+
+/// How long an attempt to reach a server that does not respond lasts while a longer one is running.
+const SHORT_ATTEMPT: Duration = Duration::from_secs(1);
 
 impl Server {
     pub(super) fn new(
@@ -231,9 +235,9 @@ impl Server {
         }
     }
 
-    /// Returns whether the server responds.
-    fn is_responding(&self) -> bool {
-        let call = self.call(Driver::Threads);
+    /// Returns whether the server responds within a time.
+    fn is_responding(&self, time: Duration) -> bool {
+        let call = self.call(Driver::Threads).at_most(time);
         let response = poll_ready(async {
             let mut connection = self.endpoint.connect(call).await?;
             connection.ping(call).await
@@ -243,16 +247,43 @@ impl Server {
 }
 
 /// Probes a server until it responds, or until its store was dropped.
+///
+/// An attempt does not wait for the one before, because what was sent into a broken network may never get a
+/// response: so the server is used soon after its return, however long the timeout is. One attempt at
+/// a time has as long as any call, for a server that is slow; the others are short, so that few run at
+/// the same time.
 fn probe(server: &Weak<Server>) {
     let mut backoff = Backoff::new();
+    let has_responded = Arc::new(AtomicBool::new(false));
+    let is_long_running = Arc::new(AtomicBool::new(false));
     loop {
         std::thread::sleep(backoff.next());
-        let Some(server) = server.upgrade() else {
+        let Some(server) = server
+            .upgrade()
+            .filter(|_| !has_responded.load(Ordering::SeqCst))
+        else {
             return;
         };
-        if server.is_responding() {
-            server.circuit.close();
-            return;
+        let is_long = !is_long_running.swap(true, Ordering::SeqCst);
+        let (responded, long_running) = (Arc::clone(&has_responded), Arc::clone(&is_long_running));
+        let attempt = move || {
+            let time = if is_long {
+                server.timeout
+            } else {
+                SHORT_ATTEMPT
+            };
+            let is_responding = server.is_responding(time);
+            if is_long {
+                long_running.store(false, Ordering::SeqCst);
+            }
+            if is_responding && !responded.swap(true, Ordering::SeqCst) {
+                server.circuit.close();
+            }
+        };
+        let thread = std::thread::Builder::new().name("cacheio-probe".into());
+        if thread.spawn(attempt).is_err() {
+            // The next attempt may find a thread.
+            is_long_running.fetch_and(!is_long, Ordering::SeqCst);
         }
     }
 }

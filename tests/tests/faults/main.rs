@@ -72,9 +72,11 @@ macro_rules! common_faults {
             network::an_idle_connection_that_was_cut_is_replaced
             network::a_reply_that_arrives_too_slowly_times_out
             network::requests_without_a_reply_time_out
+            network::a_network_that_is_back_is_used_soon_whatever_the_timeout
             bytes::garbage_under_a_key_is_a_decode_error
             bytes::garbage_in_a_batch_is_an_error_with_its_key
             one_timeout::a_load_from_a_slow_server_takes_one_timeout
+            one_timeout::a_write_that_waits_for_a_load_takes_one_timeout
             one_timeout::a_load_takes_one_timeout_if_the_server_is_silent
             one_timeout::a_stale_value_after_a_failed_load_takes_one_timeout
             overload::most_replies_of_an_overloaded_server_reach_their_callers

@@ -177,6 +177,24 @@ pub(crate) async fn a_reply_that_arrives_too_slowly_times_out(env: FaultEnv<impl
     nothing_is_mixed_up(&cache).await;
 }
 
+/// What probes have sent into the broken network gets no reply; later ones do not wait for it.
+pub(crate) async fn a_network_that_is_back_is_used_soon_whatever_the_timeout(
+    env: FaultEnv<impl FaultyServer>,
+) {
+    let timeout = Duration::from_secs(4);
+    let proxy = Proxy::to(env.server.address());
+    let cache = env.via(proxy.address(), timeout);
+    cache.set("k", 1).await.unwrap();
+    proxy.swallow(true);
+    let error = cache.get::<i32>("k").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    cache.world().sleep(Duration::from_millis(700)).await;
+    proxy.swallow(false);
+    let after = used_again(&cache).await;
+    // Half a second, and a busy machine.
+    assert!(after < Duration::from_millis(1_200), "{after:?}");
+}
+
 /// The connections stay open, but no request gets a reply.
 pub(crate) async fn requests_without_a_reply_time_out(env: FaultEnv<impl FaultyServer>) {
     let timeout = Duration::from_millis(200);

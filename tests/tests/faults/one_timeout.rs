@@ -1,5 +1,6 @@
 //! A load takes at most one timeout in its store, in all its steps together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cacheio_core::Options;
@@ -49,6 +50,28 @@ pub(crate) async fn a_load_takes_one_timeout_if_the_server_is_silent(
         assert_eq!(value, 1);
         assert!(took < LIMIT, "{took:?}");
     }
+}
+
+/// A write waits until the value of a load is stored.
+pub(crate) async fn a_write_that_waits_for_a_load_takes_one_timeout(
+    env: FaultEnv<impl FaultyServer>,
+) {
+    let proxy = Arc::new(Proxy::to(env.server.address()));
+    let cache = env.via(proxy.address(), TIMEOUT);
+    cache.set("other", 1).await.unwrap();
+    let slow = Arc::clone(&proxy);
+    let leader = cache.spawn(move |cache| async move {
+        let load = || async {
+            slow.delay(Duration::from_millis(800));
+            1
+        };
+        cache.get_or_set("k", load).await
+    });
+    cache.world().sleep(Duration::from_millis(150)).await;
+    let (written, took) = timed(cache.set("k", 2)).await;
+    assert!(took < LIMIT, "{written:?} after {took:?}");
+    assert_eq!(leader.join().await, 1);
+    assert_eq!(cache.stats().circuit_opens, 0, "the server responds");
 }
 
 pub(crate) async fn a_stale_value_after_a_failed_load_takes_one_timeout(

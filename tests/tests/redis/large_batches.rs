@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cacheio_async::ErrorKind;
+use cacheio_async::{AsyncCache, ErrorKind};
 use cacheio_core::{AsyncStore, Entry, Key};
 use cacheio_tests::servers::{self, Proxy, Reply};
 use tokio::time::sleep;
@@ -53,6 +53,42 @@ fn a_large_batch_harms_neither_itself_nor_others() {
         let median = calls[calls.len() / 2];
         assert!(median < Duration::from_millis(50), "{median:?}");
         assert_eq!(store.circuit_opens(), 0);
+    });
+}
+
+/// The call takes several timeouts. It is stored whole, and no other caller notices.
+#[test]
+fn a_hundred_thousand_values_are_stored_with_a_short_timeout() {
+    let server = servers::Redis::start();
+    run(async {
+        let store = with_timeout(&server.url(), Duration::from_millis(200));
+        let cache = AsyncCache::builder().store(store).build().unwrap();
+        cache.set("other", 1).await.unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let others: Vec<_> = (0..8)
+            .map(|_| {
+                let (cache, stop) = (cache.clone(), Arc::clone(&stop));
+                tokio::spawn(async move {
+                    let mut found = Vec::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        found.push(cache.get::<i32>("other").await.unwrap());
+                        sleep(Duration::from_millis(5)).await;
+                    }
+                    found
+                })
+            })
+            .collect();
+        let value = "v".repeat(998);
+        let entries: Vec<_> = (0..COUNT).map(|key| (key, &value)).collect();
+        cache.set_many(entries).await.unwrap();
+        stop.store(true, Ordering::Relaxed);
+        for other in others {
+            let found = other.await.unwrap();
+            assert!(found.len() > 1 && found.iter().all(|found| *found == Some(1)));
+        }
+        assert_eq!(server.run("DBSIZE"), Reply::Integer(COUNT as i64 + 1));
+        let stats = cache.stats();
+        assert_eq!((stats.circuit_opens, stats.store_errors), (0, 0));
     });
 }
 
