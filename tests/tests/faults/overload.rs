@@ -127,9 +127,8 @@ async fn overload(env: &FaultEnv<impl FaultyServer>, operation: Operation) -> Re
         && opens == 0;
     is_right.then_some(()).ok_or_else(|| {
         format!(
-            "of {} calls {failed} failed, the circuit opened {opens} times; of {capacity} bytes that the \
-             server could transfer, it transferred {forwarded}, and {useful} reached a caller in time",
-            calls
+            "of {calls} calls {failed} failed, the circuit opened {opens} times; of {capacity} bytes that the \
+             server could transfer, it transferred {forwarded}, and {useful} reached a caller in time"
         )
     })
 }
