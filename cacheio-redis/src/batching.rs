@@ -13,6 +13,8 @@
 //! - Runtimes: only callers on one runtime share batches, because requests that are not polled
 //!   count as in flight. Their batches are sent on the runtime of the connection if that is theirs,
 //!   and otherwise, as the flush timers, on the shared one.
+//! - Large answers: gets are sent one by one while the answers are large on average. A batch of them
+//!   would give its first caller nothing before the last answer has come.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -27,6 +29,7 @@ use redis::{RedisError, RedisResult, Value};
 use tokio::runtime::{Handle, Id};
 use tokio::time::sleep;
 
+use crate::answer_size::AnswerSize;
 use crate::connection::{Call, Connection};
 use crate::failure::{Failure, breaks_connection, is_from_replica};
 use crate::limiter::Reservation;
@@ -51,6 +54,7 @@ pub(crate) struct Batcher {
     /// None if gets cannot be joined into an MGET; they are commands like others then.
     gets: Option<BatchQueues>,
     commands: BatchQueues,
+    answer_size: AnswerSize,
 }
 
 impl Batcher {
@@ -59,6 +63,7 @@ impl Batcher {
             connection: Arc::new(connection),
             gets: Some(BatchQueues::new(BatchKind::Gets, true)),
             commands: BatchQueues::new(BatchKind::Commands, true),
+            answer_size: AnswerSize::default(),
         }
     }
 
@@ -88,7 +93,10 @@ impl Batcher {
         deadline: Instant,
     ) -> Result<Option<Vec<u8>>, Failure> {
         self.order_after_cancelled();
-        value(self.send_batched(BatchItem::Get(key), deadline).await?)
+        let reply = self.send_batched(BatchItem::Get(key), deadline).await?;
+        let value = value(reply)?;
+        self.answer_size.record(value.as_ref().map_or(0, Vec::len));
+        Ok(value)
     }
 
     /// Sends a request, in a batch if possible, and returns its reply, which is not an error.
@@ -132,6 +140,9 @@ impl Batcher {
         let runtime = caller_runtime();
         let turn = self.connection.turn(|| item.weight(), deadline).await?;
         let call = self.connection.admit(deadline)?;
+        if matches!(item, BatchItem::Get(_)) && self.answer_size.is_large() {
+            return Box::pin(self.send_item(call, item, turn, deadline)).await;
+        }
         let queues = self.queues(item.kind());
         let kind = queues.kind;
         let reply = match queues.admit(item, turn, runtime) {

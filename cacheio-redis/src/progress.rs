@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How many received bytes count as a response. A server that sends less within a timeout is as slow
 /// as one that does not respond.
-const RECEIVED_PER_RESPONSE: usize = 1024;
+const RECEIVED_PER_RESPONSE: usize = 128;
 /// How many sent bytes do. The system takes some before the server reads them.
 const SENT_PER_RESPONSE: usize = 64 * 1024;
 
