@@ -83,7 +83,8 @@ return 0";
 /// Ends claims. The keys are pairs of a key and its claim. Each pair has seven arguments: the token; what to
 /// do, `set` or `del`; what the key must hold, `none`, `any`, `part`, `all` or `type` (no string); the
 /// position and the bytes of that part; the TTL in milliseconds or 0; the value. Returns for each pair
-/// whether it was done.
+/// whether it was done. The value is the first write of the script: a server without memory refuses only
+/// that one.
 const SETTLE: &str = "\
 local done = {}
 for i = 1, #KEYS / 2 do
@@ -102,13 +103,13 @@ for i = 1, #KEYS / 2 do
       end
     end
   end
+  if same and action == 'del' then redis.call('UNLINK', k)
+  elseif same and ttl == '0' then redis.call('SET', k, value)
+  elseif same then redis.call('SET', k, value, 'PX', ttl) end
   if held and (action == 'set' or not same) then redis.call('UNLINK', c)
   elseif held and string.sub(token, 1, 1) ~= '-' then
     redis.call('SET', c, '-' .. token, 'PX', 1000)
   end
-  if same and action == 'del' then redis.call('UNLINK', k)
-  elseif same and action == 'set' and ttl == '0' then redis.call('SET', k, value)
-  elseif same and action == 'set' then redis.call('SET', k, value, 'PX', ttl) end
   done[i] = same and 1 or 0
 end
 return done";
