@@ -127,7 +127,7 @@ impl ConcurrencyLimit {
         let Some(queue) = &self.queue else {
             return false;
         };
-        if queue.turns == 0 || now.saturating_duration_since(queue.since) < self.timeout / 8 {
+        if queue.turns == 0 || now.saturating_duration_since(queue.since) < self.timeout / 2 {
             return false;
         }
         let time = now.saturating_duration_since(queue.turns_since);
@@ -358,8 +358,8 @@ mod tests {
             !limit.refuses(1_000, TIMEOUT, now),
             "a burst is not refused"
         );
-        let later = now + TIMEOUT / 4;
-        limit.turn(90, later);
+        let later = now + TIMEOUT / 2;
+        limit.turn(190, later);
         assert!(!limit.refuses(300, TIMEOUT, later));
         assert!(limit.refuses(400, TIMEOUT, later));
         assert!(limit.refuses(300, TIMEOUT / 2, later));

@@ -95,8 +95,7 @@ impl Pool {
         }
         let now = Instant::now();
         let remaining = call.time_left().unwrap_or_default();
-        // If there is room, those that wait have not run yet: this process is busy, not the server.
-        if self.room(&state) == 0 && state.limit.refuses(state.waiting + 1, remaining, now) {
+        if state.limit.refuses(state.waiting + 1, remaining, now) {
             return Turn::Refused;
         }
         state.limit.wait_begins(now);
@@ -109,13 +108,17 @@ impl Pool {
         is_too_late(&self.state(), call)
     }
 
-    /// Returns a permit, unless others wait for one.
+    /// Returns a permit if there is room. It may belong to a caller that was notified and has not run
+    /// yet: with many tasks on few threads, that takes longer than a request.
     fn try_acquire(&self, state: &mut State) -> Option<Permit<'_>> {
-        (state.waiting == 0 && self.room(state) > 0).then(|| self.permit(state))
+        (self.room(state) > 0).then(|| self.permit(state))
     }
 
     fn permit(&self, state: &mut State) -> Permit<'_> {
         state.in_use += 1;
+        if state.waiting > 0 {
+            state.limit.turn(1, Instant::now());
+        }
         Permit {
             pool: self,
             in_use: state.in_use,
@@ -189,8 +192,7 @@ impl Pool {
 }
 
 fn is_too_late(state: &State, call: Call) -> bool {
-    // Half as much again, because some connections are served later than others.
-    call.time_left().unwrap_or_default() < state.limit.reply_time() * 3 / 2
+    call.time_left().unwrap_or_default() < state.limit.reply_time()
 }
 
 enum Turn<'a> {
@@ -213,7 +215,6 @@ impl<'a> Waiting<'a> {
         if is_too_late(&state, call) {
             return Err(NoPermit::Overloaded);
         }
-        state.limit.turn(1, Instant::now());
         Ok(Some(pool.permit(&mut state)))
     }
 }
