@@ -255,7 +255,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     }
 
     /// Claims the loads of several keys, so that one process at a time loads each of them. Returns who
-    /// loads each key, in the order of the keys. With `force`, the caller does, whoever loaded before.
+    /// loads each key, in the order of the keys. With `force`, the caller does, also if another one loads.
     ///
     /// Caches call this before they load a missing key, if the store
     /// [shares loads](Self::shares_loads). Until the claim is [settled](Self::settle) or dropped, no other
