@@ -55,9 +55,9 @@ pub(crate) struct Connection {
 #[derive(Clone, Copy)]
 pub(crate) struct Call {
     attempt: Attempt,
-    /// Whether it has enough time that a timeout tells something about the server. Earlier steps of
-    /// the same call, or other nodes, may have taken most of it.
-    had_time: bool,
+    /// Its time. Earlier steps of the same call, or other nodes, may have taken most of the timeout: then
+    /// it is too little to tell something about the server.
+    time: Duration,
 }
 
 #[derive(Default)]
@@ -126,8 +126,7 @@ impl Connection {
         })?;
         Ok(Call {
             attempt,
-            // A little less, because the deadline may have been set some time ago.
-            had_time: deadline - started_at >= self.timeout * 6 / 25,
+            time: deadline - started_at,
         })
     }
 
@@ -168,13 +167,22 @@ impl Connection {
                 Failure::Store(Failure::Redis(error).into_error(&self.name))
             }
             None => {
-                if call.had_time && self.circuit.failed(call.attempt, "timeout") {
+                if self.is_enough(call.time) && self.circuit.failed(call.attempt, "timeout") {
                     self.opened();
                 }
                 Failure::timed_out(&self.name, self.timeout)
             }
         };
         Err(failure)
+    }
+
+    /// Returns whether a server that responds would have responded in this time: in as long as the latest
+    /// reply took, and in a quarter of the timeout.
+    fn is_enough(&self, time: Duration) -> bool {
+        // A little less, because the deadline may have been set some time ago.
+        let quarter = self.timeout * 6 / 25;
+        let latest = self.limiter.latest_reply_time().min(self.timeout * 3 / 4);
+        time >= quarter.max(latest)
     }
 
     /// Probes the server after the circuit has opened.

@@ -84,6 +84,11 @@ impl Limiter {
         }
     }
 
+    /// Returns how long the latest reply took, or zero if there was none.
+    pub(crate) fn latest_reply_time(&self) -> Duration {
+        self.state().limit.latest_reply_time()
+    }
+
     /// Returns whether requests have to [wait for their turn](Self::turn).
     pub(crate) fn is_limited(&self) -> bool {
         self.is_limited.load(Ordering::Relaxed)

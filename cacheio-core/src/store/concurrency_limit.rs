@@ -32,6 +32,8 @@ pub struct ConcurrencyLimit {
     limit: Option<usize>,
     /// The average time of a reply.
     average: Option<Duration>,
+    /// The time of the latest reply.
+    latest: Duration,
     /// The request that lowered the limit last.
     lowered_by: Option<(usize, Duration)>,
     /// How fast requests get their turn, while any wait.
@@ -48,6 +50,7 @@ impl ConcurrencyLimit {
             shortest: None,
             limit: None,
             average: None,
+            latest: Duration::ZERO,
             lowered_by: None,
             queue: None,
             last_wait: None,
@@ -90,6 +93,11 @@ impl ConcurrencyLimit {
     /// Returns how long a reply takes on average, or zero if that is not known.
     pub fn reply_time(&self) -> Duration {
         self.average.unwrap_or_default()
+    }
+
+    /// Returns how long the latest reply took, or zero if there was none.
+    pub fn latest_reply_time(&self) -> Duration {
+        self.latest
     }
 
     /// Records that a request waits.
@@ -140,6 +148,7 @@ impl ConcurrencyLimit {
     /// sent.
     pub fn record(&mut self, in_flight: usize, took: Duration, now: Instant) {
         let goal = self.goal();
+        self.latest = took;
         let average = self.average.unwrap_or(took);
         self.average = Some((average * 7 + took) / 8);
         self.shortest = Some(self.shortest.map_or(took, |shortest| shortest.min(took)));

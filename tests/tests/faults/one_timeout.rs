@@ -84,7 +84,7 @@ pub(crate) async fn a_stale_value_after_a_failed_load_takes_one_timeout(
     cache.world().sleep(Duration::from_millis(20)).await;
     // The steps are: a read of the entry, a claim where processes share loads, and the record of the
     // failure in the entry.
-    proxy.delay(Duration::from_millis(310));
+    proxy.delay(Duration::from_millis(280));
     let failing = cache.get_or_try_set_with("k", options(), || async { Err::<i32, _>("failed") });
     let (value, took) = timed(failing).await;
     assert_eq!(value.unwrap(), 1);
