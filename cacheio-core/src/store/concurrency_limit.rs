@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 ///
 /// ```
 /// use cacheio::__private::ConcurrencyLimit;
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 ///
-/// let second = Duration::from_secs(1);
+/// let (second, now) = (Duration::from_secs(1), Instant::now());
 /// let mut limit = ConcurrencyLimit::new(second);
-/// limit.record(1, second / 1_000);
+/// limit.record(1, second / 1_000, now);
 /// assert!(limit.has_room(10_000));
 /// // 100 requests took 400 ms: about 60 take 250 ms.
-/// limit.record(100, second * 4 / 10);
+/// limit.record(100, second * 4 / 10, now);
 /// assert!(limit.has_room(60) && !limit.has_room(70));
 /// ```
 #[derive(Debug)]
