@@ -7,6 +7,7 @@
 // The crates above document each method on their caches.
 #![allow(missing_docs)]
 
+mod attempts;
 pub(crate) mod driver;
 mod load;
 mod lookup;
@@ -27,14 +28,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
 
+use self::attempts::Attempts;
 use self::driver::Driver;
 pub use self::load::{ErrorSharing, Failure, LoadMode, Loaded};
 use self::lookup::Lookup;
 use self::probe::Probe;
 pub use self::probe::{ByArc, ByValue, FromHit};
-use self::tags::RenewedVersions;
 use self::throttle::UnrecordedFailures;
-use self::touch::UnrecordedReads;
 use self::warnings::Warnings;
 use crate::config::policies::Policies;
 use crate::config::settings::{Checked, Settings};
@@ -80,11 +80,14 @@ pub struct Engine {
     /// Whether entries with a header have been seen: then a server alone cannot say which entries
     /// are live.
     headers_in_use: AtomicBool,
-    unrecorded_reads: UnrecordedReads,
+    /// To record reads on a server. Keys are forgotten when that has succeeded: from then on the entry
+    /// itself tells.
+    unrecorded_reads: Attempts,
     unrecorded_failures: UnrecordedFailures,
     /// Whether loads are claimed, so that one process at a time loads a key.
     shares_loads: bool,
-    renewed_versions: RenewedVersions,
+    /// To renew the versions of tags on a server.
+    version_renewals: Attempts,
     /// The warnings that are not repeated.
     warnings: Warnings,
 }
@@ -123,10 +126,10 @@ impl Engine {
             shared: driver.store().shared_state().unwrap_or_default(),
             clock: driver.store().clock(),
             headers_in_use: AtomicBool::new(settings.policies.writes_headers()),
-            unrecorded_reads: UnrecordedReads::default(),
+            unrecorded_reads: Attempts::default(),
             unrecorded_failures: UnrecordedFailures::default(),
             shares_loads: settings.shared_loads && driver.store().shares_loads(),
-            renewed_versions: RenewedVersions::default(),
+            version_renewals: Attempts::default(),
             warnings: Warnings::default(),
             driver,
             settings,
@@ -443,7 +446,6 @@ impl Engine {
         tags: impl IntoIterator<Item = T>,
     ) -> Result<()> {
         let tags: Vec<_> = tags.into_iter().map(Into::into).collect();
-        self.note_server_tags(&tags);
         // Loads of this process that began before the end of this call do not end after it as if they
         // were new. Also if the call is dropped: the server may have carried it out.
         let _invalidation = Invalidation {

@@ -273,8 +273,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     }
 
     /// Ends claims. Stores the entry of a load only if its claim has not ended, and if the entry that
-    /// was there when the key was claimed has not changed. Returns for each claim whether the store did
-    /// what was asked.
+    /// was there when the key was claimed has not changed. Returns for each claim whether the store
+    /// stored or removed the entry.
     ///
     /// After a load that left no new entry, the next callers load without waiting for each other.
     ///

@@ -5,6 +5,7 @@ mod loads;
 use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cacheio_async::AsyncCache;
 use cacheio_core::{CacheKey, Encode, Options, Result, Stats, Ttl, Value};
@@ -53,6 +54,19 @@ impl CacheApi {
         while !holds(self) {
             self.world().pause().await;
         }
+    }
+
+    /// Waits until the cache stores and returns values again; returns how long that took.
+    pub async fn used_again(&self) -> Duration {
+        let start = Instant::now();
+        for attempt in 0_u64.. {
+            let set = self.set("used again", attempt).await.is_ok();
+            if set && self.get::<u64>("used again").await.ok().flatten() == Some(attempt) {
+                break;
+            }
+            self.world().sleep(Duration::from_millis(2)).await;
+        }
+        start.elapsed()
     }
 
     /// See [`Cache::stats`].

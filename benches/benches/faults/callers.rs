@@ -191,16 +191,3 @@ pub(crate) async fn fill(cache: &CacheApi) {
     let stored = cache.set_many(entries).await;
     stored.expect("the server answers");
 }
-
-/// Waits until the cache stores and returns values again; returns how long that took.
-pub(crate) async fn used_again(cache: &CacheApi) -> Duration {
-    let start = Instant::now();
-    for attempt in 0_u64.. {
-        let stored = cache.set("used again", attempt).await.is_ok();
-        if stored && cache.get::<u64>("used again").await.ok().flatten() == Some(attempt) {
-            break;
-        }
-        cache.world().sleep(Duration::from_millis(2)).await;
-    }
-    start.elapsed()
-}

@@ -47,7 +47,7 @@ enum Fault {
     Stop,
     /// The network loses all requests.
     BlackHole,
-    /// The network loses all requests, and those connections for ever.
+    /// The network loses all requests, and never delivers on those connections again.
     HalfOpen,
     /// Replies come after the timeout.
     Delayed,
@@ -177,7 +177,7 @@ async fn run(cell: Cell) -> Report {
     let callers = Callers::start(&cache, cell.timeout);
     cell.world.sleep(HEALTHY).await;
     inject(cell, &environment).await;
-    let used_after = callers::used_again(&cache).await;
+    let used_after = cache.used_again().await;
     cell.world.sleep(HEALTHY).await;
     let mut report = callers.stop().await;
     report.used_after = used_after;

@@ -50,10 +50,9 @@ impl Engine {
             return self.driver.touch(key, ttl).await;
         }
         for _ in 0..MAX_CONFLICTS {
-            let Some(entry) = self.read_entry(key).await? else {
+            let Some(entry) = self.read_to_touch(key).await? else {
                 return Ok(false);
             };
-            self.renew_versions_of(&entry).await;
             let expiry = expiry_of(&entry).filter(|expiry| !expiry.is_age_only());
             let (Some(expiry), Payload::Bytes(bytes)) = (expiry, &entry.payload) else {
                 return self.driver.touch(key, ttl).await;

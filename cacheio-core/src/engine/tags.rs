@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Mutex, PoisonError};
+use std::iter::repeat;
 use std::time::{Duration, SystemTime};
 
 use super::{Engine, boxed};
@@ -32,41 +32,36 @@ const MAX_CONFLICTS: usize = 16;
 pub(super) struct Versions(HashMap<Box<str>, Option<StoredVersion>>);
 
 /// The version of a tag, as it is stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct StoredVersion {
     version: u64,
     /// Seconds of the store's clock.
     stored_at: u64,
-    /// Zero if it has no end.
+    /// Seconds; zero if it has no end.
     ttl: u64,
-    entry: Entry,
 }
 
 impl StoredVersion {
-    fn new(version: u64, stored_at: u64, ttl: u64) -> Self {
-        Self {
+    fn entry(&self) -> Entry {
+        let Self {
             version,
             stored_at,
             ttl,
-            entry: Entry::bytes(format!("{version:016x}.{stored_at}.{ttl}").into_bytes()),
-        }
+        } = self;
+        Entry::bytes(format!("{version:016x}.{stored_at}.{ttl}").into_bytes())
     }
 
     /// Reads a version; `None` if something else is stored under the key.
-    fn parse(entry: Entry) -> Option<Self> {
+    fn parse(entry: &Entry) -> Option<Self> {
         let Payload::Bytes(bytes) = &entry.payload else {
             return None;
         };
         let mut parts = std::str::from_utf8(bytes).ok()?.split('.');
         let version = parts.next().filter(|version| version.len() == 16)?;
-        let version = u64::from_str_radix(version, 16).ok()?;
-        let stored_at = parts.next()?.parse().ok()?;
-        let ttl = parts.next()?.parse().ok()?;
         Some(Self {
-            version,
-            stored_at,
-            ttl,
-            entry,
+            version: u64::from_str_radix(version, 16).ok()?,
+            stored_at: parts.next()?.parse().ok()?,
+            ttl: parts.next()?.parse().ok()?,
         })
     }
 
@@ -80,33 +75,17 @@ impl StoredVersion {
     }
 }
 
-/// When this process last renewed versions, in seconds, by the hash of the key.
-#[derive(Debug, Default)]
-pub(super) struct RenewedVersions(Mutex<HashMap<u64, u64>>);
-
-/// The most versions to remember. When they are exceeded, all are forgotten, which costs round trips and
-/// nothing else.
-const MAX_RENEWED: usize = 4_096;
-
-impl RenewedVersions {
-    /// Returns whether the last renewal is longer ago than `every`, and if so begins one.
-    fn begin(&self, key: u64, now: u64, every: u64) -> bool {
-        let mut renewed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if renewed
-            .get(&key)
-            .is_some_and(|last| now < last.saturating_add(every))
-        {
-            return false;
-        }
-        if renewed.len() >= MAX_RENEWED {
-            renewed.clear();
-        }
-        renewed.insert(key, now);
-        true
-    }
-}
-
 impl Versions {
+    /// Adds what was read under the keys of tags. A store that returns too few entries has none of the
+    /// others.
+    fn add(&mut self, names: &[impl AsRef<str>], entries: Vec<Option<Entry>>) {
+        let entries = entries.into_iter().chain(repeat(None));
+        for (name, entry) in names.iter().zip(entries) {
+            let version = entry.as_ref().and_then(StoredVersion::parse);
+            self.0.insert(name.as_ref().into(), version);
+        }
+    }
+
     /// Returns whether the tags of an entry have these versions.
     fn allow(&self, tags: &[TagVersion]) -> bool {
         tags.iter().all(|tag| {
@@ -198,23 +177,38 @@ impl Engine {
         options: &Options,
     ) -> Result<(Vec<Option<Entry>>, Versions)> {
         let names = names(&options.tags);
-        let tag_keys = self.tag_keys(names.iter().map(|name| &**name));
-        let all: Vec<_> = keys
-            .iter()
-            .copied()
-            .chain(tag_keys.iter().map(|key| Key::new(key)))
-            .collect();
+        let texts = self.tag_keys(&names);
+        let mut all = keys.to_vec();
+        all.extend(texts.iter().map(|text| Key::new(text)));
         let mut entries = self.driver.get_many(&all).await?;
-        // A store that returns too few entries has none of the others.
-        entries.resize(all.len(), None);
-        let versions = entries.split_off(keys.len());
-        let versions = names.iter().zip(versions).map(|(name, entry)| {
-            let name: Box<str> = name.as_ref().into();
-            (name, entry.and_then(StoredVersion::parse))
-        });
-        let mut versions = Versions(versions.collect());
+        let mut versions = Versions::default();
+        let read = entries.split_off(keys.len().min(entries.len()));
+        versions.add(&names, read);
         self.remove_invalid(&mut entries, &mut versions).await?;
         Ok((entries, versions))
+    }
+
+    /// Reads an entry that is touched. One whose tags were invalidated is absent; the versions of the tags
+    /// of another are renewed.
+    pub(super) async fn read_to_touch(&self, key: &Key<'_>) -> Result<Option<Entry>> {
+        let Some(entry) = self.driver.get(key).await? else {
+            return Ok(None);
+        };
+        let tags = tags_of(&entry);
+        if tags.is_empty() {
+            return Ok(Some(entry));
+        }
+        let versions = boxed(|| self.versions_of(&tags)).await?;
+        if !versions.allow(&tags) {
+            return Ok(None);
+        }
+        for (name, version) in &versions.0 {
+            if let Some(version) = version {
+                let text = self.tag_key(name);
+                self.renew_version(&Key::new(&text), *version).await;
+            }
+        }
+        Ok(Some(entry))
     }
 
     /// Whether the tags of an entry have the versions of when it was stored. One whose header cannot be read
@@ -230,7 +224,7 @@ impl Engine {
 
     async fn versions_of(&self, tags: &[TagVersion]) -> Result<Versions> {
         self.note_headers_in_use();
-        let names: Vec<_> = tags.iter().map(|tag| Cow::Borrowed(&*tag.tag)).collect();
+        let names: Vec<_> = tags.iter().map(|tag| &*tag.tag).collect();
         let mut versions = Versions::default();
         self.read_versions(&names, &mut versions).await?;
         Ok(versions)
@@ -260,7 +254,7 @@ impl Engine {
             .map(|tag| &*tag.tag)
             .filter(|tag| !versions.0.contains_key(*tag))
             .collect();
-        let unknown: Vec<_> = unknown.into_iter().map(Cow::Borrowed).collect();
+        let unknown: Vec<_> = unknown.into_iter().collect();
         boxed(|| self.read_versions(&unknown, versions)).await?;
         let invalid = tagged.iter().filter(|(_, tags)| !versions.allow(tags));
         Ok(invalid.map(|(index, _)| *index).collect())
@@ -280,10 +274,12 @@ impl Engine {
 
     /// Invalidates tags on the server: entries with a version that is missing are not live.
     pub(super) async fn remove_versions(&self, tags: &[Cow<'static, str>]) -> Result<()> {
-        let names = names(tags);
-        let texts = self.tag_keys(names.iter().map(|name| &**name));
+        let texts = self.tag_keys(&names(tags));
+        if texts.is_empty() {
+            return Ok(());
+        }
+        self.note_headers_in_use();
         match &*texts {
-            [] => Ok(()),
             [text] => self.driver.delete(&Key::new(text)).await.map(drop),
             _ => {
                 let keys: Vec<_> = texts.iter().map(|text| Key::new(text)).collect();
@@ -292,28 +288,28 @@ impl Engine {
         }
     }
 
-    fn tag_keys<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-        let rule = self.driver.key_rule();
-        names
-            .map(|name| rule.of_tag(&self.key_prefix, name))
-            .collect()
+    fn tag_key(&self, name: &str) -> String {
+        self.driver.key_rule().of_tag(&self.key_prefix, name)
     }
 
-    async fn read_versions(&self, names: &[Cow<'_, str>], versions: &mut Versions) -> Result<()> {
-        if names.is_empty() {
-            return Ok(());
-        }
-        let texts = self.tag_keys(names.iter().map(|name| &**name));
+    fn tag_keys(&self, names: &[impl AsRef<str>]) -> Vec<String> {
+        let keys = names.iter().map(|name| self.tag_key(name.as_ref()));
+        keys.collect()
+    }
+
+    async fn read_versions(
+        &self,
+        names: &[impl AsRef<str>],
+        versions: &mut Versions,
+    ) -> Result<()> {
+        let texts = self.tag_keys(names);
         let keys: Vec<_> = texts.iter().map(|text| Key::new(text)).collect();
-        let mut entries = match &*keys {
+        let entries = match &*keys {
+            [] => return Ok(()),
             [key] => vec![self.driver.get(key).await?],
             _ => self.driver.get_many(&keys).await?,
         };
-        entries.resize(keys.len(), None);
-        for (name, entry) in names.iter().zip(entries) {
-            let version = entry.and_then(StoredVersion::parse);
-            versions.0.insert(name.as_ref().into(), version);
-        }
+        versions.add(names, entries);
         Ok(())
     }
 
@@ -327,17 +323,17 @@ impl Engine {
         let ttl = self.ttl_of_versions(options);
         let mut known = Vec::with_capacity(names.len());
         for name in names {
-            let text = self.driver.key_rule().of_tag(&self.key_prefix, name);
+            let text = self.tag_key(name);
             let key = Key::new(&text);
             let version = match versions.0.remove(&**name).flatten() {
                 Some(version) if version.lives_for(ttl) => {
-                    self.renew_version(&key, &version).await;
+                    self.renew_version(&key, version).await;
                     version.version
                 }
                 // The entries with the old version are misses.
                 Some(_) => {
                     let fresh = self.fresh_version(&key, ttl);
-                    self.driver.set(&key, fresh.entry, ttl).await?;
+                    self.driver.set(&key, fresh.entry(), ttl).await?;
                     fresh.version
                 }
                 None => self.add_version(&key, ttl).await?,
@@ -354,16 +350,20 @@ impl Engine {
         // The randomness of the standard library is copied by a `fork`.
         let seed = (key.text(), std::process::id(), SystemTime::now());
         let version = RandomState::new().hash_one(seed);
-        StoredVersion::new(version, self.now_in_seconds(), seconds(ttl))
+        StoredVersion {
+            version,
+            stored_at: self.now_in_seconds(),
+            ttl: ttl.map_or(0, |ttl| ttl.as_secs()),
+        }
     }
 
     /// Stores a new version of a tag, and returns it, or that of another client.
     async fn add_version(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<u64> {
         let fresh = self.fresh_version(key, ttl);
         for _ in 0..MAX_CONFLICTS {
-            let is_added = match self.driver.add(key, fresh.entry.clone(), ttl).await {
+            let is_added = match self.driver.add(key, fresh.entry(), ttl).await {
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
-                    self.set_version(key, &fresh, ttl).await?;
+                    self.set_version(key, fresh, ttl).await?;
                     false
                 }
                 added => added?,
@@ -371,7 +371,8 @@ impl Engine {
             if is_added {
                 return Ok(fresh.version);
             }
-            match self.driver.get(key).await?.map(StoredVersion::parse) {
+            let found = self.driver.get(key).await?;
+            match found.as_ref().map(StoredVersion::parse) {
                 Some(Some(version)) => return Ok(version.version),
                 // Another program has stored something else there.
                 Some(None) => {
@@ -390,56 +391,28 @@ impl Engine {
     async fn set_version(
         &self,
         key: &Key<'_>,
-        fresh: &StoredVersion,
+        fresh: StoredVersion,
         ttl: Option<Duration>,
     ) -> Result<()> {
         let found = self.driver.get(key).await?;
-        match found.and_then(StoredVersion::parse) {
+        match found.as_ref().and_then(StoredVersion::parse) {
             Some(_) => Ok(()),
-            None => self.driver.set(key, fresh.entry.clone(), ttl).await,
+            None => self.driver.set(key, fresh.entry(), ttl).await,
         }
     }
 
     /// Renews the TTL of a version, when half of it is over. If that fails, the version ends early, and its
     /// entries with it. It is never written again: that could undo an invalidation.
-    async fn renew_version(&self, key: &Key<'_>, version: &StoredVersion) {
-        let now = self.now_in_seconds();
-        if !version.is_half_over(now) {
-            return;
-        }
-        if !self
-            .renewed_versions
-            .begin(key.hash(), now, version.ttl / 4)
+    async fn renew_version(&self, key: &Key<'_>, version: StoredVersion) {
+        let every = Duration::from_secs(version.ttl / 4);
+        if !version.is_half_over(self.now_in_seconds())
+            || !(self.version_renewals).begin(key.hash(), self.clock.now(), every)
         {
             return;
         }
         let ttl = Duration::from_secs(version.ttl);
         if let Err(error) = self.driver.touch(key, Some(ttl)).await {
             self.on_store_error(&error.during(Operation::Touch));
-        }
-    }
-
-    /// Renews the versions of the tags of an entry that is touched.
-    pub(super) async fn renew_versions_of(&self, entry: &Entry) {
-        let tags = tags_of(entry);
-        if tags.is_empty() {
-            return;
-        }
-        let Ok(versions) = self.versions_of(&tags).await else {
-            return;
-        };
-        for (name, version) in &versions.0 {
-            if let Some(version) = version {
-                let text = self.driver.key_rule().of_tag(&self.key_prefix, name);
-                self.renew_version(&Key::new(&text), version).await;
-            }
-        }
-    }
-
-    /// Takes note of tags on a server: entries with a header are in use.
-    pub(super) fn note_server_tags(&self, tags: &[Cow<'static, str>]) {
-        if self.driver.form() == Form::Bytes && !tags.is_empty() {
-            self.note_headers_in_use();
         }
     }
 
@@ -459,10 +432,6 @@ impl Engine {
     fn now_in_seconds(&self) -> u64 {
         self.clock.now().as_millis() / 1_000
     }
-}
-
-fn seconds(ttl: Option<Duration>) -> u64 {
-    ttl.map_or(0, |ttl| ttl.as_secs())
 }
 
 /// Returns the names of tags as they are in headers, each once.
@@ -488,43 +457,52 @@ fn tags_of(entry: &Entry) -> Vec<TagVersion> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Timestamp;
+    use crate::engine::attempts::Attempts;
+
+    fn version(version: u64, stored_at: u64, ttl: u64) -> StoredVersion {
+        StoredVersion {
+            version,
+            stored_at,
+            ttl,
+        }
+    }
 
     #[test]
     fn a_stored_version_is_read_again() {
-        let stored = StoredVersion::new(0x0123_4567_89AB_CDEF, 1_700_000_000, 86_400);
-        let Payload::Bytes(bytes) = &stored.entry.payload else {
+        let stored = version(0x0123_4567_89AB_CDEF, 1_700_000_000, 86_400);
+        let entry = stored.entry();
+        let Payload::Bytes(bytes) = &entry.payload else {
             unreachable!("it is stored as bytes");
         };
         assert_eq!(bytes, b"0123456789abcdef.1700000000.86400");
-        let read = StoredVersion::parse(stored.entry.clone()).expect("a version");
-        assert_eq!(
-            (read.version, read.stored_at, read.ttl),
-            (stored.version, stored.stored_at, stored.ttl)
-        );
+        assert_eq!(StoredVersion::parse(&entry), Some(stored));
         for other in ["", "1", "0123456789abcdef", "0123456789abcdeg.1.1", "a.1.1"] {
-            assert!(StoredVersion::parse(Entry::bytes(other.into())).is_none());
+            assert!(StoredVersion::parse(&Entry::bytes(other.into())).is_none());
         }
     }
 
     #[test]
     fn a_version_is_renewed_when_half_of_its_ttl_is_over() {
-        let version = StoredVersion::new(1, 1_000, 100);
-        assert!(!version.is_half_over(1_049) && version.is_half_over(1_050));
+        let finite = version(1, 1_000, 100);
+        assert!(!finite.is_half_over(1_049) && finite.is_half_over(1_050));
         // A clock that is behind renews nothing.
-        assert!(!version.is_half_over(0));
-        assert!(!StoredVersion::new(1, 1_000, 0).is_half_over(u64::MAX));
-        let renewed = RenewedVersions::default();
-        assert!(renewed.begin(7, 1_050, 25) && !renewed.begin(7, 1_074, 25));
-        assert!(renewed.begin(7, 1_075, 25) && renewed.begin(8, 1_075, 25));
+        assert!(!finite.is_half_over(0));
+        assert!(!version(1, 1_000, 0).is_half_over(u64::MAX));
+        let renewals = Attempts::default();
+        let at = |second: u64| Timestamp::from_millis(second * 1_000);
+        let every = Duration::from_secs(25);
+        assert!(renewals.begin(7, at(1_050), every) && !renewals.begin(7, at(1_074), every));
+        assert!(renewals.begin(7, at(1_075), every) && renewals.begin(8, at(1_075), every));
     }
 
     #[test]
     fn a_version_with_a_shorter_ttl_than_wanted_is_replaced() {
         let ttl = |seconds| Some(Duration::from_secs(seconds));
-        let version = StoredVersion::new(1, 1_000, 100);
-        assert!(version.lives_for(ttl(100)) && version.lives_for(ttl(1)));
-        assert!(!version.lives_for(ttl(101)) && !version.lives_for(None));
-        let endless = StoredVersion::new(1, 1_000, 0);
+        let finite = version(1, 1_000, 100);
+        assert!(finite.lives_for(ttl(100)) && finite.lives_for(ttl(1)));
+        assert!(!finite.lives_for(ttl(101)) && !finite.lives_for(None));
+        let endless = version(1, 1_000, 0);
         assert!(endless.lives_for(ttl(101)) && endless.lives_for(None));
     }
 }

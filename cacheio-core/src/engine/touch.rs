@@ -4,8 +4,6 @@
 //! entry does. A read is recorded there only if the last recorded one is an eighth of the idle time
 //! ago, whichever process it came from; so the server keeps the entry up to an eighth longer.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Engine;
@@ -14,38 +12,6 @@ use crate::entry::expiry::Expiry;
 use crate::entry::wire;
 use crate::key::Key;
 use crate::{Entry, Operation, Payload, Replacement, Timestamp, TtlChange, Value};
-
-/// When this process last tried to record a read of a key, by hash of the key. Keys are forgotten
-/// when that has succeeded: from then on the entry itself tells.
-#[derive(Debug, Default)]
-pub(super) struct UnrecordedReads(Mutex<HashMap<u64, Timestamp>>);
-
-/// The most keys to remember. When they are exceeded, all are forgotten, which costs round trips
-/// and nothing else.
-const MAX_KEYS: usize = 4_096;
-
-impl UnrecordedReads {
-    /// Returns whether the last attempt to record a read of a key is longer ago than `every`, and if
-    /// so begins one.
-    fn begin(&self, key: u64, now: Timestamp, every: Duration) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.get(&key).is_some_and(|last| now < last.after(every)) {
-            return false;
-        }
-        if last.len() >= MAX_KEYS {
-            last.clear();
-        }
-        last.insert(key, now);
-        true
-    }
-
-    fn end(&self, keys: &[u64]) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in keys {
-            last.remove(key);
-        }
-    }
-}
 
 impl Engine {
     /// Records that live entries were read, if they expire when they are not.
@@ -117,32 +83,4 @@ fn read_at(entry: &Entry, expiry: Expiry, now: Timestamp) -> Option<Replacement>
         new: Entry::bytes(wire::with_expiry(bytes, read).ok()?),
         ttl: TtlChange::Set(read.retention(now)),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
-
-    #[test]
-    fn a_read_is_not_recorded_twice_at_a_time_nor_again_soon_after_a_failure() {
-        let reads = UnrecordedReads::default();
-        assert!(reads.begin(1, NOW, SECOND));
-        assert!(!reads.begin(1, NOW, SECOND));
-        assert!(reads.begin(2, NOW, SECOND));
-        assert!(reads.begin(1, NOW.after(SECOND), SECOND));
-        reads.end(&[1]);
-        assert!(reads.begin(1, NOW.after(SECOND), SECOND));
-    }
-
-    #[test]
-    fn the_number_of_remembered_keys_is_bounded() {
-        let reads = UnrecordedReads::default();
-        for key in 0..10_000 {
-            assert!(reads.begin(key, NOW, SECOND));
-        }
-        assert!(reads.0.lock().unwrap().len() <= MAX_KEYS);
-    }
 }

@@ -109,8 +109,7 @@ impl Engine {
         let Lifetime::Live(ttl) = self.lifetime(options.ttl, options) else {
             return Ok(None);
         };
-        let entry = self.prepare(object, ttl, stamps, EntryPolicy::of_write(options))?;
-        Ok(entry)
+        self.prepare(object, ttl, stamps, EntryPolicy::of_write(options))
     }
 
     /// Prepares a value to be stored for `ttl`; returns `None` if the versions of its tags are not known.

@@ -107,7 +107,7 @@ pub(crate) enum ServerVersions {
     #[default]
     None,
     Known(Arc<[TagVersion]>),
-    /// The server did not tell: what is loaded is not stored.
+    /// They could not be read: a loaded value is not stored.
     Unknown,
 }
 

@@ -77,6 +77,6 @@ pub enum Settled {
     Entry(Entry, Option<Duration>),
     /// No entry: that of before is removed.
     Removed,
-    /// What was there before, because the load failed.
+    /// The entry from before the load, which failed.
     Unchanged,
 }

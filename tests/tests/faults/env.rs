@@ -189,22 +189,9 @@ pub(crate) fn kept_to(limit: Duration, mut calls: Vec<Duration>) {
     }
 }
 
-/// Waits until the cache stores values again; returns how long that took.
-pub(crate) async fn used_again(cache: &CacheApi) -> Duration {
-    let start = Instant::now();
-    for attempt in 0_u64.. {
-        let set = cache.set("used again", attempt).await.is_ok();
-        if set && cache.get::<u64>("used again").await.ok().flatten() == Some(attempt) {
-            break;
-        }
-        cache.world().sleep(Duration::from_millis(2)).await;
-    }
-    start.elapsed()
-}
-
 /// Checks that the server is used soon after it is back.
 pub(crate) async fn is_used_again(cache: &CacheApi) {
-    let after = used_again(cache).await;
+    let after = cache.used_again().await;
     assert!(
         after <= BACK + BUSY,
         "the server was back, and used only after {after:?}"

@@ -6,7 +6,7 @@ use cacheio_core::{ErrorKind, Result};
 use cacheio_tests::api::{CacheApi, join_all};
 use cacheio_tests::servers::Proxy;
 
-use crate::env::{FaultEnv, FaultyServer, is_used_again, kept_to, timed, used_again};
+use crate::env::{FaultEnv, FaultyServer, is_used_again, kept_to, timed};
 
 const KEYS: usize = 20;
 
@@ -82,7 +82,7 @@ pub(crate) async fn a_connection_cut_in_a_reply_mixes_up_no_values(
     for bytes in [0, 1, 2, 3] {
         proxy.cut_after(bytes);
         confirmed += i64::from(!broke(&cache.increment("count", 1).await));
-        used_again(&cache).await;
+        cache.used_again().await;
     }
     let count = cache.get::<i64>("count").await.unwrap().unwrap();
     assert!(
@@ -190,7 +190,7 @@ pub(crate) async fn a_network_that_is_back_is_used_soon_whatever_the_timeout(
     assert_eq!(error.kind(), ErrorKind::Timeout);
     cache.world().sleep(Duration::from_millis(700)).await;
     proxy.swallow(false);
-    let after = used_again(&cache).await;
+    let after = cache.used_again().await;
     // Half a second, and a busy machine.
     assert!(after < Duration::from_millis(1_200), "{after:?}");
 }

@@ -116,7 +116,7 @@ impl Process {
         }
     }
 
-    /// Returns whether the child has said this and nobody has read it.
+    /// Returns whether this is among the lines of the child that were not read yet.
     pub(crate) fn has_said(&self, line: &str) -> bool {
         self.lines.0.lock().unwrap().iter().any(|said| said == line)
     }

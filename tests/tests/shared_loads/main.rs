@@ -262,33 +262,31 @@ macro_rules! rows {
     )*};
 }
 
+/// All cases on one server.
+macro_rules! on_redis {
+    ($row:ident, $world:ident) => {
+        rows! {
+            $row on Redis, $world:
+                one_load_among_8_processes
+                each_of_30_cold_keys_is_loaded_once_by_8_processes
+                a_process_that_is_killed_while_loading_is_replaced
+                a_load_that_lasts_longer_than_a_lease_is_not_replaced
+                a_write_in_another_process_beats_a_load
+                the_value_of_a_load_is_stored_over_what_was_there
+                a_frozen_process_stores_nothing_when_it_wakes
+                a_loader_asking_across_processes_is_no_deadlock
+                loads_without_a_value_to_store_serialise_nobody
+                after_failed_loads_the_first_value_is_stored
+                a_batch_loads_what_others_load_and_does_not_store_it
+                a_cache_that_shares_no_loads_waits_for_none;
+        }
+    };
+}
+
+on_redis!(redis_for_threads, Threads);
+on_redis!(redis_for_tasks, Tasks);
+
 rows! {
-    redis_for_threads on Redis, Threads:
-        one_load_among_8_processes
-        each_of_30_cold_keys_is_loaded_once_by_8_processes
-        a_process_that_is_killed_while_loading_is_replaced
-        a_load_that_lasts_longer_than_a_lease_is_not_replaced
-        a_write_in_another_process_beats_a_load
-        the_value_of_a_load_is_stored_over_what_was_there
-        a_frozen_process_stores_nothing_when_it_wakes
-        a_loader_asking_across_processes_is_no_deadlock
-        loads_without_a_value_to_store_serialise_nobody
-        after_failed_loads_the_first_value_is_stored
-        a_batch_loads_what_others_load_and_does_not_store_it
-        a_cache_that_shares_no_loads_waits_for_none;
-    redis_for_tasks on Redis, Tasks:
-        one_load_among_8_processes
-        each_of_30_cold_keys_is_loaded_once_by_8_processes
-        a_process_that_is_killed_while_loading_is_replaced
-        a_load_that_lasts_longer_than_a_lease_is_not_replaced
-        a_write_in_another_process_beats_a_load
-        the_value_of_a_load_is_stored_over_what_was_there
-        a_frozen_process_stores_nothing_when_it_wakes
-        a_loader_asking_across_processes_is_no_deadlock
-        loads_without_a_value_to_store_serialise_nobody
-        after_failed_loads_the_first_value_is_stored
-        a_batch_loads_what_others_load_and_does_not_store_it
-        a_cache_that_shares_no_loads_waits_for_none;
     cluster_for_tasks on RedisCluster, Tasks:
         one_load_among_8_processes
         each_of_30_cold_keys_is_loaded_once_by_8_processes

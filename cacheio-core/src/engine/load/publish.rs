@@ -48,7 +48,7 @@ impl Engine {
             let Publication { leader, key, .. } = *publication;
             let settle = |claim, loaded| Settlement { key, claim, loaded };
             let (entry, may_publish) = match prepared {
-                // The versions of the tags are not known: what is stored stays.
+                // The versions of the tags are not known: the stored entry stays.
                 Ok(_) if leader.stamps().versions().is_none() => (None, false),
                 Ok(Some(entry)) => (Some(entry), true),
                 Ok(None) => (None, publication.may_replace),
