@@ -274,7 +274,7 @@ impl Drop for Sent<'_> {
             }
             match self.is_answered && self.is_exact {
                 true => state.limit.record(self.in_flight, took, now),
-                false => state.limit.record_at_least(self.in_flight, took),
+                false => state.limit.record_at_least(self.in_flight, took, now),
             }
         });
     }

@@ -262,7 +262,7 @@ impl Drop for Permit<'_> {
             state.in_use -= 1;
             match (self.is_measured, self.is_answered) {
                 (true, true) => state.limit.record(self.in_use, took, now),
-                (true, false) => state.limit.record_at_least(self.in_use, took),
+                (true, false) => state.limit.record_at_least(self.in_use, took, now),
                 _ => {}
             }
         });

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ const NEVER: usize = usize::MAX;
 const LIMITED_PART: usize = 1024;
 /// How much of an unused rate is made up for, because threads sleep too long.
 const CATCH_UP: Duration = Duration::from_millis(20);
+/// How many parts of replies may be on their way. The server cannot send more.
+const MAX_ON_THE_WAY: usize = 1_000;
 
 /// A TCP proxy for one server.
 #[derive(Debug)]
@@ -96,7 +99,7 @@ impl Proxy {
         }
     }
 
-    /// Delays every reply.
+    /// Delays every reply, as a longer way does: later ones may be on their way at the same time.
     pub fn delay(&self, delay: Duration) {
         self.state.delay.store(micros(delay), Ordering::SeqCst);
     }
@@ -192,9 +195,12 @@ impl State {
             let _ = state.requests(&from, &to, &awaits, number);
             state.hang_up(&from, &to, number);
         });
+        let (way, arriving) = sync_channel(MAX_ON_THE_WAY);
+        let (state, from) = (Arc::clone(self), server.try_clone()?);
+        thread::spawn(move || state.receive(&from, &way));
         let state = Arc::clone(self);
         thread::spawn(move || {
-            let _ = state.replies(&server, &client, &awaiting, number);
+            let _ = state.replies(&arriving, &client, &awaiting, number);
             state.hang_up(&server, &client, number);
         });
         Ok(())
@@ -226,28 +232,35 @@ impl State {
         }
     }
 
+    /// Reads replies until the connection ends, and sends them on their way with the time of their arrival.
+    fn receive(&self, mut from: &TcpStream, way: &SyncSender<(Instant, Vec<u8>)>) {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            self.bytes_received.fetch_add(length, Ordering::SeqCst);
+            let arrival = Instant::now() + duration(&self.delay);
+            if way.send((arrival, buffer[..length].to_vec())).is_err() {
+                return;
+            }
+        }
+    }
+
     fn replies(
         &self,
-        mut from: &TcpStream,
+        arriving: &Receiver<(Instant, Vec<u8>)>,
         mut to: &TcpStream,
         awaiting: &AtomicBool,
         number: usize,
     ) -> io::Result<()> {
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let length = from.read(&mut buffer)?;
-            if length == 0 {
-                return Ok(());
-            }
+        for (arrival, buffer) in arriving {
+            let length = buffer.len();
+            let cut = self.cut_after.swap(NEVER, Ordering::SeqCst);
+            thread::sleep(arrival.saturating_duration_since(Instant::now()));
             if self.is_lost(number) {
                 continue;
             }
-            self.bytes_received.fetch_add(length, Ordering::SeqCst);
-            let cut = self.cut_after.swap(NEVER, Ordering::SeqCst);
-            sleep(&self.delay);
             awaiting.store(false, Ordering::SeqCst);
             let lost = if self.lose.swap(false, Ordering::SeqCst) {
-                first_reply(&buffer[..length])
+                first_reply(&buffer)
             } else {
                 0
             };
@@ -259,7 +272,7 @@ impl State {
                 self.forward(&reply, to)?;
             } else {
                 for byte in &reply {
-                    sleep(&self.drip);
+                    thread::sleep(duration(&self.drip));
                     to.write_all(&[*byte])?;
                 }
             }
@@ -276,6 +289,7 @@ impl State {
                 );
             }
         }
+        Ok(())
     }
 
     fn is_lost(&self, connection: usize) -> bool {
@@ -337,8 +351,8 @@ fn first_reply(replies: &[u8]) -> usize {
     (end + 2 + value).min(replies.len())
 }
 
-fn sleep(duration: &AtomicU64) {
-    thread::sleep(Duration::from_micros(duration.load(Ordering::SeqCst)));
+fn duration(micros: &AtomicU64) -> Duration {
+    Duration::from_micros(micros.load(Ordering::SeqCst))
 }
 
 fn micros(duration: Duration) -> u64 {

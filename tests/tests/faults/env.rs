@@ -45,6 +45,16 @@ impl<S: FaultyServer> FaultEnv<S> {
     pub(crate) fn via(&self, proxy: SocketAddr, timeout: Duration) -> CacheApi {
         self.at(&S::url_of(proxy), timeout)
     }
+
+    /// Does the same for a cache with so many callers at a time.
+    pub(crate) fn via_many(
+        &self,
+        proxy: SocketAddr,
+        timeout: Duration,
+        callers: usize,
+    ) -> CacheApi {
+        self.at(&S::url_for_many(proxy, callers), timeout)
+    }
 }
 
 /// A kind of server that caches can be opened on.
@@ -79,7 +89,8 @@ impl Opens for servers::RedisCluster {
 }
 
 fn memcached(url: &str, timeout: Duration) -> Memcached {
-    Memcached::new(&format!("{url}?timeout={}ms", timeout.as_millis())).unwrap()
+    let mark = if url.contains('?') { '&' } else { '?' };
+    Memcached::new(&format!("{url}{mark}timeout={}ms", timeout.as_millis())).unwrap()
 }
 
 fn redis(url: &str, timeout: Duration) -> Redis {
@@ -89,6 +100,8 @@ fn redis(url: &str, timeout: Duration) -> Redis {
 /// What the tests do to any kind of server.
 pub(crate) trait FaultyServer: Opens + Send + Sync + 'static {
     fn url_of(address: SocketAddr) -> String;
+    /// Returns a URL for so many callers at a time.
+    fn url_for_many(address: SocketAddr, callers: usize) -> String;
     fn address(&self) -> SocketAddr;
     fn url(&self) -> String;
     fn kill(&self);
@@ -101,6 +114,10 @@ pub(crate) trait FaultyServer: Opens + Send + Sync + 'static {
 impl FaultyServer for servers::Memcached {
     fn url_of(address: SocketAddr) -> String {
         format!("memcache://{address}")
+    }
+
+    fn url_for_many(address: SocketAddr, callers: usize) -> String {
+        format!("{}?connections={callers}", Self::url_of(address))
     }
 
     fn address(&self) -> SocketAddr {
@@ -135,6 +152,11 @@ impl FaultyServer for servers::Memcached {
 impl FaultyServer for servers::Redis {
     fn url_of(address: SocketAddr) -> String {
         format!("redis://{address}")
+    }
+
+    /// All callers share a connection.
+    fn url_for_many(address: SocketAddr, _callers: usize) -> String {
+        Self::url_of(address)
     }
 
     fn address(&self) -> SocketAddr {

@@ -7,6 +7,7 @@
 
 mod bytes;
 mod cluster;
+mod delays;
 mod env;
 mod limits;
 mod many_clients;
@@ -73,6 +74,7 @@ macro_rules! common_faults {
             network::a_reply_that_arrives_too_slowly_times_out
             network::requests_without_a_reply_time_out
             network::a_network_that_is_back_is_used_soon_whatever_the_timeout
+            delays::a_delay_of_a_third_of_the_timeout_does_not_limit_callers
             bytes::garbage_under_a_key_is_a_decode_error
             bytes::garbage_in_a_batch_is_an_error_with_its_key
             one_timeout::a_load_from_a_slow_server_takes_one_timeout
