@@ -31,6 +31,8 @@ use crate::request::Request;
 
 /// How long a probe lasts at most, so that not too many run at the same time.
 const MAX_PROBE_TIME: Duration = Duration::from_secs(10);
+/// After how long at most it is tried again to connect, while the first try goes on.
+const MAX_CONNECT_PAUSE: Duration = Duration::from_millis(250);
 /// How long an old connection may take to reply when a new one has replied.
 const MAX_MOMENT: Duration = Duration::from_millis(100);
 /// After how long without a refusal by a replica the next one is that of another failover.
@@ -341,7 +343,7 @@ impl Connection {
         let connection = Arc::clone(self);
         runtime.spawn(async move {
             let deadline = Instant::now() + connection.timeout;
-            let connected = within(deadline, connection.connect()).await;
+            let connected = within(deadline, connection.connect_by_first_try()).await;
             let elapsed = || Err(io::Error::from(io::ErrorKind::TimedOut).into());
             let connected = connected.unwrap_or_else(elapsed);
             let mut connecting = connection.connecting();
@@ -354,6 +356,23 @@ impl Connection {
             outcome,
             started_at: Instant::now(),
         })
+    }
+
+    /// Connects. Tries again while the first try goes on, because one that has lost a reply, of which no
+    /// other one would tell, lasts until its deadline. Returns the first result.
+    async fn connect_by_first_try(self: &Arc<Self>) -> RedisResult<LiveConnection> {
+        let mut tries = JoinSet::new();
+        let mut pause = MAX_CONNECT_PAUSE.min(self.timeout / 4);
+        loop {
+            let connection = Arc::clone(self);
+            tries.spawn(async move { connection.connect().await });
+            let next = Instant::now() + pause;
+            pause *= 2;
+            if let Some(Some(connected)) = within(next, tries.join_next()).await {
+                let stopped = |_| Err(io::Error::from(io::ErrorKind::ConnectionAborted).into());
+                return connected.unwrap_or_else(stopped);
+            }
+        }
     }
 
     /// Connects, and has the server close the discarded connections.

@@ -128,3 +128,23 @@ fn a_server_is_used_soon_after_a_black_hole_whatever_the_timeout() {
         }
     });
 }
+
+/// No other reply of that connection shows that one was lost.
+#[test]
+fn a_reply_that_is_lost_while_connecting_delays_callers_little() {
+    let server = servers::Redis::start();
+    for url in [String::new(), "?protocol=resp2".into()] {
+        let proxy = Proxy::to(server.address());
+        run(async {
+            let store = with_timeout(
+                &format!("redis://{}{url}", proxy.address()),
+                Duration::from_secs(20),
+            );
+            proxy.lose_reply();
+            let start = Instant::now();
+            assert_eq!(get(&store, "k").await.unwrap(), None);
+            // A quarter of a second, and a busy machine.
+            assert!(start.elapsed() < Duration::from_secs(2));
+        });
+    }
+}
