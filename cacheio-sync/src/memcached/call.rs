@@ -12,6 +12,9 @@ use cacheio_core::__private::deadline;
 use cacheio_core::__private::{sleep_until, within};
 use event_listener::{EventListener, Listener as _};
 
+/// After how long a wait for a response is interrupted: see [`Lease::read`](super::lease::Lease::read).
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
+
 /// What waits for the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Driver {

@@ -17,6 +17,8 @@ pub(super) struct Connection {
     received: bool,
     /// Whether all responses to the requests so far were read.
     in_sync: bool,
+    /// Whether a no-op was sent behind the request.
+    is_probed: bool,
 }
 
 impl Connection {
@@ -27,12 +29,13 @@ impl Connection {
             sent: false,
             received: false,
             in_sync: true,
+            is_probed: false,
         }
     }
 
     /// Returns whether another exchange may use this connection, as far as this side knows.
     pub(super) fn is_reusable(&self) -> bool {
-        self.in_sync && self.decoder.is_empty()
+        self.in_sync && self.decoder.is_empty() && !self.is_probed
     }
 
     /// Returns whether the server has neither closed the connection nor sent unexpected bytes. Costs
@@ -52,6 +55,10 @@ impl Connection {
 
     pub(super) fn has_received(&self) -> bool {
         self.received
+    }
+
+    pub(super) fn is_probed(&self) -> bool {
+        self.is_probed
     }
 
     pub(super) fn into_os_socket(self) -> std::io::Result<OsSocket> {
@@ -75,6 +82,13 @@ impl Connection {
         self.read(call, Decoder::response).await?;
         self.end_exchange();
         Ok(())
+    }
+
+    /// Sends a no-op behind the request. If its response comes first, that of the request was lost. No other
+    /// exchange uses the connection after this one.
+    pub(super) async fn probe(&mut self, call: Call) -> Result<(), Failure> {
+        self.is_probed = true;
+        self.write(Request::line("mn").bytes(), call).await
     }
 
     pub(super) async fn write(&mut self, mut bytes: &[u8], call: Call) -> Result<(), Failure> {

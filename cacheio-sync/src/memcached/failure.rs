@@ -16,6 +16,8 @@ pub(super) enum Failure {
     /// The server responded with something that is no response to the command, so the next responses
     /// may not belong to their commands either.
     Unexpected(ReturnCode),
+    /// The server has responded, and the response was lost.
+    Lost,
     /// The deadline passed.
     TimedOut,
     /// The connection broke, or its bytes do not follow the protocol.
@@ -31,7 +33,7 @@ impl Failure {
 
     /// Returns whether the server responded.
     pub(super) fn is_response(&self) -> bool {
-        matches!(self, Self::Server(_) | Self::Unexpected(_))
+        matches!(self, Self::Server(_) | Self::Unexpected(_) | Self::Lost)
     }
 
     /// Returns the error that the caller gets.
@@ -43,6 +45,10 @@ impl Failure {
                 format!(
                     "unexpected response {code:?} from {server}; is this memcached 1.6 or later?"
                 ),
+            ),
+            Self::Lost => Error::new(
+                ErrorKind::Unavailable,
+                format!("the response of {server} was lost"),
             ),
             Self::TimedOut => Error::new(
                 ErrorKind::Timeout,

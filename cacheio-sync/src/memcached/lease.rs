@@ -1,6 +1,8 @@
 //! A connection in use, and what happens to it afterwards.
 
-use super::call::{Call, Driver};
+use memcache::exp::ReturnCode;
+
+use super::call::{Call, Driver, PATIENCE};
 use super::connection::Connection;
 use super::decoder::Decoder;
 use super::failure::Failure;
@@ -57,12 +59,35 @@ impl<'a> Lease<'a> {
         self.connection()?.write(bytes, call).await
     }
 
+    /// Receives until `read` returns something.
+    ///
+    /// If the server answers other requests meanwhile, the response to this one may have been lost. Then a
+    /// no-op shows it long before the deadline, until which the connection would be of no use to others.
     pub(super) async fn read<T>(
         &mut self,
         call: Call,
-        read: impl FnMut(&mut Decoder) -> Result<Option<T>, Failure>,
+        may_probe: bool,
+        mut read: impl FnMut(&mut Decoder) -> Result<Option<T>, Failure>,
     ) -> Result<T, Failure> {
-        self.connection()?.read(call, read).await
+        let mut patience = PATIENCE;
+        loop {
+            let connection = self.connection()?;
+            let waits = may_probe && !connection.has_received();
+            let part = if waits { call.at_most(patience) } else { call };
+            match connection.read(part, &mut read).await {
+                Err(Failure::TimedOut) if waits && call.time_left().is_ok() => {
+                    if !connection.has_received() && self.permit.is_overdue() {
+                        self.connection()?.probe(call).await?;
+                        // The response to the no-op may be lost too.
+                        patience *= 2;
+                    }
+                }
+                Err(Failure::Unexpected(ReturnCode::Mn)) if connection.is_probed() => {
+                    return Err(Failure::Lost);
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Says that the exchange is a single request, which tells how fast the server is.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cacheio_core::__private::ConcurrencyLimit;
 use event_listener::Event;
 
-use super::call::{Call, Driver};
+use super::call::{Call, Driver, PATIENCE};
 use super::connection::Connection;
 
 #[derive(Debug)]
@@ -29,6 +29,8 @@ struct State {
     /// How many callers wait for a permit.
     waiting: usize,
     limit: ConcurrencyLimit,
+    /// When the latest request was sent that was answered.
+    latest_answered: Option<Instant>,
 }
 
 /// Why a caller gets no permit.
@@ -52,6 +54,7 @@ impl Pool {
                 in_use: 0,
                 waiting: 0,
                 limit: ConcurrencyLimit::new(timeout),
+                latest_answered: None,
             }),
             freed: Event::new(),
             max_connections,
@@ -252,6 +255,14 @@ impl Permit<'_> {
     pub(super) fn answered(&mut self) {
         self.is_answered = true;
     }
+
+    /// Returns whether the response is late though the server responds: it has answered a later request, and
+    /// takes much less time on average.
+    pub(super) fn is_overdue(&self) -> bool {
+        let state = self.pool.state();
+        state.latest_answered > Some(self.since)
+            && self.since.elapsed() > PATIENCE + state.limit.reply_time() * 4
+    }
 }
 
 impl Drop for Permit<'_> {
@@ -260,6 +271,9 @@ impl Drop for Permit<'_> {
         let took = now.saturating_duration_since(self.since);
         self.pool.change(|state| {
             state.in_use -= 1;
+            if self.is_answered {
+                state.latest_answered = state.latest_answered.max(Some(self.since));
+            }
             match (self.is_measured, self.is_answered) {
                 (true, true) => state.limit.record(self.in_use, took, now),
                 (true, false) => state.limit.record_at_least(self.in_use, took, now),

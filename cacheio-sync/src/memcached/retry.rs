@@ -21,9 +21,12 @@ impl Retry {
         self != Self::Read
     }
 
-    /// Returns whether a request that failed on a pooled connection may be sent on a new one: only
-    /// if the pooled connection was already dead, for example after a restart of the server.
+    /// Returns whether a request that failed on a pooled connection may be sent on a new one: if its response
+    /// was lost, or if the pooled connection was already dead, for example after a restart of the server.
     pub(super) fn allows_resend(self, failure: &Failure, connection: &Connection) -> bool {
+        if matches!(failure, Failure::Lost) {
+            return self != Self::Never;
+        }
         // `InvalidData` comes from bytes that the server sent, so the connection was not dead.
         let broke =
             matches!(failure, Failure::Broken(error) if error.kind() != io::ErrorKind::InvalidData);

@@ -305,22 +305,24 @@ pub(super) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Receives until `read` returns something. If the pooled connection turns out to be dead, sends
-    /// the request again on a new one.
+    /// Receives until `read` returns something. If the pooled connection turns out to be dead, or the response
+    /// was lost, sends the request again on a new one.
     pub(super) async fn read<T>(
         &mut self,
         call: Call,
         mut read: impl FnMut(&mut Decoder) -> Result<Option<T>, Failure>,
     ) -> Result<T, Failure> {
         let since = *self.reading_since.get_or_insert_with(Instant::now);
-        let mut outcome = self.lease.read(call, &mut read).await;
+        // With several parts, the response to a no-op may be that to another one.
+        let may_probe = self.is_one_part();
+        let mut outcome = self.lease.read(call, may_probe, &mut read).await;
         if let Err(failure) = &outcome
-            && self.pooled
+            && (self.pooled || matches!(failure, Failure::Lost))
             && self.lease.allows_resend(failure)
         {
             self.pooled = false;
             outcome = match self.resend(call).await {
-                Ok(()) => self.lease.read(call, read).await,
+                Ok(()) => self.lease.read(call, may_probe, read).await,
                 Err(failure) => Err(failure),
             };
         }

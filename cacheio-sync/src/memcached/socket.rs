@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::address::Address;
-use super::call::{Call, Driver};
+use super::call::{Call, Driver, PATIENCE};
 use super::os_socket::{OsSocket, is_quiet, socket};
 use super::resolver::Resolver;
 #[cfg(feature = "tokio")]
@@ -142,6 +142,9 @@ pub(super) struct BlockingSocket {
 /// nearly as far away as the last one does not need.
 const TOLERANCE: Duration = Duration::from_millis(15);
 
+/// The longest `timeout`: then it is the same for calls that are interrupted and those that are not.
+const MAX_TIMEOUT: Duration = PATIENCE.saturating_sub(TOLERANCE);
+
 impl BlockingSocket {
     fn new(socket: OsSocket) -> Self {
         Self {
@@ -173,6 +176,7 @@ impl BlockingSocket {
     fn set_timeout(&mut self, call: Call) -> io::Result<()> {
         let left = call.time_left()?;
         let timeout = if left > TOLERANCE { left * 4 / 5 } else { left };
+        let timeout = timeout.min(MAX_TIMEOUT);
         if self.timeout.abs_diff(timeout) > TOLERANCE || self.timeout > left {
             self.socket.set_timeout(timeout)?;
             self.timeout = timeout;

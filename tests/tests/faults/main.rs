@@ -72,6 +72,7 @@ macro_rules! common_faults {
             network::connections_cut_under_load_mix_up_no_values
             network::an_idle_connection_that_was_cut_is_replaced
             network::a_reply_that_arrives_too_slowly_times_out
+            network::lost_replies_hold_up_no_other_caller
             network::requests_without_a_reply_time_out
             network::a_network_that_is_back_is_used_soon_whatever_the_timeout
             delays::a_delay_of_a_third_of_the_timeout_does_not_limit_callers

@@ -220,3 +220,33 @@ pub(crate) async fn requests_without_a_reply_time_out(env: FaultEnv<impl FaultyS
     is_used_again(&cache).await;
     nothing_is_mixed_up(&cache).await;
 }
+
+/// The connections go on, and the server responds to everything else.
+pub(crate) async fn lost_replies_hold_up_no_other_caller(env: FaultEnv<impl FaultyServer>) {
+    let proxy = Proxy::to(env.server.address());
+    let cache = env.via(proxy.address(), Duration::from_secs(20));
+    fill(&cache).await;
+    let callers = (0..40).map(|caller| {
+        cache.spawn(move |cache| async move {
+            let mut calls = Vec::new();
+            for call in 0..60 {
+                let key = (caller + call) % KEYS;
+                let (found, took) = timed(cache.get::<String>(key)).await;
+                // It may have lost two replies.
+                assert!(broke(&found) || found.unwrap() == Some(value(key)));
+                calls.push(took);
+                cache.world().sleep(Duration::from_millis(20)).await;
+            }
+            calls
+        })
+    });
+    let callers = callers.collect();
+    for _ in 0..30 {
+        proxy.lose_reply();
+        cache.world().sleep(Duration::from_millis(30)).await;
+    }
+    is_used_again(&cache).await;
+    let slowest = join_all(callers).await.concat().into_iter().max();
+    // A few tenths of a second, and a busy machine.
+    assert!(slowest < Some(Duration::from_secs(3)), "{slowest:?}");
+}
