@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::flight::sync::{EventListener, Listener};
+use crate::flight::sync::{self, EventListener, Listener};
 use crate::stats::Metrics;
 use crate::store::store_time::StoreTime;
 use crate::{AsyncStore, BoxFuture, Form, KeyRule, Result, Store};
@@ -194,16 +194,10 @@ impl Driver {
     pub(crate) async fn pause(&self, duration: Duration) -> bool {
         match self.mode {
             Mode::Blocking => {
-                self.executor.block(&mut || std::thread::sleep(duration));
+                self.executor.block(&mut || sync::sleep(duration));
                 true
             }
-            Mode::Async => match self.executor.sleep_until(self.now() + duration) {
-                Some(sleep) => {
-                    sleep.await;
-                    true
-                }
-                None => false,
-            },
+            Mode::Async => sync::pause(self.executor.sleep_until(self.now() + duration)).await,
         }
     }
 

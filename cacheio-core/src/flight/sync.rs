@@ -16,7 +16,21 @@ mod real {
     pub(crate) use event_listener::{Event, EventListener, Listener};
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
     pub(crate) use std::sync::{Mutex, MutexGuard};
+    pub(crate) use std::thread::sleep;
     pub(crate) use std::thread_local;
+
+    use crate::BoxFuture;
+
+    /// Waits for a timer. Returns `false` if there is none.
+    pub(crate) async fn pause(timer: Option<BoxFuture<'static, ()>>) -> bool {
+        match timer {
+            Some(timer) => {
+                timer.await;
+                true
+            }
+            None => false,
+        }
+    }
 }
 
 #[cfg(shuttle)]
@@ -29,6 +43,20 @@ mod model {
     use std::pin::Pin;
     use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use crate::BoxFuture;
+
+    /// Lets other threads run: time does not pass under the model checker.
+    pub(crate) fn sleep(_: Duration) {
+        shuttle::thread::yield_now();
+    }
+
+    /// Lets other tasks run.
+    pub(crate) async fn pause(_: Option<BoxFuture<'static, ()>>) -> bool {
+        shuttle::future::yield_now().await;
+        true
+    }
 
     /// As `event_listener::Event`, as far as it is used here: all are notified, or none.
     #[derive(Debug, Default)]
@@ -78,7 +106,7 @@ mod model {
     pub(crate) trait Listener: Sized {
         fn wait(self);
 
-        /// Time does not pass under the model checker.
+        /// Waits without a deadline.
         fn wait_deadline(self, _: std::time::Instant) -> Option<()> {
             self.wait();
             Some(())

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! With `--cfg shuttle`, `flight/sync.rs` of cacheio-core uses the locks and events of shuttle.
-//! Each scenario is written once, in `scenarios.rs`; the worlds differ in what the macros
+//! Each scenario is written once, in `scenarios.rs`, or in `process_scenarios.rs` if several processes share
+//! a server, which `processes.rs` models; the worlds differ in what the macros
 //! `wait!`, `load!`, `go!` and `end!` mean. A deadlock is a failure. A failure prints its schedule,
 //! which `shuttle::replay` runs again.
 //!
@@ -16,6 +17,9 @@
 
 #![cfg(shuttle)]
 
+mod processes;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,6 +29,8 @@ use cacheio_core::{
     Result, Store,
 };
 use cacheio_sync::Memory;
+
+use crate::processes::{Mistake, Process, TakesOver};
 
 const RANDOM: usize = 10_000;
 const PCT: usize = 5_000;
@@ -37,6 +43,12 @@ fn check(scenario: impl Fn() + Send + Sync + 'static) {
     let again = Arc::clone(&scenario);
     shuttle::check_random(move || scenario(), RANDOM);
     shuttle::check_pct(move || again(), PCT, DEPTH);
+}
+
+/// Checks a scenario on a server that makes a mistake.
+fn must_fail(scenario: impl Fn() + Send + Sync + 'static) {
+    let found = catch_unwind(AssertUnwindSafe(|| check(scenario)));
+    assert!(found.is_err(), "the mistake was not noticed");
 }
 
 /// Memory that lets other threads run before and after each operation, as a server does.
@@ -163,6 +175,12 @@ mod threads {
         (Cache::builder().store(store).build().unwrap(), clock)
     }
 
+    fn open_processes(count: usize, mistake: Mistake, takes_over: TakesOver) -> Vec<Cache> {
+        let processes = processes::processes(count, mistake, takes_over).into_iter();
+        let open = |process: Process| Cache::builder().store(process).build().unwrap();
+        processes.map(open).collect()
+    }
+
     macro_rules! wait {
         ($operation:expr) => {
             $operation
@@ -198,6 +216,11 @@ mod threads {
             shuttle::thread::yield_now()
         };
     }
+    macro_rules! run {
+        ($body:block) => {
+            $body
+        };
+    }
     macro_rules! scenario {
         ($name:ident, $cache:ident, $body:block) => {
             #[test]
@@ -220,6 +243,7 @@ mod threads {
     }
 
     include!("scenarios.rs");
+    include!("process_scenarios.rs");
 }
 
 mod tasks {
@@ -241,6 +265,12 @@ mod tasks {
     fn open_on_server() -> (AsyncCache, Arc<ManualClock>) {
         let (store, clock) = server();
         (AsyncCache::builder().store(store).build().unwrap(), clock)
+    }
+
+    fn open_processes(count: usize, mistake: Mistake, takes_over: TakesOver) -> Vec<AsyncCache> {
+        let processes = processes::processes(count, mistake, takes_over).into_iter();
+        let open = |process: Process| AsyncCache::builder().store(process).build().unwrap();
+        processes.map(open).collect()
     }
 
     macro_rules! wait {
@@ -278,6 +308,11 @@ mod tasks {
             shuttle::future::yield_now().await
         };
     }
+    macro_rules! run {
+        ($body:block) => {
+            shuttle::future::block_on(async move { $body })
+        };
+    }
     macro_rules! scenario {
         ($name:ident, $cache:ident, $body:block) => {
             #[test]
@@ -300,6 +335,7 @@ mod tasks {
     }
 
     include!("scenarios.rs");
+    include!("process_scenarios.rs");
 
     /// Polls a future this many times, then drops it.
     async fn dropped_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
