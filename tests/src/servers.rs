@@ -2,6 +2,7 @@
 //! process.
 //!
 //! - [`Memcached`], [`Redis`], [`RedisCluster`]: servers that a test can kill, restart and pause.
+//! - [`Sentinel`]: makes a replica of a [`Redis`] the master.
 //! - [`lease`]: an empty server out of a pool, for one test alone.
 //! - [`Proxy`]: forwards between a client and a server; counts, delays, cuts, and loses replies.
 //! - [`FakeRedis`]: replies what a test wants.
@@ -14,15 +15,17 @@ mod memcached;
 mod process;
 mod proxy;
 mod redis;
+mod sentinel;
 
 use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
 
-pub use cluster::RedisCluster;
+pub use cluster::{ClusterReplica, RedisCluster};
 pub use fake_redis::FakeRedis;
 pub use memcached::Memcached;
 pub use proxy::Proxy;
 pub use redis::{Redis, Reply};
+pub use sentinel::Sentinel;
 
 /// A kind of server that tests can lease.
 pub trait Server: Send + Sync + Sized + 'static {

@@ -1,11 +1,10 @@
 //! A Redis Cluster.
 
+use std::ops::Deref;
 use std::sync::Mutex;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use super::Server;
-use super::process::Port;
+use super::process::{Port, until};
 use super::redis::{Redis, Reply};
 
 const SLOTS: u16 = 16_384;
@@ -43,14 +42,9 @@ impl RedisCluster {
             let bus = bus_port(other);
             ok(&cluster.nodes[0].run(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.port())));
         }
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !cluster.nodes.iter().all(is_whole) {
-            assert!(
-                Instant::now() < deadline,
-                "the nodes of the cluster do not find each other"
-            );
-            thread::sleep(Duration::from_millis(10));
-        }
+        until("the nodes of the cluster find each other", || {
+            cluster.nodes.iter().all(is_whole)
+        });
         cluster
     }
 
@@ -72,6 +66,125 @@ impl RedisCluster {
     /// When there is no such node.
     pub fn node(&self, i: usize) -> &Redis {
         &self.nodes[i]
+    }
+
+    /// Starts a replica of a node, and returns when it has the node's data.
+    ///
+    /// # Panics
+    ///
+    /// When it does not get them.
+    pub fn start_replica(&self, of: usize) -> ClusterReplica {
+        let bus = Port::free();
+        let replica = start_node(&bus);
+        let bus_number = bus.number();
+        let meet = format!("CLUSTER MEET 127.0.0.1 {} {bus_number}", replica.port());
+        ok(&self.nodes[0].run(&meet));
+        let master = self.id(of);
+        until("the replica knows its master", || {
+            replica.run(&format!("CLUSTER REPLICATE {master}")) == Reply::Text("OK".into())
+        });
+        replica.until_linked();
+        let id = replica.run("CLUSTER MYID");
+        until("all nodes know the replica", || {
+            let knows = |node: &Redis| {
+                let known = node.run("CLUSTER NODES");
+                let mut lines = known.text().lines();
+                lines.any(|line| line.starts_with(id.text()) && line.contains("slave"))
+            };
+            self.nodes.iter().all(knows)
+        });
+        ClusterReplica {
+            server: replica,
+            _bus: bus,
+        }
+    }
+
+    /// Returns the slot of a key.
+    ///
+    /// # Panics
+    ///
+    /// When the cluster does not know it.
+    pub fn slot(&self, key: &str) -> u16 {
+        match self.nodes[0].run(&format!("CLUSTER KEYSLOT {key}")) {
+            Reply::Integer(slot) => u16::try_from(slot).unwrap_or(SLOTS),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Begins to move a slot between two nodes. Its keys stay where they are.
+    pub fn begin_migration(&self, slot: u16, from: usize, to: usize) {
+        let (from_id, to_id) = (self.id(from), self.id(to));
+        let set = |node: usize, state: &str| {
+            ok(&self.nodes[node].run(&format!("CLUSTER SETSLOT {slot} {state}")));
+        };
+        set(to, &format!("IMPORTING {from_id}"));
+        set(from, &format!("MIGRATING {to_id}"));
+    }
+
+    /// Moves a key of a slot that moves.
+    pub fn migrate(&self, from: usize, to: usize, key: &str) {
+        let port = self.nodes[to].port();
+        ok(&self.nodes[from].run(&format!("MIGRATE 127.0.0.1 {port} {key} 0 1000")));
+    }
+
+    /// Moves all keys of a slot that moves, and then the slot.
+    ///
+    /// # Panics
+    ///
+    /// When the node does not list the keys.
+    pub fn end_migration(&self, slot: u16, from: usize, to: usize) {
+        let listed = self.nodes[from].run(&format!("CLUSTER GETKEYSINSLOT {slot} 1000"));
+        let Reply::Array(keys) = listed else {
+            panic!("{listed:?}");
+        };
+        for key in keys {
+            self.migrate(from, to, key.text());
+        }
+        let to_id = self.id(to);
+        let others = (0..self.nodes.len()).filter(|node| *node != to);
+        // The new owner must know it before the old one redirects to it.
+        for node in [to].into_iter().chain(others) {
+            ok(&self.nodes[node].run(&format!("CLUSTER SETSLOT {slot} NODE {to_id}")));
+        }
+    }
+
+    fn id(&self, node: usize) -> String {
+        self.nodes[node].run("CLUSTER MYID").text().to_owned()
+    }
+}
+
+/// A replica of a node of a [`RedisCluster`].
+#[derive(Debug)]
+pub struct ClusterReplica {
+    server: Redis,
+    _bus: Port,
+}
+
+impl ClusterReplica {
+    /// Makes it the master, and waits until it is. It does so without its master's consent if that is
+    /// paused or has been killed.
+    ///
+    /// # Panics
+    ///
+    /// When it does not become the master.
+    pub fn become_master(&self, has_consent: bool) {
+        let command = match has_consent {
+            true => "CLUSTER FAILOVER",
+            false => "CLUSTER FAILOVER TAKEOVER",
+        };
+        until("the replica is the master", || {
+            // It may have become the master by a vote.
+            self.server.run(command);
+            (self.server.run("INFO replication").text()).contains("role:master")
+        });
+    }
+}
+
+impl Deref for ClusterReplica {
+    type Target = Redis;
+
+    fn deref(&self) -> &Redis {
+        &self.server
     }
 }
 

@@ -255,11 +255,21 @@ fn exchange(mut connection: TcpStream, request: &[u8]) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&response[..length]).into_owned())
 }
 
-fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+/// Connects to a server of the tests.
+pub(super) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let connection = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     connection.set_read_timeout(Some(Duration::from_secs(5)))?;
     connection.set_nodelay(true)?;
     Ok(connection)
+}
+
+/// Waits until something holds that servers do by themselves.
+pub(super) fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + TIMEOUT * 2;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Returns the path of a server's binary.

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::Server;
-use super::process::{Kind, Process};
+use super::process::{Kind, Process, until};
 
 static KIND: Kind = Kind {
     program: "redis-server",
@@ -89,15 +89,7 @@ impl Redis {
     ///
     /// When the server does not reply.
     pub fn raw(&self, commands: &[&[&[u8]]]) -> Reply {
-        let reply = self.0.connect().and_then(|mut connection| {
-            let mut replies = BufReader::new(connection.try_clone()?);
-            let mut last = Reply::Nil;
-            for command in commands {
-                send(&mut connection, command)?;
-                last = Reply::read(&mut replies)?;
-            }
-            Ok(last)
-        });
+        let reply = (self.0.connect()).and_then(|connection| exchange(connection, commands));
         match reply {
             Ok(reply) => reply,
             Err(error) => panic!("Redis does not reply: {error}"),
@@ -120,6 +112,53 @@ impl Redis {
     /// When the server does not reply.
     pub fn run_as(&self, password: &str, command: &str) -> Reply {
         self.raw(&[&[b"AUTH", password.as_bytes()], &words(command)])
+    }
+
+    /// Returns a replica of this server that has its data.
+    ///
+    /// # Panics
+    ///
+    /// When it does not get them.
+    pub fn start_replica(&self) -> Self {
+        let port = self.port().to_string();
+        let replica = Self::start_with(&["--replicaof", "127.0.0.1", &port]);
+        replica.until_linked();
+        replica
+    }
+
+    /// Waits until this replica follows its master.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    pub fn until_linked(&self) {
+        until("the replica follows", || {
+            let info = self.run("INFO replication");
+            info.text().contains("master_link_status:up")
+        });
+    }
+
+    /// Waits until a replica has executed every write so far. In a cluster, `tag` is that of keys which are
+    /// on this server.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    pub fn until_replicated(&self, tag: &str) {
+        let key = format!("{tag}last write");
+        until("the replica has all writes", || {
+            // WAIT is about the writes of its own connection.
+            let commands: [&[&[u8]]; 2] =
+                [&[b"SET", key.as_bytes(), b""], &[b"WAIT", b"1", b"1000"]];
+            self.raw(&commands) == Reply::Integer(1)
+        });
+    }
+
+    /// Pauses a replica of this server so that it gets none of the writes from now on.
+    pub fn cut_off(&self, replica: &Self) {
+        replica.pause();
+        // What is on its way to a paused process would still be read.
+        self.run("CLIENT KILL TYPE replica");
     }
 
     /// Stores bytes under a key, as another program might.
@@ -226,6 +265,17 @@ impl fmt::Display for Reply {
             Self::Array(replies) => f.debug_list().entries(replies).finish(),
         }
     }
+}
+
+/// Runs commands one after another over a connection, and returns the last reply.
+pub(super) fn exchange(mut connection: TcpStream, commands: &[&[&[u8]]]) -> io::Result<Reply> {
+    let mut replies = BufReader::new(connection.try_clone()?);
+    let mut last = Reply::Nil;
+    for command in commands {
+        send(&mut connection, command)?;
+        last = Reply::read(&mut replies)?;
+    }
+    Ok(last)
 }
 
 fn words(command: &str) -> Vec<&[u8]> {

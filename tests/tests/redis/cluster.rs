@@ -19,13 +19,6 @@ fn integer(cluster: &RedisCluster, node: usize, command: &str) -> i64 {
     }
 }
 
-fn node_id(cluster: &RedisCluster, node: usize) -> String {
-    match cluster.node(node).run("CLUSTER MYID") {
-        Reply::Text(id) => id,
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn a_cluster_serves_every_operation() {
     let cluster = RedisCluster::start();
@@ -80,20 +73,10 @@ fn requests_follow_a_slot_that_moves() {
             set(&store, &format!("k{n}"), "v").await.unwrap();
         }
         // "k1" is in slot 12706, on the third node. It moves to the first while it has keys.
-        let slot = integer(&cluster, 0, "CLUSTER KEYSLOT k1");
-        let (from, to) = (2, 0);
-        let (from_id, to_id) = (node_id(&cluster, from), node_id(&cluster, to));
-        cluster
-            .node(to)
-            .run(&format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}"));
-        cluster
-            .node(from)
-            .run(&format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}"));
-        let port = cluster.node(to).port();
+        let (slot, from, to) = (cluster.slot("k1"), 2, 0);
+        cluster.begin_migration(slot, from, to);
         // The key has moved, the slot not yet: the old node replies ASK.
-        cluster
-            .node(from)
-            .run(&format!("MIGRATE 127.0.0.1 {port} k1 0 1000"));
+        cluster.migrate(from, to, "k1");
         assert_eq!(get(&store, "k1").await.unwrap().as_deref(), Some("v"));
         assert_eq!(
             store
@@ -111,11 +94,7 @@ fn requests_follow_a_slot_that_moves() {
                 .iter()
                 .all(Option::is_some)
         );
-        for node in [to, from, 1] {
-            cluster
-                .node(node)
-                .run(&format!("CLUSTER SETSLOT {slot} NODE {to_id}"));
-        }
+        cluster.end_migration(slot, from, to);
         assert_eq!(get(&store, "k1").await.unwrap().as_deref(), Some("v"));
         assert!(
             store
@@ -172,13 +151,8 @@ fn a_redirect_to_a_hanging_node_takes_no_longer_than_the_timeout() {
         }
         // The slot of "k1" moves from the third node to the first.
         store.delete(&Key::new("k1")).await.unwrap();
-        let slot = integer(&cluster, 0, "CLUSTER KEYSLOT k1");
-        let id = node_id(&cluster, 0);
-        for node in 0..3 {
-            cluster
-                .node(node)
-                .run(&format!("CLUSTER SETSLOT {slot} NODE {id}"));
-        }
+        cluster.begin_migration(cluster.slot("k1"), 2, 0);
+        cluster.end_migration(cluster.slot("k1"), 2, 0);
         cluster.node(0).pause();
         cluster.node(2).pause();
         let mut readers = JoinSet::new();
@@ -230,22 +204,12 @@ fn operations_on_several_keys_work_while_their_slot_moves() {
                 .collect()
         };
         store.set_many(entries(None)).await.unwrap();
-        let slot = integer(&cluster, 0, "CLUSTER KEYSLOT k1");
         let (from, to) = (2, 0);
-        let (from_id, to_id) = (node_id(&cluster, from), node_id(&cluster, to));
-        cluster
-            .node(to)
-            .run(&format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}"));
-        cluster
-            .node(from)
-            .run(&format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}"));
-        let port = cluster.node(to).port();
+        cluster.begin_migration(cluster.slot("k1"), from, to);
         // None of the keys has moved, some, all.
         for moved in [0..0, 0..5, 5..10] {
             for name in &names[moved] {
-                cluster
-                    .node(from)
-                    .run(&format!("MIGRATE 127.0.0.1 {port} {name} 0 1000"));
+                cluster.migrate(from, to, name);
             }
             let found = store.get_many(&keys).await.unwrap();
             assert!(found.iter().all(Option::is_some));

@@ -76,6 +76,11 @@ impl Process {
         begun.elapsed()
     }
 
+    /// Waits until the child says one of these, and returns it.
+    pub(crate) fn find_one_of(&mut self, lines: &[&str]) -> String {
+        self.find(&format!("one of {lines:?}"), |said| lines.contains(&said))
+    }
+
     /// Sends a line, and waits until the child says that it is done.
     pub(crate) fn run(&mut self, line: &str) {
         self.tell(line);
@@ -280,6 +285,12 @@ async fn step(cache: &CacheApi, line: &str, gates: &mut Gates) {
                     cache.set_many(entries.to_vec()).await.unwrap();
                 }
                 ["clear"] => cache.clear().await.unwrap(),
+                // Waits until the server of a key takes writes.
+                ["until_up", key] => {
+                    while cache.set(key, String::new()).await.is_err() {
+                        cache.world().sleep(Duration::from_millis(10)).await;
+                    }
+                }
                 _ => panic!("{line:?}"),
             }
             say(&format!("done {line}"));

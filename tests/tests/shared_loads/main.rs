@@ -3,6 +3,8 @@
 #![cfg(not(shuttle))]
 
 mod child;
+mod failover;
+mod migration;
 mod stress;
 
 use std::time::{Duration, Instant};
