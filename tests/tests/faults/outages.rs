@@ -74,23 +74,42 @@ pub(crate) async fn a_server_killed_under_load_is_used_again(env: FaultEnv<impl 
             .spawn(Arc::clone(&load).call(cache.clone(), caller))
     });
     let callers = callers.collect();
-    cache.world().sleep(Duration::from_millis(700)).await;
     let loads = || load.loads.load(Ordering::SeqCst);
-    assert_eq!(
-        loads(),
-        48,
-        "each key is loaded once while the server is there"
+    // On a busy machine a call may fail while the server is there; its caller loads.
+    let errors = || usize::try_from(cache.stats().store_errors).unwrap();
+    while loads() < 48 {
+        cache.world().sleep(Duration::from_millis(10)).await;
+    }
+    cache.world().sleep(Duration::from_millis(300)).await;
+    let (loaded, failed) = (loads(), errors());
+    assert!(
+        loaded <= 48 + failed,
+        "{loaded} loads of 48 keys while the server is there, and {failed} errors"
     );
     env.server.kill();
     cache.world().sleep(Duration::from_secs(3)).await;
-    assert!(loads() > 48, "no caller noticed that the server is down");
+    assert!(
+        loads() > loaded,
+        "no caller noticed that the server is down"
+    );
     env.server.restart();
     is_used_again(&cache).await;
-    // Callers that failed before the restart call once more.
+    // Since then each key has to be loaded again, which takes its time on a busy machine.
+    let keys = || (0..48).map(|key| ("load", key)).collect();
+    let is_loaded = |found: &Vec<Option<String>>| found.iter().all(Option::is_some);
+    while !(cache.get_many(keys()).await).is_ok_and(|found| is_loaded(&found)) {
+        cache.world().sleep(Duration::from_millis(10)).await;
+    }
+    let failed = errors();
+    // Callers that failed before that call once more.
     cache.world().sleep(Duration::from_millis(500)).await;
     let settled = loads();
     cache.world().sleep(Duration::from_millis(500)).await;
-    assert_eq!(loads(), settled, "loaded values are not found");
+    let (loaded, failed) = (loads() - settled, errors() - failed);
+    assert!(
+        loaded <= failed,
+        "loaded values are not found: {loaded} loads, and {failed} errors"
+    );
     load.stop.store(true, Ordering::SeqCst);
     let calls = join_all(callers).await.concat();
     assert_eq!(cache.stats().load_errors, 0);
