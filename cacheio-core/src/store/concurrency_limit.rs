@@ -235,12 +235,13 @@ impl ConcurrencyLimit {
             return;
         }
         let delay = self.delay.unwrap_or_default();
+        let possible = share(in_flight, goal, took);
         let limit = match self.line.delay_and_cost() {
             Some((delay, cost)) if self.is_slow(took) => {
                 quotient(goal.saturating_sub(delay), cost).min(self.line.most() * 2)
             }
-            _ if took <= delay + delay / 8 => in_flight * 2,
-            _ => share(in_flight, goal, took),
+            _ if took <= delay + delay / 8 => possible.max(in_flight * 2),
+            _ => possible,
         };
         self.limit = self.limit.max(Some(limit));
     }

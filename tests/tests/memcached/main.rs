@@ -1,5 +1,5 @@
 //! What only Memcached has: its counters, its clock, its listing of keys, its connections, its
-//! deadlines, and servers that hang, restart, or send malformed responses.
+//! deadlines, and servers that hang, restart, or send malformed responses, or whose responses are lost.
 
 #![cfg(not(shuttle))]
 
@@ -10,6 +10,7 @@ mod endpoints;
 mod failures;
 mod half_open;
 mod limits;
+mod lost_responses;
 mod malformed;
 mod tasks;
 mod ttl;
