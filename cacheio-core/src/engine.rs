@@ -424,7 +424,7 @@ impl Engine {
                 Lifetime::Live(ttl) => {
                     let time = StoreTime::default();
                     let touch = self.touch_in_store(&key, ttl);
-                    self.driver.timed(&time, touch).await
+                    self.driver.timed(&time, pin!(touch)).await
                 }
                 Lifetime::Zero => self.write(key, self.delete_from_store(&key)).await,
             }

@@ -116,14 +116,22 @@ impl Batcher {
                 };
                 self.send_batched(item, deadline).await
             }
-            _ => {
-                let weight = || request.weight();
-                let turn = self.connection.turn(weight, deadline).await?;
-                self.order_after_cancelled();
-                let call = self.connection.admit(deadline)?;
-                self.send_directly(call, request, turn, deadline).await
-            }
+            // Boxed, so that the futures of requests in batches stay small.
+            _ => Box::pin(self.send_alone(request, deadline)).await,
         }
+    }
+
+    /// Sends a request that is not part of a batch.
+    async fn send_alone(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        let weight = || request.weight();
+        let turn = self.connection.turn(weight, deadline).await?;
+        self.order_after_cancelled();
+        let call = self.connection.admit(deadline)?;
+        self.send_directly(call, request, turn, deadline).await
     }
 
     /// Makes sure that commands whose callers were cancelled are on the connection before the next
@@ -166,7 +174,7 @@ impl Batcher {
             }
         };
         // After a redirect this caller's deadline may be earlier than the batch's: enforce it here.
-        let is_early = deadline + DEADLINE_SLACK < Instant::now() + self.connection.timeout();
+        let is_early = call.time + DEADLINE_SLACK < self.connection.timeout();
         let reply = if is_early || runs_beside(runtime) {
             match Box::pin(within(deadline, reply)).await {
                 Some(reply) => reply,

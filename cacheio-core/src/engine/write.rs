@@ -217,7 +217,7 @@ impl Engine {
         let (time, mut write) = (StoreTime::default(), pin!(write));
         let has_waited = match guard.take_publishing() {
             Some(publishing) => {
-                self.driver.timed(&time, self.wait(publishing)).await;
+                self.driver.timed(&time, pin!(self.wait(publishing))).await;
                 true
             }
             None => false,
