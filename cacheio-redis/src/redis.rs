@@ -23,8 +23,8 @@
 //!
 //! 1. As above, up to `BatchQueues::admit`, which puts the key into the waiting MGET; the caller
 //!    waits for its reply in `Batcher::send_batched`.
-//! 2. `Batcher::dispatch` sends the batch in a task of its own: when enough keys wait, when a
-//!    request in flight ends (`InFlight::drop`), or after 5 ms (`Batcher::start_timer`).
+//! 2. `Batcher::take_step` sends the batch in a task of its own: when enough keys wait, when little is in
+//!    flight and the other callers have run (`BatchQueues::flush`), or after 5 ms (`Batcher::start_timer`).
 //! 3. `Batcher::send_batch` sends it by `LiveConnection::send` and gives each caller its reply. If
 //!    the batch as a whole was refused, each caller sends its own GET.
 //!
