@@ -8,7 +8,9 @@ mod load;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use cacheio_core::__private::{ByArc, ByValue, CacheUrl, Driver, Engine, Settings, boxed};
+use cacheio_core::__private::{
+    ByArc, ByValue, CacheUrl, DEFAULT_OPTIONS, Driver, Engine, Settings, boxed,
+};
 use cacheio_core::{AsyncStore, CacheKey, Encode, Options, Result, Stats, Ttl, Value};
 
 #[cfg(feature = "memcached")]
@@ -335,7 +337,7 @@ impl AsyncCache {
     #[doc(alias = "insert")]
     #[doc(alias = "put")]
     pub async fn set<By>(&self, key: impl CacheKey, value: impl Encode<By>) -> Result<()> {
-        self.set_with(key, value, Options::new()).await
+        self.engine.set(key, value, &DEFAULT_OPTIONS).await
     }
 
     /// Stores a value like [`set`](Self::set), with options; a `Duration` is a TTL.
@@ -362,7 +364,7 @@ impl AsyncCache {
         value: impl Encode<By>,
         options: impl Into<Options>,
     ) -> Result<()> {
-        self.engine.set(key, value, options.into()).await
+        self.engine.set(key, value, &options.into()).await
     }
 
     /// Stores several values like [`set`](Self::set), in one round trip to each server. For a key
@@ -386,7 +388,7 @@ impl AsyncCache {
         &self,
         entries: impl IntoIterator<Item = (impl CacheKey, impl Encode<By>)>,
     ) -> Result<()> {
-        self.set_many_with(entries, Options::new()).await
+        self.engine.set_many(entries, &DEFAULT_OPTIONS).await
     }
 
     /// Stores several values like [`set_many`](Self::set_many), with options for all of them.
@@ -410,7 +412,7 @@ impl AsyncCache {
         entries: impl IntoIterator<Item = (impl CacheKey, impl Encode<By>)>,
         options: impl Into<Options>,
     ) -> Result<()> {
-        self.engine.set_many(entries, options.into()).await
+        self.engine.set_many(entries, &options.into()).await
     }
 
     /// Stores a value if the key has no live entry, and returns whether it did.
@@ -431,7 +433,7 @@ impl AsyncCache {
     ///
     /// Returns the errors of [`set`](Self::set).
     pub async fn add<By>(&self, key: impl CacheKey, value: impl Encode<By>) -> Result<bool> {
-        self.add_with(key, value, Options::new()).await
+        self.engine.add(key, value, &DEFAULT_OPTIONS).await
     }
 
     /// Stores a value like [`add`](Self::add), with options.
@@ -455,7 +457,7 @@ impl AsyncCache {
         value: impl Encode<By>,
         options: impl Into<Options>,
     ) -> Result<bool> {
-        self.engine.add(key, value, options.into()).await
+        self.engine.add(key, value, &options.into()).await
     }
 
     /// Removes an entry, and returns whether there was a live one.

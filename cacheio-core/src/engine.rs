@@ -55,6 +55,9 @@ use crate::{
 /// # Panics
 ///
 /// When the future is pending: a store for threads returned a future that suspends.
+// Polled where it is made, a future is not copied.
+#[allow(clippy::inline_always)]
+#[inline(always)]
 pub fn poll_ready<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -285,12 +288,12 @@ impl Engine {
         &self,
         key: impl CacheKey,
         value: impl Encode<By>,
-        options: Options,
+        options: &Options,
     ) -> Result<()> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let prepared = self
-            .prepare_one_write(value.into_object(), &options)
+            .prepare_one_write(value.into_object(), options)
             .await
             .map_err(|error| self.in_operation(error, Operation::Set, &key))?;
         let set = self.write(key, async {
@@ -306,7 +309,7 @@ impl Engine {
     pub async fn set_many<By>(
         &self,
         entries: impl IntoIterator<Item = (impl CacheKey, impl Encode<By>)>,
-        options: Options,
+        options: &Options,
     ) -> Result<()> {
         let mut texts = Vec::new();
         let mut values = Vec::new();
@@ -320,16 +323,15 @@ impl Engine {
         if keys.is_empty() {
             return Ok(());
         }
-        if self.lifetime(options.ttl, &options) == Lifetime::Zero {
+        if self.lifetime(options.ttl, options) == Lifetime::Zero {
             let _writes = self.begin_writes(&keys).await;
             let deleted = self.driver.delete_many(&keys).await;
             return deleted.map(drop).map_err(failed);
         }
-        let stamps = self.stamp(&options).await.map_err(failed)?;
+        let stamps = self.stamp(options).await.map_err(failed)?;
         let mut prepared = Vec::with_capacity(keys.len());
         for (key, value) in keys.iter().zip(values) {
-            // Each entry has its own jitter.
-            let entry = self.prepare_write(value.into_object(), &stamps, &options);
+            let entry = self.prepare_one_of_many(value.into_object(), &stamps, options);
             let entry = entry.map_err(|error| self.in_operation(error, Operation::SetMany, key))?;
             prepared.extend(entry.map(|(entry, ttl)| (*key, entry, ttl)));
         }
@@ -341,12 +343,12 @@ impl Engine {
         &self,
         key: impl CacheKey,
         value: impl Encode<By>,
-        options: Options,
+        options: &Options,
     ) -> Result<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let prepared = self
-            .prepare_one_write(value.into_object(), &options)
+            .prepare_one_write(value.into_object(), options)
             .await
             .map_err(|error| self.in_operation(error, Operation::Add, &key))?;
         let added = self.write(key, async {
@@ -387,7 +389,7 @@ impl Engine {
         &self,
         key: impl CacheKey,
         by: Option<i64>,
-        options: Options,
+        options: &Options,
     ) -> Result<i64> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
@@ -400,7 +402,7 @@ impl Engine {
                 ));
             }
             options.policies.check_values()?;
-            let Lifetime::Live(ttl) = self.lifetime(options.ttl, &options) else {
+            let Lifetime::Live(ttl) = self.lifetime(options.ttl, options) else {
                 return Err(Error::new(
                     ErrorKind::Config,
                     "the TTL of a counter must be greater than zero",
@@ -422,7 +424,7 @@ impl Engine {
                 Lifetime::Live(ttl) => {
                     let time = StoreTime::default();
                     let touch = self.touch_in_store(&key, ttl);
-                    self.driver.timed(&time, touch).await
+                    self.driver.timed(&time, pin!(touch)).await
                 }
                 Lifetime::Zero => self.write(key, self.delete_from_store(&key)).await,
             }

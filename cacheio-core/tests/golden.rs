@@ -192,7 +192,7 @@ fn kept_stale<V: Value<Stored = V> + Debug + PartialEq>(name: &'static str, valu
     Case {
         write: Box::new(move |wire| {
             let options = Options::new().ttl(minute).stale_for(minute * 60);
-            wire.write_with(written.clone(), options)
+            wire.write_with(written.clone(), &options)
         }),
         ..case(name, value)
     }
@@ -206,7 +206,7 @@ fn unless_idle<V: Value<Stored = V> + Debug + PartialEq>(name: &'static str, val
             let options = Options::new()
                 .ttl(Ttl::Never)
                 .ttl_idle(Duration::from_secs(60));
-            wire.write_with(written.clone(), options)
+            wire.write_with(written.clone(), &options)
         }),
         ..case(name, value)
     }

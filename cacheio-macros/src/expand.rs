@@ -97,7 +97,10 @@ impl Plan {
         let span = shown_at(output.span());
         let here = respanned(private, span);
         let storage = match self.has_function_cache() {
-            true => quote!(#private::AsLocal),
+            true => quote!({
+                use #private::{ArcStorage as _, LocalStorage as _};
+                (&&#private::InMemoryOf(&__cacheio_output)).__cacheio_storage()
+            }),
             false => quote_spanned!(span=> #here::as_value(&__cacheio_output)),
         };
         let fallible = match self.owned_args {

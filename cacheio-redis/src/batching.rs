@@ -1,11 +1,9 @@
 //! Sends requests that wait at the same time as one batch.
 //!
-//! If few requests are in flight, a request is sent directly. Otherwise it waits until enough others
-//! wait; then they are sent together, gets as one MGET and other commands in one write. A batch
-//! costs the server, both kernels and the connection's task about as much as a few single requests.
-//! "Enough" is a fraction of the requests in flight: so several batches are in flight at the same
-//! time, however many callers there are, and neither side waits for the other. `queue.rs` decides
-//! this; this file does the I/O.
+//! If there are few requests, each is sent directly. Otherwise a request waits for others; then they are
+//! sent together, gets as one MGET and other commands in one write. A batch costs the server, both kernels
+//! and the connection's task about as much as a few single requests. `queue.rs` decides for how many a
+//! request waits; this file does the I/O.
 //!
 //! - Order: a batch is built before it is sent, so a get sees every write that completed before it.
 //!   A write whose caller was cancelled is either on the connection before that caller's next
@@ -27,6 +25,7 @@ use std::time::{Duration, Instant};
 use cacheio_core::__private::{runtime, within};
 use redis::{RedisError, RedisResult, Value};
 use tokio::runtime::{Handle, Id};
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::answer_size::AnswerSize;
@@ -34,7 +33,7 @@ use crate::connection::{Call, Connection};
 use crate::failure::{Failure, breaks_connection, is_from_replica};
 use crate::limiter::Reservation;
 use crate::live_connection::LiveConnection;
-use crate::queue::{Admission, Batch, BatchItem, BatchKind, BatchQueues};
+use crate::queue::{Admission, Batch, BatchItem, BatchKind, BatchQueues, NextStep};
 use crate::reply::value;
 use crate::request::{Request, length};
 
@@ -116,14 +115,22 @@ impl Batcher {
                 };
                 self.send_batched(item, deadline).await
             }
-            _ => {
-                let weight = || request.weight();
-                let turn = self.connection.turn(weight, deadline).await?;
-                self.order_after_cancelled();
-                let call = self.connection.admit(deadline)?;
-                self.send_directly(call, request, turn, deadline).await
-            }
+            // Boxed, so that the futures of requests in batches stay small.
+            _ => Box::pin(self.send_alone(request, deadline)).await,
         }
+    }
+
+    /// Sends a request that is not part of a batch.
+    async fn send_alone(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        let weight = || request.weight();
+        let turn = self.connection.turn(weight, deadline).await?;
+        self.order_after_cancelled();
+        let call = self.connection.admit(deadline)?;
+        self.send_directly(call, request, turn, deadline).await
     }
 
     /// Makes sure that commands whose callers were cancelled are on the connection before the next
@@ -153,12 +160,10 @@ impl Batcher {
             }
             Admission::Queued {
                 reply,
-                ready,
+                next,
                 start_timer,
             } => {
-                if let Some(batch) = ready {
-                    self.dispatch(kind, batch, runtime);
-                }
+                self.take_step(kind, next, runtime);
                 if start_timer {
                     self.start_timer(kind, runtime)?;
                 }
@@ -166,7 +171,7 @@ impl Batcher {
             }
         };
         // After a redirect this caller's deadline may be earlier than the batch's: enforce it here.
-        let is_early = deadline + DEADLINE_SLACK < Instant::now() + self.connection.timeout();
+        let is_early = call.time + DEADLINE_SLACK < self.connection.timeout();
         let reply = if is_early || runs_beside(runtime) {
             match Box::pin(within(deadline, reply)).await {
                 Some(reply) => reply,
@@ -225,10 +230,34 @@ impl Batcher {
         self.connection.record(call, reply)
     }
 
+    /// Takes the next step with a waiting batch.
+    fn take_step(self: &Arc<Self>, kind: BatchKind, next: NextStep, callers: Option<Id>) {
+        match next {
+            NextStep::Nothing => {}
+            NextStep::Send(batch) => self.dispatch(kind, batch, callers),
+            NextStep::Flush => {
+                let batcher = Arc::clone(self);
+                self.spawn(callers, async move {
+                    yield_now().await;
+                    if let Some(batch) = batcher.queues(kind).flush(callers) {
+                        let in_flight = InFlight::new(&batcher, kind, callers, batch.senders.len());
+                        in_flight.batcher.send_batch(kind, batch).await;
+                    }
+                });
+            }
+        }
+    }
+
     /// Sends a batch in the background.
     fn dispatch(self: &Arc<Self>, kind: BatchKind, batch: Batch, callers: Option<Id>) {
         let in_flight = InFlight::new(self, kind, callers, batch.senders.len());
-        let send = async move { in_flight.batcher.send_batch(kind, batch).await };
+        self.spawn(callers, async move {
+            in_flight.batcher.send_batch(kind, batch).await;
+        });
+    }
+
+    /// Runs a task that sends a batch.
+    fn spawn(&self, callers: Option<Id>, send: impl Future<Output = ()> + Send + 'static) {
         match self.connection.current() {
             // Its callers have no timers of their own: if this runtime is blocked, so are they. Those that
             // are not have one (`runs_beside`).
@@ -365,9 +394,8 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         let queues = self.batcher.queues(self.kind);
-        if let Some(batch) = queues.finish(self.callers, self.requests) {
-            self.batcher.dispatch(self.kind, batch, self.callers);
-        }
+        let next = queues.finish(self.callers, self.requests);
+        self.batcher.take_step(self.kind, next, self.callers);
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) struct Call {
     attempt: Attempt,
     /// Its time. Earlier steps of the same call, or other nodes, may have taken most of the timeout: then
     /// it is too little to tell something about the server.
-    time: Duration,
+    pub(crate) time: Duration,
 }
 
 #[derive(Default)]

@@ -1,4 +1,12 @@
 //! Decides which requests are sent directly and which wait for a batch. Nothing here does I/O.
+//!
+//! How many requests there are at the same time is measured. If they are few, each is sent directly.
+//! Otherwise, a request waits until
+//!
+//! - enough others wait, as a fraction of those in flight: so several batches are in flight at the same
+//!   time, however many callers there are, and neither side waits for the other;
+//! - or little is in flight, and all callers that can run have run: so a batch has all requests that are
+//!   made at that moment, and the server has work.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -12,16 +20,22 @@ use crate::commands::Commands;
 use crate::limiter::Reservation;
 use crate::request::{Request, on_key};
 
-/// How many requests are sent directly at the same time.
-const MAX_DIRECT: usize = 4;
+/// Up to how many requests at the same time all are sent directly: a batch of them costs more than it saves.
+const FEW_REQUESTS: usize = 12;
+/// How many requests are sent directly at the same time while there are more.
+const MAX_DIRECT: usize = 2;
+/// With so many requests and batches in flight, what waits is sent only when it is enough for a batch.
+const FEW_IN_FLIGHT: usize = 4;
 /// How many requests and batches are in flight at the same time, unless a batch waits too long.
 const MAX_IN_FLIGHT: usize = 8;
-/// The smallest batch that is sent while others are in flight.
-const MIN_BATCH: usize = 4;
-/// With many requests in flight, a batch is sent when it has one in `BATCH_FRACTION` of their number.
-const BATCH_FRACTION: usize = 3;
+/// The smallest batch that is enough.
+const MIN_BATCH: usize = 6;
+/// With many requests in flight, one in `BATCH_FRACTION` of their number is enough for a batch.
+const BATCH_FRACTION: usize = 2;
 /// The largest batch.
 const MAX_BATCH: usize = 512;
+/// After how many requests their greatest number at the same time is measured anew.
+const PEAK_OF: usize = 128;
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum BatchKind {
@@ -51,6 +65,12 @@ pub(crate) struct Queue {
     batches_begun: usize,
     /// Whether the flush timer runs.
     has_timer: bool,
+    /// Whether a [flush](BatchQueues::flush) was begun.
+    has_flush: bool,
+    /// The most requests at the same time: since it is measured, and in the measurement before.
+    peaks: [usize; 2],
+    /// How many requests were admitted since the peak is measured.
+    admitted: usize,
 }
 
 pub(crate) type ReplySender = oneshot::Sender<RedisResult<Value>>;
@@ -91,11 +111,20 @@ pub(crate) enum Admission {
     /// The request waits for a batch.
     Queued {
         reply: ReplyReceiver,
-        /// A batch that this request made large enough: the caller has it sent.
-        ready: Option<Batch>,
+        /// What the caller does about the batch.
+        next: NextStep,
         /// Whether the caller has to start the flush timer.
         start_timer: bool,
     },
+}
+
+/// What becomes of the waiting batch.
+pub(crate) enum NextStep {
+    Nothing,
+    /// It is sent now.
+    Send(Batch),
+    /// It is sent as soon as the other tasks that can run have run: [`BatchQueues::flush`].
+    Flush,
 }
 
 impl BatchQueues {
@@ -119,12 +148,16 @@ impl BatchQueues {
             queues.push(Queue::with_one_in_flight(runtime));
             return Admission::Direct(turn);
         };
-        if queue.sends_in_flight < MAX_DIRECT && queue.waiting.is_none() {
+        let max_direct = match queue.peak() <= FEW_REQUESTS {
+            true => FEW_REQUESTS,
+            false => MAX_DIRECT,
+        };
+        if queue.sends_in_flight < max_direct && queue.waiting.is_none() {
             queue.count_sent(1);
             return Admission::Direct(turn);
         }
         let (sender, reply) = oneshot::channel();
-        let average = queue.requests_in_flight / queue.sends_in_flight;
+        let average = queue.requests_in_flight / queue.sends_in_flight.max(1);
         queue
             .waiting
             .get_or_insert_with(|| {
@@ -132,25 +165,39 @@ impl BatchQueues {
                 Batch::new(self.kind, average.max(MIN_BATCH), item)
             })
             .add(item, sender, turn, self.joins_keys);
-        let ready = queue.take_if_ready();
+        let next = queue.next_step();
         let start_timer = !std::mem::replace(&mut queue.has_timer, true);
         Admission::Queued {
             reply,
-            ready,
+            next,
             start_timer,
         }
     }
 
-    /// Counts a request or batch of `requests` as finished. Returns the batch to send next.
-    pub(crate) fn finish(&self, runtime: Option<Id>, requests: usize) -> Option<Batch> {
+    /// Counts a request or batch of `requests` as finished. Returns what becomes of the waiting batch.
+    pub(crate) fn finish(&self, runtime: Option<Id>, requests: usize) -> NextStep {
         let mut queues = self.lock();
-        let at = queues.iter().position(|queue| queue.runtime == runtime)?;
+        let Some(at) = queues.iter().position(|queue| queue.runtime == runtime) else {
+            return NextStep::Nothing;
+        };
         let queue = &mut queues[at];
         queue.sends_in_flight -= 1;
         queue.requests_in_flight -= requests;
-        let batch = queue.take_if_ready();
+        let next = queue.next_step();
         remove_if_unused(&mut queues, at);
-        batch
+        next
+    }
+
+    /// Ends a flush. Returns the waiting batch, unless much was sent since the flush began.
+    pub(crate) fn flush(&self, runtime: Option<Id>) -> Option<Batch> {
+        let mut queues = self.lock();
+        let at = queues.iter().position(|queue| queue.runtime == runtime)?;
+        let queue = &mut queues[at];
+        queue.has_flush = false;
+        match queue.sends_in_flight < FEW_IN_FLIGHT {
+            true => queue.take(),
+            false => None,
+        }
     }
 
     /// Returns the batch that already waited at the previous call, which left its mark in `seen`.
@@ -201,18 +248,42 @@ impl Queue {
             waiting: None,
             batches_begun: 0,
             has_timer: false,
+            has_flush: false,
+            peaks: [1, 1],
+            admitted: 0,
         }
     }
 
-    /// Takes the waiting batch if it is large enough to be sent now.
-    fn take_if_ready(&mut self) -> Option<Batch> {
-        let waiting = self.waiting.as_ref()?.senders.len();
+    /// Counts a request. Returns the greatest number of requests at the same time in the recent past.
+    fn peak(&mut self) -> usize {
+        let waiting = self.waiting.as_ref().map_or(0, |batch| batch.senders.len());
+        let requests = self.requests_in_flight + waiting + 1;
+        self.admitted += 1;
+        if self.admitted == PEAK_OF {
+            self.admitted = 0;
+            self.peaks = [0, self.peaks[0]];
+        }
+        self.peaks[0] = self.peaks[0].max(requests);
+        self.peaks[0].max(self.peaks[1])
+    }
+
+    /// Decides what becomes of the waiting batch.
+    fn next_step(&mut self) -> NextStep {
+        let Some(batch) = &self.waiting else {
+            return NextStep::Nothing;
+        };
+        let waiting = batch.senders.len();
         let enough = (self.requests_in_flight / BATCH_FRACTION).max(MIN_BATCH);
         let ready = waiting >= enough && self.sends_in_flight < MAX_IN_FLIGHT;
-        if ready || self.sends_in_flight == 0 || waiting == MAX_BATCH {
-            self.take()
-        } else {
-            None
+        if ready || waiting == MAX_BATCH {
+            return self.take().map_or(NextStep::Nothing, NextStep::Send);
+        }
+        match self.sends_in_flight < FEW_IN_FLIGHT && !self.has_flush {
+            true => {
+                self.has_flush = true;
+                NextStep::Flush
+            }
+            false => NextStep::Nothing,
         }
     }
 
@@ -355,45 +426,99 @@ mod tests {
     use super::*;
     use crate::claim_key::claim_key;
 
-    /// Admits a get that must wait; returns its receiver and the batch that it completed.
-    fn queued(queues: &BatchQueues) -> (ReplyReceiver, Option<Batch>) {
-        match queues.admit(BatchItem::Get("key"), None, None) {
-            Admission::Queued { reply, ready, .. } => (reply, ready),
+    fn admit(queues: &BatchQueues, runtime: Option<Id>) -> Admission {
+        queues.admit(BatchItem::Get("key"), None, runtime)
+    }
+
+    /// Admits a get that must wait; returns its receiver and the next step.
+    fn queued(queues: &BatchQueues) -> (ReplyReceiver, NextStep) {
+        match admit(queues, None) {
+            Admission::Queued { reply, next, .. } => (reply, next),
             Admission::Direct(_) => panic!("sent directly"),
         }
     }
 
     /// Admits as many gets as are sent directly.
     fn fill(queues: &BatchQueues, runtime: Option<Id>) {
-        for _ in 0..MAX_DIRECT {
-            let admission = queues.admit(BatchItem::Get("key"), None, runtime);
-            assert!(matches!(admission, Admission::Direct(_)));
+        for _ in 0..FEW_REQUESTS {
+            assert!(matches!(admit(queues, runtime), Admission::Direct(_)));
         }
+    }
+
+    /// Ends gets that were sent directly.
+    fn finish(queues: &BatchQueues, gets: usize) -> NextStep {
+        let steps = (0..gets).map(|_| queues.finish(None, 1));
+        steps.last().unwrap_or(NextStep::Nothing)
     }
 
     #[test]
     fn a_batch_is_ready_when_enough_requests_wait() {
         let queues = BatchQueues::new(BatchKind::Gets, true);
         fill(&queues, None);
-        for _ in 1..MIN_BATCH {
-            assert!(queued(&queues).1.is_none());
+        assert!(matches!(queued(&queues).1, NextStep::Nothing));
+        let last = finish(&queues, FEW_REQUESTS - FEW_IN_FLIGHT);
+        assert!(matches!(last, NextStep::Nothing));
+        for _ in 2..MIN_BATCH {
+            assert!(matches!(queued(&queues).1, NextStep::Nothing));
         }
-        let mut batch = queued(&queues).1.unwrap();
+        let NextStep::Send(mut batch) = queued(&queues).1 else {
+            panic!("enough requests wait");
+        };
         assert_eq!(batch.senders.len(), MIN_BATCH);
         let commands = batch.take_commands();
-        assert_eq!(commands.iter().next().unwrap().args_iter().count(), 5);
+        assert_eq!(commands.iter().next().unwrap().args_iter().count(), 7);
     }
 
     #[test]
-    fn a_small_batch_is_sent_when_nothing_is_in_flight() {
+    fn more_must_wait_while_more_are_in_flight() {
+        let queues = BatchQueues::new(BatchKind::Gets, true);
+        fill(&queues, None);
+        for _ in 0..FEW_REQUESTS * 2 {
+            assert!(matches!(queued(&queues).1, NextStep::Nothing));
+        }
+        let last = finish(&queues, FEW_REQUESTS - MAX_IN_FLIGHT);
+        assert!(matches!(last, NextStep::Nothing));
+        let NextStep::Send(batch) = queues.finish(None, 1) else {
+            panic!("enough requests wait");
+        };
+        assert_eq!(batch.senders.len(), FEW_REQUESTS * 2);
+    }
+
+    #[test]
+    fn a_small_batch_is_flushed_once_when_little_is_in_flight() {
         let queues = BatchQueues::new(BatchKind::Gets, true);
         fill(&queues, None);
         let _reply = queued(&queues);
-        for _ in 1..MAX_DIRECT {
-            assert!(queues.finish(None, 1).is_none());
+        assert!(queues.flush(None).is_none(), "much is in flight");
+        let last = finish(&queues, FEW_REQUESTS - FEW_IN_FLIGHT + 1);
+        assert!(matches!(last, NextStep::Flush));
+        assert!(matches!(queues.finish(None, 1), NextStep::Nothing));
+        let (_reply, next) = queued(&queues);
+        assert!(matches!(next, NextStep::Nothing));
+        assert_eq!(queues.flush(None).unwrap().senders.len(), 2);
+        assert!(queues.flush(None).is_none(), "nothing waits");
+    }
+
+    #[test]
+    fn requests_are_sent_directly_again_when_they_are_few_for_some_time() {
+        let queues = BatchQueues::new(BatchKind::Gets, true);
+        fill(&queues, None);
+        let _reply = queued(&queues);
+        finish(&queues, FEW_REQUESTS);
+        let waiting = queues.flush(None).unwrap().senders.len();
+        queues.finish(None, waiting);
+        let mut admitted = FEW_REQUESTS + 1;
+        while admitted < PEAK_OF * 2 {
+            for _ in 0..MAX_DIRECT {
+                assert!(matches!(admit(&queues, None), Admission::Direct(_)));
+            }
+            let (_reply, next) = queued(&queues);
+            assert!(matches!(next, NextStep::Flush));
+            assert_eq!(queues.flush(None).unwrap().senders.len(), 1);
+            finish(&queues, MAX_DIRECT + 1);
+            admitted += MAX_DIRECT + 1;
         }
-        let batch = queues.finish(None, 1).unwrap();
-        assert_eq!(batch.senders.len(), 1);
+        fill(&queues, None);
     }
 
     #[test]

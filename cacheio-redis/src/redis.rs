@@ -23,8 +23,8 @@
 //!
 //! 1. As above, up to `BatchQueues::admit`, which puts the key into the waiting MGET; the caller
 //!    waits for its reply in `Batcher::send_batched`.
-//! 2. `Batcher::dispatch` sends the batch in a task of its own: when enough keys wait, when a
-//!    request in flight ends (`InFlight::drop`), or after 5 ms (`Batcher::start_timer`).
+//! 2. `Batcher::take_step` sends the batch in a task of its own: when enough keys wait, when little is in
+//!    flight and the other callers have run (`BatchQueues::flush`), or after 5 ms (`Batcher::start_timer`).
 //! 3. `Batcher::send_batch` sends it by `LiveConnection::send` and gives each caller its reply. If
 //!    the batch as a whole was refused, each caller sends its own GET.
 //!
@@ -335,7 +335,7 @@ impl AsyncStore for Redis {
     }
 
     fn get<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<Option<Entry>>> {
-        boxed(self, async move {
+        boxed(self, move || async move {
             Ok(self.topology.get(key).await?.map(Entry::bytes))
         })
     }
@@ -346,15 +346,15 @@ impl AsyncStore for Redis {
         entry: Entry,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<()>> {
-        boxed(self, self.set_one(key, entry, ttl))
+        boxed(self, move || self.set_one(key, entry, ttl))
     }
 
     fn delete<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
-        boxed(self, self.delete_one(key))
+        boxed(self, move || self.delete_one(key))
     }
 
     fn clear<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<()>> {
-        boxed(self, self.remove_all(prefix))
+        boxed(self, move || self.remove_all(prefix))
     }
 
     fn add<'a>(
@@ -363,7 +363,7 @@ impl AsyncStore for Redis {
         entry: Entry,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<bool>> {
-        boxed(self, self.add_one(key, entry, ttl))
+        boxed(self, move || self.add_one(key, entry, ttl))
     }
 
     fn increment<'a>(
@@ -372,11 +372,13 @@ impl AsyncStore for Redis {
         by: i64,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<i64>> {
-        boxed(self, self.increment_one(key, by, ttl))
+        boxed(self, move || self.increment_one(key, by, ttl))
     }
 
     fn touch<'a>(&'a self, key: &'a Key<'a>, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
-        boxed(self, self.affects(key, Request::touch(key.text(), ttl)))
+        boxed(self, move || {
+            self.affects(key, Request::touch(key.text(), ttl))
+        })
     }
 
     fn replace<'a>(
@@ -384,36 +386,35 @@ impl AsyncStore for Redis {
         key: &'a Key<'a>,
         replacement: Replacement,
     ) -> BoxFuture<'a, Result<bool>> {
-        boxed(self, self.replace_one(key, replacement))
+        boxed(self, move || self.replace_one(key, replacement))
     }
 
     fn replace_many<'a>(
         &'a self,
         replacements: Vec<(Key<'a>, Replacement)>,
     ) -> BoxFuture<'a, Result<()>> {
-        boxed(self, self.replace_each(replacements))
+        boxed(self, move || self.replace_each(replacements))
     }
 
     fn has<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
-        boxed(
-            self,
-            self.affects(key, Request::one(on_key("EXISTS", key.text()))),
-        )
+        boxed(self, move || {
+            self.affects(key, Request::one(on_key("EXISTS", key.text())))
+        })
     }
 
     fn get_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
-        boxed(self, self.read_many(keys))
+        boxed(self, move || self.read_many(keys))
     }
 
     fn set_many<'a>(
         &'a self,
         entries: Vec<(Key<'a>, Entry, Option<Duration>)>,
     ) -> BoxFuture<'a, Result<()>> {
-        boxed(self, self.write_many(entries))
+        boxed(self, move || self.write_many(entries))
     }
 
     fn delete_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
-        boxed(self, self.remove_many(keys))
+        boxed(self, move || self.remove_many(keys))
     }
 
     fn shares_loads(&self) -> bool {
@@ -425,15 +426,15 @@ impl AsyncStore for Redis {
         keys: &'a [Key<'a>],
         force: bool,
     ) -> BoxFuture<'a, Result<Vec<Claimed>>> {
-        boxed(self, self.claims.claim(keys, force))
+        boxed(self, move || self.claims.claim(keys, force))
     }
 
     fn settle<'a>(&'a self, loads: Vec<Settlement<'a>>) -> BoxFuture<'a, Result<Vec<bool>>> {
-        boxed(self, self.claims.settle(loads))
+        boxed(self, move || self.claims.settle(loads))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<()>> {
-        boxed(self, self.topology.ping())
+        boxed(self, move || self.topology.ping())
     }
 }
 
@@ -445,14 +446,15 @@ impl fmt::Debug for Redis {
     }
 }
 
-/// Boxes the future of an operation, with its failure as an error of the cache.
-fn boxed<'a, T: Send + 'a>(
+/// Boxes the future of an operation, with its failure as an error of the cache. The future is made in the
+/// box: one that takes another by value holds it twice.
+fn boxed<'a, T: Send + 'a, F: Future<Output = Result<T, Failure>> + Send + 'a>(
     redis: &'a Redis,
-    operation: impl Future<Output = Result<T, Failure>> + Send + 'a,
+    operation: impl FnOnce() -> F + Send + 'a,
 ) -> BoxFuture<'a, Result<T>> {
-    Box::pin(async {
+    Box::pin(async move {
         runtime()?;
-        let result = operation.await;
+        let result = operation().await;
         result.map_err(|failure| failure.into_error(&redis.name))
     })
 }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use cacheio_core::__private::{
-    ByArc, ByValue, CacheUrl, Driver, Engine, MissedKey, Settings, poll_ready,
+    ByArc, ByValue, CacheUrl, DEFAULT_OPTIONS, Driver, Engine, MissedKey, Settings, poll_ready,
 };
 use cacheio_core::{CacheKey, Encode, Options, Result, Stats, Store, Ttl, Value};
 
@@ -339,7 +339,7 @@ impl Cache {
     #[doc(alias = "insert")]
     #[doc(alias = "put")]
     pub fn set<By>(&self, key: impl CacheKey, value: impl Encode<By>) -> Result<()> {
-        self.set_with(key, value, Options::new())
+        poll_ready(self.engine.set(key, value, &DEFAULT_OPTIONS))
     }
 
     /// Stores a value like [`set`](Self::set), with options; a `Duration` is a TTL.
@@ -366,7 +366,7 @@ impl Cache {
         value: impl Encode<By>,
         options: impl Into<Options>,
     ) -> Result<()> {
-        poll_ready(self.engine.set(key, value, options.into()))
+        poll_ready(self.engine.set(key, value, &options.into()))
     }
 
     /// Stores several values like [`set`](Self::set), in one round trip to each server. For a key
@@ -390,7 +390,7 @@ impl Cache {
         &self,
         entries: impl IntoIterator<Item = (impl CacheKey, impl Encode<By>)>,
     ) -> Result<()> {
-        self.set_many_with(entries, Options::new())
+        poll_ready(self.engine.set_many(entries, &DEFAULT_OPTIONS))
     }
 
     /// Stores several values like [`set_many`](Self::set_many), with options for all of them.
@@ -414,7 +414,7 @@ impl Cache {
         entries: impl IntoIterator<Item = (impl CacheKey, impl Encode<By>)>,
         options: impl Into<Options>,
     ) -> Result<()> {
-        poll_ready(self.engine.set_many(entries, options.into()))
+        poll_ready(self.engine.set_many(entries, &options.into()))
     }
 
     /// Stores a value if the key has no live entry, and returns whether it did.
@@ -435,7 +435,7 @@ impl Cache {
     ///
     /// Returns the errors of [`set`](Self::set).
     pub fn add<By>(&self, key: impl CacheKey, value: impl Encode<By>) -> Result<bool> {
-        self.add_with(key, value, Options::new())
+        poll_ready(self.engine.add(key, value, &DEFAULT_OPTIONS))
     }
 
     /// Stores a value like [`add`](Self::add), with options.
@@ -459,7 +459,7 @@ impl Cache {
         value: impl Encode<By>,
         options: impl Into<Options>,
     ) -> Result<bool> {
-        poll_ready(self.engine.add(key, value, options.into()))
+        poll_ready(self.engine.add(key, value, &options.into()))
     }
 
     /// Removes an entry, and returns whether there was a live one.

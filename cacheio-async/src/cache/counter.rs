@@ -1,5 +1,6 @@
 //! Counters: `increment` and `decrement`.
 
+use cacheio_core::__private::DEFAULT_OPTIONS;
 use cacheio_core::{CacheKey, Options, Result};
 
 use super::AsyncCache;
@@ -26,7 +27,7 @@ impl AsyncCache {
     /// into an `i64`, and an error when the store fails. The first two change nothing.
     #[doc(alias = "incr")]
     pub async fn increment(&self, key: impl CacheKey, by: i64) -> Result<i64> {
-        self.increment_with(key, by, Options::new()).await
+        self.engine.increment(key, Some(by), &DEFAULT_OPTIONS).await
     }
 
     /// Adds to an integer like [`increment`](Self::increment), with the TTL that a missing entry
@@ -53,7 +54,7 @@ impl AsyncCache {
         by: i64,
         options: impl Into<Options>,
     ) -> Result<i64> {
-        self.engine.increment(key, Some(by), options.into()).await
+        self.engine.increment(key, Some(by), &options.into()).await
     }
 
     /// Subtracts `by` from an integer like [`increment`](Self::increment); the result may be
@@ -73,7 +74,9 @@ impl AsyncCache {
     /// Returns the errors of [`increment`](Self::increment).
     #[doc(alias = "decr")]
     pub async fn decrement(&self, key: impl CacheKey, by: i64) -> Result<i64> {
-        self.decrement_with(key, by, Options::new()).await
+        self.engine
+            .increment(key, by.checked_neg(), &DEFAULT_OPTIONS)
+            .await
     }
 
     /// Subtracts from an integer like [`decrement`](Self::decrement), with the TTL that a missing
@@ -99,7 +102,7 @@ impl AsyncCache {
         options: impl Into<Options>,
     ) -> Result<i64> {
         self.engine
-            .increment(key, by.checked_neg(), options.into())
+            .increment(key, by.checked_neg(), &options.into())
             .await
     }
 }

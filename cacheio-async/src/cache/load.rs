@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::pin::Pin;
 
-use cacheio_core::__private::{DEFAULT_OPTIONS, Failure, LoadMode, Loaded, boxed};
+use cacheio_core::__private::{DEFAULT_OPTIONS, LoadMode, Loaded, MissedKey, boxed};
 use cacheio_core::{CacheKey, Fetched, LoadContext, LoadError, Options, Result, Value};
 
 use super::AsyncCache;
@@ -72,10 +73,11 @@ impl AsyncCache {
     /// itself.
     #[doc(alias = "get_with")]
     pub async fn get_or_set<V: Value>(&self, key: impl CacheKey, load: impl AsyncLoad<V>) -> V {
-        let loaded = self.load(key, &DEFAULT_OPTIONS, LoadMode::INFALLIBLE, || async {
-            Ok::<_, Infallible>(load.start().await)
-        });
-        loaded.await.unwrap_or_else(|failure| failure.panic())
+        let options = &DEFAULT_OPTIONS;
+        match self.engine.probe_to_load(&key, options) {
+            Ok(value) => value,
+            Err(missed) => self.load_infallible(missed, options, load).await,
+        }
     }
 
     /// Returns or loads a value like [`get_or_set`](Self::get_or_set), with options for the load
@@ -102,10 +104,10 @@ impl AsyncCache {
         load: impl AsyncLoad<V>,
     ) -> V {
         let options = options.into();
-        let loaded = self.load(key, &options, LoadMode::INFALLIBLE, || async {
-            Ok::<_, Infallible>(load.start().await)
-        });
-        loaded.await.unwrap_or_else(|failure| failure.panic())
+        match self.engine.probe_to_load(&key, &options) {
+            Ok(value) => value,
+            Err(missed) => self.load_infallible(missed, &options, load).await,
+        }
     }
 
     /// Returns or loads a value like [`get_or_set`](Self::get_or_set), with a `load` that may fail.
@@ -138,8 +140,11 @@ impl AsyncCache {
         key: impl CacheKey,
         load: impl AsyncLoad<Result<V, E>>,
     ) -> Result<V, LoadError<E>> {
-        let loaded = self.load(key, &DEFAULT_OPTIONS, LoadMode::FALLIBLE, load);
-        loaded.await.map_err(LoadError::from)
+        let options = &DEFAULT_OPTIONS;
+        match self.engine.probe_to_load(&key, options) {
+            Ok(value) => Ok(value),
+            Err(missed) => self.load_fallible(missed, options, load).await,
+        }
     }
 
     /// Returns or loads a value like [`get_or_try_set`](Self::get_or_try_set), with options for the
@@ -172,26 +177,43 @@ impl AsyncCache {
         load: impl AsyncLoad<Result<V, E>>,
     ) -> Result<V, LoadError<E>> {
         let options = options.into();
-        let loaded = self.load(key, &options, LoadMode::FALLIBLE, load);
-        loaded.await.map_err(LoadError::from)
+        match self.engine.probe_to_load(&key, &options) {
+            Ok(value) => Ok(value),
+            Err(missed) => self.load_fallible(missed, &options, load).await,
+        }
     }
 
-    #[inline]
-    async fn load<V: Value, E: Send + Sync + 'static>(
-        &self,
-        key: impl CacheKey,
-        options: &Options,
-        mode: LoadMode,
-        load: impl AsyncLoad<Result<V, E>>,
-    ) -> Result<V, Failure<E>> {
-        match self.engine.probe_to_load::<V>(&key, options) {
-            Ok(value) => Ok(value),
-            Err(missed) => {
-                let loader = || async { load.start().await.map(Loaded::from) };
-                // On the heap, so that the futures of callers stay small.
-                boxed(|| self.engine.load(missed, options, mode, loader)).await
-            }
-        }
+    // The futures of loads are on the heap, so that those of callers stay small, and a hit in memory does
+    // not pay for them.
+
+    fn load_infallible<'a, V: Value, L: AsyncLoad<V>>(
+        &'a self,
+        missed: MissedKey,
+        options: &'a Options,
+        load: L,
+    ) -> Pin<Box<impl Future<Output = V> + use<'a, V, L>>> {
+        boxed(|| async move {
+            let loader = || async { Ok::<_, Infallible>(load.start().await.into()) };
+            let loaded = self
+                .engine
+                .load(missed, options, LoadMode::INFALLIBLE, loader);
+            loaded.await.unwrap_or_else(|failure| failure.panic())
+        })
+    }
+
+    fn load_fallible<'a, V: Value, E: Send + Sync + 'static, L: AsyncLoad<Result<V, E>>>(
+        &'a self,
+        missed: MissedKey,
+        options: &'a Options,
+        load: L,
+    ) -> Pin<Box<impl Future<Output = Result<V, LoadError<E>>> + use<'a, V, E, L>>> {
+        boxed(|| async move {
+            let loader = || async { load.start().await.map(Loaded::from) };
+            let loaded = self
+                .engine
+                .load(missed, options, LoadMode::FALLIBLE, loader);
+            loaded.await.map_err(LoadError::from)
+        })
     }
 
     /// Returns or loads a value like [`get_or_try_set`](Self::get_or_try_set), with a `load` that

@@ -56,6 +56,9 @@ pub(crate) fn lifetime(ttl: Ttl, default: Ttl, jitter: f64, random: f64) -> Life
     if after.is_zero() {
         return Lifetime::Zero;
     }
+    if jitter == 0.0 {
+        return Lifetime::Live(Some(after));
+    }
     let spread = after.mul_f64(1.0 - jitter * random);
     Lifetime::Live(Some(spread.max(Duration::from_millis(1).min(after))))
 }

@@ -164,8 +164,9 @@ impl Driver {
         &self.store
     }
 
-    /// Runs a step of a call, whose operations together have one timeout in the store.
-    pub(crate) async fn timed<F: Future>(&self, time: &StoreTime, step: F) -> F::Output {
+    /// Runs a step of a call, whose operations together have one timeout in the store. The caller pins the
+    /// step.
+    pub(crate) async fn timed<F: Future + Unpin>(&self, time: &StoreTime, step: F) -> F::Output {
         match self.immediate() {
             Some(_) => step.await,
             None => time.run(step).await,

@@ -11,8 +11,8 @@ mod stack;
 mod wait;
 
 use std::any::TypeId;
-use std::borrow::Cow;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tracing::Instrument as _;
@@ -72,10 +72,12 @@ impl Engine {
         E: Send + Sync + 'static,
         F: Future<Output = Result<Loaded<V>, E>>,
     {
-        let options = &*self.check_options(options, mode)?;
+        let valid = self.check_options(options, mode)?;
+        let options = valid.as_deref().unwrap_or(options);
         let time = StoreTime::default();
-        let call = self.load_call(missed.key(), options, mode, &time, &loader);
-        let call = call.after_miss(&missed);
+        let call = self
+            .load_call(missed.key(), options, mode, &time, &loader)
+            .after_miss(&missed);
         match boxed(|| call.join_or_lead(LoadScope::new)).await {
             JoinOutcome::Served(fetched) => Ok(fetched.value),
             JoinOutcome::Failed(failure) => Err(failure),
@@ -94,20 +96,20 @@ impl Engine {
     }
 
     /// Checks the options of a loading call. A call that cannot return an error runs without the
-    /// invalid ones.
-    fn check_options<'a, E>(
+    /// invalid ones, with the options that this returns.
+    fn check_options<E>(
         &self,
-        options: &'a Options,
+        options: &Options,
         mode: LoadMode,
-    ) -> Result<Cow<'a, Options>, Failure<E>> {
+    ) -> Result<Option<Box<Options>>, Failure<E>> {
         match options.policies.check_values() {
-            Ok(()) => Ok(Cow::Borrowed(options)),
+            Ok(()) => Ok(None),
             Err(error) if mode.times_out => Err(Failure::Config(error.during(Operation::Load))),
             Err(error) => {
                 self.warn_invalid_options(&error);
                 let mut options = options.clone();
                 options.fields.policies = options.policies.valid();
-                Ok(Cow::Owned(options))
+                Ok(Some(Box::new(options)))
             }
         }
     }
@@ -166,8 +168,9 @@ impl LoadCall<'_> {
         }
     }
 
-    /// Runs a step that waits for the store: all steps of the call together have one timeout.
-    async fn in_store<F: Future>(&self, step: F) -> F::Output {
+    /// Runs a step that waits for the store: all steps of the call together have one timeout. The caller
+    /// pins the step.
+    async fn in_store<F: Future + Unpin>(&self, step: F) -> F::Output {
         self.engine.driver.timed(self.store_time, step).await
     }
 
@@ -218,7 +221,7 @@ impl LoadCall<'_> {
                     ttl: loaded.ttl,
                     may_replace: previous.may_exist(),
                 };
-                self.in_store(engine.publish(&[publication], self.options, policy))
+                self.in_store(pin!(engine.publish(&[publication], self.options, policy)))
                     .await;
                 leader.complete(|| Outcome::Value(Arc::clone(&value) as Arc<dyn Object>));
                 return Ok(value);
@@ -235,10 +238,10 @@ impl LoadCall<'_> {
             leader: &leader,
         };
         let fallback = engine.on_one_load_failed(failed, self.options);
-        let fallback = self.in_store(fallback).await;
+        let fallback = self.in_store(pin!(fallback)).await;
         let failure = match error {
             Some(error) => {
-                self.in_store(engine.settle_failed(&[(self.key, &leader)]))
+                self.in_store(pin!(engine.settle_failed(&[(self.key, &leader)])))
                     .await;
                 let (failure, outcome) = self.mode.failure(error);
                 leader.complete(|| outcome);
@@ -291,7 +294,7 @@ impl LoadCall<'_> {
         }
         let keys = std::slice::from_ref(&self.key);
         let fallbacks = self.engine.stale_fallbacks(keys, &[], self.options);
-        let fallbacks = self.in_store(fallbacks).await;
+        let fallbacks = self.in_store(pin!(fallbacks)).await;
         let fallback = fallbacks.into_iter().next().flatten()?;
         self.engine.count_stale_hit(&fallback);
         Some(fallback)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Engine;
+use super::{Engine, boxed};
 use crate::codec::exact::Exact;
 use crate::config::ttl::random_fraction;
 use crate::entry::expiry::{Expiry, Freshness};
@@ -274,7 +274,8 @@ impl Engine {
         match keys {
             [] => Vec::new(),
             [key] => vec![self.look_up(key, options).await],
-            _ => self.lookups_of(keys, self.read_entries(keys).await, options),
+            // On the heap, so that the future for one key stays small.
+            _ => self.lookups_of(keys, boxed(|| self.read_entries(keys)).await, options),
         }
     }
 
@@ -320,25 +321,7 @@ impl Engine {
         }
     }
 
-    /// Decides what a loading call does after reading `key`.
-    pub(super) async fn decide<V: Value>(
-        &self,
-        key: &Key<'_>,
-        lookup: Lookup<V>,
-        options: &Options,
-    ) -> LookupDecision<V> {
-        match lookup {
-            Lookup::Live(cached) => {
-                self.record_reads([(*key, &cached)]).await;
-                self.decide_live(key, cached, options)
-            }
-            Lookup::Stale(cached) => self.decide_stale(key, cached),
-            Lookup::Unreadable => LookupDecision::Load(Previous::Unreadable),
-            Lookup::Absent => LookupDecision::Load(Previous::Nothing),
-        }
-    }
-
-    /// Decides for several keys.
+    /// Records the reads that found live entries, and decides what a loading call does about each key.
     pub(super) async fn decide_many<V: Value>(
         &self,
         keys: &[Key<'_>],
@@ -351,16 +334,25 @@ impl Engine {
             Lookup::Stale(_) | Lookup::Unreadable | Lookup::Absent => None,
         }))
         .await;
-        let mut decisions = Vec::with_capacity(keys.len());
-        for (key, lookup) in keys.iter().zip(lookups) {
-            decisions.push(match lookup {
-                Lookup::Live(cached) => self.decide_live(key, cached, options),
-                Lookup::Stale(cached) => self.decide_stale(key, cached),
-                Lookup::Unreadable => LookupDecision::Load(Previous::Unreadable),
-                Lookup::Absent => LookupDecision::Load(Previous::Nothing),
-            });
+        let decided = keys.iter().zip(lookups);
+        decided
+            .map(|(key, lookup)| self.decide(key, lookup, options))
+            .collect()
+    }
+
+    /// Decides what a loading call does after reading `key`. The read of a live entry was recorded.
+    pub(super) fn decide<V: Value>(
+        &self,
+        key: &Key<'_>,
+        lookup: Lookup<V>,
+        options: &Options,
+    ) -> LookupDecision<V> {
+        match lookup {
+            Lookup::Live(cached) => self.decide_live(key, cached, options),
+            Lookup::Stale(cached) => self.decide_stale(key, cached),
+            Lookup::Unreadable => LookupDecision::Load(Previous::Unreadable),
+            Lookup::Absent => LookupDecision::Load(Previous::Nothing),
         }
-        decisions
     }
 
     fn decide_live<V: Value>(

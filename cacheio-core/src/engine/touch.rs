@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use super::Engine;
 use super::lookup::CachedValue;
+use super::{Engine, boxed};
 use crate::entry::expiry::Expiry;
 use crate::entry::wire;
 use crate::key::Key;
@@ -19,7 +19,6 @@ impl Engine {
         &self,
         reads: impl IntoIterator<Item = (Key<'a>, &'a CachedValue<V>)>,
     ) {
-        let mut hashes = Vec::new();
         let mut replacements = Vec::new();
         for (key, cached) in reads {
             self.record_read_in_memory(cached);
@@ -31,12 +30,17 @@ impl Engine {
                 && self.unrecorded_reads.begin(key.hash(), now, idle / 8)
                 && let Some(replacement) = read_at(entry, expiry, now)
             {
-                hashes.push(key.hash());
                 replacements.push((key, replacement));
             }
         }
+        if !replacements.is_empty() {
+            boxed(|| self.record_on_server(replacements)).await;
+        }
+    }
+
+    async fn record_on_server(&self, mut replacements: Vec<(Key<'_>, Replacement)>) {
+        let hashes: Vec<_> = replacements.iter().map(|(key, _)| key.hash()).collect();
         let recorded = match replacements.len() {
-            0 => return,
             1 => {
                 let (key, replacement) = replacements.remove(0);
                 let recorded = self.driver.replace(&key, replacement).await.map(drop);

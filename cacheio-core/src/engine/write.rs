@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Engine;
+use super::{Engine, boxed};
 use crate::config::ttl::{Lifetime, lifetime, random_fraction};
 use crate::entry::expiry::{Expiry, idle_retention};
 use crate::entry::tags::Stamps;
@@ -91,21 +91,25 @@ impl Engine {
         options: &Options,
     ) -> Result<Option<PreparedEntry>> {
         options.policies.check_values()?;
-        if self.lifetime(options.ttl, options) == Lifetime::Zero {
+        let Lifetime::Live(ttl) = self.lifetime(options.ttl, options) else {
             return Ok(None);
-        }
-        let stamps = self.stamp(options).await?;
-        self.prepare_write(object, &stamps, options)
+        };
+        let stamps = match self.has_server_tags(options) {
+            // On the heap, so that the future of every other write stays small.
+            true => boxed(|| self.stamp(options)).await?,
+            false => self.stamp_in_process(options),
+        };
+        self.prepare(object, ttl, &stamps, EntryPolicy::of_write(options))
     }
 
-    /// Prepares a value that a caller writes; returns `None` for a TTL of zero.
-    pub(super) fn prepare_write(
+    /// Prepares a value of a batch, whose options were checked; returns `None` for a TTL of zero. Each
+    /// value has its own jitter.
+    pub(super) fn prepare_one_of_many(
         &self,
         object: Arc<dyn Object>,
         stamps: &Stamps,
         options: &Options,
     ) -> Result<Option<PreparedEntry>> {
-        options.policies.check_values()?;
         let Lifetime::Live(ttl) = self.lifetime(options.ttl, options) else {
             return Ok(None);
         };
@@ -213,7 +217,7 @@ impl Engine {
         let (time, mut write) = (StoreTime::default(), pin!(write));
         let has_waited = match guard.take_publishing() {
             Some(publishing) => {
-                self.driver.timed(&time, self.wait(publishing)).await;
+                self.driver.timed(&time, pin!(self.wait(publishing))).await;
                 true
             }
             None => false,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::output::Output;
 use crate::engine::FromHit;
 use crate::value::{FromWord, Shared, from_word};
-use crate::{Local, Value};
+use crate::{Codec, Encode, Local, Object, Result, Value};
 
 /// Converts the values of a function to what its cache stores, and back.
 pub trait Storage<V>: Copy {
@@ -77,6 +77,104 @@ impl<V: Clone + Send + Sync + 'static> Storage<V> for AsLocal {
         from_word()
     }
 }
+
+/// Stores the value of an `Arc` without a second one around it: for the memory of the process. A hit clones
+/// the `Arc` that the function returned, and nothing else.
+#[derive(Clone, Copy)]
+pub struct AsArc;
+
+impl<T: Value<Stored = T> + Object> Storage<Arc<T>> for AsArc {
+    type Cached = SharedValue<T>;
+
+    fn into_cached(value: Arc<T>) -> SharedValue<T> {
+        SharedValue(value)
+    }
+
+    #[inline]
+    fn from_cached(cached: SharedValue<T>) -> Arc<T> {
+        cached.0
+    }
+
+    #[inline]
+    fn from_shared(stored: Arc<T>) -> Arc<T> {
+        stored
+    }
+
+    #[inline]
+    fn from_word() -> Option<FromWord<Arc<T>>> {
+        None
+    }
+}
+
+/// A value in memory, shared with the callers that get it.
+pub struct SharedValue<T>(Arc<T>);
+
+impl<T> Clone for SharedValue<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Object> Encode for SharedValue<T> {
+    fn into_object(self) -> Arc<dyn Object> {
+        self.0
+    }
+}
+
+impl<T: Value<Stored = T> + Object> Value for SharedValue<T> {
+    type Stored = T;
+
+    #[inline]
+    fn into_stored(self) -> Arc<T> {
+        self.0
+    }
+
+    #[inline]
+    fn from_stored(stored: Arc<T>) -> Self {
+        Self(stored)
+    }
+
+    #[inline]
+    fn from_shared(stored: Arc<T>) -> Self {
+        Self(stored)
+    }
+
+    #[inline]
+    fn from_word() -> Option<FromWord<Self>> {
+        None
+    }
+
+    fn shared(stored: Arc<T>) -> Arc<Self> {
+        Arc::new(Self(stored))
+    }
+
+    fn decode(bytes: &[u8], codec: &dyn Codec) -> Result<Arc<T>> {
+        T::decode(bytes, codec)
+    }
+}
+
+/// Selects how a function that has a cache of its own, in memory, stores values: [`AsArc`] if they are
+/// `Arc`s of values with serde, otherwise [`AsLocal`].
+///
+/// The choice is made by autoref: call `(&&InMemoryOf(&output)).__cacheio_storage()` with
+/// [`ArcStorage`] and [`LocalStorage`] in scope.
+pub struct InMemoryOf<'a, O>(pub &'a O);
+
+pub trait ArcStorage {
+    fn __cacheio_storage(&self) -> AsArc {
+        AsArc
+    }
+}
+
+impl<T: Value<Stored = T> + Object, O: Output<Value = Arc<T>>> ArcStorage for &InMemoryOf<'_, O> {}
+
+pub trait LocalStorage {
+    fn __cacheio_storage(&self) -> AsLocal {
+        AsLocal
+    }
+}
+
+impl<O> LocalStorage for InMemoryOf<'_, O> {}
 
 /// Makes the value of a function from what its cache stores.
 pub(super) struct ByStorage<S, V>(PhantomData<(S, V)>);

@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,14 +21,15 @@ pub(crate) struct StoreTime(AtomicU64);
 
 impl StoreTime {
     /// Runs a step of the call: its operations have the time that the earlier steps have left.
-    pub(crate) async fn run<F: Future>(&self, step: F) -> F::Output {
+    ///
+    /// The step is pinned by its caller: a future that takes another by value holds it twice.
+    pub(crate) async fn run<F: Future + Unpin>(&self, mut step: F) -> F::Output {
         let spent = self.spent();
         let begun = Instant::now();
         let current = begun.checked_sub(spent).unwrap_or(begun);
-        let mut step = pin!(step);
         let output = poll_fn(|context| {
             let _entered = Entered::new(current);
-            step.as_mut().poll(context)
+            Pin::new(&mut step).poll(context)
         })
         .await;
         let spent = (spent + begun.elapsed()).as_nanos();
@@ -83,6 +84,7 @@ impl Drop for Entered {
 mod tests {
     use super::*;
     use crate::engine::poll_ready;
+    use std::pin::pin;
 
     const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -90,11 +92,13 @@ mod tests {
     fn a_step_has_the_time_that_the_earlier_ones_have_left() {
         let time = StoreTime::default();
         let begun = Instant::now();
-        poll_ready(time.run(async { std::thread::sleep(Duration::from_millis(30)) }));
+        poll_ready(time.run(pin!(async {
+            std::thread::sleep(Duration::from_millis(30))
+        })));
         // This takes no time of the store.
         std::thread::sleep(Duration::from_millis(30));
         let now = Instant::now();
-        let next = poll_ready(time.run(async { deadline(TIMEOUT) }));
+        let next = poll_ready(time.run(pin!(async { deadline(TIMEOUT) })));
         assert!(next <= now + TIMEOUT - Duration::from_millis(20));
         assert!(next > begun + TIMEOUT, "the time between the steps counts");
         assert!(deadline(TIMEOUT) >= now + TIMEOUT);

@@ -89,10 +89,10 @@ impl Wire {
 
     /// Stores a value, and returns its bytes.
     pub(crate) fn write<V: Value>(&self, value: V) -> Vec<u8> {
-        self.write_with(value, Options::new())
+        self.write_with(value, &Options::new())
     }
 
-    pub(crate) fn write_with<V: Value>(&self, value: V, options: Options) -> Vec<u8> {
+    pub(crate) fn write_with<V: Value>(&self, value: V, options: &Options) -> Vec<u8> {
         poll_ready(self.cache.set(Self::KEY, value, options)).unwrap();
         let entries = self.server.0.lock().unwrap();
         entries.values().next().unwrap().clone()

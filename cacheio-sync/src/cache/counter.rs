@@ -1,6 +1,6 @@
 //! Counters: `increment` and `decrement`.
 
-use cacheio_core::__private::poll_ready;
+use cacheio_core::__private::{DEFAULT_OPTIONS, poll_ready};
 use cacheio_core::{CacheKey, Options, Result};
 
 use super::Cache;
@@ -27,7 +27,7 @@ impl Cache {
     /// into an `i64`, and an error when the store fails. The first two change nothing.
     #[doc(alias = "incr")]
     pub fn increment(&self, key: impl CacheKey, by: i64) -> Result<i64> {
-        self.increment_with(key, by, Options::new())
+        poll_ready(self.engine.increment(key, Some(by), &DEFAULT_OPTIONS))
     }
 
     /// Adds to an integer like [`increment`](Self::increment), with the TTL that a missing entry
@@ -54,7 +54,7 @@ impl Cache {
         by: i64,
         options: impl Into<Options>,
     ) -> Result<i64> {
-        poll_ready(self.engine.increment(key, Some(by), options.into()))
+        poll_ready(self.engine.increment(key, Some(by), &options.into()))
     }
 
     /// Subtracts `by` from an integer like [`increment`](Self::increment); the result may be
@@ -74,7 +74,10 @@ impl Cache {
     /// Returns the errors of [`increment`](Self::increment).
     #[doc(alias = "decr")]
     pub fn decrement(&self, key: impl CacheKey, by: i64) -> Result<i64> {
-        self.decrement_with(key, by, Options::new())
+        poll_ready(
+            self.engine
+                .increment(key, by.checked_neg(), &DEFAULT_OPTIONS),
+        )
     }
 
     /// Subtracts from an integer like [`decrement`](Self::decrement), with the TTL that a missing
@@ -99,6 +102,9 @@ impl Cache {
         by: i64,
         options: impl Into<Options>,
     ) -> Result<i64> {
-        poll_ready(self.engine.increment(key, by.checked_neg(), options.into()))
+        poll_ready(
+            self.engine
+                .increment(key, by.checked_neg(), &options.into()),
+        )
     }
 }

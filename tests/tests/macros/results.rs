@@ -245,3 +245,58 @@ async fn a_call_with_a_boxed_error_can_be_spawned() {
         assert_eq!(result.unwrap(), 1);
     }
 }
+
+#[test]
+fn every_hit_returns_the_arc_that_the_function_returned() {
+    /// Without serde.
+    #[derive(Debug, PartialEq)]
+    struct Plain(u8);
+
+    #[cached]
+    fn number(n: u64) -> Arc<u64> {
+        Arc::new(n)
+    }
+    #[cached]
+    fn plain(n: u8) -> Arc<Plain> {
+        Arc::new(Plain(n))
+    }
+    #[cached]
+    fn list(n: u8) -> Result<Arc<Vec<u8>>, NoClone> {
+        Ok(Arc::new(vec![n]))
+    }
+    #[cached]
+    fn text(n: u8) -> Arc<str> {
+        n.to_string().into()
+    }
+    #[cached]
+    fn of_any<T: CacheKey + Clone + Send + Sync + 'static>(value: T) -> Arc<T> {
+        Arc::new(value)
+    }
+
+    let first = number(7);
+    assert!(*first == 7 && Arc::ptr_eq(&first, &number(7)));
+    let first = plain(7);
+    assert!(*first == Plain(7) && Arc::ptr_eq(&first, &plain(7)));
+    let first = list(7).unwrap();
+    assert!(*first == [7] && Arc::ptr_eq(&first, &list(7).unwrap()));
+    let first = text(7);
+    assert!(&*first == "7" && Arc::ptr_eq(&first, &text(7)));
+    let first = of_any(7);
+    assert!(*first == 7 && Arc::ptr_eq(&first, &of_any(7)));
+}
+
+#[tokio::test]
+async fn every_hit_of_an_async_function_returns_the_arc_that_it_returned() {
+    #[async_cached]
+    async fn list(n: u8) -> Arc<Vec<u8>> {
+        Arc::new(vec![n])
+    }
+    #[async_cached(stale_for = 60)]
+    async fn owned(n: u8) -> Arc<Vec<u8>> {
+        Arc::new(vec![n])
+    }
+    let first = list(7).await;
+    assert!(*first == [7] && Arc::ptr_eq(&first, &list(7).await));
+    let first = owned(7).await;
+    assert!(*first == [7] && Arc::ptr_eq(&first, &owned(7).await));
+}

@@ -133,11 +133,13 @@ impl Engine {
         L: FnOnce(LoadContext<V>) -> F + Send + 'static,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
-        let options = &*self.check_options(options, mode)?;
+        let valid = self.check_options(options, mode)?;
+        let options = valid.as_deref().unwrap_or(options);
         let key = missed.key();
         let time = StoreTime::default();
-        let call = self.load_call(key, options, mode, &time, &prepare);
-        let call = call.after_miss(&missed);
+        let call = self
+            .load_call(key, options, mode, &time, &prepare)
+            .after_miss(&missed);
         let (leader, previous) = match boxed(|| call.join_or_lead(|_| LoadScope::detached())).await
         {
             JoinOutcome::Served(fetched) => return Ok(fetched),
@@ -338,7 +340,7 @@ impl<V: Value> BackgroundLoad<V> {
                 };
                 let publications = [publication];
                 let publish = engine.publish(&publications, &self.options, policy);
-                engine.driver.timed(&self.store_time, publish).await;
+                engine.driver.timed(&self.store_time, pin!(publish)).await;
                 slot.put(LoadResult::Value(Arc::clone(&value)));
                 Outcome::Value(value)
             }
@@ -346,7 +348,7 @@ impl<V: Value> BackgroundLoad<V> {
                 let fallback = self.on_failed().await;
                 let failed = [(Key::new(&self.key), &self.leader)];
                 let settle = engine.settle_failed(&failed);
-                engine.driver.timed(&self.store_time, settle).await;
+                engine.driver.timed(&self.store_time, pin!(settle)).await;
                 let (failure, outcome) = self.mode.failure(error);
                 slot.put(LoadResult::Failed(failure, fallback));
                 outcome
@@ -401,7 +403,7 @@ impl<V: Value> BackgroundLoad<V> {
             // A previous value that was invalidated meanwhile is not stored again.
             let is_retained = self.engine.is_retained(previous);
             let time = &self.store_time;
-            if !self.engine.driver.timed(time, is_retained).await {
+            if !self.engine.driver.timed(time, pin!(is_retained)).await {
                 ttl = Some(Ttl::After(Duration::ZERO));
             }
         }
@@ -417,7 +419,7 @@ impl<V: Value> BackgroundLoad<V> {
         };
         let engine = &self.engine;
         let fallback = engine.on_one_load_failed(failed, &self.options);
-        engine.driver.timed(&self.store_time, fallback).await
+        engine.driver.timed(&self.store_time, pin!(fallback)).await
     }
 }
 

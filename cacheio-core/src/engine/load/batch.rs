@@ -80,15 +80,16 @@ impl Engine {
         let Some(first) = texts.first() else {
             return Vec::new();
         };
-        let options = match self.check_options::<E>(options, mode) {
-            Ok(options) => options,
+        let valid = match self.check_options::<E>(options, mode) {
+            Ok(valid) => valid,
             Err(failure) => {
                 let failures = keys.iter().map(|_| failure.same().map_or(Ok(None), Err));
                 return failures.collect();
             }
         };
+        let options = valid.as_deref().unwrap_or(options);
         let time = StoreTime::default();
-        let call = self.load_call(Key::new(first), &options, mode, &time, &loader);
+        let call = self.load_call(Key::new(first), options, mode, &time, &loader);
         let mut batch = Batch::<K, V, E>::new(call, keys, &texts);
         let mut led = batch.read().await;
         loop {

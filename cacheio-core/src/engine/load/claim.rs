@@ -3,6 +3,7 @@
 //! any process ends the claims on its key.
 
 use std::iter::repeat_with;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -190,12 +191,14 @@ impl Engine {
                     return None;
                 };
                 let lookup = self.lookup_of::<V>(&key, Ok(entry), options);
-                match leader.has_lost() && !lookup.is_live() {
-                    true => None,
-                    false => Some(self.decide(&key, lookup, options).await),
+                match &lookup {
+                    Lookup::Live(cached) => self.record_reads([(key, cached)]).await,
+                    _ if leader.has_lost() => return None,
+                    _ => {}
                 }
+                Some(self.decide(&key, lookup, options))
             };
-            let decision = self.driver.timed(&StoreTime::default(), claim).await;
+            let decision = self.driver.timed(&StoreTime::default(), pin!(claim)).await;
             match decision {
                 Some(LookupDecision::Serve(cached) | LookupDecision::Refresh(cached)) => {
                     return ProcessWaitResult::Serve(cached, Source::Waited);

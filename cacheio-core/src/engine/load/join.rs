@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 use std::iter::repeat_with;
+use std::pin::pin;
 use std::sync::Arc;
 
 use super::claim::ClaimRead;
@@ -52,69 +53,104 @@ pub(super) enum LeaderAction<'a, V: Value> {
     Serve(CachedValue<V>, Source),
 }
 
-impl<'a> LoadCall<'a> {
+impl LoadCall<'_> {
     /// Reads the key, then joins its flight until the call has a value or leads the load.
+    ///
+    /// What follows a hit is on the heap, so that the future of a hit stays small.
     pub(super) async fn join_or_lead<V: Value, E: Send + Sync + 'static>(
         &self,
         scope: fn(TypeId) -> Arc<LoadScope>,
     ) -> JoinOutcome<V, E> {
+        if self.options.force_refresh {
+            return boxed(|| self.lead_without_read(scope)).await;
+        }
+        if self.is_absent {
+            self.engine.count_lookup(false);
+            return boxed(|| self.join(None, Previous::Nothing, scope)).await;
+        }
+        let (decision, seen) = self.in_store(pin!(self.read())).await;
+        match decision {
+            LookupDecision::Serve(cached) => {
+                JoinOutcome::Served(self.engine.fetched(cached, Source::Hit))
+            }
+            LookupDecision::ServeStale(cached) => {
+                JoinOutcome::Served(self.engine.fetched(cached, Source::Stale))
+            }
+            LookupDecision::Refresh(cached) => {
+                boxed(|| self.begin_refresh(cached, seen, scope)).await
+            }
+            LookupDecision::Load(found) => boxed(|| self.join(seen, found, scope)).await,
+        }
+    }
+
+    /// Reads the key, and decides what the call does.
+    async fn read<V: Value>(&self) -> (LookupDecision<V>, Option<Seen>) {
+        let engine = self.engine;
+        let keys = std::slice::from_ref(&self.key);
+        let (mut read, mut lookups) = engine.look_up_to_load::<V>(keys, self.options).await;
+        let lookup = lookups.pop().unwrap_or(Lookup::Absent);
+        engine.count_lookup(lookup.is_live());
+        if let Lookup::Live(cached) = &lookup {
+            engine.record_reads([(self.key, cached)]).await;
+        }
+        let decision = engine.decide(&self.key, lookup, self.options);
+        if decision.needs_load() {
+            engine.complete_stamps(&mut read, self.options).await;
+        }
+        (decision, read.seen.pop())
+    }
+
+    async fn lead_without_read<V: Value, E>(
+        &self,
+        scope: fn(TypeId) -> Arc<LoadScope>,
+    ) -> JoinOutcome<V, E> {
+        let engine = self.engine;
+        let stamps = self.in_store(pin!(engine.stamp_load(self.options))).await;
+        let scope = scope(self.loader);
+        let leader = engine.take_over(&self.key, stamps, self.options, &scope);
+        let leader = leader.await;
+        self.in_store(pin!(engine.claim(&[(self.key, &leader)], true)))
+            .await;
+        JoinOutcome::Lead(leader, Previous::Ignored)
+    }
+
+    /// Refreshes a live value that is due, unless another caller does.
+    async fn begin_refresh<V: Value, E>(
+        &self,
+        cached: CachedValue<V>,
+        seen: Option<Seen>,
+        scope: fn(TypeId) -> Arc<LoadScope>,
+    ) -> JoinOutcome<V, E> {
+        let engine = self.engine;
+        let due = DueKey {
+            key: self.key,
+            cached: cached.clone(),
+            seen,
+        };
+        let leaders = engine.begin_refreshes(vec![due], self.options, || scope(self.loader));
+        let mut leaders = self.in_store(pin!(leaders)).await;
+        match leaders.pop().flatten() {
+            Some(leader) => JoinOutcome::Lead(leader, Previous::Live(cached)),
+            None => JoinOutcome::Served(engine.fetched(cached, Source::Hit)),
+        }
+    }
+
+    /// Joins the flight of the key until the call has a value or leads the load.
+    async fn join<V: Value, E: Send + Sync + 'static>(
+        &self,
+        mut seen: Option<Seen>,
+        previous: Previous<V>,
+        scope: fn(TypeId) -> Arc<LoadScope>,
+    ) -> JoinOutcome<V, E> {
         let engine = self.engine;
         let scope = || scope(self.loader);
-        if self.options.force_refresh {
-            let stamps = self.in_store(engine.stamp_load(self.options)).await;
-            let scope = scope();
-            let leader = engine.take_over(&self.key, stamps, self.options, &scope);
-            let leader = leader.await;
-            self.in_store(engine.claim(&[(self.key, &leader)], true))
-                .await;
-            return JoinOutcome::Lead(leader, Previous::Ignored);
-        }
-        let mut seen = None;
-        let mut previous = Previous::Nothing;
-        if self.is_absent {
-            engine.count_lookup(false);
-        } else {
-            let keys = std::slice::from_ref(&self.key);
-            let (mut read, mut lookups) = {
-                let look_up = engine.look_up_to_load::<V>(keys, self.options);
-                self.in_store(look_up).await
-            };
-            let lookup = lookups.pop().unwrap_or(Lookup::Absent);
-            engine.count_lookup(lookup.is_live());
-            let decision = engine.decide(&self.key, lookup, self.options);
-            let decision = self.in_store(decision).await;
-            if decision.needs_load() {
-                self.in_store(engine.complete_stamps(&mut read, self.options))
-                    .await;
-            }
-            seen = read.seen.pop();
-            match decision {
-                LookupDecision::Serve(cached) => {
-                    return JoinOutcome::Served(engine.fetched(cached, Source::Hit));
-                }
-                LookupDecision::ServeStale(cached) => {
-                    return JoinOutcome::Served(engine.fetched(cached, Source::Stale));
-                }
-                LookupDecision::Refresh(cached) => {
-                    let due = DueKey {
-                        key: self.key,
-                        cached: cached.clone(),
-                        seen: seen.take(),
-                    };
-                    let leaders = engine.begin_refreshes(vec![due], self.options, scope);
-                    let mut leaders = self.in_store(leaders).await;
-                    return match leaders.pop().flatten() {
-                        Some(leader) => JoinOutcome::Lead(leader, Previous::Live(cached)),
-                        None => JoinOutcome::Served(engine.fetched(cached, Source::Hit)),
-                    };
-                }
-                LookupDecision::Load(found) => previous = found,
-            }
-        }
         loop {
             let seen = match seen.take() {
                 Some((epoch, stamps)) => (Some(epoch), stamps),
-                None => (None, self.in_store(engine.stamp_load(self.options)).await),
+                None => {
+                    let stamps = pin!(engine.stamp_load(self.options));
+                    (None, self.in_store(stamps).await)
+                }
             };
             let waiter = match engine.join(&self.key, seen, self.options, scope) {
                 Join::Cycle(cycle) => return self.after_cycle(&cycle, previous),
@@ -127,7 +163,7 @@ impl<'a> LoadCall<'a> {
                         previous,
                     };
                     let actions = engine.confirm_leaders(vec![led], self.options);
-                    return match self.in_store(actions).await.pop() {
+                    return match self.in_store(pin!(actions)).await.pop() {
                         Some(LeaderAction::Load(led)) => {
                             JoinOutcome::Lead(led.leader, led.previous)
                         }

@@ -1,5 +1,6 @@
 //! Storing loaded values, unless a write of the key came in between.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use super::Engine;
@@ -91,7 +92,7 @@ impl Engine {
                 self.remove(&removed).await;
                 self.settle(settled_removed).await;
             };
-            self.driver.timed(&time, remove).await;
+            self.driver.timed(&time, pin!(remove)).await;
         };
         first.leader.scope().run(store).await;
     }
