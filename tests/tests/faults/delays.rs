@@ -9,37 +9,52 @@ use cacheio_tests::servers::Proxy;
 
 use crate::env::{FaultEnv, FaultyServer, timed};
 
-const TIMEOUT: Duration = Duration::from_secs(1);
-const DELAY: Duration = Duration::from_millis(300);
-const LENGTH: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
+const DELAY: Duration = Duration::from_secs(1);
+const LENGTH: Duration = Duration::from_secs(4);
 
-/// A delay is not a load: it makes no caller wait for the others.
+/// A delay is not a load: it makes no caller wait for the others. A machine that is too busy may cost an
+/// attempt.
 pub(crate) async fn a_delay_of_a_third_of_the_timeout_does_not_limit_callers(
     env: FaultEnv<impl FaultyServer>,
 ) {
     for callers in [32, 300] {
-        let proxy = Proxy::to(env.server.address());
-        let cache = env.via_many(proxy.address(), TIMEOUT, callers);
-        cache.set("k", 1).await.unwrap();
-        // Their connections are open, and replies were fast.
-        calls(&cache, callers, Duration::from_millis(500)).await;
-        proxy.delay(DELAY);
-        // The first delayed reply is that of a single request.
-        cache.get::<i32>("k").await.unwrap();
-        let delayed = calls(&cache, callers, LENGTH).await;
-        // If callers waited for each other, most of them would wait for several replies. A busy machine is
-        // late with a few.
-        assert!(delayed.failed * 20 <= delayed.times.len(), "{delayed:?}");
-        let median = delayed.median();
-        assert!(median < DELAY * 2, "{callers} callers: {median:?}");
-        proxy.delay(Duration::ZERO);
-        cache.world().sleep(DELAY).await;
-        let median = calls(&cache, callers, TIMEOUT / 2).await.median();
-        assert!(median < DELAY / 2, "{callers} callers after it: {median:?}");
+        let mut failures = Vec::new();
+        while let Err(failure) = delayed(&env, callers).await {
+            failures.push(failure);
+            assert!(failures.len() < 3, "{callers} callers: {failures:?}");
+        }
     }
 }
 
-#[derive(Debug, Default)]
+async fn delayed(env: &FaultEnv<impl FaultyServer>, callers: usize) -> Result<(), String> {
+    let proxy = Proxy::to(env.server.address());
+    let cache = env.via_many(proxy.address(), TIMEOUT, callers);
+    // Their connections are open, and replies were fast.
+    calls(&cache, callers, TIMEOUT / 6).await;
+    proxy.delay(DELAY);
+    // The first delayed reply is that of a single request.
+    let first = cache.get::<i32>("k").await.is_ok();
+    let delayed = calls(&cache, callers, LENGTH).await;
+    proxy.delay(Duration::ZERO);
+    cache.world().sleep(DELAY).await;
+    let after = calls(&cache, callers, TIMEOUT / 6).await;
+    // If callers waited for each other, most of them would wait for several replies. A busy machine is late
+    // with a few.
+    let few_failed = first && delayed.failed * 20 <= delayed.times.len();
+    let are_right = few_failed && delayed.median() < DELAY * 2 && after.median() < DELAY / 2;
+    are_right.then_some(()).ok_or_else(|| {
+        format!(
+            "{} of {} calls failed, half of them took up to {:?}, and {:?} after the delay",
+            delayed.failed,
+            delayed.times.len(),
+            delayed.median(),
+            after.median(),
+        )
+    })
+}
+
+#[derive(Default)]
 struct Calls {
     times: Vec<Duration>,
     failed: usize,
