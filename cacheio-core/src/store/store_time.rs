@@ -93,7 +93,7 @@ mod tests {
         let time = StoreTime::default();
         let begun = Instant::now();
         poll_ready(time.run(pin!(async {
-            std::thread::sleep(Duration::from_millis(30))
+            std::thread::sleep(Duration::from_millis(30));
         })));
         // This takes no time of the store.
         std::thread::sleep(Duration::from_millis(30));
