@@ -204,7 +204,7 @@ fn is_json(codec: &dyn Codec) -> bool {
     codec.is::<Json>()
 }
 
-fn unreadable<T>() -> Error {
+pub(crate) fn unreadable<T>() -> Error {
     Error::new(
         ErrorKind::Decode,
         format!(

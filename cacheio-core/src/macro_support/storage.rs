@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::output::Output;
 use crate::engine::FromHit;
-use crate::value::{FromWord, Shared, from_word};
+use crate::value::{FromWord, Shared, from_word, unreadable};
 use crate::{Codec, Encode, Local, Object, Result, Value};
 
 /// Converts the values of a function to what its cache stores, and back.
@@ -83,7 +83,7 @@ impl<V: Clone + Send + Sync + 'static> Storage<V> for AsLocal {
 #[derive(Clone, Copy)]
 pub struct AsArc;
 
-impl<T: Value<Stored = T> + Object> Storage<Arc<T>> for AsArc {
+impl<T: Object> Storage<Arc<T>> for AsArc {
     type Cached = SharedValue<T>;
 
     fn into_cached(value: Arc<T>) -> SharedValue<T> {
@@ -121,7 +121,7 @@ impl<T: Object> Encode for SharedValue<T> {
     }
 }
 
-impl<T: Value<Stored = T> + Object> Value for SharedValue<T> {
+impl<T: Object> Value for SharedValue<T> {
     type Stored = T;
 
     #[inline]
@@ -148,8 +148,8 @@ impl<T: Value<Stored = T> + Object> Value for SharedValue<T> {
         Arc::new(Self(stored))
     }
 
-    fn decode(bytes: &[u8], codec: &dyn Codec) -> Result<Arc<T>> {
-        T::decode(bytes, codec)
+    fn decode(_: &[u8], _: &dyn Codec) -> Result<Arc<T>> {
+        Err(unreadable::<T>())
     }
 }
 
@@ -157,7 +157,8 @@ impl<T: Value<Stored = T> + Object> Value for SharedValue<T> {
 /// `Arc`s of values with serde, otherwise [`AsLocal`].
 ///
 /// The choice is made by autoref: call `(&&InMemoryOf(&output)).__cacheio_storage()` with
-/// [`ArcStorage`] and [`LocalStorage`] in scope.
+/// [`ArcStorage`] and [`LocalStorage`] in scope. It ignores lifetimes, so the bound must not be
+/// `DeserializeOwned`, which types with a `&'static str` do not implement.
 pub struct InMemoryOf<'a, O>(pub &'a O);
 
 pub trait ArcStorage {
@@ -166,7 +167,7 @@ pub trait ArcStorage {
     }
 }
 
-impl<T: Value<Stored = T> + Object, O: Output<Value = Arc<T>>> ArcStorage for &InMemoryOf<'_, O> {}
+impl<T: Object, O: Output<Value = Arc<T>>> ArcStorage for &InMemoryOf<'_, O> {}
 
 pub trait LocalStorage {
     fn __cacheio_storage(&self) -> AsLocal {

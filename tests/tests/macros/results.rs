@@ -252,9 +252,24 @@ fn every_hit_returns_the_arc_that_the_function_returned() {
     #[derive(Debug, PartialEq)]
     struct Plain(u8);
 
+    /// With serde, and not for every lifetime.
+    #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Country {
+        name: &'static str,
+    }
+
     #[cached]
     fn number(n: u64) -> Arc<u64> {
         Arc::new(n)
+    }
+    #[cached]
+    fn country(n: u8) -> Arc<Country> {
+        let name = if n == 7 { "Peru" } else { "Chad" };
+        Arc::new(Country { name })
+    }
+    #[cached]
+    fn names(n: u8) -> Arc<Vec<&'static str>> {
+        Arc::new(vec!["Peru"; n.into()])
     }
     #[cached]
     fn plain(n: u8) -> Arc<Plain> {
@@ -275,6 +290,10 @@ fn every_hit_returns_the_arc_that_the_function_returned() {
 
     let first = number(7);
     assert!(*first == 7 && Arc::ptr_eq(&first, &number(7)));
+    let first = country(7);
+    assert!(first.name == "Peru" && Arc::ptr_eq(&first, &country(7)));
+    let first = names(2);
+    assert!(first.len() == 2 && Arc::ptr_eq(&first, &names(2)));
     let first = plain(7);
     assert!(*first == Plain(7) && Arc::ptr_eq(&first, &plain(7)));
     let first = list(7).unwrap();
