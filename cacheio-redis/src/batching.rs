@@ -10,7 +10,7 @@
 //!   request, or never sent: a cancelled write does not overwrite a later one.
 //! - Runtimes: only callers on one runtime share batches, because requests that are not polled
 //!   count as in flight. Their batches are sent on the runtime of the connection if that is theirs,
-//!   and otherwise, as the flush timers, on the shared one.
+//!   and otherwise, as the overdue timers, on the shared one.
 //! - Large answers: gets are sent one by one while the answers are large on average. A batch of them
 //!   would give its first caller nothing before the last answer has come.
 
@@ -29,11 +29,12 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::answer_size::AnswerSize;
+use crate::batch::{Batch, BatchItem, BatchKind};
 use crate::connection::{Call, Connection};
 use crate::failure::{Failure, breaks_connection, is_from_replica};
 use crate::limiter::Reservation;
 use crate::live_connection::LiveConnection;
-use crate::queue::{Admission, Batch, BatchItem, BatchKind, BatchQueues, NextStep};
+use crate::queue::{Admission, BatchQueues, NextStep};
 use crate::reply::value;
 use crate::request::{Request, length};
 
@@ -144,7 +145,8 @@ impl Batcher {
         item: BatchItem<'_>,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        let runtime = caller_runtime();
+        let handle = Handle::try_current().ok();
+        let runtime = handle.as_ref().map(Handle::id);
         let turn = self.connection.turn(|| item.weight(), deadline).await?;
         let call = self.connection.admit(deadline)?;
         if matches!(item, BatchItem::Get(_)) && self.answer_size.is_large() {
@@ -152,7 +154,7 @@ impl Batcher {
         }
         let queues = self.queues(item.kind());
         let kind = queues.kind;
-        let reply = match queues.admit(item, turn, runtime) {
+        let reply = match queues.admit(item, turn, handle.as_ref()) {
             Admission::Direct(turn) => {
                 let _in_flight = InFlight::new(self, kind, runtime, 1);
                 // Boxed, so that the futures of queued requests stay small.
@@ -235,15 +237,25 @@ impl Batcher {
         match next {
             NextStep::Nothing => {}
             NextStep::Send(batch) => self.dispatch(kind, batch, callers),
-            NextStep::Flush => {
-                let batcher = Arc::clone(self);
-                self.spawn(callers, async move {
+            NextStep::Flush(handle) => {
+                let flush = Flush {
+                    batcher: Arc::clone(self),
+                    kind,
+                    callers,
+                };
+                let flush = async move {
                     yield_now().await;
-                    if let Some(batch) = batcher.queues(kind).flush(callers) {
-                        let in_flight = InFlight::new(&batcher, kind, callers, batch.senders.len());
-                        in_flight.batcher.send_batch(kind, batch).await;
+                    drop(flush);
+                };
+                match handle {
+                    Some(runtime) => drop(runtime.spawn(flush)),
+                    // If this thread is exiting, the flush ends here.
+                    None => {
+                        if let Ok(runtime) = runtime() {
+                            runtime.spawn(flush);
+                        }
                     }
-                });
+                }
             }
         }
     }
@@ -251,13 +263,7 @@ impl Batcher {
     /// Sends a batch in the background.
     fn dispatch(self: &Arc<Self>, kind: BatchKind, batch: Batch, callers: Option<Id>) {
         let in_flight = InFlight::new(self, kind, callers, batch.senders.len());
-        self.spawn(callers, async move {
-            in_flight.batcher.send_batch(kind, batch).await;
-        });
-    }
-
-    /// Runs a task that sends a batch.
-    fn spawn(&self, callers: Option<Id>, send: impl Future<Output = ()> + Send + 'static) {
+        let send = async move { in_flight.batcher.send_batch(kind, batch).await };
         match self.connection.current() {
             // Its callers have no timers of their own: if this runtime is blocked, so are they. Those that
             // are not have one (`runs_beside`).
@@ -271,10 +277,11 @@ impl Batcher {
         }
     }
 
-    /// Sends batches that have waited for [`MAX_WAIT`], while there are any.
+    /// Starts the overdue timer: it sends batches that have waited for [`MAX_WAIT`], while there are any.
     fn start_timer(self: &Arc<Self>, kind: BatchKind, callers: Option<Id>) -> Result<(), Failure> {
         let batcher = Arc::clone(self);
-        runtime()?.spawn(async move {
+        let runtime = runtime().inspect_err(|_| self.queues(kind).without_timer(callers))?;
+        runtime.spawn(async move {
             let mut seen = 0;
             loop {
                 sleep(MAX_WAIT / 2).await;
@@ -391,6 +398,21 @@ impl InFlight {
     }
 }
 
+/// Sends what waits when it is dropped: after its task has run, or if that cannot run.
+struct Flush {
+    batcher: Arc<Batcher>,
+    kind: BatchKind,
+    callers: Option<Id>,
+}
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        if let Some(batch) = self.batcher.queues(self.kind).flush(self.callers) {
+            self.batcher.dispatch(self.kind, batch, self.callers);
+        }
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         let queues = self.batcher.queues(self.kind);
@@ -403,9 +425,4 @@ impl Drop for InFlight {
 /// while all workers, and with them the task that sends its batch, are blocked.
 fn runs_beside(runtime: Option<Id>) -> bool {
     runtime.is_some() && tokio::task::try_id().is_none()
-}
-
-/// Returns the runtime of the caller, if that is on one.
-fn caller_runtime() -> Option<Id> {
-    Handle::try_current().ok().map(|runtime| runtime.id())
 }

@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod answer_size;
+mod batch;
 mod batching;
 mod builder;
 mod claim_key;

@@ -1,0 +1,209 @@
+//! Requests that are sent together. Nothing here does I/O.
+
+use std::borrow::Cow;
+
+use redis::{Cmd, RedisResult, Value, cmd};
+use tokio::sync::oneshot;
+
+use crate::commands::Commands;
+use crate::limiter::Reservation;
+use crate::request::{Request, on_key};
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum BatchKind {
+    /// Gets, joined into one MGET.
+    Gets,
+    /// Other commands, one after another in one write.
+    Commands,
+}
+
+pub(crate) type ReplySender = oneshot::Sender<RedisResult<Value>>;
+pub(crate) type ReplyReceiver = oneshot::Receiver<RedisResult<Value>>;
+
+pub(crate) struct Batch {
+    content: BatchContent,
+    /// Ends the claims on the keys that its commands write, before them.
+    end_claims: Option<Cmd>,
+    /// Whether commands that end claims are among the others, because keys are not joined.
+    has_ends_of_claims: bool,
+    pub(crate) senders: Vec<ReplySender>,
+    /// The reservations of those requests that had to wait for their turn.
+    pub(crate) turns: Vec<Reservation>,
+}
+
+enum BatchContent {
+    Mget(Cmd),
+    Commands(Vec<Cmd>),
+}
+
+/// A request that can be part of a batch.
+#[derive(Clone, Copy)]
+pub(crate) enum BatchItem<'a> {
+    /// Gets the value of a key.
+    Get(&'a str),
+    /// An idempotent command, the claim that ends before it, and the request that consists of them.
+    Command {
+        command: &'a Cmd,
+        claim: Option<&'a str>,
+        request: &'a Request,
+    },
+}
+
+impl Batch {
+    /// Creates an empty batch with room for `capacity` requests of the size of `item`.
+    pub(crate) fn new(kind: BatchKind, capacity: usize, item: BatchItem<'_>) -> Self {
+        let content = match (kind, item) {
+            (BatchKind::Gets, BatchItem::Get(key)) => {
+                let mut mget = Cmd::with_capacity(capacity + 1, capacity * key.len() + 4);
+                mget.arg("MGET");
+                BatchContent::Mget(mget)
+            }
+            _ => BatchContent::Commands(Vec::with_capacity(capacity)),
+        };
+        Self {
+            content,
+            end_claims: None,
+            has_ends_of_claims: false,
+            senders: Vec::with_capacity(capacity),
+            turns: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        item: BatchItem<'_>,
+        sender: ReplySender,
+        turn: Option<Reservation>,
+        joins_keys: bool,
+    ) {
+        match (&mut self.content, item) {
+            (BatchContent::Mget(mget), BatchItem::Get(key)) => {
+                mget.arg(key);
+            }
+            (BatchContent::Commands(commands), BatchItem::Command { command, claim, .. }) => {
+                match claim {
+                    Some(claim) if joins_keys => {
+                        let end_claims = self.end_claims.get_or_insert_with(|| cmd("UNLINK"));
+                        end_claims.arg(claim);
+                    }
+                    Some(claim) => {
+                        commands.push(on_key("UNLINK", claim));
+                        self.has_ends_of_claims = true;
+                    }
+                    None => {}
+                }
+                commands.push(command.clone());
+            }
+            (BatchContent::Commands(commands), BatchItem::Get(key)) => {
+                commands.push(on_key("GET", key));
+            }
+            _ => {}
+        }
+        self.senders.push(sender);
+        self.turns.extend(turn);
+    }
+
+    /// Takes what to send.
+    pub(crate) fn take_commands(&mut self) -> Commands {
+        match &mut self.content {
+            BatchContent::Mget(mget) => Commands::one(std::mem::take(mget)),
+            BatchContent::Commands(commands) => {
+                let commands = std::mem::take(commands);
+                match self.end_claims.take() {
+                    Some(end_claims) => Commands::writes([end_claims].into_iter().chain(commands)),
+                    None if self.has_ends_of_claims => Commands::writes(commands),
+                    None => Commands::many(commands),
+                }
+            }
+        }
+    }
+
+    /// Returns whether a caller was cancelled whose command must then not be sent. For gets it does
+    /// not matter.
+    pub(crate) fn has_cancelled(&self, kind: BatchKind) -> bool {
+        kind == BatchKind::Commands && self.senders.iter().any(oneshot::Sender::is_closed)
+    }
+
+    /// Removes the commands of cancelled callers.
+    pub(crate) fn remove_cancelled(&mut self, commands: &Commands) -> Commands {
+        let mut remaining = Vec::with_capacity(self.senders.len());
+        let mut senders = Vec::with_capacity(self.senders.len());
+        let mut all = self.senders.drain(..);
+        for command in commands.iter() {
+            // To end a claim without need is harmless.
+            if commands.is_end_of_claims(command) {
+                remaining.push(command.clone());
+            } else if let Some(sender) = all.next()
+                && !sender.is_closed()
+            {
+                remaining.push(command.clone());
+                senders.push(sender);
+            }
+        }
+        drop(all);
+        self.senders = senders;
+        Commands::writes(remaining)
+    }
+}
+
+impl<'a> BatchItem<'a> {
+    pub(crate) fn kind(self) -> BatchKind {
+        match self {
+            Self::Get(_) => BatchKind::Gets,
+            Self::Command { .. } => BatchKind::Commands,
+        }
+    }
+
+    pub(crate) fn request(self) -> Cow<'a, Request> {
+        match self {
+            Self::Get(key) => Cow::Owned(Request::one(on_key("GET", key))),
+            Self::Command { request, .. } => Cow::Borrowed(request),
+        }
+    }
+
+    /// Returns how much work the request is for the server, about.
+    pub(crate) fn weight(self) -> usize {
+        match self {
+            Self::Get(_) => 1,
+            Self::Command { request, .. } => request.weight(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claim_key::claim_key;
+
+    #[test]
+    fn commands_of_cancelled_callers_are_removed() {
+        let requests =
+            ["first", "second"].map(|key| Request::write(claim_key(key), on_key("UNLINK", key)));
+        let [first, second] = requests.each_ref().map(|request| {
+            let (command, claim) = request.single().unwrap();
+            BatchItem::Command {
+                command,
+                claim,
+                request,
+            }
+        });
+        let mut batch = Batch::new(BatchKind::Commands, 2, first);
+        let (sender, cancelled) = oneshot::channel();
+        batch.add(first, sender, None, true);
+        let (sender, _waiting) = oneshot::channel();
+        batch.add(second, sender, None, true);
+        assert!(!batch.has_cancelled(BatchKind::Commands));
+        drop(cancelled);
+        assert!(batch.has_cancelled(BatchKind::Commands));
+        let commands = batch.take_commands();
+        assert_eq!(commands.iter().count(), 3);
+        let remaining = batch.remove_cancelled(&commands);
+        let mut claims = on_key("UNLINK", &claim_key("first"));
+        claims.arg(claim_key("second"));
+        let expected = [claims, on_key("UNLINK", "second")];
+        let packed = |command: &Cmd| command.get_packed_command();
+        let remaining: Vec<_> = remaining.iter().map(packed).collect();
+        assert_eq!(remaining, expected.each_ref().map(packed));
+        assert_eq!(batch.senders.len(), 1);
+    }
+}
