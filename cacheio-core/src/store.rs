@@ -233,6 +233,20 @@ pub trait Store: Debug + Send + Sync + 'static {
         keys.iter().map(|key| self.get(key)).collect()
     }
 
+    /// Returns the live entries of several keys like [`get_many`](Self::get_many), each with how long the
+    /// store keeps it, in [`Entry::left`]. It takes as many round trips as `get_many`.
+    ///
+    /// A cache with L1 calls it instead of [`get`](Self::get) and `get_many`, so that no copy in L1 outlives
+    /// its entry. By default, this calls `get_many`: then a copy may outlive its entry by as much as the cache
+    /// accepts.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store fails.
+    fn get_with_ttls(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
+        self.get_many(keys)
+    }
+
     /// Stores several entries, each with its TTL. If a key occurs twice, its last entry is stored.
     ///
     /// # Errors
@@ -484,6 +498,14 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
             }
             Ok(entries)
         })
+    }
+
+    /// Does the same as [`Store::get_with_ttls`].
+    fn get_with_ttls<'a>(
+        &'a self,
+        keys: &'a [Key<'a>],
+    ) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
+        self.get_many(keys)
     }
 
     /// Does the same as [`Store::set_many`].

@@ -72,7 +72,7 @@ impl<'a> LoadCall<'a> {
         let mut seen = None;
         let mut previous = Previous::Nothing;
         if self.is_absent {
-            engine.count_lookup(false);
+            engine.counters.add(Count::Miss);
         } else {
             let keys = std::slice::from_ref(&self.key);
             let (mut read, mut lookups) = {
@@ -80,7 +80,7 @@ impl<'a> LoadCall<'a> {
                 self.in_store(look_up).await
             };
             let lookup = lookups.pop().unwrap_or(Lookup::Absent);
-            engine.count_lookup(lookup.is_live());
+            engine.count_lookup(lookup.as_live());
             let decision = engine.decide(&self.key, lookup, self.options);
             let decision = self.in_store(decision).await;
             if decision.needs_load() {
@@ -177,15 +177,46 @@ impl LoadCall<'_> {
 }
 
 /// What was seen before keys were read, and the versions of tags that were read with them.
+#[derive(Default)]
 pub(super) struct ReadToLoad {
     pub(super) seen: Vec<Seen>,
     versions: Option<Versions>,
 }
 
 impl Engine {
+    /// Looks keys up for a loading call: in L1, and those that it does not have on the server.
+    pub(super) async fn look_up_to_load<V: Value>(
+        &self,
+        keys: &[Key<'_>],
+        options: &Options,
+    ) -> (ReadToLoad, Vec<Lookup<V>>) {
+        if self.driver.l1().is_none() {
+            return self.read_to_load(keys, options).await;
+        }
+        let (copies, missing) = self.copies::<V>(keys, options.skip_l1);
+        let (mut read, lookups) = match missing.is_empty() {
+            true => (ReadToLoad::default(), Vec::new()),
+            false => boxed(|| self.read_to_load(&missing, options)).await,
+        };
+        let (mut seen, mut lookups) = (read.seen.into_iter(), lookups.into_iter());
+        // A copy needs no load.
+        read.seen = copies
+            .iter()
+            .map(|copy| match copy {
+                Some(_) => Seen::default(),
+                None => seen.next().unwrap_or_default(),
+            })
+            .collect();
+        let lookups = copies.into_iter().map(|copy| match copy {
+            Some(copy) => Lookup::Live(copy),
+            None => lookups.next().unwrap_or(Lookup::Absent),
+        });
+        (read, lookups.collect())
+    }
+
     /// Reads keys for a loading call, in one round trip. What they are compared with is recorded before
     /// the read, because a loader may return what the read finds.
-    pub(super) async fn look_up_to_load<V: Value>(
+    async fn read_to_load<V: Value>(
         &self,
         keys: &[Key<'_>],
         options: &Options,
@@ -321,7 +352,7 @@ impl Engine {
                             let lookup = self.decode_entry::<V>(entry, stale_for, ahead);
                             lookup.unwrap_or(Lookup::Unreadable)
                         }
-                        _ => self.lookup_of::<V>(&led.key, Ok(entry), options),
+                        _ => self.lookup_of::<V>(&led.key, Ok(entry.into()), options),
                     };
                     indexes.push(index);
                     keys.push(led.key);
