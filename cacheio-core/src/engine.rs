@@ -35,7 +35,6 @@ pub use self::load::{ErrorSharing, Failure, LoadMode, Loaded};
 use self::lookup::{CachedValue, Lookup};
 use self::probe::Probe;
 pub use self::probe::{ByArc, ByValue, FromHit};
-use self::tags::names;
 use self::throttle::UnrecordedFailures;
 use self::warnings::Warnings;
 use crate::config::policies::Policies;
@@ -49,8 +48,8 @@ use crate::l1::L1;
 use crate::stats::{Count, Counters};
 use crate::store::store_time::StoreTime;
 use crate::{
-    CacheKey, Clock, Encode, Entry, Error, ErrorKind, Form, KeyRule, Operation, Options, Result,
-    Stats, Store, Ttl, Value,
+    CacheKey, Clock, Encode, Entry, Error, ErrorKind, KeyRule, Operation, Options, Result, Stats,
+    Store, Ttl, Value,
 };
 
 /// Polls a future that is ready at once, because everything it waits for blocks the thread.
@@ -488,26 +487,6 @@ impl Engine {
         cleared.map_err(|error| error.during(Operation::Clear))
     }
 
-    pub async fn invalidate_tags<T: Into<Cow<'static, str>>>(
-        &self,
-        tags: impl IntoIterator<Item = T>,
-    ) -> Result<()> {
-        let tags: Vec<_> = tags.into_iter().map(Into::into).collect();
-        // Loads of this process that began before the end of this call do not end after it as if they
-        // were new. Also if the call is dropped: the server may have carried it out.
-        let _invalidation = Invalidation {
-            engine: self,
-            tags: &tags,
-        };
-        match self.driver.form() {
-            Form::Objects => Ok(()),
-            Form::Bytes => {
-                let removed = self.remove_versions(&tags).await;
-                removed.map_err(|error| error.during(Operation::InvalidateTags))
-            }
-        }
-    }
-
     pub async fn ping(&self) -> Result<()> {
         self.driver
             .ping()
@@ -577,27 +556,6 @@ impl Engine {
             key = %shortened(self.full_text(key), KEY_TRACED),
             "key of the event before",
         );
-    }
-}
-
-/// Invalidates tags in this process when it is dropped.
-struct Invalidation<'a> {
-    engine: &'a Engine,
-    tags: &'a [Cow<'static, str>],
-}
-
-impl Drop for Invalidation<'_> {
-    fn drop(&mut self) {
-        let Engine {
-            shared,
-            settings,
-            driver,
-            ..
-        } = self.engine;
-        match driver.form() {
-            Form::Objects => shared.tags.invalidate(&settings.prefix, self.tags),
-            Form::Bytes => (shared.tags).invalidate(&settings.prefix, &names(self.tags)),
-        }
     }
 }
 

@@ -323,6 +323,10 @@ impl CopyGuard<'_> {
         for key in self.keys {
             self.l1s.version(key).fetch_add(1, Ordering::SeqCst);
         }
+        self.remove_stored();
+    }
+
+    fn remove_stored(&self) {
         for l1 in self.l1s.list().iter().filter_map(Weak::upgrade) {
             for key in self.keys.iter().filter_map(|key| l1.key(key)) {
                 let _ = l1.memory.delete(&key);
@@ -331,8 +335,12 @@ impl CopyGuard<'_> {
     }
 
     /// Removes the copies for the last time, and returns new tickets for those keys that were not written
-    /// by others since the guard was created and the `tickets` were taken.
+    /// by others since the `tickets` were taken, after the guard was created. There are as many tickets as keys,
+    /// or none, for a write whose value is not copied.
     pub(crate) fn renew(mut self, tickets: &[Ticket]) -> Vec<Option<Ticket>> {
+        if tickets.is_empty() {
+            return Vec::new();
+        }
         let renew = |(key, ticket): (&Key<'_>, &Ticket)| {
             let before = self.l1s.version(key).fetch_add(1, Ordering::SeqCst);
             let renewed = Ticket {
@@ -342,11 +350,7 @@ impl CopyGuard<'_> {
             (before == ticket.version).then_some(renewed)
         };
         let renewed = self.keys.iter().zip(tickets).map(renew).collect();
-        for l1 in self.l1s.list().iter().filter_map(Weak::upgrade) {
-            for key in self.keys.iter().filter_map(|key| l1.key(key)) {
-                let _ = l1.memory.delete(&key);
-            }
-        }
+        self.remove_stored();
         self.keys = &[];
         renewed
     }

@@ -3,6 +3,7 @@
 pub(crate) mod circuit_breaker;
 mod claim;
 pub(crate) mod concurrency_limit;
+mod defaults;
 mod forward;
 pub(crate) mod store_time;
 
@@ -14,11 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::claim::{Claim, Claimed, Settled, Settlement};
-use crate::clock::WallClock;
+use self::defaults::{default_clock, is_live};
 use crate::flight::SharedState;
-use crate::{
-    Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Replacement, Result, SystemClock,
-};
+use crate::{Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Replacement, Result};
 
 /// The future of an operation of an [`AsyncStore`].
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -31,20 +30,6 @@ pub enum FastMiss {
     Inspect,
     /// There is no entry.
     Absent,
-}
-
-fn is_live(entry: &Entry, clock: impl FnOnce() -> Arc<dyn Clock>) -> bool {
-    match &entry.meta {
-        Some(meta) => meta.is_live(clock().now()),
-        None => true,
-    }
-}
-
-fn default_clock(form: Form) -> Arc<dyn Clock> {
-    match form {
-        Form::Objects => Arc::new(SystemClock),
-        Form::Bytes => Arc::new(WallClock),
-    }
 }
 
 /// Keeps the entries of a cache, with methods that block the calling thread.

@@ -98,6 +98,26 @@ impl Versions {
 }
 
 impl Engine {
+    pub async fn invalidate_tags<T: Into<Cow<'static, str>>>(
+        &self,
+        tags: impl IntoIterator<Item = T>,
+    ) -> Result<()> {
+        let tags: Vec<_> = tags.into_iter().map(Into::into).collect();
+        // Loads of this process that began before the end of this call do not end after it as if they
+        // were new. Also if the call is dropped: the server may have carried it out.
+        let _invalidation = Invalidation {
+            engine: self,
+            tags: &tags,
+        };
+        match self.driver.form() {
+            Form::Objects => Ok(()),
+            Form::Bytes => {
+                let removed = self.remove_versions(&tags).await;
+                removed.map_err(|error| error.during(Operation::InvalidateTags))
+            }
+        }
+    }
+
     /// Returns the versions of the tags of a call, for an entry that is written now. Tags without a
     /// version get one.
     pub(super) async fn stamp(&self, options: &Options) -> Result<Stamps> {
@@ -294,7 +314,7 @@ impl Engine {
     }
 
     /// Invalidates tags on the server: entries with a version that is missing are not live.
-    pub(super) async fn remove_versions(&self, tags: &[Cow<'static, str>]) -> Result<()> {
+    async fn remove_versions(&self, tags: &[Cow<'static, str>]) -> Result<()> {
         let texts = self.tag_keys(&names(tags));
         if texts.is_empty() {
             return Ok(());
@@ -455,8 +475,29 @@ impl Engine {
     }
 }
 
+/// Invalidates tags in this process when it is dropped.
+struct Invalidation<'a> {
+    engine: &'a Engine,
+    tags: &'a [Cow<'static, str>],
+}
+
+impl Drop for Invalidation<'_> {
+    fn drop(&mut self) {
+        let Engine {
+            shared,
+            settings,
+            driver,
+            ..
+        } = self.engine;
+        match driver.form() {
+            Form::Objects => shared.tags.invalidate(&settings.prefix, self.tags),
+            Form::Bytes => (shared.tags).invalidate(&settings.prefix, &names(self.tags)),
+        }
+    }
+}
+
 /// Returns the names of tags as they are in headers, each once.
-pub(super) fn names<'a>(tags: &'a [Cow<'static, str>]) -> Vec<Cow<'a, str>> {
+fn names<'a>(tags: &'a [Cow<'static, str>]) -> Vec<Cow<'a, str>> {
     let mut names: Vec<Cow<'_, str>> = Vec::with_capacity(tags.len());
     for tag in tags {
         let name = wire::tag_name(tag);
