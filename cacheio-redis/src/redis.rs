@@ -28,6 +28,9 @@
 //! 3. `Batcher::send_batch` sends it by `LiveConnection::send` and gives each caller its reply. If
 //!    the batch as a whole was refused, each caller sends its own GET.
 //!
+//! The path of a get for a cache with L1 (`Redis::read_with_ttls`): as that of a get, with GET and PTTL. A
+//! batch of them has one MGET, and a PTTL for each key. In a cluster they are not batched.
+//!
 //! The path of a set or a delete: as that of a get, with two commands. `Redis::write` puts UNLINK of the
 //! claim before the command (`Request::write`). A batch of such requests has one UNLINK for all of them, in
 //! a cluster one for each. `claims.rs` has the commands of loads.
