@@ -287,10 +287,11 @@ impl AnyStore {
     }
 }
 
-/// Memory before a store, with the clock of the test and the default bound.
+/// Memory before a store, with the clock of the test. The bound is as long as no case lasts: so no case
+/// depends on it, on a busy machine either.
 fn l1(env: &TestEnv) -> L1 {
     let memory = Memory::builder().capacity(10_000).clock(env.clock());
-    L1::new(memory.build())
+    L1::new(memory.build()).max_staleness(Duration::from_secs(3_600))
 }
 
 fn built<T>(cache: Result<T, Error>) -> T {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use cacheio_core::{LoadContext, ManualClock, Options, Source};
 use cacheio_sync::{Cache, L1, Memory};
-use cacheio_tests::fixture::{Fixture, TestEnv, Time};
-use cacheio_tests::stores::{self, Bytes, Failing, Faults};
+use cacheio_tests::fixture::{TestEnv, Time};
+use cacheio_tests::stores::{self, Bytes, Failing, Faults, Map};
 
 const BOUND: Duration = Duration::from_secs(2);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -187,15 +187,12 @@ fn a_due_entry_is_read_from_the_server_once_in_the_bound() {
 
 #[test]
 fn a_server_that_does_not_tell_what_is_left_is_bounded_all_the_same() {
-    let time = Time::milliseconds();
-    let fixture = Fixture::for_threads(time, stores::minimal, true);
-    fixture.world.run(async {
-        let cache = &fixture.cache;
-        cache.set_with("k", 1, fixture.ttl()).await.unwrap();
-        assert_eq!(cache.get("k").await.unwrap(), Some(1));
-        fixture.expire(fixture.ttl());
-        // The default bound.
-        fixture.expire(BOUND);
-        assert_eq!(cache.get::<i32>("k").await.unwrap(), None);
-    });
+    let bound = Duration::from_millis(200);
+    let l1 = L1::new(Memory::with_capacity(100)).max_staleness(bound);
+    let cache = Cache::builder().store(Map::default()).l1(l1);
+    let cache = cache.build().unwrap();
+    cache.set_with("k", 1, bound).unwrap();
+    assert_eq!(get(&cache), Some(1));
+    std::thread::sleep(2 * bound);
+    assert_eq!(get(&cache), None);
 }
