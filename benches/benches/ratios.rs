@@ -65,7 +65,22 @@ macro_rules! namespaces {
     };
 }
 
-const TABLES: [(&str, Contestants); 12] = [
+/// A hit in memory with a namespace, and one in L1 with the same namespace.
+fn l1(workload: &Workload) -> Vec<Contestant<'_>> {
+    let capacity = workload.capacity();
+    let threads = fill(CacheioSync::in_namespace(capacity, "shop"), workload);
+    let tasks = fill(CacheioAsync::in_namespace(capacity, "shop"), workload);
+    let threads_with_l1 = fill(CacheioSync::with_l1(capacity), workload);
+    let tasks_with_l1 = fill(CacheioAsync::with_l1(capacity), workload);
+    vec![
+        hit(threads, workload).named("sync, namespace"),
+        hit(threads_with_l1, workload).named("sync, L1"),
+        hit(tasks, workload).named("async, namespace"),
+        hit(tasks_with_l1, workload).named("async, L1"),
+    ]
+}
+
+const TABLES: [(&str, Contestants); 13] = [
     ("`get_arc` hit", everyone!(hit)),
     ("`get_or_set` hit", everyone!(get_or_set)),
     ("miss", everyone!(miss)),
@@ -74,6 +89,7 @@ const TABLES: [(&str, Contestants); 12] = [
     ("`get_or_set` hit, u64 values", get_or_set_u64),
     ("`get_many` of 100 hits, u64 values", get_many),
     ("`get_arc` hit, with a namespace", namespaces!(hit)),
+    ("`get_arc` hit in L1, by that in memory", l1),
     ("`set`, with a namespace", namespaces!(set)),
     ("macro hit", decorated),
     ("sync hit, with policies", SYNC_POLICIES),

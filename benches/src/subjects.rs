@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio::{AsyncCache, Cache, Memory};
+use cacheio::{AsyncCache, Cache, L1, Memory};
 use tokio::runtime::Runtime;
 
 use crate::Workload;
@@ -107,6 +107,15 @@ impl CacheioSync {
         Self(cache.expect("valid settings"))
     }
 
+    /// Makes an empty cache with L1 before a store that keeps bytes, as a server does.
+    pub fn with_l1(capacity: u64) -> Self {
+        let server = Memory::builder().capacity(capacity).through_codec(true);
+        let cache = Cache::builder().store(server.build()).default_ttl(TTL);
+        let l1 = L1::new(Memory::builder().capacity(capacity).build());
+        let cache = cache.namespace("shop").l1(l1.max_staleness(TTL)).build();
+        Self(cache.expect("valid settings"))
+    }
+
     /// Looks each key up; returns the sum of the values.
     pub fn get_u64<'a>(&self, keys: impl Iterator<Item = &'a str>) -> u64 {
         let get = |key| self.0.get::<u64>(key).expect("memory does not fail");
@@ -157,6 +166,15 @@ impl CacheioAsync {
         let memory = Memory::builder().capacity(capacity).build();
         let cache = AsyncCache::builder().store(memory).default_ttl(TTL);
         let cache = cache.namespace(namespace).build();
+        Self(cache.expect("valid settings"))
+    }
+
+    /// Makes an empty cache with L1 before a store that keeps bytes, as a server does.
+    pub fn with_l1(capacity: u64) -> Self {
+        let server = Memory::builder().capacity(capacity).through_codec(true);
+        let cache = AsyncCache::builder().store(server.build()).default_ttl(TTL);
+        let l1 = L1::new(Memory::builder().capacity(capacity).build());
+        let cache = cache.namespace("shop").l1(l1.max_staleness(TTL)).build();
         Self(cache.expect("valid settings"))
     }
 

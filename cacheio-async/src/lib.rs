@@ -28,12 +28,12 @@ pub use cacheio_macros::{AsyncCacheable, CacheKey, async_cached, cached};
 #[cfg(feature = "redis")]
 #[doc(inline)]
 pub use cacheio_redis::{Redis, RedisBuilder};
+#[cfg(feature = "memory")]
+#[doc(inline)]
+pub use cacheio_sync::{L1, Memory, MemoryBuilder};
 #[cfg(feature = "memcached")]
 #[doc(inline)]
 pub use cacheio_sync::{Memcached, MemcachedBuilder};
-#[cfg(feature = "memory")]
-#[doc(inline)]
-pub use cacheio_sync::{Memory, MemoryBuilder};
 pub use factory::CacheFactory;
 
 #[doc(hidden)]

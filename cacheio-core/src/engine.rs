@@ -9,6 +9,7 @@
 
 mod attempts;
 pub(crate) mod driver;
+mod l1;
 mod load;
 mod lookup;
 mod probe;
@@ -31,7 +32,7 @@ use std::task::{Context, Poll, Waker};
 use self::attempts::Attempts;
 use self::driver::Driver;
 pub use self::load::{ErrorSharing, Failure, LoadMode, Loaded};
-use self::lookup::Lookup;
+use self::lookup::{CachedValue, Lookup};
 use self::probe::Probe;
 pub use self::probe::{ByArc, ByValue, FromHit};
 use self::throttle::UnrecordedFailures;
@@ -43,10 +44,11 @@ use crate::error::{overflow, shortened};
 use crate::flight::sync::EventListener;
 use crate::flight::{Flights, SharedState};
 use crate::key::{Key, KeyBuffer, MissedKey};
+use crate::l1::L1;
 use crate::stats::{Count, Counters};
 use crate::store::store_time::StoreTime;
 use crate::{
-    CacheKey, Clock, Encode, Entry, Error, ErrorKind, Form, Operation, Options, Result, Stats,
+    CacheKey, Clock, Encode, Entry, Error, ErrorKind, KeyRule, Operation, Options, Result, Stats,
     Store, Ttl, Value,
 };
 
@@ -77,6 +79,11 @@ pub struct Engine {
     settings: Checked,
     /// The prefix of the keys that the store gets: empty if it keeps namespaces apart itself.
     key_prefix: String,
+    /// The same for look-ups without I/O: in a store in memory, or in L1.
+    memory_key_prefix: String,
+    memory_key_rule: KeyRule,
+    /// What such a look-up counts if it finds a value.
+    memory_hit: Count,
     shared: Arc<SharedState>,
     counters: Counters,
     clock: Arc<dyn Clock>,
@@ -102,6 +109,7 @@ impl fmt::Debug for Engine {
             .field("namespace", &self.settings.namespace)
             .field("default_ttl", &self.settings.default_ttl)
             .field("codec", &self.settings.codec)
+            .field("l1", &self.driver.l1())
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
@@ -116,17 +124,30 @@ impl Engine {
     pub fn new(mut driver: Driver, settings: Settings) -> Result<Self> {
         let checked = || {
             driver.store().check()?;
-            settings.check(driver.form() == Form::Bytes, driver.key_rule())
+            settings.check(driver.form(), driver.key_rule())
         };
-        let settings = checked().map_err(|error| error.during(Operation::Build))?;
-        let metrics = driver.report_as(&settings.namespace);
+        let mut settings = checked().map_err(|error| error.during(Operation::Build))?;
         let key_prefix = match driver.enter_namespace(&settings.prefix) {
             true => String::new(),
             false => settings.prefix.clone(),
         };
+        let shared = driver.store().shared_state().unwrap_or_default();
+        let (memory_key_prefix, memory_key_rule, memory_hit) = match settings.l1.take() {
+            Some(l1) => {
+                let l1 = Arc::new(L1::new(l1, &key_prefix));
+                shared.l1s.register(&l1);
+                driver.set_l1(l1);
+                (String::new(), KeyRule::Any, Count::L1Hit)
+            }
+            None => (key_prefix.clone(), driver.key_rule(), Count::Hit),
+        };
+        let metrics = driver.report_as(&settings.namespace);
         Ok(Self {
             key_prefix,
-            shared: driver.store().shared_state().unwrap_or_default(),
+            memory_key_prefix,
+            memory_key_rule,
+            memory_hit,
+            shared,
             clock: driver.store().clock(),
             headers_in_use: AtomicBool::new(settings.policies.writes_headers()),
             unrecorded_reads: Attempts::default(),
@@ -146,7 +167,7 @@ impl Engine {
 
     pub fn stats(&self) -> Stats {
         Stats {
-            evictions: self.driver.store().evictions(),
+            evictions: self.driver.evictions(),
             circuit_opens: self.driver.store().circuit_opens(),
             ..self.counters.snapshot()
         }
@@ -158,9 +179,18 @@ impl Engine {
         buffer.key(&self.key_prefix, self.driver.key_rule(), key)
     }
 
+    /// Composes the key of a look-up without I/O.
+    #[inline]
+    fn memory_key<'a>(&self, buffer: &'a mut KeyBuffer, key: &'a impl CacheKey) -> Key<'a> {
+        buffer.key(&self.memory_key_prefix, self.memory_key_rule, key)
+    }
+
     pub async fn has(&self, key: impl CacheKey) -> Result<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
+        if self.has_copy(&key) {
+            return Ok(true);
+        }
         let live = self.is_live(&key).await;
         live.map_err(|error| self.in_operation(error, Operation::Has, &key))
     }
@@ -168,21 +198,25 @@ impl Engine {
     /// Gets a value that the [probe](Self::probe) did not.
     pub async fn get<V: Value>(&self, missed: MissedKey) -> Result<Option<Arc<V::Stored>>> {
         let key = missed.key();
-        let value = self.read::<V>(&key).await;
+        let value = match self.copy_of_replaced::<V>(&key) {
+            Some(copy) => Ok(Some(copy)),
+            None => self.read::<V>(&key).await,
+        };
         if let Ok(value) = &value {
-            self.count_lookup(value.is_some());
+            self.count_lookup(value.as_ref());
         }
-        value.map_err(|error| self.in_operation(error, Operation::Get, &key))
+        let value = value.map_err(|error| self.in_operation(error, Operation::Get, &key))?;
+        Ok(value.map(|cached| cached.value))
     }
 
-    async fn read<V: Value>(&self, key: &Key<'_>) -> Result<Option<Arc<V::Stored>>> {
-        let entry = self.read_entry(key).await?;
-        let lookup = self.decode_live::<V>(entry)?;
+    async fn read<V: Value>(&self, key: &Key<'_>) -> Result<Option<CachedValue<V>>> {
+        let read = self.read_entry(key, false).await?;
+        let lookup = self.decode_read::<V>(key, read, None)?;
         let Some(cached) = lookup.live() else {
             return Ok(None);
         };
         self.record_reads([(*key, &cached)]).await;
-        Ok(Some(cached.value))
+        Ok(Some(cached))
     }
 
     pub async fn get_many<V: Value>(
@@ -214,18 +248,27 @@ impl Engine {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let entries = self.read_entries(&keys).await;
-        let entries = entries.map_err(|error| error.during(Operation::GetMany))?;
-        let mut lookups = Vec::with_capacity(entries.len());
-        for (entry, key) in entries.into_iter().zip(&keys) {
-            let lookup = self.decode_live::<V>(entry);
+        let (copies, missing) = self.copies::<V>(&keys, false);
+        let read = match missing.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.read_entries(&missing, false).await,
+        };
+        let mut read = read
+            .map_err(|error| error.during(Operation::GetMany))?
+            .into_iter();
+        let mut lookups = Vec::with_capacity(keys.len());
+        for (copy, key) in copies.into_iter().zip(&keys) {
+            let lookup = match copy {
+                Some(copy) => Ok(Lookup::Live(copy)),
+                None => self.decode_read::<V>(key, read.next().unwrap_or_default(), None),
+            };
             lookups.push(
                 lookup
                     .map(Lookup::live)
                     .map_err(|error| self.in_operation(error, Operation::GetMany, key)),
             );
             if let Some(Ok(cached)) = lookups.last() {
-                self.count_lookup(cached.is_some());
+                self.count_lookup(cached.as_ref());
             }
         }
         let read = keys.iter().zip(&lookups);
@@ -254,7 +297,7 @@ impl Engine {
             let value = match self.look_up_fast::<ByValue<V>>(&key) {
                 Probe::Hit(value) => Ok(Some(value)),
                 Probe::Absent => {
-                    self.count_lookup(false);
+                    self.counters.add(Count::Miss);
                     Ok(None)
                 }
                 Probe::Inspect => {
@@ -277,7 +320,7 @@ impl Engine {
             .decode_live::<V>(entry)
             .map_err(|error| self.in_operation(error, Operation::GetMany, key))?
             .live();
-        self.count_lookup(cached.is_some());
+        self.count_lookup(cached.as_ref());
         Ok(cached.map(|cached| {
             self.record_read_in_memory(&cached);
             V::from_stored(cached.value)
@@ -422,6 +465,8 @@ impl Engine {
         let touch = async {
             match self.lifetime(ttl, &Options::new()) {
                 Lifetime::Live(ttl) => {
+                    let keys = [key];
+                    let _copies = self.remove_copies(&keys);
                     let time = StoreTime::default();
                     let touch = self.touch_in_store(&key, ttl);
                     self.driver.timed(&time, pin!(touch)).await
@@ -435,32 +480,13 @@ impl Engine {
     }
 
     pub async fn clear(&self) -> Result<()> {
+        let _copies = self.shared.l1s.clear(&self.key_prefix);
         let mut clear = self.flights().clear(&self.key_prefix);
         for publishing in clear.take_publishing() {
             self.wait(publishing).await;
         }
         let cleared = self.driver.clear(&self.key_prefix).await;
         cleared.map_err(|error| error.during(Operation::Clear))
-    }
-
-    pub async fn invalidate_tags<T: Into<Cow<'static, str>>>(
-        &self,
-        tags: impl IntoIterator<Item = T>,
-    ) -> Result<()> {
-        let tags: Vec<_> = tags.into_iter().map(Into::into).collect();
-        // Loads of this process that began before the end of this call do not end after it as if they
-        // were new. Also if the call is dropped: the server may have carried it out.
-        let _invalidation = Invalidation {
-            engine: self,
-            tags: &tags,
-        };
-        match self.driver.form() {
-            Form::Objects => Ok(()),
-            Form::Bytes => {
-                let removed = self.remove_versions(&tags).await;
-                removed.map_err(|error| error.during(Operation::InvalidateTags))
-            }
-        }
     }
 
     pub async fn ping(&self) -> Result<()> {
@@ -532,21 +558,6 @@ impl Engine {
             key = %shortened(self.full_text(key), KEY_TRACED),
             "key of the event before",
         );
-    }
-}
-
-/// Invalidates tags in this process when it is dropped.
-struct Invalidation<'a> {
-    engine: &'a Engine,
-    tags: &'a [Cow<'static, str>],
-}
-
-impl Drop for Invalidation<'_> {
-    fn drop(&mut self) {
-        let Engine {
-            shared, settings, ..
-        } = self.engine;
-        shared.tags.invalidate(&settings.prefix, self.tags);
     }
 }
 

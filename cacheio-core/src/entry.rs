@@ -25,6 +25,10 @@ pub struct Entry {
     /// A number that a store may give to an entry that it returns, to recognize it in
     /// [`Store::replace`](crate::Store::replace).
     pub version: Option<u64>,
+    /// How long the store keeps the entry, from the request for it on, where
+    /// [`Store::get_with_ttls`](crate::Store::get_with_ttls) found that out. `None` means forever, or that it is
+    /// unknown.
+    pub left: Option<Duration>,
 }
 
 impl Entry {
@@ -41,6 +45,7 @@ impl Entry {
             payload: Payload::Bytes(bytes),
             meta: None,
             version: None,
+            left: None,
         }
     }
 
@@ -51,6 +56,7 @@ impl Entry {
             payload: Payload::Object(object),
             meta: None,
             version: None,
+            left: None,
         }
     }
 
@@ -180,6 +186,20 @@ pub struct Meta {
     retry_at: AtomicU64,
     /// When the entry expires unless it is read before, in nanoseconds of the store's clock.
     idle_until: AtomicU64,
+    origin: Origin,
+}
+
+/// Where an entry in memory comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// It was written there.
+    Written,
+    /// It is a copy of an entry on a server, in L1. The TTL in memory limits its life; the expiry is by the
+    /// server's clock, and tells its age.
+    Copied {
+        /// Whether each look-up has to check the text of the key.
+        has_replaced_key: bool,
+    },
 }
 
 impl Meta {
@@ -197,6 +217,15 @@ impl Meta {
                 }) => created_at.after(idle).as_nanos(),
                 _ => u64::MAX,
             }),
+            origin: Origin::Written,
+        }
+    }
+
+    /// Creates the metadata of a copy in L1.
+    pub(crate) fn of_copy(tags: Stamps, expiry: Option<Expiry>, has_replaced_key: bool) -> Self {
+        Self {
+            origin: Origin::Copied { has_replaced_key },
+            ..Self::new(tags, expiry, RefreshAhead::Never)
         }
     }
 
@@ -205,11 +234,15 @@ impl Meta {
         if !self.tags.is_empty() {
             return Timestamp::MIN;
         }
-        match self.expiry {
+        match (self.origin, self.expiry) {
+            (Origin::Copied { has_replaced_key }, _) => match has_replaced_key {
+                true => Timestamp::MIN,
+                false => Timestamp::MAX,
+            },
             // Each read has to be recorded.
-            Some(expiry) if expiry.idle.is_some() => Timestamp::MIN,
-            Some(expiry) => expiry.expires_at.min(expiry.due_from(self.ahead)),
-            None => Timestamp::MAX,
+            (Origin::Written, Some(expiry)) if expiry.idle.is_some() => Timestamp::MIN,
+            (Origin::Written, Some(expiry)) => expiry.expires_at.min(expiry.due_from(self.ahead)),
+            (Origin::Written, None) => Timestamp::MAX,
         }
     }
 
@@ -232,7 +265,9 @@ impl Meta {
     /// A store may keep an entry after the expiry in its metadata, as a stale one. Then only `get` and
     /// `get_many` return it; all other methods of the store treat it as absent.
     pub fn is_live(&self, now: Timestamp) -> bool {
-        self.expiry.is_none_or(|expiry| now < expiry.expires_at) && self.is_retained(now)
+        let is_over = self.origin == Origin::Written
+            && self.expiry.is_some_and(|expiry| expiry.expires_at <= now);
+        !is_over && self.is_retained(now)
     }
 
     pub(crate) fn record_read(&self, now: Timestamp, idle: Duration) {
@@ -246,7 +281,10 @@ impl Meta {
     pub fn touched(&self, expires: Timestamp) -> (Self, Timestamp) {
         let expiry = self.expiry.map(|expiry| expiry.touched(expires));
         let keep_until = expiry.map_or(expires, |expiry| expiry.stale_until);
-        let touched = Self::new(self.tags.clone(), expiry, self.ahead);
+        let touched = Self {
+            origin: self.origin,
+            ..Self::new(self.tags.clone(), expiry, self.ahead)
+        };
         for (new, old) in [
             (&touched.retry_at, &self.retry_at),
             (&touched.idle_until, &self.idle_until),

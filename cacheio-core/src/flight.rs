@@ -29,6 +29,7 @@ pub(crate) use self::guards::WriteGuards;
 pub(crate) use self::leader::{Leader, Waiter};
 pub(crate) use self::state::{LoadClaim, Outcome, Schedule};
 use crate::entry::tags::Tags;
+use crate::l1::L1s;
 
 /// What the caches on one store share: a store that several caches of a process can use keeps it
 /// for them.
@@ -36,6 +37,7 @@ use crate::entry::tags::Tags;
 pub struct SharedState {
     pub(crate) flights: Flights,
     pub(crate) tags: Arc<Tags>,
+    pub(crate) l1s: L1s,
 }
 
 impl SharedState {
@@ -45,6 +47,7 @@ impl SharedState {
         Self {
             flights: Flights::default(),
             tags: Arc::clone(&self.tags),
+            l1s: L1s::default(),
         }
     }
 }

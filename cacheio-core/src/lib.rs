@@ -13,6 +13,7 @@ mod error;
 mod fetched;
 mod flight;
 mod key;
+mod l1;
 mod macro_support;
 mod platform;
 mod stats;

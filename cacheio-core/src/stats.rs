@@ -62,6 +62,8 @@ macro_rules! statistics {
 statistics! {
     /// Look-ups that found a live entry.
     hits: Hit,
+    /// Hits in L1, the memory before a server. They are also counted as hits.
+    l1_hits: L1Hit,
     /// Look-ups that did not find one, including those that then waited for another caller's load.
     misses: Miss,
     /// Look-ups that returned a stale entry. They are also counted as misses.

@@ -3,6 +3,7 @@
 pub(crate) mod circuit_breaker;
 mod claim;
 pub(crate) mod concurrency_limit;
+mod defaults;
 mod forward;
 pub(crate) mod store_time;
 
@@ -14,11 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::claim::{Claim, Claimed, Settled, Settlement};
-use crate::clock::WallClock;
+use self::defaults::{default_clock, is_live};
 use crate::flight::SharedState;
-use crate::{
-    Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Replacement, Result, SystemClock,
-};
+use crate::{Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Replacement, Result};
 
 /// The future of an operation of an [`AsyncStore`].
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -31,20 +30,6 @@ pub enum FastMiss {
     Inspect,
     /// There is no entry.
     Absent,
-}
-
-fn is_live(entry: &Entry, clock: impl FnOnce() -> Arc<dyn Clock>) -> bool {
-    match &entry.meta {
-        Some(meta) => meta.is_live(clock().now()),
-        None => true,
-    }
-}
-
-fn default_clock(form: Form) -> Arc<dyn Clock> {
-    match form {
-        Form::Objects => Arc::new(SystemClock),
-        Form::Bytes => Arc::new(WallClock),
-    }
 }
 
 /// Keeps the entries of a cache, with methods that block the calling thread.
@@ -231,6 +216,20 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Returns an error when the store fails.
     fn get_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
         keys.iter().map(|key| self.get(key)).collect()
+    }
+
+    /// Returns the live entries of several keys like [`get_many`](Self::get_many), each with how long the
+    /// store keeps it, in [`Entry::left`]. It takes as many round trips as `get_many`.
+    ///
+    /// A cache with L1 calls it instead of [`get`](Self::get) and `get_many`, so that no copy in L1 outlives
+    /// its entry. By default, this calls `get_many`: then a copy may outlive its entry by as much as the cache
+    /// accepts.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store fails.
+    fn get_with_ttls(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
+        self.get_many(keys)
     }
 
     /// Stores several entries, each with its TTL. If a key occurs twice, its last entry is stored.
@@ -484,6 +483,14 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
             }
             Ok(entries)
         })
+    }
+
+    /// Does the same as [`Store::get_with_ttls`].
+    fn get_with_ttls<'a>(
+        &'a self,
+        keys: &'a [Key<'a>],
+    ) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
+        self.get_many(keys)
     }
 
     /// Does the same as [`Store::set_many`].

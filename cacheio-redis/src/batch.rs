@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use redis::{Cmd, RedisResult, Value, cmd};
+use redis::{Arg, Cmd, RedisResult, Value, cmd};
 use tokio::sync::oneshot;
 
 use crate::commands::Commands;
@@ -13,6 +13,8 @@ use crate::request::{Request, on_key};
 pub(crate) enum BatchKind {
     /// Gets, joined into one MGET.
     Gets,
+    /// Gets, joined into one MGET, and a PTTL for each of them.
+    GetsWithTtls,
     /// Other commands, one after another in one write.
     Commands,
 }
@@ -26,6 +28,8 @@ pub(crate) struct Batch {
     end_claims: Option<Cmd>,
     /// Whether commands that end claims are among the others, because keys are not joined.
     has_ends_of_claims: bool,
+    /// Whether a PTTL for each key follows the MGET.
+    reads_ttls: bool,
     pub(crate) senders: Vec<ReplySender>,
     /// The reservations of those requests that had to wait for their turn.
     pub(crate) turns: Vec<Reservation>,
@@ -41,6 +45,8 @@ enum BatchContent {
 pub(crate) enum BatchItem<'a> {
     /// Gets the value of a key.
     Get(&'a str),
+    /// Gets the value of a key, and what is left of its TTL.
+    GetWithTtl(&'a str),
     /// An idempotent command, the claim that ends before it, and the request that consists of them.
     Command {
         command: &'a Cmd,
@@ -53,7 +59,8 @@ impl Batch {
     /// Creates an empty batch with room for `capacity` requests of the size of `item`.
     pub(crate) fn new(kind: BatchKind, capacity: usize, item: BatchItem<'_>) -> Self {
         let content = match (kind, item) {
-            (BatchKind::Gets, BatchItem::Get(key)) => {
+            (BatchKind::Gets, BatchItem::Get(key))
+            | (BatchKind::GetsWithTtls, BatchItem::GetWithTtl(key)) => {
                 let mut mget = Cmd::with_capacity(capacity + 1, capacity * key.len() + 4);
                 mget.arg("MGET");
                 BatchContent::Mget(mget)
@@ -64,6 +71,7 @@ impl Batch {
             content,
             end_claims: None,
             has_ends_of_claims: false,
+            reads_ttls: kind == BatchKind::GetsWithTtls,
             senders: Vec::with_capacity(capacity),
             turns: Vec::new(),
         }
@@ -77,7 +85,8 @@ impl Batch {
         joins_keys: bool,
     ) {
         match (&mut self.content, item) {
-            (BatchContent::Mget(mget), BatchItem::Get(key)) => {
+            (BatchContent::Mget(mget), BatchItem::Get(key))
+            | (BatchContent::Mget(mget), BatchItem::GetWithTtl(key)) => {
                 mget.arg(key);
             }
             (BatchContent::Commands(commands), BatchItem::Command { command, claim, .. }) => {
@@ -106,6 +115,14 @@ impl Batch {
     /// Takes what to send.
     pub(crate) fn take_commands(&mut self) -> Commands {
         match &mut self.content {
+            BatchContent::Mget(mget) if self.reads_ttls => {
+                let ttls = mget.args_iter().skip(1).filter_map(|key| match key {
+                    Arg::Simple(key) => Some(cmd("PTTL").arg(key).clone()),
+                    _ => None,
+                });
+                let ttls: Vec<_> = ttls.collect();
+                Commands::many([std::mem::take(mget)].into_iter().chain(ttls))
+            }
             BatchContent::Mget(mget) => Commands::one(std::mem::take(mget)),
             BatchContent::Commands(commands) => {
                 let commands = std::mem::take(commands);
@@ -146,10 +163,31 @@ impl Batch {
     }
 }
 
+impl BatchKind {
+    /// Returns the replies to the requests of a batch, out of the reply to its commands.
+    pub(crate) fn divide(self, reply: Value) -> RedisResult<Value> {
+        match (self, reply) {
+            (Self::GetsWithTtls, Value::Array(replies)) => {
+                let mut replies = replies.into_iter();
+                let values = match replies.next() {
+                    Some(Value::Array(values)) => values,
+                    Some(Value::ServerError(error)) => return Err(error.into()),
+                    _ => Vec::new(),
+                };
+                let pairs = values.into_iter().zip(replies);
+                let pairs = pairs.map(|(value, ttl)| Value::Array(vec![value, ttl]));
+                Ok(Value::Array(pairs.collect()))
+            }
+            (_, reply) => Ok(reply),
+        }
+    }
+}
+
 impl<'a> BatchItem<'a> {
     pub(crate) fn kind(self) -> BatchKind {
         match self {
             Self::Get(_) => BatchKind::Gets,
+            Self::GetWithTtl(_) => BatchKind::GetsWithTtls,
             Self::Command { .. } => BatchKind::Commands,
         }
     }
@@ -157,6 +195,7 @@ impl<'a> BatchItem<'a> {
     pub(crate) fn request(self) -> Cow<'a, Request> {
         match self {
             Self::Get(key) => Cow::Owned(Request::one(on_key("GET", key))),
+            Self::GetWithTtl(key) => Cow::Owned(Request::get_with_ttl(key)),
             Self::Command { request, .. } => Cow::Borrowed(request),
         }
     }
@@ -165,6 +204,7 @@ impl<'a> BatchItem<'a> {
     pub(crate) fn weight(self) -> usize {
         match self {
             Self::Get(_) => 1,
+            Self::GetWithTtl(_) => 2,
             Self::Command { request, .. } => request.weight(),
         }
     }

@@ -53,6 +53,8 @@ pub(crate) struct Batcher {
     connection: Arc<Connection>,
     /// None if gets cannot be joined into an MGET; they are commands like others then.
     gets: Option<BatchQueues>,
+    /// Not used with a cluster.
+    gets_with_ttls: BatchQueues,
     commands: BatchQueues,
     answer_size: AnswerSize,
 }
@@ -62,6 +64,7 @@ impl Batcher {
         Self {
             connection: Arc::new(connection),
             gets: Some(BatchQueues::new(BatchKind::Gets, true)),
+            gets_with_ttls: BatchQueues::new(BatchKind::GetsWithTtls, true),
             commands: BatchQueues::new(BatchKind::Commands, true),
             answer_size: AnswerSize::default(),
         }
@@ -97,6 +100,27 @@ impl Batcher {
         let value = value(reply)?;
         self.answer_size.record(value.as_ref().map_or(0, Vec::len));
         Ok(value)
+    }
+
+    /// Returns the replies to GET and PTTL for a key.
+    pub(crate) async fn get_with_ttl(
+        self: &Arc<Self>,
+        key: &str,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        self.order_after_cancelled();
+        let reply = self
+            .send_batched(BatchItem::GetWithTtl(key), deadline)
+            .await?;
+        if let Value::Array(replies) = &reply
+            && let Some(value) = replies.first()
+        {
+            self.answer_size.record(match value {
+                Value::BulkString(bytes) => bytes.len(),
+                _ => 0,
+            });
+        }
+        Ok(reply)
     }
 
     /// Sends a request, in a batch if possible, and returns its reply, which is not an error.
@@ -149,7 +173,7 @@ impl Batcher {
         let runtime = handle.as_ref().map(Handle::id);
         let turn = self.connection.turn(|| item.weight(), deadline).await?;
         let call = self.connection.admit(deadline)?;
-        if matches!(item, BatchItem::Get(_)) && self.answer_size.is_large() {
+        if !matches!(item, BatchItem::Command { .. }) && self.answer_size.is_large() {
             return Box::pin(self.send_item(call, item, turn, deadline)).await;
         }
         let queues = self.queues(item.kind());
@@ -305,7 +329,7 @@ impl Batcher {
         let sent = self.send_uncancelled(kind, &live, &mut batch);
         let reply = within(Instant::now() + connection.timeout(), sent).await;
         let senders = batch.senders;
-        match reply {
+        match reply.map(|reply| reply.and_then(|reply| kind.divide(reply))) {
             Some(Ok(Value::Array(replies))) if replies.len() == senders.len() => {
                 if !senders.is_empty() {
                     connection.record_reply();
@@ -368,7 +392,8 @@ impl Batcher {
     fn queues(&self, kind: BatchKind) -> &BatchQueues {
         match (kind, &self.gets) {
             (BatchKind::Gets, Some(gets)) => gets,
-            _ => &self.commands,
+            (BatchKind::GetsWithTtls, _) => &self.gets_with_ttls,
+            (BatchKind::Gets, None) | (BatchKind::Commands, _) => &self.commands,
         }
     }
 }

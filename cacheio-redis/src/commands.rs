@@ -268,7 +268,7 @@ fn answers(command: &Cmd, reply: &Value) -> bool {
         ),
         b"SET" => matches!(reply, Value::Okay | Value::Nil),
         b"MSET" | b"ASKING" | b"MULTI" => matches!(reply, Value::Okay),
-        b"UNLINK" | b"EXISTS" | b"INCRBY" | b"PERSIST" | b"PEXPIRE" => {
+        b"UNLINK" | b"EXISTS" | b"INCRBY" | b"PERSIST" | b"PEXPIRE" | b"PTTL" => {
             matches!(reply, Value::Int(_))
         }
         b"SCAN" => matches!(reply, Value::Array(parts) if parts.len() == 2),

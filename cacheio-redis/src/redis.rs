@@ -28,6 +28,9 @@
 //! 3. `Batcher::send_batch` sends it by `LiveConnection::send` and gives each caller its reply. If
 //!    the batch as a whole was refused, each caller sends its own GET.
 //!
+//! The path of a get for a cache with L1 (`Redis::read_with_ttls`): as that of a get, with GET and PTTL. A
+//! batch of them has one MGET, and a PTTL for each key. In a cluster they are not batched.
+//!
 //! The path of a set or a delete: as that of a get, with two commands. `Redis::write` puts UNLINK of the
 //! claim before the command (`Request::write`). A batch of such requests has one UNLINK for all of them, in
 //! a cluster one for each. `claims.rs` has the commands of loads.
@@ -45,13 +48,13 @@ use cacheio_core::{
     AsyncStore, BoxFuture, Claimed, Entry, Error, ErrorKind, Form, Key, Replacement, Result,
     Settlement,
 };
-use redis::{Cmd, cmd};
+use redis::{Cmd, Value, cmd};
 
 use crate::batching::Batcher;
 use crate::claims::Claims;
 use crate::failure::Failure;
 use crate::join_all::join_all;
-use crate::reply::{entry, integer, last, stored, value, values};
+use crate::reply::{entry, entry_with_ttl, integer, last, stored, value, values};
 use crate::request::{Change, Request, bytes, on_key, on_keys, replace, set};
 use crate::topology::Topology;
 
@@ -185,6 +188,34 @@ impl Redis {
             }
         }
         Ok(entries)
+    }
+
+    /// Reads entries, each with what is left of its TTL.
+    async fn read_with_ttls(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>, Failure> {
+        if let [key] = keys
+            && let Some(connection) = self.topology.server_connection(key)
+        {
+            let deadline = self.topology.deadline();
+            let reply = connection.get_with_ttl(key.text(), deadline).await?;
+            let mut replies = values(reply)?.into_iter();
+            let value = replies.next().ok_or_else(Failure::unexpected_reply)?;
+            return Ok(vec![entry_with_ttl(value, replies.next())?]);
+        }
+        // First all values, then all TTLs: a TTL that belongs to a newer value limits the older one.
+        let twice = [keys, keys].concat();
+        let command = |part: &[usize]| match part[0] < keys.len() {
+            true => on_part("GET", &twice, part),
+            false => on_part("PTTL", &twice, part),
+        };
+        let mut replies = vec![Value::Nil; twice.len()];
+        for part in self.topology.send_many(&twice, 1, command).await? {
+            replies[part.keys[0]] = part.reply;
+        }
+        let ttls = replies.split_off(keys.len());
+        let replies = replies.into_iter().zip(ttls);
+        replies
+            .map(|(value, ttl)| entry_with_ttl(value, Some(ttl)))
+            .collect()
     }
 
     async fn write_many(
@@ -404,6 +435,13 @@ impl AsyncStore for Redis {
 
     fn get_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
         boxed(self, move || self.read_many(keys))
+    }
+
+    fn get_with_ttls<'a>(
+        &'a self,
+        keys: &'a [Key<'a>],
+    ) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
+        boxed(self, move || self.read_with_ttls(keys))
     }
 
     fn set_many<'a>(

@@ -1,5 +1,7 @@
 //! What the replies of Redis mean. An error for a whole request was taken out before.
 
+use std::time::Duration;
+
 use cacheio_core::Entry;
 use redis::Value;
 
@@ -7,6 +9,22 @@ use crate::failure::Failure;
 
 pub(crate) fn entry(reply: Value) -> Result<Option<Entry>, Failure> {
     Ok(value(reply)?.map(Entry::bytes))
+}
+
+/// Makes an entry of the replies to GET and PTTL.
+pub(crate) fn entry_with_ttl(value: Value, ttl: Option<Value>) -> Result<Option<Entry>, Failure> {
+    let mut entry = entry(value)?;
+    if let (Some(entry), Some(Value::Int(ttl))) = (&mut entry, ttl) {
+        entry.left = match ttl {
+            // Without an end.
+            -1 => None,
+            // A negative number: it has expired since it was read.
+            ttl => Some(Duration::from_millis(
+                u64::try_from(ttl).unwrap_or_default(),
+            )),
+        };
+    }
+    Ok(entry)
 }
 
 pub(crate) fn value(reply: Value) -> Result<Option<Vec<u8>>, Failure> {

@@ -59,6 +59,11 @@ impl Request {
         Self::new(Content::One(command, None))
     }
 
+    /// Gets the value of a key, and what is left of its TTL.
+    pub(crate) fn get_with_ttl(key: &str) -> Self {
+        Self::many([on_key("GET", key), on_key("PTTL", key)])
+    }
+
     pub(crate) fn many(commands: impl IntoIterator<Item = Cmd>) -> Self {
         Self::idempotent(Commands::many(commands))
     }

@@ -83,6 +83,14 @@ impl Topology {
         }
     }
 
+    /// Returns the connection for a key, if there is one server.
+    pub(crate) fn server_connection(&self, key: &Key<'_>) -> Option<&Arc<Batcher>> {
+        match &self.layout {
+            Layout::Server(server) => Some(server.connection(key)),
+            Layout::Cluster(_) => None,
+        }
+    }
+
     /// Sends a request on one key and returns the reply.
     pub(crate) async fn send(&self, key: &Key<'_>, request: &Request) -> Result<Value, Failure> {
         let deadline = self.deadline();

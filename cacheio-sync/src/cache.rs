@@ -3,6 +3,7 @@
 mod batch;
 mod builder;
 mod counter;
+mod l1;
 mod load;
 
 use std::borrow::Cow;
@@ -13,6 +14,8 @@ use cacheio_core::__private::{
 };
 use cacheio_core::{CacheKey, Encode, Options, Result, Stats, Store, Ttl, Value};
 
+#[cfg(any(feature = "memcached", feature = "redis"))]
+use self::l1::L1_OF_URLS;
 #[cfg(feature = "memcached")]
 use crate::Memcached;
 #[cfg(feature = "memory")]
@@ -118,6 +121,8 @@ impl Cache {
     /// - `refresh_ahead`: `0.8`, `xfetch`, `never`
     /// - `max_decompressed`: the limit of a codec that compresses, such as `64MiB`; 16 MiB by default
     /// - `shared_loads`: `true` or `false`
+    /// - on a server: `l1` (entries in memory before it; needs the feature `memory`), and `max_staleness` (`2s` by
+    ///   default; at least `200ms`)
     /// - `codec`: `json`, `msgpack`, `postcard`, each also with `+zstd` or `+lz4`; each needs its
     ///   feature
     ///
@@ -165,7 +170,7 @@ impl Cache {
         let store = Memcached::from_cache_url(&mut url)?;
         Self::with_store(
             Arc::new(store),
-            Settings::from_url(url, Memcached::PARAMETERS)?,
+            Settings::from_url(url, Memcached::PARAMETERS, L1_OF_URLS)?,
         )
     }
 
@@ -173,7 +178,10 @@ impl Cache {
     pub(crate) fn on_redis(mut url: CacheUrl<'_>) -> Result<Self> {
         url.expect(Redis::SCHEMES)?;
         let store = Redis::from_cache_url(&mut url)?;
-        Self::with_store(Arc::new(store), Settings::from_url(url, Redis::PARAMETERS)?)
+        Self::with_store(
+            Arc::new(store),
+            Settings::from_url(url, Redis::PARAMETERS, L1_OF_URLS)?,
+        )
     }
 
     fn with_store(store: Arc<dyn Store>, settings: Settings) -> Result<Self> {

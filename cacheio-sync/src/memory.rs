@@ -11,6 +11,7 @@ mod builder;
 mod clock;
 mod encoded;
 mod key;
+mod l1;
 mod namespaces;
 mod shard;
 mod slot;
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cacheio_core::__private::{CacheUrl, Settings, SharedState, overflow};
+use cacheio_core::__private::{CacheUrl, Settings, SharedState, UrlMemory, overflow};
 use cacheio_core::{
     CLOCK_LAG, Clock, Entry, Error, ErrorKind, FastMiss, Form, Key, Object, Payload, Replacement,
     Result, Store, Timestamp, TtlChange, immediate_store,
@@ -31,6 +32,7 @@ pub use self::builder::MemoryBuilder;
 use self::clock::MemoryClock;
 use self::encoded::EncodedObject;
 use self::key::{MemoryKey, Namespace};
+pub use self::l1::L1;
 use self::namespaces::Namespaces;
 use self::shard::{Removed, Shard, ShardLock};
 use self::slot::Slot;
@@ -203,7 +205,8 @@ impl Memory {
             let invalid = |_| url.invalid("through_codec", "`true` or `false`");
             builder = builder.through_codec(through_codec.map_err(invalid)?);
         }
-        let settings = Settings::from_url(url, &["capacity", "through_codec"])?;
+        let own = &["capacity", "through_codec"];
+        let settings = Settings::from_url(url, own, UrlMemory::IsStore)?;
         Ok((builder.build(), settings))
     }
 

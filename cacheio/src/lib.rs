@@ -28,13 +28,13 @@ pub use cacheio_sync::{BlockOn, Redis, RedisBuilder, SpawnBlocking};
 #[cfg(feature = "sync")]
 #[doc(inline)]
 pub use cacheio_sync::{Cache, CacheBuilder};
-#[cfg(feature = "memcached")]
-#[doc(inline)]
-pub use cacheio_sync::{Memcached, MemcachedBuilder};
 #[cfg(any(feature = "sync", feature = "async"))]
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
 #[doc(inline)]
-pub use cacheio_sync::{Memory, MemoryBuilder};
+pub use cacheio_sync::{L1, Memory, MemoryBuilder};
+#[cfg(feature = "memcached")]
+#[doc(inline)]
+pub use cacheio_sync::{Memcached, MemcachedBuilder};
 pub use factory::CacheFactory;
 
 #[cfg(doc)]

@@ -326,6 +326,15 @@ impl CacheApi {
         }
     }
 
+    /// See [`Cache::clear_l1`]. Cases of the contract call it before they find out what the store has, or what
+    /// it is asked: on a row with L1, copies would answer. Does nothing on other rows.
+    pub fn clear_l1(&self) {
+        match self {
+            Self::Threads(cache) => cache.clear_l1(),
+            Self::Tasks(cache) => cache.clear_l1(),
+        }
+    }
+
     /// See [`Cache::ping`].
     pub async fn ping(&self) -> Result<()> {
         match self {

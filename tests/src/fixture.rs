@@ -9,7 +9,7 @@ use cacheio_async::AsyncCache;
 use cacheio_core::{
     AsyncStore, Clock, Error, Form, ManualClock, RefreshAhead, Result, Store, SystemClock, Ttl,
 };
-use cacheio_sync::Cache;
+use cacheio_sync::{Cache, L1, Memory};
 
 use crate::api::{CacheApi, World};
 use crate::servers::{self, Lease, Server};
@@ -150,6 +150,8 @@ pub struct Fixture {
     pub world: World,
     /// The form in which the store keeps values.
     pub form: Form,
+    /// Whether the caches have memory before the store.
+    pub has_l1: bool,
     make_store: Arc<dyn Fn() -> AnyStore + Send + Sync>,
     // The last field, because it is dropped last: servers outlive the caches that use them.
     env: Arc<TestEnv>,
@@ -164,53 +166,16 @@ impl fmt::Debug for Fixture {
     }
 }
 
-impl Fixture {
-    /// Opens a cache for threads on a kind of store.
-    pub fn threads<S: Store>(time: Time, store: fn(&TestEnv) -> S) -> Self {
-        let env = Arc::new(TestEnv::new(time));
-        let first = store(&env);
-        let form = first.form();
-        // The store as a user passes it, not in an `Arc` of ours.
-        let cache = Cache::builder().store(first).build();
-        Self {
-            cache: CacheApi::Threads(built(cache)),
-            world: World::Threads,
-            form,
-            make_store: {
-                let env = Arc::clone(&env);
-                Arc::new(move || AnyStore::Threads(Arc::new(store(&env))))
-            },
-            env,
-        }
-    }
-
-    /// Opens a cache for tasks on a kind of store.
-    pub fn tasks<S: AsyncStore>(time: Time, store: fn(&TestEnv) -> S) -> Self {
-        let env = Arc::new(TestEnv::new(time));
-        let first = store(&env);
-        let form = first.form();
-        // The store as a user passes it, not in an `Arc` of ours.
-        let cache = AsyncCache::builder().store(first).build();
-        Self {
-            cache: CacheApi::Tasks(built(cache)),
-            world: World::Tasks,
-            form,
-            make_store: {
-                let env = Arc::clone(&env);
-                Arc::new(move || AnyStore::Tasks(Arc::new(store(&env))))
-            },
-            env,
-        }
-    }
-}
-
 /// Opens a cache of either world: their builders have the same methods.
 macro_rules! open {
-    ($cache:ident, $store:expr, $setup:expr) => {{
+    ($cache:ident, $store:expr, $setup:expr, $l1:expr) => {{
         let mut builder = $cache::builder()
             .store($store)
             .jitter($setup.jitter)
             .stale_for($setup.stale_for);
+        if let Some(l1) = $l1 {
+            builder = builder.l1(l1);
+        }
         if let Some(namespace) = $setup.namespace {
             builder = builder.namespace(namespace);
         }
@@ -239,6 +204,60 @@ macro_rules! open {
     }};
 }
 
+impl Fixture {
+    /// Opens a cache for threads on a kind of store.
+    pub fn threads<S: Store>(time: Time, store: fn(&TestEnv) -> S) -> Self {
+        Self::for_threads(time, store, false)
+    }
+
+    /// Opens a cache for tasks on a kind of store.
+    pub fn tasks<S: AsyncStore>(time: Time, store: fn(&TestEnv) -> S) -> Self {
+        Self::for_tasks(time, store, false)
+    }
+
+    /// Does the same for threads, with or without memory before the store.
+    pub fn for_threads<S: Store>(time: Time, store: fn(&TestEnv) -> S, has_l1: bool) -> Self {
+        let env = Arc::new(TestEnv::new(time));
+        let first = store(&env);
+        let form = first.form();
+        // The store as a user passes it, not in an `Arc` of ours.
+        let setup = Setup::default();
+        let cache = open!(Cache, first, setup, has_l1.then(|| l1(&env)));
+        Self {
+            has_l1,
+            cache: CacheApi::Threads(built(cache)),
+            world: World::Threads,
+            form,
+            make_store: {
+                let env = Arc::clone(&env);
+                Arc::new(move || AnyStore::Threads(Arc::new(store(&env))))
+            },
+            env,
+        }
+    }
+
+    /// Does the same for tasks, with or without memory before the store.
+    pub fn for_tasks<S: AsyncStore>(time: Time, store: fn(&TestEnv) -> S, has_l1: bool) -> Self {
+        let env = Arc::new(TestEnv::new(time));
+        let first = store(&env);
+        let form = first.form();
+        // The store as a user passes it, not in an `Arc` of ours.
+        let setup = Setup::default();
+        let cache = open!(AsyncCache, first, setup, has_l1.then(|| l1(&env)));
+        Self {
+            has_l1,
+            cache: CacheApi::Tasks(built(cache)),
+            world: World::Tasks,
+            form,
+            make_store: {
+                let env = Arc::clone(&env);
+                Arc::new(move || AnyStore::Tasks(Arc::new(store(&env))))
+            },
+            env,
+        }
+    }
+}
+
 /// A store of either world.
 #[derive(Clone)]
 enum AnyStore {
@@ -247,10 +266,10 @@ enum AnyStore {
 }
 
 impl AnyStore {
-    fn open(self, setup: Setup) -> Result<CacheApi> {
+    fn open(self, setup: Setup, l1: Option<L1>) -> Result<CacheApi> {
         match self {
-            Self::Threads(store) => open!(Cache, store, setup).map(CacheApi::Threads),
-            Self::Tasks(store) => open!(AsyncCache, store, setup).map(CacheApi::Tasks),
+            Self::Threads(store) => open!(Cache, store, setup, l1).map(CacheApi::Threads),
+            Self::Tasks(store) => open!(AsyncCache, store, setup, l1).map(CacheApi::Tasks),
         }
     }
 
@@ -268,6 +287,13 @@ impl AnyStore {
     }
 }
 
+/// Memory before a store, with the clock of the test. The bound is as long as no case lasts: so no case
+/// depends on it, on a busy machine either.
+fn l1(env: &TestEnv) -> L1 {
+    let memory = Memory::builder().capacity(10_000).clock(env.clock());
+    L1::new(memory.build()).max_staleness(Duration::from_secs(3_600))
+}
+
 fn built<T>(cache: Result<T, Error>) -> T {
     match cache {
         Ok(cache) => cache,
@@ -282,13 +308,13 @@ impl Fixture {
     ///
     /// When the settings are refused.
     pub fn open(&self, setup: Setup) -> Result<CacheApi> {
-        (self.make_store)().open(setup)
+        (self.make_store)().open(setup, self.l1())
     }
 
     /// Opens two caches with the same settings on one store, as two processes do.
     pub fn twins(&self, setup: Setup) -> [CacheApi; 2] {
         let store = (self.make_store)();
-        [store.clone(), store].map(|store| built(store.open(setup)))
+        [store.clone(), store].map(|store| built(store.open(setup, self.l1())))
     }
 
     /// Opens caches of these namespaces on one store.
@@ -299,14 +325,26 @@ impl Fixture {
                 namespace: Some(namespace),
                 ..Setup::default()
             };
-            built(store.clone().open(setup))
+            built(store.clone().open(setup, self.l1()))
         })
     }
 
     /// Opens a cache on a store that fails on demand.
     pub fn failing(&self) -> (CacheApi, Arc<Faults>) {
         let (store, faults) = (self.make_store)().failing();
-        (built(store.open(Setup::default())), faults)
+        (built(store.open(Setup::default(), self.l1())), faults)
+    }
+
+    /// Whether the caches on one store know of each other.
+    pub fn shares_state(&self) -> bool {
+        match (self.make_store)() {
+            AnyStore::Threads(store) => store.shared_state().is_some(),
+            AnyStore::Tasks(store) => store.shared_state().is_some(),
+        }
+    }
+
+    fn l1(&self) -> Option<L1> {
+        self.has_l1.then(|| l1(&self.env))
     }
 
     /// Whether the store keeps the values themselves, in this process.

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use cacheio_async::AsyncCache;
 use cacheio_core::{Local, Options};
-use cacheio_sync::{Cache, Memory};
+use cacheio_sync::{Cache, L1, Memory};
+use cacheio_tests::fixture::{TestEnv, Time};
+use cacheio_tests::stores;
+use cacheio_tests::world::block_on;
 
 /// Returns how often the second of two runs allocates.
 fn allocations<T>(run: impl Fn() -> T) -> u64 {
@@ -351,5 +354,73 @@ mod decorated {
         assert_eq!(allocations(|| ready(shop.page("eu-west", 42))), 0);
         assert_eq!(allocations(|| ready(shop.ahead("eu-west", 42))), 0);
         assert_eq!(allocations(|| ready(async_free("eu-west", 42))), 0);
+    }
+}
+
+/// A key that servers can hold.
+const LONG_ON_SERVERS: &str =
+    "a-key-that-is-too-long-to-be-kept-in-place-and-is-looked-up-all-the-same";
+
+fn values_on_servers() -> Vec<(&'static str, String)> {
+    vec![
+        ("text", "x".repeat(1_000)),
+        (LONG_ON_SERVERS, "y".repeat(1_000)),
+    ]
+}
+
+/// A map that replaces a server, with L1 before it.
+fn l1() -> L1 {
+    L1::new(Memory::with_capacity(100)).max_staleness(Duration::from_secs(3_600))
+}
+
+#[test]
+fn a_hit_in_l1_allocates_nothing() {
+    let env = TestEnv::new(Time::system());
+    let cache = Cache::builder().store(stores::bytes(&env)).l1(l1());
+    let cache = cache.build().unwrap();
+    cache.set_many(values_on_servers()).unwrap();
+    cache.set(("user", 42), String::from("Ada")).unwrap();
+    cache.set("number", 7_u64).unwrap();
+    let hits = [
+        (
+            "get_arc",
+            allocations(|| cache.get_arc::<String>("text").unwrap().unwrap()),
+        ),
+        (
+            "get_arc, long key",
+            allocations(|| cache.get_arc::<String>(LONG_ON_SERVERS).unwrap().unwrap()),
+        ),
+        (
+            "get_arc, tuple",
+            allocations(|| cache.get_arc::<String>(("user", 42)).unwrap().unwrap()),
+        ),
+        (
+            "get",
+            allocations(|| cache.get::<u64>("number").unwrap().unwrap()),
+        ),
+        (
+            "get_or_set",
+            allocations(|| cache.get_or_set("number", || 0_u64)),
+        ),
+        ("has", allocations(|| assert!(cache.has("text").unwrap()))),
+    ];
+    for (hit, allocations) in hits {
+        assert_eq!(allocations, 0, "{hit}");
+    }
+    let cache = AsyncCache::builder()
+        .store(stores::yielding_bytes(&env))
+        .l1(l1());
+    let cache = cache.build().unwrap();
+    block_on(async {
+        cache.set_many(values_on_servers()).await.unwrap();
+        cache
+            .get_many::<String>(["text", LONG_ON_SERVERS])
+            .await
+            .unwrap();
+    });
+    for key in ["text", LONG_ON_SERVERS] {
+        // Nor does it suspend.
+        let get = || ready(cache.get_arc::<String>(key)).unwrap().unwrap();
+        assert_eq!(allocations(get), 0, "{key}, in tasks");
     }
 }

@@ -159,6 +159,7 @@ async fn a_new_cache_has_all_its_counters_at_zero(fixture: Fixture, recorded: Re
             "cacheio_circuit_opens_total",
             "cacheio_evictions_total",
             "cacheio_hits_total",
+            "cacheio_l1_hits_total",
             "cacheio_load_errors_total",
             "cacheio_load_timeouts_total",
             "cacheio_loads_total",

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cacheio_async::AsyncCache;
 use cacheio_core::{Options, Ttl};
-use cacheio_sync::Cache;
+use cacheio_sync::{Cache, L1, Memory};
 use cacheio_tests::api::CacheApi;
 use cacheio_tests::servers::{Memcached, Proxy, Redis};
 use cacheio_tests::watchdog::guarded;
@@ -239,6 +239,41 @@ async fn reads_of_many_idle_entries_are_recorded_at_once(cache: CacheApi, proxy:
     assert_eq!(round_trips.during(reading).await.0, 2);
 }
 
+/// A hit in L1 takes no round trip; all else takes as many as without L1.
+async fn a_hit_in_l1_takes_no_round_trip(cache: CacheApi, proxy: Proxy) {
+    let round_trips = RoundTrips { proxy };
+    cache.set("warm", 1).await.unwrap();
+    round_trips.proxy.delay(DELAY);
+    let keys: Vec<_> = (0..COUNT).map(|key| ("key", key)).collect();
+    let entries: Vec<_> = keys.iter().map(|key| (*key, key.1)).collect();
+    let values: Vec<_> = (0..COUNT).map(Some).collect();
+    once! { round_trips:
+        cache.set("k", 1) => ();
+        cache.get::<i32>("k") => Some(1);
+        cache.get::<i32>("missing") => None;
+        cache.get::<i32>("missing") => None;
+        cache.set_many_with(entries, MINUTE) => ();
+        cache.get::<usize>(keys[0]) => Some(0);
+        cache.get_many::<usize>(keys.clone()) => values.clone();
+        // The copy has another type.
+        cache.get::<u8>("k") => Some(1);
+        cache.delete("k") => true;
+        cache.get::<i32>("k") => None;
+    }
+    let (times, read) = round_trips.during(cache.get_many::<usize>(keys)).await;
+    assert_eq!((times, read.unwrap()), (0, values));
+    let (times, has) = round_trips.during(cache.has(("key", 0))).await;
+    assert_eq!((times, has.unwrap()), (0, true));
+    // One to look, one to claim the key where processes share loads, one to store.
+    let steps = if is_on_redis(&cache) { 3 } else { 2 };
+    for expected in [steps, 0] {
+        let loading = cache.get_or_set("loaded", || async { 1 });
+        assert_eq!(round_trips.during(loading).await, (expected, 1));
+    }
+    let skipping = cache.get_or_set_with("loaded", Options::new().skip_l1(), || async { 2 });
+    assert_eq!(round_trips.during(skipping).await, (1, 1));
+}
+
 /// `has`, `touch`, `add` and `delete` transfer no value.
 async fn has_transfers_no_value(cache: CacheApi, proxy: Proxy) {
     cache.set("large", "x".repeat(100_000)).await.unwrap();
@@ -276,6 +311,20 @@ fn redis_for_threads(address: SocketAddr) -> CacheApi {
 
 fn redis_for_tasks(address: SocketAddr) -> CacheApi {
     let cache = AsyncCache::builder().store(redis(address)).build();
+    CacheApi::Tasks(cache.unwrap())
+}
+
+fn l1() -> L1 {
+    L1::new(Memory::with_capacity(1_000)).max_staleness(MINUTE)
+}
+
+fn memcached_and_l1_for_threads(address: SocketAddr) -> CacheApi {
+    let cache = Cache::builder().store(memcached(address)).l1(l1()).build();
+    CacheApi::Threads(cache.unwrap())
+}
+
+fn redis_and_l1_for_tasks(address: SocketAddr) -> CacheApi {
+    let cache = AsyncCache::builder().store(redis(address)).l1(l1()).build();
     CacheApi::Tasks(cache.unwrap())
 }
 
@@ -327,6 +376,30 @@ macro_rules! rows {
             }
         }
     )*};
+}
+
+mod with_l1 {
+    use super::*;
+
+    #[test]
+    fn memcached_for_threads() {
+        run(
+            Memcached::start(),
+            Memcached::address,
+            memcached_and_l1_for_threads,
+            a_hit_in_l1_takes_no_round_trip,
+        );
+    }
+
+    #[test]
+    fn redis_for_tasks() {
+        run(
+            Redis::start(),
+            Redis::address,
+            redis_and_l1_for_tasks,
+            a_hit_in_l1_takes_no_round_trip,
+        );
+    }
 }
 
 rows! {

@@ -7,7 +7,7 @@ use cacheio_core::__private::{Settings, capacity_of_a_store};
 use cacheio_core::{AsyncStore, Codec, RefreshAhead, Result, Ttl};
 
 #[cfg(feature = "memory")]
-use crate::Memory;
+use crate::{L1, Memory};
 
 use super::AsyncCache;
 
@@ -24,6 +24,7 @@ use super::AsyncCache;
 /// - `default_ttl`: [`Config::default_ttl`](crate::Config::default_ttl)
 /// - `codec`: [`Json`](crate::Json)
 /// - `shared_loads`: `true`
+/// - `l1`: none
 /// - `jitter`: 0
 /// - `stale_for`: zero
 /// - `retry_after`: 30 s
@@ -134,6 +135,28 @@ impl AsyncCacheBuilder {
     /// A load takes one round trip more; hits and writes take no more than without it.
     pub fn shared_loads(mut self, shared: bool) -> Self {
         self.settings.set_shared_loads(shared);
+        self
+    }
+
+    /// Puts memory before the server: hits in it are as fast as those of a cache in memory. Takes a
+    /// [`Memory`], or an [`L1`] with settings.
+    ///
+    /// A process with `l1` sees a write of another process after [`max_staleness`](L1::max_staleness) at the
+    /// latest, 2 s by default, and a write of its own at once. The [`L1`] says what it holds.
+    /// [`Options::skip_l1`](crate::Options::skip_l1) passes it by.
+    ///
+    /// ```
+    /// use cacheio::{AsyncCache, Memory, Redis};
+    ///
+    /// let cache = AsyncCache::builder()
+    ///     .store(Redis::new("redis://127.0.0.1:6379")?)
+    ///     .l1(Memory::with_capacity(10_000))
+    ///     .build()?;
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
+    #[cfg(feature = "memory")]
+    pub fn l1(mut self, l1: impl Into<L1>) -> Self {
+        self.settings.set_l1(l1.into().into());
         self
     }
 

@@ -247,6 +247,15 @@ impl<S: Store> AsyncStore for SpawnBlocking<S> {
         Box::pin(self.spawner.run(Vec::new(), call))
     }
 
+    fn get_with_ttls<'a>(
+        &'a self,
+        many: &'a [Key<'a>],
+    ) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
+        let (store, texts) = (Arc::clone(&self.store), texts(many));
+        let call = move || Store::get_with_ttls(&store, &keys(&texts));
+        Box::pin(self.spawner.run(Vec::new(), call))
+    }
+
     fn set_many<'a>(
         &'a self,
         entries: Vec<(Key<'a>, Entry, Option<Duration>)>,

@@ -17,7 +17,7 @@ use crate::{RefreshAhead, Ttl};
 ///
 /// - `ttl`: the default TTL of the cache
 /// - `tags`: none
-/// - `force_refresh`: off
+/// - `force_refresh`, `skip_l1`: off
 /// - all others: the settings of the cache
 ///
 /// ```
@@ -44,6 +44,7 @@ pub struct Fields {
     pub(crate) tags: Vec<Cow<'static, str>>,
     pub(crate) policies: Policies,
     pub(crate) force_refresh: bool,
+    pub(crate) skip_l1: bool,
 }
 
 impl Default for Options {
@@ -71,6 +72,7 @@ impl Options {
                 tags: Vec::new(),
                 policies: Policies::NONE,
                 force_refresh: false,
+                skip_l1: false,
             },
         }
     }
@@ -280,6 +282,19 @@ impl Options {
     /// ```
     pub fn force_refresh(mut self) -> Self {
         self.fields.force_refresh = true;
+        self
+    }
+
+    /// Neither reads the entry from L1, the memory before a server, nor puts it there: for values that are large
+    /// or read once, and for a read that must be fresh. Calls of a cache without L1 are not affected.
+    ///
+    /// ```
+    /// use cacheio::Options;
+    ///
+    /// let options = Options::new().skip_l1();
+    /// ```
+    pub fn skip_l1(mut self) -> Self {
+        self.fields.skip_l1 = true;
         self
     }
 }

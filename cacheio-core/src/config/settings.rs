@@ -10,7 +10,8 @@ use crate::config::policies::{POLICY_NAMES, Policies};
 use crate::config::ttl::parse_duration;
 use crate::config::url::CacheUrl;
 use crate::key::namespace_prefix;
-use crate::{Codec, Error, ErrorKind, Json, KeyRule, Operation, Result, Ttl, config};
+use crate::l1::{L1Memory, L1Settings};
+use crate::{Codec, Error, ErrorKind, Form, Json, KeyRule, Operation, Result, Ttl, config};
 
 /// The settings that both cache builders share.
 #[doc(hidden)]
@@ -21,6 +22,7 @@ pub struct Settings {
     policies: Policies,
     codec: Arc<dyn Codec>,
     shared_loads: bool,
+    l1: Option<L1Settings>,
 }
 
 impl Default for Settings {
@@ -31,6 +33,7 @@ impl Default for Settings {
             policies: Policies::default(),
             codec: Arc::new(Json),
             shared_loads: true,
+            l1: None,
         }
     }
 }
@@ -50,6 +53,59 @@ const PARAMETERS: [&str; 5] = [
     "max_decompressed",
     "shared_loads",
 ];
+
+/// How the parameter `l1` of a URL makes memory.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub enum UrlMemory {
+    /// Not at all: the store is memory itself.
+    IsStore,
+    /// Not at all: the feature `memory` is off.
+    IsOff,
+    /// By this function, which takes the number of entries.
+    Make(fn(usize) -> Arc<dyn L1Memory>),
+}
+
+impl UrlMemory {
+    fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::IsStore => &[],
+            Self::IsOff | Self::Make(_) => &["l1", "max_staleness"],
+        }
+    }
+
+    fn take_l1(self, url: &mut CacheUrl<'_>) -> Result<Option<L1Settings>> {
+        let (capacity, staleness) = (url.take("l1"), url.take("max_staleness"));
+        let Some(capacity) = capacity else {
+            return match staleness {
+                Some(_) => {
+                    Err(url.refuse("`max_staleness` belongs to `l1`; add `l1=10000`, or remove it"))
+                }
+                None => Ok(None),
+            };
+        };
+        let make = match self {
+            Self::Make(make) => make,
+            Self::IsStore => {
+                return Err(url.refuse(
+                    "`l1` is memory before a server, but the store of this URL is memory itself; remove it",
+                ));
+            }
+            Self::IsOff => {
+                return Err(url.refuse("`l1` needs the feature `memory` of cacheio; turn it on"));
+            }
+        };
+        let capacity = capacity.parse::<usize>();
+        let mut l1 = L1Settings::new(make(
+            capacity.map_err(|_| url.invalid("l1", "a number of entries"))?,
+        ));
+        if let Some(staleness) = staleness {
+            l1.max_staleness = parse_duration(&staleness)
+                .map_err(|expected| url.invalid("max_staleness", expected))?;
+        }
+        Ok(Some(l1))
+    }
+}
 
 impl Settings {
     /// The longest prefix of keys, in bytes.
@@ -71,6 +127,10 @@ impl Settings {
         self.codec = codec;
     }
 
+    pub fn set_l1(&mut self, l1: L1Settings) {
+        self.l1 = Some(l1);
+    }
+
     pub fn set_shared_loads(&mut self, shared: bool) {
         self.shared_loads = shared;
     }
@@ -81,8 +141,11 @@ impl Settings {
     /// # Errors
     ///
     /// Returns [`ErrorKind::Config`] when a parameter is unknown, or its value is invalid.
-    pub fn from_url(mut url: CacheUrl<'_>, own: &[&str]) -> Result<Self> {
-        let mut settings = Self::default();
+    pub fn from_url(mut url: CacheUrl<'_>, own: &[&str], memory: UrlMemory) -> Result<Self> {
+        let mut settings = Self {
+            l1: memory.take_l1(&mut url)?,
+            ..Self::default()
+        };
         if let Some(namespace) = url.take("namespace") {
             settings.set_namespace(namespace);
         }
@@ -117,12 +180,13 @@ impl Settings {
             let codec = codec_by_name(codec.as_deref().unwrap_or("json"), max_decompressed);
             settings.set_codec(codec.map_err(|expected| url.invalid("codec", &expected))?);
         }
-        url.finish(&[own, &PARAMETERS, POLICY_NAMES].concat())?;
+        url.finish(&[own, memory.parameters(), &PARAMETERS, POLICY_NAMES].concat())?;
         Ok(settings)
     }
 
-    /// Checks the settings. `remote` tells whether other programs can use the store too.
-    pub(crate) fn check(self, remote: bool, rule: KeyRule) -> Result<Checked> {
+    /// Checks the settings, for a store of this form. Other programs can use one of bytes too.
+    pub(crate) fn check(self, form: Form, rule: KeyRule) -> Result<Checked> {
+        let remote = form == Form::Bytes;
         let namespace = self
             .namespace
             .unwrap_or_else(|| String::from(if remote { "cacheio" } else { "" }));
@@ -151,6 +215,9 @@ impl Settings {
             ));
         }
         self.policies.check()?;
+        if let Some(l1) = &self.l1 {
+            l1.check(form)?;
+        }
         let default_ttl = match self.default_ttl {
             Ttl::Default => Ttl::After(config().default_ttl),
             Ttl::After(ttl) if ttl.is_zero() => {
@@ -168,6 +235,7 @@ impl Settings {
             policies: self.policies,
             codec: self.codec,
             shared_loads: self.shared_loads,
+            l1: self.l1,
         })
     }
 }
@@ -196,6 +264,7 @@ pub(crate) struct Checked {
     pub(crate) policies: Policies,
     pub(crate) codec: Arc<dyn Codec>,
     pub(crate) shared_loads: bool,
+    pub(crate) l1: Option<L1Settings>,
 }
 
 #[cfg(test)]
@@ -206,7 +275,7 @@ mod tests {
     fn every_policy_is_a_url_parameter() {
         let read = |name: &str, value: &str| {
             let url = format!("memory://?{name}={value}");
-            Settings::from_url(CacheUrl::parse(&url).unwrap(), &[])
+            Settings::from_url(CacheUrl::parse(&url).unwrap(), &[], UrlMemory::IsStore)
         };
         for name in POLICY_NAMES {
             read(name, "1").unwrap();

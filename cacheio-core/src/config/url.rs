@@ -75,6 +75,11 @@ impl<'a> CacheUrl<'a> {
         ))
     }
 
+    /// Returns an error that this URL is the reason of.
+    pub fn refuse(&self, reason: &str) -> Error {
+        config(format!("in a {}:// URL, {reason}", self.scheme))
+    }
+
     /// Returns the error for a scheme that is not in `known`.
     pub fn unknown_scheme(&self, known: &[&[&str]]) -> Error {
         let needs = FEATURES

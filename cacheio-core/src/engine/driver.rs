@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::flight::sync::{self, EventListener, Listener};
+use crate::l1::L1;
 use crate::stats::Metrics;
 use crate::store::store_time::StoreTime;
 use crate::{AsyncStore, BoxFuture, Form, KeyRule, Result, Store};
@@ -23,6 +24,7 @@ pub struct Driver {
     executor: Arc<dyn Executor>,
     form: Form,
     key_rule: KeyRule,
+    l1: Option<Arc<L1>>,
     metrics: Option<Metrics>,
 }
 
@@ -100,6 +102,7 @@ impl Driver {
             store,
             mode,
             executor,
+            l1: None,
             metrics: None,
         }
     }
@@ -114,13 +117,18 @@ impl Driver {
         has_view
     }
 
+    /// Puts an L1 before the store.
+    pub(crate) fn set_l1(&mut self, l1: Arc<L1>) {
+        self.l1 = Some(l1);
+    }
+
+    pub(crate) fn l1(&self) -> Option<&Arc<L1>> {
+        self.l1.as_ref()
+    }
+
     /// Creates the metrics of a cache, to which the driver also reports the counts of the store.
     pub(crate) fn report_as(&mut self, namespace: &str) -> Metrics {
-        let metrics = Metrics::new(
-            namespace,
-            self.store.evictions(),
-            self.store.circuit_opens(),
-        );
+        let metrics = Metrics::new(namespace, self.evictions(), self.store.circuit_opens());
         self.metrics.insert(metrics).clone()
     }
 
@@ -128,8 +136,14 @@ impl Driver {
     #[inline]
     fn report(&self) {
         if let Some(metrics) = &self.metrics {
-            metrics.update_from_store(|| (self.store.evictions(), self.store.circuit_opens()));
+            metrics.update_from_store(|| (self.evictions(), self.store.circuit_opens()));
         }
+    }
+
+    /// Returns how many live entries memory has evicted: the store, or L1.
+    pub(crate) fn evictions(&self) -> u64 {
+        let of_l1 = self.l1.as_ref().map_or(0, |l1| l1.memory().evictions());
+        self.store.evictions() + of_l1
     }
 
     #[inline]
@@ -148,6 +162,15 @@ impl Driver {
         match self.form {
             Form::Objects => self.direct(),
             Form::Bytes => None,
+        }
+    }
+
+    /// Returns the memory in which a key can be looked up without I/O: the store itself, or L1.
+    #[inline]
+    pub(crate) fn memory(&self) -> Option<&dyn Store> {
+        match self.form {
+            Form::Objects => self.direct(),
+            Form::Bytes => Some(self.l1.as_ref()?.memory()),
         }
     }
 

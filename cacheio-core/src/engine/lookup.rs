@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::l1::Read;
 use super::{Engine, boxed};
 use crate::codec::exact::Exact;
 use crate::config::ttl::random_fraction;
@@ -25,6 +26,8 @@ pub(super) struct CachedValue<V: Value> {
     pub(super) meta: Option<Arc<Meta>>,
     /// The entry on a server, if it may have to be changed there: to record a read or a failed load.
     pub(super) entry: Option<Arc<Entry>>,
+    /// Whether it is from L1.
+    pub(super) is_copy: bool,
 }
 
 impl<V: Value> CachedValue<V> {
@@ -35,6 +38,7 @@ impl<V: Value> CachedValue<V> {
             expiry: None,
             meta: None,
             entry: None,
+            is_copy: false,
         }
     }
 }
@@ -46,6 +50,7 @@ impl<V: Value> Clone for CachedValue<V> {
             expiry: self.expiry,
             meta: self.meta.clone(),
             entry: self.entry.clone(),
+            is_copy: self.is_copy,
         }
     }
 }
@@ -67,8 +72,12 @@ impl<V: Value> Lookup<V> {
         }
     }
 
-    pub(super) fn is_live(&self) -> bool {
-        matches!(self, Self::Live(_))
+    /// Returns the value, if it is live.
+    pub(super) fn as_live(&self) -> Option<&CachedValue<V>> {
+        match self {
+            Self::Live(value) => Some(value),
+            Self::Stale(_) | Self::Unreadable | Self::Absent => None,
+        }
     }
 }
 
@@ -165,6 +174,7 @@ impl Engine {
             payload,
             meta,
             version,
+            ..
         }) = entry
         else {
             return Ok(Lookup::Absent);
@@ -216,10 +226,9 @@ impl Engine {
         };
         let value = decode()?;
         Ok(lookup(CachedValue {
-            value,
             expiry,
             meta,
-            entry: None,
+            ..CachedValue::uncached(value)
         }))
     }
 
@@ -261,7 +270,7 @@ impl Engine {
 
     /// Reads a key for a loading call. A failure is counted, logged and treated as a miss.
     pub(super) async fn look_up<V: Value>(&self, key: &Key<'_>, options: &Options) -> Lookup<V> {
-        let read = self.read_entry(key).await;
+        let read = self.read_entry(key, options.skip_l1).await;
         self.lookup_of(key, read, options)
     }
 
@@ -274,8 +283,11 @@ impl Engine {
         match keys {
             [] => Vec::new(),
             [key] => vec![self.look_up(key, options).await],
-            // On the heap, so that the future for one key stays small.
-            _ => self.lookups_of(keys, boxed(|| self.read_entries(keys)).await, options),
+            _ => {
+                // On the heap, so that the future for one key stays small.
+                let read = boxed(|| self.read_entries(keys, options.skip_l1)).await;
+                self.lookups_of(keys, read, options)
+            }
         }
     }
 
@@ -283,15 +295,18 @@ impl Engine {
     pub(super) fn lookups_of<V: Value>(
         &self,
         keys: &[Key<'_>],
-        read: Result<Vec<Option<Entry>>>,
+        read: Result<Vec<Read>>,
         options: &Options,
     ) -> Vec<Lookup<V>> {
         match (keys, read) {
             // A store that returns too few entries has none of the others.
-            (_, Ok(entries)) => keys
+            (_, Ok(read)) => keys
                 .iter()
-                .zip(entries.into_iter().chain(std::iter::repeat_with(|| None)))
-                .map(|(key, entry)| self.lookup_of(key, Ok(entry), options))
+                .zip(
+                    read.into_iter()
+                        .chain(std::iter::repeat_with(Read::default)),
+                )
+                .map(|(key, read)| self.lookup_of(key, Ok(read), options))
                 .collect(),
             ([key], Err(error)) => vec![self.lookup_of(key, Err(error), options)],
             (_, Err(error)) => {
@@ -304,11 +319,10 @@ impl Engine {
     pub(super) fn lookup_of<V: Value>(
         &self,
         key: &Key<'_>,
-        read: Result<Option<Entry>>,
+        read: Result<Read>,
         options: &Options,
     ) -> Lookup<V> {
-        let (stale_for, ahead) = (self.stale_for(options), self.refresh_ahead(options));
-        match read.and_then(|entry| self.decode_entry::<V>(entry, stale_for, ahead)) {
+        match read.and_then(|read| self.decode_read::<V>(key, read, Some(options))) {
             Ok(lookup) => lookup,
             Err(error) => {
                 let is_unreadable = error.kind() == ErrorKind::Decode;
@@ -394,7 +408,8 @@ impl Engine {
         let (Some(expiry), ahead) = (&cached.expiry, self.refresh_ahead(options)) else {
             return false;
         };
-        if ahead == RefreshAhead::Never {
+        // A copy that outlives this time asks the server once in its life.
+        if ahead == RefreshAhead::Never || cached.is_copy {
             return false;
         }
         expiry.is_due(self.clock.now(), ahead, random_fraction) && !self.is_throttled(key, cached)
@@ -443,10 +458,12 @@ impl Engine {
         }
     }
 
-    pub(super) fn count_lookup(&self, is_hit: bool) {
-        self.counters.add(match is_hit {
-            true => Count::Hit,
-            false => Count::Miss,
+    /// Counts a look-up by the live value that it found.
+    pub(super) fn count_lookup<V: Value>(&self, found: Option<&CachedValue<V>>) {
+        self.counters.add(match found {
+            Some(cached) if cached.is_copy => Count::L1Hit,
+            Some(_) => Count::Hit,
+            None => Count::Miss,
         });
     }
 }

@@ -10,7 +10,7 @@ use super::lookup::CachedValue;
 use crate::key::{Key, KeyBuffer, MissedKey};
 use crate::stats::Count;
 use crate::value::{FromWord, downcast};
-use crate::{CacheKey, FastMiss, Fetched, Options, Source, Value};
+use crate::{CacheKey, FastMiss, Fetched, Form, Options, Source, Value};
 
 /// What a call makes of a value that it finds in memory.
 pub trait FromHit {
@@ -83,7 +83,7 @@ impl Engine {
         key: &impl CacheKey,
     ) -> std::result::Result<Option<F::Output>, MissedKey> {
         let mut buffer = KeyBuffer::new();
-        let composed = self.key(&mut buffer, key);
+        let composed = self.memory_key(&mut buffer, key);
         match self.look_up_fast::<F>(&composed) {
             Probe::Hit(value) => Ok(Some(value)),
             Probe::Inspect => self.probe_closely::<F>(buffer, key),
@@ -101,13 +101,13 @@ impl Engine {
         mut buffer: KeyBuffer,
         key: &impl CacheKey,
     ) -> std::result::Result<Option<F::Output>, MissedKey> {
-        let composed = self.key(&mut buffer, key);
+        let composed = self.memory_key(&mut buffer, key);
         match self.inspect::<F::Value>(&composed) {
             Some(cached) => {
                 let stored = self.hit_in_memory(cached).value;
                 Ok(Some(F::from_shared(stored)))
             }
-            None => Err(buffer.into_missed(key, false)),
+            None => Err(self.missed_in(buffer, key, false)),
         }
     }
 
@@ -122,12 +122,12 @@ impl Engine {
         key: &impl CacheKey,
     ) -> std::result::Result<F::Output, MissedKey> {
         let mut buffer = KeyBuffer::new();
-        let is_absent = match self.look_up_fast::<F>(&self.key(&mut buffer, key)) {
+        let is_absent = match self.look_up_fast::<F>(&self.memory_key(&mut buffer, key)) {
             Probe::Hit(value) => return Ok(value),
             Probe::Inspect => false,
             Probe::Absent => true,
         };
-        Err(buffer.into_missed(key, is_absent))
+        Err(self.missed_in(buffer, key, is_absent))
     }
 
     /// Composes a key for a load without a look-up before it.
@@ -135,6 +135,15 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         self.key(&mut buffer, key);
         buffer.into_missed(key, false)
+    }
+
+    /// Keeps a key that was composed for a look-up in memory.
+    #[cold]
+    fn missed_in(&self, mut buffer: KeyBuffer, key: &impl CacheKey, is_absent: bool) -> MissedKey {
+        if self.driver.l1().is_some() {
+            self.key(&mut buffer, key);
+        }
+        buffer.into_missed(key, is_absent)
     }
 
     /// Looks a key up in memory for a loading call: the value is live and not due for a refresh.
@@ -149,9 +158,9 @@ impl Engine {
         options: &Options,
     ) -> std::result::Result<V, MissedKey> {
         let mut buffer = KeyBuffer::new();
-        let composed = self.key(&mut buffer, key);
-        if options.force_refresh {
-            return Err(buffer.into_missed(key, false));
+        let composed = self.memory_key(&mut buffer, key);
+        if options.force_refresh | options.skip_l1 {
+            return Err(self.missed_in(buffer, key, false));
         }
         let is_absent = match self.look_up_fast::<ByValue<V>>(&composed) {
             Probe::Hit(value) => return Ok(value),
@@ -161,7 +170,7 @@ impl Engine {
             },
             Probe::Absent => true,
         };
-        Err(buffer.into_missed(key, is_absent))
+        Err(self.missed_in(buffer, key, is_absent))
     }
 
     /// Does the same, and returns the source and the age of the value.
@@ -176,18 +185,18 @@ impl Engine {
         options: &Options,
     ) -> std::result::Result<Fetched<V>, MissedKey> {
         let mut buffer = KeyBuffer::new();
-        let composed = self.key(&mut buffer, key);
-        if !options.force_refresh
+        let composed = self.memory_key(&mut buffer, key);
+        if !(options.force_refresh | options.skip_l1)
             && let Some(cached) = self.inspect_to_load::<V>(&composed, options)
         {
             return Ok(self.fetched(cached, Source::Hit));
         }
-        Err(buffer.into_missed(key, false))
+        Err(self.missed_in(buffer, key, false))
     }
 
     #[inline]
     pub(super) fn look_up_fast<F: FromHit>(&self, key: &Key<'_>) -> Probe<F::Output> {
-        let Some(store) = self.driver.immediate() else {
+        let Some(store) = self.driver.memory() else {
             return Probe::Inspect;
         };
         let looked_up = match F::from_word() {
@@ -201,12 +210,16 @@ impl Engine {
         };
         match looked_up {
             Ok(Some(value)) => {
-                self.counters.add(Count::Hit);
+                self.counters.add(self.memory_hit);
                 Probe::Hit(value)
             }
             // The value has another type.
             Ok(None) | Err(FastMiss::Inspect) => Probe::Inspect,
-            Err(FastMiss::Absent) => Probe::Absent,
+            Err(FastMiss::Absent) => match self.driver.form() {
+                Form::Objects => Probe::Absent,
+                // The server may have an entry that L1 has not.
+                Form::Bytes => Probe::Inspect,
+            },
         }
     }
 
@@ -214,7 +227,10 @@ impl Engine {
     #[cold]
     #[inline(never)]
     fn inspect<V: Value>(&self, key: &Key<'_>) -> Option<CachedValue<V>> {
-        let entry = self.driver.immediate()?.get(key).ok()??;
+        let Some(store) = self.driver.immediate() else {
+            return self.copy_of_text(key);
+        };
+        let entry = store.get(key).ok()??;
         let lookup = self.decode_live::<V>(Some(entry));
         lookup.ok()?.live()
     }
@@ -222,7 +238,7 @@ impl Engine {
     /// Counts a hit in memory.
     fn hit_in_memory<V: Value>(&self, cached: CachedValue<V>) -> CachedValue<V> {
         self.record_read_in_memory(&cached);
-        self.counters.add(Count::Hit);
+        self.counters.add(self.memory_hit);
         cached
     }
 

@@ -24,7 +24,7 @@ impl Engine {
         if !self.reads_headers() {
             return self.driver.has(key).await;
         }
-        let entry = self.read_entry(key).await?;
+        let entry = self.read_entry(key, true).await?.entry;
         Ok(entry.is_some_and(|entry| !self.has_expired(&entry)))
     }
 
@@ -220,7 +220,7 @@ fn too_many_conflicts() -> Error {
 }
 
 /// Returns the expiry in the header of an entry on a server.
-fn expiry_of(entry: &Entry) -> Option<Expiry> {
+pub(super) fn expiry_of(entry: &Entry) -> Option<Expiry> {
     match &entry.payload {
         Payload::Bytes(bytes) => wire::open(bytes).ok()?.1,
         Payload::Object(_) => None,

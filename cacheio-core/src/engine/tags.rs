@@ -13,11 +13,13 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::iter::repeat;
 use std::time::{Duration, SystemTime};
 
+use super::l1::Read;
 use super::{Engine, boxed};
 use crate::config::ttl::{Lifetime, lifetime};
 use crate::entry::tags::{ServerVersions, Stamps, TagVersion};
 use crate::entry::wire;
 use crate::key::Key;
+use crate::l1::Ticket;
 use crate::{Entry, Error, ErrorKind, Form, Operation, Options, Payload, Result, Ttl};
 
 /// The shortest TTL of a version, and how many times longer than an entry it lives at least.
@@ -96,6 +98,26 @@ impl Versions {
 }
 
 impl Engine {
+    pub async fn invalidate_tags<T: Into<Cow<'static, str>>>(
+        &self,
+        tags: impl IntoIterator<Item = T>,
+    ) -> Result<()> {
+        let tags: Vec<_> = tags.into_iter().map(Into::into).collect();
+        // Loads of this process that began before the end of this call do not end after it as if they
+        // were new. Also if the call is dropped: the server may have carried it out.
+        let _invalidation = Invalidation {
+            engine: self,
+            tags: &tags,
+        };
+        match self.driver.form() {
+            Form::Objects => Ok(()),
+            Form::Bytes => {
+                let removed = self.remove_versions(&tags).await;
+                removed.map_err(|error| error.during(Operation::InvalidateTags))
+            }
+        }
+    }
+
     /// Returns the versions of the tags of a call, for an entry that is written now. Tags without a
     /// version get one.
     pub(super) async fn stamp(&self, options: &Options) -> Result<Stamps> {
@@ -145,7 +167,11 @@ impl Engine {
 
     /// Returns the stamps of the tags of a call, without the versions on the server.
     pub(super) fn stamp_in_process(&self, options: &Options) -> Stamps {
-        self.shared.tags.stamp(&self.settings.prefix, &options.tags)
+        let (tags, prefix) = (&self.shared.tags, &self.settings.prefix);
+        match self.driver.form() {
+            Form::Objects => tags.stamp(prefix, &options.tags),
+            Form::Bytes => tags.stamp(prefix, &names(&options.tags)),
+        }
     }
 
     /// Whether a call has tags whose versions are on a server.
@@ -154,20 +180,34 @@ impl Engine {
     }
 
     /// Reads an entry. One whose tags were invalidated is absent.
-    pub(super) async fn read_entry(&self, key: &Key<'_>) -> Result<Option<Entry>> {
+    pub(super) async fn read_entry(&self, key: &Key<'_>, skip_l1: bool) -> Result<Read> {
+        let keys = std::slice::from_ref(key);
+        if let Some(tickets) = self.tickets(keys, skip_l1) {
+            let read = boxed(|| self.read_with_tickets(keys, Some(tickets))).await?;
+            return Ok(read.into_iter().next().unwrap_or_default());
+        }
         let Some(entry) = self.driver.get(key).await? else {
-            return Ok(None);
+            return Ok(Read::default());
         };
         let is_valid = self.is_valid(&entry).await?;
-        Ok(is_valid.then_some(entry))
+        Ok(Read::from(is_valid.then_some(entry)))
     }
 
     /// Reads several entries.
-    pub(super) async fn read_entries(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
-        let mut entries = self.driver.get_many(keys).await?;
+    pub(super) async fn read_entries(&self, keys: &[Key<'_>], skip_l1: bool) -> Result<Vec<Read>> {
+        let tickets = self.tickets(keys, skip_l1);
+        self.read_with_tickets(keys, tickets).await
+    }
+
+    async fn read_with_tickets(
+        &self,
+        keys: &[Key<'_>],
+        tickets: Option<Vec<Ticket>>,
+    ) -> Result<Vec<Read>> {
+        let mut entries = self.get_entries(keys, tickets.is_some()).await?;
         let versions = &mut Versions::default();
         self.remove_invalid(&mut entries, versions).await?;
-        Ok(entries)
+        Ok(self.reads(entries, tickets))
     }
 
     /// Reads entries for a load, together with the versions of its tags.
@@ -175,17 +215,18 @@ impl Engine {
         &self,
         keys: &[Key<'_>],
         options: &Options,
-    ) -> Result<(Vec<Option<Entry>>, Versions)> {
+    ) -> Result<(Vec<Read>, Versions)> {
         let names = names(&options.tags);
         let texts = self.tag_keys(&names);
         let mut all = keys.to_vec();
         all.extend(texts.iter().map(|text| Key::new(text)));
-        let mut entries = self.driver.get_many(&all).await?;
+        let tickets = self.tickets(keys, options.skip_l1);
+        let mut entries = self.get_entries(&all, tickets.is_some()).await?;
         let mut versions = Versions::default();
         let read = entries.split_off(keys.len().min(entries.len()));
         versions.add(&names, read);
         self.remove_invalid(&mut entries, &mut versions).await?;
-        Ok((entries, versions))
+        Ok((self.reads(entries, tickets), versions))
     }
 
     /// Reads an entry that is touched. One whose tags were invalidated is absent; the versions of the tags
@@ -273,7 +314,7 @@ impl Engine {
     }
 
     /// Invalidates tags on the server: entries with a version that is missing are not live.
-    pub(super) async fn remove_versions(&self, tags: &[Cow<'static, str>]) -> Result<()> {
+    async fn remove_versions(&self, tags: &[Cow<'static, str>]) -> Result<()> {
         let texts = self.tag_keys(&names(tags));
         if texts.is_empty() {
             return Ok(());
@@ -434,6 +475,27 @@ impl Engine {
     }
 }
 
+/// Invalidates tags in this process when it is dropped.
+struct Invalidation<'a> {
+    engine: &'a Engine,
+    tags: &'a [Cow<'static, str>],
+}
+
+impl Drop for Invalidation<'_> {
+    fn drop(&mut self) {
+        let Engine {
+            shared,
+            settings,
+            driver,
+            ..
+        } = self.engine;
+        match driver.form() {
+            Form::Objects => shared.tags.invalidate(&settings.prefix, self.tags),
+            Form::Bytes => (shared.tags).invalidate(&settings.prefix, &names(self.tags)),
+        }
+    }
+}
+
 /// Returns the names of tags as they are in headers, each once.
 fn names<'a>(tags: &'a [Cow<'static, str>]) -> Vec<Cow<'a, str>> {
     let mut names: Vec<Cow<'_, str>> = Vec::with_capacity(tags.len());
@@ -447,7 +509,7 @@ fn names<'a>(tags: &'a [Cow<'static, str>]) -> Vec<Cow<'a, str>> {
 }
 
 /// Returns the tags in the header of an entry on a server; none if it cannot be read.
-fn tags_of(entry: &Entry) -> Vec<TagVersion> {
+pub(super) fn tags_of(entry: &Entry) -> Vec<TagVersion> {
     match &entry.payload {
         Payload::Bytes(bytes) => wire::tags(bytes).unwrap_or_default(),
         Payload::Object(_) => Vec::new(),

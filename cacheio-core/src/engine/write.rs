@@ -12,6 +12,7 @@ use crate::entry::tags::Stamps;
 use crate::entry::wire::{self, Body};
 use crate::flight::WriteGuards;
 use crate::key::Key;
+use crate::l1::CopyGuard;
 use crate::store::store_time::StoreTime;
 use crate::value::Encoded;
 use crate::{Entry, Form, Meta, Object, Operation, Options, RefreshAhead, Result, Ttl};
@@ -23,8 +24,8 @@ pub(super) type PreparedEntry = (Entry, Option<Duration>);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EntryPolicy {
     stale_for: Duration,
-    refresh_ahead: RefreshAhead,
-    load_time: Duration,
+    pub(super) refresh_ahead: RefreshAhead,
+    pub(super) load_time: Duration,
     /// Whether the age is recorded even if no policy needs it.
     dated: bool,
     idle: Option<Duration>,
@@ -191,10 +192,13 @@ impl Engine {
         })
     }
 
-    /// Stores entries in one round trip. A failure is counted and logged.
-    pub(super) async fn set_entries(&self, mut entries: Vec<(Key<'_>, Entry, Option<Duration>)>) {
+    /// Stores entries in one round trip. A failure is counted and logged. Returns whether there was none.
+    pub(super) async fn set_entries(
+        &self,
+        mut entries: Vec<(Key<'_>, Entry, Option<Duration>)>,
+    ) -> bool {
         let stored = match entries.len() {
-            0 => return,
+            0 => return true,
             1 => {
                 let (key, entry, ttl) = entries.remove(0);
                 let stored = self.driver.set(&key, entry, ttl).await;
@@ -205,14 +209,17 @@ impl Engine {
                 stored.map_err(|error| error.during(Operation::SetMany))
             }
         };
-        if let Err(error) = stored {
-            self.on_store_error(&error);
+        if let Err(error) = &stored {
+            self.on_store_error(error);
         }
+        stored.is_ok()
     }
 
     /// Registers a write, and runs it when it may go to the store. The wait for that and the operations of the
     /// write have one timeout together.
     pub(super) async fn write<T>(&self, key: Key<'_>, write: impl Future<Output = T>) -> T {
+        let keys = [key];
+        let _copies = self.remove_copies(&keys);
         let mut guard = self.flights().write(key);
         let (time, mut write) = (StoreTime::default(), pin!(write));
         let has_waited = match guard.take_publishing() {
@@ -229,14 +236,19 @@ impl Engine {
         }
     }
 
-    pub(super) async fn begin_writes<'a>(&'a self, keys: &[Key<'a>]) -> WriteGuards<'a> {
+    /// Registers writes of several keys, until the result is dropped.
+    pub(super) async fn begin_writes<'a>(
+        &'a self,
+        keys: &'a [Key<'a>],
+    ) -> (WriteGuards<'a>, CopyGuard<'a>) {
+        let copies = self.remove_copies(keys);
         let mut writes = WriteGuards(keys.iter().map(|key| self.flights().write(*key)).collect());
         for write in &mut writes.0 {
             if let Some(publishing) = write.take_publishing() {
                 self.wait(publishing).await;
             }
         }
-        writes
+        (writes, copies)
     }
 }
 

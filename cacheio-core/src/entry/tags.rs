@@ -8,7 +8,6 @@
 //! ([`KeyRule::of_tag`](crate::KeyRule::of_tag)), so that a tag whose version was lost never gets an old
 //! version again. The counts then only tell which loads of this process began before an invalidation.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug, Default)]
 pub(crate) struct Tags {
     table: Mutex<Table>,
+    /// The number of invalidations.
+    invalidations: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -33,7 +34,7 @@ impl Tags {
     ///
     /// Call it before the value is read or loaded: later counts would hide an invalidation in between
     /// (`FusionCache` #628).
-    pub(crate) fn stamp(&self, prefix: &str, tags: &[Cow<'static, str>]) -> Stamps {
+    pub(crate) fn stamp(&self, prefix: &str, tags: &[impl AsRef<str>]) -> Stamps {
         if tags.is_empty() {
             return Stamps::default();
         }
@@ -41,6 +42,7 @@ impl Tags {
         let stamps = tags
             .iter()
             .map(|tag| {
+                let tag = tag.as_ref();
                 let counter = match table.get(prefix, tag) {
                     Some(counter) => Arc::clone(counter),
                     None => table.insert(prefix, tag),
@@ -56,14 +58,32 @@ impl Tags {
     }
 
     /// Invalidates all entries with one of `tags`.
-    pub(crate) fn invalidate(&self, prefix: &str, tags: &[Cow<'static, str>]) {
+    pub(crate) fn invalidate(&self, prefix: &str, tags: &[impl AsRef<str>]) {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         for tag in tags {
             // If a tag has no counter, no entry has the tag.
-            if let Some(counter) = table.get(prefix, tag) {
+            if let Some(counter) = table.get(prefix, tag.as_ref()) {
                 counter.fetch_add(1, Ordering::AcqRel);
             }
         }
+        self.invalidations.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Returns the number of invalidations up to now.
+    pub(crate) fn invalidations(&self) -> u64 {
+        self.invalidations.load(Ordering::Acquire)
+    }
+
+    /// Returns the counts that `tags` had when there were `invalidations`; `None` if there was another
+    /// invalidation since. The tags of an entry on a server are not known before it is read.
+    pub(crate) fn stamp_as_of(
+        &self,
+        invalidations: u64,
+        prefix: &str,
+        tags: &[impl AsRef<str>],
+    ) -> Option<Stamps> {
+        let stamps = self.stamp(prefix, tags);
+        (tags.is_empty() || self.invalidations() == invalidations).then_some(stamps)
     }
 }
 
@@ -133,6 +153,14 @@ impl Stamps {
         self.counts.is_empty()
     }
 
+    /// Returns the same stamps without the versions on the server.
+    pub(crate) fn in_process(&self) -> Self {
+        Self {
+            counts: self.counts.clone(),
+            on_server: ServerVersions::None,
+        }
+    }
+
     /// Returns whether no tag was invalidated by this process since.
     pub(crate) fn are_current(&self) -> bool {
         self.counts
@@ -166,6 +194,8 @@ impl Stamps {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
     fn names(tags: &[&'static str]) -> Vec<Cow<'static, str>> {
@@ -182,6 +212,21 @@ mod tests {
         assert!(!both.are_current());
         assert!(other.are_current());
         assert!(tags.stamp("", &names(&["a", "b"])).are_current());
+    }
+
+    #[test]
+    fn stamps_of_an_earlier_time_are_refused_after_an_invalidation() {
+        let tags = Tags::default();
+        let before = tags.invalidations();
+        assert!(tags.stamp_as_of(before, "", &["a"]).is_some());
+        tags.invalidate("", &["b"]);
+        assert!(tags.stamp_as_of(before, "", &["a"]).is_none());
+        assert!(tags.stamp_as_of(before, "", &[""; 0]).is_some());
+        let now = tags.invalidations();
+        assert!(
+            tags.stamp_as_of(now, "", &["a"])
+                .is_some_and(|stamps| stamps.are_current())
+        );
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub(crate) enum LoadClaim {
     Lost,
     /// The value must not be stored.
     Refused,
+    /// Nor must it then: the store failed when it was asked for the claim.
+    Failed,
 }
 
 #[derive(Debug)]

@@ -56,8 +56,10 @@ impl KeyBuffer {
     }
 
     fn take_scratch(&mut self) {
-        // While a thread exits, the thread-local may be destroyed.
-        self.0 = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        if self.0.capacity() == 0 {
+            // While a thread exits, the thread-local may be destroyed.
+            self.0 = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        }
         self.0.clear();
     }
 

@@ -88,7 +88,9 @@ impl KeyRule {
         replaced
     }
 
-    fn looks_replaced(text: &str) -> bool {
+    /// Returns whether a text has the form of a replacement. The texts that a [`KeyRule::Wire`] replaces are
+    /// stored under such keys, and others are not.
+    pub(crate) fn looks_replaced(text: &str) -> bool {
         text.len() > Self::DIGEST && {
             let (_, digest) = text.as_bytes().split_at(text.len() - Self::DIGEST - 1);
             digest[0] == b'#' && digest[1..].iter().all(u8::is_ascii_hexdigit)

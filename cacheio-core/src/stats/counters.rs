@@ -53,12 +53,17 @@ impl Counters {
 
     /// Returns the statistics; those that the store counts are 0.
     pub(crate) fn snapshot(&self) -> Stats {
-        Stats::new(|count| {
+        let stats = Stats::new(|count| {
             self.lanes
                 .iter()
                 .map(|lane| lane.0[count as usize].load(Ordering::Relaxed))
                 .sum()
-        })
+        });
+        Stats {
+            // A hit in L1 adds to one counter only.
+            hits: stats.hits + stats.l1_hits,
+            ..stats
+        }
     }
 }
 

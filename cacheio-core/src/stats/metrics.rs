@@ -70,6 +70,9 @@ impl Metrics {
     #[inline]
     pub(crate) fn add(&self, count: Count) {
         self.0.increment(count, 1);
+        if let Count::L1Hit = count {
+            self.0.increment(Count::Hit, 1);
+        }
     }
 
     /// Reports what the store has counted since the last call.

@@ -29,6 +29,7 @@ macro_rules! __store_methods {
                 replace_many(replacements: ::std::vec::Vec<($crate::Key<$lifetime>, $crate::Replacement)>) -> ();
                 has(key: &$lifetime $crate::Key<$lifetime>) -> bool;
                 get_many(keys: &$lifetime [$crate::Key<$lifetime>]) -> ::std::vec::Vec<::std::option::Option<$crate::Entry>>;
+                get_with_ttls(keys: &$lifetime [$crate::Key<$lifetime>]) -> ::std::vec::Vec<::std::option::Option<$crate::Entry>>;
                 set_many(entries: ::std::vec::Vec<($crate::Key<$lifetime>, $crate::Entry, ::std::option::Option<::std::time::Duration>)>) -> ();
                 delete_many(keys: &$lifetime [$crate::Key<$lifetime>]) -> usize;
                 claim(keys: &$lifetime [$crate::Key<$lifetime>], force: bool) -> ::std::vec::Vec<$crate::Claimed>;

@@ -28,6 +28,26 @@ impl Cluster {
         driver: Driver,
         keys: &[Key<'_>],
     ) -> Result<Vec<Option<Entry>>> {
+        self.read_many(driver, keys, &["v", "c", "q"]).await
+    }
+
+    pub(super) async fn get_with_ttls(
+        &self,
+        driver: Driver,
+        keys: &[Key<'_>],
+    ) -> Result<Vec<Option<Entry>>> {
+        if let [key] = keys {
+            return Ok(vec![self.read(driver, key, &["v", "c", "t"]).await?]);
+        }
+        self.read_many(driver, keys, &["v", "c", "t", "q"]).await
+    }
+
+    async fn read_many(
+        &self,
+        driver: Driver,
+        keys: &[Key<'_>],
+        flags: &[&str],
+    ) -> Result<Vec<Option<Entry>>> {
         let mut entries = vec![None; keys.len()];
         let call = self.call(driver);
         let mut batches = Batches::new(self);
@@ -35,12 +55,7 @@ impl Cluster {
             batches.add(self.route(key), index, |request| {
                 // Quiet (`q`): the server does not respond to a miss.
                 let command = request.command(MetaOp::Get, key.text())?;
-                command
-                    .flag("v")
-                    .flag("c")
-                    .flag("q")
-                    .number('O', index)
-                    .end();
+                command.flags(flags).number('O', index).end();
                 Ok(())
             })?;
         }

@@ -62,10 +62,20 @@ impl Cluster {
     }
 
     pub(super) async fn get(&self, driver: Driver, key: &Key<'_>) -> Result<Option<Entry>> {
+        self.read(driver, key, &["v", "c"]).await
+    }
+
+    /// Reads an entry, with what these flags ask for.
+    pub(super) async fn read(
+        &self,
+        driver: Driver,
+        key: &Key<'_>,
+        flags: &[&str],
+    ) -> Result<Option<Entry>> {
         let call = self.call(driver);
         let mut request = Request::with_capacity(key.text().len() + 24);
         let command = request.command(MetaOp::Get, key.text())?;
-        command.flag("v").flag("c").token().end();
+        command.flags(flags).token().end();
         let read = |response: &mut Response| match response.code {
             ReturnCode::Va => Some(Some(entry(response))),
             ReturnCode::En => Some(None),

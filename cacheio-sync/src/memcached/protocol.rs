@@ -71,6 +71,14 @@ impl Request {
         self
     }
 
+    /// Adds flags without tokens.
+    pub(super) fn flags(&mut self, flags: &[&str]) -> &mut Self {
+        for flag in flags {
+            self.flag(flag);
+        }
+        self
+    }
+
     /// Adds a flag with a number as its token.
     pub(super) fn number(&mut self, flag: char, number: impl std::fmt::Display) -> &mut Self {
         // Writing to a Vec does not fail.

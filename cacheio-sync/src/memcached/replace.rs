@@ -1,6 +1,7 @@
 //! Replaces entries that were read, only if they did not change since: by compare-and-swap.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use memcache::exp::{MetaOp, ReturnCode};
 
@@ -19,6 +20,10 @@ use crate::{Error, ErrorKind, Result};
 pub(super) fn entry(response: &mut Response) -> Entry {
     let mut entry = Entry::bytes(std::mem::take(&mut response.value));
     entry.version = response.cas;
+    // The clock of the server ticks in seconds: the last one may be about to end. Without an end, the number is
+    // negative.
+    let left = response.ttl.and_then(|ttl| u64::try_from(ttl).ok());
+    entry.left = left.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
     entry
 }
 

@@ -163,6 +163,17 @@ impl Store for Bytes {
         }
     }
 
+    fn get_with_ttls(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
+        let (now, entries) = (self.clock.now(), self.live());
+        let get = |key: &Key<'_>| {
+            let (bytes, end) = entries.get(Self::checked(key))?;
+            let mut entry = Entry::bytes(bytes.clone());
+            entry.left = (*end != Timestamp::MAX).then(|| end.since(now));
+            Some(entry)
+        };
+        Ok(keys.iter().map(get).collect())
+    }
+
     fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock)
     }

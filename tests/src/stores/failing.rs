@@ -132,6 +132,11 @@ impl<S: Store> Store for Failing<S> {
         self.store.get_many(keys)
     }
 
+    fn get_with_ttls(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
+        self.faults.check_read()?;
+        self.store.get_with_ttls(keys)
+    }
+
     fn set_many(&self, entries: Vec<(Key<'_>, Entry, Option<Duration>)>) -> Result<()> {
         self.faults.check_write()?;
         self.store.set_many(entries)
@@ -268,6 +273,16 @@ impl<S: AsyncStore> AsyncStore for Failing<S> {
     fn get_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
         match self.faults.check_read() {
             Ok(()) => self.store.get_many(keys),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+
+    fn get_with_ttls<'a>(
+        &'a self,
+        keys: &'a [Key<'a>],
+    ) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
+        match self.faults.check_read() {
+            Ok(()) => self.store.get_with_ttls(keys),
             Err(error) => Box::pin(ready(Err(error))),
         }
     }

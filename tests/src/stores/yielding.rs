@@ -106,6 +106,13 @@ impl<S: Store> AsyncStore for Yielding<S> {
         suspending(move || self.0.get_many(keys))
     }
 
+    fn get_with_ttls<'a>(
+        &'a self,
+        keys: &'a [Key<'a>],
+    ) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
+        suspending(move || self.0.get_with_ttls(keys))
+    }
+
     fn set_many<'a>(
         &'a self,
         entries: Vec<(Key<'a>, Entry, Option<Duration>)>,

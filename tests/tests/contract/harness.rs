@@ -61,6 +61,7 @@ pub(crate) struct Row {
     name: String,
     world: World,
     unsupported: Vec<Optional>,
+    has_l1: bool,
     fixture: Arc<dyn Fn() -> Fixture + Send + Sync>,
 }
 
@@ -79,7 +80,21 @@ pub(crate) fn threads<S: Store>(name: &str, store: fn(&TestEnv) -> S, time: fn()
         name: format!("threads::{name}"),
         world: World::Threads,
         unsupported: Vec::new(),
+        has_l1: false,
         fixture: Arc::new(move || Fixture::threads(time(), store)),
+    }
+}
+
+/// Makes a row of a store for threads, with memory before it.
+pub(crate) fn threads_with_l1<S: Store>(
+    name: &str,
+    store: fn(&TestEnv) -> S,
+    time: fn() -> Time,
+) -> Row {
+    Row {
+        has_l1: true,
+        fixture: Arc::new(move || Fixture::for_threads(time(), store, true)),
+        ..threads(name, store, time)
     }
 }
 
@@ -93,12 +108,31 @@ pub(crate) fn tasks<S: AsyncStore>(
         name: format!("tasks::{name}"),
         world: World::Tasks,
         unsupported: Vec::new(),
+        has_l1: false,
         fixture: Arc::new(move || Fixture::tasks(time(), store)),
     }
 }
 
+/// Makes a row of a store for tasks, with memory before it.
+pub(crate) fn tasks_with_l1<S: AsyncStore>(
+    name: &str,
+    store: fn(&TestEnv) -> S,
+    time: fn() -> Time,
+) -> Row {
+    Row {
+        has_l1: true,
+        fixture: Arc::new(move || Fixture::for_tasks(time(), store, true)),
+        ..tasks(name, store, time)
+    }
+}
+
 /// Runs the tests that the command line selects.
-pub(crate) fn run(rows: &[Row], cases: &[Case], cases_for_tasks: &[Case]) -> ExitCode {
+pub(crate) fn run(
+    rows: &[Row],
+    cases: &[Case],
+    cases_for_tasks: &[Case],
+    cases_for_l1: &[Case],
+) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or_else(threads_by_environment);
     set_hook(Box::new(|panic| record_panic(&panic.to_string())));
@@ -109,6 +143,8 @@ pub(crate) fn run(rows: &[Row], cases: &[Case], cases_for_tasks: &[Case]) -> Exi
         .cloned()
         .collect();
     trials.extend(spread(&rows_for_tasks, cases_for_tasks));
+    let rows_with_l1: Vec<_> = rows.iter().filter(|row| row.has_l1).cloned().collect();
+    trials.extend(spread(&rows_with_l1, cases_for_l1));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if conclusion.has_failed() {
         let panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,6 +25,7 @@ mod failures;
 mod harness;
 mod invalidation;
 mod keys;
+mod l1;
 mod loads;
 mod namespaces;
 mod panics;
@@ -41,7 +42,7 @@ use cacheio_sync::SpawnBlocking;
 use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::stores;
 
-use crate::harness::{Case, Optional, Row, tasks, threads};
+use crate::harness::{Case, Optional, Row, tasks, tasks_with_l1, threads, threads_with_l1};
 
 /// What all modules with cases import.
 mod prelude {
@@ -81,6 +82,14 @@ fn rows() -> Vec<Row> {
         threads("memcached", stores::memcached, Time::seconds),
         threads("redis", stores::redis, Time::milliseconds),
         threads("redis_cluster", stores::redis_cluster, Time::milliseconds),
+        threads_with_l1("bytes_l1", stores::bytes, Time::manual),
+        threads_with_l1("memcached_l1", stores::memcached, Time::seconds),
+        threads_with_l1("redis_l1", stores::redis, Time::milliseconds),
+        threads_with_l1(
+            "redis_cluster_l1",
+            stores::redis_cluster,
+            Time::milliseconds,
+        ),
         tasks("memory", stores::memory, Time::manual),
         tasks("memory_on_system_time", stores::memory, Time::system),
         tasks("memory_that_weighs", stores::weighed, Time::manual),
@@ -101,6 +110,14 @@ fn rows() -> Vec<Row> {
         tasks("memcached", stores::memcached, Time::seconds),
         tasks("redis", stores::redis, Time::milliseconds),
         tasks("redis_cluster", stores::redis_cluster, Time::milliseconds),
+        tasks_with_l1("bytes_l1", stores::yielding_bytes, Time::manual),
+        tasks_with_l1("memcached_l1", stores::memcached, Time::seconds),
+        tasks_with_l1("redis_l1", stores::redis, Time::milliseconds),
+        tasks_with_l1(
+            "redis_cluster_l1",
+            stores::redis_cluster,
+            Time::milliseconds,
+        ),
     ]
 }
 
@@ -132,5 +149,5 @@ fn cases() -> Vec<Case> {
 }
 
 fn main() -> ExitCode {
-    harness::run(&rows(), &cases(), &drops::cases())
+    harness::run(&rows(), &cases(), &drops::cases(), &l1::cases())
 }

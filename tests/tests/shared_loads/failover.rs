@@ -5,8 +5,8 @@ use cacheio_tests::api::World;
 use cacheio_tests::servers::{ClusterReplica, Redis, RedisCluster, Sentinel};
 use cacheio_tests::watchdog::guarded;
 
-use crate::child::Process;
 use crate::pair;
+use cacheio_tests::process::Process;
 
 /// How the replica takes over.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,7 +2,6 @@
 
 #![cfg(not(shuttle))]
 
-mod child;
 mod failover;
 mod migration;
 mod stress;
@@ -10,10 +9,14 @@ mod stress;
 use std::time::{Duration, Instant};
 
 use cacheio_tests::api::World;
+use cacheio_tests::process::Process;
 use cacheio_tests::servers::{Redis, RedisCluster};
 use cacheio_tests::watchdog::guarded;
 
-use crate::child::Process;
+#[test]
+fn child() {
+    cacheio_tests::process::child();
+}
 
 fn start(url: &str, world: World, count: usize) -> Vec<Process> {
     (0..count).map(|_| Process::start(url, world)).collect()

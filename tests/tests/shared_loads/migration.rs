@@ -5,8 +5,8 @@ use cacheio_tests::api::World;
 use cacheio_tests::servers::RedisCluster;
 use cacheio_tests::watchdog::guarded;
 
-use crate::child::Process;
 use crate::pair;
+use cacheio_tests::process::Process;
 
 /// The slot of keys with the tag `{k1}` moves between these nodes.
 const FROM: usize = 2;

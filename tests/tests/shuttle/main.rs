@@ -24,11 +24,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use cacheio_core::__private::SharedState;
 use cacheio_core::{
     AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, LoadError, ManualClock, Options,
     Result, Store,
 };
-use cacheio_sync::Memory;
+use cacheio_sync::{L1, Memory};
 
 use crate::processes::{Mistake, Process, TakesOver};
 
@@ -96,6 +97,10 @@ macro_rules! watched {
             fn clock(&self) -> Arc<dyn Clock> {
                 Store::clock(&self.0)
             }
+
+            fn shared_state(&self) -> Option<Arc<SharedState>> {
+                Store::shared_state(&self.0)
+            }
         }
 
         impl AsyncStore for Watched {
@@ -118,6 +123,10 @@ macro_rules! watched {
 
             fn clock(&self) -> Arc<dyn Clock> {
                 Store::clock(&self.0)
+            }
+
+            fn shared_state(&self) -> Option<Arc<SharedState>> {
+                Store::shared_state(&self.0)
             }
         }
     };
@@ -156,6 +165,12 @@ impl Truth {
     }
 }
 
+/// Memory before a server. Its clock stands still: copies are removed only by writes.
+fn l1() -> L1 {
+    let memory = Memory::builder().capacity(8).clock(ManualClock::new());
+    L1::new(memory.build())
+}
+
 mod threads {
     use super::*;
     use cacheio_sync::Cache;
@@ -168,6 +183,12 @@ mod threads {
             builder.store(Watched(memory()))
         };
         builder.build().unwrap()
+    }
+
+    /// Opens two caches on one server, each with an L1.
+    fn open_with_l1() -> [Cache; 2] {
+        let store = Arc::new(server().0);
+        [store.clone(), store].map(|store| Cache::builder().store(store).l1(l1()).build().unwrap())
     }
 
     fn open_on_server() -> (Cache, Arc<ManualClock>) {
@@ -240,6 +261,15 @@ mod threads {
                 });
             }
         };
+        ($name:ident, [$one:ident, $other:ident], $body:block) => {
+            #[test]
+            fn $name() {
+                check(|| {
+                    let [$one, $other] = open_with_l1();
+                    $body
+                });
+            }
+        };
     }
 
     include!("scenarios.rs");
@@ -260,6 +290,13 @@ mod tasks {
             builder.store(Watched(memory()))
         };
         builder.build().unwrap()
+    }
+
+    /// Opens two caches on one server, each with an L1.
+    fn open_with_l1() -> [AsyncCache; 2] {
+        let store = Arc::new(server().0);
+        [store.clone(), store]
+            .map(|store| AsyncCache::builder().store(store).l1(l1()).build().unwrap())
     }
 
     fn open_on_server() -> (AsyncCache, Arc<ManualClock>) {
@@ -332,6 +369,15 @@ mod tasks {
                 });
             }
         };
+        ($name:ident, [$one:ident, $other:ident], $body:block) => {
+            #[test]
+            fn $name() {
+                check(|| {
+                    let [$one, $other] = open_with_l1();
+                    shuttle::future::block_on(async move { $body })
+                });
+            }
+        };
     }
 
     include!("scenarios.rs");
@@ -384,6 +430,26 @@ mod tasks {
             assert!(matches!(end!(waiter), 1 | 2));
         }
         assert!(cache.get::<u64>("k").await.unwrap().is_some());
+    });
+
+    scenario!(a_writer_that_is_dropped_leaves_no_old_copy, [one, other], {
+        use shuttle::rand::Rng as _;
+        let polls = shuttle::rand::thread_rng().gen_range(0..5);
+        one.set("k", 1_u64).await.unwrap();
+        let reader = {
+            let other = other.clone();
+            go!({
+                wait!(other.get::<u64>("k")).unwrap();
+                wait!(other.get::<u64>("k")).unwrap();
+            })
+        };
+        let written = dropped_after(polls, one.set("k", 2_u64)).await;
+        end!(reader);
+        // Whether or not the server has carried it out, both caches have the value of the server.
+        one.clear_l1();
+        let value = one.get::<u64>("k").await.unwrap();
+        assert_eq!(other.get::<u64>("k").await.unwrap(), value);
+        assert!(written.is_none() || value == Some(2));
     });
 
     scenario!(a_writer_that_is_dropped_harms_nobody, cache, {

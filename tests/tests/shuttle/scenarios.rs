@@ -403,3 +403,81 @@ scenario!(refreshes_are_invalidated_as_loads_are, cache, {
     let seen = wait!(cache.get::<u64>("k")).unwrap();
     assert!(seen.is_none_or(|seen| seen == 2), "{seen:?} was loaded before 2");
 });
+
+/// Two caches with an L1 each, readers of both, and a writer that uses one after the other.
+macro_rules! copies {
+    ($name:ident, ($cache:ident, $value:ident) => $body:expr) => {
+        scenario!($name, [one, other], {
+            wait!(one.set("k", 0_u64)).unwrap();
+            let readers: Vec<_> = [&one, &other]
+                .into_iter()
+                .map(|cache| {
+                    let cache = cache.clone();
+                    go!({
+                        for _ in 0..2 {
+                            wait!(cache.get::<u64>("k")).unwrap();
+                        }
+                    })
+                })
+                .collect();
+            for ($value, $cache) in [(1_u64, one.clone()), (2, other.clone())] {
+                $body;
+                for cache in [&one, &other] {
+                    let seen = wait!(cache.get::<u64>("k")).unwrap();
+                    assert!(seen.is_none_or(|seen| seen == $value), "{seen:?} was read after {}", $value);
+                }
+            }
+            for reader in readers {
+                end!(reader);
+            }
+            for cache in [&one, &other] {
+                let seen = wait!(cache.get::<u64>("k")).unwrap();
+                assert!(seen.is_none_or(|seen| seen == 2), "{seen:?} was read after 2");
+            }
+        });
+    };
+}
+
+copies!(no_copy_outlives_a_set, (cache, value) => wait!(cache.set("k", value)).unwrap());
+copies!(no_copy_outlives_a_set_many, (cache, value) => wait!(cache.set_many([("k", value)])).unwrap());
+copies!(no_copy_outlives_a_delete, (cache, value) => wait!(cache.delete("k")).unwrap());
+copies!(no_copy_outlives_a_clear, (cache, value) => wait!(cache.clear()).unwrap());
+copies!(no_copy_outlives_a_load, (cache, value) => {
+    wait!(cache.get_or_set_with("k", Options::new().force_refresh(), load!({ value })))
+});
+
+scenario!(a_load_that_loses_against_a_delete_is_not_copied, [one, other], {
+    let truth = Truth::default();
+    let loaders: Vec<_> = [&one, &other]
+        .into_iter()
+        .map(|cache| {
+            let (cache, truth) = (cache.clone(), truth.clone());
+            go!({
+                let load = load!({
+                    let value = truth.load();
+                    pause!();
+                    value
+                });
+                wait!(cache.get_or_set_with("k", Options::new().tags(["t"]), load));
+            })
+        })
+        .collect();
+    for now in 1..=2 {
+        truth.becomes(now);
+        match now {
+            1 => drop(wait!(one.delete("k")).unwrap()),
+            _ => wait!(other.invalidate_tags(["t"])).unwrap(),
+        }
+        for cache in [&one, &other] {
+            let seen = wait!(cache.get::<u64>("k")).unwrap();
+            assert!(seen.is_none_or(|seen| seen == now), "{seen:?} was loaded before {now}");
+        }
+    }
+    for loader in loaders {
+        end!(loader);
+    }
+    for cache in [&one, &other] {
+        let seen = wait!(cache.get::<u64>("k")).unwrap();
+        assert!(seen.is_none_or(|seen| seen == 2), "{seen:?} was loaded before 2");
+    }
+});

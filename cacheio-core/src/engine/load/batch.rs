@@ -165,7 +165,7 @@ where
         let texts: Vec<Key<'_>> = self.keys.iter().map(|key| key.text).collect();
         let (mut read, lookups) = engine.look_up_to_load::<V>(&texts, options).await;
         for index in &self.order {
-            engine.count_lookup(lookups[*index].is_live());
+            engine.count_lookup(lookups[*index].as_live());
         }
         let decisions = engine.decide_many(&texts, lookups, options).await;
         if decisions.iter().any(LookupDecision::needs_load) {

@@ -72,7 +72,7 @@ impl Engine {
                     _ => error.during(Operation::Load),
                 });
                 for (_, leader) in leaders {
-                    leader.set_claim(LoadClaim::Refused);
+                    leader.set_claim(LoadClaim::Failed);
                 }
                 return leaders.iter().map(|_| ClaimRead::Failed).collect();
             }
@@ -135,7 +135,7 @@ impl Engine {
         let refreshes = refreshes.map(|(((key, leader), due), read)| match read {
             _ if !leader.may_store() => false,
             ClaimRead::None | ClaimRead::Failed | ClaimRead::Entry(None) => true,
-            ClaimRead::Entry(entry) => match self.lookup_of::<V>(key, Ok(entry), options) {
+            ClaimRead::Entry(entry) => match self.lookup_of::<V>(key, Ok(entry.into()), options) {
                 Lookup::Live(found) => created_at(&found) == created_at(due),
                 Lookup::Stale(_) | Lookup::Unreadable | Lookup::Absent => true,
             },
@@ -190,7 +190,7 @@ impl Engine {
                 let ClaimRead::Entry(entry) = read? else {
                     return None;
                 };
-                let lookup = self.lookup_of::<V>(&key, Ok(entry), options);
+                let lookup = self.lookup_of::<V>(&key, Ok(entry.into()), options);
                 match &lookup {
                     Lookup::Live(cached) => self.record_reads([(key, cached)]).await,
                     _ if leader.has_lost() => return None,
@@ -216,10 +216,11 @@ impl Engine {
         }
     }
 
-    /// Stores what loads left, each by its claim, in one round trip. A failure is counted and logged.
-    pub(super) async fn settle(&self, loads: Vec<Settlement<'_>>) {
+    /// Stores what loads left, each by its claim, in one round trip. A failure is counted and logged. Returns
+    /// for each load whether that was done; nothing if the store failed.
+    pub(super) async fn settle(&self, loads: Vec<Settlement<'_>>) -> Option<Vec<bool>> {
         if loads.is_empty() {
-            return;
+            return Some(Vec::new());
         }
         let stores: Vec<_> = loads
             .iter()
@@ -230,14 +231,18 @@ impl Engine {
             Ok(done) => {
                 let refused = stores
                     .iter()
-                    .zip(done)
-                    .filter(|(stores, done)| **stores && !done);
+                    .zip(&done)
+                    .filter(|(stores, done)| **stores && !**done);
                 refused.for_each(|_| self.counters.add(Count::UnstoredLoad));
+                Some(done)
             }
-            Err(error) => self.on_store_error(&match &keys[..] {
-                [key] => self.in_operation(error, Operation::Set, key),
-                _ => error.during(Operation::SetMany),
-            }),
+            Err(error) => {
+                self.on_store_error(&match &keys[..] {
+                    [key] => self.in_operation(error, Operation::Set, key),
+                    _ => error.during(Operation::SetMany),
+                });
+                None
+            }
         }
     }
 
@@ -291,7 +296,7 @@ impl Drop for EndWait<'_> {
 fn held(claim: LoadClaim) -> Option<Claim> {
     match claim {
         LoadClaim::Held(claim) => Some(claim),
-        LoadClaim::NotNeeded | LoadClaim::Lost | LoadClaim::Refused => None,
+        LoadClaim::NotNeeded | LoadClaim::Lost | LoadClaim::Refused | LoadClaim::Failed => None,
     }
 }
 

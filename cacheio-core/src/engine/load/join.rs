@@ -65,7 +65,7 @@ impl LoadCall<'_> {
             return boxed(|| self.lead_without_read(scope)).await;
         }
         if self.is_absent {
-            self.engine.count_lookup(false);
+            self.engine.counters.add(Count::Miss);
             return boxed(|| self.join(None, Previous::Nothing, scope)).await;
         }
         let (decision, seen) = self.in_store(pin!(self.read())).await;
@@ -89,8 +89,8 @@ impl LoadCall<'_> {
         let keys = std::slice::from_ref(&self.key);
         let (mut read, mut lookups) = engine.look_up_to_load::<V>(keys, self.options).await;
         let lookup = lookups.pop().unwrap_or(Lookup::Absent);
-        engine.count_lookup(lookup.is_live());
-        if let Lookup::Live(cached) = &lookup {
+        engine.count_lookup(lookup.as_live());
+        if let Some(cached) = lookup.as_live() {
             engine.record_reads([(self.key, cached)]).await;
         }
         let decision = engine.decide(&self.key, lookup, self.options);
@@ -213,15 +213,46 @@ impl LoadCall<'_> {
 }
 
 /// What was seen before keys were read, and the versions of tags that were read with them.
+#[derive(Default)]
 pub(super) struct ReadToLoad {
     pub(super) seen: Vec<Seen>,
     versions: Option<Versions>,
 }
 
 impl Engine {
+    /// Looks keys up for a loading call: in L1, and those that it does not have on the server.
+    pub(super) async fn look_up_to_load<V: Value>(
+        &self,
+        keys: &[Key<'_>],
+        options: &Options,
+    ) -> (ReadToLoad, Vec<Lookup<V>>) {
+        if self.driver.l1().is_none() {
+            return self.read_to_load(keys, options).await;
+        }
+        let (copies, missing) = self.copies::<V>(keys, options.skip_l1);
+        let (mut read, lookups) = match missing.is_empty() {
+            true => (ReadToLoad::default(), Vec::new()),
+            false => boxed(|| self.read_to_load(&missing, options)).await,
+        };
+        let (mut seen, mut lookups) = (read.seen.into_iter(), lookups.into_iter());
+        // A copy needs no load.
+        read.seen = copies
+            .iter()
+            .map(|copy| match copy {
+                Some(_) => Seen::default(),
+                None => seen.next().unwrap_or_default(),
+            })
+            .collect();
+        let lookups = copies.into_iter().map(|copy| match copy {
+            Some(copy) => Lookup::Live(copy),
+            None => lookups.next().unwrap_or(Lookup::Absent),
+        });
+        (read, lookups.collect())
+    }
+
     /// Reads keys for a loading call, in one round trip. What they are compared with is recorded before
     /// the read, because a loader may return what the read finds.
-    pub(super) async fn look_up_to_load<V: Value>(
+    async fn read_to_load<V: Value>(
         &self,
         keys: &[Key<'_>],
         options: &Options,
@@ -357,7 +388,7 @@ impl Engine {
                             let lookup = self.decode_entry::<V>(entry, stale_for, ahead);
                             lookup.unwrap_or(Lookup::Unreadable)
                         }
-                        _ => self.lookup_of::<V>(&led.key, Ok(entry), options),
+                        _ => self.lookup_of::<V>(&led.key, Ok(entry.into()), options),
                     };
                     indexes.push(index);
                     keys.push(led.key);

@@ -2,9 +2,12 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Engine;
 use crate::config::ttl::Lifetime;
+use crate::engine::l1::LoadedCopy;
+use crate::engine::replace::expiry_of;
 use crate::engine::write::{EntryPolicy, PreparedEntry};
 use crate::flight::{Leader, LoadClaim};
 use crate::key::Key;
@@ -41,11 +44,17 @@ impl Engine {
             .iter()
             .map(|publication| self.prepare_loaded(publication, options, policy))
             .collect();
+        let keys: Vec<_> = publications.iter().map(|load| load.key).collect();
+        let copies = self.remove_copies(&keys);
+        let tickets = self.tickets(&keys, options.skip_l1).unwrap_or_default();
         let mut stored = Vec::with_capacity(publications.len());
         let mut removed = Vec::new();
         // The same under claims.
         let (mut settled, mut settled_removed) = (Vec::new(), Vec::new());
-        for (publication, prepared) in publications.iter().zip(prepared) {
+        // What becomes a copy, if it is stored or because the store failed.
+        let (mut copies_of_stored, mut copies_of_settled) = (Vec::new(), Vec::new());
+        let mut loaded = Vec::new();
+        for (index, (publication, prepared)) in publications.iter().zip(prepared).enumerate() {
             let Publication { leader, key, .. } = *publication;
             let settle = |claim, loaded| Settlement { key, claim, loaded };
             let (entry, may_publish) = match prepared {
@@ -68,10 +77,20 @@ impl Engine {
                     continue;
                 }
             };
+            let copy =
+                |prepared: &PreparedEntry| self.loaded_copy(index, publication, prepared, policy);
             match (entry, claim) {
-                (Some((entry, ttl)), LoadClaim::NotNeeded) => stored.push((key, entry, ttl)),
-                (Some((entry, ttl)), LoadClaim::Held(claim)) => {
-                    settled.push(settle(claim, Settled::Entry(entry, ttl)));
+                (Some(prepared), LoadClaim::NotNeeded) => {
+                    copies_of_stored.extend(copy(&prepared));
+                    stored.push((key, prepared.0, prepared.1));
+                }
+                (Some(prepared), LoadClaim::Held(claim)) => {
+                    copies_of_settled.push(copy(&prepared));
+                    settled.push(settle(claim, Settled::Entry(prepared.0, prepared.1)));
+                }
+                (Some(prepared), LoadClaim::Failed) => {
+                    loaded.extend(copy(&prepared).map(|copy| copy.unconfirmed(policy)));
+                    self.counters.add(Count::UnstoredLoad);
                 }
                 (Some(_), LoadClaim::Lost | LoadClaim::Refused) => {
                     self.counters.add(Count::UnstoredLoad);
@@ -80,12 +99,25 @@ impl Engine {
                 (None, LoadClaim::Held(claim)) => {
                     settled_removed.push(settle(claim, Settled::Removed));
                 }
-                (None, LoadClaim::Lost | LoadClaim::Refused) => {}
+                (None, LoadClaim::Lost | LoadClaim::Refused | LoadClaim::Failed) => {}
             }
         }
         let store = async {
-            self.set_entries(stored).await;
-            self.settle(settled).await;
+            let unconfirmed = |copy: LoadedCopy| copy.unconfirmed(policy);
+            match self.set_entries(stored).await {
+                true => loaded.extend(copies_of_stored),
+                false => loaded.extend(copies_of_stored.into_iter().map(unconfirmed)),
+            }
+            let copies_of_settled = copies_of_settled.into_iter();
+            match self.settle(settled).await {
+                Some(done) => loaded.extend(
+                    copies_of_settled
+                        .zip(done)
+                        .filter_map(|(copy, done)| copy.filter(|_| done)),
+                ),
+                None => loaded.extend(copies_of_settled.flatten().map(unconfirmed)),
+            }
+            self.copy_loaded(&keys, &copies.renew(&tickets), loaded);
             // A value that is not stored leaves the old one, but what must go has a timeout of its own.
             let time = StoreTime::default();
             let remove = async {
@@ -95,6 +127,26 @@ impl Engine {
             self.driver.timed(&time, pin!(remove)).await;
         };
         first.leader.scope().run(store).await;
+    }
+
+    /// Returns what a loaded value needs to become a copy; nothing without L1.
+    fn loaded_copy(
+        &self,
+        index: usize,
+        publication: &Publication<'_>,
+        (entry, ttl): &PreparedEntry,
+        policy: EntryPolicy,
+    ) -> Option<LoadedCopy> {
+        self.driver.l1()?;
+        Some(LoadedCopy {
+            index,
+            object: Arc::clone(publication.object.as_ref()?),
+            expiry: expiry_of(entry),
+            ttl: *ttl,
+            stamps: publication.leader.stamps().in_process(),
+            refresh_ahead: policy.refresh_ahead,
+            unconfirmed_for: Duration::ZERO,
+        })
     }
 
     /// Prepares a loaded value; returns `None` if it is not to be stored.

@@ -89,6 +89,7 @@ async fn a_failed_refresh_changes_nothing(fixture: Fixture) {
     assert_eq!((gate.runs(), cache.stats().loads), (0, 2));
     // … but after `retry_after`.
     fixture.expire(fixture.ttl());
+    cache.clear_l1();
     assert_is(cache.fetch_entry("k", new(&gate)).await, "old", Source::Hit);
     until_stored(&cache, "new").await;
 }
@@ -171,6 +172,7 @@ async fn xfetch_refreshes_early_after_a_slow_load(fixture: Fixture) {
     gate.release();
     assert_is(loading.join().await, "new", Source::Loaded);
     let newer = LoaderGate::open();
+    cache.clear_l1();
     let load = newer.loader(Ok("newer".to_owned()));
     let fetched: Fetch = cache.fetch_entry("k", move |_| load()).await;
     assert_is(fetched, "new", Source::Hit);

@@ -1,5 +1,7 @@
-//! A process that the tests direct, line by line. It is the test binary itself, which runs only the
-//! test [`child`].
+//! A process that the tests direct, line by line. It is the test binary itself, which runs only its
+//! test `child`: a call of [`child`].
+
+#![allow(clippy::missing_panics_doc)]
 
 use std::collections::{HashMap, VecDeque};
 use std::env;
@@ -12,9 +14,10 @@ use std::time::{Duration, Instant};
 use cacheio_async::AsyncCache;
 use cacheio_core::Options;
 use cacheio_sync::Cache;
-use cacheio_tests::api::{CacheApi, World};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::oneshot;
+
+use crate::api::{CacheApi, World};
 
 const URL: &str = "CACHEIO_TESTS_CHILD_ON";
 const WORLD: &str = "CACHEIO_TESTS_CHILD_IN";
@@ -22,16 +25,18 @@ const WORLD: &str = "CACHEIO_TESTS_CHILD_IN";
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A child process.
-pub(crate) struct Process {
+#[derive(Debug)]
+pub struct Process {
     child: Child,
     input: ChildStdin,
     lines: Arc<(Mutex<VecDeque<String>>, Condvar)>,
 }
 
 impl Process {
-    pub(crate) fn start(url: &str, world: World) -> Self {
+    /// Starts a process with a cache on a URL.
+    pub fn start(url: &str, world: World) -> Self {
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "child::child", "--nocapture"])
+            .args(["--exact", "child", "--nocapture"])
             .env(URL, url)
             .env(
                 WORLD,
@@ -64,31 +69,31 @@ impl Process {
         process
     }
 
-    /// Sends a line: see [`step`].
-    pub(crate) fn tell(&mut self, line: &str) {
+    /// Sends a line: see `step`.
+    pub fn tell(&mut self, line: &str) {
         writeln!(self.input, "{line}").unwrap();
     }
 
     /// Waits until the child says this, and returns how long that took.
-    pub(crate) fn expect(&mut self, line: &str) -> Duration {
+    pub fn expect(&mut self, line: &str) -> Duration {
         let begun = Instant::now();
         self.find(line, |said| said == line);
         begun.elapsed()
     }
 
     /// Waits until the child says one of these, and returns it.
-    pub(crate) fn find_one_of(&mut self, lines: &[&str]) -> String {
+    pub fn find_one_of(&mut self, lines: &[&str]) -> String {
         self.find(&format!("one of {lines:?}"), |said| lines.contains(&said))
     }
 
     /// Sends a line, and waits until the child says that it is done.
-    pub(crate) fn run(&mut self, line: &str) {
+    pub fn run(&mut self, line: &str) {
         self.tell(line);
         self.expect(&format!("done {line}"));
     }
 
     /// Returns the value of a key.
-    pub(crate) fn get(&mut self, key: &str) -> Option<String> {
+    pub fn get(&mut self, key: &str) -> Option<String> {
         self.tell(&format!("get {key}"));
         let prefix = format!("found {key} ");
         let found = self.find(&prefix, |said| said.starts_with(&prefix));
@@ -99,14 +104,20 @@ impl Process {
     }
 
     /// Returns how many loads of other processes it waited for.
-    pub(crate) fn shared_waits(&mut self) -> u64 {
+    pub fn shared_waits(&mut self) -> u64 {
         self.tell("stats");
         self.count("waits ")
     }
 
     /// Waits until the child says how many loaders it has run.
-    pub(crate) fn loaded(&mut self) -> u64 {
+    pub fn loaded(&mut self) -> u64 {
         self.count("loaded ")
+    }
+
+    /// Returns how many hits in L1 it had.
+    pub fn l1_hits(&mut self) -> u64 {
+        self.tell("l1");
+        self.count("l1 hits ")
     }
 
     fn count(&mut self, prefix: &str) -> u64 {
@@ -115,27 +126,30 @@ impl Process {
     }
 
     /// Waits until it has waited for this many loads of other processes.
-    pub(crate) fn until_shared_waits(&mut self, waits: u64) {
+    pub fn until_shared_waits(&mut self, waits: u64) {
         while self.shared_waits() < waits {
             thread::sleep(Duration::from_millis(5));
         }
     }
 
     /// Returns whether this is among the lines of the child that were not read yet.
-    pub(crate) fn has_said(&self, line: &str) -> bool {
+    pub fn has_said(&self, line: &str) -> bool {
         self.lines.0.lock().unwrap().iter().any(|said| said == line)
     }
 
-    pub(crate) fn kill(&mut self) {
+    /// Kills the process.
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    pub(crate) fn freeze(&self) {
+    /// Stops the process until [`thaw`](Self::thaw).
+    pub fn freeze(&self) {
         kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
     }
 
-    pub(crate) fn thaw(&self) {
+    /// Lets a stopped process go on.
+    pub fn thaw(&self) {
         kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
     }
 
@@ -164,8 +178,8 @@ impl Drop for Process {
     }
 }
 
-#[test]
-fn child() {
+/// Does what another process says, if this one was started by [`Process::start`].
+pub fn child() {
     let Ok(url) = env::var(URL) else {
         return;
     };
@@ -259,6 +273,7 @@ async fn step(cache: &CacheApi, line: &str, gates: &mut Gates) {
             say(&format!("loaded {}", cache.stats().loads - before));
         }
         ["stats"] => say(&format!("waits {}", cache.stats().shared_waits)),
+        ["l1"] => say(&format!("l1 hits {}", cache.stats().l1_hits)),
         _ => {
             match words[..] {
                 ["set", key, value] => cache.set(key, value.to_owned()).await.unwrap(),
@@ -291,6 +306,17 @@ async fn step(cache: &CacheApi, line: &str, gates: &mut Gates) {
                         cache.world().sleep(Duration::from_millis(10)).await;
                     }
                 }
+                ["set_tagged", key, value, tag] => {
+                    let options = Options::new().tags([tag.to_owned()]);
+                    cache
+                        .set_with(key, value.to_owned(), options)
+                        .await
+                        .unwrap();
+                }
+                ["invalidate", tag] => {
+                    cache.invalidate_tags(vec![tag.to_owned()]).await.unwrap();
+                }
+                ["remove", key] => assert!(cache.delete(key).await.unwrap()),
                 _ => panic!("{line:?}"),
             }
             say(&format!("done {line}"));

@@ -1,0 +1,123 @@
+//! L1: memory before a server, as the builders of caches take it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cacheio_core::__private::{L1Memory, L1Settings, UrlMemory};
+use cacheio_core::{Entry, Key, Store as _, Timestamp};
+
+use super::Memory;
+
+/// Memory before a server: copies of entries, which hits return without a request to the server.
+///
+/// A cache takes it, or just a [`Memory`], with `l1` of its builder. Each cache has its own.
+///
+/// - A copy is served for at most [`max_staleness`](Self::max_staleness) after the server was asked for the entry,
+///   and no longer than the server keeps the entry. So a process sees a write of another process after that time
+///   at the latest.
+/// - A write through any cache of this process on the same store, or on its clones, is seen at once.
+/// - A copy is a value of the type that was read or loaded. A read of the same key as another type asks the
+///   server.
+/// - Stale entries, absent keys and entries with `ttl_idle` have no copies. The server is asked for them.
+/// - The weigher of the memory gets keys without the namespace.
+///
+/// # Defaults
+///
+/// - `max_staleness`: 2 s
+/// - `ttl`: none
+///
+/// ```
+/// use cacheio::{Cache, L1, Memory, Redis};
+/// use std::time::Duration;
+///
+/// let cache = Cache::builder()
+///     .store(Redis::new("redis://127.0.0.1:6379")?)
+///     .l1(L1::new(Memory::with_capacity(10_000)).max_staleness(Duration::from_millis(500)))
+///     .build()?;
+/// # Ok::<(), cacheio::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct L1(L1Settings);
+
+impl L1 {
+    /// Makes an L1 of memory that nothing else uses.
+    ///
+    /// ```
+    /// use cacheio::{L1, Memory};
+    ///
+    /// let l1 = L1::new(Memory::with_capacity(10_000));
+    /// ```
+    pub fn new(memory: Memory) -> Self {
+        Self(L1Settings::new(Arc::new(memory)))
+    }
+
+    /// Sets for how long a copy is served after the server was asked for the entry: a write of another process
+    /// is seen after this time at the latest. At least 200 ms.
+    ///
+    /// The time is that of a clock that stands still while the machine is suspended.
+    ///
+    /// ```
+    /// use cacheio::{L1, Memory};
+    /// use std::time::Duration;
+    ///
+    /// let l1 = L1::new(Memory::new()).max_staleness(Duration::from_secs(10));
+    /// ```
+    pub fn max_staleness(mut self, max_staleness: Duration) -> Self {
+        self.0.max_staleness = max_staleness;
+        self
+    }
+
+    /// Sets how long a copy lives at most, where that is less than [`max_staleness`](Self::max_staleness).
+    ///
+    /// ```
+    /// use cacheio::{L1, Memory};
+    /// use std::time::Duration;
+    ///
+    /// let l1 = L1::new(Memory::new()).ttl(Duration::from_secs(1));
+    /// ```
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.0.ttl = Some(ttl);
+        self
+    }
+
+    /// What URLs make an L1 of.
+    #[doc(hidden)]
+    pub const OF_URLS: UrlMemory =
+        UrlMemory::Make(|entries| Arc::new(Memory::with_capacity(entries)));
+}
+
+impl From<Memory> for L1 {
+    fn from(memory: Memory) -> Self {
+        Self::new(memory)
+    }
+}
+
+impl From<L1> for L1Settings {
+    fn from(l1: L1) -> Self {
+        l1.0
+    }
+}
+
+impl L1Memory for Memory {
+    fn store_copy(
+        &self,
+        key: &Key<'_>,
+        entry: Entry,
+        until: Timestamp,
+        may_store: &dyn Fn() -> bool,
+    ) {
+        let now = self.clock().now();
+        let Ok(mut slot) = self.slot(key, entry, None, now) else {
+            return;
+        };
+        slot.set_expiry(until);
+        let (key, shard) = self.locate(key);
+        self.change(shard, |shard, removed| match may_store() {
+            true => {
+                shard.insert(&key, slot, now, removed);
+            }
+            false => removed.push(slot),
+        });
+    }
+}
