@@ -101,7 +101,7 @@ impl TaskClient for AsyncMeta {
     async fn get<V: Sample>(&mut self, name: Name) -> V {
         loop {
             match self.0.get(name.text).send().await {
-                Err(Error::Timeout { .. }) => {}
+                Err(error) if is_overload(&error) => {}
                 found => return value(found),
             }
         }
@@ -111,7 +111,7 @@ impl TaskClient for AsyncMeta {
         loop {
             let request = self.0.set(name.text, encode(value)).ttl(TTL);
             match request.send().await {
-                Err(Error::Timeout { .. }) => {}
+                Err(error) if is_overload(&error) => {}
                 stored => return assert!(stored.expect("the server answers").applied()),
             }
         }
@@ -129,6 +129,12 @@ impl TaskClient for AsyncMeta {
         let stored = stored.expect("the server answers");
         assert!(stored.iter().all(Result::is_ok));
     }
+}
+
+/// The client opens a connection for each request that waits. If there are many, some time out, and others
+/// are reset.
+fn is_overload(error: &Error) -> bool {
+    matches!(error, Error::Timeout { .. } | Error::Io(_))
 }
 
 fn writes<V: Sample>(names: &[Name], value: &V) -> Vec<Set> {
