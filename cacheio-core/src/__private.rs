@@ -18,7 +18,7 @@ pub use crate::engine::{
 pub use crate::error::{overflow, shortened};
 pub use crate::flight::SharedState;
 pub use crate::key::MissedKey;
-pub use crate::l1::{L1Memory, L1Settings};
+pub use crate::l1::{L1Memory, L1Settings, RemovedCopies};
 pub use crate::macro_support::call::*;
 pub use crate::macro_support::function_cache::*;
 pub use crate::macro_support::key::*;

@@ -45,6 +45,12 @@ impl Timestamp {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// Returns the timestamp `duration` earlier, at least [`Timestamp::MIN`].
+    pub(crate) fn before(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+
     /// Returns milliseconds since the origin of the clock, rounded down.
     pub(crate) fn as_millis(self) -> u64 {
         self.0 / 1_000_000

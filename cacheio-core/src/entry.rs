@@ -29,6 +29,9 @@ pub struct Entry {
     /// [`Store::get_with_ttls`](crate::Store::get_with_ttls) found that out. `None` means forever, or that it is
     /// unknown.
     pub left: Option<Duration>,
+    /// Whether the store tells the L1s of this process of changes of the entry.
+    #[doc(hidden)]
+    pub is_watched: bool,
 }
 
 impl Entry {
@@ -46,6 +49,7 @@ impl Entry {
             meta: None,
             version: None,
             left: None,
+            is_watched: false,
         }
     }
 
@@ -57,6 +61,7 @@ impl Entry {
             meta: None,
             version: None,
             left: None,
+            is_watched: false,
         }
     }
 

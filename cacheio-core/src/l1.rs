@@ -13,6 +13,11 @@
 //!
 //! This module does no I/O.
 
+mod watch;
+
+pub use self::watch::RemovedCopies;
+
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -39,6 +44,15 @@ pub trait L1Memory: Store {
         until: Timestamp,
         may_store: &dyn Fn() -> bool,
     );
+
+    /// Removes the entry of a key, and returns it, so that its value is dropped where code of the user may run.
+    fn take_copy(&self, key: &Key<'_>) -> Option<Box<dyn Any + Send>>;
+
+    /// Removes all entries, and returns them.
+    fn take_copies(&self) -> Box<dyn Any + Send>;
+
+    /// Sets the time from which on no entry is served.
+    fn serve_until(&self, until: Timestamp);
 }
 
 /// The settings of an L1.
@@ -95,8 +109,10 @@ pub(crate) struct L1 {
     clock: Arc<dyn Clock>,
     /// The prefix of the keys on the server, which the keys in L1 do not have.
     prefix: Box<str>,
-    /// How long a copy is served at most.
-    max_life: Duration,
+    /// How long a copy is served at most after the server was asked, unless the server tells of changes.
+    max_staleness: Duration,
+    /// How long a copy is served at most in any case.
+    ttl: Option<Duration>,
 }
 
 /// How long a copy may be served.
@@ -108,6 +124,8 @@ pub(crate) struct CopyTerms<'a> {
     /// The time by the clock of the expiry.
     pub(crate) now: Timestamp,
     pub(crate) refresh_ahead: RefreshAhead,
+    /// Whether the server tells of changes.
+    pub(crate) is_watched: bool,
     /// How old the value is that the server did not confirm: a load that could not be stored.
     pub(crate) unconfirmed_for: Duration,
 }
@@ -115,8 +133,13 @@ pub(crate) struct CopyTerms<'a> {
 impl CopyTerms<'_> {
     /// Returns how long a copy may be served, from the request to the server on; `None` for an entry of which
     /// there must be no copy.
-    fn life(&self, max_life: Duration) -> Option<Duration> {
-        let mut life = max_life.saturating_sub(self.unconfirmed_for);
+    fn life(&self, max_staleness: Duration, ttl: Option<Duration>) -> Option<Duration> {
+        let bound = max_staleness.saturating_sub(self.unconfirmed_for);
+        let mut life = match self.is_watched {
+            true => Duration::MAX,
+            false => bound,
+        };
+        life = life.min(ttl.unwrap_or(Duration::MAX));
         life = life.min(self.left.unwrap_or(Duration::MAX));
         if let Some(expiry) = self.expiry {
             // The server has to hear of each read.
@@ -126,9 +149,7 @@ impl CopyTerms<'_> {
             life = life.min(expiry.expires_at.since(self.now));
             // From then on, the server is asked once in the life of a copy whether a refresh is due.
             let due_in = expiry.due_from(self.refresh_ahead).since(self.now);
-            if !due_in.is_zero() {
-                life = life.min(due_in);
-            }
+            life = life.min(if due_in.is_zero() { bound } else { due_in });
         }
         (!life.is_zero()).then_some(life)
     }
@@ -145,7 +166,8 @@ impl L1 {
             clock: memory.clock(),
             memory,
             prefix: prefix.into(),
-            max_life: ttl.map_or(max_staleness, |ttl| ttl.min(max_staleness)),
+            max_staleness,
+            ttl,
         }
     }
 
@@ -169,7 +191,13 @@ impl L1 {
         stamps: Stamps,
         terms: &CopyTerms<'_>,
     ) {
-        let (Some(life), Some(copied)) = (terms.life(self.max_life), self.key(key)) else {
+        let terms = CopyTerms {
+            // Changes of the versions of tags are not told.
+            is_watched: terms.is_watched && ticket.is_watched && stamps.is_empty(),
+            ..*terms
+        };
+        let life = terms.life(self.max_staleness, self.ttl);
+        let (Some(life), Some(copied)) = (life, self.key(key)) else {
             return;
         };
         let mut entry = Entry::object(object);
@@ -190,7 +218,8 @@ impl fmt::Debug for L1 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("L1")
             .field("memory", &self.memory)
-            .field("max_life", &self.max_life)
+            .field("max_staleness", &self.max_staleness)
+            .field("ttl", &self.ttl)
             .finish_non_exhaustive()
     }
 }
@@ -204,6 +233,8 @@ pub(crate) struct Ticket {
     invalidations: u64,
     /// By the clock of the L1.
     asked_at: Timestamp,
+    /// Whether the server told of changes. If that ends, the epoch moves.
+    is_watched: bool,
 }
 
 impl Ticket {
@@ -234,6 +265,8 @@ pub(crate) struct L1s {
     versions: OnceCell<Box<[AtomicU64]>>,
     /// The number of times that all copies were removed.
     epoch: AtomicU64,
+    /// Whether the server tells of changes.
+    is_watched: AtomicBool,
 }
 
 impl L1s {
@@ -252,6 +285,7 @@ impl L1s {
             version: self.version(key).load(Ordering::SeqCst),
             invalidations: tags.invalidations(),
             asked_at: l1.clock.now(),
+            is_watched: self.is_watched.load(Ordering::SeqCst),
         }
     }
 

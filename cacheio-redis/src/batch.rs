@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::commands::Commands;
 use crate::limiter::Reservation;
 use crate::request::{Request, on_key};
+use crate::tracking::caching;
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum BatchKind {
@@ -113,7 +114,7 @@ impl Batch {
     }
 
     /// Takes what to send.
-    pub(crate) fn take_commands(&mut self) -> Commands {
+    pub(crate) fn take_commands(&mut self, is_tracked: bool) -> Commands {
         match &mut self.content {
             BatchContent::Mget(mget) if self.reads_ttls => {
                 let ttls = mget.args_iter().skip(1).filter_map(|key| match key {
@@ -121,7 +122,9 @@ impl Batch {
                     _ => None,
                 });
                 let ttls: Vec<_> = ttls.collect();
-                Commands::many([std::mem::take(mget)].into_iter().chain(ttls))
+                let tracking = is_tracked.then(caching);
+                let mget = std::mem::take(mget);
+                Commands::many(tracking.into_iter().chain([mget]).chain(ttls))
             }
             BatchContent::Mget(mget) => Commands::one(std::mem::take(mget)),
             BatchContent::Commands(commands) => {
@@ -165,17 +168,21 @@ impl Batch {
 
 impl BatchKind {
     /// Returns the replies to the requests of a batch, out of the reply to its commands.
-    pub(crate) fn divide(self, reply: Value) -> RedisResult<Value> {
+    pub(crate) fn divide(self, reply: Value, requests: usize) -> RedisResult<Value> {
         match (self, reply) {
             (Self::GetsWithTtls, Value::Array(replies)) => {
                 let mut replies = replies.into_iter();
+                let tracking = (replies.len() == requests + 2).then(|| replies.next());
                 let values = match replies.next() {
                     Some(Value::Array(values)) => values,
                     Some(Value::ServerError(error)) => return Err(error.into()),
                     _ => Vec::new(),
                 };
                 let pairs = values.into_iter().zip(replies);
-                let pairs = pairs.map(|(value, ttl)| Value::Array(vec![value, ttl]));
+                let pairs = pairs.map(|(value, ttl)| {
+                    let tracking = tracking.iter().flatten().cloned();
+                    Value::Array(tracking.chain([value, ttl]).collect())
+                });
                 Ok(Value::Array(pairs.collect()))
             }
             (_, reply) => Ok(reply),
@@ -192,10 +199,11 @@ impl<'a> BatchItem<'a> {
         }
     }
 
-    pub(crate) fn request(self) -> Cow<'a, Request> {
+    /// Returns the request. `is_tracked` tells whether the server can tell of changes of its key.
+    pub(crate) fn request(self, is_tracked: bool) -> Cow<'a, Request> {
         match self {
             Self::Get(key) => Cow::Owned(Request::one(on_key("GET", key))),
-            Self::GetWithTtl(key) => Cow::Owned(Request::get_with_ttl(key)),
+            Self::GetWithTtl(key) => Cow::Owned(Request::get_with_ttls(&[key], is_tracked)),
             Self::Command { request, .. } => Cow::Borrowed(request),
         }
     }
@@ -235,7 +243,7 @@ mod tests {
         assert!(!batch.has_cancelled(BatchKind::Commands));
         drop(cancelled);
         assert!(batch.has_cancelled(BatchKind::Commands));
-        let commands = batch.take_commands();
+        let commands = batch.take_commands(false);
         assert_eq!(commands.iter().count(), 3);
         let remaining = batch.remove_cancelled(&commands);
         let mut claims = on_key("UNLINK", &claim_key("first"));

@@ -23,6 +23,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use cacheio_core::__private::{runtime, within};
+use cacheio_core::Entry;
 use redis::{RedisError, RedisResult, Value};
 use tokio::runtime::{Handle, Id};
 use tokio::task::yield_now;
@@ -35,7 +36,7 @@ use crate::failure::{Failure, breaks_connection, is_from_replica};
 use crate::limiter::Reservation;
 use crate::live_connection::LiveConnection;
 use crate::queue::{Admission, BatchQueues, NextStep};
-use crate::reply::value;
+use crate::reply::{entry_with_ttl, value, values, without_tracking};
 use crate::request::{Request, length};
 
 /// The largest command in a batch: a larger one costs more than a batch saves, and delays the
@@ -102,25 +103,42 @@ impl Batcher {
         Ok(value)
     }
 
-    /// Returns the replies to GET and PTTL for a key.
+    /// Returns the entry of a key, with what is left of its TTL.
     pub(crate) async fn get_with_ttl(
         self: &Arc<Self>,
         key: &str,
         deadline: Instant,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Option<Entry>, Failure> {
         self.order_after_cancelled();
         let reply = self
             .send_batched(BatchItem::GetWithTtl(key), deadline)
             .await?;
-        if let Value::Array(replies) = &reply
-            && let Some(value) = replies.first()
-        {
-            self.answer_size.record(match value {
-                Value::BulkString(bytes) => bytes.len(),
-                _ => 0,
-            });
+        let (is_tracked, mut replies) = without_tracking(values(reply)?, 2);
+        let value = replies.next().ok_or_else(Failure::unexpected_reply)?;
+        if let Value::BulkString(bytes) = &value {
+            self.answer_size.record(bytes.len());
         }
-        Ok(reply)
+        entry_with_ttl(value, replies.next(), is_tracked)
+    }
+
+    /// Returns the entries of keys, with what is left of their TTLs, by one request.
+    pub(crate) async fn get_with_ttls(
+        self: &Arc<Self>,
+        keys: &[&str],
+        deadline: Instant,
+    ) -> Result<Vec<Option<Entry>>, Failure> {
+        let request = Request::get_with_ttls(keys, self.connection.is_tracked());
+        let reply = self.send(&request, deadline).await?;
+        let (is_tracked, mut replies) = without_tracking(values(reply)?, 1 + keys.len());
+        let found = replies.next().ok_or_else(Failure::unexpected_reply)?;
+        let found = match keys {
+            [_] => vec![found],
+            _ => values(found)?,
+        };
+        let entries = found.into_iter().zip(replies);
+        entries
+            .map(|(value, ttl)| entry_with_ttl(value, Some(ttl), is_tracked))
+            .collect()
     }
 
     /// Sends a request, in a batch if possible, and returns its reply, which is not an error.
@@ -241,8 +259,8 @@ impl Batcher {
         turn: Option<Reservation>,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        self.send_directly(call, &item.request(), turn, deadline)
-            .await
+        let request = item.request(self.connection.is_tracked());
+        self.send_directly(call, &request, turn, deadline).await
     }
 
     async fn send_directly(
@@ -329,7 +347,7 @@ impl Batcher {
         let sent = self.send_uncancelled(kind, &live, &mut batch);
         let reply = within(Instant::now() + connection.timeout(), sent).await;
         let senders = batch.senders;
-        match reply.map(|reply| reply.and_then(|reply| kind.divide(reply))) {
+        match reply.map(|reply| reply.and_then(|reply| kind.divide(reply, senders.len()))) {
             Some(Ok(Value::Array(replies))) if replies.len() == senders.len() => {
                 if !senders.is_empty() {
                     connection.record_reply();
@@ -363,7 +381,7 @@ impl Batcher {
         batch: &mut Batch,
     ) -> RedisResult<Value> {
         let queues = self.queues(kind);
-        let mut commands = batch.take_commands();
+        let mut commands = batch.take_commands(live.is_heard());
         loop {
             {
                 let turns = std::mem::take(&mut batch.turns);

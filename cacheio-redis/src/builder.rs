@@ -1,9 +1,10 @@
 //! Creates [`Redis`] stores: from a URL, a client, or by [`RedisBuilder`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::{CacheUrl, Opens, REDIS_SCHEMES};
+use cacheio_core::__private::{CacheUrl, Opens, REDIS_SCHEMES, SharedState};
 use cacheio_core::Result;
 use redis::{Client, ConnectionAddr, RedisError};
 
@@ -17,6 +18,7 @@ use crate::redis::Redis;
 use crate::sentinel::Sentinels;
 use crate::server::Server;
 use crate::topology::Topology;
+use crate::tracking::Tracker;
 use crate::url::{Deployment, PARAMETERS, StoreConfig};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -77,7 +79,8 @@ impl Redis {
         let opens = Opens::default();
         let connection = Connection::new(Endpoint::Client(client), DEFAULT_TIMEOUT, &opens);
         let server = Server::new([Batcher::new(connection)]);
-        Self::with_topology(Topology::server(server, DEFAULT_TIMEOUT), opens)
+        let topology = Topology::server(server, DEFAULT_TIMEOUT);
+        Self::with_topology(topology, opens, Arc::default())
     }
 
     /// Creates a builder, to set the timeout, the number of connections, a cluster or sentinels.
@@ -305,15 +308,23 @@ fn build(config: StoreConfig) -> Result<Redis> {
     };
     let opens = Opens::default();
     let settings = config.settings;
-    let server = |endpoint: &dyn Fn() -> Endpoint| {
-        let connection = || Batcher::new(Connection::new(endpoint(), timeout, &opens));
+    let shared_state = Arc::<SharedState>::default();
+    let server = |endpoint: &dyn Fn() -> Endpoint, tracker: Option<Arc<Tracker>>| {
+        let connection = || {
+            let connection = Connection::new(endpoint(), timeout, &opens);
+            Batcher::new(match &tracker {
+                Some(tracker) => connection.with_tracker(tracker),
+                None => connection,
+            })
+        };
         Server::new((0..connections).map(|_| connection()))
     };
     let topology = match config.deployment {
         Deployment::Server(address) => {
             let client = client(address, settings).map_err(invalid)?;
             let endpoint = || Endpoint::Server(client.clone());
-            Topology::server(server(&endpoint), timeout)
+            let tracker = Tracker::new(Arc::clone(&shared_state));
+            Topology::server(server(&endpoint, Some(Arc::new(tracker))), timeout)
         }
         Deployment::Sentinel(master, addresses) => {
             let sentinels = Sentinels {
@@ -322,12 +333,12 @@ fn build(config: StoreConfig) -> Result<Redis> {
                 settings,
             };
             let endpoint = || Endpoint::Master(sentinels.clone());
-            Topology::server(server(&endpoint), timeout)
+            Topology::server(server(&endpoint, None), timeout)
         }
         Deployment::Cluster(seeds) => {
             let cluster = Cluster::new(seeds, settings, timeout, connections, &opens);
             Topology::cluster(cluster.map_err(invalid)?, timeout)
         }
     };
-    Ok(Redis::with_topology(topology, opens))
+    Ok(Redis::with_topology(topology, opens, shared_state))
 }

@@ -28,6 +28,7 @@ use crate::limiter::{Limiter, Reservation};
 use crate::live_connection::{ClientId, LiveConnection};
 use crate::open::Opened;
 use crate::request::Request;
+use crate::tracking::{Tracker, keep};
 
 /// How long a probe lasts at most, so that not too many run at the same time.
 const MAX_PROBE_TIME: Duration = Duration::from_secs(10);
@@ -49,6 +50,8 @@ pub(crate) struct Connection {
     connecting: Mutex<Option<ConnectAttempt>>,
     /// Whether a task probes the server.
     probing: Arc<AtomicBool>,
+    /// That of the store, if it tracks changes on its connections.
+    tracker: Option<Arc<Tracker>>,
     /// When to look for the master again, and the pauses after that.
     master_search: Mutex<Option<(Instant, Backoff)>>,
 }
@@ -97,8 +100,22 @@ impl Connection {
             slot: RwLock::default(),
             connecting: Mutex::default(),
             probing: Arc::default(),
+            tracker: None,
             master_search: Mutex::default(),
         }
+    }
+
+    /// Tracks changes on the connections, for the L1s before the store.
+    pub(crate) fn with_tracker(mut self, tracker: &Arc<Tracker>) -> Self {
+        self.tracker = Some(Arc::clone(tracker));
+        self
+    }
+
+    /// Returns whether the server tells of changes of what is read on the current connection.
+    pub(crate) fn is_tracked(&self) -> bool {
+        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
+        let live = slot.live.as_ref();
+        live.is_some_and(|live| live.is_heard())
     }
 
     /// Returns the name of the server in errors and logs.
@@ -377,9 +394,24 @@ impl Connection {
 
     /// Connects, and has the server close the discarded connections.
     async fn connect(&self) -> RedisResult<LiveConnection> {
-        let opened = self.endpoint.connect(self.timeout, &self.circuit).await;
+        let tracker = self.tracker.as_ref().filter(|tracker| tracker.is_wanted());
+        let opened = self.endpoint.connect(self.timeout, &self.circuit, tracker);
+        let opened = opened.await;
         let opened = opened.map_err(|error| self.endpoint.without_password(error))?;
-        self.prepare(opened).await
+        let mut live = self.prepare(opened).await?;
+        if live.track().await.is_err() {
+            // A proxy may close the connection at a command that it does not know.
+            let opened = self.endpoint.connect(self.timeout, &self.circuit, None);
+            live = self.prepare(opened.await?).await?;
+        }
+        if tracker.is_some() && live.tracked_link().is_none() {
+            tracing::info!(
+                target: "cacheio",
+                server = self.name,
+                "the server does not tell of changes; copies in L1 live for max_staleness",
+            );
+        }
+        Ok(live)
     }
 
     /// Prepares a new connection. Has the server close the discarded connections, so that no request
@@ -389,8 +421,8 @@ impl Connection {
         match LiveConnection::prepare(opened, &unconfirmed).await {
             // A proxy may close the connection at a command that it does not know.
             Err(error) if breaks_connection(&error) && unconfirmed.is_empty() => {
-                let opened = self.endpoint.connect(self.timeout, &self.circuit).await?;
-                Ok(LiveConnection::unprepared(opened))
+                let opened = self.endpoint.connect(self.timeout, &self.circuit, None);
+                Ok(LiveConnection::unprepared(opened.await?))
             }
             Err(error) => Err(error),
             Ok(live) => {
@@ -403,13 +435,20 @@ impl Connection {
     }
 
     /// Makes a new connection the current one, unless there is one already. Returns the current one.
-    fn install(&self, new: LiveConnection) -> Arc<LiveConnection> {
+    fn install(self: &Arc<Self>, new: LiveConnection) -> Arc<LiveConnection> {
         self.record_reply();
         let mut slot = self.slot();
-        match &slot.live {
-            Some(live) if !live.close_state.is_closed() => Arc::clone(live),
-            _ => Arc::clone(slot.live.insert(Arc::new(new))),
+        if let Some(live) = &slot.live
+            && !live.close_state.is_closed()
+        {
+            return Arc::clone(live);
         }
+        let live = Arc::clone(slot.live.insert(Arc::new(new)));
+        drop(slot);
+        if let Some(link) = live.tracked_link() {
+            keep(self, &live, link);
+        }
+        live
     }
 
     /// Drops a connection, if it is still the current one.
@@ -421,6 +460,7 @@ impl Connection {
             .is_some_and(|current| Arc::ptr_eq(current, live))
         {
             slot.live = None;
+            live.end_link();
             self.limiter.reset();
             if let Some(client_id) = &live.client_id
                 && self.may_still_be_read(live)
@@ -500,7 +540,8 @@ impl Connection {
         let old_replies = old.ping();
         tokio::pin!(old_replies);
         let new_replies = async {
-            let opened = self.endpoint.connect(self.timeout, &self.circuit).await?;
+            let opened = self.endpoint.connect(self.timeout, &self.circuit, None);
+            let opened = opened.await?;
             let mut connection = opened.connection.clone();
             connection.send_packed_command(&cmd("PING")).await
         };

@@ -9,6 +9,7 @@ use redis::{Client, ConnectionAddr, RedisError, RedisResult};
 
 use crate::open::{Opened, client, open, open_as_configured};
 use crate::sentinel::{Sentinels, check_role};
+use crate::tracking::Tracker;
 
 pub(crate) enum Endpoint {
     Server(Client),
@@ -70,20 +71,21 @@ impl Endpoint {
         }
     }
 
-    /// Opens a connection. `timeout` only divides the time between the sentinels; the caller
+    /// Opens a connection. A `tracker` is that of connections which are tracked. `timeout` only divides the time between the sentinels; the caller
     /// enforces it.
     pub(crate) async fn connect(
         &self,
         timeout: Duration,
         circuit: &Arc<Circuit>,
+        tracker: Option<&Arc<Tracker>>,
     ) -> RedisResult<Opened> {
         match self {
-            Self::Server(client) => open(client, circuit).await,
+            Self::Server(client) => open(client, circuit, tracker).await,
             Self::Client(client) => open_as_configured(client).await,
             Self::Master(sentinels) => {
                 let address = sentinels.find_master(timeout, circuit).await?;
                 let client = client(address, sentinels.settings.clone())?;
-                check_role(open(&client, circuit).await?).await
+                check_role(open(&client, circuit, None).await?).await
             }
         }
     }

@@ -31,6 +31,7 @@ mod slots;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;
+mod tracking;
 mod url;
 
 pub use builder::RedisBuilder;

@@ -10,6 +10,7 @@ use crate::commands::{Commands, echo, is_echo, new_mark};
 use crate::failure::reply_mismatch;
 use crate::handle_pool::HandlePool;
 use crate::open::{CloseState, Driver, Opened};
+use crate::tracking::{Link, track};
 
 pub(crate) struct LiveConnection {
     handles: HandlePool,
@@ -20,6 +21,9 @@ pub(crate) struct LiveConnection {
     pub(crate) client_id: Option<ClientId>,
     /// Whether the server returns the argument of PING.
     echoes: bool,
+    link: Option<Arc<Link>>,
+    /// Whether the server tells of changes.
+    is_tracked: bool,
 }
 
 /// How the server identifies a connection: by a number, which a restarted server assigns again, and
@@ -72,7 +76,43 @@ impl LiveConnection {
             runtime: opened.runtime,
             client_id: None,
             echoes: false,
+            link: opened.link,
+            is_tracked: false,
         }
+    }
+
+    /// Asks the server to tell of changes, if the connection can receive that. One round trip.
+    pub(crate) async fn track(&mut self) -> RedisResult<()> {
+        if let Some(link) = &self.link {
+            self.is_tracked = track(self, link).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the link on which the server tells of changes.
+    pub(crate) fn tracked_link(&self) -> Option<&Arc<Link>> {
+        self.link.as_ref().filter(|_| self.is_tracked)
+    }
+
+    /// Returns whether the server is known to tell of changes.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.tracked_link().is_some_and(|link| link.is_heard())
+    }
+
+    /// Ends the link of a connection that is replaced.
+    pub(crate) fn end_link(&self) {
+        if let Some(link) = &self.link {
+            link.end();
+        }
+    }
+
+    /// Sends commands, and returns the replies to all of them.
+    pub(crate) async fn send_all(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+        let mut handle = self.handles.take();
+        let replies = handle.send_packed_commands(pipeline, 0, pipeline.len());
+        let replies = replies.await;
+        self.handles.put_back(handle);
+        replies
     }
 
     /// Sends commands and waits for the reply.

@@ -23,6 +23,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::failure::breaks_connection;
 use crate::handshake::sign_in;
 use crate::progress::Progress;
+use crate::tracking::{EndLink, Link, Tracker};
 
 /// A new connection.
 pub(crate) struct Opened {
@@ -31,6 +32,8 @@ pub(crate) struct Opened {
     pub(crate) driver: Option<Driver>,
     /// The runtime that drives the connection.
     pub(crate) runtime: Handle,
+    /// Receives pushes, if the server may tell of changes.
+    pub(crate) link: Option<Arc<Link>>,
 }
 
 /// The task that drives a connection. Dropping it closes the connection, and fails all requests in
@@ -134,10 +137,24 @@ trait Stream: AsyncRead + AsyncWrite + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 
-/// Opens a connection, without a timeout: the caller has one. The circuit is that of the server.
-pub(crate) async fn open(client: &Client, circuit: &Arc<Circuit>) -> RedisResult<Opened> {
+/// Opens a connection, without a timeout: the caller has one. The circuit is that of the server, and the
+/// tracker that of the store, if its connections are tracked.
+pub(crate) async fn open(
+    client: &Client,
+    circuit: &Arc<Circuit>,
+    tracker: Option<&Arc<Tracker>>,
+) -> RedisResult<Opened> {
     let info = client.get_connection_info();
     let settings = info.redis_settings();
+    if let Some(tracker) = tracker
+        && settings.protocol() != ProtocolVersion::RESP2
+    {
+        let stream = Progress::new(connect(info).await?, circuit);
+        // If the server refuses a part of this handshake, it gets the other one.
+        if let Ok(opened) = open_with_pushes(stream, settings, tracker.link()).await {
+            return Ok(opened);
+        }
+    }
     match open_with(info, settings.protocol(), circuit).await {
         // A proxy may close the connection at a command that it does not know.
         Err(error)
@@ -174,9 +191,42 @@ async fn open_with(
         close_state,
         driver: Some(Driver(driver.abort_handle())),
         runtime: Handle::current(),
+        link: None,
     };
     sign_in(&mut opened.connection, info.redis_settings(), protocol).await?;
     Ok(opened)
+}
+
+/// Opens a connection that receives pushes. For that, the handshake must be the one of the crate.
+async fn open_with_pushes(
+    stream: Progress<Pin<Box<dyn Stream>>>,
+    settings: &RedisConnectionInfo,
+    link: Arc<Link>,
+) -> RedisResult<Opened> {
+    let settings = settings.clone().set_protocol(ProtocolVersion::RESP3);
+    let settings = settings.set_skip_set_lib_name();
+    let receiver = Arc::clone(&link);
+    let config = config().set_push_sender(move |push: PushInfo| {
+        receiver.on_push(&push);
+        Ok::<_, SendError>(())
+    });
+    let opening = MultiplexedConnection::new_with_config(&settings, stream, config);
+    let (connection, driver) = opening.await?;
+    let close_state = Arc::new(CloseState::default());
+    let observer = CloseObserver(Arc::clone(&close_state));
+    let end_link = EndLink(Arc::clone(&link));
+    let driver = tokio::spawn(async move {
+        let _end_link = end_link;
+        driver.await;
+        observer.closed_by_server();
+    });
+    Ok(Opened {
+        connection,
+        close_state,
+        driver: Some(Driver(driver.abort_handle())),
+        runtime: Handle::current(),
+        link: Some(link),
+    })
 }
 
 fn config() -> AsyncConnectionConfig {
@@ -271,5 +321,6 @@ pub(crate) async fn open_as_configured(client: &Client) -> RedisResult<Opened> {
         close_state,
         driver: None,
         runtime: Handle::current(),
+        link: None,
     })
 }

@@ -323,7 +323,7 @@ mod tests {
             panic!("enough requests wait");
         };
         assert_eq!(batch.senders.len(), MIN_BATCH);
-        let commands = batch.take_commands();
+        let commands = batch.take_commands(false);
         assert_eq!(commands.iter().next().unwrap().args_iter().count(), 7);
     }
 

@@ -29,7 +29,8 @@
 //!    the batch as a whole was refused, each caller sends its own GET.
 //!
 //! The path of a get for a cache with L1 (`Redis::read_with_ttls`): as that of a get, with GET and PTTL. A
-//! batch of them has one MGET, and a PTTL for each key. In a cluster they are not batched.
+//! batch of them has one MGET, and a PTTL for each key. In a cluster they are not batched. On a connection that is
+//! tracked (`tracking.rs`), CLIENT CACHING comes first.
 //!
 //! The path of a set or a delete: as that of a get, with two commands. `Redis::write` puts UNLINK of the
 //! claim before the command (`Request::write`). A batch of such requests has one UNLINK for all of them, in
@@ -60,6 +61,8 @@ use crate::topology::Topology;
 
 /// How many keys a step of SCAN looks at.
 const SCAN_COUNT: usize = 1000;
+/// How many keys a request reads together with their TTLs: as many commands, and one more.
+const KEYS_WITH_TTLS: usize = 500;
 
 /// A store on Redis or a compatible server: Valkey, `KeyDB`, Dragonfly.
 ///
@@ -89,6 +92,10 @@ const SCAN_COUNT: usize = 1000;
 /// write of the key removes it with one UNLINK before its command, in the same round trip. `clear` scans
 /// twice: it removes the claims first.
 ///
+/// If a cache on the store has memory before it (`l1` of its builder), connections to a single server are tracked (CLIENT
+/// TRACKING): Redis tells of changes of the keys that were read. A connection that was opened before the first such
+/// cache was built is not tracked, nor is one of [`from_client`](Self::from_client).
+///
 /// Entries with `stale_for`, `refresh_ahead` or `ttl_idle` are changed by a script (EVAL), so that no
 /// change is made to another entry than the one that was read. If the user of Redis may not run
 /// scripts, processes do not share loads, `touch` and `increment` of such entries are errors of kind
@@ -116,14 +123,18 @@ pub struct Redis {
 }
 
 impl Redis {
-    pub(crate) fn with_topology(topology: Topology, opens: Opens) -> Self {
+    pub(crate) fn with_topology(
+        topology: Topology,
+        opens: Opens,
+        shared_state: Arc<SharedState>,
+    ) -> Self {
         let topology = Arc::new(topology);
         Self {
             name: topology.name().into(),
             claims: Arc::new(Claims::new(Arc::clone(&topology))),
             topology,
             opens,
-            shared_state: Arc::default(),
+            shared_state,
         }
     }
 
@@ -196,10 +207,16 @@ impl Redis {
             && let Some(connection) = self.topology.server_connection(key)
         {
             let deadline = self.topology.deadline();
-            let reply = connection.get_with_ttl(key.text(), deadline).await?;
-            let mut replies = values(reply)?.into_iter();
-            let value = replies.next().ok_or_else(Failure::unexpected_reply)?;
-            return Ok(vec![entry_with_ttl(value, replies.next())?]);
+            return Ok(vec![connection.get_with_ttl(key.text(), deadline).await?]);
+        }
+        if let Some(connection) = self.topology.only_connection() {
+            let mut entries = Vec::with_capacity(keys.len());
+            for keys in keys.chunks(KEYS_WITH_TTLS) {
+                let keys: Vec<_> = keys.iter().map(Key::text).collect();
+                let deadline = self.topology.deadline();
+                entries.extend(connection.get_with_ttls(&keys, deadline).await?);
+            }
+            return Ok(entries);
         }
         // First all values, then all TTLs: a TTL that belongs to a newer value limits the older one.
         let twice = [keys, keys].concat();
@@ -214,7 +231,7 @@ impl Redis {
         let ttls = replies.split_off(keys.len());
         let replies = replies.into_iter().zip(ttls);
         replies
-            .map(|(value, ttl)| entry_with_ttl(value, Some(ttl)))
+            .map(|(value, ttl)| entry_with_ttl(value, Some(ttl), false))
             .collect()
     }
 

@@ -11,9 +11,29 @@ pub(crate) fn entry(reply: Value) -> Result<Option<Entry>, Failure> {
     Ok(value(reply)?.map(Entry::bytes))
 }
 
+/// Takes the reply to the command that tracks the keys of the next one, if it is there, out of the replies. Returns
+/// whether the server tells of changes of the keys, and the other replies, `count` of them.
+pub(crate) fn without_tracking(
+    replies: Vec<Value>,
+    count: usize,
+) -> (bool, impl Iterator<Item = Value>) {
+    let has_tracking = replies.len() > count;
+    let mut replies = replies.into_iter();
+    // A server that does not track the connection replies with an error.
+    let is_tracked = has_tracking && replies.next() == Some(Value::Okay);
+    (is_tracked, replies)
+}
+
 /// Makes an entry of the replies to GET and PTTL.
-pub(crate) fn entry_with_ttl(value: Value, ttl: Option<Value>) -> Result<Option<Entry>, Failure> {
+pub(crate) fn entry_with_ttl(
+    value: Value,
+    ttl: Option<Value>,
+    is_tracked: bool,
+) -> Result<Option<Entry>, Failure> {
     let mut entry = entry(value)?;
+    if let Some(entry) = &mut entry {
+        entry.is_watched = is_tracked;
+    }
     if let (Some(entry), Some(Value::Int(ttl))) = (&mut entry, ttl) {
         entry.left = match ttl {
             // Without an end.

@@ -7,6 +7,7 @@ use cacheio_core::{Entry, Error, ErrorKind, Payload, Replacement, Result, TtlCha
 use redis::{Arg, Cmd, cmd};
 
 use crate::commands::{Commands, weight};
+use crate::tracking::caching;
 
 /// The largest value that Redis accepts with its default settings.
 const MAX_VALUE_BYTES: usize = 512 * 1024 * 1024;
@@ -59,9 +60,16 @@ impl Request {
         Self::new(Content::One(command, None))
     }
 
-    /// Gets the value of a key, and what is left of its TTL.
-    pub(crate) fn get_with_ttl(key: &str) -> Self {
-        Self::many([on_key("GET", key), on_key("PTTL", key)])
+    /// Gets the values of keys, by one command, and what is left of each of their TTLs. With `is_tracked`, the
+    /// server tells of changes of the keys: there is one more reply, before the others.
+    pub(crate) fn get_with_ttls(keys: &[&str], is_tracked: bool) -> Self {
+        let get = match keys {
+            [key] => on_key("GET", key),
+            _ => on_keys("MGET", keys.iter().copied()),
+        };
+        let ttls = keys.iter().map(|key| on_key("PTTL", key));
+        let tracking = is_tracked.then(caching).into_iter();
+        Self::many(tracking.chain([get]).chain(ttls))
     }
 
     pub(crate) fn many(commands: impl IntoIterator<Item = Cmd>) -> Self {

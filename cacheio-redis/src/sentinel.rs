@@ -61,12 +61,12 @@ impl Sentinels {
             .arg("GET-MASTER-ADDR-BY-NAME")
             .arg(&self.master);
         let without_password = RedisConnectionInfo::default();
-        let opened = open(&client(sentinel.clone(), without_password)?, circuit).await?;
+        let opened = open(&client(sentinel.clone(), without_password)?, circuit, None).await?;
         let mut connection = opened.connection.clone();
         match master_address.query_async(&mut connection).await {
             Err(error) if error.code() == Some("NOAUTH") => {
                 let with_password = self.settings.clone().set_db(0);
-                let opened = open(&client(sentinel.clone(), with_password)?, circuit).await?;
+                let opened = open(&client(sentinel.clone(), with_password)?, circuit, None).await?;
                 let mut connection = opened.connection.clone();
                 master_address.query_async(&mut connection).await
             }

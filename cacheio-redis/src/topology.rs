@@ -91,6 +91,14 @@ impl Topology {
         }
     }
 
+    /// Returns the connection for all keys, if there is only one.
+    pub(crate) fn only_connection(&self) -> Option<&Arc<Batcher>> {
+        match &self.layout {
+            Layout::Server(server) if server.connections().len() == 1 => Some(server.first()),
+            _ => None,
+        }
+    }
+
     /// Sends a request on one key and returns the reply.
     pub(crate) async fn send(&self, key: &Key<'_>, request: &Request) -> Result<Value, Failure> {
         let deadline = self.deadline();

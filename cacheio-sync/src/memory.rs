@@ -33,6 +33,7 @@ use self::clock::MemoryClock;
 use self::encoded::EncodedObject;
 use self::key::{MemoryKey, Namespace};
 pub use self::l1::L1;
+use self::l1::ServesUntil;
 use self::namespaces::Namespaces;
 use self::shard::{Removed, Shard, ShardLock};
 use self::slot::Slot;
@@ -70,6 +71,8 @@ pub struct Memory {
     /// What the caches of the namespace share: they invalidate each other's loads.
     shared_state: Arc<SharedState>,
     shared: Arc<Shared>,
+    /// From this time on nothing is served: set where memory is an L1.
+    serves_until: ServesUntil,
 }
 
 /// What all views of a memory share besides its shards.
@@ -227,7 +230,8 @@ impl Memory {
         let Some(slot) = shard.get(&key) else {
             return Err(FastMiss::Absent);
         };
-        let (taken, until) = (take(slot), slot.fast_path_until());
+        let until = slot.fast_path_until().min(self.serves_until.get());
+        let taken = take(slot);
         // The clock is read without the lock, which is held only briefly. For an entry that may
         // expire within the lag, `get` reads the exact time.
         drop(shard);
@@ -362,7 +366,10 @@ impl Store for Memory {
         let (key, shard) = self.locate(key);
         let shard = shard.read();
         let slot = shard.get(&key);
-        let retained = slot.filter(|slot| slot.is_retained(self.clock.now()));
+        let retained = slot.filter(|slot| {
+            let now = self.clock.now();
+            slot.is_retained(now) && now < self.serves_until.get()
+        });
         Ok(retained.map(|slot| self.entry(slot)))
     }
 
@@ -381,7 +388,10 @@ impl Store for Memory {
         let (key, shard) = self.locate(key);
         let shard = shard.read();
         let slot = shard.peek(&key);
-        Ok(slot.is_some_and(|slot| slot.is_live(self.clock.now())))
+        Ok(slot.is_some_and(|slot| {
+            let now = self.clock.now();
+            slot.is_live(now) && now < self.serves_until.get()
+        }))
     }
 
     fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
@@ -499,6 +509,7 @@ impl Store for Memory {
             namespace,
             shared_state,
             shared: Arc::clone(&self.shared),
+            serves_until: ServesUntil::default(),
         }))
     }
 

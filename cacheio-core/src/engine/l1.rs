@@ -26,6 +26,7 @@ pub(super) struct Read {
 struct ReadCopy {
     ticket: Ticket,
     left: Option<Duration>,
+    is_watched: bool,
     stamps: Stamps,
 }
 
@@ -168,6 +169,7 @@ impl Engine {
         Some(ReadCopy {
             ticket,
             left: entry.left,
+            is_watched: entry.is_watched,
             stamps,
         })
     }
@@ -191,6 +193,7 @@ impl Engine {
         {
             let terms = CopyTerms {
                 left: copy.left,
+                is_watched: copy.is_watched,
                 expiry: cached.expiry.as_ref(),
                 now: self.clock.now(),
                 refresh_ahead: self.refresh_ahead(options.unwrap_or(&DEFAULT_OPTIONS)),
@@ -219,6 +222,8 @@ impl Engine {
             };
             let terms = CopyTerms {
                 left: copy.ttl,
+                // The server forgets to tell of a key that its own connection writes.
+                is_watched: false,
                 expiry: copy.expiry.as_ref(),
                 now: self.clock.now(),
                 refresh_ahead: copy.refresh_ahead,

@@ -9,6 +9,7 @@ use cacheio_core::{Clock, Form, config};
 
 use super::clock::MemoryClock;
 use super::key::Namespace;
+use super::l1::ServesUntil;
 use super::namespaces::Namespaces;
 use super::shard::{Shard, ShardLock};
 use super::{Memory, Shared, Weigher};
@@ -163,6 +164,7 @@ impl MemoryBuilder {
                 evictions: AtomicU64::new(0),
                 namespaces: Mutex::new(namespaces),
             }),
+            serves_until: ServesUntil::default(),
         }
     }
 }

@@ -1,12 +1,15 @@
 //! L1: memory before a server, as the builders of caches take it.
 
+use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cacheio_core::__private::{L1Memory, L1Settings, UrlMemory};
 use cacheio_core::{Entry, Key, Store as _, Timestamp};
 
 use super::Memory;
+use super::shard::{Removed, ShardLock};
 
 /// Memory before a server: copies of entries, which hits return without a request to the server.
 ///
@@ -15,6 +18,9 @@ use super::Memory;
 /// - A copy is served for at most [`max_staleness`](Self::max_staleness) after the server was asked for the entry,
 ///   and no longer than the server keeps the entry. So a process sees a write of another process after that time
 ///   at the latest.
+/// - A single Redis from 7.0.5 on tells of changes: a write of another process is mostly seen within a
+///   millisecond. Then a copy lives as long as its entry, but is served only while the server has confirmed within
+///   `max_staleness` that it has told everything. Copies of entries with tags are not among them.
 /// - A write through any cache of this process on the same store, or on its clones, is seen at once.
 /// - A copy is a value of the type that was read or loaded. A read of the same key as another type asks the
 ///   server.
@@ -52,8 +58,8 @@ impl L1 {
         Self(L1Settings::new(Arc::new(memory)))
     }
 
-    /// Sets for how long a copy is served after the server was asked for the entry: a write of another process
-    /// is seen after this time at the latest. At least 200 ms.
+    /// Sets after which time a write of another process is seen at the latest: for how long a copy is served after
+    /// the server was asked for the entry, or has confirmed that it has told of all changes. At least 200 ms.
     ///
     /// The time is that of a clock that stands still while the machine is suspended.
     ///
@@ -68,7 +74,7 @@ impl L1 {
         self
     }
 
-    /// Sets how long a copy lives at most, where that is less than [`max_staleness`](Self::max_staleness).
+    /// Sets how long a copy lives at most.
     ///
     /// ```
     /// use cacheio::{L1, Memory};
@@ -119,5 +125,50 @@ impl L1Memory for Memory {
             }
             false => removed.push(slot),
         });
+    }
+
+    fn take_copy(&self, key: &Key<'_>) -> Option<Box<dyn Any + Send>> {
+        let mut removed = Removed::default();
+        let (key, shard) = self.locate(key);
+        shard.write().remove(&key, Timestamp::MAX, &mut removed);
+        match removed.is_empty() {
+            true => None,
+            false => Some(Box::new(removed)),
+        }
+    }
+
+    fn take_copies(&self) -> Box<dyn Any + Send> {
+        let take = |shard: &ShardLock| {
+            let mut removed = Removed::default();
+            shard.write().clear(&self.namespace, "", &mut removed);
+            removed
+        };
+        Box::new(self.shards.iter().map(take).collect::<Vec<_>>())
+    }
+
+    fn serve_until(&self, until: Timestamp) {
+        self.serves_until.set(until);
+    }
+}
+
+/// The time from which on memory serves nothing.
+pub(super) struct ServesUntil(AtomicU64);
+
+impl Default for ServesUntil {
+    fn default() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
+}
+
+impl ServesUntil {
+    #[inline]
+    pub(super) fn get(&self) -> Timestamp {
+        Timestamp::from_nanos(self.0.load(Ordering::Acquire))
+    }
+
+    fn set(&self, until: Timestamp) {
+        let nanos = until.since(Timestamp::MIN).as_nanos();
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        self.0.store(nanos, Ordering::Release);
     }
 }

@@ -270,6 +270,10 @@ struct Inserting {
 }
 
 impl Removed {
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     pub(super) fn push(&mut self, slot: Slot) {
         match self.first {
             None => self.first = Some(slot),

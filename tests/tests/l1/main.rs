@@ -7,6 +7,7 @@ mod bound;
 mod processes;
 mod races;
 mod settings;
+mod tracking;
 
 #[test]
 fn child() {

@@ -1,0 +1,344 @@
+//! A Redis that tells of changes: what L1 serves while it does, and when it no longer does.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use cacheio_core::Options;
+use cacheio_sync::{Cache, L1, Memory};
+use cacheio_tests::servers::{Proxy, Redis};
+use cacheio_tests::watchdog::guarded;
+
+/// Much longer than a change takes to be told.
+const LONG: Duration = Duration::from_secs(50);
+const SHORT: Duration = Duration::from_millis(400);
+
+fn open(url: &str, bound: Duration) -> Cache {
+    let l1 = L1::new(Memory::with_capacity(1_000)).max_staleness(bound);
+    let redis = cacheio_sync::Redis::new(url).unwrap();
+    Cache::builder().store(redis).l1(l1).build().unwrap()
+}
+
+fn get(cache: &Cache, key: &str) -> Option<i64> {
+    cache.get(key).unwrap()
+}
+
+/// Waits until the server is heard: then a copy outlives the bound.
+fn until_heard(cache: &Cache, bound: Duration) {
+    cache.set("heard", 1).unwrap();
+    loop {
+        assert_eq!(get(cache, "heard"), Some(1));
+        let before = cache.stats().l1_hits;
+        sleep(bound + bound / 4);
+        assert_eq!(get(cache, "heard"), Some(1));
+        if cache.stats().l1_hits > before {
+            return;
+        }
+    }
+}
+
+/// Waits until the server has replied to the first probe.
+fn until_probed(server: &Redis, cache: &Cache) {
+    cache.ping().unwrap();
+    while !server
+        .run("INFO commandstats")
+        .text()
+        .contains("cmdstat_eval:")
+    {
+        sleep(Duration::from_millis(5));
+    }
+    sleep(Duration::from_millis(100));
+}
+
+/// Makes a copy of a value.
+fn copy(cache: &Cache, key: &str, value: Option<i64>) {
+    for _ in 0..2 {
+        assert_eq!(get(cache, key), value);
+    }
+}
+
+/// Waits until a cache reads this, and returns how long that took.
+fn until(cache: &Cache, key: &str, value: Option<i64>) -> Duration {
+    let begun = Instant::now();
+    while cache.get(key).ok() != Some(value) {
+        assert!(begun.elapsed() < LONG / 2, "{key} is not {value:?}");
+        thread::yield_now();
+    }
+    begun.elapsed()
+}
+
+#[test]
+fn a_write_of_another_process_is_told() {
+    guarded(|| {
+        let server = Redis::start();
+        let (cache, other) = (open(&server.url(), LONG), open(&server.url(), LONG));
+        until_probed(&server, &cache);
+        cache.set("k", 0_i64).unwrap();
+        for value in 1..20 {
+            copy(&cache, "k", Some(value - 1));
+            match value % 3 {
+                0 => other.set_many([("k", value), ("l", 1)]).unwrap(),
+                1 => assert_eq!(other.increment("k", 1).unwrap(), value),
+                _ => other.set("k", value).unwrap(),
+            }
+            until(&cache, "k", Some(value));
+        }
+        copy(&cache, "k", Some(19));
+        other.delete("k").unwrap();
+        until(&cache, "k", None);
+        other.set("k", 1_i64).unwrap();
+        copy(&cache, "k", Some(1));
+        other.clear().unwrap();
+        until(&cache, "k", None);
+    });
+}
+
+#[test]
+fn writes_of_other_programs_are_told() {
+    guarded(|| {
+        let server = Redis::start();
+        let cache = open(&server.url(), LONG);
+        until_probed(&server, &cache);
+        for (command, expected) in [
+            ("SET cacheio:k 2", Some(2)),
+            ("DEL cacheio:k", None),
+            ("PEXPIRE cacheio:k 1", None),
+            ("RENAME cacheio:k cacheio:l", None),
+            ("FLUSHALL", None),
+        ] {
+            cache.set("k", 1_i64).unwrap();
+            copy(&cache, "k", Some(1));
+            server.run(command);
+            until(&cache, "k", expected);
+        }
+    });
+}
+
+#[test]
+fn a_copy_outlives_the_bound_while_the_server_is_heard() {
+    guarded(|| {
+        let server = Redis::start();
+        let cache = open(&server.url(), SHORT);
+        until_heard(&cache, SHORT);
+        let ttl = SHORT * 8;
+        cache.set_with("k", 1_i64, ttl).unwrap();
+        assert_eq!(get(&cache, "k"), Some(1));
+        let before = cache.stats();
+        for _ in 0..6 {
+            sleep(SHORT);
+            assert_eq!(get(&cache, "k"), Some(1));
+        }
+        assert_eq!(cache.stats().l1_hits, before.l1_hits + 6);
+        // But not its entry.
+        sleep(SHORT * 3);
+        assert_eq!(get(&cache, "k"), None);
+    });
+}
+
+/// The versions of tags are not tracked: such copies end by themselves.
+#[test]
+fn a_tag_that_another_process_invalidates_is_seen_after_the_bound() {
+    guarded(|| {
+        let server = Redis::start();
+        let (cache, other) = (open(&server.url(), SHORT), open(&server.url(), SHORT));
+        until_heard(&cache, SHORT);
+        let options = Options::new().tags(["t"]);
+        other.set_with("k", 1_i64, options).unwrap();
+        copy(&cache, "k", Some(1));
+        other.invalidate_tags(["t"]).unwrap();
+        sleep(SHORT);
+        assert_eq!(get(&cache, "k"), None);
+    });
+}
+
+/// Writes a value, and checks that after the bound the cache does not serve the old one any more.
+fn nothing_old_after_the_bound(cache: &Cache, write: impl FnOnce()) {
+    copy(cache, "k", Some(1));
+    write();
+    sleep(SHORT);
+    let until = Instant::now() + SHORT * 3;
+    while Instant::now() < until {
+        let found = cache.get::<i64>("k");
+        assert!(!matches!(found, Ok(Some(1))), "older than the bound");
+    }
+}
+
+#[test]
+fn a_connection_that_falls_silent_is_not_trusted_after_the_bound() {
+    guarded(|| {
+        let server = Redis::start();
+        let proxy = Proxy::to(server.address());
+        let url = format!("redis://{}?timeout=200ms", proxy.address());
+        let cache = open(&url, SHORT);
+        for _ in 0..2 {
+            cache.set("k", 1_i64).unwrap();
+            until_heard(&cache, SHORT);
+            nothing_old_after_the_bound(&cache, || {
+                proxy.lose_connections();
+                server.run("SET cacheio:k 2");
+            });
+            until(&cache, "k", Some(2));
+        }
+        until_heard(&cache, SHORT);
+    });
+}
+
+#[test]
+fn a_connection_that_is_closed_leaves_no_copies() {
+    guarded(|| {
+        let server = Redis::start();
+        let proxy = Proxy::to(server.address());
+        let cache = open(&format!("redis://{}", proxy.address()), SHORT * 10);
+        let mut shortest = LONG;
+        for value in 0..5 {
+            cache.set("k", value).unwrap();
+            copy(&cache, "k", Some(value));
+            proxy.cut_now();
+            server.run("SET cacheio:k 9");
+            shortest = shortest.min(until(&cache, "k", Some(9)));
+            sleep(SHORT);
+        }
+        assert!(shortest < SHORT * 5, "{shortest:?}");
+    });
+}
+
+#[test]
+fn a_server_that_was_stopped_is_trusted_again() {
+    guarded(|| {
+        let server = Redis::start();
+        let cache = open(&format!("{}?timeout=200ms", server.url()), SHORT);
+        cache.set("k", 1_i64).unwrap();
+        until_heard(&cache, SHORT);
+        copy(&cache, "k", Some(1));
+        server.pause();
+        sleep(SHORT);
+        for _ in 0..3 {
+            assert!(cache.get::<i64>("k").is_err(), "it is not trusted");
+        }
+        server.resume();
+        until(&cache, "k", Some(1));
+        until_heard(&cache, SHORT);
+    });
+}
+
+/// Another server has become the master behind the address. The old one goes on replying to reads.
+#[test]
+fn a_master_that_was_demoted_is_not_trusted_after_the_bound() {
+    guarded(|| {
+        let (old, new) = (Redis::start(), Redis::start());
+        let proxy = Proxy::to(old.address());
+        let cache = open(&format!("redis://{}", proxy.address()), SHORT);
+        cache.set("k", 1_i64).unwrap();
+        until_heard(&cache, SHORT);
+        nothing_old_after_the_bound(&cache, || {
+            proxy.lead_to(new.address());
+            old.run(&format!("REPLICAOF 127.0.0.1 {}", proxy.address().port()));
+            new.run("SET cacheio:k 2");
+        });
+        until(&cache, "k", Some(2));
+        until_heard(&cache, SHORT);
+    });
+}
+
+#[test]
+fn a_server_that_cannot_tell_is_bounded() {
+    guarded(|| {
+        let server = Redis::start();
+        server.run("ACL SETUSER untold on >pw ~* &* +@all -client|tracking");
+        let address = server.address();
+        for url in [
+            format!("redis://{address}?protocol=resp2"),
+            format!("redis://untold:pw@{address}"),
+        ] {
+            let cache = open(&url, SHORT);
+            cache.set("k", 1_i64).unwrap();
+            copy(&cache, "k", Some(1));
+            assert!(cache.stats().l1_hits > 0);
+            server.run("SET cacheio:k 2");
+            sleep(SHORT);
+            assert_eq!(get(&cache, "k"), Some(2), "{url}");
+        }
+    });
+}
+
+#[test]
+fn a_cache_without_l1_is_not_tracked() {
+    guarded(|| {
+        let server = Redis::start();
+        let cache = Cache::from_url(&server.url()).unwrap();
+        cache.set("k", 1).unwrap();
+        let clients = server.run("CLIENT LIST");
+        assert!(!clients.text().contains("flags=t"), "{clients:?}");
+        let tracked = open(&server.url(), SHORT);
+        tracked.set("k", 1).unwrap();
+        let clients = server.run("CLIENT LIST");
+        assert!(clients.text().contains("flags=t"), "{clients:?}");
+    });
+}
+
+/// No read returns a value that was replaced more than the bound ago, while connections are cut and lost and the
+/// server stops.
+#[test]
+fn no_read_is_older_than_the_bound() {
+    const KEYS: usize = 8;
+    guarded(|| {
+        let server = Redis::start();
+        let proxy = Proxy::to(server.address());
+        let url = format!("redis://{}?timeout=300ms", proxy.address());
+        let cache = open(&url, SHORT);
+        // When each value was replaced, in microseconds: values count from 0.
+        let begun = Instant::now();
+        let micros = || u64::try_from(begun.elapsed().as_micros()).unwrap();
+        let replaced: Vec<Vec<AtomicU64>> = (0..KEYS)
+            .map(|_| (0..100_000).map(|_| AtomicU64::new(u64::MAX)).collect())
+            .collect();
+        let (has_ended, hits) = (AtomicBool::new(false), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for reader in 0..3 {
+                let (cache, replaced, has_ended, hits) = (&cache, &replaced, &has_ended, &hits);
+                scope.spawn(move || {
+                    for round in reader.. {
+                        if has_ended.load(Ordering::SeqCst) {
+                            return;
+                        }
+                        let key = round % KEYS;
+                        let at = micros();
+                        let Ok(Some(found)) = cache.get::<usize>(key) else {
+                            continue;
+                        };
+                        hits.fetch_add(1, Ordering::Relaxed);
+                        let end = replaced[key][found].load(Ordering::SeqCst);
+                        let age = at.saturating_sub(end);
+                        let bound = u64::try_from(SHORT.as_micros()).unwrap();
+                        assert!(age <= bound, "{age} µs after it was replaced");
+                    }
+                });
+            }
+            let writer = Cache::from_url(&format!("{}?timeout=20s", server.url())).unwrap();
+            for value in 0.. {
+                if begun.elapsed() > Duration::from_secs(8) {
+                    break;
+                }
+                for (key, replaced) in replaced.iter().enumerate() {
+                    writer.set(key, value).unwrap();
+                    if value > 0 {
+                        replaced[value - 1].store(micros(), Ordering::SeqCst);
+                    }
+                }
+                match value % 200 {
+                    50 => proxy.cut_now(),
+                    100 => proxy.lose_connections(),
+                    150 => {
+                        server.pause();
+                        sleep(SHORT * 2);
+                        server.resume();
+                    }
+                    _ => sleep(Duration::from_millis(2)),
+                }
+            }
+            has_ended.store(true, Ordering::SeqCst);
+        });
+        assert!(hits.load(Ordering::SeqCst) > 0);
+        assert!(cache.stats().l1_hits > 0, "{:?}", cache.stats());
+    });
+}
