@@ -17,7 +17,7 @@ pub(super) struct Connection {
     received: bool,
     /// Whether all responses to the requests so far were read.
     in_sync: bool,
-    /// Whether a no-op was sent behind the request.
+    /// Whether a no-op was sent after the request.
     is_probed: bool,
 }
 
@@ -84,7 +84,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a no-op behind the request. If its response comes first, that of the request was lost. No other
+    /// Sends a no-op after the request. If its response comes first, that of the request was lost. No other
     /// exchange uses the connection after this one.
     pub(super) async fn probe(&mut self, call: Call) -> Result<(), Failure> {
         self.is_probed = true;

@@ -62,7 +62,8 @@ impl<'a> Lease<'a> {
     /// Receives until `read` returns something.
     ///
     /// If the server answers other requests meanwhile, the response to this one may have been lost. Then a
-    /// no-op shows it long before the deadline, until which the connection would be of no use to others.
+    /// no-op after it shows that, if `may_probe` allows one. Otherwise the request occupies the connection
+    /// until the deadline.
     pub(super) async fn read<T>(
         &mut self,
         call: Call,

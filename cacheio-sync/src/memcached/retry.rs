@@ -25,7 +25,8 @@ impl Retry {
     /// was lost, or if the pooled connection was already dead, for example after a restart of the server.
     pub(super) fn allows_resend(self, failure: &Failure, connection: &Connection) -> bool {
         if matches!(failure, Failure::Lost) {
-            return self != Self::Never;
+            // Without a probe it is a batch, of which some responses were taken.
+            return self != Self::Never && connection.is_probed();
         }
         // `InvalidData` comes from bytes that the server sent, so the connection was not dead.
         let broke =

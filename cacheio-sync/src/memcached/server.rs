@@ -313,8 +313,7 @@ impl Exchange<'_> {
         mut read: impl FnMut(&mut Decoder) -> Result<Option<T>, Failure>,
     ) -> Result<T, Failure> {
         let since = *self.reading_since.get_or_insert_with(Instant::now);
-        // With several parts, the response to a no-op may be that to another one.
-        let may_probe = self.is_one_part();
+        let may_probe = self.request.may_be_probed();
         let mut outcome = self.lease.read(call, may_probe, &mut read).await;
         if let Err(failure) = &outcome
             && (self.pooled || matches!(failure, Failure::Lost))
