@@ -84,6 +84,8 @@ impl<'a> Lease<'a> {
                     }
                 }
                 Err(Failure::Unexpected(ReturnCode::Mn)) if connection.is_probed() => {
+                    // The server carries out what it received in order, so this request is no longer to come.
+                    connection.end_exchange();
                     return Err(Failure::Lost);
                 }
                 result => return result,
@@ -129,7 +131,7 @@ impl Drop for Lease<'_> {
         };
         if connection.is_reusable() {
             self.server.pool.put_idle(connection);
-        } else if self.retry.is_write() && connection.has_sent() {
+        } else if self.retry.is_write() && connection.is_unconfirmed() {
             self.server.unconfirmed.add(connection);
         }
     }

@@ -1,12 +1,20 @@
 //! A response or a request that is lost, on a connection that goes on.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::spawn;
 use std::time::{Duration, Instant};
 
+use cacheio_sync::store::Store;
 use cacheio_sync::{Error, ErrorKind, Memcached};
 use cacheio_tests::api::{CacheApi, World};
 use cacheio_tests::servers::{self, Proxy};
 
-use super::{cache, in_both_worlds};
+use cacheio_tests::watchdog::guarded;
+
+use super::{cache, entry, in_both_worlds, key};
 
 /// A server behind a proxy that loses things.
 struct Lossy {
@@ -142,4 +150,65 @@ fn a_batch_with_a_response_to_each_command_fails_if_one_is_missing() {
         // The connection with the gap is not used again.
         assert_eq!(lossy.cache.delete_many(vec!["k", "n"]).await.unwrap(), 0);
     });
+}
+
+/// Starts a server that responds to the first `ms` only after a no-op, in full or only to the no-op, and keeps
+/// all connections open. Returns its address and the number of no-ops.
+fn late_server(is_lost: bool) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let noops = Arc::new(AtomicUsize::new(0));
+    let (is_first, counted) = (Arc::new(AtomicBool::new(true)), Arc::clone(&noops));
+    spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (is_first, noops) = (Arc::clone(&is_first), Arc::clone(&counted));
+            spawn(move || {
+                let mut late = String::new();
+                for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+                    let line = line.unwrap_or_default();
+                    let token = line.split(' ').find(|word| word.starts_with('O'));
+                    let response = match &line[..line.len().min(2)] {
+                        "ms" if is_first.swap(false, Ordering::SeqCst) => {
+                            late = match is_lost {
+                                true => String::new(),
+                                false => format!("HD {}\r\n", token.unwrap()),
+                            };
+                            continue;
+                        }
+                        "ms" => format!("HD {}\r\n", token.unwrap()),
+                        "mg" => "EN\r\n".into(),
+                        "mn" => {
+                            noops.fetch_add(1, Ordering::SeqCst);
+                            format!("{}MN\r\n", std::mem::take(&mut late))
+                        }
+                        _ => continue,
+                    };
+                    let _ = stream.write_all(response.as_bytes());
+                }
+                std::thread::sleep(Duration::from_secs(60));
+            });
+        }
+    });
+    (address, noops)
+}
+
+/// The response to the no-op confirms a write as well as its own.
+#[test]
+fn no_write_waits_for_one_that_was_followed_by_an_answered_no_op() {
+    for is_lost in [false, true] {
+        guarded(move || {
+            let (address, noops) = late_server(is_lost);
+            let store = Memcached::new(&format!("memcache://{address}?timeout=20s")).unwrap();
+            let late = store.clone();
+            let added = spawn(move || late.add(&key("k"), entry("v"), None));
+            while !added.is_finished() {
+                assert!(store.get(&key("other")).unwrap().is_none());
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            assert_eq!(added.join().unwrap().is_err(), is_lost);
+            store.set(&key("k"), entry("v"), None).unwrap();
+            assert_eq!(noops.load(Ordering::SeqCst), 1, "{is_lost}");
+        });
+    }
 }
