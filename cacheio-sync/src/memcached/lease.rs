@@ -98,6 +98,11 @@ impl<'a> Lease<'a> {
         self.permit.measure();
     }
 
+    /// Says that the request of the exchange is sent again.
+    pub(super) fn resent(&mut self) {
+        self.permit.resent();
+    }
+
     /// Ends an exchange whose responses were all read.
     pub(super) fn end(&mut self) {
         self.permit.answered();
