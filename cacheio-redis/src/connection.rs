@@ -32,7 +32,9 @@ use crate::tracking::{Tracker, keep};
 
 /// How long a probe lasts at most, so that not too many run at the same time.
 const MAX_PROBE_TIME: Duration = Duration::from_secs(10);
-/// After how long at most it is tried again to connect, while the first try goes on.
+/// After how long at least another attempt to connect begins, while the first one goes on.
+const MIN_CONNECT_PAUSE: Duration = Duration::from_millis(50);
+/// After how long at most another attempt to connect begins, while the first one goes on.
 const MAX_CONNECT_PAUSE: Duration = Duration::from_millis(250);
 /// How long an old connection may take to reply when a new one has replied.
 const MAX_MOMENT: Duration = Duration::from_millis(100);
@@ -360,9 +362,7 @@ impl Connection {
         let connection = Arc::clone(self);
         runtime.spawn(async move {
             let deadline = Instant::now() + connection.timeout;
-            let connected = within(deadline, connection.connect_by_first_try()).await;
-            let elapsed = || Err(io::Error::from(io::ErrorKind::TimedOut).into());
-            let connected = connected.unwrap_or_else(elapsed);
+            let connected = connection.connect_by_first_attempt(deadline).await;
             let mut connecting = connection.connecting();
             // A newer attempt may have replaced this one.
             connecting.take_if(|attempt| attempt.outcome.same_channel(&publish.subscribe()));
@@ -375,21 +375,36 @@ impl Connection {
         })
     }
 
-    /// Connects. Tries again while the first try goes on, because one that has lost a reply, of which no
-    /// other one would tell, lasts until its deadline. Returns the first result.
-    async fn connect_by_first_try(self: &Arc<Self>) -> RedisResult<LiveConnection> {
-        let mut tries = JoinSet::new();
-        let mut pause = MAX_CONNECT_PAUSE.min(self.timeout / 4);
-        loop {
+    /// Connects. If a reply is lost while connecting, nothing else on that connection shows it, so the attempt
+    /// would take the whole timeout: others begin meanwhile. Returns the first connection, or the first error
+    /// once no attempt is running.
+    async fn connect_by_first_attempt(
+        self: &Arc<Self>,
+        deadline: Instant,
+    ) -> RedisResult<LiveConnection> {
+        let mut attempts = JoinSet::new();
+        let mut pause = (self.timeout / 4).clamp(MIN_CONNECT_PAUSE, MAX_CONNECT_PAUSE);
+        let mut first_error = None;
+        while Instant::now() < deadline {
             let connection = Arc::clone(self);
-            tries.spawn(async move { connection.connect().await });
-            let next = Instant::now() + pause;
+            attempts.spawn(async move { connection.connect().await });
+            let next = deadline.min(Instant::now() + pause);
             pause *= 2;
-            if let Some(Some(connected)) = within(next, tries.join_next()).await {
+            while let Some(Some(connected)) = within(next, attempts.join_next()).await {
                 let stopped = |_| Err(io::Error::from(io::ErrorKind::ConnectionAborted).into());
-                return connected.unwrap_or_else(stopped);
+                match connected.unwrap_or_else(stopped) {
+                    Ok(live) => return Ok(live),
+                    // The server may refuse this one because it still serves an earlier one.
+                    Err(error) => {
+                        let error = first_error.get_or_insert(error);
+                        if attempts.is_empty() {
+                            return Err(error.clone());
+                        }
+                    }
+                }
             }
         }
+        Err(first_error.unwrap_or_else(|| io::Error::from(io::ErrorKind::TimedOut).into()))
     }
 
     /// Connects, and has the server close the discarded connections.
@@ -422,7 +437,9 @@ impl Connection {
             // A proxy may close the connection at a command that it does not know.
             Err(error) if breaks_connection(&error) && unconfirmed.is_empty() => {
                 let opened = self.endpoint.connect(self.timeout, &self.circuit, None);
-                Ok(LiveConnection::unprepared(opened.await?))
+                let live = LiveConnection::unprepared(opened.await?);
+                live.until_replied().await?;
+                Ok(live)
             }
             Err(error) => Err(error),
             Ok(live) => {

@@ -7,7 +7,7 @@ use redis::{Pipeline, RedisResult, Value};
 use tokio::runtime::Handle;
 
 use crate::commands::{Commands, echo, is_echo, new_mark};
-use crate::failure::reply_mismatch;
+use crate::failure::{breaks_connection, reply_mismatch};
 use crate::handle_pool::HandlePool;
 use crate::open::{CloseState, Driver, Opened};
 use crate::tracking::{Link, track};
@@ -147,6 +147,17 @@ impl LiveConnection {
         self.close_state.set_out_of_step();
         if let Some(driver) = &self.driver {
             driver.abort();
+        }
+    }
+
+    /// Checks that the server replies to a command that any proxy knows, if only that the user may not use it.
+    /// A server with too many clients sends an error and closes the connection.
+    pub(crate) async fn until_replied(&self) -> RedisResult<()> {
+        let mut get = redis::cmd("GET");
+        get.arg("cacheio");
+        match self.send(&Commands::one(get)).await {
+            Err(error) if breaks_connection(&error) || error.code() == Some("ERR") => Err(error),
+            _ => Ok(()),
         }
     }
 

@@ -85,6 +85,8 @@ use crate::store::{Form, Store};
 ///   take longer: its timeout starts again with each line of the response. When a server stops
 ///   responding, the callers that wait for it time out once. From then on calls to it fail at once,
 ///   until it responds to the probes that the store sends in the background.
+/// - **Lost responses**: reads, and writes with the same effect the second time, are sent again. Then
+///   [`delete`](Store::delete) may return `false` although it has removed an entry.
 /// - **Overload**: if a server has more requests than it can answer within the timeout, fewer
 ///   connections are used. Calls that would wait for too long fail at once, with
 ///   [`Timeout`](crate::ErrorKind::Timeout).

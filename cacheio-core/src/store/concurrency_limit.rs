@@ -10,14 +10,19 @@
 //! [`Line`] tells the two apart. As long as no reply waits long in a queue, there is no limit.
 
 mod line;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
 use self::line::Line;
 
-/// The smallest limit while replies come in time, so that no request waits for a single other one, such as
+/// The smallest limit to which late replies lead, so that no request waits for a single other one, such as
 /// the end of a load in the background.
 const MIN_LIMIT: usize = 4;
+
+/// How many timeouts pass at least from one trial of another limit to the next.
+const TIMEOUTS_PER_TRIAL: u32 = 4;
 
 /// The limit for one connection, or for the connections to one server.
 ///
@@ -43,6 +48,8 @@ pub struct ConcurrencyLimit {
     limit: Option<usize>,
     /// When the limit was lowered last: replies to earlier requests do not show the effect yet.
     lowered_at: Option<Instant>,
+    /// The latest trial of another limit, to find out how reply times depend on it.
+    trial: Option<Trial>,
     /// What slow replies tell.
     line: Line,
     /// The average time of a reply.
@@ -63,6 +70,7 @@ impl ConcurrencyLimit {
             delay: None,
             limit: None,
             lowered_at: None,
+            trial: None,
             line: Line::default(),
             average: None,
             latest: Duration::ZERO,
@@ -173,10 +181,14 @@ impl ConcurrencyLimit {
                 self.delay = self.delay.max(Some(delay));
             }
         }
+        self.end_trial(now);
         if took > self.goal() {
             self.lower(took, now);
         } else if self.is_limited() {
             self.raise(in_flight, took, now);
+        }
+        if self.is_slow(took) && self.queue.is_some() {
+            self.begin_trial(took, now);
         }
     }
 
@@ -219,9 +231,45 @@ impl ConcurrencyLimit {
         }
     }
 
+    /// Tries another limit for the time of a reply if nothing tells a delay from a queue, because all replies
+    /// had the same number in flight.
+    fn begin_trial(&mut self, took: Duration, now: Instant) {
+        let is_soon = |trial: Trial| {
+            now.saturating_duration_since(trial.began) < self.timeout * TIMEOUTS_PER_TRIAL
+        };
+        let Some(before) = self.limit.filter(|_| !self.trial.is_some_and(is_soon)) else {
+            return;
+        };
+        let limit = match before {
+            1 => 2,
+            // With fewer in flight, no reply takes longer.
+            _ if self.line.has_enough() && self.line.delay_and_cost().is_none() => before / 2,
+            _ => return,
+        };
+        self.limit = Some(limit);
+        self.trial = Some(Trial {
+            before,
+            began: now,
+            ends: Some(now + took * 3 / 2),
+        });
+    }
+
+    /// Ends a trial after its time. The replies have raised the limit if it may be higher than before.
+    fn end_trial(&mut self, now: Instant) {
+        if let Some(trial) = &mut self.trial
+            && trial.ends.take_if(|ends| now >= *ends).is_some()
+        {
+            self.limit = self.limit.map(|limit| limit.max(trial.before));
+        }
+    }
+
     fn set_lower(&mut self, limit: usize, now: Instant) {
         self.limit = Some(limit);
         self.lowered_at = Some(now);
+        // The limit before a trial would be too high.
+        if let Some(trial) = &mut self.trial {
+            trial.ends = None;
+        }
     }
 
     /// Raises the limit, or ends it, after a reply that came in time.
@@ -265,6 +313,16 @@ impl ConcurrencyLimit {
     }
 }
 
+/// A trial of another limit.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// The limit before.
+    before: usize,
+    began: Instant,
+    /// When it ends, until it has.
+    ends: Option<Instant>,
+}
+
 /// The requests that wait, for as long as there are any.
 #[derive(Clone, Copy, Debug)]
 struct Queue {
@@ -291,252 +349,4 @@ fn quotient(time: Duration, seconds: f64) -> usize {
 #[allow(clippy::cast_precision_loss)]
 fn ratio(of: usize, to: usize) -> f64 {
     of as f64 / to as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-    const TIMEOUT: Duration = Duration::from_secs(1);
-
-    /// A server that answers requests one after another, and the requests that it has not answered.
-    struct Simulation {
-        now: Instant,
-        limit: ConcurrencyLimit,
-        in_flight: VecDeque<Sent>,
-        /// How many of the first ones have timed out.
-        timed_out: usize,
-        /// When the server has answered what it got so far.
-        busy_until: Instant,
-        each: Duration,
-        latency: Duration,
-        /// By how much the latency varies.
-        jitter: Duration,
-        replies: u32,
-        outcome: Outcome,
-    }
-
-    struct Sent {
-        at: Instant,
-        in_flight: usize,
-        replied_at: Instant,
-    }
-
-    #[derive(Clone, Copy, Debug, Default)]
-    struct Outcome {
-        answered: usize,
-        timed_out: usize,
-        slowest: Duration,
-        /// Whether a caller had to wait for its turn.
-        waited: bool,
-    }
-
-    impl Simulation {
-        fn new(each: Duration, latency: Duration) -> Self {
-            let now = Instant::now();
-            Self {
-                now,
-                limit: ConcurrencyLimit::new(TIMEOUT),
-                in_flight: VecDeque::new(),
-                timed_out: 0,
-                busy_until: now,
-                each,
-                latency,
-                jitter: Duration::ZERO,
-                replies: 0,
-                outcome: Outcome::default(),
-            }
-        }
-
-        /// Sends as many requests as the limit allows, up to `callers`, for some time.
-        fn run(&mut self, callers: usize, time: Duration) -> Outcome {
-            self.outcome = Outcome::default();
-            let end = self.now + time;
-            while self.now < end {
-                let awaited = |server: &Self| server.in_flight.len() - server.timed_out;
-                while awaited(self) < callers
-                    && (awaited(self) == 0 || self.limit.has_room(self.in_flight.len()))
-                {
-                    self.send();
-                }
-                if awaited(self) < callers {
-                    self.limit.wait_begins(self.now);
-                    self.outcome.waited = true;
-                } else {
-                    self.limit.wait_ends(self.now);
-                }
-                self.now += MS / 2;
-                self.receive();
-                self.time_out();
-            }
-            self.outcome
-        }
-
-        fn send(&mut self) {
-            self.busy_until = self.busy_until.max(self.now) + self.each;
-            self.replies += 1;
-            let jitter = self.jitter * (self.replies % 7) / 6;
-            let replied_at = self.busy_until + self.latency + jitter;
-            // Replies are in order.
-            let before = self.in_flight.back().map(|sent| sent.replied_at);
-            self.in_flight.push_back(Sent {
-                at: self.now,
-                in_flight: self.in_flight.len() + 1,
-                replied_at: before.unwrap_or(replied_at).max(replied_at),
-            });
-        }
-
-        fn receive(&mut self) {
-            while let Some(sent) = self.in_flight.front()
-                && sent.replied_at <= self.now
-            {
-                let (took, in_flight) = (self.now - sent.at, sent.in_flight);
-                self.in_flight.pop_front();
-                if self.timed_out > 0 {
-                    self.timed_out -= 1;
-                    continue;
-                }
-                self.limit.record(in_flight, took, self.now);
-                self.outcome.answered += 1;
-                self.outcome.slowest = self.outcome.slowest.max(took);
-            }
-        }
-
-        fn time_out(&mut self) {
-            while let Some(sent) = self.in_flight.get(self.timed_out)
-                && self.now - sent.at >= TIMEOUT
-            {
-                self.timed_out += 1;
-                self.outcome.timed_out += 1;
-                self.limit
-                    .record_at_least(sent.in_flight, TIMEOUT, self.now);
-            }
-        }
-    }
-
-    #[test]
-    fn requests_to_an_overloaded_server_are_answered_in_time() {
-        for each in [MS / 2, MS, MS * 10, MS * 100] {
-            for latency in [MS, MS * 50, MS * 400] {
-                let mut server = Simulation::new(each, latency);
-                server.run(1, TIMEOUT);
-                // Four times as many as it can answer in time; it has them all until the first replies.
-                let callers = share(4, TIMEOUT, each);
-                server.run(callers, TIMEOUT * 12);
-                let outcome = server.run(callers, TIMEOUT * 3);
-                let case = format!("{each:?} {latency:?} {outcome:?} {:?}", server.limit);
-                assert!(outcome.slowest <= latency + TIMEOUT * 4 / 10, "{case}");
-                let possible = (TIMEOUT * 3).div_duration_f64(each);
-                assert!(ratio(outcome.answered, 1) > possible * 0.9, "{case}");
-                assert_eq!(outcome.timed_out, 0, "{case}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_server_that_answers_two_requests_in_a_timeout_gets_no_more() {
-        let mut server = Simulation::new(MS * 400, MS);
-        server.run(8, TIMEOUT * 12);
-        let outcome = server.run(8, TIMEOUT * 8);
-        assert!(outcome.answered >= 16, "{outcome:?} {:?}", server.limit);
-    }
-
-    #[test]
-    fn a_delay_of_a_third_of_the_timeout_makes_no_caller_wait() {
-        for delay in [100, 200, 280, 333] {
-            for jitter in [0, 20, 50] {
-                for callers in [1, 4, 32, 300] {
-                    let mut server = Simulation::new(MS / 100, MS);
-                    server.run(callers, TIMEOUT);
-                    server.latency = MS * delay;
-                    server.jitter = MS * jitter;
-                    let outcome = server.run(callers, TIMEOUT * 5);
-                    let case = format!("{delay} {jitter} {callers} {:?}", server.limit);
-                    assert!(!outcome.waited, "{case}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_server_far_away_is_not_taken_for_an_overloaded_one() {
-        for delay in [450, 600, 800] {
-            for jitter in [0, 20, 100] {
-                for callers in [32, 300] {
-                    let mut server = Simulation::new(MS / 100, MS);
-                    server.run(callers, TIMEOUT);
-                    // All replies begin to take longer, as behind another network.
-                    server.latency = MS * delay;
-                    server.jitter = MS * jitter;
-                    server.run(callers, TIMEOUT * 4);
-                    let outcome = server.run(callers, TIMEOUT * 4);
-                    let case = format!("{delay} {jitter} {callers} {:?}", server.limit);
-                    assert!(!outcome.waited, "{case}");
-                    // The delay ends, and with its last reply all of its effects.
-                    server.latency = MS;
-                    server.jitter = Duration::ZERO;
-                    server.run(callers, MS * (delay + jitter));
-                    assert!(!server.run(callers, TIMEOUT).waited, "{case}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_few_requests_may_always_be_in_flight_while_replies_come() {
-        for took in [280, 400, 600, 900] {
-            for most in [1, 2, 3, 8] {
-                let mut limit = ConcurrencyLimit::new(TIMEOUT);
-                let mut now = Instant::now();
-                limit.record(1, MS, now);
-                for reply in 0..50 {
-                    now += MS * took;
-                    limit.record(
-                        reply % most + 1,
-                        MS * 15 * number(reply % most) + MS * took,
-                        now,
-                    );
-                    assert!(limit.has_room(MIN_LIMIT - 1), "{took} {most} {limit:?}");
-                }
-            }
-        }
-    }
-
-    fn number(count: usize) -> u32 {
-        u32::try_from(count).unwrap()
-    }
-
-    #[test]
-    fn a_pause_of_the_server_is_soon_forgotten() {
-        let mut server = Simulation::new(MS / 100, MS);
-        server.run(64, TIMEOUT);
-        server.busy_until = server.now + TIMEOUT / 2;
-        server.run(64, TIMEOUT);
-        server.run(64, TIMEOUT * 4);
-        assert!(!server.limit.is_limited(), "{:?}", server.limit);
-    }
-
-    #[test]
-    fn only_requests_that_would_wait_too_long_are_refused() {
-        let mut limit = ConcurrencyLimit::new(TIMEOUT);
-        let now = Instant::now();
-        assert!(!limit.refuses(1_000_000, MS, now));
-        limit.record(1, MS, now);
-        limit.wait_begins(now);
-        limit.turn(10, now + MS);
-        assert!(
-            !limit.refuses(1_000, TIMEOUT, now),
-            "a burst is not refused"
-        );
-        let later = now + TIMEOUT / 2;
-        limit.turn(190, later);
-        assert!(!limit.refuses(300, TIMEOUT, later));
-        assert!(limit.refuses(400, TIMEOUT, later));
-        assert!(limit.refuses(300, TIMEOUT / 2, later));
-        limit.wait_ends(later);
-        assert!(!limit.refuses(400, TIMEOUT, later));
-    }
 }

@@ -1,6 +1,7 @@
 //! Operations on many keys: one request to each server, all of them sent before any response is
 //! read.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use memcache::exp::{MetaOp, ReturnCode};
@@ -50,7 +51,7 @@ impl Cluster {
     ) -> Result<Vec<Option<Entry>>> {
         let mut entries = vec![None; keys.len()];
         let call = self.call(driver);
-        let mut batches = Batches::new(self);
+        let mut batches = Batches::new(self, Responses::ToSome);
         for (index, key) in keys.iter().enumerate() {
             batches.add(self.route(key), index, |request| {
                 // Quiet (`q`): the server does not respond to a miss.
@@ -77,7 +78,7 @@ impl Cluster {
         entries: Vec<(Key<'_>, Entry, Option<Duration>)>,
     ) -> Result<()> {
         let call = self.call(driver);
-        let mut batches = Batches::new(self);
+        let mut batches = Batches::new(self, Responses::ToSome);
         for (index, (key, entry, ttl)) in entries.into_iter().enumerate() {
             let exptime = exptime(ttl);
             let value = into_bytes(entry)?;
@@ -97,7 +98,7 @@ impl Cluster {
         replacements: Vec<(Key<'_>, Replacement)>,
     ) -> Result<()> {
         let call = self.call(driver);
-        let mut batches = Batches::new(self);
+        let mut batches = Batches::new(self, Responses::ToAll);
         for (index, (key, replacement)) in replacements.into_iter().enumerate() {
             let change = Change::new(replacement)?;
             batches.add(self.route(&key), index, |request| {
@@ -117,7 +118,7 @@ impl Cluster {
     pub(super) async fn delete_many(&self, driver: Driver, keys: &[Key<'_>]) -> Result<usize> {
         let mut count = 0;
         let call = self.call(driver);
-        let mut batches = Batches::new(self);
+        let mut batches = Batches::new(self, Responses::ToAll);
         for (index, key) in keys.iter().enumerate() {
             batches.add(self.route(key), index, |request| {
                 let command = request.command(MetaOp::Delete, key.text())?;
@@ -135,6 +136,14 @@ impl Cluster {
     }
 }
 
+/// To which commands of a batch the server responds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Responses {
+    ToAll,
+    /// The commands are quiet.
+    ToSome,
+}
+
 /// One batch for each server of a cluster.
 struct Batches<'a> {
     cluster: &'a Cluster,
@@ -142,8 +151,9 @@ struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    fn new(cluster: &'a Cluster) -> Self {
-        let batches = cluster.servers.iter().map(|_| Batch::default()).collect();
+    fn new(cluster: &'a Cluster, responses: Responses) -> Self {
+        let batch = |_| Batch::new(responses);
+        let batches = cluster.servers.iter().map(batch).collect();
         Self { cluster, batches }
     }
 
@@ -187,9 +197,8 @@ impl<'a> Batches<'a> {
             let outcome = match exchange {
                 Ok(exchange) => {
                     let mut error = Ok(());
-                    let read = |decoder: &mut Decoder| {
-                        read_part(decoder, &mut error, |response| take(pending, response))
-                    };
+                    let read =
+                        |decoder: &mut Decoder| read_part(decoder, pending, &mut error, &mut take);
                     let finished = exchange.finish(call, read).await;
                     finished.and(error)
                 }
@@ -206,17 +215,25 @@ impl<'a> Batches<'a> {
 /// one in `error`.
 fn read_part(
     decoder: &mut Decoder,
+    pending: &mut Pending,
     error: &mut Result<(), Failure>,
-    mut take: impl FnMut(Response) -> Option<()>,
+    take: &mut impl FnMut(&mut Pending, Response) -> Option<()>,
 ) -> Result<Option<()>, Failure> {
     loop {
         match decoder.response() {
             Ok(None) => return Ok(None),
-            Ok(Some(response)) if response.code == ReturnCode::Mn => return Ok(Some(())),
-            Ok(Some(response)) => take(response).ok_or_else(|| {
-                Failure::protocol_error("a response does not belong to any pending command")
-            })?,
+            Ok(Some(response)) if response.code == ReturnCode::Mn => {
+                let is_complete = pending.end_part();
+                return is_complete.then_some(Some(())).ok_or(Failure::Lost);
+            }
+            Ok(Some(response)) => {
+                take(pending, response).ok_or_else(|| {
+                    Failure::protocol_error("a response does not belong to any pending command")
+                })?;
+                pending.responses += 1;
+            }
             Err(Failure::Server(server_error)) if server_error.is_in_sync() => {
+                pending.responses += 1;
                 if error.is_ok() {
                     *error = Err(Failure::Server(server_error));
                 }
@@ -227,26 +244,37 @@ fn read_part(
 }
 
 /// The commands for one server.
-#[derive(Default)]
 struct Batch {
     request: Request,
     pending: Pending,
 }
 
 impl Batch {
+    fn new(responses: Responses) -> Self {
+        Self {
+            request: Request::default(),
+            pending: Pending::new(responses),
+        }
+    }
+
     fn add(&mut self, index: usize, write: impl FnOnce(&mut Request) -> Result<()>) -> Result<()> {
         write(&mut self.request)?;
         self.pending.indices.push(index);
         if self.request.unfinished() >= PART_SIZE {
-            self.request.end_part();
+            self.end_part();
         }
         Ok(())
+    }
+
+    fn end_part(&mut self) {
+        self.request.end_part();
+        (self.pending.part_ends).push_back(self.pending.indices.len());
     }
 
     /// Ends the last part. Returns whether there are any commands.
     fn finish(&mut self) -> bool {
         if self.request.unfinished() > 0 {
-            self.request.end_part();
+            self.end_part();
         }
         !self.request.bytes().is_empty()
     }
@@ -254,14 +282,35 @@ impl Batch {
 
 /// The opaque tokens of a batch in the order of its commands. Since the server keeps this order, a
 /// response also settles the commands before its own: they were quiet.
-#[derive(Default)]
 struct Pending {
     indices: Vec<usize>,
     /// How many of the commands are settled.
     settled: usize,
+    expected: Responses,
+    /// How many responses there were, with errors.
+    responses: usize,
+    /// How many commands there are up to the end of each part that has not ended yet.
+    part_ends: VecDeque<usize>,
 }
 
 impl Pending {
+    fn new(expected: Responses) -> Self {
+        Self {
+            indices: Vec::new(),
+            settled: 0,
+            expected,
+            responses: 0,
+            part_ends: VecDeque::new(),
+        }
+    }
+
+    /// Records that a part ended. Returns whether no response to its commands is missing, as far as can be
+    /// known: without a response, a quiet command has succeeded, or is lost.
+    fn end_part(&mut self) -> bool {
+        let commands = self.part_ends.pop_front();
+        self.expected == Responses::ToSome || Some(self.responses) >= commands
+    }
+
     /// Returns the token of a response if its command is pending, and settles this command and those
     /// before it.
     fn accept(&mut self, opaque: Option<u64>) -> Option<usize> {
@@ -280,7 +329,7 @@ mod tests {
     fn a_response_to_no_pending_command_is_rejected() {
         let mut pending = Pending {
             indices: vec![1, 4, 6],
-            settled: 0,
+            ..Pending::new(Responses::ToSome)
         };
         assert_eq!(pending.accept(Some(4)), Some(4));
         for wrong in [None, Some(1), Some(4), Some(5), Some(7)] {
@@ -290,8 +339,26 @@ mod tests {
     }
 
     #[test]
+    fn a_part_without_a_response_to_each_command_is_incomplete_unless_they_are_quiet() {
+        for (expected, responses, are_complete) in [
+            (Responses::ToAll, [2, 3], [true, true]),
+            (Responses::ToAll, [1, 3], [false, true]),
+            (Responses::ToAll, [2, 2], [true, false]),
+            (Responses::ToSome, [0, 1], [true, true]),
+        ] {
+            let mut pending = Pending::new(expected);
+            pending.part_ends.extend([2, 3]);
+            for (responses, is_complete) in responses.into_iter().zip(are_complete) {
+                pending.responses = responses;
+                assert_eq!(pending.end_part(), is_complete, "{expected:?} {responses}");
+            }
+        }
+    }
+
+    #[test]
     fn every_part_of_a_long_request_ends_with_a_no_op() {
-        let (mut empty, mut batch) = (Batch::default(), Batch::default());
+        let batch = || Batch::new(Responses::ToSome);
+        let (mut empty, mut batch) = (batch(), batch());
         for index in 0..1000 {
             batch
                 .add(index, |request| {

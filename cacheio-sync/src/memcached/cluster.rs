@@ -145,6 +145,7 @@ impl Cluster {
         let call = self.call(driver);
         let mut request = Request::with_capacity(key.text().len() + 24);
         request.command(MetaOp::Delete, key.text())?.token().end();
+        // False is wrong if this is sent again, and the first time removed the entry: see `Retry::Idempotent`.
         let read = |response: &mut Response| response.succeeded(ReturnCode::Nf);
         self.execute(call, key, Retry::Idempotent, &request, read)
             .await
@@ -165,7 +166,6 @@ impl Cluster {
             .await
     }
 
-    /// Sends a no-op to every server, and returns the first error.
     /// Claims nothing: processes do not share loads through Memcached.
     pub(super) async fn claim(
         &self,
@@ -181,6 +181,7 @@ impl Cluster {
         Ok(vec![false; loads.len()])
     }
 
+    /// Sends a no-op to every server, and returns the first error.
     pub(super) async fn ping(&self, driver: Driver) -> Result<()> {
         let call = self.call(driver);
         let mut request = Request::default();

@@ -15,9 +15,9 @@ pub(super) struct Connection {
     sent: bool,
     /// Whether any byte of the current exchange's response was received.
     received: bool,
-    /// Whether all responses to the requests so far were read.
+    /// Whether all responses to the requests so far were read, or are known to be lost.
     in_sync: bool,
-    /// Whether a no-op was sent behind the request.
+    /// Whether a no-op was sent after the request.
     is_probed: bool,
 }
 
@@ -70,7 +70,12 @@ impl Connection {
         (self.sent, self.received, self.in_sync) = (false, false, false);
     }
 
-    /// Ends an exchange whose responses were all read.
+    /// Returns whether the server may still carry out a request.
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        self.sent && !self.in_sync
+    }
+
+    /// Ends an exchange whose responses were all read, or are known to be lost.
     pub(super) fn end_exchange(&mut self) {
         self.in_sync = true;
     }
@@ -84,7 +89,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a no-op behind the request. If its response comes first, that of the request was lost. No other
+    /// Sends a no-op after the request. If its response comes first, that of the request was lost. No other
     /// exchange uses the connection after this one.
     pub(super) async fn probe(&mut self, call: Call) -> Result<(), Failure> {
         self.is_probed = true;

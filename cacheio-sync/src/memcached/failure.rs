@@ -16,7 +16,7 @@ pub(super) enum Failure {
     /// The server responded with something that is no response to the command, so the next responses
     /// may not belong to their commands either.
     Unexpected(ReturnCode),
-    /// The server has responded, and the response was lost.
+    /// The server has responded to a later command: the request or its response was lost.
     Lost,
     /// The deadline passed.
     TimedOut,
@@ -48,7 +48,7 @@ impl Failure {
             ),
             Self::Lost => Error::new(
                 ErrorKind::Unavailable,
-                format!("the response of {server} was lost"),
+                format!("a request to {server} or its response was lost"),
             ),
             Self::TimedOut => Error::new(
                 ErrorKind::Timeout,

@@ -62,7 +62,8 @@ impl<'a> Lease<'a> {
     /// Receives until `read` returns something.
     ///
     /// If the server answers other requests meanwhile, the response to this one may have been lost. Then a
-    /// no-op shows it long before the deadline, until which the connection would be of no use to others.
+    /// no-op after it shows that, if `may_probe` allows one. Otherwise the request occupies the connection
+    /// until the deadline.
     pub(super) async fn read<T>(
         &mut self,
         call: Call,
@@ -83,6 +84,8 @@ impl<'a> Lease<'a> {
                     }
                 }
                 Err(Failure::Unexpected(ReturnCode::Mn)) if connection.is_probed() => {
+                    // The server carries out what it received in order, so this request is no longer to come.
+                    connection.end_exchange();
                     return Err(Failure::Lost);
                 }
                 result => return result,
@@ -93,6 +96,11 @@ impl<'a> Lease<'a> {
     /// Says that the exchange is a single request, which tells how fast the server is.
     pub(super) fn measure(&mut self) {
         self.permit.measure();
+    }
+
+    /// Says that the request of the exchange is sent again.
+    pub(super) fn resent(&mut self) {
+        self.permit.resent();
     }
 
     /// Ends an exchange whose responses were all read.
@@ -128,7 +136,7 @@ impl Drop for Lease<'_> {
         };
         if connection.is_reusable() {
             self.server.pool.put_idle(connection);
-        } else if self.retry.is_write() && connection.has_sent() {
+        } else if self.retry.is_write() && connection.is_unconfirmed() {
             self.server.unconfirmed.add(connection);
         }
     }

@@ -252,6 +252,12 @@ impl Permit<'_> {
         self.is_measured = true;
     }
 
+    /// Says that the request is sent again. The time of both exchanges is not that of a reply.
+    pub(super) fn resent(&mut self) {
+        self.since = Instant::now();
+        self.is_measured = false;
+    }
+
     pub(super) fn answered(&mut self) {
         self.is_answered = true;
     }
@@ -280,5 +286,33 @@ impl Drop for Permit<'_> {
                 _ => {}
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cacheio_core::__private::poll_ready;
+
+    use super::*;
+
+    #[test]
+    fn two_exchanges_are_not_measured_as_one() {
+        let timeout = Duration::from_secs(10);
+        let pool = Pool::new(16, timeout);
+        let call = Call::new(Driver::Threads, timeout);
+        let mut permit = poll_ready(pool.acquire(call)).unwrap();
+        permit.measure();
+        let sent = permit.since;
+        std::thread::sleep(Duration::from_millis(1));
+        permit.resent();
+        assert!(permit.since > sent);
+        permit.answered();
+        drop(permit);
+        assert_eq!(pool.state().limit.reply_time(), Duration::ZERO);
+        let mut permit = poll_ready(pool.acquire(call)).unwrap();
+        permit.measure();
+        permit.answered();
+        drop(permit);
+        assert!(pool.state().limit.reply_time() > Duration::ZERO);
     }
 }

@@ -95,6 +95,13 @@ impl Request {
         self.number('O', token)
     }
 
+    /// Returns whether a no-op after the request can show that its response was lost. Not if the request has
+    /// a no-op of its own, whose response looks the same, or lists keys.
+    pub(super) fn may_be_probed(&self) -> bool {
+        // Only commands on a single key have the token of the request.
+        self.token.is_some()
+    }
+
     /// Returns whether a response belongs to this request, as far as its token tells.
     pub(super) fn accepts(&self, response: &Response) -> bool {
         response.opaque.is_none() || response.opaque == self.token

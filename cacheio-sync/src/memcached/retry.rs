@@ -10,7 +10,8 @@ use super::failure::Failure;
 pub(super) enum Retry {
     /// A read. It may be sent again, and does not wait for unconfirmed writes.
     Read,
-    /// A write that has the same result if the server carries it out twice. It may be sent again.
+    /// A write that leaves the same entries if the server carries it out twice. It may be sent again. Then its
+    /// response is that to the second time: a deletion may find no entry, because the first time removed it.
     Idempotent,
     /// A write with another result the second time, such as an increment. It is never sent twice.
     Never,
@@ -25,7 +26,8 @@ impl Retry {
     /// was lost, or if the pooled connection was already dead, for example after a restart of the server.
     pub(super) fn allows_resend(self, failure: &Failure, connection: &Connection) -> bool {
         if matches!(failure, Failure::Lost) {
-            return self != Self::Never;
+            // Without a probe it is a batch, of which some responses were taken.
+            return self != Self::Never && connection.is_probed();
         }
         // `InvalidData` comes from bytes that the server sent, so the connection was not dead.
         let broke =

@@ -312,15 +312,16 @@ impl Exchange<'_> {
         call: Call,
         mut read: impl FnMut(&mut Decoder) -> Result<Option<T>, Failure>,
     ) -> Result<T, Failure> {
-        let since = *self.reading_since.get_or_insert_with(Instant::now);
-        // With several parts, the response to a no-op may be that to another one.
-        let may_probe = self.is_one_part();
+        let mut since = *self.reading_since.get_or_insert_with(Instant::now);
+        let may_probe = self.request.may_be_probed();
         let mut outcome = self.lease.read(call, may_probe, &mut read).await;
         if let Err(failure) = &outcome
             && (self.pooled || matches!(failure, Failure::Lost))
             && self.lease.allows_resend(failure)
         {
             self.pooled = false;
+            since = *self.reading_since.insert(Instant::now());
+            self.lease.resent();
             outcome = match self.resend(call).await {
                 Ok(()) => self.lease.read(call, may_probe, read).await,
                 Err(failure) => Err(failure),

@@ -38,6 +38,8 @@ struct State {
     forwarded: AtomicUsize,
     swallow: AtomicBool,
     lose: AtomicBool,
+    lose_all: AtomicBool,
+    lose_request: AtomicBool,
     shorten: AtomicBool,
     /// The connections with a lower number are lost.
     lost: AtomicUsize,
@@ -136,6 +138,29 @@ impl Proxy {
         self.state.lose.store(true, Ordering::SeqCst);
     }
 
+    /// Loses the next replies that come together, such as all those to a batch, once. The connection goes on.
+    pub fn lose_replies(&self) {
+        self.state.lose_all.store(true, Ordering::SeqCst);
+    }
+
+    /// Loses the next request, once. The connection goes on.
+    pub fn lose_request(&self) {
+        self.state.lose_request.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns whether what is to be lost has not come yet.
+    pub fn is_to_lose(&self) -> bool {
+        let State {
+            lose,
+            lose_all,
+            lose_request,
+            ..
+        } = &*self.state;
+        [lose, lose_all, lose_request]
+            .iter()
+            .any(|flag| flag.load(Ordering::SeqCst))
+    }
+
     /// Leads new connections to another server.
     pub fn lead_to(&self, server: SocketAddr) {
         let target = self.state.target.lock();
@@ -226,7 +251,8 @@ impl State {
             if !awaiting.swap(true, Ordering::SeqCst) {
                 self.round_trips.fetch_add(1, Ordering::SeqCst);
             }
-            if !self.swallow.load(Ordering::SeqCst) {
+            let is_lost = self.lose_request.swap(false, Ordering::SeqCst);
+            if !is_lost && !self.swallow.load(Ordering::SeqCst) {
                 self.forward(&buffer[..length], to)?;
             }
         }
@@ -259,7 +285,9 @@ impl State {
                 continue;
             }
             awaiting.store(false, Ordering::SeqCst);
-            let lost = if self.lose.swap(false, Ordering::SeqCst) {
+            let lost = if self.lose_all.swap(false, Ordering::SeqCst) {
+                length
+            } else if self.lose.swap(false, Ordering::SeqCst) {
                 first_reply(&buffer)
             } else {
                 0

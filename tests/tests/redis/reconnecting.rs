@@ -148,3 +148,36 @@ fn a_reply_that_is_lost_while_connecting_delays_callers_little() {
         });
     }
 }
+
+/// The first two attempts are all the clients that the server allows.
+#[test]
+fn a_refused_attempt_to_connect_ends_no_other() {
+    for url in [String::new(), "?protocol=resp2".into()] {
+        let server = servers::Redis::start_with(&["--maxclients", "2"]);
+        let proxy = Proxy::to(server.address());
+        run(async {
+            let store = with_timeout(
+                &format!("redis://{}{url}", proxy.address()),
+                Duration::from_secs(20),
+            );
+            // A refusal is shorter than the replies to the first attempt.
+            proxy.drip(Duration::from_millis(5));
+            assert_eq!(get(&store, "k").await.unwrap(), None);
+            assert!(proxy.connections() > 2);
+        });
+    }
+}
+
+#[test]
+fn a_refused_connection_fails_at_once() {
+    let server = servers::Redis::start_with(&["--maxclients", "1"]);
+    run(async {
+        let first = store(&server.url());
+        until_up(&first).await;
+        let second = with_timeout(&server.url(), Duration::from_secs(20));
+        let start = Instant::now();
+        let error = get(&second, "k").await.unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(start.elapsed() < Duration::from_secs(5));
+    });
+}
