@@ -64,9 +64,15 @@ fn url() -> impl Strategy<Value = String> {
             "@127.0.0.1:1?ca=/nowhere&cert=a",
         ][..],
     );
-    (scheme, user, noise(), noise(), tail).prop_map(|(scheme, user, before, after, tail)| {
-        format!("{scheme}://{user}:{before}{SECRET}{after}{tail}")
-    })
+    let parts = (scheme, user, noise(), noise(), tail);
+    parts.prop_filter_map(
+        "the secret is the host",
+        |(scheme, user, before, after, tail)| {
+            let end = format!("{after}{tail}");
+            let is_host = before.contains('@') && !end.contains('@');
+            (!is_host).then(|| format!("{scheme}://{user}:{before}{SECRET}{end}"))
+        },
+    )
 }
 
 fn hidden(url: &str, shown: &str) {
