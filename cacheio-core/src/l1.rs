@@ -113,6 +113,8 @@ pub(crate) struct L1 {
     max_staleness: Duration,
     /// How long a copy is served at most in any case.
     ttl: Option<Duration>,
+    /// Whether the server tells of changes, and the memory knows until when its copies may be served.
+    is_watched: AtomicBool,
 }
 
 /// How long a copy may be served.
@@ -147,6 +149,10 @@ impl CopyTerms<'_> {
                 return None;
             }
             life = life.min(expiry.expires_at.since(self.now));
+            // Others may have a refresh_ahead by which the entry is due earlier.
+            if self.refresh_ahead == RefreshAhead::Never && expiry.expires_at != Timestamp::MAX {
+                life = life.min(bound);
+            }
             // From then on, the server is asked once in the life of a copy whether a refresh is due.
             let due_in = expiry.due_from(self.refresh_ahead).since(self.now);
             life = life.min(if due_in.is_zero() { bound } else { due_in });
@@ -168,6 +174,7 @@ impl L1 {
             prefix: prefix.into(),
             max_staleness,
             ttl,
+            is_watched: AtomicBool::new(false),
         }
     }
 
@@ -265,8 +272,6 @@ pub(crate) struct L1s {
     versions: OnceCell<Box<[AtomicU64]>>,
     /// The number of times that all copies were removed.
     epoch: AtomicU64,
-    /// Whether the server tells of changes.
-    is_watched: AtomicBool,
 }
 
 impl L1s {
@@ -285,7 +290,7 @@ impl L1s {
             version: self.version(key).load(Ordering::SeqCst),
             invalidations: tags.invalidations(),
             asked_at: l1.clock.now(),
-            is_watched: self.is_watched.load(Ordering::SeqCst),
+            is_watched: l1.is_watched.load(Ordering::SeqCst),
         }
     }
 
@@ -411,8 +416,10 @@ impl ClearCopiesGuard<'_> {
         self.l1s.epoch.fetch_add(1, Ordering::SeqCst);
         let l1s = self.l1s.list();
         let l1s = l1s.iter().filter_map(Weak::upgrade);
-        l1s.filter(|l1| l1.prefix.starts_with(self.prefix))
-            .for_each(|l1| clear(&l1));
+        let overlaps = |l1: &Arc<L1>| {
+            l1.prefix.starts_with(self.prefix) || self.prefix.starts_with(&*l1.prefix)
+        };
+        l1s.filter(overlaps).for_each(|l1| clear(&l1));
     }
 }
 

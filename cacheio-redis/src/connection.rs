@@ -286,7 +286,7 @@ impl Connection {
 
     /// Returns whether to look for the master now, after a server refused as a replica. There are
     /// pauses in between, because the address may be that of a replica for good.
-    fn may_look_for_master(&self) -> bool {
+    pub(crate) fn may_look_for_master(&self) -> bool {
         let now = Instant::now();
         let mut search = self
             .master_search

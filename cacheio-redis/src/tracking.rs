@@ -24,6 +24,7 @@ use tokio::time::sleep;
 use crate::claim_key::claim_key;
 use crate::commands::Commands;
 use crate::connection::Connection;
+use crate::failure::is_from_replica;
 use crate::live_connection::LiveConnection;
 
 /// The oldest version whose tracking is reliable: before it, scripts told the connection that ran them, and
@@ -32,6 +33,9 @@ const OLDEST: [u64; 3] = [7, 0, 5];
 
 /// The pause of a keeper while there is no L1.
 const WITHOUT_L1: Duration = Duration::from_secs(1);
+
+/// The keeper asks as often as for this bound at least, so that a demoted master is noticed.
+const MAX_BOUND: Duration = Duration::from_secs(60);
 
 /// Counts as a write, so that the server refuses it where it may not be written to, and changes nothing.
 const WRITE_PROBE: &str = "#!lua\nreturn 1";
@@ -296,6 +300,7 @@ async fn probe(
     let Some(bound) = link.tracker.shared.max_staleness() else {
         return Some(WITHOUT_L1);
     };
+    let bound = bound.min(MAX_BOUND);
     let sent = Instant::now();
     let command = match uses_role {
         true => cmd("ROLE"),
@@ -305,18 +310,34 @@ async fn probe(
             eval
         }
     };
-    match within(sent + bound, live.send(&Commands::one(command))).await {
-        Some(Ok(reply)) if !*uses_role || is_master(&reply) => link.tracker.record(link, sent),
-        // It replies late or never: what it had to tell may be on its way.
-        None => link.tracker.forget(link),
-        Some(Err(error)) if !*uses_role && refuses_scripts(&error) => {
+    let timeout = connection.upgrade()?.timeout();
+    let is_replica = match within(
+        sent + bound.min(timeout),
+        live.send(&Commands::one(command)),
+    )
+    .await
+    {
+        Some(Ok(reply)) if !*uses_role || is_master(&reply) => {
+            link.tracker.record(link, sent);
+            return Some(bound / 4);
+        }
+        Some(Ok(_)) => true,
+        Some(Err(error)) if refuses(&error) && !*uses_role => {
             *uses_role = true;
             return Some(Duration::ZERO);
         }
-        // It may not be written to: others may be writing to another server.
-        Some(_) => {
-            link.end();
-            connection.upgrade()?.discard(&live);
+        // It says nothing about the server: no other one of its kind will.
+        Some(Err(error)) if refuses(&error) => return None,
+        Some(Err(error)) => is_from_replica(&error),
+        // It replies late or never: what it had to tell may be on its way.
+        None => false,
+    };
+    link.tracker.forget(link);
+    // Others may be writing to another server.
+    if is_replica {
+        let connection = connection.upgrade()?;
+        if connection.may_look_for_master() {
+            connection.discard(&live);
             return None;
         }
     }
@@ -330,7 +351,8 @@ fn is_master(role: &Value) -> bool {
     matches!(parts.first(), Some(Value::BulkString(role)) if role == b"master")
 }
 
-fn refuses_scripts(error: &redis::RedisError) -> bool {
+/// Returns whether the server does not execute the command for this user at all.
+fn refuses(error: &redis::RedisError) -> bool {
     let is_refused = error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoPerm);
     is_refused || error.to_string().contains("unknown command")
 }

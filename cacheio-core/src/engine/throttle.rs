@@ -131,6 +131,8 @@ impl Engine {
         if replacements.is_empty() {
             return;
         }
+        let keys: Vec<_> = replacements.iter().map(|(key, _)| *key).collect();
+        let _copies = self.remove_copies(&keys);
         if let Err(error) = self.driver.replace_many(replacements).await {
             for (key, cached, _) in on_servers {
                 self.remember_failure(&key, cached, retry_at);
@@ -153,6 +155,8 @@ impl Engine {
         let Some(_recording) = self.begin_recording(&key, leader) else {
             return false;
         };
+        let keys = [key];
+        let _copies = self.remove_copies(&keys);
         match self.driver.replace(&key, replacement).await {
             Ok(is_unchanged) => is_unchanged,
             Err(error) => {

@@ -48,16 +48,19 @@ impl SharedState {
     /// The server has told of all changes that were made before `heard`.
     pub fn heard(&self, heard: Instant) {
         for l1 in self.l1s.alive() {
-            let ago = heard.elapsed();
-            let until = l1.clock.now().after(l1.max_staleness);
-            l1.memory.serve_until(until.before(ago));
+            // In this order: if the thread pauses in between, the copies end too early, not too late.
+            let now = l1.clock.now();
+            let until = now.after(l1.max_staleness).before(heard.elapsed());
+            l1.memory.serve_until(until);
+            l1.is_watched.store(true, Ordering::SeqCst);
         }
-        self.l1s.is_watched.store(true, Ordering::SeqCst);
     }
 
     /// The server tells of changes no longer, or may have lost some.
     pub fn unheard(&self) -> RemovedCopies {
-        self.l1s.is_watched.store(false, Ordering::SeqCst);
+        for l1 in self.l1s.alive() {
+            l1.is_watched.store(false, Ordering::SeqCst);
+        }
         let removed = self.changed_all();
         // From now on there are only copies that end by themselves.
         for l1 in self.l1s.alive() {

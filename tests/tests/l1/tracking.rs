@@ -261,6 +261,36 @@ fn a_server_that_cannot_tell_is_bounded() {
     });
 }
 
+/// A server that does not let a user ask whether it may be written to is not trusted, and is not connected to
+/// again and again.
+#[test]
+fn a_server_that_refuses_the_keeper_is_bounded_and_its_connection_stays() {
+    guarded(|| {
+        let server = Redis::start();
+        server.run("ACL SETUSER plain on >pw ~* &* +@all -@scripting -role");
+        let url = format!("redis://plain:pw@{}", server.address());
+        let (cache, other) = (open(&url, SHORT), open(&server.url(), SHORT));
+        cache.set("n", 0_i64).unwrap();
+        let connections = || {
+            let info = server.run("INFO stats");
+            let lines = info.text().lines();
+            let mut counts =
+                lines.filter_map(|line| line.strip_prefix("total_connections_received:"));
+            counts.next().unwrap().trim().parse::<u64>().unwrap()
+        };
+        other.set("n", 0_i64).unwrap();
+        let before = connections();
+        for _ in 0..50 {
+            cache.increment("n", 1).unwrap();
+            sleep(Duration::from_millis(10));
+        }
+        // Each look at the statistics is a connection of the test.
+        assert!(connections() - before < 10);
+        cache.set("k", 1_i64).unwrap();
+        nothing_old_after_the_bound(&cache, || other.set("k", 2_i64).unwrap());
+    });
+}
+
 #[test]
 fn a_cache_without_l1_is_not_tracked() {
     guarded(|| {
