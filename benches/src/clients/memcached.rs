@@ -134,7 +134,10 @@ impl TaskClient for AsyncMeta {
 /// The client opens a connection for each request that waits. If there are many, some time out, and others
 /// are reset.
 fn is_overload(error: &Error) -> bool {
-    matches!(error, Error::Timeout { .. } | Error::Io(_))
+    matches!(
+        error,
+        Error::Timeout { .. } | Error::Io(_) | Error::Ambiguous { .. }
+    )
 }
 
 fn writes<V: Sample>(names: &[Name], value: &V) -> Vec<Set> {
