@@ -24,13 +24,12 @@ pub(crate) type ReplySender = oneshot::Sender<RedisResult<Value>>;
 pub(crate) type ReplyReceiver = oneshot::Receiver<RedisResult<Value>>;
 
 pub(crate) struct Batch {
+    kind: BatchKind,
     content: BatchContent,
     /// Ends the claims on the keys that its commands write, before them.
     end_claims: Option<Cmd>,
     /// Whether commands that end claims are among the others, because keys are not joined.
     has_ends_of_claims: bool,
-    /// Whether a PTTL for each key follows the MGET.
-    reads_ttls: bool,
     pub(crate) senders: Vec<ReplySender>,
     /// The reservations of those requests that had to wait for their turn.
     pub(crate) turns: Vec<Reservation>,
@@ -69,10 +68,10 @@ impl Batch {
             _ => BatchContent::Commands(Vec::with_capacity(capacity)),
         };
         Self {
+            kind,
             content,
             end_claims: None,
             has_ends_of_claims: false,
-            reads_ttls: kind == BatchKind::GetsWithTtls,
             senders: Vec::with_capacity(capacity),
             turns: Vec::new(),
         }
@@ -116,7 +115,7 @@ impl Batch {
     /// Takes what to send.
     pub(crate) fn take_commands(&mut self, is_tracked: bool) -> Commands {
         match &mut self.content {
-            BatchContent::Mget(mget) if self.reads_ttls => {
+            BatchContent::Mget(mget) if self.kind == BatchKind::GetsWithTtls => {
                 let ttls = mget.args_iter().skip(1).filter_map(|key| match key {
                     Arg::Simple(key) => Some(cmd("PTTL").arg(key).clone()),
                     _ => None,
@@ -140,8 +139,8 @@ impl Batch {
 
     /// Returns whether a caller was cancelled whose command must then not be sent. For gets it does
     /// not matter.
-    pub(crate) fn has_cancelled(&self, kind: BatchKind) -> bool {
-        kind == BatchKind::Commands && self.senders.iter().any(oneshot::Sender::is_closed)
+    pub(crate) fn has_cancelled(&self) -> bool {
+        self.kind == BatchKind::Commands && self.senders.iter().any(oneshot::Sender::is_closed)
     }
 
     /// Removes the commands of cancelled callers.
@@ -199,11 +198,12 @@ impl<'a> BatchItem<'a> {
         }
     }
 
-    /// Returns the request. `is_tracked` tells whether the server can tell of changes of its key.
-    pub(crate) fn request(self, is_tracked: bool) -> Cow<'a, Request> {
+    /// Returns the request. `is_tracked` tells whether the server can tell of changes of its key; only a get for
+    /// L1 needs it.
+    pub(crate) fn request(self, is_tracked: impl FnOnce() -> bool) -> Cow<'a, Request> {
         match self {
             Self::Get(key) => Cow::Owned(Request::one(on_key("GET", key))),
-            Self::GetWithTtl(key) => Cow::Owned(Request::get_with_ttls(&[key], is_tracked)),
+            Self::GetWithTtl(key) => Cow::Owned(Request::get_with_ttls(&[key], is_tracked())),
             Self::Command { request, .. } => Cow::Borrowed(request),
         }
     }
@@ -240,9 +240,9 @@ mod tests {
         batch.add(first, sender, None, true);
         let (sender, _waiting) = oneshot::channel();
         batch.add(second, sender, None, true);
-        assert!(!batch.has_cancelled(BatchKind::Commands));
+        assert!(!batch.has_cancelled());
         drop(cancelled);
-        assert!(batch.has_cancelled(BatchKind::Commands));
+        assert!(batch.has_cancelled());
         let commands = batch.take_commands(false);
         assert_eq!(commands.iter().count(), 3);
         let remaining = batch.remove_cancelled(&commands);

@@ -259,7 +259,7 @@ impl Batcher {
         turn: Option<Reservation>,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        let request = item.request(self.connection.is_tracked());
+        let request = item.request(|| self.connection.is_tracked());
         self.send_directly(call, &request, turn, deadline).await
     }
 
@@ -391,7 +391,7 @@ impl Batcher {
                     // cancelled caller that sends its next request waits for this lock, and so comes
                     // after the batch.
                     let _lock = queues.lock();
-                    let poll = (!batch.has_cancelled(kind)).then(|| reply.as_mut().poll(context));
+                    let poll = (!batch.has_cancelled()).then(|| reply.as_mut().poll(context));
                     Poll::Ready(poll)
                 });
                 match first_poll.await {

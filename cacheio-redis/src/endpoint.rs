@@ -71,8 +71,8 @@ impl Endpoint {
         }
     }
 
-    /// Opens a connection. A `tracker` is that of connections which are tracked. `timeout` only divides the time between the sentinels; the caller
-    /// enforces it.
+    /// Opens a connection, tracked if there is a `tracker`. `timeout` only divides the time between the
+    /// sentinels; the caller enforces it.
     pub(crate) async fn connect(
         &self,
         timeout: Duration,

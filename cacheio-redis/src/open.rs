@@ -36,6 +36,31 @@ pub(crate) struct Opened {
     pub(crate) link: Option<Arc<Link>>,
 }
 
+impl Opened {
+    /// Spawns the task that drives a connection. A link ends with it.
+    fn driven(
+        connection: MultiplexedConnection,
+        driver: impl Future<Output = ()> + Send + 'static,
+        link: Option<Arc<Link>>,
+    ) -> Self {
+        let close_state = Arc::new(CloseState::default());
+        let observer = CloseObserver(Arc::clone(&close_state));
+        let end_link = link.clone().map(EndLink);
+        let driver = tokio::spawn(async move {
+            let _end_link = end_link;
+            driver.await;
+            observer.closed_by_server();
+        });
+        Self {
+            connection,
+            close_state,
+            driver: Some(Driver(driver.abort_handle())),
+            runtime: Handle::current(),
+            link,
+        }
+    }
+}
+
 /// The task that drives a connection. Dropping it closes the connection, and fails all requests in
 /// flight.
 pub(crate) struct Driver(AbortHandle);
@@ -180,19 +205,7 @@ async fn open_with(
         .set_skip_set_lib_name();
     let opening = MultiplexedConnection::new_with_config(&no_handshake, stream, config());
     let (connection, driver) = opening.await?;
-    let close_state = Arc::new(CloseState::default());
-    let observer = CloseObserver(Arc::clone(&close_state));
-    let driver = tokio::spawn(async move {
-        driver.await;
-        observer.closed_by_server();
-    });
-    let mut opened = Opened {
-        connection,
-        close_state,
-        driver: Some(Driver(driver.abort_handle())),
-        runtime: Handle::current(),
-        link: None,
-    };
+    let mut opened = Opened::driven(connection, driver, None);
     sign_in(&mut opened.connection, info.redis_settings(), protocol).await?;
     Ok(opened)
 }
@@ -212,21 +225,7 @@ async fn open_with_pushes(
     });
     let opening = MultiplexedConnection::new_with_config(&settings, stream, config);
     let (connection, driver) = opening.await?;
-    let close_state = Arc::new(CloseState::default());
-    let observer = CloseObserver(Arc::clone(&close_state));
-    let end_link = EndLink(Arc::clone(&link));
-    let driver = tokio::spawn(async move {
-        let _end_link = end_link;
-        driver.await;
-        observer.closed_by_server();
-    });
-    Ok(Opened {
-        connection,
-        close_state,
-        driver: Some(Driver(driver.abort_handle())),
-        runtime: Handle::current(),
-        link: Some(link),
-    })
+    Ok(Opened::driven(connection, driver, Some(link)))
 }
 
 fn config() -> AsyncConnectionConfig {

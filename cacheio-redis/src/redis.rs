@@ -8,8 +8,8 @@
 //!    also follows redirects.
 //! 3. `Batcher::get` (`batching.rs`) waits for its turn if the server is overloaded
 //!    (`Connection::turn`, `limiter.rs`), passes the circuit breaker (`Connection::admit`), then
-//!    `BatchQueues::admit` (`queue.rs`): if there are few requests at the same time, `Batcher::send_directly` sends
-//!    it, and ends it at the deadline.
+//!    `BatchQueues::admit` (`queue.rs`): if there are few requests at the same time,
+//!    `Batcher::send_directly` sends it, and ends it at the deadline.
 //! 4. `Connection::send` (`connection.rs`) takes the live connection, or connects
 //!    (`Endpoint::connect` in `endpoint.rs`, `open` in `open.rs`), and sends an idempotent
 //!    request again if the connection broke.

@@ -326,7 +326,7 @@ async fn probe(
             *uses_role = true;
             return Some(Duration::ZERO);
         }
-        // It says nothing about the server: no other one of its kind will.
+        // This user may ask neither way: copies end by themselves.
         Some(Err(error)) if refuses(&error) => return None,
         Some(Err(error)) => is_from_replica(&error),
         // It replies late or never: what it had to tell may be on its way.

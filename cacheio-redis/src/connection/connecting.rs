@@ -19,6 +19,7 @@ use crate::tracking::keep;
 const MIN_CONNECT_PAUSE: Duration = Duration::from_millis(50);
 /// After how long at most another attempt to connect begins, while the first one goes on.
 const MAX_CONNECT_PAUSE: Duration = Duration::from_millis(250);
+
 impl Connection {
     pub(super) fn start_connecting(
         self: &Arc<Self>,

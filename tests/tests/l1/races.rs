@@ -126,7 +126,7 @@ impl Store for Server {
 
 type Write = fn(&Cache);
 
-/// What makes the value 1 obsolete, and what is there afterwards.
+/// Writes after which a read must not return the value 1, and the value that it returns.
 const WRITES: [(&str, Write, Option<i64>); 9] = [
     ("set", |cache| cache.set("k", 2).unwrap(), Some(2)),
     (

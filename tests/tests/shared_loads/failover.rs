@@ -122,20 +122,29 @@ impl Replicated for InCluster {
     }
 }
 
-/// Begins a load, and lets the replica take over before it ends. Returns the process that loads, and
-/// another one, and the key.
-fn fail_over_during_load<S: Replicated>(
+/// Begins a load, whose claim the replica has or not. Returns the process that loads, another one, and the key.
+fn begin_load<S: Replicated>(
     server: &S,
     takeover: Takeover,
     world: World,
 ) -> (Process, Process, String) {
-    let (mut one, mut other) = pair(&server.url(), world);
+    let (mut one, other) = pair(&server.url(), world);
     let key = format!("{}k", S::TAG);
     if takeover == Takeover::AfterLoss {
         server.cut_off();
     }
     one.tell(&format!("load a {key}"));
     one.expect("loading a");
+    (one, other, key)
+}
+
+/// Begins a load, and lets the replica take over before it ends. Returns what [`begin_load`] returns.
+fn fail_over_during_load<S: Replicated>(
+    server: &S,
+    takeover: Takeover,
+    world: World,
+) -> (Process, Process, String) {
+    let (mut one, mut other, key) = begin_load(server, takeover, world);
     if takeover == Takeover::Ordered {
         server.until_replicated();
     }
@@ -187,13 +196,7 @@ fn a_write_after_a_failover_beats_a_load_from_before<S: Replicated>(
 /// The server is gone when the load ends: its callers get the value nevertheless.
 fn a_load_that_ends_during_a_failover_is_served<S: Replicated>(takeover: Takeover, world: World) {
     let server = S::start();
-    let (mut one, mut other) = pair(&server.url(), world);
-    let key = format!("{}k", S::TAG);
-    if takeover == Takeover::AfterLoss {
-        server.cut_off();
-    }
-    one.tell(&format!("load a {key}"));
-    one.expect("loading a");
+    let (mut one, mut other, key) = begin_load(&server, takeover, world);
     other.tell(&format!("load b {key}"));
     other.until_shared_waits(1);
     std::thread::scope(|scope| {

@@ -205,6 +205,23 @@ fn is_same(read: Option<&Entry>, current: Option<&Entry>) -> bool {
     read.map(identity) == current.map(identity)
 }
 
+/// What a process tells of its server, for threads and for tasks.
+macro_rules! properties {
+    () => {
+        fn form(&self) -> Form {
+            Form::Bytes
+        }
+
+        fn shares_loads(&self) -> bool {
+            true
+        }
+
+        fn clock(&self) -> Arc<dyn Clock> {
+            Arc::clone(&self.0.clock) as _
+        }
+    };
+}
+
 /// Makes each operation of steps, between which other processes run, for threads and for tasks.
 macro_rules! operations {
     ($($this:ident.$name:ident($($arg:ident: $type:ty | $async_type:ty),*) -> $output:ty {
@@ -220,17 +237,7 @@ macro_rules! operations {
                 Ok(output)
             })*
 
-            fn form(&self) -> Form {
-                Form::Bytes
-            }
-
-            fn shares_loads(&self) -> bool {
-                true
-            }
-
-            fn clock(&self) -> Arc<dyn Clock> {
-                Arc::clone(&self.0.clock) as _
-            }
+            properties!();
         }
 
         impl AsyncStore for Process {
@@ -245,17 +252,7 @@ macro_rules! operations {
                 })
             })*
 
-            fn form(&self) -> Form {
-                Form::Bytes
-            }
-
-            fn shares_loads(&self) -> bool {
-                true
-            }
-
-            fn clock(&self) -> Arc<dyn Clock> {
-                Arc::clone(&self.0.clock) as _
-            }
+            properties!();
         }
     };
 }

@@ -34,6 +34,20 @@ scenario!(a_failure_is_shared_by_all_waiters, cache, {
     assert_eq!(wait!(cache.get::<u64>("k")).unwrap(), None);
 });
 
+/// Starts a caller that loads what the origin has, for an entry with a tag.
+macro_rules! load_tagged {
+    ($cache:ident, $truth:ident) => {
+        go!({
+            let load = load!({
+                let value = $truth.load();
+                pause!();
+                value
+            });
+            wait!($cache.get_or_set_with("k", Options::new().tags(["t"]), load));
+        })
+    };
+}
+
 /// Two loaders, and a writer that makes their loads obsolete, twice.
 macro_rules! invalidation {
     ($name:ident, $invalidating:ident => $invalidate:expr) => {
@@ -42,14 +56,7 @@ macro_rules! invalidation {
             let loaders: Vec<_> = (0..2)
                 .map(|_| {
                     let (cache, truth) = (cache.clone(), truth.clone());
-                    go!({
-                        let load = load!({
-                            let value = truth.load();
-                            pause!();
-                            value
-                        });
-                        wait!(cache.get_or_set_with("k", Options::new().tags(["t"]), load));
-                    })
+                    load_tagged!(cache, truth)
                 })
                 .collect();
             let $invalidating = cache.clone();
@@ -452,14 +459,7 @@ scenario!(a_load_that_loses_against_a_delete_is_not_copied, [one, other], {
         .into_iter()
         .map(|cache| {
             let (cache, truth) = (cache.clone(), truth.clone());
-            go!({
-                let load = load!({
-                    let value = truth.load();
-                    pause!();
-                    value
-                });
-                wait!(cache.get_or_set_with("k", Options::new().tags(["t"]), load));
-            })
+            load_tagged!(cache, truth)
         })
         .collect();
     for now in 1..=2 {

@@ -117,20 +117,15 @@ impl Engine {
                 ),
                 None => loaded.extend(copies_of_settled.flatten().map(unconfirmed)),
             }
-            self.copy_loaded(&keys, &copies.renew(&tickets), loaded);
             // A value that is not stored leaves the old one, but what must go has a timeout of its own.
             let time = StoreTime::default();
-            let going: Vec<_> = removed
-                .iter()
-                .copied()
-                .chain(settled_removed.iter().map(|settlement| settlement.key))
-                .collect();
-            let _copies = self.remove_copies(&going);
             let remove = async {
                 self.remove(&removed).await;
                 self.settle(settled_removed).await;
             };
             self.driver.timed(&time, pin!(remove)).await;
+            // After the removals: what was read before them must not become a copy.
+            self.copy_loaded(&keys, &copies.renew(&tickets), loaded);
         };
         first.leader.scope().run(store).await;
     }
