@@ -228,7 +228,7 @@ fn read_part(
             }
             Ok(Some(response)) => {
                 take(pending, response).ok_or_else(|| {
-                    Failure::protocol_error("a response does not belong to any pending command")
+                    Failure::Malformed("a response does not belong to any pending command")
                 })?;
                 pending.responses += 1;
             }

@@ -85,7 +85,7 @@ impl Decoder {
         }
         self.searched = input.len();
         if self.searched == self.input.len() {
-            return Err(Failure::protocol_error("a line is longer than 16 KiB"));
+            return Err(Failure::Malformed("a line is longer than 16 KiB"));
         }
         Ok(None)
     }
@@ -99,7 +99,7 @@ impl Decoder {
             };
             match head {
                 None => {
-                    return Err(Failure::protocol_error(
+                    return Err(Failure::Malformed(
                         "the response does not follow memcached's meta protocol",
                     ));
                 }
@@ -120,7 +120,7 @@ impl Decoder {
         match self.raw_line(|line| line == b"\r")? {
             None => Ok(None),
             Some(true) => Ok(self.value.take().map(|value| value.response)),
-            Some(false) => Err(Failure::protocol_error(
+            Some(false) => Err(Failure::Malformed(
                 "a value has another length than the server announced",
             )),
         }
@@ -209,7 +209,7 @@ mod tests {
         ] {
             for size in [1, 3, bytes.len()] {
                 let failure = decode(bytes.as_bytes(), size).unwrap_err();
-                assert!(matches!(failure, Failure::Broken(_)), "{failure:?}");
+                assert!(matches!(failure, Failure::Malformed(_)), "{failure:?}");
             }
         }
     }

@@ -16,24 +16,25 @@ pub(super) enum Failure {
     /// The server responded with something that is no response to the command, so the next responses
     /// may not belong to their commands either.
     Unexpected(ReturnCode),
+    /// The server sent bytes that do not follow the protocol. Says why they do not.
+    Malformed(&'static str),
     /// The server has responded to a later command: the request or its response was lost.
     Lost,
     /// The deadline passed.
     TimedOut,
-    /// The connection broke, or its bytes do not follow the protocol.
+    /// The connection broke.
     Broken(io::Error),
     /// Anything else, as the error for the caller. It says nothing about the server's health.
     Other(Error),
 }
 
 impl Failure {
-    pub(super) fn protocol_error(message: &'static str) -> Self {
-        Self::Broken(io::Error::new(io::ErrorKind::InvalidData, message))
-    }
-
     /// Returns whether the server responded.
     pub(super) fn is_response(&self) -> bool {
-        matches!(self, Self::Server(_) | Self::Unexpected(_) | Self::Lost)
+        matches!(
+            self,
+            Self::Server(_) | Self::Unexpected(_) | Self::Malformed(_) | Self::Lost
+        )
     }
 
     /// Returns the error that the caller gets.
@@ -44,6 +45,12 @@ impl Failure {
                 ErrorKind::Server,
                 format!(
                     "unexpected response {code:?} from {server}; is this memcached 1.6 or later?"
+                ),
+            ),
+            Self::Malformed(reason) => Error::new(
+                ErrorKind::Server,
+                format!(
+                    "malformed response from {server}: {reason}; is this memcached 1.6 or later?"
                 ),
             ),
             Self::Lost => Error::new(

@@ -29,7 +29,7 @@ impl Retry {
             // Without a probe it is a batch, of which some responses were taken.
             return self != Self::Never && connection.is_probed();
         }
-        // `InvalidData` comes from bytes that the server sent, so the connection was not dead.
+        // `InvalidData` comes from TLS records that the server sent, so the connection was not dead.
         let broke =
             matches!(failure, Failure::Broken(error) if error.kind() != io::ErrorKind::InvalidData);
         broke && !connection.has_received() && (self != Self::Never || !connection.has_sent())

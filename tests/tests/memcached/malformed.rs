@@ -126,3 +126,25 @@ fn a_repeated_response_is_not_taken_for_that_to_another_request() {
         }
     });
 }
+
+#[test]
+fn a_server_that_responds_with_wrong_bytes_is_not_taken_for_one_that_is_down() {
+    let responses: [&[u8]; 4] = [
+        b"VA 1\r\nvalue\r\n",
+        b"VA one\r\n1\r\n",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\r\n",
+    ];
+    guarded(move || {
+        for response in responses {
+            let (address, connections) = fake_server(response);
+            let store = Memcached::new(&format!("memcache://{address}")).unwrap();
+            for count in 1..4 {
+                let found = store.get(&key("k"));
+                assert_eq!(found.unwrap_err().kind(), ErrorKind::Server, "{response:?}");
+                // The circuit did not open: each call reaches the server.
+                assert_eq!(connections.load(Ordering::SeqCst), count, "{response:?}");
+            }
+        }
+    });
+}
