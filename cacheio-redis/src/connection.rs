@@ -28,6 +28,7 @@ use crate::endpoint::Endpoint;
 use crate::failure::{Failure, breaks_connection, is_from_replica};
 use crate::limiter::{Limiter, Reservation};
 use crate::live_connection::{ClientId, LiveConnection};
+use crate::open::Observers;
 use crate::request::Request;
 use crate::tracking::Tracker;
 
@@ -192,6 +193,15 @@ impl Connection {
             }
         };
         Err(failure)
+    }
+
+    /// Returns what observes a new connection.
+    fn observers<'a>(&'a self, tracker: Option<&'a Arc<Tracker>>) -> Observers<'a> {
+        Observers {
+            circuit: &self.circuit,
+            nearness: self.limiter.nearness(),
+            tracker,
+        }
     }
 
     /// Returns whether a server that responds would have responded in this time: in as long as the latest
@@ -438,7 +448,7 @@ impl Connection {
         let old_replies = old.ping();
         tokio::pin!(old_replies);
         let new_replies = async {
-            let opened = self.endpoint.connect(self.timeout, &self.circuit, None);
+            let opened = self.endpoint.connect(self.timeout, self.observers(None));
             let opened = opened.await?;
             let mut connection = opened.connection.clone();
             connection.send_packed_command(&cmd("PING")).await

@@ -1,15 +1,12 @@
 //! Where a server is: at an address, or wherever its sentinels say.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::Circuit;
 use redis::{Client, ConnectionAddr, RedisError, RedisResult};
 
-use crate::open::{Opened, client, open, open_as_configured};
+use crate::open::{Observers, Opened, client, open, open_as_configured};
 use crate::sentinel::{Sentinels, check_role};
-use crate::tracking::Tracker;
 
 pub(crate) enum Endpoint {
     Server(Client),
@@ -71,21 +68,20 @@ impl Endpoint {
         }
     }
 
-    /// Opens a connection, tracked if there is a `tracker`. `timeout` only divides the time between the
+    /// Opens a connection. `timeout` only divides the time between the
     /// sentinels; the caller enforces it.
     pub(crate) async fn connect(
         &self,
         timeout: Duration,
-        circuit: &Arc<Circuit>,
-        tracker: Option<&Arc<Tracker>>,
+        observers: Observers<'_>,
     ) -> RedisResult<Opened> {
         match self {
-            Self::Server(client) => open(client, circuit, tracker).await,
+            Self::Server(client) => open(client, observers).await,
             Self::Client(client) => open_as_configured(client).await,
             Self::Master(sentinels) => {
-                let address = sentinels.find_master(timeout, circuit).await?;
+                let address = sentinels.find_master(timeout, observers).await?;
                 let client = client(address, sentinels.settings.clone())?;
-                check_role(open(&client, circuit, None).await?).await
+                check_role(open(&client, observers).await?).await
             }
         }
     }

@@ -17,6 +17,7 @@ mod handshake;
 mod join_all;
 mod limiter;
 mod live_connection;
+mod nearness;
 mod open;
 mod progress;
 mod queue;

@@ -13,7 +13,10 @@ use cacheio_core::__private::{ConcurrencyLimit, within};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
+use crate::nearness::Nearness;
+
 pub(crate) struct Limiter {
+    nearness: Arc<Nearness>,
     is_limited: AtomicBool,
     state: Mutex<State>,
 }
@@ -70,6 +73,7 @@ pub(crate) struct Sent<'a> {
 impl Limiter {
     pub(crate) fn new(timeout: Duration) -> Self {
         Self {
+            nearness: Arc::default(),
             is_limited: AtomicBool::new(false),
             state: Mutex::new(State {
                 limit: ConcurrencyLimit::new(timeout),
@@ -82,6 +86,11 @@ impl Limiter {
                 waiting: 0,
             }),
         }
+    }
+
+    /// Returns whether the replies tell that the server is near.
+    pub(crate) fn nearness(&self) -> &Arc<Nearness> {
+        &self.nearness
     }
 
     /// Returns how long the latest reply took, or zero if there was none.
@@ -158,6 +167,7 @@ impl Limiter {
         let verdicts = {
             let mut state = self.state();
             change(&mut state);
+            self.nearness.record(state.limit.shortest_reply_time());
             let is_limited = state.limit.is_limited();
             if is_limited != self.is_limited() {
                 self.is_limited.store(is_limited, Ordering::Relaxed);

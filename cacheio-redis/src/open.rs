@@ -1,7 +1,6 @@
 //! Opens connections, and observes how they end.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::failure::breaks_connection;
 use crate::handshake::sign_in;
+use crate::nearness::{Nearness, Tcp};
 use crate::progress::Progress;
 use crate::tracking::{EndLink, Link, Tracker};
 
@@ -141,20 +141,18 @@ pub(crate) fn client(
     settings: RedisConnectionInfo,
 ) -> RedisResult<Client> {
     let info: ConnectionInfo = address.into_connection_info()?;
-    // Over a network, Nagle's algorithm would delay small requests until the replies to earlier
-    // ones. On one machine there is hardly a delay, and the kernel joins small writes: at 64
-    // callers that gives half as many sets again.
-    let tcp = TcpSettings::default().set_nodelay(!is_local(info.addr()));
+    let tcp = TcpSettings::default().set_nodelay(true);
     Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp))
 }
 
-fn is_local(address: &ConnectionAddr) -> bool {
-    match address {
-        ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => {
-            host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-        }
-        _ => true,
-    }
+/// What observes a connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Observers<'a> {
+    /// That of the server.
+    pub(crate) circuit: &'a Arc<Circuit>,
+    pub(crate) nearness: &'a Arc<Nearness>,
+    /// That of the store, if the server is to tell of changes.
+    pub(crate) tracker: Option<&'a Arc<Tracker>>,
 }
 
 /// A connection to a server, over which Redis' protocol runs.
@@ -162,32 +160,27 @@ trait Stream: AsyncRead + AsyncWrite + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 
-/// Opens a connection, without a timeout: the caller has one. The circuit is that of the server, and the
-/// tracker that of the store, if its connections are tracked.
-pub(crate) async fn open(
-    client: &Client,
-    circuit: &Arc<Circuit>,
-    tracker: Option<&Arc<Tracker>>,
-) -> RedisResult<Opened> {
+/// Opens a connection, without a timeout: the caller has one.
+pub(crate) async fn open(client: &Client, observers: Observers<'_>) -> RedisResult<Opened> {
     let info = client.get_connection_info();
     let settings = info.redis_settings();
-    if let Some(tracker) = tracker
+    if let Some(tracker) = observers.tracker
         && settings.protocol() != ProtocolVersion::RESP2
     {
-        let stream = Progress::new(connect(info).await?, circuit);
+        let stream = connect(info, observers).await?;
         // If the server refuses a part of this handshake, it gets the other one.
         if let Ok(opened) = open_with_pushes(stream, settings, tracker.link()).await {
             return Ok(opened);
         }
     }
-    match open_with(info, settings.protocol(), circuit).await {
+    match open_with(info, settings.protocol(), observers).await {
         // A proxy may close the connection at a command that it does not know.
         Err(error)
             if breaks_connection(&error)
                 && !error.is_connection_refusal()
                 && settings.protocol() != ProtocolVersion::RESP2 =>
         {
-            open_with(info, ProtocolVersion::RESP2, circuit).await
+            open_with(info, ProtocolVersion::RESP2, observers).await
         }
         opened => opened,
     }
@@ -196,9 +189,9 @@ pub(crate) async fn open(
 async fn open_with(
     info: &ConnectionInfo,
     protocol: ProtocolVersion,
-    circuit: &Arc<Circuit>,
+    observers: Observers<'_>,
 ) -> RedisResult<Opened> {
-    let stream = Progress::new(connect(info).await?, circuit);
+    let stream = connect(info, observers).await?;
     // The handshake is ours: the crate's fails if the server refuses an optional part of it.
     let no_handshake = RedisConnectionInfo::default()
         .set_protocol(ProtocolVersion::RESP2)
@@ -237,12 +230,17 @@ fn config() -> AsyncConnectionConfig {
         .set_pipeline_buffer_size(Semaphore::MAX_PERMITS)
 }
 
-async fn connect(info: &ConnectionInfo) -> RedisResult<Pin<Box<dyn Stream>>> {
-    Ok(match info.addr() {
-        ConnectionAddr::Tcp(host, port) => Box::pin(connect_tcp(host, *port, info).await?),
+async fn connect(
+    info: &ConnectionInfo,
+    observers: Observers<'_>,
+) -> RedisResult<Progress<Pin<Box<dyn Stream>>>> {
+    let stream: Pin<Box<dyn Stream>> = match info.addr() {
+        ConnectionAddr::Tcp(host, port) => {
+            Box::pin(connect_tcp(host, *port, observers.nearness).await?)
+        }
         #[cfg(feature = "tls")]
         ConnectionAddr::TcpTls { host, port, .. } => {
-            let stream = connect_tcp(host, *port, info).await?;
+            let stream = connect_tcp(host, *port, observers.nearness).await?;
             Box::pin(crate::tls::connect(host, stream).await?)
         }
         ConnectionAddr::Unix(path) => connect_unix(path).await?,
@@ -252,11 +250,12 @@ async fn connect(info: &ConnectionInfo) -> RedisResult<Pin<Box<dyn Stream>>> {
                 "this kind of address is not supported",
             )));
         }
-    })
+    };
+    Ok(Progress::new(stream, observers.circuit))
 }
 
 /// Connects to all addresses of a host at the same time, and takes the first connection.
-async fn connect_tcp(host: &str, port: u16, info: &ConnectionInfo) -> io::Result<TcpStream> {
+async fn connect_tcp(host: &str, port: u16, nearness: &Arc<Nearness>) -> io::Result<Tcp> {
     let mut attempts = JoinSet::new();
     for address in tokio::net::lookup_host((host, port)).await? {
         attempts.spawn(TcpStream::connect(address));
@@ -264,10 +263,7 @@ async fn connect_tcp(host: &str, port: u16, info: &ConnectionInfo) -> io::Result
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     while let Some(attempt) = attempts.join_next().await {
         match attempt.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(stream) => {
-                stream.set_nodelay(info.tcp_settings().nodelay())?;
-                return Ok(stream);
-            }
+            Ok(stream) => return Tcp::new(stream, nearness),
             Err(error) => failure = error,
         }
     }

@@ -2,17 +2,16 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cacheio_core::__private::{Circuit, within};
+use cacheio_core::__private::within;
 use redis::aio::MultiplexedConnection;
 use redis::{
     ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind,
     Value, cmd,
 };
 
-use crate::open::{Opened, address, client, open};
+use crate::open::{Observers, Opened, address, client, open};
 
 /// The sentinels that know a master.
 #[derive(Clone)]
@@ -29,7 +28,7 @@ impl Sentinels {
     pub(crate) async fn find_master(
         &self,
         timeout: Duration,
-        circuit: &Arc<Circuit>,
+        observers: Observers<'_>,
     ) -> RedisResult<ConnectionAddr> {
         let part = timeout / (self.addresses.len() as u32 + 1);
         let mut failure = RedisError::from((
@@ -38,7 +37,7 @@ impl Sentinels {
         ));
         for sentinel in &self.addresses {
             let deadline = Instant::now() + part;
-            match within(deadline, self.master_known_to(sentinel, circuit)).await {
+            match within(deadline, self.master_known_to(sentinel, observers)).await {
                 Some(Ok(Some((host, port)))) => {
                     let tls = matches!(sentinel, ConnectionAddr::TcpTls { .. });
                     return Ok(address(host, port, tls));
@@ -54,19 +53,19 @@ impl Sentinels {
     async fn master_known_to(
         &self,
         sentinel: &ConnectionAddr,
-        circuit: &Arc<Circuit>,
+        observers: Observers<'_>,
     ) -> RedisResult<Option<(String, u16)>> {
         let mut master_address = cmd("SENTINEL");
         master_address
             .arg("GET-MASTER-ADDR-BY-NAME")
             .arg(&self.master);
         let without_password = RedisConnectionInfo::default();
-        let opened = open(&client(sentinel.clone(), without_password)?, circuit, None).await?;
+        let opened = open(&client(sentinel.clone(), without_password)?, observers).await?;
         let mut connection = opened.connection.clone();
         match master_address.query_async(&mut connection).await {
             Err(error) if error.code() == Some("NOAUTH") => {
                 let with_password = self.settings.clone().set_db(0);
-                let opened = open(&client(sentinel.clone(), with_password)?, circuit, None).await?;
+                let opened = open(&client(sentinel.clone(), with_password)?, observers).await?;
                 let mut connection = opened.connection.clone();
                 master_address.query_async(&mut connection).await
             }

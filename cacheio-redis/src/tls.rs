@@ -3,17 +3,17 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::nearness::Tcp;
 use redis::{ConnectionAddr, RedisResult};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// Starts a session with a host, whose certificate an authority that the system trusts must have
 /// signed.
-pub(crate) async fn connect(host: &str, stream: TcpStream) -> RedisResult<TlsStream<TcpStream>> {
+pub(crate) async fn connect(host: &str, stream: Tcp) -> RedisResult<TlsStream<Tcp>> {
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let connector = TlsConnector::from(Arc::new(config()?));
     Ok(connector.connect(name, stream).await?)

@@ -124,6 +124,11 @@ impl ConcurrencyLimit {
         self.latest
     }
 
+    /// Returns how long a reply takes at least, if that is known.
+    pub fn shortest_reply_time(&self) -> Option<Duration> {
+        self.delay
+    }
+
     /// Records that a request waits.
     pub fn wait_begins(&mut self, now: Instant) {
         self.queue.get_or_insert(Queue {

@@ -82,13 +82,13 @@ impl Connection {
     /// Connects, and has the server close the discarded connections.
     pub(super) async fn connect(&self) -> RedisResult<LiveConnection> {
         let tracker = self.tracker.as_ref().filter(|tracker| tracker.is_wanted());
-        let opened = self.endpoint.connect(self.timeout, &self.circuit, tracker);
+        let opened = self.endpoint.connect(self.timeout, self.observers(tracker));
         let opened = opened.await;
         let opened = opened.map_err(|error| self.endpoint.without_password(error))?;
         let mut live = self.prepare(opened).await?;
         if live.track().await.is_err() {
             // A proxy may close the connection at a command that it does not know.
-            let opened = self.endpoint.connect(self.timeout, &self.circuit, None);
+            let opened = self.endpoint.connect(self.timeout, self.observers(None));
             live = self.prepare(opened.await?).await?;
         }
         if tracker.is_some() && live.tracked_link().is_none() {
@@ -108,7 +108,7 @@ impl Connection {
         match LiveConnection::prepare(opened, &unconfirmed).await {
             // A proxy may close the connection at a command that it does not know.
             Err(error) if breaks_connection(&error) && unconfirmed.is_empty() => {
-                let opened = self.endpoint.connect(self.timeout, &self.circuit, None);
+                let opened = self.endpoint.connect(self.timeout, self.observers(None));
                 let live = LiveConnection::unprepared(opened.await?);
                 live.until_replied().await?;
                 Ok(live)
