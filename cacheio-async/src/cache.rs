@@ -10,9 +10,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use cacheio_core::__private::{
-    ByArc, ByValue, CacheUrl, DEFAULT_OPTIONS, Driver, Engine, Settings, boxed,
+    ByArc, ByValue, CacheUrl, DEFAULT_OPTIONS, Driver, Engine, Settings, UrlMemory, boxed,
 };
-use cacheio_core::{AsyncStore, CacheKey, Encode, Options, Result, Stats, Ttl, Value};
+use cacheio_core::{AsyncStore, CacheKey, Encode, Null, Options, Result, Stats, Ttl, Value};
 
 #[cfg(any(feature = "memcached", feature = "redis"))]
 use self::l1::L1_OF_URLS;
@@ -104,6 +104,7 @@ impl AsyncCache {
     /// | URL | feature | its own parameters |
     /// | --- | --- | --- |
     /// | `memory://` | `memory` | `capacity` (entries) |
+    /// | `null://` ([keeps nothing](crate::Null)) | | |
     /// | `memcache://[user:password@]host[:11211],…` | `memcached` | `timeout`, `connections` (to each server) |
     /// | `memcache:///path/to/socket` | `memcached` | the same |
     /// | `memcache+tls://host[:11211],…` | `memcached-tls` | the same, `ca` (a file) |
@@ -151,6 +152,10 @@ impl AsyncCache {
                 let (memory, settings) = Memory::__from_url(url)?;
                 Self::with_store(Arc::new(memory), settings)
             }
+            "null" => {
+                let settings = Settings::from_url(url, &[], UrlMemory::NoServer)?;
+                Self::with_store(Arc::new(Null), settings)
+            }
             #[cfg(feature = "memcached")]
             scheme if Memcached::SCHEMES.contains(&scheme) => Self::on_memcached(url),
             #[cfg(feature = "redis")]
@@ -162,6 +167,7 @@ impl AsyncCache {
                 Memcached::SCHEMES,
                 #[cfg(feature = "redis")]
                 Redis::SCHEMES,
+                &["null"],
             ])),
         }
     }

@@ -49,7 +49,7 @@ use crate::stats::{Count, Counters};
 use crate::store::store_time::StoreTime;
 use crate::{
     CacheKey, Clock, Encode, Entry, Error, ErrorKind, KeyRule, Operation, Options, Result, Stats,
-    Store, Ttl, Value,
+    Store, Ttl, Value, config,
 };
 
 /// Polls a future that is ready at once, because everything it waits for blocks the thread.
@@ -127,6 +127,10 @@ impl Engine {
             settings.check(driver.form(), driver.key_rule())
         };
         let mut settings = checked().map_err(|error| error.during(Operation::Build))?;
+        if !config().enabled {
+            driver.turn_off();
+            settings.l1 = None;
+        }
         let key_prefix = match driver.enter_namespace(&settings.prefix) {
             true => String::new(),
             false => settings.prefix.clone(),

@@ -85,7 +85,7 @@ impl L1Settings {
         let invalid = |message| Err(Error::new(ErrorKind::Config, message));
         if form == Form::Objects {
             return invalid(
-                "`l1` is memory before a server, but the store of this cache is memory itself; remove `l1`",
+                "`l1` is memory before a server, but the store of this cache is no server; remove `l1`",
             );
         }
         if self.memory.form() != Form::Objects {

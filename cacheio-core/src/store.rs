@@ -4,7 +4,9 @@ pub(crate) mod circuit_breaker;
 mod claim;
 pub(crate) mod concurrency_limit;
 mod defaults;
+mod failing;
 mod forward;
+mod null;
 pub(crate) mod store_time;
 
 use std::any::TypeId;
@@ -16,6 +18,8 @@ use std::time::Duration;
 
 pub use self::claim::{Claim, Claimed, Settled, Settlement};
 use self::defaults::{default_clock, is_live};
+pub use self::failing::FailingStore;
+pub use self::null::Null;
 use crate::flight::SharedState;
 use crate::{Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Replacement, Result};
 

@@ -10,9 +10,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use cacheio_core::__private::{
-    ByArc, ByValue, CacheUrl, DEFAULT_OPTIONS, Driver, Engine, MissedKey, Settings, poll_ready,
+    ByArc, ByValue, CacheUrl, DEFAULT_OPTIONS, Driver, Engine, MissedKey, Settings, UrlMemory,
+    poll_ready,
 };
-use cacheio_core::{CacheKey, Encode, Options, Result, Stats, Store, Ttl, Value};
+use cacheio_core::{CacheKey, Encode, Null, Options, Result, Stats, Store, Ttl, Value};
 
 #[cfg(any(feature = "memcached", feature = "redis"))]
 use self::l1::L1_OF_URLS;
@@ -102,6 +103,7 @@ impl Cache {
     /// | URL | feature | its own parameters |
     /// | --- | --- | --- |
     /// | `memory://` | `memory` | `capacity` (entries) |
+    /// | `null://` ([keeps nothing](crate::Null)) | | |
     /// | `memcache://[user:password@]host[:11211],…` | `memcached` | `timeout`, `connections` (to each server) |
     /// | `memcache:///path/to/socket` | `memcached` | the same |
     /// | `memcache+tls://host[:11211],…` | `memcached-tls` | the same, `ca` (a file) |
@@ -149,6 +151,10 @@ impl Cache {
                 let (memory, settings) = Memory::__from_url(url)?;
                 Self::with_store(Arc::new(memory), settings)
             }
+            "null" => {
+                let settings = Settings::from_url(url, &[], UrlMemory::NoServer)?;
+                Self::with_store(Arc::new(Null), settings)
+            }
             #[cfg(feature = "memcached")]
             scheme if Memcached::SCHEMES.contains(&scheme) => Self::on_memcached(url),
             #[cfg(feature = "redis")]
@@ -160,6 +166,7 @@ impl Cache {
                 Memcached::SCHEMES,
                 #[cfg(feature = "redis")]
                 Redis::SCHEMES,
+                &["null"],
             ])),
         }
     }

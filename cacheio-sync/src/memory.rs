@@ -209,7 +209,7 @@ impl Memory {
             builder = builder.through_codec(through_codec.map_err(invalid)?);
         }
         let own = &["capacity", "through_codec"];
-        let settings = Settings::from_url(url, own, UrlMemory::IsStore)?;
+        let settings = Settings::from_url(url, own, UrlMemory::NoServer)?;
         Ok((builder.build(), settings))
     }
 

@@ -1,4 +1,5 @@
-//! A store that implements only what is required, or leaves `replace` to its default.
+//! A store that implements only what is required, or leaves `replace` to its default, and one that fails on
+//! demand.
 
 #![cfg(not(shuttle))]
 
@@ -8,9 +9,11 @@ use std::time::Duration;
 
 use cacheio_async::AsyncCache;
 use cacheio_core::{
-    Clock, Entry, Form, Key, ManualClock, Options, Result, SpawnBlocking, Store, Timestamp, Ttl,
+    Clock, Entry, ErrorKind, FailingStore, Form, Key, ManualClock, Options, Result, SpawnBlocking,
+    Store, Timestamp, Ttl,
 };
-use cacheio_sync::Cache;
+use cacheio_sync::{Cache, Memory};
+use cacheio_tests::api::{CacheApi, World};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -109,4 +112,36 @@ async fn so_they_are_for_tasks() {
     assert!(cache.touch("k", MINUTE).await.unwrap());
     clock.advance(MINUTE / 2);
     assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(1));
+}
+
+#[test]
+fn a_failing_store_fails_until_it_recovers() {
+    async fn case(cache: CacheApi, store: FailingStore<Memory>) {
+        cache.set("k", 1).await.unwrap();
+        assert_eq!(cache.get("k").await.unwrap(), Some(1));
+        for kind in [ErrorKind::Unavailable, ErrorKind::Timeout] {
+            store.fail(kind);
+            let kinds = [
+                cache.get::<i32>("k").await.map(drop),
+                cache.set("k", 2).await,
+                cache.get_many::<i32>(vec!["k"]).await.map(drop),
+                cache.delete("k").await.map(drop),
+                cache.increment("n", 1).await.map(drop),
+                cache.clear().await,
+                cache.ping().await,
+            ]
+            .map(|outcome| outcome.map_err(|error| error.kind()));
+            assert_eq!(kinds, [Err(kind); 7]);
+            assert_eq!(cache.get_or_set("k", async || 3).await, 3);
+        }
+        store.recover();
+        assert_eq!(cache.get("k").await.unwrap(), Some(1));
+        assert_eq!(cache.get_or_set("k", async || 3).await, 1);
+    }
+    let store = || FailingStore::new(Memory::new());
+    let (threads, tasks) = (store(), store());
+    let cache = Cache::builder().store(threads.clone()).build().unwrap();
+    World::Threads.run(case(CacheApi::Threads(cache), threads));
+    let cache = AsyncCache::builder().store(tasks.clone()).build().unwrap();
+    World::Tasks.run(case(CacheApi::Tasks(cache), tasks));
 }

@@ -18,6 +18,7 @@ static CONFIG: Lazy<Mutex<Arc<Config>>> = Lazy::new(Mutex::default);
 ///
 /// - `default_ttl`: 300 seconds
 /// - `default_threshold`: 500 entries
+/// - `enabled`: `true`
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
@@ -26,6 +27,22 @@ pub struct Config {
     pub default_ttl: Duration,
     /// The capacity of a memory cache, in entries.
     pub default_threshold: usize,
+    /// Whether caches store anything. If not, a cache works as on [`Null`](crate::Null), whatever its
+    /// store: each read misses, and its server is never connected to. For test suites, and to find out
+    /// whether a cache is the reason for a fault.
+    ///
+    /// ```standalone_crate
+    /// use cacheio::CacheFactory;
+    ///
+    /// cacheio::configure(|c| c.enabled = false)?;
+    /// let cache = CacheFactory::memory_cache();
+    /// cache.set("k", 1)?;
+    /// assert_eq!(cache.get::<i32>("k")?, None);
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
+    ///
+    /// The first call of a cached function builds its cache.
+    pub enabled: bool,
 }
 
 impl Default for Config {
@@ -33,6 +50,7 @@ impl Default for Config {
         Self {
             default_ttl: Duration::from_secs(300),
             default_threshold: 500,
+            enabled: true,
         }
     }
 }
@@ -66,6 +84,7 @@ impl Config {
                 before.default_threshold,
                 after.default_threshold,
             ),
+            enabled: setting(self.enabled, before.enabled, after.enabled),
         }
     }
 }

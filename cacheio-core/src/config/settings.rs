@@ -58,8 +58,8 @@ const PARAMETERS: [&str; 5] = [
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub enum UrlMemory {
-    /// Not at all: the store is memory itself.
-    IsStore,
+    /// Not at all: the store is no server.
+    NoServer,
     /// Not at all: the feature `memory` is off.
     IsOff,
     /// By this function, which takes the number of entries.
@@ -69,7 +69,7 @@ pub enum UrlMemory {
 impl UrlMemory {
     fn parameters(self) -> &'static [&'static str] {
         match self {
-            Self::IsStore => &[],
+            Self::NoServer => &[],
             Self::IsOff | Self::Make(_) => &["l1", "max_staleness"],
         }
     }
@@ -86,9 +86,9 @@ impl UrlMemory {
         };
         let make = match self {
             Self::Make(make) => make,
-            Self::IsStore => {
+            Self::NoServer => {
                 return Err(url.refuse(
-                    "`l1` is memory before a server, but the store of this URL is memory itself; remove it",
+                    "`l1` is memory before a server, and this URL names no server; remove it",
                 ));
             }
             Self::IsOff => {
@@ -275,7 +275,7 @@ mod tests {
     fn every_policy_is_a_url_parameter() {
         let read = |name: &str, value: &str| {
             let url = format!("memory://?{name}={value}");
-            Settings::from_url(CacheUrl::parse(&url).unwrap(), &[], UrlMemory::IsStore)
+            Settings::from_url(CacheUrl::parse(&url).unwrap(), &[], UrlMemory::NoServer)
         };
         for name in POLICY_NAMES {
             read(name, "1").unwrap();

@@ -11,7 +11,7 @@ use crate::flight::sync::{self, EventListener, Listener};
 use crate::l1::L1;
 use crate::stats::Metrics;
 use crate::store::store_time::StoreTime;
-use crate::{AsyncStore, BoxFuture, Form, KeyRule, Result, Store};
+use crate::{AsyncStore, BoxFuture, Form, KeyRule, Null, Result, Store};
 
 /// The default of `max_load` for loads of tasks.
 const MAX_LOAD: Duration = Duration::from_secs(60);
@@ -115,6 +115,11 @@ impl Driver {
             self.store = AnyStore::Direct(view);
         }
         has_view
+    }
+
+    /// Replaces the store with one that keeps nothing.
+    pub(crate) fn turn_off(&mut self) {
+        self.store = AnyStore::Direct(Arc::new(Null));
     }
 
     /// Puts an L1 before the store.
