@@ -10,9 +10,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use cacheio_core::__private::{
-    ByArc, ByValue, CacheUrl, DEFAULT_OPTIONS, Driver, Engine, Settings, UrlMemory, boxed,
+    BuilderSettings, ByArc, ByValue, CacheUrl, DEFAULT_OPTIONS, Driver, Engine, UrlMemory, boxed,
 };
-use cacheio_core::{AsyncStore, CacheKey, Encode, Null, Options, Result, Stats, Ttl, Value};
+use cacheio_core::{
+    AsyncStore, CacheKey, Encode, Null, Options, Result, Settings, Stats, Ttl, Value,
+};
 
 #[cfg(any(feature = "memcached", feature = "redis"))]
 use self::l1::L1_OF_URLS;
@@ -145,7 +147,29 @@ impl AsyncCache {
     /// a message that names what is allowed. The message never contains the URL, which may hold a
     /// password.
     pub fn from_url(url: &str) -> Result<Self> {
-        let url = CacheUrl::parse(url)?;
+        Self::from_cache_url(CacheUrl::parse(url)?)
+    }
+
+    /// Builds the cache that the settings of a configuration file describe, as
+    /// [`from_url`](Self::from_url) does for a URL.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::{AsyncCache, Settings};
+    ///
+    /// let settings = Settings::new("memory://").with("ttl", "5m");
+    /// let cache = AsyncCache::from_settings(&settings)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`from_url`](Self::from_url).
+    pub fn from_settings(settings: &Settings) -> Result<Self> {
+        Self::from_cache_url(settings.__url()?)
+    }
+
+    fn from_cache_url(url: CacheUrl<'_>) -> Result<Self> {
         match url.scheme() {
             #[cfg(feature = "memory")]
             "memory" => {
@@ -153,7 +177,7 @@ impl AsyncCache {
                 Self::with_store(Arc::new(memory), settings)
             }
             "null" => {
-                let settings = Settings::from_url(url, &[], UrlMemory::NoServer)?;
+                let settings = BuilderSettings::from_url(url, &[], UrlMemory::NoServer)?;
                 Self::with_store(Arc::new(Null), settings)
             }
             #[cfg(feature = "memcached")]
@@ -178,7 +202,7 @@ impl AsyncCache {
         let store = Memcached::from_cache_url(&mut url)?;
         Self::with_store(
             Arc::new(store),
-            Settings::from_url(url, Memcached::PARAMETERS, L1_OF_URLS)?,
+            BuilderSettings::from_url(url, Memcached::PARAMETERS, L1_OF_URLS)?,
         )
     }
 
@@ -188,11 +212,11 @@ impl AsyncCache {
         let store = Redis::from_cache_url(&mut url)?;
         Self::with_store(
             Arc::new(store),
-            Settings::from_url(url, Redis::PARAMETERS, L1_OF_URLS)?,
+            BuilderSettings::from_url(url, Redis::PARAMETERS, L1_OF_URLS)?,
         )
     }
 
-    fn with_store(store: Arc<dyn AsyncStore>, settings: Settings) -> Result<Self> {
+    fn with_store(store: Arc<dyn AsyncStore>, settings: BuilderSettings) -> Result<Self> {
         let engine = Engine::new(Driver::for_tasks(store, Arc::new(AnyRuntime)), settings)?;
         Ok(Self {
             engine: Arc::new(engine),

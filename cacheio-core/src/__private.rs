@@ -8,7 +8,7 @@ pub use crate::bridge::{block_on, runtime, sleep_until, spawn_load, within};
 pub use crate::codec::Format;
 pub use crate::config::options::DEFAULT_OPTIONS;
 pub use crate::config::policies::{POLICY_NAMES, Policies};
-pub use crate::config::settings::{Settings, UrlMemory, capacity_of_a_store};
+pub use crate::config::settings::{BuilderSettings, UrlMemory, capacity_of_a_store};
 pub use crate::config::ttl::parse_duration;
 pub use crate::config::url::{CacheUrl, MEMCACHED_SCHEMES, REDIS_SCHEMES, percent_decode};
 pub use crate::engine::driver::{Driver, Executor};

@@ -8,6 +8,7 @@ pub mod user {
     pub use crate::clock::{CLOCK_LAG, Clock, CoarseClock, ManualClock, SystemClock, Timestamp};
     pub use crate::codec::{Codec, Json};
     pub use crate::config::defaults::{Config, config, configure};
+    pub use crate::config::file::Settings;
     pub use crate::config::options::Options;
     pub use crate::config::policies::RefreshAhead;
     pub use crate::config::ttl::Ttl;

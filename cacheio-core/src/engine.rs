@@ -38,7 +38,7 @@ pub use self::probe::{ByArc, ByValue, FromHit};
 use self::throttle::UnrecordedFailures;
 use self::warnings::Warnings;
 use crate::config::policies::Policies;
-use crate::config::settings::{Checked, Settings};
+use crate::config::settings::{BuilderSettings, Checked};
 use crate::config::ttl::Lifetime;
 use crate::error::{overflow, shortened};
 use crate::flight::sync::EventListener;
@@ -121,7 +121,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`ErrorKind::Config`] when a setting is invalid.
-    pub fn new(mut driver: Driver, settings: Settings) -> Result<Self> {
+    pub fn new(mut driver: Driver, settings: BuilderSettings) -> Result<Self> {
         let checked = || {
             driver.store().check()?;
             settings.check(driver.form(), driver.key_rule())

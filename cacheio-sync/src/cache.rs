@@ -10,10 +10,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use cacheio_core::__private::{
-    ByArc, ByValue, CacheUrl, DEFAULT_OPTIONS, Driver, Engine, MissedKey, Settings, UrlMemory,
-    poll_ready,
+    BuilderSettings, ByArc, ByValue, CacheUrl, DEFAULT_OPTIONS, Driver, Engine, MissedKey,
+    UrlMemory, poll_ready,
 };
-use cacheio_core::{CacheKey, Encode, Null, Options, Result, Stats, Store, Ttl, Value};
+use cacheio_core::{CacheKey, Encode, Null, Options, Result, Settings, Stats, Store, Ttl, Value};
 
 #[cfg(any(feature = "memcached", feature = "redis"))]
 use self::l1::L1_OF_URLS;
@@ -144,7 +144,29 @@ impl Cache {
     /// a message that names what is allowed. The message never contains the URL, which may hold a
     /// password.
     pub fn from_url(url: &str) -> Result<Self> {
-        let url = CacheUrl::parse(url)?;
+        Self::from_cache_url(CacheUrl::parse(url)?)
+    }
+
+    /// Builds the cache that the settings of a configuration file describe, as
+    /// [`from_url`](Self::from_url) does for a URL.
+    ///
+    /// ```
+    /// # fn main() -> cacheio::Result<()> {
+    /// use cacheio::{Cache, Settings};
+    ///
+    /// let settings = Settings::new("memory://").with("ttl", "5m");
+    /// let cache = Cache::from_settings(&settings)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`from_url`](Self::from_url).
+    pub fn from_settings(settings: &Settings) -> Result<Self> {
+        Self::from_cache_url(settings.__url()?)
+    }
+
+    fn from_cache_url(url: CacheUrl<'_>) -> Result<Self> {
         match url.scheme() {
             #[cfg(feature = "memory")]
             "memory" => {
@@ -152,7 +174,7 @@ impl Cache {
                 Self::with_store(Arc::new(memory), settings)
             }
             "null" => {
-                let settings = Settings::from_url(url, &[], UrlMemory::NoServer)?;
+                let settings = BuilderSettings::from_url(url, &[], UrlMemory::NoServer)?;
                 Self::with_store(Arc::new(Null), settings)
             }
             #[cfg(feature = "memcached")]
@@ -177,7 +199,7 @@ impl Cache {
         let store = Memcached::from_cache_url(&mut url)?;
         Self::with_store(
             Arc::new(store),
-            Settings::from_url(url, Memcached::PARAMETERS, L1_OF_URLS)?,
+            BuilderSettings::from_url(url, Memcached::PARAMETERS, L1_OF_URLS)?,
         )
     }
 
@@ -187,11 +209,11 @@ impl Cache {
         let store = Redis::from_cache_url(&mut url)?;
         Self::with_store(
             Arc::new(store),
-            Settings::from_url(url, Redis::PARAMETERS, L1_OF_URLS)?,
+            BuilderSettings::from_url(url, Redis::PARAMETERS, L1_OF_URLS)?,
         )
     }
 
-    fn with_store(store: Arc<dyn Store>, settings: Settings) -> Result<Self> {
+    fn with_store(store: Arc<dyn Store>, settings: BuilderSettings) -> Result<Self> {
         let engine = Engine::new(
             Driver::for_threads(store, Arc::new(ThreadPool::default())),
             settings,

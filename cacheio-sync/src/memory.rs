@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cacheio_core::__private::{CacheUrl, Settings, SharedState, UrlMemory, overflow};
+use cacheio_core::__private::{BuilderSettings, CacheUrl, SharedState, UrlMemory, overflow};
 use cacheio_core::{
     CLOCK_LAG, Clock, Entry, Error, ErrorKind, FastMiss, Form, Key, Object, Payload, Replacement,
     Result, Store, Timestamp, TtlChange, immediate_store,
@@ -190,7 +190,7 @@ impl Memory {
     }
 
     #[doc(hidden)]
-    pub fn __from_url(mut url: CacheUrl<'_>) -> Result<(Self, Settings)> {
+    pub fn __from_url(mut url: CacheUrl<'_>) -> Result<(Self, BuilderSettings)> {
         if !url.rest().is_empty() {
             return Err(Error::new(
                 ErrorKind::Config,
@@ -209,7 +209,7 @@ impl Memory {
             builder = builder.through_codec(through_codec.map_err(invalid)?);
         }
         let own = &["capacity", "through_codec"];
-        let settings = Settings::from_url(url, own, UrlMemory::NoServer)?;
+        let settings = BuilderSettings::from_url(url, own, UrlMemory::NoServer)?;
         Ok((builder.build(), settings))
     }
 

@@ -3,7 +3,7 @@
 #![cfg(not(shuttle))]
 
 use cacheio_async::AsyncCache;
-use cacheio_core::{Error, ErrorKind};
+use cacheio_core::{Error, ErrorKind, Settings};
 use cacheio_sync::Cache;
 use cacheio_tests::world::block_on;
 
@@ -263,4 +263,77 @@ fn an_invalid_url_of_a_server_is_an_error_that_says_why() {
         let message = refused(url);
         assert!(message.contains(says), "{url}: {message}");
     }
+}
+
+fn settings(json: &str) -> serde_json::Result<Settings> {
+    serde_json::from_str(json)
+}
+
+#[test]
+fn settings_of_a_file_have_the_names_of_a_url() {
+    let file = r#"{
+        "url": "memory://", "capacity": 10000, "namespace": "shop", "ttl": "5m", "jitter": 0.1,
+        "stale_for": 3600, "refresh_ahead": "xfetch", "shared_loads": true
+    }"#;
+    let settings = settings(file).unwrap();
+    let cache = Cache::from_settings(&settings).unwrap();
+    assert_eq!(cache.namespace(), "shop");
+    let cache = AsyncCache::from_settings(&settings).unwrap();
+    assert_eq!(cache.namespace(), "shop");
+    // No server listens there, and none is needed to build a cache.
+    let file = r#"{"url": "redis://127.0.0.1:1?ttl=5m", "timeout": "200ms", "db": 1, "l1": 100}"#;
+    let settings = serde_json::from_str(file).unwrap();
+    assert_eq!(
+        Cache::from_settings(&settings).unwrap().namespace(),
+        "cacheio"
+    );
+}
+
+#[test]
+fn settings_of_a_file_that_cannot_be_used_are_refused() {
+    for (file, message) in [
+        (r#"{"namespace": "shop"}"#, "missing field `url`"),
+        (
+            r#"{"url": "memory://", "url": "null://"}"#,
+            "duplicate field `url`",
+        ),
+        (
+            r#"{"url": "memory://", "ttl": [1]}"#,
+            "a text, a number or a boolean",
+        ),
+        (
+            r#"{"url": "memory://", "ttl": null}"#,
+            "a text, a number or a boolean",
+        ),
+        (r#""memory://""#, "the settings of a cache"),
+    ] {
+        let refused = settings(file).unwrap_err().to_string();
+        assert!(refused.contains(message), "{file}: {refused}");
+    }
+    for (file, message) in [
+        (r#"{"url": "memory"}"#, "not a cache URL"),
+        (
+            r#"{"url": "memory://", "tll": "5m"}"#,
+            "did you mean `ttl`?",
+        ),
+        (r#"{"url": "memory://?ttl=5m", "ttl": "5m"}"#, "`ttl` twice"),
+        (r#"{"url": "memory://", "ttl": "soon"}"#, "`ttl`"),
+        (
+            r#"{"url": "memory://", "shared_loads": 1}"#,
+            "true or false",
+        ),
+    ] {
+        let refused = Cache::from_settings(&settings(file).unwrap()).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Config);
+        assert!(refused.to_string().contains(message), "{file}: {refused}");
+    }
+}
+
+#[test]
+fn settings_show_no_secret() {
+    let file = r#"{"url": "redis://user:secret@127.0.0.1:1", "tll": "secret"}"#;
+    let settings = settings(file).unwrap();
+    let refused = Cache::from_settings(&settings).unwrap_err();
+    let shown = format!("{settings:?} {refused} {refused:?}");
+    assert!(!shown.contains("secret"), "{shown}");
 }

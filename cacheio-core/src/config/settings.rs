@@ -16,7 +16,7 @@ use crate::{Codec, Error, ErrorKind, Form, Json, KeyRule, Operation, Result, Ttl
 /// The settings that both cache builders share.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct BuilderSettings {
     namespace: Option<String>,
     default_ttl: Ttl,
     policies: Policies,
@@ -25,7 +25,7 @@ pub struct Settings {
     l1: Option<L1Settings>,
 }
 
-impl Default for Settings {
+impl Default for BuilderSettings {
     fn default() -> Self {
         Self {
             namespace: None,
@@ -107,7 +107,7 @@ impl UrlMemory {
     }
 }
 
-impl Settings {
+impl BuilderSettings {
     /// The longest prefix of keys, in bytes.
     const PREFIX_MAX: usize = 100;
 
@@ -275,7 +275,7 @@ mod tests {
     fn every_policy_is_a_url_parameter() {
         let read = |name: &str, value: &str| {
             let url = format!("memory://?{name}={value}");
-            Settings::from_url(CacheUrl::parse(&url).unwrap(), &[], UrlMemory::NoServer)
+            BuilderSettings::from_url(CacheUrl::parse(&url).unwrap(), &[], UrlMemory::NoServer)
         };
         for name in POLICY_NAMES {
             read(name, "1").unwrap();

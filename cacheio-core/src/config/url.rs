@@ -48,6 +48,11 @@ impl<'a> CacheUrl<'a> {
         })
     }
 
+    /// Adds parameters to those of the text.
+    pub fn add(&mut self, parameters: &[(String, String)]) {
+        self.parameters.extend_from_slice(parameters);
+    }
+
     /// Returns the text before `://`.
     pub fn scheme(&self) -> &'a str {
         self.scheme

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheio_core::__private::{Settings, capacity_of_a_store};
+use cacheio_core::__private::{BuilderSettings, capacity_of_a_store};
 use cacheio_core::{Codec, RefreshAhead, Result, Store, Ttl};
 
 #[cfg(feature = "memory")]
@@ -62,7 +62,7 @@ use super::Cache;
 pub struct CacheBuilder {
     store: Option<Arc<dyn Store>>,
     capacity: Option<usize>,
-    settings: Settings,
+    settings: BuilderSettings,
 }
 
 impl CacheBuilder {
