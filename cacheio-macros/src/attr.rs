@@ -6,12 +6,12 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, Ident, Lit, LitBool, LitStr, Path, Result, Token, parenthesized};
 
-use crate::function::Argument;
+use crate::function::{Argument, Function};
 use crate::policies::{POLICIES, Policies};
 use crate::values::{DurationArg, literal, value};
 
 /// The arguments besides the policies.
-const ARGUMENTS: [&str; 10] = [
+const ARGUMENTS: [&str; 11] = [
     "key",
     "skip",
     "ttl",
@@ -20,6 +20,7 @@ const ARGUMENTS: [&str; 10] = [
     "capacity",
     "cache_none",
     "cache_if",
+    "force_refresh",
     "companions",
     "crate",
 ];
@@ -36,6 +37,8 @@ pub(crate) struct Args {
     pub(crate) key: Option<KeyArg>,
     pub(crate) skip: Vec<Ident>,
     pub(crate) ttl: Option<DurationArg>,
+    /// A closure that chooses the TTL of a value.
+    pub(crate) ttl_of_value: Option<Expr>,
     pub(crate) policies: Policies,
     pub(crate) tags: Option<Expr>,
     pub(crate) cache: Option<Expr>,
@@ -43,6 +46,7 @@ pub(crate) struct Args {
     /// The place of `cache_none = false`.
     pub(crate) skip_none: Option<Span>,
     pub(crate) cache_if: Option<Expr>,
+    pub(crate) force_refresh: Option<Expr>,
     pub(crate) companions: Option<Span>,
     pub(crate) path: Option<Path>,
     /// The names of the arguments that are present.
@@ -88,7 +92,7 @@ fn argument_name(input: ParseStream<'_>) -> Result<Ident> {
 }
 
 /// What other libraries call our arguments.
-const OTHER_NAMES: [(&str, &[&str]); 8] = [
+const OTHER_NAMES: [(&str, &[&str]); 9] = [
     (
         "capacity",
         &[
@@ -130,6 +134,16 @@ const OTHER_NAMES: [(&str, &[&str]); 8] = [
     ("key", &["convert", "key_fn", "key_builder", "name", "id"]),
     ("skip", &["ignore", "exclude", "skip_args", "without"]),
     ("cache", &["backend", "store", "adapter", "create", "ty"]),
+    (
+        "force_refresh",
+        &[
+            "force",
+            "force_update",
+            "bypass",
+            "invalidate_if",
+            "no_cache",
+        ],
+    ),
     ("cache_none", &["option", "skip_none", "none"]),
     (
         "cache_if",
@@ -190,7 +204,12 @@ impl Args {
         match name.to_string().as_str() {
             "key" => self.key = Some(KeyArg::from(value::<Expr>(name, "\"user:{id}\"", input)?)),
             "skip" => self.skip = skipped_names(name, input)?,
-            "ttl" => self.ttl = Some(DurationArg::parse(name, "60", input)?),
+            "ttl" => match DurationArg::parse(name, "60", input)? {
+                DurationArg::Expression(closure @ Expr::Closure(_)) => {
+                    self.ttl_of_value = Some(closure);
+                }
+                ttl => self.ttl = Some(ttl),
+            },
             "tags" => self.tags = Some(value(name, "[\"users\"]", input)?),
             "cache" => self.cache = Some(value(name, "self.users", input)?),
             "capacity" => {
@@ -198,6 +217,7 @@ impl Args {
             }
             "cache_none" => self.skip_none = (!cache_none(name, input)?).then(|| name.span()),
             "cache_if" => self.cache_if = Some(value(name, "|value| …", input)?),
+            "force_refresh" => self.force_refresh = Some(value(name, "refresh", input)?),
             "companions" => {
                 if input.peek(Token![=]) {
                     return Err(input.error("`companions` takes no value"));
@@ -218,6 +238,29 @@ impl Args {
             }
         }
         Ok(())
+    }
+
+    /// Returns the expressions that see the result of the body.
+    pub(crate) fn of_result(&mut self) -> Vec<&mut Expr> {
+        [&mut self.cache_if, &mut self.ttl_of_value]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Leaves an argument that `force_refresh` consists of out of a key that consists of all arguments:
+    /// otherwise a call with another flag would have another entry.
+    pub(crate) fn skip_flag(&mut self, function: &Function) {
+        if let (None, Some(Expr::Path(flag))) = (&self.key, &self.force_refresh)
+            && let Some(flag) = flag.path.get_ident()
+            && function
+                .arguments
+                .iter()
+                .any(|argument| argument.binds(flag))
+            && !self.skip.contains(flag)
+        {
+            self.skip.push(flag.clone());
+        }
     }
 
     /// Returns the name of an argument, if the argument is present.

@@ -1,4 +1,5 @@
-//! Generates the companions of a function `find`: `find_key`, `find_invalidate` and `find_refresh`.
+//! Generates the companions of a function `find`: `find_key`, `find_invalidate`, `find_refresh` and
+//! `find_cache`.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens as _, quote};
@@ -26,7 +27,32 @@ impl Plan {
         let key = self.key_companion()?;
         let invalidate = self.invalidate_companion()?;
         let refresh = self.refresh_companion()?;
-        Ok(quote!(#key #invalidate #refresh))
+        let cache = self.cache_companion();
+        Ok(quote!(#key #invalidate #refresh #cache))
+    }
+
+    /// Generates access to a cache that nothing else names.
+    fn cache_companion(&self) -> Option<TokenStream> {
+        if !self.has_function_cache() {
+            return None;
+        }
+        let private = &self.private;
+        let vis = &self.function.vis;
+        let name = companion_name(&self.function.sig.ident, "cache");
+        let attrs = self.attrs(&format!(
+            "Returns the cache of `{}`, which the first call of one of its functions builds.",
+            self.function.sig.ident
+        ));
+        let cache = self.api.ident(self.api.cache);
+        let function_cache = self.cache();
+        Some(quote! {
+            #attrs
+            #[must_use]
+            #vis fn #name() -> &'static #private::#cache {
+                #function_cache
+                __cacheio_cache
+            }
+        })
     }
 
     fn key_companion(&self) -> Result<TokenStream> {

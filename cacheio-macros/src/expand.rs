@@ -49,14 +49,36 @@ impl Plan {
         let here = respanned(private, span);
         let lookup = quote_spanned!(span=> #here::lookup);
         let held = self.held();
-        let load = self.load(&self.options());
+        let found = quote! {
+            #lookup(#private::#engine(__cacheio_cache), &__cacheio_output, &__cacheio_storage, #key)
+        };
+        let (force, found, options) = match &self.args.force_refresh {
+            None => (None, found, self.options()),
+            Some(force) => {
+                let span = shown_at(force.span());
+                let force =
+                    quote_spanned!(span=> let __cacheio_force: ::core::primitive::bool = #force;);
+                let missed =
+                    quote!(#private::Engine::missed(#private::#engine(__cacheio_cache), #key));
+                let found = quote! {
+                    match __cacheio_force {
+                        true => ::core::result::Result::Err(#missed),
+                        false => #found,
+                    }
+                };
+                let options = self.options();
+                let options = quote!(#private::refreshed(#options, __cacheio_force));
+                (Some(force), found, options)
+            }
+        };
+        let load = self.load(&options);
         Ok(self.in_block(&quote! {
             #types
+            #force
             let (__cacheio_missed, __cacheio_cache) = {
                 #cache
                 #setup
-                let __cacheio_found =
-                    #lookup(#private::#engine(__cacheio_cache), &__cacheio_output, &__cacheio_storage, #key);
+                let __cacheio_found = #found;
                 match __cacheio_found {
                     ::core::result::Result::Ok(__cacheio_hit) => return __cacheio_hit,
                     // Nothing may borrow from the arguments any more, since the body may move them.

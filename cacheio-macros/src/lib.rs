@@ -62,12 +62,13 @@ use proc_macro::TokenStream;
 /// | --- | --- | --- | --- |
 /// | `key` | template or expression | sets the key: see [Keys](#keys) | all arguments except `self` |
 /// | `skip(a, b)` | names of arguments | excludes these arguments from the key | excludes none |
-/// | `ttl` | duration or `Ttl` | sets how long a result is fresh | the default TTL of the cache |
+/// | `ttl` | duration or `Ttl`, or a closure that returns one for a value | sets how long a result is fresh | the default TTL of the cache |
 /// | `tags` | array, or iterator of strings | tags the entry for `invalidate_tags` | no tags |
 /// | `cache` | expression | sets the cache: a `Cache` (in an `async fn`, an `AsyncCache`), or a reference, `Arc` or `LazyLock` of one | the cache of the type of `self`, or the function's own |
 /// | `capacity` | number | limits the entries in the function's own cache | `config().default_threshold`: 500 |
 /// | `cache_none` | `true` or `false` | `false` does not store `None` and `Ok(None)` | `true` |
 /// | `cache_if` | closure or function | stores only the values for which it returns `true` | stores all values |
+/// | `force_refresh` | expression of type `bool` | if it is `true`, runs the body also after a hit, and replaces the entry; evaluated by each call. An argument that it consists of is not part of a `key` of all arguments | `false` |
 /// | `companions` | none | adds functions for the key, invalidation and refresh: see [Companions](#companions) | adds none |
 /// | `crate` | path | sets the path of a re-export of the crate | found in `Cargo.toml` |
 /// | `jitter` | fraction | lets entries expire earlier, by a random part of this fraction of the TTL | 0.0 |
@@ -82,6 +83,27 @@ use proc_macro::TokenStream;
 ///
 /// The last nine are policies: without the argument, the setting of the cache applies, and the table
 /// shows the value if the cache has none. [Policies](#policies) has an example.
+///
+/// A TTL that depends on the value, and a flag that forces a refresh:
+///
+/// ```
+/// use cacheio::cached;
+/// use std::time::Duration;
+///
+/// #[derive(Clone)]
+/// struct Token {
+///     secret: String,
+///     expires_in: Duration,
+/// }
+///
+/// #[cached(ttl = |token| token.expires_in, force_refresh = renew)]
+/// fn token(user: u64, renew: bool) -> Token {
+///     Token { secret: format!("secret of {user}"), expires_in: Duration::from_secs(60) }
+/// }
+///
+/// let hit = token(7, false);
+/// let renewed = token(7, true); // runs the body, and replaces the entry
+/// ```
 ///
 /// # Keys
 ///
@@ -214,13 +236,14 @@ use proc_macro::TokenStream;
 ///
 /// # Companions
 ///
-/// `companions` adds three functions with the same visibility. For a function `find`:
+/// `companions` adds functions with the same visibility. For a function `find`:
 ///
 /// | function | effect | arguments |
 /// | --- | --- | --- |
 /// | `find_key` | returns the key as text, without the namespace of the cache | those of the key |
 /// | `find_invalidate` | deletes the entry, and returns whether there was one | those of the key |
 /// | `find_refresh` | runs the body and replaces the entry | all |
+/// | `find_cache` | returns the function's own cache, for `clear` and `stats`; there is none if the function uses another cache | none |
 ///
 /// ```
 /// use cacheio::cached;
@@ -234,6 +257,7 @@ use proc_macro::TokenStream;
 /// assert_eq!(square_key(3), "3");
 /// assert_eq!(square_refresh(3), 9);
 /// assert!(square_invalidate(3)?);
+/// assert_eq!(square_cache().stats().loads, 2);
 /// # Ok::<(), cacheio::Error>(())
 /// ```
 ///

@@ -138,7 +138,7 @@ impl Plan {
             (None, Some(span)) => Some((shown_at(span), quote!(#private::Duration::ZERO))),
             (None, None) => None,
         };
-        match (none, &self.args.cache_if) {
+        let stored = match (none, &self.args.cache_if) {
             (None, None) => quote!(#private::store_all(__cacheio_output)),
             (Some((span, none)), None) => {
                 quote_spanned!(span=> #private::store_some(__cacheio_output, #none))
@@ -149,6 +149,13 @@ impl Plan {
             }
             (Some((span, none)), Some(condition)) => {
                 quote_spanned!(span=> #private::store_some_if(__cacheio_output, #none, #condition))
+            }
+        };
+        match &self.args.ttl_of_value {
+            None => stored,
+            Some(ttl) => {
+                let span = shown_at(ttl.span());
+                quote_spanned!(span=> #private::store_for(__cacheio_output, #stored, #ttl))
             }
         }
     }

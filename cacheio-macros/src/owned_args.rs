@@ -26,11 +26,12 @@ struct OwnedArg {
 }
 
 impl Function {
-    /// Prepares the body, and `cache_if`, to run in the background, as `policy` requires.
+    /// Prepares the body, and the expressions that see its result, to run in the background, as `policy`
+    /// requires.
     pub(crate) fn own_args(
         &mut self,
         policy: &Ident,
-        cache_if: &mut Option<Expr>,
+        mut of_result: Vec<&mut Expr>,
     ) -> Result<OwnedArgs> {
         let mut owned = OwnedArgs::default();
         if let Some(receiver) = self.sig.receiver() {
@@ -39,8 +40,8 @@ impl Function {
             if borrowed(&receiver_type(receiver), "self", policy)?.is_some() {
                 let mut rename = Rename::new(&inside);
                 rename.visit_block_mut(&mut self.body);
-                if let Some(cache_if) = cache_if {
-                    rename.visit_expr_mut(cache_if);
+                for expression in &mut of_result {
+                    rename.visit_expr_mut(expression);
                 }
                 if rename.finish()? {
                     owned.0.push(OwnedArg {
@@ -64,9 +65,7 @@ impl Function {
             let inside = pattern_in_body(typed, policy)?;
             let is_used = |name| {
                 named_in(&self.body, name)
-                    || cache_if
-                        .as_ref()
-                        .is_some_and(|cache_if| named_in(cache_if, name))
+                    || (of_result.iter()).any(|expression| named_in(&**expression, name))
             };
             if is_used(&inside.ident) {
                 owned.0.push(OwnedArg {

@@ -85,6 +85,7 @@ impl Plan {
             None => ("a function that is not `async`", function.sig.fn_token.span),
         };
         let private = api.private(args.path.as_ref(), what, span)?;
+        args.skip_flag(&function);
         let key = Key::new(args.key.take(), args.skip.clone())?;
         check_mutable(&function, &args)?;
         if key.span().is_some() {
@@ -98,7 +99,7 @@ impl Plan {
             args.check_function_cache()?;
         }
         let owned_args = match args.policies.in_background().cloned() {
-            Some(policy) => Some(function.own_args(&policy, &mut args.cache_if)?),
+            Some(policy) => Some(function.own_args(&policy, args.of_result())?),
             None => None,
         };
         let plan = Self {

@@ -194,6 +194,23 @@ pub fn store_some_if<O: Output<Value: Optional>, P: FnOnce(&O::Value) -> bool>(
     }
 }
 
+/// Stores what `stored` stores, for the TTL that `ttl` chooses unless `stored` chooses one.
+pub fn store_for<O: Output, T: Into<Ttl>>(
+    _: O,
+    stored: impl FnOnce(&O::Value) -> Option<Ttl>,
+    ttl: impl FnOnce(&O::Value) -> T,
+) -> impl FnOnce(&O::Value) -> Option<Ttl> {
+    |value| stored(value).or_else(|| Some(ttl(value).into()))
+}
+
+/// Returns the options of a call that may force a refresh.
+pub fn refreshed(options: Options, force: bool) -> Options {
+    match force {
+        true => options.force_refresh(),
+        false => options,
+    }
+}
+
 /// Returns whether the first duration is longer, at compile time.
 pub const fn is_longer(first: Duration, second: Duration) -> bool {
     first.as_nanos() > second.as_nanos()

@@ -167,3 +167,42 @@ fn companions_of_patterns() {
     assert_eq!((all((1, 2), 3), all_refresh((1, 2), 3)), (6, 6));
     assert!(all_invalidate((1, 2), 3).unwrap());
 }
+
+#[test]
+fn the_cache_of_a_function_can_be_reached() {
+    #[cached(companions, capacity = 10)]
+    fn square(n: u64) -> u64 {
+        n * n
+    }
+    // The value needs no serde.
+    #[derive(Clone)]
+    struct Plain;
+    #[cached(companions)]
+    fn generic<T: std::fmt::Debug + CacheKey + 'static>(value: T) -> Plain {
+        let _ = value;
+        Plain
+    }
+    let cache: &'static Cache = square_cache();
+    assert_eq!(cache.stats().loads, 0);
+    square(3);
+    square(3);
+    assert_eq!((cache.stats().loads, cache.stats().hits), (1, 1));
+    cache.clear().unwrap();
+    square(3);
+    assert_eq!(square_cache().stats().loads, 2);
+    generic(1);
+    generic("a");
+    assert_eq!(generic_cache().stats().loads, 2);
+}
+
+#[tokio::test]
+async fn the_cache_of_an_async_function_can_be_reached() {
+    #[cached(companions)]
+    async fn square(n: u64) -> u64 {
+        n * n
+    }
+    square(3).await;
+    square_cache().clear().await.unwrap();
+    square(3).await;
+    assert_eq!(square_cache().stats().loads, 2);
+}

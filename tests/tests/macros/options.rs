@@ -368,3 +368,130 @@ fn ttl_none_of_a_function() {
     some(0);
     assert_eq!(RUNS.get(), 6, "cache_if does not store None");
 }
+
+impl Timed {
+    #[cached(ttl = |seconds| Duration::from_secs(*seconds))]
+    fn lives_for(&self, seconds: u64) -> u64 {
+        self.runs.count();
+        seconds
+    }
+
+    #[cached(ttl = |found: &Option<u64>| Duration::from_secs(found.unwrap_or(1)), ttl_none = 5)]
+    fn found(&self, seconds: Option<u64>) -> Result<Option<u64>, String> {
+        self.runs.count();
+        Ok(seconds)
+    }
+
+    #[cached(ttl = |_| Ttl::Never, cache_if = |n: &u64| *n > 1, key = "{n}")]
+    fn large(&self, n: u64) -> u64 {
+        self.runs.count();
+        n
+    }
+}
+
+#[test]
+fn a_closure_chooses_the_ttl_of_a_value() {
+    let timed = Timed::new();
+    let lasts = |call: &dyn Fn(), seconds: u64| {
+        timed.cache.clear().unwrap();
+        call();
+        let runs = timed.runs.get();
+        timed
+            .clock
+            .advance(Duration::from_secs(seconds) - Duration::from_millis(1));
+        call();
+        assert_eq!(timed.runs.get(), runs, "a hit before {seconds} s");
+        timed.clock.advance(Duration::from_millis(1));
+        call();
+        assert_eq!(timed.runs.get(), runs + 1, "a miss after {seconds} s");
+    };
+    for seconds in [1, 10, 300] {
+        lasts(&|| assert_eq!(timed.lives_for(seconds), seconds), seconds);
+    }
+    lasts(&|| assert_eq!(timed.found(Some(7)), Ok(Some(7))), 7);
+    lasts(&|| assert_eq!(timed.found(None), Ok(None)), 5);
+    for (n, stored) in [(1, false), (2, true)] {
+        let before = timed.runs.get();
+        timed.large(n);
+        timed.clock.advance(Duration::from_secs(1_000_000));
+        timed.large(n);
+        let expected = if stored { 1 } else { 2 };
+        assert_eq!(timed.runs.get() - before, expected);
+    }
+    // Zero stores nothing.
+    timed.lives_for(0);
+    let before = timed.runs.get();
+    timed.lives_for(0);
+    assert_eq!(timed.runs.get(), before + 1);
+}
+
+#[test]
+fn a_closure_chooses_the_ttl_in_the_background() {
+    #[derive(Clone, Cacheable)]
+    struct Rates {
+        cache: Cache,
+        ttl: Duration,
+    }
+
+    impl Rates {
+        // The closure may use what the body borrows.
+        #[cached(ttl = |_| self.ttl * *factor, refresh_ahead = 0.9, skip(factor), key = "rate")]
+        fn rate(&self, factor: &u32) -> cacheio::Result<u32> {
+            Ok(*factor)
+        }
+    }
+
+    let clock = Arc::new(ManualClock::new());
+    let memory = Memory::builder().clock(Arc::clone(&clock)).build();
+    let cache = Cache::builder().store(memory).build().unwrap();
+    let rates = Rates {
+        cache,
+        ttl: Duration::from_secs(20),
+    };
+    assert_eq!(rates.rate(&3).unwrap(), 3);
+    clock.advance(Duration::from_secs(50));
+    assert_eq!(rates.rate(&4).unwrap(), 3);
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(rates.rate(&4).unwrap(), 4);
+}
+
+#[test]
+fn a_flag_forces_a_refresh() {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+
+    #[cached(force_refresh = renew)]
+    fn all_arguments(id: u8, renew: bool) -> usize {
+        let _ = (id, renew);
+        RUNS.fetch_add(1, Ordering::SeqCst)
+    }
+    #[cached(key = "{id}", force_refresh = !cached && id > 0)]
+    fn by_key(id: u8, cached: bool) -> usize {
+        let _ = (id, cached);
+        RUNS.fetch_add(1, Ordering::SeqCst)
+    }
+    let first = all_arguments(1, false);
+    assert_eq!(all_arguments(1, false), first);
+    let renewed = all_arguments(1, true);
+    assert_ne!(renewed, first);
+    assert_eq!(all_arguments(1, false), renewed, "the entry was replaced");
+    assert_ne!(all_arguments(2, false), renewed);
+
+    let first = by_key(1, true);
+    assert_ne!(by_key(1, false), first);
+    assert_eq!(by_key(0, true), by_key(0, false));
+}
+
+#[tokio::test]
+async fn a_flag_forces_a_refresh_of_a_task() {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+
+    #[cached(force_refresh = renew, ttl = |run| Duration::from_secs(60 + *run as u64))]
+    async fn run(id: &str, renew: bool) -> Result<usize, String> {
+        let _ = (id, renew);
+        Ok(RUNS.fetch_add(1, Ordering::SeqCst))
+    }
+    assert_eq!(run("a", false).await, Ok(0));
+    assert_eq!(run("a", false).await, Ok(0));
+    assert_eq!(run("a", true).await, Ok(1));
+    assert_eq!(run("a", false).await, Ok(1));
+}
