@@ -5,6 +5,7 @@ mod builder;
 mod counter;
 mod l1;
 mod load;
+mod update;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -567,6 +568,37 @@ impl AsyncCache {
     #[doc(alias = "expire")]
     pub async fn touch(&self, key: impl CacheKey, ttl: impl Into<Ttl>) -> Result<bool> {
         self.engine.touch(key, ttl.into()).await
+    }
+
+    /// Returns what is left of the TTL of a live entry; [`Ttl::Never`] if it does not expire.
+    ///
+    /// An entry that is kept for [`stale_for`](Options::stale_for) has none when its TTL is over. With
+    /// [`ttl_idle`](Options::ttl_idle), it is the time until it expires if it is not read. It is no look-up, and L1 is
+    /// not asked.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::{CacheFactory, Ttl};
+    /// use std::time::Duration;
+    ///
+    /// let cache = CacheFactory::async_memory_cache();
+    /// cache.set_with("session", "…", Duration::from_secs(60)).await?;
+    /// let Some(Ttl::After(left)) = cache.ttl("session").await? else { panic!() };
+    /// assert!(left <= Duration::from_secs(60));
+    /// cache.set_with("settings", "…", Ttl::Never).await?;
+    /// assert_eq!(cache.ttl("settings").await?, Some(Ttl::Never));
+    /// assert_eq!(cache.ttl("missing").await?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// On a server it takes one round trip, which also transfers the value: the TTL may be in its header. On
+    /// Memcached it is in whole seconds, rounded down.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store fails.
+    pub async fn ttl(&self, key: impl CacheKey) -> Result<Option<Ttl>> {
+        self.engine.ttl(key).await
     }
 
     /// Removes all entries of this cache's namespace, and no others.

@@ -18,6 +18,7 @@ mod stale;
 mod tags;
 mod throttle;
 mod touch;
+mod update;
 mod warnings;
 mod write;
 

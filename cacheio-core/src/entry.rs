@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::entry::expiry::Expiry;
 use crate::entry::tags::Stamps;
-use crate::{Error, ErrorKind, Object, RefreshAhead, Result, Timestamp};
+use crate::{Error, ErrorKind, Object, RefreshAhead, Result, Timestamp, Ttl};
 
 /// A value with its metadata, as a store keeps it under a key.
 #[derive(Clone, Debug)]
@@ -26,9 +26,8 @@ pub struct Entry {
     /// [`Store::replace`](crate::Store::replace).
     pub version: Option<u64>,
     /// How long the store keeps the entry, from the request for it on, where
-    /// [`Store::get_with_ttls`](crate::Store::get_with_ttls) found that out. `None` means forever, or that it is
-    /// unknown.
-    pub left: Option<Duration>,
+    /// [`Store::get_with_ttls`](crate::Store::get_with_ttls) found that out: [`Ttl::After`] or [`Ttl::Never`].
+    pub left: Option<Ttl>,
     /// Whether the store tells the L1s of this process of changes of the entry.
     #[doc(hidden)]
     pub is_watched: bool,
@@ -62,6 +61,33 @@ impl Entry {
             version: None,
             left: None,
             is_watched: false,
+        }
+    }
+
+    /// Returns whether this is the entry that was read, for
+    /// [`Store::compare_and_swap`](crate::Store::compare_and_swap): whether the bytes are the same, or the
+    /// value and the metadata are the same `Arc`s.
+    ///
+    /// ```
+    /// use cacheio::store::Entry;
+    ///
+    /// let read = Entry::bytes(b"42".to_vec());
+    /// assert!(read.is_same(&read.clone()));
+    /// assert!(!read.is_same(&Entry::bytes(b"43".to_vec())));
+    /// ```
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.payload, &other.payload) {
+            (Payload::Bytes(read), Payload::Bytes(found)) => read == found,
+            (Payload::Object(read), Payload::Object(found)) => {
+                // A touch changes only the metadata.
+                let is_same_meta = match (&self.meta, &other.meta) {
+                    (Some(read), Some(found)) => Arc::ptr_eq(read, found),
+                    (None, None) => true,
+                    _ => false,
+                };
+                is_same_meta && Arc::ptr_eq(read, found)
+            }
+            _ => false,
         }
     }
 
@@ -106,11 +132,7 @@ pub enum TtlChange {
 impl Replacement {
     /// Returns whether an entry is the one to replace.
     pub fn replaces(&self, entry: &Entry) -> bool {
-        match (&self.current.payload, &entry.payload) {
-            (Payload::Bytes(current), Payload::Bytes(found)) => current == found,
-            (Payload::Object(current), Payload::Object(found)) => Arc::ptr_eq(current, found),
-            _ => false,
-        }
+        self.current.is_same(entry)
     }
 
     /// Returns how long the new entry lives from `now` on, for a store that cannot keep a TTL.
@@ -273,6 +295,14 @@ impl Meta {
         let is_over = self.origin == Origin::Written
             && self.expiry.is_some_and(|expiry| expiry.expires_at <= now);
         !is_over && self.is_retained(now)
+    }
+
+    /// Returns when the entry ends if it is not read again: its TTL, or the time without a read.
+    pub(crate) fn ends_at(&self) -> Timestamp {
+        let expires_at = self
+            .expiry
+            .map_or(Timestamp::MAX, |expiry| expiry.expires_at);
+        expires_at.min(self.idle_until())
     }
 
     pub(crate) fn record_read(&self, now: Timestamp, idle: Duration) {

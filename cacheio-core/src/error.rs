@@ -258,6 +258,12 @@ pub enum Operation {
     Increment,
     /// `touch`.
     Touch,
+    /// `ttl`.
+    Ttl,
+    /// `update`.
+    Update,
+    /// `take`.
+    Take,
     /// `clear`.
     Clear,
     /// `invalidate_tags`.
@@ -282,6 +288,9 @@ impl fmt::Display for Operation {
             Self::DeleteMany => "delete_many",
             Self::Increment => "increment",
             Self::Touch => "touch",
+            Self::Ttl => "ttl",
+            Self::Update => "update",
+            Self::Take => "take",
             Self::Clear => "clear",
             Self::InvalidateTags => "invalidate_tags",
             Self::Load => "load",

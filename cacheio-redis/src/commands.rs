@@ -261,7 +261,7 @@ fn answers(command: &Cmd, reply: &Value) -> bool {
         return true;
     };
     match name {
-        b"GET" => is_value(reply),
+        b"GET" | b"GETDEL" => is_value(reply),
         b"MGET" => matches!(
             reply,
             Value::Array(values) if values.len() == arguments.len() && values.iter().all(is_value)

@@ -29,6 +29,7 @@ mod sentinel;
 mod server;
 mod slot_map;
 mod slots;
+mod swap;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;

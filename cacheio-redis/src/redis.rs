@@ -47,7 +47,7 @@ use std::time::Duration;
 use cacheio_core::__private::{Opens, SharedState, runtime};
 use cacheio_core::{
     AsyncStore, BoxFuture, Claimed, Entry, Error, ErrorKind, Form, Key, Replacement, Result,
-    Settlement,
+    Settlement, TtlChange,
 };
 use redis::{Cmd, Value, cmd};
 
@@ -114,7 +114,7 @@ const KEYS_WITH_TTLS: usize = 500;
 /// ```
 #[derive(Clone)]
 pub struct Redis {
-    topology: Arc<Topology>,
+    pub(crate) topology: Arc<Topology>,
     claims: Arc<Claims>,
     /// The name of the servers in errors.
     name: Arc<str>,
@@ -156,7 +156,7 @@ impl Redis {
         stored(self.topology.send(key, &request).await?).map(drop)
     }
 
-    async fn add_one(
+    pub(crate) async fn add_one(
         &self,
         key: &Key<'_>,
         entry: Entry,
@@ -184,7 +184,7 @@ impl Redis {
     }
 
     /// Sends a request whose last reply counts the entries that it found.
-    async fn affects(&self, key: &Key<'_>, request: Request) -> Result<bool, Failure> {
+    pub(crate) async fn affects(&self, key: &Key<'_>, request: Request) -> Result<bool, Failure> {
         Ok(integer(last(self.topology.send(key, &request).await?)?)? > 0)
     }
 
@@ -330,7 +330,7 @@ impl Redis {
     }
 
     /// Creates a request that writes a key.
-    fn write(&self, key: &Key<'_>, command: Cmd) -> Request {
+    pub(crate) fn write(&self, key: &Key<'_>, command: Cmd) -> Request {
         Request::write(self.topology.claim_key(key.text()), command)
     }
 
@@ -427,6 +427,19 @@ impl AsyncStore for Redis {
         boxed(self, move || {
             self.affects(key, Request::touch(key.text(), ttl))
         })
+    }
+
+    fn take<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<Option<Entry>>> {
+        boxed(self, move || self.take_one(key))
+    }
+
+    fn compare_and_swap<'a>(
+        &'a self,
+        key: &'a Key<'a>,
+        current: Option<Entry>,
+        new: Option<(Entry, TtlChange)>,
+    ) -> BoxFuture<'a, Result<bool>> {
+        boxed(self, move || self.swap_one(key, current, new))
     }
 
     fn replace<'a>(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cacheio_core::Entry;
+use cacheio_core::{Entry, Ttl};
 use redis::Value;
 
 use crate::failure::Failure;
@@ -35,14 +35,13 @@ pub(crate) fn entry_with_ttl(
         entry.is_watched = is_tracked;
     }
     if let (Some(entry), Some(Value::Int(ttl))) = (&mut entry, ttl) {
-        entry.left = match ttl {
-            // Without an end.
-            -1 => None,
+        entry.left = Some(match ttl {
+            -1 => Ttl::Never,
             // A negative number: it has expired since it was read.
-            ttl => Some(Duration::from_millis(
+            ttl => Ttl::After(Duration::from_millis(
                 u64::try_from(ttl).unwrap_or_default(),
             )),
-        };
+        });
     }
     Ok(entry)
 }

@@ -175,7 +175,7 @@ impl Request {
         }
     }
 
-    fn not_idempotent(self) -> Self {
+    pub(crate) fn not_idempotent(self) -> Self {
         Self {
             idempotent: false,
             ..self
@@ -217,16 +217,26 @@ pub(crate) struct Change {
 impl Change {
     pub(crate) fn new(replacement: Replacement) -> Result<Self> {
         let compared = replacement.compared();
-        let (mut old, mut new) = (bytes(replacement.current)?, bytes(replacement.new)?);
-        let len = old.len();
+        let mut change = Self::of_all(replacement.current, replacement.new, replacement.ttl)?;
         // The rest of the new value is that of the old one.
-        new.truncate(new.len().saturating_sub(len - compared));
-        old.truncate(compared);
-        let ttl = match replacement.ttl {
-            TtlChange::Keep => String::new(),
-            TtlChange::Set(ttl) => ttl.map_or(0, milliseconds).to_string(),
-        };
-        Ok(Self { old, len, new, ttl })
+        let rest = change.len - compared;
+        change.new.truncate(change.new.len().saturating_sub(rest));
+        change.old.truncate(compared);
+        Ok(change)
+    }
+
+    /// A change for which all bytes of the entry are compared.
+    pub(crate) fn of_all(current: Entry, new: Entry, ttl: TtlChange) -> Result<Self> {
+        let old = bytes(current)?;
+        Ok(Self {
+            len: old.len(),
+            old,
+            new: bytes(new)?,
+            ttl: match ttl {
+                TtlChange::Keep => String::new(),
+                TtlChange::Set(ttl) => ttl.map_or(0, milliseconds).to_string(),
+            },
+        })
     }
 
     /// Returns whether it changes more than the header: then it is a write, which ends claims.

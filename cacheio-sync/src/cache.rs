@@ -5,6 +5,7 @@ mod builder;
 mod counter;
 mod l1;
 mod load;
+mod update;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -565,6 +566,37 @@ impl Cache {
     #[doc(alias = "expire")]
     pub fn touch(&self, key: impl CacheKey, ttl: impl Into<Ttl>) -> Result<bool> {
         poll_ready(self.engine.touch(key, ttl.into()))
+    }
+
+    /// Returns what is left of the TTL of a live entry; [`Ttl::Never`] if it does not expire.
+    ///
+    /// An entry that is kept for [`stale_for`](Options::stale_for) has none when its TTL is over. With
+    /// [`ttl_idle`](Options::ttl_idle), it is the time until it expires if it is not read. It is no look-up, and L1 is
+    /// not asked.
+    ///
+    /// ```
+    /// # fn main() -> cacheio::Result<()> {
+    /// use cacheio::{CacheFactory, Ttl};
+    /// use std::time::Duration;
+    ///
+    /// let cache = CacheFactory::memory_cache();
+    /// cache.set_with("session", "…", Duration::from_secs(60))?;
+    /// let Some(Ttl::After(left)) = cache.ttl("session")? else { panic!() };
+    /// assert!(left <= Duration::from_secs(60));
+    /// cache.set_with("settings", "…", Ttl::Never)?;
+    /// assert_eq!(cache.ttl("settings")?, Some(Ttl::Never));
+    /// assert_eq!(cache.ttl("missing")?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// On a server it takes one round trip, which also transfers the value: the TTL may be in its header. On
+    /// Memcached it is in whole seconds, rounded down.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store fails.
+    pub fn ttl(&self, key: impl CacheKey) -> Result<Option<Ttl>> {
+        poll_ready(self.engine.ttl(key))
     }
 
     /// Removes all entries of this cache's namespace, and no others.

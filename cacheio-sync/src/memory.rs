@@ -15,6 +15,7 @@ mod l1;
 mod namespaces;
 mod shard;
 mod slot;
+mod swap;
 
 use std::any::{Any, TypeId};
 use std::fmt;
@@ -467,27 +468,26 @@ impl Store for Memory {
         Ok(self.change(shard, |shard, _| shard.touch(&key, expires_at, now)))
     }
 
+    fn take(&self, key: &Key<'_>) -> Result<Option<Entry>> {
+        Ok(self.take_entry(key))
+    }
+
+    fn compare_and_swap(
+        &self,
+        key: &Key<'_>,
+        current: Option<Entry>,
+        new: Option<(Entry, TtlChange)>,
+    ) -> Result<bool> {
+        self.swap(key, current.as_ref(), new)
+    }
+
     fn replace(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool> {
-        let now = self.clock.now();
-        let ttl = match replacement.ttl {
-            TtlChange::Set(ttl) => ttl,
-            TtlChange::Keep => None,
-        };
-        let new = self.slot(key, replacement.new.clone(), ttl, now)?;
-        let (key, shard) = self.locate(key);
-        self.change(shard, |shard, removed| {
-            let found = shard.peek(&key).filter(|slot| slot.is_retained(now));
-            let Some(found) = found.filter(|slot| replacement.replaces(&self.entry(slot))) else {
-                removed.push(new);
-                return Ok(false);
-            };
-            let mut new = new;
-            if replacement.ttl == TtlChange::Keep {
-                new.set_expiry(found.expires_at());
-            }
-            self.insert(&key, new, now, shard, removed)?;
-            Ok(true)
-        })
+        let new = (replacement.new, replacement.ttl);
+        self.swap(key, Some(&replacement.current), Some(new))
+    }
+
+    fn get_with_ttls(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
+        Ok(keys.iter().map(|key| self.get_with_ttl(key)).collect())
     }
 
     fn clear(&self, prefix: &str) -> Result<()> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cacheio_async::AsyncCache;
-use cacheio_core::{CacheKey, Encode, Options, Result, Stats, Ttl, Value};
+use cacheio_core::{CacheKey, Encode, Options, Result, Stats, Ttl, Update, Value};
 use cacheio_sync::Cache;
 
 pub use crate::world::{Spawned, World, block_on, join_all};
@@ -26,6 +26,7 @@ pub enum CacheApi {
 }
 
 type DynKey<'a> = &'a (dyn CacheKey + Send + Sync);
+type DynUpdate<'a, V> = &'a mut (dyn FnMut(Option<V>) -> Update<V> + Send);
 
 fn erase_keys<K: CacheKey + Send + Sync>(keys: &[K]) -> Vec<DynKey<'_>> {
     keys.iter().map(|key| key as DynKey<'_>).collect()
@@ -303,6 +304,54 @@ impl CacheApi {
         match self {
             Self::Threads(cache) => cache.touch(key, ttl),
             Self::Tasks(cache) => cache.touch(key, ttl).await,
+        }
+    }
+
+    /// See [`Cache::ttl`].
+    pub async fn ttl(&self, key: impl CacheKey + Send + Sync) -> Result<Option<Ttl>> {
+        let key: DynKey<'_> = &key;
+        match self {
+            Self::Threads(cache) => cache.ttl(key),
+            Self::Tasks(cache) => cache.ttl(key).await,
+        }
+    }
+
+    /// See [`Cache::update`].
+    pub async fn update<V: Value>(
+        &self,
+        key: impl CacheKey + Send + Sync,
+        mut update: impl FnMut(Option<V>) -> Update<V> + Send,
+    ) -> Result<Option<V>> {
+        let key: DynKey<'_> = &key;
+        let update: DynUpdate<'_, V> = &mut update;
+        match self {
+            Self::Threads(cache) => cache.update(key, update),
+            Self::Tasks(cache) => cache.update(key, update).await,
+        }
+    }
+
+    /// See [`Cache::update_with`].
+    pub async fn update_with<V: Value>(
+        &self,
+        key: impl CacheKey + Send + Sync,
+        options: impl Into<Options> + Send,
+        mut update: impl FnMut(Option<V>) -> Update<V> + Send,
+    ) -> Result<Option<V>> {
+        let key: DynKey<'_> = &key;
+        let options: Options = options.into();
+        let update: DynUpdate<'_, V> = &mut update;
+        match self {
+            Self::Threads(cache) => cache.update_with(key, options, update),
+            Self::Tasks(cache) => cache.update_with(key, options, update).await,
+        }
+    }
+
+    /// See [`Cache::take`].
+    pub async fn take<V: Value>(&self, key: impl CacheKey + Send + Sync) -> Result<Option<V>> {
+        let key: DynKey<'_> = &key;
+        match self {
+            Self::Threads(cache) => cache.take(key),
+            Self::Tasks(cache) => cache.take(key).await,
         }
     }
 

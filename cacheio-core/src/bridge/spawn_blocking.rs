@@ -11,7 +11,7 @@ use super::{runtime, within};
 use crate::store::store_time::deadline;
 use crate::{
     AsyncStore, BoxFuture, Claimed, Entry, Error, ErrorKind, Key, Replacement, Result, Settlement,
-    Store,
+    Store, TtlChange,
 };
 
 /// How many locks order the writes; each key belongs to one of them.
@@ -237,6 +237,8 @@ impl<S: Store> AsyncStore for SpawnBlocking<S> {
         write add(entry: Entry, ttl: Option<Duration>) -> bool;
         write increment(by: i64, ttl: Option<Duration>) -> i64;
         write touch(ttl: Option<Duration>) -> bool;
+        write take() -> Option<Entry>;
+        write compare_and_swap(current: Option<Entry>, new: Option<(Entry, TtlChange)>) -> bool;
         write replace(replacement: Replacement) -> bool;
         write delete() -> bool;
     }

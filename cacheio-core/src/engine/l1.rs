@@ -13,7 +13,7 @@ use crate::entry::tags::Stamps;
 use crate::key::Key;
 use crate::l1::{CopyGuard, CopyTerms, L1, Ticket};
 use crate::value::downcast;
-use crate::{Entry, KeyRule, Object, Options, Payload, RefreshAhead, Result, Value};
+use crate::{Entry, KeyRule, Object, Options, Payload, RefreshAhead, Result, Ttl, Value};
 
 /// What was read under a key.
 #[derive(Default)]
@@ -168,7 +168,10 @@ impl Engine {
         let stamps = ticket.stamp(&self.shared.tags, &self.settings.prefix, &names)?;
         Some(ReadCopy {
             ticket,
-            left: entry.left,
+            left: match entry.left {
+                Some(Ttl::After(left)) => Some(left),
+                _ => None,
+            },
             is_watched: entry.is_watched,
             stamps,
         })

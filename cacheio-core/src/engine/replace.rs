@@ -5,6 +5,7 @@
 //! operations it is absent, as it is in memory.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::time::Duration;
 
 use super::Engine;
@@ -12,11 +13,15 @@ use super::tags::Versions;
 use crate::entry::expiry::Expiry;
 use crate::entry::wire::{self, Body};
 use crate::error::overflow;
-use crate::key::Key;
-use crate::{Entry, Error, ErrorKind, Form, Payload, Replacement, Result, Timestamp, TtlChange};
+use crate::key::{Key, KeyBuffer};
+use crate::store::store_time::StoreTime;
+use crate::{
+    CacheKey, Entry, Error, ErrorKind, Form, Operation, Payload, Replacement, Result, Timestamp,
+    Ttl, TtlChange,
+};
 
 /// How often an entry is read again because another client has changed it.
-const MAX_CONFLICTS: usize = 1_000;
+pub(super) const MAX_CONFLICTS: usize = 1_000;
 
 impl Engine {
     /// Whether there is a live entry.
@@ -38,6 +43,51 @@ impl Engine {
     /// one.
     fn has_expired(&self, entry: &Entry) -> bool {
         expiry_of(entry).is_some_and(|expiry| expiry.expires_at <= self.clock.now())
+    }
+
+    /// Returns what is left of the TTL of a live entry.
+    pub async fn ttl(&self, key: impl CacheKey) -> Result<Option<Ttl>> {
+        let mut buffer = KeyBuffer::new();
+        let key = self.key(&mut buffer, &key);
+        let time = StoreTime::default();
+        let left = pin!(self.ttl_in_store(&key));
+        let left = self.driver.timed(&time, left).await;
+        left.map_err(|error| self.in_operation(error, Operation::Ttl, &key))
+    }
+
+    async fn ttl_in_store(&self, key: &Key<'_>) -> Result<Option<Ttl>> {
+        let read = self.driver.get_with_ttls(std::slice::from_ref(key)).await?;
+        let Some(entry) = read.into_iter().next().flatten() else {
+            return Ok(None);
+        };
+        let kept_for = match entry.left {
+            Some(Ttl::After(left)) => left,
+            Some(_) => Duration::MAX,
+            None => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "this store does not support `ttl`",
+                ));
+            }
+        };
+        if !self.is_valid(&entry).await? {
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        let ends_at = match (&entry.payload, &entry.meta) {
+            (Payload::Bytes(bytes), _) => wire::open(bytes)?.1.map(|expiry| expiry.expires_at),
+            (Payload::Object(_), meta) => meta.as_ref().map(|meta| meta.ends_at()),
+        };
+        let left = match ends_at {
+            None | Some(Timestamp::MAX) => kept_for,
+            // The store may keep it longer, as a stale entry.
+            Some(ends_at) if ends_at <= now => return Ok(None),
+            Some(ends_at) => kept_for.min(ends_at.since(now)),
+        };
+        Ok(Some(match left {
+            Duration::MAX => Ttl::Never,
+            left => Ttl::After(left.max(Duration::from_millis(1))),
+        }))
     }
 
     /// Gives a live entry another TTL.
@@ -195,7 +245,7 @@ fn incremented(
             return Ok(None);
         };
         let sum = count.checked_add(by).ok_or_else(overflow)?;
-        let new = wire::with_body(bytes, sum.to_string().as_bytes())?;
+        let new = wire::with_value(bytes, Body::Integer(sum.to_string().as_bytes()))?;
         (sum, new, TtlChange::Keep)
     };
     let new = Entry::bytes(new);
@@ -212,7 +262,7 @@ fn readable<T>(read: Result<T>) -> Result<Option<T>> {
     }
 }
 
-fn too_many_conflicts() -> Error {
+pub(super) fn too_many_conflicts() -> Error {
     Error::new(
         ErrorKind::Unavailable,
         "other clients change the entry again and again; retry later",

@@ -25,6 +25,8 @@ macro_rules! __store_methods {
                 add(key: &$lifetime $crate::Key<$lifetime>, entry: $crate::Entry, ttl: ::std::option::Option<::std::time::Duration>) -> bool;
                 increment(key: &$lifetime $crate::Key<$lifetime>, by: i64, ttl: ::std::option::Option<::std::time::Duration>) -> i64;
                 touch(key: &$lifetime $crate::Key<$lifetime>, ttl: ::std::option::Option<::std::time::Duration>) -> bool;
+                take(key: &$lifetime $crate::Key<$lifetime>) -> ::std::option::Option<$crate::Entry>;
+                compare_and_swap(key: &$lifetime $crate::Key<$lifetime>, current: ::std::option::Option<$crate::Entry>, new: ::std::option::Option<($crate::Entry, $crate::TtlChange)>) -> bool;
                 replace(key: &$lifetime $crate::Key<$lifetime>, replacement: $crate::Replacement) -> bool;
                 replace_many(replacements: ::std::vec::Vec<($crate::Key<$lifetime>, $crate::Replacement)>) -> ();
                 has(key: &$lifetime $crate::Key<$lifetime>) -> bool;

@@ -83,6 +83,14 @@ impl Call {
         }
     }
 
+    /// Sleeps after a write that was refused because others write too.
+    pub(super) async fn pause_after_conflict(self, conflicts: u32) {
+        if conflicts > 2 {
+            // One of the writers succeeds if they wait for different times.
+            self.sleep(random_pause(conflicts)).await;
+        }
+    }
+
     /// Sleeps, also past the deadline.
     pub(super) async fn sleep(self, duration: Duration) {
         match self.driver {
@@ -102,4 +110,11 @@ impl Call {
         let output = within(self.deadline, future).await;
         output.ok_or_else(|| io::ErrorKind::TimedOut.into())
     }
+}
+
+/// Returns a random time, which is longer after each conflict.
+fn random_pause(conflicts: u32) -> Duration {
+    use std::hash::{BuildHasher, RandomState};
+    let longest = 50 * u64::from(conflicts.min(20));
+    Duration::from_micros(RandomState::new().hash_one(conflicts) % longest)
 }

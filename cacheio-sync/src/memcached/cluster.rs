@@ -72,7 +72,15 @@ impl Cluster {
         key: &Key<'_>,
         flags: &[&str],
     ) -> Result<Option<Entry>> {
-        let call = self.call(driver);
+        self.read_during(self.call(driver), key, flags).await
+    }
+
+    pub(super) async fn read_during(
+        &self,
+        call: Call,
+        key: &Key<'_>,
+        flags: &[&str],
+    ) -> Result<Option<Entry>> {
         let mut request = Request::with_capacity(key.text().len() + 24);
         let command = request.command(MetaOp::Get, key.text())?;
         command.flags(flags).token().end();

@@ -50,10 +50,7 @@ impl Cluster {
                 return Ok(count);
             }
             conflicts += 1;
-            if conflicts > 2 {
-                // One of the writers succeeds if they wait for different times.
-                counter.call.sleep(random_pause(conflicts)).await;
-            }
+            counter.call.pause_after_conflict(conflicts).await;
         }
     }
 }
@@ -199,13 +196,6 @@ fn not_an_integer() -> Error {
         ErrorKind::WrongType,
         "the entry is not a 64-bit integer; delete it, or use another key for the counter",
     )
-}
-
-/// Returns a random time, which is longer after each conflict.
-fn random_pause(conflicts: u32) -> Duration {
-    use std::hash::{BuildHasher, RandomState};
-    let longest = 50 * u64::from(conflicts.min(20));
-    Duration::from_micros(RandomState::new().hash_one(conflicts) % longest)
 }
 
 #[cfg(test)]

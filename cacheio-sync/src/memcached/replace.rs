@@ -14,16 +14,17 @@ use super::protocol::{Request, Response};
 use super::retry::Retry;
 use super::server::Server;
 use crate::store::{Entry, Key, Replacement, TtlChange};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, Ttl};
 
 /// Takes an entry with its CAS number out of a response.
 pub(super) fn entry(response: &mut Response) -> Entry {
     let mut entry = Entry::bytes(std::mem::take(&mut response.value));
     entry.version = response.cas;
-    // The clock of the server ticks in seconds: the last one may be about to end. Without an end, the number is
-    // negative.
-    let left = response.ttl.and_then(|ttl| u64::try_from(ttl).ok());
-    entry.left = left.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
+    entry.left = response.ttl.map(|ttl| match u64::try_from(ttl) {
+        // The clock of the server ticks in seconds: the last one may be about to end.
+        Ok(seconds) => Ttl::After(Duration::from_secs(seconds.saturating_sub(1))),
+        Err(_) => Ttl::Never,
+    });
     entry
 }
 
@@ -37,6 +38,27 @@ pub(super) fn swapped(response: &Response) -> Option<bool> {
     }
 }
 
+/// Returns the CAS number of an entry that was read.
+fn cas(entry: &Entry) -> Result<u64> {
+    // A server without CAS numbers responds with 0, and would store anything.
+    entry.version.filter(|cas| *cas != 0).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unsupported,
+            "memcached does not number its entries; start it without `-C`",
+        )
+    })
+}
+
+/// Removes an entry. Returns whether it was the one with this CAS number.
+async fn remove(server: &Arc<Server>, key: &str, cas: u64, call: Call) -> Result<bool> {
+    let mut request = Request::with_capacity(300);
+    let command = request.command(MetaOp::Delete, key)?;
+    command.number('C', cas).token().end();
+    let read = |response: &mut Response| swapped(response);
+    let removed = server.execute(Retry::Never, &request, call, read).await;
+    removed.map_err(|failure| server.error(failure))
+}
+
 /// A change of an entry.
 pub(super) struct Change {
     pub(super) cas: u64,
@@ -47,22 +69,17 @@ pub(super) struct Change {
 
 impl Change {
     pub(super) fn new(replacement: Replacement) -> Result<Self> {
-        let exptime = match replacement.ttl {
-            TtlChange::Set(ttl) => exptime(ttl),
-            TtlChange::Keep => 0,
-        };
-        // A server without CAS numbers responds with 0, and would store anything.
-        let cas = replacement.current.version.filter(|cas| *cas != 0);
-        let cas = cas.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Unsupported,
-                "memcached does not number its entries; start it without `-C`",
-            )
-        })?;
+        Self::of(&replacement.current, replacement.new, replacement.ttl)
+    }
+
+    fn of(current: &Entry, new: Entry, ttl: TtlChange) -> Result<Self> {
         Ok(Self {
-            cas,
-            value: into_bytes(replacement.new)?,
-            exptime,
+            cas: cas(current)?,
+            value: into_bytes(new)?,
+            exptime: match ttl {
+                TtlChange::Set(ttl) => exptime(ttl),
+                TtlChange::Keep => 0,
+            },
         })
     }
 
@@ -74,6 +91,50 @@ impl Change {
 }
 
 impl Cluster {
+    /// Changes what a key holds if that is still `current`. Returns whether it was.
+    pub(super) async fn compare_and_swap(
+        &self,
+        driver: Driver,
+        key: &Key<'_>,
+        current: Option<Entry>,
+        new: Option<(Entry, TtlChange)>,
+    ) -> Result<bool> {
+        match (current, new) {
+            (Some(current), Some((new, ttl))) => {
+                let change = Change::of(&current, new, ttl)?;
+                self.write_change(driver, key, &change, ttl).await
+            }
+            (Some(current), None) => {
+                let (server, call) = (self.server(key), self.call(driver));
+                remove(server, key.text(), cas(&current)?, call).await
+            }
+            (None, Some((new, ttl))) => {
+                let ttl = match ttl {
+                    TtlChange::Set(ttl) => ttl,
+                    TtlChange::Keep => None,
+                };
+                self.add(driver, key, new, ttl).await
+            }
+            (None, None) => Ok(!self.has(driver, key).await?),
+        }
+    }
+
+    /// Removes an entry, and returns it. Of several callers, one gets it.
+    pub(super) async fn take(&self, driver: Driver, key: &Key<'_>) -> Result<Option<Entry>> {
+        let (server, call) = (self.server(key), self.call(driver));
+        let mut conflicts = 0;
+        loop {
+            let Some(entry) = self.read_during(call, key, &["v", "c"]).await? else {
+                return Ok(None);
+            };
+            if remove(server, key.text(), cas(&entry)?, call).await? {
+                return Ok(Some(entry));
+            }
+            conflicts += 1;
+            call.pause_after_conflict(conflicts).await;
+        }
+    }
+
     /// Replaces an entry. Returns whether it was the one that was read.
     pub(super) async fn replace(
         &self,
@@ -81,10 +142,20 @@ impl Cluster {
         key: &Key<'_>,
         replacement: Replacement,
     ) -> Result<bool> {
-        let (server, call) = (self.server(key), self.call(driver));
-        let keeps_ttl = replacement.ttl == TtlChange::Keep;
+        let ttl = replacement.ttl;
         let change = Change::new(replacement)?;
-        if keeps_ttl {
+        self.write_change(driver, key, &change, ttl).await
+    }
+
+    async fn write_change(
+        &self,
+        driver: Driver,
+        key: &Key<'_>,
+        change: &Change,
+        ttl: TtlChange,
+    ) -> Result<bool> {
+        let (server, call) = (self.server(key), self.call(driver));
+        if ttl == TtlChange::Keep {
             let mut request = Request::with_capacity(300);
             let command = request.command(MetaOp::Get, key.text())?;
             command.flag("t").token().end();
@@ -95,7 +166,7 @@ impl Cluster {
             };
             let read = server.execute(Retry::Read, &request, call, read).await;
             let left = read.map_err(|failure| server.error(failure))?.unwrap_or(-1);
-            return write_with_ttl_kept(server, key.text(), &change, left, call).await;
+            return write_with_ttl_kept(server, key.text(), change, left, call).await;
         }
         let mut request = Request::with_capacity(change.value.len() + 300);
         change.write(&mut request, key.text())?.token();

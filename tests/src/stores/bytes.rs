@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cacheio_core::{
-    Clock, Entry, Error, ErrorKind, Form, Key, Payload, Replacement, Result, Store, Timestamp,
+    Clock, Entry, Error, ErrorKind, Form, Key, Payload, Replacement, Result, Store, Timestamp, Ttl,
     TtlChange,
 };
 
@@ -146,21 +146,39 @@ impl Store for Bytes {
         }
     }
 
-    fn replace(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool> {
-        let current = into_bytes(replacement.current);
-        let new = into_bytes(replacement.new);
-        let expires = match replacement.ttl {
-            TtlChange::Keep => None,
-            TtlChange::Set(ttl) => Some(self.expires(ttl)),
-        };
-        match self.live().get_mut(Self::checked(key)) {
-            Some((bytes, end)) if *bytes == current => {
-                *bytes = new;
-                *end = expires.unwrap_or(*end);
-                Ok(true)
-            }
-            _ => Ok(false),
+    fn take(&self, key: &Key<'_>) -> Result<Option<Entry>> {
+        let taken = self.live().remove(Self::checked(key));
+        Ok(taken.map(|(bytes, _)| Entry::bytes(bytes)))
+    }
+
+    fn compare_and_swap(
+        &self,
+        key: &Key<'_>,
+        current: Option<Entry>,
+        new: Option<(Entry, TtlChange)>,
+    ) -> Result<bool> {
+        let mut entries = self.live();
+        let found = entries.get(Self::checked(key));
+        if found.map(|(bytes, _)| bytes) != current.map(into_bytes).as_ref() {
+            return Ok(false);
         }
+        match new {
+            None => entries.remove(key.text()),
+            Some((entry, ttl)) => {
+                let end = match (ttl, found) {
+                    (TtlChange::Keep, Some((_, end))) => *end,
+                    (TtlChange::Keep, None) => self.expires(None),
+                    (TtlChange::Set(ttl), _) => self.expires(ttl),
+                };
+                entries.insert(key.text().to_owned(), (into_bytes(entry), end))
+            }
+        };
+        Ok(true)
+    }
+
+    fn replace(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool> {
+        let new = (replacement.new, replacement.ttl);
+        self.compare_and_swap(key, Some(replacement.current), Some(new))
     }
 
     fn get_with_ttls(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
@@ -168,7 +186,10 @@ impl Store for Bytes {
         let get = |key: &Key<'_>| {
             let (bytes, end) = entries.get(Self::checked(key))?;
             let mut entry = Entry::bytes(bytes.clone());
-            entry.left = (*end != Timestamp::MAX).then(|| end.since(now));
+            entry.left = Some(match *end {
+                Timestamp::MAX => Ttl::Never,
+                end => Ttl::After(end.since(now)),
+            });
             Some(entry)
         };
         Ok(keys.iter().map(get).collect())

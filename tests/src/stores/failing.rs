@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cacheio_core::{
     AsyncStore, BoxFuture, Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Replacement, Result,
-    Store,
+    Store, TtlChange,
 };
 
 /// A store that fails while its [`Faults`] are on.
@@ -110,6 +110,21 @@ impl<S: Store> Store for Failing<S> {
     fn touch(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
         self.faults.check_write()?;
         self.store.touch(key, ttl)
+    }
+
+    fn take(&self, key: &Key<'_>) -> Result<Option<Entry>> {
+        self.faults.check_write()?;
+        self.store.take(key)
+    }
+
+    fn compare_and_swap(
+        &self,
+        key: &Key<'_>,
+        current: Option<Entry>,
+        new: Option<(Entry, TtlChange)>,
+    ) -> Result<bool> {
+        self.faults.check_write()?;
+        self.store.compare_and_swap(key, current, new)
     }
 
     fn replace(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool> {
@@ -238,6 +253,25 @@ impl<S: AsyncStore> AsyncStore for Failing<S> {
     fn touch<'a>(&'a self, key: &'a Key<'a>, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
         match self.faults.check_write() {
             Ok(()) => self.store.touch(key, ttl),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+
+    fn take<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<Option<Entry>>> {
+        match self.faults.check_write() {
+            Ok(()) => self.store.take(key),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+
+    fn compare_and_swap<'a>(
+        &'a self,
+        key: &'a Key<'a>,
+        current: Option<Entry>,
+        new: Option<(Entry, TtlChange)>,
+    ) -> BoxFuture<'a, Result<bool>> {
+        match self.faults.check_write() {
+            Ok(()) => self.store.compare_and_swap(key, current, new),
             Err(error) => Box::pin(ready(Err(error))),
         }
     }

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use cacheio_core::{
-    AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Replacement, Result, Store,
+    AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Replacement, Result, Store, TtlChange,
 };
 
 /// Suspends once.
@@ -81,6 +81,19 @@ impl<S: Store> AsyncStore for Yielding<S> {
 
     fn touch<'a>(&'a self, key: &'a Key<'a>, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
         suspending(move || self.0.touch(key, ttl))
+    }
+
+    fn take<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<Option<Entry>>> {
+        suspending(move || self.0.take(key))
+    }
+
+    fn compare_and_swap<'a>(
+        &'a self,
+        key: &'a Key<'a>,
+        current: Option<Entry>,
+        new: Option<(Entry, TtlChange)>,
+    ) -> BoxFuture<'a, Result<bool>> {
+        suspending(move || self.0.compare_and_swap(key, current, new))
     }
 
     fn replace<'a>(

@@ -77,6 +77,12 @@ async fn operations_report_a_store_that_fails(fixture: Fixture) {
         cache.increment("k", 1).await.unwrap_err(),
         cache.decrement("k", 1).await.unwrap_err(),
         cache.touch("k", Ttl::Never).await.unwrap_err(),
+        cache.ttl("k").await.unwrap_err(),
+        cache
+            .update("k", |_: Option<i32>| Update::Set(2))
+            .await
+            .unwrap_err(),
+        cache.take::<i32>("k").await.unwrap_err(),
         cache.clear().await.unwrap_err(),
         cache.ping().await.unwrap_err(),
     ];

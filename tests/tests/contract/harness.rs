@@ -22,6 +22,10 @@ pub(crate) enum Optional {
     Add,
     Increment,
     Touch,
+    Update,
+    Take,
+    /// `ttl`.
+    TtlLeft,
 }
 
 /// One promise.

@@ -16,6 +16,11 @@ pub(crate) fn cases() -> Vec<Case> {
         case(set_many_during_load_stays),
         case(add_during_load_stays).needs(Optional::Add),
         case(increment_during_load_stays).needs(Optional::Increment),
+        case(update_during_load_stays).needs(Optional::Update),
+        case(update_to_nothing_during_load_is_not_overwritten)
+            .needs(Optional::Update)
+            .needs(Optional::Add),
+        case(take_during_load_is_not_overwritten).needs(Optional::Take),
         case(a_loader_may_write_its_own_key),
         case(a_loader_may_delete_its_own_key),
         case(callers_after_an_invalidation_load_again),
@@ -137,6 +142,33 @@ async fn increment_during_load_stays(fixture: Fixture) {
         assert_eq!(cache.decrement("k", 3).await.unwrap(), 2);
     });
     assert_eq!(after.await, Some(2));
+}
+
+async fn update_during_load_stays(fixture: Fixture) {
+    let after = during_a_load(&fixture, Options::new(), async |cache: CacheApi| {
+        let updated = cache.update("k", |old: Option<i64>| {
+            assert_eq!(old, None, "the load has not ended");
+            Update::Set(2)
+        });
+        assert_eq!(updated.await.unwrap(), Some(2));
+    });
+    assert_eq!(after.await, Some(2));
+}
+
+async fn update_to_nothing_during_load_is_not_overwritten(fixture: Fixture) {
+    let after = during_a_load(&fixture, Options::new(), async |cache: CacheApi| {
+        assert!(cache.add("k", 2).await.unwrap());
+        let updated = cache.update("k", |_: Option<i64>| Update::Remove);
+        assert_eq!(updated.await.unwrap(), None);
+    });
+    assert_eq!(after.await, None);
+}
+
+async fn take_during_load_is_not_overwritten(fixture: Fixture) {
+    let after = during_a_load(&fixture, Options::new(), async |cache: CacheApi| {
+        assert_eq!(cache.take::<i64>("k").await.unwrap(), None);
+    });
+    assert_eq!(after.await, None);
 }
 
 async fn a_loader_may_write_its_own_key(fixture: Fixture) {

@@ -33,7 +33,10 @@ mod secrecy;
 mod slow_origin;
 mod stale;
 mod tags;
+mod takes;
 mod ttl;
+mod ttl_left;
+mod updates;
 mod values;
 
 use std::process::ExitCode;
@@ -49,7 +52,7 @@ mod prelude {
     pub(crate) use std::sync::Arc;
     pub(crate) use std::time::Duration;
 
-    pub(crate) use cacheio_core::{ErrorKind, LoadError, Options, Ttl};
+    pub(crate) use cacheio_core::{ErrorKind, LoadError, Options, Ttl, Update};
     pub(crate) use cacheio_tests::api::{CacheApi, join_all};
     pub(crate) use cacheio_tests::fixture::{Fixture, Setup};
     pub(crate) use cacheio_tests::gate::LoaderGate;
@@ -78,7 +81,10 @@ fn rows() -> Vec<Row> {
         threads("minimal", stores::minimal, Time::milliseconds)
             .without(Optional::Add)
             .without(Optional::Increment)
-            .without(Optional::Touch),
+            .without(Optional::Touch)
+            .without(Optional::Update)
+            .without(Optional::Take)
+            .without(Optional::TtlLeft),
         threads("memcached", stores::memcached, Time::seconds),
         threads("redis", stores::redis, Time::milliseconds),
         threads("redis_cluster", stores::redis_cluster, Time::milliseconds),
@@ -127,6 +133,9 @@ fn cases() -> Vec<Case> {
         values::cases(),
         ttl::cases(),
         counters::cases(),
+        updates::cases(),
+        takes::cases(),
+        ttl_left::cases(),
         batches::cases(),
         keys::cases(),
         namespaces::cases(),

@@ -126,6 +126,9 @@ async fn values_of_another_type_are_not_shown(fixture: Fixture) {
     secrets.fails(cache.get_many::<u64>(vec![key]).await);
     secrets.fails(cache.increment(key, 1).await);
     secrets.fails(cache.decrement(key, 1).await);
+    secrets.fails(cache.update(key, |_: Option<u64>| Update::Keep).await);
+    secrets.fails(cache.take::<u64>(key).await);
+    cache.set(key, text.clone()).await.unwrap();
     assert_eq!(cache.get_or_set(key, || async { 1_u64 }).await, 1);
     cache.set(key, secrets.number).await.unwrap();
     secrets.fails(cache.get::<u8>(key).await);

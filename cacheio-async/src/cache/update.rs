@@ -1,0 +1,121 @@
+//! Atomic changes that depend on the value: `update` and `take`.
+
+use cacheio_core::__private::DEFAULT_OPTIONS;
+use cacheio_core::{CacheKey, Options, Result, Update, Value};
+
+use super::AsyncCache;
+
+impl AsyncCache {
+    /// Reads the value of a key and stores what `update` makes of it, with no other write between. Returns the
+    /// value that is there then.
+    ///
+    /// The closure gets the value of the live entry, or `None`, and decides: [`Update::Keep`],
+    /// [`Update::Set`], [`Update::SetFor`] with a TTL, or [`Update::Remove`]. No lock is held while it runs. If
+    /// another task or process writes the key at the same time, it is called again with the new value. So it
+    /// must only compute, and cannot wait.
+    ///
+    /// With [`Set`](Update::Set), an existing entry keeps its TTL and its tags, as with
+    /// [`increment`](Self::increment); a new one gets the default TTL of the cache. As every write, it beats the loads
+    /// that are in progress.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::{CacheFactory, Update};
+    ///
+    /// let cache = CacheFactory::async_memory_cache();
+    /// let append = |name: &'static str| {
+    ///     move |names: Option<Vec<String>>| {
+    ///         let mut names = names.unwrap_or_default();
+    ///         names.push(name.to_owned());
+    ///         Update::Set(names)
+    ///     }
+    /// };
+    /// cache.update("names", append("Ada")).await?;
+    /// let names = cache.update("names", append("Grace")).await?;
+    /// assert_eq!(names.unwrap(), ["Ada", "Grace"]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// In memory it takes two look-ups. On a server it takes two round trips, on Memcached three if the TTL is
+    /// kept.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ErrorKind::Decode`](crate::ErrorKind::Decode) when the stored value cannot be read as a `V`,
+    /// and the errors of [`set`](Self::set). If others write the key again and again, it is
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) after the timeout of the server, or
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) after a thousand attempts. If the connection breaks,
+    /// the value may have been stored.
+    #[doc(alias = "compute")]
+    #[doc(alias = "upsert")]
+    #[doc(alias = "modify")]
+    pub async fn update<V: Value>(
+        &self,
+        key: impl CacheKey,
+        update: impl FnMut(Option<V>) -> Update<V>,
+    ) -> Result<Option<V>> {
+        self.engine.update(key, &DEFAULT_OPTIONS, update).await
+    }
+
+    /// Updates the value of a key like [`update`](Self::update), with the TTL, the tags and the policies that a new
+    /// entry gets, or one of [`Update::SetFor`].
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::{CacheFactory, Update};
+    /// use std::time::Duration;
+    ///
+    /// let cache = CacheFactory::async_memory_cache();
+    /// // At most three attempts a minute.
+    /// let attempt = |attempts: Option<u32>| match attempts {
+    ///     Some(3) => Update::Keep,
+    ///     attempts => Update::Set(attempts.unwrap_or(0) + 1),
+    /// };
+    /// for expected in [1, 2, 3, 3] {
+    ///     let attempts = cache.update_with("login:ada", Duration::from_secs(60), attempt).await?;
+    ///     assert_eq!(attempts, Some(expected));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`update`](Self::update), and
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an invalid option.
+    pub async fn update_with<V: Value>(
+        &self,
+        key: impl CacheKey,
+        options: impl Into<Options>,
+        update: impl FnMut(Option<V>) -> Update<V>,
+    ) -> Result<Option<V>> {
+        self.engine.update(key, &options.into(), update).await
+    }
+
+    /// Removes an entry, and returns its value if it was live.
+    ///
+    /// It is atomic: of several callers, in any process, one gets the value. As every write, it beats the loads that
+    /// are in progress. It counts as a look-up.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::CacheFactory;
+    ///
+    /// let cache = CacheFactory::async_memory_cache();
+    /// cache.set(("token", "x7f"), "ada").await?;
+    /// assert_eq!(cache.take::<String>(("token", "x7f")).await?.as_deref(), Some("ada"));
+    /// assert_eq!(cache.take::<String>(("token", "x7f")).await?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// On Redis it takes one round trip (`GETDEL`, of Redis 6.2), on Memcached two.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ErrorKind::Decode`](crate::ErrorKind::Decode) when the stored value cannot be read as a `V`,
+    /// and an error when the store fails. The entry may have been removed then.
+    #[doc(alias = "pop")]
+    #[doc(alias = "getdel")]
+    pub async fn take<V: Value>(&self, key: impl CacheKey) -> Result<Option<V>> {
+        self.engine.take(key).await
+    }
+}

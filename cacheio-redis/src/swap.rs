@@ -1,0 +1,66 @@
+//! Changes of an entry that depend on what it is: `take` and `compare_and_swap`.
+
+use std::time::Duration;
+
+use cacheio_core::{Entry, Key, TtlChange};
+use redis::cmd;
+
+use crate::failure::Failure;
+use crate::redis::Redis;
+use crate::reply::{entry, last};
+use crate::request::{Change, Request, bytes, on_key, replace};
+
+/// Removes a key, and the claim on it, if it has the value in the arguments. Returns how many entries were
+/// removed.
+const REMOVE: &str = "\
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('UNLINK', KEYS[2])
+  return redis.call('UNLINK', KEYS[1])
+end
+return 0";
+
+impl Redis {
+    /// Removes an entry, and returns it. Of several callers, one gets it.
+    pub(crate) async fn take_one(&self, key: &Key<'_>) -> Result<Option<Entry>, Failure> {
+        let take = self.write(key, on_key("GETDEL", key.text()));
+        let reply = self.topology.send(key, &take.not_idempotent()).await?;
+        entry(last(reply)?)
+    }
+
+    /// Changes what a key holds if that is still `current`. Returns whether it was.
+    pub(crate) async fn swap_one(
+        &self,
+        key: &Key<'_>,
+        current: Option<Entry>,
+        new: Option<(Entry, TtlChange)>,
+    ) -> Result<bool, Failure> {
+        let claim = self.topology.claim_key(key.text());
+        let command = match (current, new) {
+            (Some(current), Some((new, ttl))) => {
+                let change = Change::of_all(current, new, ttl)?;
+                replace([(key.text(), &change)], [claim.as_str()])
+            }
+            (Some(current), None) => {
+                let mut remove = cmd("EVAL");
+                remove.arg(REMOVE).arg(2).arg(key.text()).arg(claim);
+                remove.arg(bytes(current)?);
+                remove
+            }
+            (None, Some((new, ttl))) => return self.add_one(key, new, new_ttl(ttl)).await,
+            (None, None) => {
+                let exists = Request::one(on_key("EXISTS", key.text()));
+                return Ok(!self.affects(key, exists).await?);
+            }
+        };
+        self.affects(key, Request::one(command).not_idempotent())
+            .await
+    }
+}
+
+/// Returns the TTL of an entry that replaces none.
+fn new_ttl(ttl: TtlChange) -> Option<Duration> {
+    match ttl {
+        TtlChange::Set(ttl) => ttl,
+        TtlChange::Keep => None,
+    }
+}
