@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cacheio_async::AsyncCache;
-use cacheio_core::Options;
+use cacheio_core::{Options, Update};
 use cacheio_sync::Cache;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::oneshot;
@@ -291,6 +291,14 @@ async fn step(cache: &CacheApi, line: &str, gates: &mut Gates) {
                     assert!(cache.add(key, value.to_owned()).await.unwrap());
                 }
                 ["increment", key] => assert_eq!(cache.increment(key, 1).await.unwrap(), 1),
+                ["update", key, value] => {
+                    let updated =
+                        cache.update(key, |_: Option<String>| Update::Set(value.to_owned()));
+                    assert_eq!(updated.await.unwrap().as_deref(), Some(value));
+                }
+                ["take", key] => {
+                    assert_eq!(cache.take::<String>(key).await.unwrap(), None);
+                }
                 ["delete", key] => assert!(!cache.delete(key).await.unwrap()),
                 ["delete_many", key] => {
                     cache.delete_many(vec![key, "other"]).await.unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use cacheio_async::AsyncCache;
 use cacheio_core::{
     Clock, Entry, ErrorKind, FailingStore, Form, Key, ManualClock, Options, Result, SpawnBlocking,
-    Store, Timestamp, Ttl,
+    Store, Timestamp, Ttl, Update,
 };
 use cacheio_sync::{Cache, Memory};
 use cacheio_tests::api::{CacheApi, World};
@@ -144,4 +144,29 @@ fn a_failing_store_fails_until_it_recovers() {
     World::Threads.run(case(CacheApi::Threads(cache), threads));
     let cache = AsyncCache::builder().store(tasks.clone()).build().unwrap();
     World::Tasks.run(case(CacheApi::Tasks(cache), tasks));
+}
+
+/// A lost update is worse than an error.
+#[test]
+fn what_only_the_store_can_make_atomic_is_unsupported() {
+    let cache = Cache::builder().store(Map::new()).build().unwrap();
+    for _ in 0..2 {
+        let update = cache
+            .update("k", |_: Option<u8>| Update::Set(2))
+            .unwrap_err();
+        let take = cache.take::<u8>("k").unwrap_err();
+        for (error, message) in [
+            (update, "`compare_and_swap`"),
+            (take, "this store does not support `take`"),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains(message), "{error}");
+        }
+        cache.set("k", 1).unwrap();
+    }
+    assert_eq!(cache.get::<u8>("k").unwrap(), Some(1));
+    let error = cache.ttl("k").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("`ttl`"), "{error}");
+    assert_eq!(cache.ttl("missing").unwrap(), None);
 }

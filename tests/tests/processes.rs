@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cacheio_core::{Options, Ttl};
+use cacheio_core::{Options, Ttl, Update};
 use cacheio_sync::Cache;
 use cacheio_tests::servers::{Memcached, Redis, Reply};
 use cacheio_tests::watchdog::guarded;
@@ -81,6 +81,92 @@ fn no_increment_of_a_counter_with_a_policy_is_lost_between_processes() {
         return;
     };
     follow(&url, count);
+}
+
+/// Eight threads, four in each process.
+#[test]
+fn no_update_is_lost_between_processes() {
+    let test = "no_update_is_lost_between_processes";
+    let count = |cache: &Cache, key: u64| {
+        in_threads(|| {
+            for _ in 0..100 {
+                let count = |old: Option<u64>| Update::Set(old.unwrap_or(0) + 1);
+                cache.update(key, count).unwrap();
+            }
+        });
+    };
+    let Some(url) = child_url() else {
+        guarded(move || {
+            let (redis, memcached) = (Redis::start(), Memcached::start());
+            for url in [redis.url(), memcached.url()] {
+                let cache = open(&url);
+                let mut other = Other::start(test, &url);
+                for (key, policies) in [
+                    (0, None),
+                    (1, Some(Options::ttl(HOUR))),
+                    (2, Some(Options::ttl(HOUR).stale_for(HOUR))),
+                    (3, Some(Options::ttl(HOUR).tags(["t"]))),
+                ] {
+                    if let Some(policies) = policies {
+                        cache.set_with(key, 0, policies).unwrap();
+                    }
+                    other.begin(key);
+                    count(&cache, key);
+                    other.end();
+                    let counted = cache.get::<u64>(key).unwrap();
+                    assert_eq!(counted, Some(800), "{key} on {url}");
+                }
+            }
+        });
+        return;
+    };
+    follow(&url, count);
+}
+
+/// Of 200 tokens, each is used once.
+#[test]
+fn no_token_is_taken_twice_by_two_processes() {
+    let test = "no_token_is_taken_twice_by_two_processes";
+    let take = |cache: &Cache, round: u64| {
+        in_threads(|| {
+            for token in 0..200_u64 {
+                if let Some(token) = cache.take::<u64>(("token", round, token)).unwrap() {
+                    cache.increment(("used", round, token), 1).unwrap();
+                }
+            }
+        });
+    };
+    let Some(url) = child_url() else {
+        guarded(move || {
+            let (redis, memcached) = (Redis::start(), Memcached::start());
+            for url in [redis.url(), memcached.url()] {
+                let cache = open(&url);
+                let mut other = Other::start(test, &url);
+                let stale = Options::ttl(HOUR).stale_for(HOUR);
+                for (round, options) in [(0, Options::ttl(HOUR)), (1, stale)] {
+                    let tokens = (0..200_u64).map(|token| (("token", round, token), token));
+                    cache.set_many_with(tokens, options).unwrap();
+                    other.begin(round);
+                    take(&cache, round);
+                    other.end();
+                    let used = (0..200_u64).map(|token| ("used", round, token));
+                    let used = cache.get_many::<u64>(used).unwrap();
+                    assert_eq!(used, vec![Some(1); 200], "{url}");
+                }
+            }
+        });
+        return;
+    };
+    follow(&url, take);
+}
+
+/// Runs something in four threads.
+fn in_threads(body: impl Fn() + Sync) {
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(&body);
+        }
+    });
 }
 
 fn touching<S: 'static>(test: &'static str, start: fn() -> S, url: fn(&S) -> String) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cacheio_async::AsyncCache;
-use cacheio_core::{Options, Ttl};
+use cacheio_core::{Options, Ttl, Update};
 use cacheio_sync::{Cache, L1, Memory};
 use cacheio_tests::api::CacheApi;
 use cacheio_tests::servers::{Memcached, Proxy, Redis};
@@ -79,6 +79,7 @@ async fn each_operation_takes_one_round_trip(cache: CacheApi, proxy: Proxy) {
         cache.increment("new", 5) => 5;
         cache.increment("new", 5) => 10;
         cache.increment_with("new too", 5, Options::new().ttl(ttl)) => 5;
+        cache.ttl("missing") => None;
         cache.set_many(entries.clone()) => ();
         cache.set_many_with(entries.clone(), Ttl::Never) => ();
         cache.get_many::<usize>(keys.clone()) => (0..COUNT).map(Some).collect::<Vec<_>>();
@@ -114,6 +115,38 @@ async fn each_operation_takes_one_round_trip(cache: CacheApi, proxy: Proxy) {
 
 fn is_on_redis(cache: &CacheApi) -> bool {
     format!("{cache:?}").contains("Redis")
+}
+
+/// An update reads and writes. Where a server removes and returns in one step, a take does not read before.
+async fn an_update_takes_two_round_trips_and_a_take_one_or_two(cache: CacheApi, proxy: Proxy) {
+    let round_trips = RoundTrips { proxy };
+    cache.set("warm", 1).await.unwrap();
+    round_trips.proxy.delay(DELAY);
+    let is_on_redis = is_on_redis(&cache);
+    let set = |old: Option<u64>| Update::Set(old.unwrap_or(0) + 1);
+    let set_for = |old: Option<u64>| Update::SetFor(old.unwrap_or(0) + 1, Ttl::Never);
+    let (times, updated) = round_trips.during(cache.update("k", set)).await;
+    assert_eq!((times, updated.unwrap()), (2, Some(1)), "a new entry");
+    let (times, updated) = round_trips.during(cache.update("k", set)).await;
+    // Memcached asks for the TTL that is kept.
+    let expected = if is_on_redis { 2 } else { 3 };
+    assert_eq!((times, updated.unwrap()), (expected, Some(2)));
+    let (times, updated) = round_trips.during(cache.update("k", set_for)).await;
+    assert_eq!((times, updated.unwrap()), (2, Some(3)));
+    let keep = |_: Option<u64>| Update::Keep;
+    let (times, kept) = round_trips.during(cache.update("k", keep)).await;
+    assert_eq!((times, kept.unwrap()), (1, Some(3)));
+    let (times, left) = round_trips.during(cache.ttl("k")).await;
+    assert_eq!((times, left.unwrap()), (1, Some(Ttl::Never)));
+    let (times, taken) = round_trips.during(cache.take::<u64>("k")).await;
+    let expected = if is_on_redis { 1 } else { 2 };
+    assert_eq!((times, taken.unwrap()), (expected, Some(3)));
+    let (times, taken) = round_trips.during(cache.take::<u64>("k")).await;
+    assert_eq!((times, taken.unwrap()), (1, None));
+    cache.set("k", 1).await.unwrap();
+    let remove = |_: Option<u64>| Update::Remove;
+    let (times, removed) = round_trips.during(cache.update("k", remove)).await;
+    assert_eq!((times, removed.unwrap()), (2, None));
 }
 
 /// The read finds the stale value; one more round trip finds that it is unchanged, and records the failure
@@ -353,6 +386,11 @@ macro_rules! rows {
             #[test]
             fn each_operation_takes_one_round_trip() {
                 run($server::start(), $server::address, super::$row, super::each_operation_takes_one_round_trip);
+            }
+
+            #[test]
+            fn an_update_takes_two_round_trips_and_a_take_one_or_two() {
+                run($server::start(), $server::address, super::$row, super::an_update_takes_two_round_trips_and_a_take_one_or_two);
             }
 
             #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cacheio_async::AsyncCache;
-use cacheio_core::{ErrorKind, Null, Options, configure};
+use cacheio_core::{ErrorKind, Null, Options, Update, configure};
 use cacheio_sync::{Cache, L1, Memcached, Memory, Redis};
 use cacheio_tests::api::{CacheApi, World, join_all};
 use cacheio_tests::watchdog::guarded;
@@ -35,6 +35,11 @@ async fn keeps_nothing(cache: CacheApi) {
     assert_eq!(cache.delete("k").await.unwrap(), false);
     assert_eq!(cache.delete_many(vec!["a", "b"]).await.unwrap(), 0);
     cache.invalidate_tags(vec!["all"]).await.unwrap();
+    assert_eq!(cache.take::<i32>("k").await.unwrap(), None);
+    assert_eq!(cache.ttl("k").await.unwrap(), None);
+    let update = |old: Option<i32>| Update::Set(old.unwrap_or(7));
+    assert_eq!(cache.update("k", update).await.unwrap(), Some(7));
+    assert_eq!(cache.get::<i32>("k").await.unwrap(), None);
     cache.clear().await.unwrap();
     cache.ping().await.unwrap();
     for value in 0..3 {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Entry, Form, Key, Result, Store, immediate_store};
+use crate::{Entry, Form, Key, Result, Store, TtlChange, immediate_store};
 
 /// A store that keeps nothing: each read misses, and each write succeeds.
 ///
@@ -55,6 +55,19 @@ impl Store for Null {
 
     fn touch(&self, _: &Key<'_>, _: Option<Duration>) -> Result<bool> {
         Ok(false)
+    }
+
+    fn take(&self, _: &Key<'_>) -> Result<Option<Entry>> {
+        Ok(None)
+    }
+
+    fn compare_and_swap(
+        &self,
+        _: &Key<'_>,
+        _: Option<Entry>,
+        _: Option<(Entry, TtlChange)>,
+    ) -> Result<bool> {
+        Ok(true)
     }
 }
 

@@ -140,6 +140,8 @@ async fn a_writer_dropped_at_any_await_leaves_the_key_usable(fixture: Fixture) {
         polled(polls, cache.add(key, 5));
         polled(polls, cache.increment(key, 1));
         polled(polls, cache.touch(key, Duration::ZERO));
+        polled(polls, cache.update(key, |_: Option<i32>| Update::Set(7)));
+        polled(polls, cache.take::<i32>(key));
         polled(polls, cache.clear());
         // No write stays registered: loads are stored again.
         cache.delete(key).await.unwrap();

@@ -99,6 +99,9 @@ async fn operations_report_a_store_that_fails(fixture: Fixture) {
         "increment",
         "increment",
         "touch",
+        "ttl",
+        "update",
+        "take",
         "clear",
         "ping",
     ];

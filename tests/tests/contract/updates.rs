@@ -1,5 +1,6 @@
 //! `update`.
 
+use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cacheio_tests::api::block_on;
@@ -34,6 +35,11 @@ pub(crate) fn cases() -> Vec<Case> {
         case(no_update_and_no_increment_of_a_key_is_lost).needs(Optional::Increment),
         case(a_bound_holds_for_all_updates_together),
         case(a_failed_update_changes_nothing),
+        case(a_write_between_read_and_write_is_not_undone),
+        case(a_creation_between_read_and_write_is_not_undone),
+        case(a_delete_between_read_and_write_is_not_undone),
+        case(a_touch_between_read_and_write_is_not_undone).needs(Optional::Touch),
+        case(a_removal_removes_no_newer_value),
     ];
     let needing = |case: Case| case.needs(Optional::Update);
     cases.into_iter().map(needing).collect()
@@ -337,11 +343,10 @@ async fn an_entry_that_a_tag_invalidated_is_none_to_an_update(fixture: Fixture) 
     assert_eq!(cache.get::<u64>("k").await.unwrap(), Some(1));
     // Invalidated between the read and the write: so is the new value.
     cache.set_with("k", 1_u64, tagged()).await.unwrap();
-    let (other, world) = (cache.clone(), cache.world());
-    let updated = cache.update_with("k", tagged(), move |old: Option<u64>| {
-        let other = other.clone();
-        let done = world.spawn(async move { other.invalidate_tags(vec!["t"]).await });
-        block_on(done.join()).unwrap();
+    let updated = cache.update_with("k", tagged(), |old: Option<u64>| {
+        meanwhile(&cache, |cache| async move {
+            cache.invalidate_tags(vec!["t"]).await.unwrap();
+        });
         Update::SetFor(old.unwrap_or(0) + 1, Ttl::Never)
     });
     updated.await.unwrap();
@@ -494,4 +499,113 @@ async fn a_failed_update_changes_nothing(fixture: Fixture) {
     assert!(error.to_string().starts_with("update `"), "{error}");
     faults.fail_writes(false);
     assert_eq!(cache.update("k", add(1)).await.unwrap(), Some(2));
+}
+
+/// Runs `write` in another thread or task.
+fn meanwhile<F>(cache: &CacheApi, write: impl FnOnce(CacheApi) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    block_on(cache.spawn(write).join());
+}
+
+async fn a_write_between_read_and_write_is_not_undone(fixture: Fixture) {
+    let cache = &fixture.cache;
+    for policies in [Options::new(), stale(&fixture), Options::new().tags(["t"])] {
+        cache.set_with("k", 1_u64, policies.clone()).await.unwrap();
+        let mut seen = Vec::new();
+        let updated = cache.update("k", |old: Option<u64>| {
+            if seen.is_empty() {
+                let policies = policies.clone();
+                meanwhile(cache, |cache| async move {
+                    cache.set_with("k", 10_u64, policies).await.unwrap();
+                });
+            }
+            seen.push(old);
+            Update::Set(old.unwrap() + 1)
+        });
+        assert_eq!(updated.await.unwrap(), Some(11));
+        assert_eq!(seen, [Some(1), Some(10)]);
+        assert_eq!(cache.get::<u64>("k").await.unwrap(), Some(11));
+    }
+}
+
+async fn a_creation_between_read_and_write_is_not_undone(fixture: Fixture) {
+    let cache = &fixture.cache;
+    let mut seen = Vec::new();
+    let updated = cache.update("k", |old: Option<u64>| {
+        if seen.is_empty() {
+            meanwhile(cache, |cache| async move {
+                cache.set("k", 10_u64).await.unwrap();
+            });
+        }
+        seen.push(old);
+        Update::Set(old.unwrap_or(0) + 1)
+    });
+    assert_eq!(updated.await.unwrap(), Some(11));
+    assert_eq!(seen, [None, Some(10)]);
+}
+
+async fn a_delete_between_read_and_write_is_not_undone(fixture: Fixture) {
+    let cache = &fixture.cache;
+    cache.set("k", 1_u64).await.unwrap();
+    let mut seen = Vec::new();
+    let updated = cache.update("k", |old: Option<u64>| {
+        if seen.is_empty() {
+            meanwhile(cache, |cache| async move {
+                assert!(cache.delete("k").await.unwrap());
+            });
+        }
+        seen.push(old);
+        old.map_or(Update::Keep, |old| Update::Set(old + 1))
+    });
+    assert_eq!(updated.await.unwrap(), None);
+    assert_eq!(seen, [Some(1), None]);
+    assert!(!cache.has("k").await.unwrap());
+}
+
+async fn a_touch_between_read_and_write_is_not_undone(fixture: Fixture) {
+    let cache = &fixture.cache;
+    let ttl = fixture.ttl();
+    for (key, policies) in [
+        ("plain", Options::ttl(ttl)),
+        ("stale", stale(&fixture)),
+        ("tagged", Options::ttl(ttl).tags(["t"])),
+    ] {
+        cache.set_with(key, 1_u64, policies).await.unwrap();
+        let mut is_first = true;
+        let updated = cache.update(key, |old: Option<u64>| {
+            if std::mem::take(&mut is_first) {
+                meanwhile(cache, |cache| async move {
+                    assert!(cache.touch(key, ttl * 50).await.unwrap());
+                });
+            }
+            Update::Set(old.unwrap() + 1)
+        });
+        assert_eq!(updated.await.unwrap(), Some(2));
+    }
+    fixture.expire(ttl);
+    for key in ["plain", "stale", "tagged"] {
+        assert_eq!(cache.get::<u64>(key).await.unwrap(), Some(2), "{key}");
+    }
+}
+
+async fn a_removal_removes_no_newer_value(fixture: Fixture) {
+    let cache = &fixture.cache;
+    cache.set("k", 1_u64).await.unwrap();
+    let mut seen = Vec::new();
+    let updated = cache.update("k", |old: Option<u64>| {
+        if seen.is_empty() {
+            meanwhile(cache, |cache| async move {
+                cache.set("k", 2_u64).await.unwrap();
+            });
+        }
+        seen.push(old);
+        match old {
+            Some(1) => Update::Remove,
+            _ => Update::Keep,
+        }
+    });
+    assert_eq!(updated.await.unwrap(), Some(2));
+    assert_eq!(seen, [Some(1), Some(2)]);
 }

@@ -5,7 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use cacheio_core::__private::SharedState;
-use cacheio_core::{Clock, Entry, Form, Key, KeyRule, ManualClock, Options, Result, Store};
+use cacheio_core::{
+    Clock, Entry, Form, Key, KeyRule, ManualClock, Options, Result, Store, TtlChange, Update,
+};
 use cacheio_sync::{Cache, Memory};
 use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::stores::{self, Bytes};
@@ -111,6 +113,19 @@ impl Store for Server {
         self.entries.touch(key, ttl)
     }
 
+    fn take(&self, key: &Key<'_>) -> Result<Option<Entry>> {
+        self.entries.take(key)
+    }
+
+    fn compare_and_swap(
+        &self,
+        key: &Key<'_>,
+        current: Option<Entry>,
+        new: Option<(Entry, TtlChange)>,
+    ) -> Result<bool> {
+        self.entries.compare_and_swap(key, current, new)
+    }
+
     fn key_rule(&self) -> KeyRule {
         self.entries.key_rule()
     }
@@ -127,7 +142,7 @@ impl Store for Server {
 type Write = fn(&Cache);
 
 /// Writes after which a read must not return the value 1, and the value that it returns.
-const WRITES: [(&str, Write, Option<i64>); 9] = [
+const WRITES: [(&str, Write, Option<i64>); 12] = [
     ("set", |cache| cache.set("k", 2).unwrap(), Some(2)),
     (
         "set_many",
@@ -149,6 +164,27 @@ const WRITES: [(&str, Write, Option<i64>); 9] = [
         "increment",
         |cache| assert_eq!(cache.increment("k", 1).unwrap(), 2),
         Some(2),
+    ),
+    (
+        "update",
+        |cache| {
+            let updated = cache.update("k", |old: Option<i64>| Update::Set(old.unwrap() + 1));
+            assert_eq!(updated.unwrap(), Some(2));
+        },
+        Some(2),
+    ),
+    (
+        "update to nothing",
+        |cache| {
+            let removed = cache.update("k", |_: Option<i64>| Update::Remove);
+            assert_eq!(removed.unwrap(), None);
+        },
+        None,
+    ),
+    (
+        "take",
+        |cache| assert_eq!(cache.take::<i64>("k").unwrap(), Some(1)),
+        None,
     ),
     ("clear", |cache| cache.clear().unwrap(), None),
     (

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use cacheio_core::Options;
+use cacheio_core::{Options, Update};
 use cacheio_sync::{Cache, L1, Memory};
 use cacheio_tests::servers::{Proxy, Redis};
 use cacheio_tests::watchdog::guarded;
@@ -76,7 +76,11 @@ fn a_write_of_another_process_is_told() {
         cache.set("k", 0_i64).unwrap();
         for value in 1..20 {
             copy(&cache, "k", Some(value - 1));
-            match value % 3 {
+            match value % 4 {
+                3 => {
+                    let next = |old: Option<i64>| Update::Set(old.unwrap() + 1);
+                    assert_eq!(other.update("k", next).unwrap(), Some(value));
+                }
                 0 => other.set_many([("k", value), ("l", 1)]).unwrap(),
                 1 => assert_eq!(other.increment("k", 1).unwrap(), value),
                 _ => other.set("k", value).unwrap(),
@@ -85,6 +89,10 @@ fn a_write_of_another_process_is_told() {
         }
         copy(&cache, "k", Some(19));
         other.delete("k").unwrap();
+        until(&cache, "k", None);
+        other.set("k", 1_i64).unwrap();
+        copy(&cache, "k", Some(1));
+        assert_eq!(other.take::<i64>("k").unwrap(), Some(1));
         until(&cache, "k", None);
         other.set("k", 1_i64).unwrap();
         copy(&cache, "k", Some(1));

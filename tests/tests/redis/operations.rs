@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cacheio_async::{AsyncCache, ErrorKind, Redis};
-use cacheio_core::{AsyncStore, Entry, Key, Options, Ttl};
+use cacheio_core::{AsyncStore, Entry, Key, Options, Ttl, Update};
 use cacheio_tests::servers::{self, RedisCluster, Reply};
 use tokio::task::JoinSet;
 
@@ -254,10 +254,17 @@ fn without_the_right_to_scripts_what_needs_none_works() {
         for error in [
             cache.touch("kept", minute).await.unwrap_err(),
             cache.increment("kept", 1).await.unwrap_err(),
+            cache
+                .update("plain", |old: Option<i32>| Update::Set(old.unwrap()))
+                .await
+                .unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::Server);
             assert!(error.to_string().contains("permission"), "{error}");
         }
         assert_eq!(cache.get::<i32>("kept").await.unwrap(), Some(1));
+        let new = cache.update("new", |_: Option<i32>| Update::Set(1)).await;
+        assert_eq!(new.unwrap(), Some(1));
+        assert_eq!(cache.take::<i32>("kept").await.unwrap(), Some(1));
     });
 }

@@ -94,6 +94,8 @@ fn a_write_in_another_process_beats_a_load(url: &str, world: World) {
         ("set_many K new", Some("new")),
         ("add K new", Some("new")),
         ("increment K", Some("1")),
+        ("update K new", Some("new")),
+        ("take K", None),
     ]
     .into_iter()
     .enumerate()

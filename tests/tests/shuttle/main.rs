@@ -27,7 +27,7 @@ use std::time::Duration;
 use cacheio_core::__private::SharedState;
 use cacheio_core::{
     AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, LoadError, ManualClock, Options,
-    Result, Store,
+    Result, Store, TtlChange, Update,
 };
 use cacheio_sync::{L1, Memory};
 
@@ -140,6 +140,8 @@ watched! {
     delete(key: &Key<'_> | &'a Key<'a>) -> bool;
     increment(key: &Key<'_> | &'a Key<'a>, by: i64 | i64, ttl: Option<Duration> | Option<Duration>) -> i64;
     touch(key: &Key<'_> | &'a Key<'a>, ttl: Option<Duration> | Option<Duration>) -> bool;
+    take(key: &Key<'_> | &'a Key<'a>) -> Option<Entry>;
+    compare_and_swap(key: &Key<'_> | &'a Key<'a>, current: Option<Entry> | Option<Entry>, new: Option<(Entry, TtlChange)> | Option<(Entry, TtlChange)>) -> bool;
     clear(prefix: &str | &'a str) -> ();
 }
 

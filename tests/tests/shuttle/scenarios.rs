@@ -178,6 +178,35 @@ scenario!(increment_during_load_stays, cache, {
     assert_eq!(wait!(cache.get::<i64>("k")).unwrap(), Some(count));
 });
 
+scenario!(update_during_load_stays, cache, {
+    let loader = {
+        let cache = cache.clone();
+        go!({ wait!(cache.get_or_set("k", load!({ pause!(); 1_u64 }))) })
+    };
+    let add = |old: Option<u64>| Update::Set(old.unwrap_or(0) + 10);
+    let updated = wait!(cache.update("k", add)).unwrap().unwrap();
+    assert!(matches!(updated, 10 | 11));
+    end!(loader);
+    assert_eq!(wait!(cache.get::<u64>("k")).unwrap(), Some(updated));
+});
+
+scenario!(no_update_is_lost_and_none_is_taken_twice, cache, {
+    let updates = [1_u64, 2].map(|by| {
+        let cache = cache.clone();
+        go!({
+            let add = |old: Option<u64>| Update::Set(old.unwrap_or(0) + by);
+            wait!(cache.update("k", add)).unwrap().unwrap()
+        })
+    });
+    let taken = wait!(cache.take::<u64>("k")).unwrap().unwrap_or(0);
+    for update in updates {
+        end!(update);
+    }
+    let left = wait!(cache.take::<u64>("k")).unwrap().unwrap_or(0);
+    assert_eq!(taken + left, 3);
+    assert_eq!(wait!(cache.take::<u64>("k")).unwrap(), None);
+});
+
 scenario!(a_cycle_of_two_loaders_fails_in_one_of_them, cache, {
     let caller = |own: &'static str, other: &'static str| {
         let cache = cache.clone();
