@@ -294,8 +294,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Caches call this before they load a missing key, if the store
     /// [shares loads](Self::shares_loads). Until the claim is [settled](Self::settle) or dropped, no other
     /// process may get one, unless this process no longer responds. A write of the key ([`set`](Self::set),
-    /// [`add`](Self::add), [`delete`](Self::delete), [`increment`](Self::increment),
-    /// [`clear`](Self::clear)) ends the claims that were made before it began, whichever process makes it.
+    /// [`add`](Self::add), [`delete`](Self::delete), [`increment`](Self::increment), [`take`](Self::take),
+    /// [`compare_and_swap`](Self::compare_and_swap), [`clear`](Self::clear)) ends the claims that were made
+    /// before it began, whichever process makes it.
     ///
     /// # Errors
     ///

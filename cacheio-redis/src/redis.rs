@@ -97,10 +97,11 @@ const KEYS_WITH_TTLS: usize = 500;
 /// cache was built is not tracked, nor is one of [`from_client`](Self::from_client).
 ///
 /// Entries with `stale_for`, `refresh_ahead` or `ttl_idle` are changed by a script (EVAL), so that no
-/// change is made to another entry than the one that was read. If the user of Redis may not run
-/// scripts, processes do not share loads, `touch` and `increment` of such entries are errors of kind
-/// `Server`, reads do not prolong entries with `ttl_idle`, and a process does not learn of loads that
-/// failed in others; all else works.
+/// change is made to another entry than the one that was read. `update` changes all entries so. If the
+/// user of Redis may not run scripts, processes do not share loads, `touch` and `increment` of such
+/// entries and `update` of any are errors of kind `Server`, reads do not prolong entries with `ttl_idle`,
+/// and a process does not learn of loads that failed in others; all else works. `take` needs `GETDEL`, of
+/// Redis 6.2.
 ///
 /// Requests that many callers make at the same time are sent together, so that a connection carries
 /// more of them than one by one. A single caller never waits for others.

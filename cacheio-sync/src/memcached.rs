@@ -78,7 +78,8 @@ use crate::store::{Form, Store};
 ///
 /// - **Servers**: memcached 1.6 or later, through its meta protocol. Each key belongs to one server
 ///   (see [`MemcachedBuilder::server`]). While a server is down, only operations on its keys fail.
-/// - **Round trips**: one for an operation on one key. An operation on many keys takes one to each
+/// - **Round trips**: one for an operation on one key, except for some counters, `take` and `update`, which read
+///   before they write. An operation on many keys takes one to each
 ///   server, all at the same time. A batch of more than 32 KiB is sent in parts and takes more.
 /// - **Time**: an operation ends within the [timeout](MemcachedBuilder::timeout), including
 ///   waiting for a connection, connecting, the TLS handshake and retrying. [`clear`](Store::clear) may

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cacheio::{
     AsyncCache, AsyncCacheable, Cache, CacheFactory, Cacheable, ErrorKind, LoadError, Local,
-    Memory, Options, Ttl, async_cached, cached,
+    Memory, Options, Ttl, Update, async_cached, cached,
 };
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,32 @@ fn values_are_set_by_reference() -> cacheio::Result<()> {
     cache.set("number", 5)?;
     cache.set("none", None::<u8>)?;
     assert!(!cache.add("text", &String::from("other"))?);
+    Ok(())
+}
+
+#[test]
+fn values_are_updated_and_taken() -> cacheio::Result<()> {
+    let cache = Cache::new(100);
+    let visits = cache.update("visits", |n: Option<u32>| Update::Set(n.unwrap_or(0) + 1))?;
+    assert_eq!(visits, Some(1));
+    let rename = |user: Option<User>| match user {
+        Some(user) => Update::Set(User {
+            name: "Grace".into(),
+            ..user
+        }),
+        None => Update::Keep,
+    };
+    cache.set("user", user())?;
+    let renamed = cache.update_with("user", MINUTE, rename)?;
+    assert_eq!(renamed.unwrap().name, "Grace");
+    let refreshed = |user: Option<User>| match user {
+        Some(user) => Update::SetFor(user, MINUTE.into()),
+        None => Update::Keep,
+    };
+    cache.update("user", refreshed)?;
+    assert!(matches!(cache.ttl("user")?, Some(Ttl::After(left)) if left <= MINUTE));
+    let user: Option<User> = cache.take("user")?;
+    assert_eq!(user.unwrap().name, "Grace");
     Ok(())
 }
 

@@ -116,7 +116,7 @@ impl AsyncCacheBuilder {
     /// If several processes miss a key at the same time, one of them loads it. The others wait for it as
     /// they wait for a load of their own, within `soft_timeout`, `hard_timeout` and `max_load`, or 60 s. A
     /// process that no longer responds is replaced within 3.5 s. A write of the key by any process (`set`,
-    /// `add`, `delete`, `increment`, `clear`) beats the loads that began before it: their callers get the
+    /// `add`, `delete`, `increment`, `update`, `take`, `clear`) beats the loads that began before it: their callers get the
     /// values, but these are not stored.
     ///
     /// - After a load that failed, or whose value is not stored, all processes load at once for a second.
