@@ -1,4 +1,7 @@
 //! Changes of an entry that depend on what it is: `take` and `compare_and_swap`.
+//!
+//! The claim on the key ends before the command, as with every write. A script that had both keys would be
+//! refused while their slot moves.
 
 use std::time::Duration;
 
@@ -10,13 +13,9 @@ use crate::redis::Redis;
 use crate::reply::{entry, last};
 use crate::request::{Change, Request, bytes, on_key, replace};
 
-/// Removes a key, and the claim on it, if it has the value in the arguments. Returns how many entries were
-/// removed.
+/// Removes a key if it has the value in the arguments. Returns how many entries were removed.
 const REMOVE: &str = "\
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-  redis.call('UNLINK', KEYS[2])
-  return redis.call('UNLINK', KEYS[1])
-end
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('UNLINK', KEYS[1]) end
 return 0";
 
 impl Redis {
@@ -34,16 +33,18 @@ impl Redis {
         current: Option<Entry>,
         new: Option<(Entry, TtlChange)>,
     ) -> Result<bool, Failure> {
-        let claim = self.topology.claim_key(key.text());
         let command = match (current, new) {
             (Some(current), Some((new, ttl))) => {
                 let change = Change::of_all(current, new, ttl)?;
-                replace([(key.text(), &change)], [claim.as_str()])
+                replace([(key.text(), &change)], [])
             }
             (Some(current), None) => {
                 let mut remove = cmd("EVAL");
-                remove.arg(REMOVE).arg(2).arg(key.text()).arg(claim);
-                remove.arg(bytes(current)?);
+                remove
+                    .arg(REMOVE)
+                    .arg(1)
+                    .arg(key.text())
+                    .arg(bytes(current)?);
                 remove
             }
             (None, Some((new, ttl))) => return self.add_one(key, new, new_ttl(ttl)).await,
@@ -52,8 +53,8 @@ impl Redis {
                 return Ok(!self.affects(key, exists).await?);
             }
         };
-        self.affects(key, Request::one(command).not_idempotent())
-            .await
+        let swap = self.write(key, command).not_idempotent();
+        self.affects(key, swap).await
     }
 }
 

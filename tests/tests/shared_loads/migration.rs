@@ -126,6 +126,33 @@ fn a_write_during_a_migration_beats_loads(world: World) {
     next_load_works(&mut one, &mut other);
 }
 
+/// Their scripts have one key each, and find it on either node.
+fn an_update_and_a_take_during_a_migration_work(world: World) {
+    let migration = Migration::new();
+    let (mut one, mut other) = migration.pair(world);
+    for key in ["stays", "moved", "taken", "taken-there"] {
+        other.run(&format!("set {{k1}}{key} old"));
+    }
+    migration.begin();
+    migration.cluster.migrate(FROM, TO, "cacheio:{k1}moved");
+    migration
+        .cluster
+        .migrate(FROM, TO, "cacheio:{k1}taken-there");
+    for key in ["stays", "moved", "created"] {
+        other.run(&format!("update {{k1}}{key} new"));
+        assert_eq!(one.get(&format!("{{k1}}{key}")).as_deref(), Some("new"));
+    }
+    for key in ["taken", "taken-there"] {
+        other.run(&format!("take {{k1}}{key}"));
+        assert_eq!(one.get(&format!("{{k1}}{key}")), None, "{key}");
+    }
+    migration.end();
+    for key in ["stays", "moved", "created"] {
+        assert_eq!(one.get(&format!("{{k1}}{key}")).as_deref(), Some("new"));
+    }
+    next_load_works(&mut one, &mut other);
+}
+
 /// The processes share loads again.
 fn next_load_works(one: &mut Process, other: &mut Process) {
     one.tell("load n {k1}next");
@@ -158,10 +185,12 @@ migrations! {
         a_load_during_a_migration_is_served_and_not_stored
         a_load_that_ends_during_a_migration_is_served
         a_load_that_outlasts_a_migration_is_stored
-        a_write_during_a_migration_beats_loads;
+        a_write_during_a_migration_beats_loads
+        an_update_and_a_take_during_a_migration_work;
     for_tasks, Tasks:
         a_load_during_a_migration_is_served_and_not_stored
         a_load_that_ends_during_a_migration_is_served
         a_load_that_outlasts_a_migration_is_stored
-        a_write_during_a_migration_beats_loads;
+        a_write_during_a_migration_beats_loads
+        an_update_and_a_take_during_a_migration_work;
 }
