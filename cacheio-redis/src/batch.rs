@@ -203,7 +203,7 @@ impl<'a> BatchItem<'a> {
     pub(crate) fn request(self, is_tracked: impl FnOnce() -> bool) -> Cow<'a, Request> {
         match self {
             Self::Get(key) => Cow::Owned(Request::one(on_key("GET", key))),
-            Self::GetWithTtl(key) => Cow::Owned(Request::get_with_ttls(&[key], is_tracked())),
+            Self::GetWithTtl(key) => Cow::Owned(Request::get_with_ttls([vec![key]], is_tracked())),
             Self::Command { request, .. } => Cow::Borrowed(request),
         }
     }

@@ -90,6 +90,11 @@ impl Batcher {
         self.connection.host()
     }
 
+    /// Returns whether the server tells of changes of what is read on the current connection.
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.connection.is_tracked()
+    }
+
     /// Returns the value of a key.
     pub(crate) async fn get(
         self: &Arc<Self>,
@@ -119,26 +124,6 @@ impl Batcher {
             self.answer_size.record(bytes.len());
         }
         entry_with_ttl(value, replies.next(), is_tracked)
-    }
-
-    /// Returns the entries of keys, with what is left of their TTLs, by one request.
-    pub(crate) async fn get_with_ttls(
-        self: &Arc<Self>,
-        keys: &[&str],
-        deadline: Instant,
-    ) -> Result<Vec<Option<Entry>>, Failure> {
-        let request = Request::get_with_ttls(keys, self.connection.is_tracked());
-        let reply = self.send(&request, deadline).await?;
-        let (is_tracked, mut replies) = without_tracking(values(reply)?, 1 + keys.len());
-        let found = replies.next().ok_or_else(Failure::unexpected_reply)?;
-        let found = match keys {
-            [_] => vec![found],
-            _ => values(found)?,
-        };
-        let entries = found.into_iter().zip(replies);
-        entries
-            .map(|(value, ttl)| entry_with_ttl(value, Some(ttl), is_tracked))
-            .collect()
     }
 
     /// Sends a request, in a batch if possible, and returns its reply, which is not an error.

@@ -309,22 +309,17 @@ fn build(config: StoreConfig) -> Result<Redis> {
     let opens = Opens::default();
     let settings = config.settings;
     let shared_state = Arc::<SharedState>::default();
-    let server = |endpoint: &dyn Fn() -> Endpoint, tracker: Option<Arc<Tracker>>| {
-        let connection = || {
-            let connection = Connection::new(endpoint(), timeout, &opens);
-            Batcher::new(match &tracker {
-                Some(tracker) => connection.with_tracker(tracker),
-                None => connection,
-            })
-        };
-        Server::new((0..connections).map(|_| connection()))
+    let tracker = |is_of_cluster| Tracker::new(Arc::clone(&shared_state), is_of_cluster);
+    let server = |endpoint: &dyn Fn() -> Endpoint| {
+        let tracker = Arc::new(tracker(false));
+        let connection = || Connection::new(endpoint(), timeout, &opens).with_tracker(&tracker);
+        Server::new((0..connections).map(|_| Batcher::new(connection())))
     };
     let topology = match config.deployment {
         Deployment::Server(address) => {
             let client = client(address, settings).map_err(invalid)?;
             let endpoint = || Endpoint::Server(client.clone());
-            let tracker = Tracker::new(Arc::clone(&shared_state));
-            Topology::server(server(&endpoint, Some(Arc::new(tracker))), timeout)
+            Topology::server(server(&endpoint), timeout)
         }
         Deployment::Sentinel(master, addresses) => {
             let sentinels = Sentinels {
@@ -333,10 +328,11 @@ fn build(config: StoreConfig) -> Result<Redis> {
                 settings,
             };
             let endpoint = || Endpoint::Master(sentinels.clone());
-            Topology::server(server(&endpoint, None), timeout)
+            Topology::server(server(&endpoint), timeout)
         }
         Deployment::Cluster(seeds) => {
-            let cluster = Cluster::new(seeds, settings, timeout, connections, &opens);
+            let tracker = tracker(true);
+            let cluster = Cluster::new(seeds, settings, timeout, connections, &opens, tracker);
             Topology::cluster(cluster.map_err(invalid)?, timeout)
         }
     };

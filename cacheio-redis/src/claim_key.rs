@@ -19,10 +19,15 @@ pub(crate) fn claim_key(key: &str) -> String {
 
 /// Does the same for a cluster, where both keys must be in one slot.
 pub(crate) fn claim_key_in_slot(key: &str) -> String {
+    claim_key_at(key, slot(key.as_bytes()))
+}
+
+/// Returns a key of the form of a claim in a slot, unless the key has a tag for another slot.
+pub(crate) fn claim_key_at(key: &str, slot: u16) -> String {
     let mut claim = claim_key(key);
     // CRC-16 is linear: the suffix is chosen by what it has to add.
     let without = crc16_from(crc16(claim.as_bytes()), &[0; SUFFIX]) % SLOTS;
-    let suffix = SUFFIXES[usize::from(slot(key.as_bytes()) ^ without)];
+    let suffix = SUFFIXES[usize::from(slot ^ without)];
     claim.extend(suffix.map(char::from));
     claim
 }

@@ -20,6 +20,7 @@ use crate::retry_window::RetryWindow;
 use crate::server::Server;
 use crate::slot_map::{SlotMap, SlotRange, cluster_slots, known_host};
 use crate::slots::slot;
+use crate::tracking::Tracker;
 
 /// How many times one request is sent at most.
 const MAX_SENDS: usize = 8;
@@ -40,6 +41,7 @@ pub(crate) struct Cluster {
     /// Held by the task that refreshes the slot map.
     refreshing: tokio::sync::Mutex<()>,
     retry_window: RetryWindow,
+    tracker: Arc<Tracker>,
 }
 
 /// Where to send a request.
@@ -56,6 +58,7 @@ impl Cluster {
         timeout: Duration,
         connections: usize,
         opens: &Opens,
+        tracker: Tracker,
     ) -> RedisResult<Self> {
         let mut cluster = Self {
             seeds: Vec::with_capacity(seeds.len()),
@@ -67,6 +70,7 @@ impl Cluster {
             map: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
             retry_window: RetryWindow::default(),
+            tracker: Arc::new(tracker),
         };
         for seed in seeds {
             let server = cluster.server(&seed)?;
@@ -156,14 +160,11 @@ impl Cluster {
         key: &Key<'_>,
         deadline: Instant,
     ) -> Result<Destination, Failure> {
+        self.on_failure(&failure);
         let Failure::Redis(error) = &failure else {
-            self.refresh_in_background();
             return Err(failure);
         };
         let redis::ErrorKind::Server(kind) = error.kind() else {
-            if error.is_io_error() {
-                self.refresh_in_background();
-            }
             return Err(failure);
         };
         match kind {
@@ -262,7 +263,15 @@ impl Cluster {
         Err(failure)
     }
 
-    /// Loads the slot map in the background: a node that does not reply may have been replaced.
+    /// Loads the slot map in the background if a node did not reply: it may have been replaced.
+    pub(crate) fn on_failure(self: &Arc<Self>, failure: &Failure) {
+        match failure {
+            Failure::Redis(error) if !error.is_io_error() => {}
+            _ => self.refresh_in_background(),
+        }
+    }
+
+    /// Loads the slot map in the background.
     fn refresh_in_background(self: &Arc<Self>) {
         let map = self.map();
         let recent = map
@@ -306,7 +315,11 @@ impl Cluster {
             map.ranges.push((range.last, address));
         }
         map.ranges.sort_unstable();
+        let has_moved = old.loaded_at.is_some() && old.ranges != map.ranges;
         *self.lock() = Arc::new(map);
+        if has_moved {
+            self.tracker.moved();
+        }
         Ok(())
     }
 
@@ -324,7 +337,8 @@ impl Cluster {
         let client = client(address.clone(), self.settings.clone())?;
         let connections = (0..self.connections).map(|_| {
             let endpoint = Endpoint::Server(client.clone());
-            Batcher::without_mget(Connection::new(endpoint, self.timeout, &self.opens))
+            let connection = Connection::new(endpoint, self.timeout, &self.opens);
+            Batcher::without_mget(connection.with_tracker(&self.tracker))
         });
         Ok(Server::new(connections))
     }

@@ -272,7 +272,9 @@ fn answers(command: &Cmd, reply: &Value) -> bool {
             matches!(reply, Value::Int(_))
         }
         b"SCAN" => matches!(reply, Value::Array(parts) if parts.len() == 2),
-        b"CLUSTER" => matches!(reply, Value::Array(_)),
+        b"CLUSTER" if arguments.next() == Some(Arg::Simple(b"SLOTS")) => {
+            matches!(reply, Value::Array(_))
+        }
         _ => true,
     }
 }

@@ -79,7 +79,11 @@ impl Endpoint {
             Self::Server(client) => open(client, observers).await,
             Self::Client(client) => open_as_configured(client).await,
             Self::Master(sentinels) => {
-                let address = sentinels.find_master(timeout, observers).await?;
+                let untracked = Observers {
+                    tracker: None,
+                    ..observers
+                };
+                let address = sentinels.find_master(timeout, untracked).await?;
                 let client = client(address, sentinels.settings.clone())?;
                 check_role(open(&client, observers).await?).await
             }

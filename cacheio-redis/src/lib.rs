@@ -21,6 +21,7 @@ mod nearness;
 mod open;
 mod progress;
 mod queue;
+mod reading;
 mod redis;
 mod reply;
 mod request;

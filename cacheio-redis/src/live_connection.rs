@@ -10,7 +10,7 @@ use crate::commands::{Commands, echo, is_echo, new_mark};
 use crate::failure::{breaks_connection, reply_mismatch};
 use crate::handle_pool::HandlePool;
 use crate::open::{CloseState, Driver, Opened};
-use crate::tracking::{Link, track};
+use crate::tracking::{Link, Tracking, track};
 
 pub(crate) struct LiveConnection {
     handles: HandlePool,
@@ -21,9 +21,8 @@ pub(crate) struct LiveConnection {
     pub(crate) client_id: Option<ClientId>,
     /// Whether the server returns the argument of PING.
     echoes: bool,
+    /// On which the server tells of changes.
     link: Option<Arc<Link>>,
-    /// Whether the server tells of changes.
-    is_tracked: bool,
 }
 
 /// How the server identifies a connection: by a number, which a restarted server assigns again, and
@@ -77,26 +76,28 @@ impl LiveConnection {
             client_id: None,
             echoes: false,
             link: opened.link,
-            is_tracked: false,
         }
     }
 
-    /// Asks the server to tell of changes, if the connection can receive that. One round trip.
+    /// Asks the server to tell of changes, if the connection can receive that. One round trip, in a cluster
+    /// two.
     pub(crate) async fn track(&mut self) -> RedisResult<()> {
-        if let Some(link) = &self.link {
-            self.is_tracked = track(self, link).await?;
+        if let Some(link) = &self.link
+            && track(self, link).await? == Tracking::Refused
+        {
+            self.link = None;
         }
         Ok(())
     }
 
-    /// Returns the link on which the server tells of changes.
-    pub(crate) fn tracked_link(&self) -> Option<&Arc<Link>> {
-        self.link.as_ref().filter(|_| self.is_tracked)
+    /// Returns the link on which the server tells of changes, or may do so later.
+    pub(crate) fn link(&self) -> Option<&Arc<Link>> {
+        self.link.as_ref()
     }
 
     /// Returns whether the server is known to tell of changes.
     pub(crate) fn is_heard(&self) -> bool {
-        self.tracked_link().is_some_and(|link| link.is_heard())
+        self.link.as_ref().is_some_and(|link| link.is_heard())
     }
 
     /// Ends the link of a connection that is replaced.

@@ -28,9 +28,9 @@
 //! 3. `Batcher::send_batch` sends it by `LiveConnection::send` and gives each caller its reply. If
 //!    the batch as a whole was refused, each caller sends its own GET.
 //!
-//! The path of a get for a cache with L1 (`Redis::read_with_ttls`): as that of a get, with GET and PTTL. A
-//! batch of them has one MGET, and a PTTL for each key. In a cluster they are not batched. On a connection that is
-//! tracked (`tracking.rs`), CLIENT CACHING comes first.
+//! The path of a get for a cache with L1 (`Topology::read_with_ttls` in `reading.rs`): as that of a get, with GET
+//! and PTTL. A batch of them has one MGET, and a PTTL for each key. In a cluster they are not batched. On a
+//! connection that is tracked (`tracking.rs`), CLIENT CACHING comes first.
 //!
 //! The path of a set or a delete: as that of a get, with two commands. `Redis::write` puts UNLINK of the
 //! claim before the command (`Request::write`). A batch of such requests has one UNLINK for all of them, in
@@ -49,20 +49,18 @@ use cacheio_core::{
     AsyncStore, BoxFuture, Claimed, Entry, Error, ErrorKind, Form, Key, Replacement, Result,
     Settlement, TtlChange,
 };
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, cmd};
 
 use crate::batching::Batcher;
 use crate::claims::Claims;
 use crate::failure::Failure;
 use crate::join_all::join_all;
-use crate::reply::{entry, entry_with_ttl, integer, last, stored, value, values};
+use crate::reply::{entry, integer, last, stored, value, values};
 use crate::request::{Change, Request, bytes, on_key, on_keys, replace, set};
 use crate::topology::Topology;
 
 /// How many keys a step of SCAN looks at.
 const SCAN_COUNT: usize = 1000;
-/// How many keys a request reads together with their TTLs: as many commands, and one more.
-const KEYS_WITH_TTLS: usize = 500;
 
 /// A store on Redis or a compatible server: Valkey, `KeyDB`, Dragonfly.
 ///
@@ -92,7 +90,7 @@ const KEYS_WITH_TTLS: usize = 500;
 /// write of the key removes it with one UNLINK before its command, in the same round trip. `clear` scans
 /// twice: it removes the claims first.
 ///
-/// If a cache on the store has memory before it (`l1` of its builder), connections to a single server are tracked (CLIENT
+/// If a cache on the store has memory before it (`l1` of its builder), connections are tracked (CLIENT
 /// TRACKING): Redis tells of changes of the keys that were read. A connection that was opened before the first such
 /// cache was built is not tracked, nor is one of [`from_client`](Self::from_client).
 ///
@@ -200,40 +198,6 @@ impl Redis {
             }
         }
         Ok(entries)
-    }
-
-    /// Reads entries, each with what is left of its TTL.
-    async fn read_with_ttls(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>, Failure> {
-        if let [key] = keys
-            && let Some(connection) = self.topology.server_connection(key)
-        {
-            let deadline = self.topology.deadline();
-            return Ok(vec![connection.get_with_ttl(key.text(), deadline).await?]);
-        }
-        if let Some(connection) = self.topology.only_connection() {
-            let mut entries = Vec::with_capacity(keys.len());
-            for keys in keys.chunks(KEYS_WITH_TTLS) {
-                let keys: Vec<_> = keys.iter().map(Key::text).collect();
-                let deadline = self.topology.deadline();
-                entries.extend(connection.get_with_ttls(&keys, deadline).await?);
-            }
-            return Ok(entries);
-        }
-        // First all values, then all TTLs: a TTL that belongs to a newer value limits the older one.
-        let twice = [keys, keys].concat();
-        let command = |part: &[usize]| match part[0] < keys.len() {
-            true => on_part("GET", &twice, part),
-            false => on_part("PTTL", &twice, part),
-        };
-        let mut replies = vec![Value::Nil; twice.len()];
-        for part in self.topology.send_many(&twice, 1, command).await? {
-            replies[part.keys[0]] = part.reply;
-        }
-        let ttls = replies.split_off(keys.len());
-        let replies = replies.into_iter().zip(ttls);
-        replies
-            .map(|(value, ttl)| entry_with_ttl(value, Some(ttl), false))
-            .collect()
     }
 
     async fn write_many(
@@ -472,7 +436,7 @@ impl AsyncStore for Redis {
         &'a self,
         keys: &'a [Key<'a>],
     ) -> BoxFuture<'a, Result<Vec<Option<Entry>>>> {
-        boxed(self, move || self.read_with_ttls(keys))
+        boxed(self, move || self.topology.read_with_ttls(keys))
     }
 
     fn set_many<'a>(

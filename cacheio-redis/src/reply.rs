@@ -31,10 +31,9 @@ pub(crate) fn entry_with_ttl(
     is_tracked: bool,
 ) -> Result<Option<Entry>, Failure> {
     let mut entry = entry(value)?;
-    if let Some(entry) = &mut entry {
-        entry.is_watched = is_tracked;
-    }
+    // Without the TTL, the copy would outlive the entry: the server tells late that it has expired.
     if let (Some(entry), Some(Value::Int(ttl))) = (&mut entry, ttl) {
+        entry.is_watched = is_tracked;
         entry.left = Some(match ttl {
             -1 => Ttl::Never,
             // A negative number: it has expired since it was read.

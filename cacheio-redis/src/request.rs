@@ -60,16 +60,22 @@ impl Request {
         Self::new(Content::One(command, None))
     }
 
-    /// Gets the values of keys, by one command, and what is left of each of their TTLs. With `is_tracked`, the
-    /// server tells of changes of the keys: there is one more reply, before the others.
-    pub(crate) fn get_with_ttls(keys: &[&str], is_tracked: bool) -> Self {
-        let get = match keys {
-            [key] => on_key("GET", key),
-            _ => on_keys("MGET", keys.iter().copied()),
-        };
-        let ttls = keys.iter().map(|key| on_key("PTTL", key));
-        let tracking = is_tracked.then(caching).into_iter();
-        Self::many(tracking.chain([get]).chain(ttls))
+    /// Gets the values of keys, by one command for each part of them, and what is left of their TTLs. With
+    /// `is_tracked`, the server tells of changes of the keys: each part has one more reply, before the others.
+    pub(crate) fn get_with_ttls<'a>(
+        parts: impl IntoIterator<Item = Vec<&'a str>>,
+        is_tracked: bool,
+    ) -> Self {
+        let commands = parts.into_iter().flat_map(|keys| {
+            let get = match &keys[..] {
+                [key] => on_key("GET", key),
+                _ => on_keys("MGET", keys.iter().copied()),
+            };
+            let tracking = is_tracked.then(caching).into_iter();
+            let ttls = keys.into_iter().map(|key| on_key("PTTL", key));
+            tracking.chain([get]).chain(ttls)
+        });
+        Self::many(commands)
     }
 
     pub(crate) fn many(commands: impl IntoIterator<Item = Cmd>) -> Self {

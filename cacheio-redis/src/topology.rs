@@ -91,14 +91,6 @@ impl Topology {
         }
     }
 
-    /// Returns the connection for all keys, if there is only one.
-    pub(crate) fn only_connection(&self) -> Option<&Arc<Batcher>> {
-        match &self.layout {
-            Layout::Server(server) if server.connections().len() == 1 => Some(server.first()),
-            _ => None,
-        }
-    }
-
     /// Sends a request on one key and returns the reply.
     pub(crate) async fn send(&self, key: &Key<'_>, request: &Request) -> Result<Value, Failure> {
         let deadline = self.deadline();
@@ -139,14 +131,7 @@ impl Topology {
         command: impl Fn(&[usize]) -> Cmd,
     ) -> Result<Vec<Part>, Failure> {
         let max_keys = max_keys.min(MAX_KEYS);
-        let groups = match &self.layout {
-            // A step of SCAN may find no keys.
-            _ if keys.is_empty() => Vec::new(),
-            Layout::Server(server) if server.connections().len() == 1 => {
-                vec![Group::of_all(server.first(), keys.len(), max_keys)]
-            }
-            _ => self.group(keys, max_keys, self.deadline()).await?,
-        };
+        let groups = self.group(keys, max_keys).await?;
         let sent = groups
             .into_iter()
             .map(|group| self.send_group(keys, group, are_writes, &command));
@@ -154,13 +139,22 @@ impl Topology {
         Ok(parts?.into_iter().flatten().collect())
     }
 
-    async fn group(
+    /// Divides keys between the connections.
+    pub(crate) async fn group(
         &self,
         keys: &[Key<'_>],
         max_keys: usize,
-        deadline: Instant,
     ) -> Result<Vec<Group>, Failure> {
+        let deadline = self.deadline();
         let mut groups: Vec<Group> = Vec::new();
+        match &self.layout {
+            // A step of SCAN may find no keys.
+            _ if keys.is_empty() => return Ok(groups),
+            Layout::Server(server) if server.connections().len() == 1 => {
+                return Ok(vec![Group::of_all(server.first(), keys.len(), max_keys)]);
+            }
+            _ => {}
+        }
         for (at, key) in keys.iter().enumerate() {
             let (connection, slot) = match &self.layout {
                 Layout::Server(server) => (Arc::clone(server.connection(key)), 0),
@@ -215,15 +209,14 @@ impl Topology {
                 false => Request::many(commands),
             };
             let replies = group.connection.send(&request, self.deadline()).await;
+            let replies = replies.and_then(values);
             let Layout::Cluster(cluster) = &self.layout else {
-                let parts = chunk.into_iter().zip(values(replies?)?);
+                let parts = chunk.into_iter().zip(replies?);
                 sent.extend(parts.map(|(keys, reply)| Part { keys, reply }));
                 continue;
             };
-            let replies = match replies {
-                Err(failure) if failure.is_redirection() => vec![None; chunk.len()],
-                replies => values(replies?)?.into_iter().map(Some).collect(),
-            };
+            let replies = replies.map(|replies| replies.into_iter().map(Some).collect());
+            let replies = self.unless_redirected(replies, chunk.len())?;
             for (part, reply) in chunk.into_iter().zip(replies) {
                 match reply.filter(|reply| !is_redirection(reply)) {
                     Some(reply) => sent.push(Part { keys: part, reply }),
@@ -236,6 +229,24 @@ impl Topology {
             }
         }
         Ok(sent)
+    }
+
+    /// Returns what the parts of a request got: nothing if a node of a cluster redirects the whole request.
+    pub(crate) fn unless_redirected<T>(
+        &self,
+        replies: Result<Vec<Option<T>>, Failure>,
+        parts: usize,
+    ) -> Result<Vec<Option<T>>, Failure> {
+        match (replies, &self.layout) {
+            (Err(failure), Layout::Cluster(_)) if failure.is_redirection() => {
+                Ok((0..parts).map(|_| None).collect())
+            }
+            (Err(failure), Layout::Cluster(cluster)) => {
+                cluster.on_failure(&failure);
+                Err(failure)
+            }
+            (replies, _) => replies,
+        }
     }
 
     /// Sends a command for each key: while a slot moves, no node may have all keys of a part.
@@ -327,9 +338,9 @@ async fn ping(
 }
 
 /// The keys of a call that use one connection, in parts of which each is one command.
-struct Group {
-    connection: Arc<Batcher>,
-    parts: Vec<Vec<usize>>,
+pub(crate) struct Group {
+    pub(crate) connection: Arc<Batcher>,
+    pub(crate) parts: Vec<Vec<usize>>,
     /// The last part of each slot: a command must not name keys of two slots.
     last_part: HashMap<u16, usize>,
 }
@@ -366,7 +377,7 @@ impl Group {
 }
 
 /// Returns whether a node refused a command because another one has, or may have, its keys.
-fn is_redirection(reply: &Value) -> bool {
+pub(crate) fn is_redirection(reply: &Value) -> bool {
     match reply {
         Value::ServerError(error) => Failure::Redis(error.clone().into()).is_redirection(),
         _ => false,

@@ -3,46 +3,36 @@
 //! - A [`Link`] is a connection on which the server tells of changes. Redis sends a push before the reply to
 //!   any command that it executes after the change, and the `redis` crate passes pushes on in that order.
 //! - [`track`] turns tracking on for a new connection, and tests it: a proxy may swallow pushes.
-//! - [`keep`] asks on each link, four times in the bound, whether the server may be written to: a master that
-//!   was demoted or isolated goes on replying to reads. Only such a reply proves that all pushes of before have
-//!   come.
-//! - The [`Tracker`] of a store passes the changes on to the L1s, and the oldest of these proofs.
+//! - [`keep`] probes each link, four times in the bound. Only the reply to a probe proves that all pushes of
+//!   before have come, and that no other server has taken over what was read here.
+//! - The [`Tracker`] of a store passes the changes on to the L1s, and the oldest of these proofs. If one link
+//!   gives no proof, all copies are removed.
 //!
-//! Connections of stores without L1 are not tracked, nor are those of clusters and of masters behind
-//! sentinels. There, a copy in L1 ends by itself.
+//! In a cluster, each node tells of changes of the keys in its own slots. A probe of a node proves nothing if
+//! the node serves other slots than at the last one ([`OwnSlots`](own_slots::OwnSlots)).
+//!
+//! Connections of stores without L1 are not tracked. There, a copy in L1 ends by itself.
+
+mod keeper;
+mod own_slots;
+mod self_test;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use cacheio_core::__private::{RemovedCopies, SharedState, runtime, within};
-use redis::{Cmd, Pipeline, PushInfo, PushKind, RedisResult, ServerErrorKind, Value, cmd};
-use tokio::time::sleep;
+use cacheio_core::__private::{RemovedCopies, SharedState, runtime};
+use redis::{Cmd, PushInfo, PushKind, Value, cmd};
 
-use crate::claim_key::claim_key;
-use crate::commands::Commands;
-use crate::connection::Connection;
-use crate::failure::is_from_replica;
-use crate::live_connection::LiveConnection;
-
-/// The oldest version whose tracking is reliable: before it, scripts told the connection that ran them, and
-/// pushes could come within a reply (redis#11052, redis#8935).
-const OLDEST: [u64; 3] = [7, 0, 5];
-
-/// The pause of a keeper while there is no L1.
-const WITHOUT_L1: Duration = Duration::from_secs(1);
-
-/// The keeper asks as often as for this bound at least, so that a demoted master is noticed.
-const MAX_BOUND: Duration = Duration::from_secs(60);
-
-/// Counts as a write, so that the server refuses it where it may not be written to, and changes nothing.
-const WRITE_PROBE: &str = "#!lua\nreturn 1";
+pub(crate) use self::keeper::keep;
+pub(crate) use self::self_test::{Tracking, track};
 
 /// The links of one store, and the L1s before it.
 pub(crate) struct Tracker {
     shared: Arc<SharedState>,
+    /// Whether the servers are the nodes of a cluster.
+    is_of_cluster: bool,
     /// When the latest probe was sent to which the server replied, on each link that is heard.
     heard: Mutex<HashMap<u64, Instant>>,
     /// Copies that were removed and are about to be dropped.
@@ -50,9 +40,10 @@ pub(crate) struct Tracker {
 }
 
 impl Tracker {
-    pub(crate) fn new(shared: Arc<SharedState>) -> Self {
+    pub(crate) fn new(shared: Arc<SharedState>, is_of_cluster: bool) -> Self {
         Self {
             shared,
+            is_of_cluster,
             heard: Mutex::default(),
             removed: Mutex::default(),
         }
@@ -70,7 +61,8 @@ impl Tracker {
             tracker: Arc::clone(self),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             test_key: Mutex::default(),
-            passed_test: AtomicBool::new(false),
+            told_of_test: AtomicBool::new(false),
+            is_tracked: AtomicBool::new(false),
             is_heard: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
         })
@@ -102,6 +94,11 @@ impl Tracker {
         }
         drop(heard);
         self.drop_later(removed);
+    }
+
+    /// Removes all copies: another node may have taken over a part of what was read.
+    pub(crate) fn moved(self: &Arc<Self>) {
+        self.drop_later(self.shared.changed_all());
     }
 
     /// Drops values on a thread on which code of the user may run. The task of a connection is none.
@@ -137,7 +134,10 @@ pub(crate) struct Link {
     id: u64,
     /// The key of the test, while it runs.
     test_key: Mutex<Option<String>>,
-    passed_test: AtomicBool,
+    /// Whether the server has told of the change of that key.
+    told_of_test: AtomicBool,
+    /// Whether the test was passed.
+    is_tracked: AtomicBool,
     /// Whether the server has replied to a probe, and to all since.
     is_heard: AtomicBool,
     has_ended: AtomicBool,
@@ -164,7 +164,7 @@ impl Link {
             };
             let test_key = self.test_key.lock().unwrap_or_else(PoisonError::into_inner);
             if test_key.as_deref() == Some(key) {
-                self.passed_test.store(true, Ordering::SeqCst);
+                self.told_of_test.store(true, Ordering::SeqCst);
                 continue;
             }
             drop(test_key);
@@ -198,161 +198,9 @@ impl Drop for EndLink {
     }
 }
 
-/// Turns tracking on for a new connection. Returns whether the server tells of changes.
-pub(crate) async fn track(live: &LiveConnection, link: &Link) -> RedisResult<bool> {
-    let Some(prefix) = link.tracker.shared.l1_prefix() else {
-        return Ok(false);
-    };
-    // Random, so that no other client changes it, and in the form that no key of a user has.
-    let random = RandomState::new().hash_one(link.id);
-    let key = claim_key(&format!("{prefix}{random:016x}"));
-    let test_key = || link.test_key.lock().unwrap_or_else(PoisonError::into_inner);
-    *test_key() = Some(key.clone());
-    let tracking = |mode: &[&str]| {
-        let mut command = cmd("CLIENT");
-        command.arg("TRACKING").arg(mode);
-        command
-    };
-    let mut exists = cmd("EXISTS");
-    exists.arg(&key);
-    let mut set = cmd("SET");
-    set.arg(&key).arg(1).arg("PX").arg(1);
-    let mut pipeline = Pipeline::new();
-    for command in [
-        tracking(&["ON", "OPTIN"]),
-        caching(),
-        exists,
-        set,
-        tracking(&["OFF"]),
-        tracking(&["ON", "OPTIN", "NOLOOP"]),
-        cmd("HELLO"),
-    ] {
-        pipeline.add_command(command);
-    }
-    let replies = live.send_all(&pipeline).await?;
-    *test_key() = None;
-    let has_failed = replies
-        .iter()
-        .any(|reply| matches!(reply, Value::ServerError(_)));
-    let is_new = replies
-        .last()
-        .and_then(version)
-        .is_some_and(|version| version >= OLDEST);
-    Ok(!has_failed && is_new && link.passed_test.load(Ordering::SeqCst))
-}
-
 /// Returns the command before a read, after which the server tells of changes of its keys.
 pub(crate) fn caching() -> Cmd {
     let mut caching = cmd("CLIENT");
     caching.arg("CACHING").arg("YES");
     caching
-}
-
-/// Returns the version in the reply to HELLO.
-fn version(hello: &Value) -> Option<[u64; 3]> {
-    let Value::Map(fields) = hello else {
-        return None;
-    };
-    let text = |value: &Value| match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
-        Value::SimpleString(text) => Some(text.clone()),
-        _ => None,
-    };
-    let version = fields
-        .iter()
-        .find(|(name, _)| text(name).as_deref() == Some("version"))?;
-    let version = text(&version.1)?;
-    let mut parts = version.split('.').map(|part| part.parse().ok());
-    let mut part = || parts.next().flatten();
-    Some([part()?, part()?, part()?])
-}
-
-/// Probes a link as long as its connection is used.
-pub(crate) fn keep(connection: &Arc<Connection>, live: &Arc<LiveConnection>, link: &Arc<Link>) {
-    let Ok(runtime) = runtime() else {
-        return;
-    };
-    let (connection, live, link) = (
-        Arc::downgrade(connection),
-        Arc::downgrade(live),
-        Arc::clone(link),
-    );
-    runtime.spawn(async move {
-        let mut uses_role = false;
-        while let Some(pause) = probe(&connection, &live, &link, &mut uses_role).await {
-            sleep(pause).await;
-        }
-        link.end();
-    });
-}
-
-/// Probes a link once. Returns how long to wait for the next time; `None` if the connection is gone.
-async fn probe(
-    connection: &Weak<Connection>,
-    live: &Weak<LiveConnection>,
-    link: &Link,
-    uses_role: &mut bool,
-) -> Option<Duration> {
-    let live = live.upgrade()?;
-    if live.close_state.is_closed() || link.has_ended() {
-        return None;
-    }
-    let Some(bound) = link.tracker.shared.max_staleness() else {
-        return Some(WITHOUT_L1);
-    };
-    let bound = bound.min(MAX_BOUND);
-    let sent = Instant::now();
-    let command = match uses_role {
-        true => cmd("ROLE"),
-        false => {
-            let mut eval = cmd("EVAL");
-            eval.arg(WRITE_PROBE).arg(0);
-            eval
-        }
-    };
-    let timeout = connection.upgrade()?.timeout();
-    let is_replica = match within(
-        sent + bound.min(timeout),
-        live.send(&Commands::one(command)),
-    )
-    .await
-    {
-        Some(Ok(reply)) if !*uses_role || is_master(&reply) => {
-            link.tracker.record(link, sent);
-            return Some(bound / 4);
-        }
-        Some(Ok(_)) => true,
-        Some(Err(error)) if refuses(&error) && !*uses_role => {
-            *uses_role = true;
-            return Some(Duration::ZERO);
-        }
-        // This user may ask neither way: copies end by themselves.
-        Some(Err(error)) if refuses(&error) => return None,
-        Some(Err(error)) => is_from_replica(&error),
-        // It replies late or never: what it had to tell may be on its way.
-        None => false,
-    };
-    link.tracker.forget(link);
-    // Others may be writing to another server.
-    if is_replica {
-        let connection = connection.upgrade()?;
-        if connection.may_look_for_master() {
-            connection.discard(&live);
-            return None;
-        }
-    }
-    Some(bound / 4)
-}
-
-fn is_master(role: &Value) -> bool {
-    let Value::Array(parts) = role else {
-        return false;
-    };
-    matches!(parts.first(), Some(Value::BulkString(role)) if role == b"master")
-}
-
-/// Returns whether the server does not execute the command for this user at all.
-fn refuses(error: &redis::RedisError) -> bool {
-    let is_refused = error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoPerm);
-    is_refused || error.to_string().contains("unknown command")
 }

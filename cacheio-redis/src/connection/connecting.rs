@@ -91,7 +91,7 @@ impl Connection {
             let opened = self.endpoint.connect(self.timeout, self.observers(None));
             live = self.prepare(opened.await?).await?;
         }
-        if tracker.is_some() && live.tracked_link().is_none() {
+        if tracker.is_some() && live.link().is_none() {
             tracing::info!(
                 target: "cacheio",
                 server = self.name,
@@ -134,7 +134,7 @@ impl Connection {
         }
         let live = Arc::clone(slot.live.insert(Arc::new(new)));
         drop(slot);
-        if let Some(link) = live.tracked_link() {
+        if let Some(link) = live.link() {
             keep(self, &live, link);
         }
         live

@@ -99,6 +99,28 @@ impl RedisCluster {
         }
     }
 
+    /// Starts a node without slots, and returns when the others know it.
+    ///
+    /// # Panics
+    ///
+    /// When they do not find each other.
+    pub fn start_node(&self) -> ClusterReplica {
+        let bus = Port::free();
+        let server = start_node(&bus);
+        let meet = format!("CLUSTER MEET 127.0.0.1 {} {}", server.port(), bus.number());
+        ok(&self.nodes[0].run(&meet));
+        let id = server.run("CLUSTER MYID");
+        until("all nodes know the new one", || {
+            let knows = |node: &Redis| node.run("CLUSTER NODES").text().contains(id.text());
+            let is_up = server
+                .run("CLUSTER INFO")
+                .text()
+                .contains("cluster_state:ok");
+            is_up && self.nodes.iter().all(knows)
+        });
+        ClusterReplica { server, _bus: bus }
+    }
+
     /// Returns the slot of a key.
     ///
     /// # Panics
@@ -153,7 +175,7 @@ impl RedisCluster {
     }
 }
 
-/// A replica of a node of a [`RedisCluster`].
+/// A further node of a [`RedisCluster`]: a replica, or a node without slots.
 #[derive(Debug)]
 pub struct ClusterReplica {
     server: Redis,

@@ -7,7 +7,10 @@ mod bound;
 mod processes;
 mod races;
 mod settings;
+mod support;
 mod tracking;
+mod tracking_cluster;
+mod tracking_sentinel;
 
 #[test]
 fn child() {

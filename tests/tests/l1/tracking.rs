@@ -5,67 +5,14 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use cacheio_core::{Options, Update};
-use cacheio_sync::{Cache, L1, Memory};
+use cacheio_sync::Cache;
 use cacheio_tests::servers::{Proxy, Redis};
 use cacheio_tests::watchdog::guarded;
 
-/// Much longer than a change takes to be told.
-const LONG: Duration = Duration::from_secs(50);
-const SHORT: Duration = Duration::from_millis(400);
-
-fn open(url: &str, bound: Duration) -> Cache {
-    let l1 = L1::new(Memory::with_capacity(1_000)).max_staleness(bound);
-    let redis = cacheio_sync::Redis::new(url).unwrap();
-    Cache::builder().store(redis).l1(l1).build().unwrap()
-}
-
-fn get(cache: &Cache, key: &str) -> Option<i64> {
-    cache.get(key).unwrap()
-}
-
-/// Waits until the server is heard: then a copy outlives the bound.
-fn until_heard(cache: &Cache, bound: Duration) {
-    cache.set("heard", 1).unwrap();
-    loop {
-        assert_eq!(get(cache, "heard"), Some(1));
-        let before = cache.stats().l1_hits;
-        sleep(bound + bound / 4);
-        assert_eq!(get(cache, "heard"), Some(1));
-        if cache.stats().l1_hits > before {
-            return;
-        }
-    }
-}
-
-/// Waits until the server has replied to the first probe.
-fn until_probed(server: &Redis, cache: &Cache) {
-    cache.ping().unwrap();
-    while !server
-        .run("INFO commandstats")
-        .text()
-        .contains("cmdstat_eval:")
-    {
-        sleep(Duration::from_millis(5));
-    }
-    sleep(Duration::from_millis(100));
-}
-
-/// Makes a copy of a value.
-fn copy(cache: &Cache, key: &str, value: Option<i64>) {
-    for _ in 0..2 {
-        assert_eq!(get(cache, key), value);
-    }
-}
-
-/// Waits until a cache reads this, and returns how long that took.
-fn until(cache: &Cache, key: &str, value: Option<i64>) -> Duration {
-    let begun = Instant::now();
-    while cache.get(key).ok() != Some(value) {
-        assert!(begun.elapsed() < LONG / 2, "{key} is not {value:?}");
-        thread::yield_now();
-    }
-    begun.elapsed()
-}
+use crate::support::{
+    LONG, SHORT, copy, get, nothing_old_after_the_bound, open, until, until_copied, until_heard,
+    until_probed,
+};
 
 #[test]
 fn a_write_of_another_process_is_told() {
@@ -143,6 +90,54 @@ fn a_copy_outlives_the_bound_while_the_server_is_heard() {
     });
 }
 
+/// Each key is read over its own connection, which is the one that the server tells.
+#[test]
+fn a_batch_over_several_connections_is_tracked() {
+    const KEYS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    guarded(|| {
+        let server = Redis::start();
+        let url = format!("{}?connections=3", server.url());
+        let (cache, other) = (open(&url, SHORT), open(&url, SHORT));
+        cache.set_many(KEYS.map(|key| (key, 1_i64))).unwrap();
+        for key in KEYS {
+            until_copied(key, &cache, SHORT);
+        }
+        cache.clear_l1();
+        assert_eq!(cache.get_many::<i64>(KEYS).unwrap(), [Some(1); 8]);
+        let before = cache.stats().l1_hits;
+        for _ in 0..3 {
+            sleep(SHORT);
+            assert_eq!(cache.get_many::<i64>(KEYS).unwrap(), [Some(1); 8]);
+        }
+        assert_eq!(cache.stats().l1_hits, before + 24);
+        for value in 2..5 {
+            other.set_many(KEYS.map(|key| (key, value))).unwrap();
+            for key in KEYS {
+                assert!(until(&cache, key, Some(value)) < SHORT * 4);
+            }
+        }
+    });
+}
+
+/// Redis tells late that an entry has expired.
+#[test]
+fn a_copy_whose_rest_of_the_ttl_is_unknown_ends_by_itself() {
+    guarded(|| {
+        let server = Redis::start();
+        server.run("ACL SETUSER plain on >pw ~* &* +@all -pttl");
+        let cache = open(&format!("redis://plain:pw@{}", server.address()), SHORT);
+        until_probed(&server, &cache);
+        cache.set("k", 1_i64).unwrap();
+        copy(&cache, "k", Some(1));
+        for _ in 0..3 {
+            let before = cache.stats().l1_hits;
+            sleep(SHORT);
+            assert_eq!(get(&cache, "k"), Some(1));
+            assert_eq!(cache.stats().l1_hits, before);
+        }
+    });
+}
+
 /// The versions of tags are not tracked: such copies end by themselves.
 #[test]
 fn a_tag_that_another_process_invalidates_is_seen_after_the_bound() {
@@ -159,18 +154,6 @@ fn a_tag_that_another_process_invalidates_is_seen_after_the_bound() {
     });
 }
 
-/// Writes a value, and checks that after the bound the cache does not serve the old one any more.
-fn nothing_old_after_the_bound(cache: &Cache, write: impl FnOnce()) {
-    copy(cache, "k", Some(1));
-    write();
-    sleep(SHORT);
-    let until = Instant::now() + SHORT * 3;
-    while Instant::now() < until {
-        let found = cache.get::<i64>("k");
-        assert!(!matches!(found, Ok(Some(1))), "older than the bound");
-    }
-}
-
 #[test]
 fn a_connection_that_falls_silent_is_not_trusted_after_the_bound() {
     guarded(|| {
@@ -181,7 +164,7 @@ fn a_connection_that_falls_silent_is_not_trusted_after_the_bound() {
         for _ in 0..2 {
             cache.set("k", 1_i64).unwrap();
             until_heard(&cache, SHORT);
-            nothing_old_after_the_bound(&cache, || {
+            nothing_old_after_the_bound(&cache, "k", || {
                 proxy.lose_connections();
                 server.run("SET cacheio:k 2");
             });
@@ -238,7 +221,7 @@ fn a_master_that_was_demoted_is_not_trusted_after_the_bound() {
         let cache = open(&format!("redis://{}", proxy.address()), SHORT);
         cache.set("k", 1_i64).unwrap();
         until_heard(&cache, SHORT);
-        nothing_old_after_the_bound(&cache, || {
+        nothing_old_after_the_bound(&cache, "k", || {
             proxy.lead_to(new.address());
             old.run(&format!("REPLICAOF 127.0.0.1 {}", proxy.address().port()));
             new.run("SET cacheio:k 2");
@@ -295,7 +278,7 @@ fn a_server_that_refuses_the_keeper_is_bounded_and_its_connection_stays() {
         // Each look at the statistics is a connection of the test.
         assert!(connections() - before < 10);
         cache.set("k", 1_i64).unwrap();
-        nothing_old_after_the_bound(&cache, || other.set("k", 2_i64).unwrap());
+        nothing_old_after_the_bound(&cache, "k", || other.set("k", 2_i64).unwrap());
     });
 }
 

@@ -1,0 +1,136 @@
+//! Turns tracking on, and tests whether the pushes arrive.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use redis::{Pipeline, RedisError, RedisResult, Value, cmd};
+
+use super::own_slots::OwnSlots;
+use super::{Link, caching};
+use crate::claim_key::{claim_key, claim_key_at};
+use crate::commands::Commands;
+use crate::failure::Failure;
+use crate::live_connection::LiveConnection;
+use crate::reply::values;
+
+/// The oldest version whose tracking is reliable: before it, scripts told the connection that ran them, and
+/// pushes could come within a reply (redis#11052, redis#8935).
+const OLDEST: [u64; 3] = [7, 0, 5];
+
+/// Whether a server tells of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tracking {
+    Tracked,
+    /// The node serves no slots in which it could be tested, or a slot moves.
+    NotYet,
+    Refused,
+}
+
+/// Turns tracking on for a connection, and tests it.
+pub(crate) async fn track(live: &LiveConnection, link: &Link) -> RedisResult<Tracking> {
+    if !link.tracker.is_of_cluster {
+        return match test_key(link) {
+            Some(key) => track_with(live, link, claim_key(&key)).await,
+            None => Ok(Tracking::Refused),
+        };
+    }
+    let replies = live.send(&Commands::many(OwnSlots::commands())).await?;
+    let replies = values(replies).unwrap_or_default();
+    match OwnSlots::parse(replies) {
+        Ok(own_slots) => track_in(live, link, &own_slots).await,
+        Err(_) => Ok(Tracking::Refused),
+    }
+}
+
+/// Does the same for a node of a cluster, with a key in one of its slots.
+pub(super) async fn track_in(
+    live: &LiveConnection,
+    link: &Link,
+    own_slots: &OwnSlots,
+) -> RedisResult<Tracking> {
+    let random = RandomState::new().hash_one(link.id);
+    let Some((key, slot)) = test_key(link).zip(own_slots.pick(random)) else {
+        return Ok(Tracking::NotYet);
+    };
+    let key = claim_key_at(&key, slot);
+    // A namespace with a tag has all its keys in one slot.
+    match own_slots.contains(&key) {
+        true => track_with(live, link, key).await,
+        false => Ok(Tracking::NotYet),
+    }
+}
+
+/// Returns a key that the user may use: random, so that no other client changes it.
+fn test_key(link: &Link) -> Option<String> {
+    let prefix = link.tracker.shared.l1_prefix()?;
+    let random = RandomState::new().hash_one(link.id);
+    Some(format!("{prefix}{random:016x}"))
+}
+
+/// Does the same with a key of the form that no key of a user has.
+async fn track_with(live: &LiveConnection, link: &Link, key: String) -> RedisResult<Tracking> {
+    let current = || link.test_key.lock().unwrap_or_else(PoisonError::into_inner);
+    *current() = Some(key.clone());
+    let tracking = |mode: &[&str]| {
+        let mut command = cmd("CLIENT");
+        command.arg("TRACKING").arg(mode);
+        command
+    };
+    let mut exists = cmd("EXISTS");
+    exists.arg(&key);
+    let mut set = cmd("SET");
+    set.arg(&key).arg(1).arg("PX").arg(1);
+    let mut pipeline = Pipeline::new();
+    for command in [
+        tracking(&["ON", "OPTIN"]),
+        caching(),
+        exists,
+        set,
+        tracking(&["OFF"]),
+        tracking(&["ON", "OPTIN", "NOLOOP"]),
+        cmd("HELLO"),
+    ] {
+        pipeline.add_command(command);
+    }
+    let replies = live.send_all(&pipeline).await?;
+    *current() = None;
+    let mut errors = replies.iter().filter_map(|reply| match reply {
+        Value::ServerError(error) => Some(RedisError::from(error.clone())),
+        _ => None,
+    });
+    if let Some(error) = errors.next() {
+        return Ok(match Failure::Redis(error).is_redirection() {
+            true => Tracking::NotYet,
+            false => Tracking::Refused,
+        });
+    }
+    let is_new = replies
+        .last()
+        .and_then(version)
+        .is_some_and(|version| version >= OLDEST);
+    if !is_new || !link.told_of_test.load(Ordering::SeqCst) {
+        return Ok(Tracking::Refused);
+    }
+    link.is_tracked.store(true, Ordering::SeqCst);
+    Ok(Tracking::Tracked)
+}
+
+/// Returns the version in the reply to HELLO.
+fn version(hello: &Value) -> Option<[u64; 3]> {
+    let Value::Map(fields) = hello else {
+        return None;
+    };
+    let text = |value: &Value| match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Value::SimpleString(text) => Some(text.clone()),
+        _ => None,
+    };
+    let version = fields
+        .iter()
+        .find(|(name, _)| text(name).as_deref() == Some("version"))?;
+    let version = text(&version.1)?;
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    let mut part = || parts.next().flatten();
+    Some([part()?, part()?, part()?])
+}

@@ -1,0 +1,82 @@
+//! Caches on servers that tell of changes.
+
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use cacheio_sync::{Cache, L1, Memory};
+use cacheio_tests::servers::Redis;
+
+/// Much longer than a change takes to be told.
+pub(crate) const LONG: Duration = Duration::from_secs(50);
+pub(crate) const SHORT: Duration = Duration::from_millis(400);
+
+pub(crate) fn open(url: &str, bound: Duration) -> Cache {
+    let l1 = L1::new(Memory::with_capacity(1_000)).max_staleness(bound);
+    let redis = cacheio_sync::Redis::new(url).unwrap();
+    Cache::builder().store(redis).l1(l1).build().unwrap()
+}
+
+pub(crate) fn get(cache: &Cache, key: &str) -> Option<i64> {
+    cache.get(key).unwrap()
+}
+
+/// Waits until the server is heard: then a copy outlives the bound.
+pub(crate) fn until_heard(cache: &Cache, bound: Duration) {
+    cache.set("heard", 1).unwrap();
+    until_copied("heard", cache, bound);
+}
+
+/// Does the same for the server of this key, which exists.
+pub(crate) fn until_copied(key: &str, cache: &Cache, bound: Duration) {
+    loop {
+        let found = get(cache, key);
+        let before = cache.stats().l1_hits;
+        sleep(bound + bound / 4);
+        assert_eq!(get(cache, key), found);
+        if cache.stats().l1_hits > before {
+            return;
+        }
+    }
+}
+
+/// Waits until the server has replied to the first probe.
+pub(crate) fn until_probed(server: &Redis, cache: &Cache) {
+    cache.ping().unwrap();
+    while !server
+        .run("INFO commandstats")
+        .text()
+        .contains("cmdstat_eval:")
+    {
+        sleep(Duration::from_millis(5));
+    }
+    sleep(Duration::from_millis(100));
+}
+
+/// Makes a copy of a value.
+pub(crate) fn copy(cache: &Cache, key: &str, value: Option<i64>) {
+    for _ in 0..2 {
+        assert_eq!(get(cache, key), value);
+    }
+}
+
+/// Waits until a cache reads this, and returns how long that took.
+pub(crate) fn until(cache: &Cache, key: &str, value: Option<i64>) -> Duration {
+    let begun = Instant::now();
+    while cache.get(key).ok() != Some(value) {
+        assert!(begun.elapsed() < LONG / 2, "{key} is not {value:?}");
+        thread::yield_now();
+    }
+    begun.elapsed()
+}
+
+/// Writes a value, and checks that after the bound the cache does not serve the old one any more.
+pub(crate) fn nothing_old_after_the_bound(cache: &Cache, key: &str, write: impl FnOnce()) {
+    copy(cache, key, Some(1));
+    write();
+    sleep(SHORT);
+    let until = Instant::now() + SHORT * 3;
+    while Instant::now() < until {
+        let found = cache.get::<i64>(key);
+        assert!(!matches!(found, Ok(Some(1))), "older than the bound");
+    }
+}
