@@ -68,15 +68,15 @@ impl Endpoint {
         }
     }
 
-    /// Opens a connection. `timeout` only divides the time between the
-    /// sentinels; the caller enforces it.
+    /// Opens a connection. `timeout` only divides the time between the sentinels, and between the
+    /// handshakes; the caller enforces it.
     pub(crate) async fn connect(
         &self,
         timeout: Duration,
         observers: Observers<'_>,
     ) -> RedisResult<Opened> {
         match self {
-            Self::Server(client) => open(client, observers).await,
+            Self::Server(client) => open(client, timeout, observers).await,
             Self::Client(client) => open_as_configured(client).await,
             Self::Master(sentinels) => {
                 let untracked = Observers {
@@ -85,7 +85,7 @@ impl Endpoint {
                 };
                 let address = sentinels.find_master(timeout, untracked).await?;
                 let client = client(address, sentinels.settings.clone())?;
-                check_role(open(&client, observers).await?).await
+                check_role(open(&client, timeout, observers).await?).await
             }
         }
     }

@@ -19,7 +19,7 @@ pub(crate) async fn sign_in(
     let commands = [Some(hello(settings)), select(settings)];
     let mut replies = send(connection, commands).await?;
     match replies.next() {
-        Some(Value::ServerError(error)) if refuses_password(&error, settings) => {
+        Some(Value::ServerError(error)) if refuses_password(Some(error.code()), settings) => {
             Err(password_refused(error))
         }
         Some(Value::ServerError(_)) => sign_in_with_resp2(connection, settings).await,
@@ -104,11 +104,11 @@ fn selected(reply: Option<Value>) -> RedisResult<()> {
 }
 
 /// Returns whether the refusal of HELLO was that of the password, or of the lack of one.
-fn refuses_password(error: &ServerError, settings: &RedisConnectionInfo) -> bool {
-    match error.code() {
-        "WRONGPASS" => true,
+pub(crate) fn refuses_password(code: Option<&str>, settings: &RedisConnectionInfo) -> bool {
+    match code {
+        Some("WRONGPASS") => true,
         // A proxy may want AUTH before any other command.
-        "NOAUTH" => settings.password().is_none(),
+        Some("NOAUTH") => settings.password().is_none(),
         _ => false,
     }
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use cacheio_core::__private::Circuit;
+use cacheio_core::__private::{Circuit, within};
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::io::tcp::TcpSettings;
 use redis::{
@@ -20,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::failure::breaks_connection;
-use crate::handshake::sign_in;
+use crate::handshake::{refuses_password, sign_in};
 use crate::nearness::{Nearness, Tcp};
 use crate::progress::Progress;
 use crate::tracking::{EndLink, Link, Tracker};
@@ -160,17 +161,25 @@ trait Stream: AsyncRead + AsyncWrite + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 
-/// Opens a connection, without a timeout: the caller has one.
-pub(crate) async fn open(client: &Client, observers: Observers<'_>) -> RedisResult<Opened> {
+/// Opens a connection. `timeout` only divides the time between the handshakes; the caller enforces it.
+pub(crate) async fn open(
+    client: &Client,
+    timeout: Duration,
+    observers: Observers<'_>,
+) -> RedisResult<Opened> {
+    let deadline = Instant::now() + timeout / 2;
     let info = client.get_connection_info();
     let settings = info.redis_settings();
     if let Some(tracker) = observers.tracker
         && settings.protocol() != ProtocolVersion::RESP2
     {
         let stream = connect(info, observers).await?;
-        // If the server refuses a part of this handshake, it gets the other one.
-        if let Ok(opened) = open_with_pushes(stream, settings, tracker.link()).await {
-            return Ok(opened);
+        let opening = open_with_pushes(stream, settings, tracker.link());
+        match within(deadline, opening).await {
+            Some(Ok(opened)) => return Ok(opened),
+            Some(Err(error)) if refuses_password(error.code(), settings) => return Err(error),
+            // If the server refuses a part of this handshake or does not reply, it gets the other one.
+            Some(Err(_)) | None => {}
         }
     }
     match open_with(info, settings.protocol(), observers).await {

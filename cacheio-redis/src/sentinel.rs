@@ -37,7 +37,7 @@ impl Sentinels {
         ));
         for sentinel in &self.addresses {
             let deadline = Instant::now() + part;
-            match within(deadline, self.master_known_to(sentinel, observers)).await {
+            match within(deadline, self.master_known_to(sentinel, part, observers)).await {
                 Some(Ok(Some((host, port)))) => {
                     let tls = matches!(sentinel, ConnectionAddr::TcpTls { .. });
                     return Ok(address(host, port, tls));
@@ -53,6 +53,7 @@ impl Sentinels {
     async fn master_known_to(
         &self,
         sentinel: &ConnectionAddr,
+        timeout: Duration,
         observers: Observers<'_>,
     ) -> RedisResult<Option<(String, u16)>> {
         let mut master_address = cmd("SENTINEL");
@@ -60,12 +61,22 @@ impl Sentinels {
             .arg("GET-MASTER-ADDR-BY-NAME")
             .arg(&self.master);
         let without_password = RedisConnectionInfo::default();
-        let opened = open(&client(sentinel.clone(), without_password)?, observers).await?;
+        let opened = open(
+            &client(sentinel.clone(), without_password)?,
+            timeout,
+            observers,
+        )
+        .await?;
         let mut connection = opened.connection.clone();
         match master_address.query_async(&mut connection).await {
             Err(error) if error.code() == Some("NOAUTH") => {
                 let with_password = self.settings.clone().set_db(0);
-                let opened = open(&client(sentinel.clone(), with_password)?, observers).await?;
+                let opened = open(
+                    &client(sentinel.clone(), with_password)?,
+                    timeout,
+                    observers,
+                )
+                .await?;
                 let mut connection = opened.connection.clone();
                 master_address.query_async(&mut connection).await
             }
