@@ -11,7 +11,7 @@ use crate::policies::{POLICIES, Policies};
 use crate::values::{DurationArg, literal, value};
 
 /// The arguments besides the policies.
-const ARGUMENTS: [&str; 11] = [
+const ARGUMENTS: [&str; 12] = [
     "key",
     "skip",
     "ttl",
@@ -21,6 +21,7 @@ const ARGUMENTS: [&str; 11] = [
     "cache_none",
     "cache_if",
     "force_refresh",
+    "skip_l1",
     "companions",
     "crate",
 ];
@@ -47,6 +48,7 @@ pub(crate) struct Args {
     pub(crate) skip_none: Option<Span>,
     pub(crate) cache_if: Option<Expr>,
     pub(crate) force_refresh: Option<Expr>,
+    pub(crate) skip_l1: Option<Span>,
     pub(crate) companions: Option<Span>,
     pub(crate) path: Option<Path>,
     /// The names of the arguments that are present.
@@ -218,12 +220,8 @@ impl Args {
             "cache_none" => self.skip_none = (!cache_none(name, input)?).then(|| name.span()),
             "cache_if" => self.cache_if = Some(value(name, "|value| …", input)?),
             "force_refresh" => self.force_refresh = Some(value(name, "refresh", input)?),
-            "companions" => {
-                if input.peek(Token![=]) {
-                    return Err(input.error("`companions` takes no value"));
-                }
-                self.companions = Some(name.span());
-            }
+            "skip_l1" => self.skip_l1 = Some(flag(name, input)?),
+            "companions" => self.companions = Some(flag(name, input)?),
             "crate" => self.path = Some(crate_path(name, input)?),
             _ if self.policies.parse(name, input)? => {}
             _ => {
@@ -290,6 +288,11 @@ impl Args {
     /// Checks the policies of a function with a cache of its own, which has no settings besides
     /// them.
     pub(crate) fn check_function_cache(&self) -> Result<()> {
+        if let Some(skip_l1) = self.skip_l1 {
+            let message = "`skip_l1` has no effect on the function's own cache, which has no L1; \
+                           remove it, or name a cache: `cache = CACHE`";
+            return Err(Error::new(skip_l1, message));
+        }
         if self.find("stale_for").is_some() {
             return Ok(());
         }
@@ -306,6 +309,14 @@ impl Args {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Parses an argument without a value, and returns its place.
+fn flag(name: &Ident, input: ParseStream<'_>) -> Result<Span> {
+    match input.peek(Token![=]) {
+        true => Err(input.error(format!("`{name}` takes no value"))),
+        false => Ok(name.span()),
     }
 }
 

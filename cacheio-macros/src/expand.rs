@@ -47,7 +47,10 @@ impl Plan {
         // An error about the type of the value is shown at the return type.
         let span = shown_at(self.function.output.span());
         let here = respanned(private, span);
-        let lookup = quote_spanned!(span=> #here::lookup);
+        let lookup = match self.args.skip_l1 {
+            Some(_) => quote_spanned!(span=> #here::lookup_past_l1),
+            None => quote_spanned!(span=> #here::lookup),
+        };
         let held = self.held();
         let found = quote! {
             #lookup(#private::#engine(__cacheio_cache), &__cacheio_output, &__cacheio_storage, #key)

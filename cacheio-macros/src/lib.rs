@@ -69,6 +69,7 @@ use proc_macro::TokenStream;
 /// | `cache_none` | `true` or `false` | `false` does not store `None` and `Ok(None)` | `true` |
 /// | `cache_if` | closure or function | stores only the values for which it returns `true` | stores all values |
 /// | `force_refresh` | expression of type `bool` | if it is `true`, runs the body also after a hit, and replaces the entry; evaluated by each call. An argument that it consists of is not part of a `key` of all arguments | `false` |
+/// | `skip_l1` | none | passes the memory before a server by: for large values, and results that must be fresh | uses it |
 /// | `companions` | none | adds functions for the key, invalidation and refresh: see [Companions](#companions) | adds none |
 /// | `crate` | path | sets the path of a re-export of the crate | found in `Cargo.toml` |
 /// | `jitter` | fraction | lets entries expire earlier, by a random part of this fraction of the TTL | 0.0 |

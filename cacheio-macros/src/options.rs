@@ -33,6 +33,9 @@ impl Plan {
             let setter = Ident::new(name, span);
             options = quote_spanned!(span=> #options.#setter(#value));
         }
+        if self.args.skip_l1.is_some() {
+            options = quote!(#options.skip_l1());
+        }
         match tags {
             None => options,
             // One call for each tag, since tags may be of different types.

@@ -66,6 +66,11 @@ impl Engine {
         self.driver.l1().filter(|_| !skip_l1)
     }
 
+    /// Returns whether there is an L1.
+    pub fn has_l1(&self) -> bool {
+        self.driver.l1().is_some()
+    }
+
     /// Removes all copies of this cache.
     pub fn clear_l1(&self) {
         if let Some(l1) = self.driver.l1() {

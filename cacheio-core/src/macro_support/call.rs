@@ -26,6 +26,23 @@ pub fn lookup<O: Output, S: Storage<O::Value>>(
     Ok(O::from_value(value))
 }
 
+/// Does the same, but not in L1.
+///
+/// # Errors
+///
+/// Returns the missed key otherwise.
+pub fn lookup_past_l1<O: Output, S: Storage<O::Value>>(
+    engine: &Engine,
+    output: &O,
+    storage: &S,
+    key: &impl CacheKey,
+) -> Result<O::Returned, MissedKey> {
+    match engine.has_l1() {
+        true => Err(engine.missed(key)),
+        false => lookup(engine, output, storage, key),
+    }
+}
+
 /// Returns the value of the key, or runs the body in the caller.
 pub async fn load<O: Output, S: Storage<O::Value>, F: Load<O, S>>(
     engine: &Engine,

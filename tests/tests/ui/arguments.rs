@@ -62,6 +62,16 @@ fn no_bool(n: u8) -> Option<u8> {
     Some(n)
 }
 
+#[cached(cache = CACHE, skip_l1 = true)]
+fn skip_l1_with_value(n: u8) -> u8 {
+    n
+}
+
+#[cached(skip_l1)]
+fn skip_l1_of_its_own_cache(n: u8) -> u8 {
+    n
+}
+
 #[cached(companions = true)]
 fn companions_with_value(n: u8) -> u8 {
     n
