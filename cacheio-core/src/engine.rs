@@ -46,7 +46,7 @@ use crate::flight::sync::EventListener;
 use crate::flight::{Flights, SharedState};
 use crate::key::{Key, KeyBuffer, MissedKey};
 use crate::l1::L1;
-use crate::stats::{Count, Counters};
+use crate::stats::{Count, Counters, StoreStats};
 use crate::store::store_time::StoreTime;
 use crate::{
     CacheKey, Clock, Encode, Entry, Error, ErrorKind, KeyRule, Operation, Options, Result, Stats,
@@ -171,9 +171,17 @@ impl Engine {
     }
 
     pub fn stats(&self) -> Stats {
+        let StoreStats {
+            evictions,
+            circuit_opens,
+            invalidations,
+            l1_trusted,
+        } = self.driver.store_stats();
         Stats {
-            evictions: self.driver.evictions(),
-            circuit_opens: self.driver.store().circuit_opens(),
+            evictions,
+            circuit_opens,
+            invalidations,
+            l1_trusted: l1_trusted.unwrap_or_default(),
             ..self.counters.snapshot()
         }
     }

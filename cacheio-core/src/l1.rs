@@ -48,11 +48,14 @@ pub trait L1Memory: Store {
     /// Removes the entry of a key, and returns it, so that its value is dropped where code of the user may run.
     fn take_copy(&self, key: &Key<'_>) -> Option<Box<dyn Any + Send>>;
 
-    /// Removes all entries, and returns them.
-    fn take_copies(&self) -> Box<dyn Any + Send>;
+    /// Removes all entries, and returns their number and them.
+    fn take_copies(&self) -> (u64, Box<dyn Any + Send>);
 
     /// Sets the time from which on no entry is served.
     fn serve_until(&self, until: Timestamp);
+
+    /// Returns the time from which on no entry is served.
+    fn serves_until(&self) -> Timestamp;
 }
 
 /// The settings of an L1.
@@ -108,13 +111,15 @@ pub(crate) struct L1 {
     memory: Arc<dyn L1Memory>,
     clock: Arc<dyn Clock>,
     /// The prefix of the keys on the server, which the keys in L1 do not have.
-    prefix: Box<str>,
+    prefix: Arc<str>,
     /// How long a copy is served at most after the server was asked, unless the server tells of changes.
     max_staleness: Duration,
     /// How long a copy is served at most in any case.
     ttl: Option<Duration>,
     /// Whether the server tells of changes, and the memory knows until when its copies may be served.
     is_watched: AtomicBool,
+    /// The number of copies that were removed because the server told of a change.
+    invalidations: AtomicU64,
 }
 
 /// How long a copy may be served.
@@ -175,7 +180,17 @@ impl L1 {
             max_staleness,
             ttl,
             is_watched: AtomicBool::new(false),
+            invalidations: AtomicU64::new(0),
         }
+    }
+
+    /// Returns whether the server is known to have told of all changes within the bound.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.is_watched.load(Ordering::SeqCst) && self.clock.now() < self.memory.serves_until()
+    }
+
+    pub(crate) fn invalidations(&self) -> u64 {
+        self.invalidations.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -259,6 +274,20 @@ impl Ticket {
 /// The number of versions. Two keys with the same version at worst prevent each other's copies.
 const VERSIONS: usize = 4096;
 
+/// The L1 of a cache, and those of its settings that are read without keeping it alive.
+#[derive(Clone)]
+struct RegisteredL1 {
+    l1: Weak<L1>,
+    prefix: Arc<str>,
+    max_staleness: Duration,
+}
+
+impl RegisteredL1 {
+    fn is_alive(&self) -> bool {
+        self.l1.strong_count() > 0
+    }
+}
+
 /// The L1s of all caches on one store, and what tells whether tickets hold.
 ///
 /// The primitives are those of the standard library also under the model checker, because they are used under
@@ -267,7 +296,7 @@ const VERSIONS: usize = 4096;
 pub(crate) struct L1s {
     /// Whether there was ever an L1.
     is_used: AtomicBool,
-    l1s: RwLock<Arc<[Weak<L1>]>>,
+    l1s: RwLock<Arc<[RegisteredL1]>>,
     /// The number of writes of the keys with the same hash.
     versions: OnceCell<Box<[AtomicU64]>>,
     /// The number of times that all copies were removed.
@@ -278,8 +307,13 @@ impl L1s {
     /// Adds the L1 of a new cache.
     pub(crate) fn register(&self, l1: &Arc<L1>) {
         let mut l1s = self.l1s.write().unwrap_or_else(PoisonError::into_inner);
-        let alive = l1s.iter().filter(|l1| l1.strong_count() > 0).cloned();
-        *l1s = alive.chain([Arc::downgrade(l1)]).collect();
+        let alive = l1s.iter().filter(|l1| l1.is_alive()).cloned();
+        let registered = RegisteredL1 {
+            l1: Arc::downgrade(l1),
+            prefix: Arc::clone(&l1.prefix),
+            max_staleness: l1.max_staleness,
+        };
+        *l1s = alive.chain([registered]).collect();
         self.is_used.store(true, Ordering::SeqCst);
     }
 
@@ -330,7 +364,7 @@ impl L1s {
 
     /// Returns the L1s. The list is not locked while they are used: the values that are removed from them run
     /// code of the user when they are dropped.
-    fn list(&self) -> Arc<[Weak<L1>]> {
+    fn list(&self) -> Arc<[RegisteredL1]> {
         let l1s = self.l1s.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&l1s)
     }
@@ -366,7 +400,7 @@ impl CopyGuard<'_> {
     }
 
     fn remove_stored(&self) {
-        for l1 in self.l1s.list().iter().filter_map(Weak::upgrade) {
+        for l1 in self.l1s.list().iter().filter_map(|l1| l1.l1.upgrade()) {
             for key in self.keys.iter().filter_map(|key| l1.key(key)) {
                 let _ = l1.memory.delete(&key);
             }
@@ -415,7 +449,7 @@ impl ClearCopiesGuard<'_> {
         }
         self.l1s.epoch.fetch_add(1, Ordering::SeqCst);
         let l1s = self.l1s.list();
-        let l1s = l1s.iter().filter_map(Weak::upgrade);
+        let l1s = l1s.iter().filter_map(|l1| l1.l1.upgrade());
         let overlaps = |l1: &Arc<L1>| {
             l1.prefix.starts_with(self.prefix) || self.prefix.starts_with(&*l1.prefix)
         };

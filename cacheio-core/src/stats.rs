@@ -23,6 +23,10 @@ macro_rules! statistics {
         #[non_exhaustive]
         pub struct Stats {
             $($(#[doc = $description])+ pub $field: u64,)+
+            /// Whether the server tells L1 of changes, and has confirmed within `max_staleness` that it has told
+            /// of all. Otherwise, copies in L1 live for `max_staleness`. It is `false` without L1, and on servers
+            /// that do not tell.
+            pub l1_trusted: bool,
         }
 
         /// An event in a cache or its store.
@@ -43,6 +47,7 @@ macro_rules! statistics {
             fn new(counted: impl Fn(Count) -> u64) -> Self {
                 Self {
                     $($field: counted(Count::$count),)+
+                    l1_trusted: false,
                 }
             }
         }
@@ -51,8 +56,9 @@ macro_rules! statistics {
             /// Serializes the fields as a struct, for status pages and logs.
             fn serialize<S: serde_core::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 use serde_core::ser::SerializeStruct as _;
-                let mut fields = serializer.serialize_struct("Stats", COUNTS)?;
+                let mut fields = serializer.serialize_struct("Stats", COUNTS + 1)?;
                 $(fields.serialize_field(stringify!($field), &self.$field)?;)+
+                fields.serialize_field("l1_trusted", &self.l1_trusted)?;
                 fields.end()
             }
         }
@@ -87,6 +93,8 @@ statistics! {
     /// Values that were loaded and not stored, because another process wrote or loaded the key at the same
     /// time.
     unstored_loads: UnstoredLoad,
+    /// Copies that were removed from L1 because the server told of a change.
+    invalidations: Invalidation,
     /// Live entries that memory dropped to make room. Evictions of servers are not known.
     evictions: Eviction,
     /// Store operations that failed while the caller still got a value.
@@ -94,6 +102,16 @@ statistics! {
     /// How often the circuit of a server opened, because it did not respond. Each connection to a
     /// server has its own circuit.
     circuit_opens: CircuitOpen,
+}
+
+/// The statistics of a store, and of L1 before it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StoreStats {
+    pub(crate) evictions: u64,
+    pub(crate) circuit_opens: u64,
+    pub(crate) invalidations: u64,
+    /// `None` without L1.
+    pub(crate) l1_trusted: Option<bool>,
 }
 
 impl Stats {

@@ -309,9 +309,9 @@ fn build(config: StoreConfig) -> Result<Redis> {
     let opens = Opens::default();
     let settings = config.settings;
     let shared_state = Arc::<SharedState>::default();
-    let tracker = |is_of_cluster| Tracker::new(Arc::clone(&shared_state), is_of_cluster);
     let server = |endpoint: &dyn Fn() -> Endpoint| {
-        let tracker = Arc::new(tracker(false));
+        let tracker = Tracker::new(Arc::clone(&shared_state), endpoint().name(), false);
+        let tracker = Arc::new(tracker);
         let connection = || Connection::new(endpoint(), timeout, &opens).with_tracker(&tracker);
         Server::new((0..connections).map(|_| Batcher::new(connection())))
     };
@@ -331,8 +331,8 @@ fn build(config: StoreConfig) -> Result<Redis> {
             Topology::server(server(&endpoint), timeout)
         }
         Deployment::Cluster(seeds) => {
-            let tracker = tracker(true);
-            let cluster = Cluster::new(seeds, settings, timeout, connections, &opens, tracker);
+            let state = Arc::clone(&shared_state);
+            let cluster = Cluster::new(seeds, settings, timeout, connections, &opens, state);
             Topology::cluster(cluster.map_err(invalid)?, timeout)
         }
     };

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use cacheio_core::__private::{Opens, runtime, sleep_until, within};
+use cacheio_core::__private::{Opens, SharedState, runtime, sleep_until, within};
 use cacheio_core::{Error, ErrorKind, Key};
 use redis::{ConnectionAddr, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value};
 
@@ -58,8 +58,10 @@ impl Cluster {
         timeout: Duration,
         connections: usize,
         opens: &Opens,
-        tracker: Tracker,
+        shared_state: Arc<SharedState>,
     ) -> RedisResult<Self> {
+        let addresses: Vec<_> = seeds.iter().map(ToString::to_string).collect();
+        let name = cluster_name(&addresses.join(", "));
         let mut cluster = Self {
             seeds: Vec::with_capacity(seeds.len()),
             tls: matches!(seeds.first(), Some(ConnectionAddr::TcpTls { .. })),
@@ -70,7 +72,7 @@ impl Cluster {
             map: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
             retry_window: RetryWindow::default(),
-            tracker: Arc::new(tracker),
+            tracker: Arc::new(Tracker::new(shared_state, name, true)),
         };
         for seed in seeds {
             let server = cluster.server(&seed)?;
@@ -395,6 +397,11 @@ impl Destination {
             }
         }
     }
+}
+
+/// Returns the name of a cluster in errors and logs.
+pub(crate) fn cluster_name(seeds: &dyn fmt::Display) -> String {
+    format!("the Redis cluster at {seeds}")
 }
 
 fn no_owner() -> Failure {

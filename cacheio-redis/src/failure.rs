@@ -111,7 +111,7 @@ pub(crate) fn breaks_connection(error: &RedisError) -> bool {
 const MESSAGE_SHOWN: usize = 200;
 
 /// Returns the message of an error, without what a server may quote of the request.
-fn reason(error: &RedisError) -> String {
+pub(crate) fn reason(error: &RedisError) -> String {
     let text = error.to_string();
     // Redis and its proxies quote the arguments of a command that they do not know: keys, values, and
     // the password of HELLO.

@@ -10,6 +10,7 @@ mod claims;
 mod cluster;
 mod commands;
 mod connection;
+mod drop_queue;
 mod endpoint;
 mod failure;
 mod handle_pool;
@@ -35,6 +36,7 @@ mod swap;
 mod tls;
 mod topology;
 mod tracking;
+mod trust;
 mod url;
 
 pub use builder::RedisBuilder;

@@ -11,6 +11,7 @@ use crate::failure::{breaks_connection, reply_mismatch};
 use crate::handle_pool::HandlePool;
 use crate::open::{CloseState, Driver, Opened};
 use crate::tracking::{Link, Tracking, track};
+use crate::trust::Reason;
 
 pub(crate) struct LiveConnection {
     handles: HandlePool,
@@ -80,14 +81,18 @@ impl LiveConnection {
     }
 
     /// Asks the server to tell of changes, if the connection can receive that. One round trip, in a cluster
-    /// two.
-    pub(crate) async fn track(&mut self) -> RedisResult<()> {
-        if let Some(link) = &self.link
-            && track(self, link).await? == Tracking::Refused
-        {
-            self.link = None;
-        }
-        Ok(())
+    /// two. Returns why the server does not tell, if it does not.
+    pub(crate) async fn track(&mut self) -> RedisResult<Option<Reason>> {
+        let Some(link) = &self.link else {
+            return Ok(Some(
+                "the connection receives no pushes, which need RESP3".into(),
+            ));
+        };
+        let Tracking::Refused(reason) = track(self, link).await? else {
+            return Ok(None);
+        };
+        self.link = None;
+        Ok(Some(reason))
     }
 
     /// Returns the link on which the server tells of changes, or may do so later.

@@ -11,7 +11,7 @@ use redis::{Cmd, Value};
 
 use crate::batching::Batcher;
 use crate::claim_key::{claim_key, claim_key_in_slot};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, cluster_name};
 use crate::failure::Failure;
 use crate::join_all::join_all;
 use crate::reply::values;
@@ -60,7 +60,7 @@ impl Topology {
     pub(crate) fn name(&self) -> String {
         match &self.layout {
             Layout::Server(server) => server.first().name().to_owned(),
-            Layout::Cluster(cluster) => format!("the Redis cluster at {cluster}"),
+            Layout::Cluster(cluster) => cluster_name(cluster),
         }
     }
 

@@ -19,14 +19,16 @@ mod self_test;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use cacheio_core::__private::{RemovedCopies, SharedState, runtime};
+use cacheio_core::__private::SharedState;
 use redis::{Cmd, PushInfo, PushKind, Value, cmd};
 
 pub(crate) use self::keeper::keep;
 pub(crate) use self::self_test::{Tracking, track};
+use crate::drop_queue::DropQueue;
+use crate::trust::TrustLog;
 
 /// The links of one store, and the L1s before it.
 pub(crate) struct Tracker {
@@ -35,18 +37,25 @@ pub(crate) struct Tracker {
     is_of_cluster: bool,
     /// When the latest probe was sent to which the server replied, on each link that is heard.
     heard: Mutex<HashMap<u64, Instant>>,
-    /// Copies that were removed and are about to be dropped.
-    removed: Mutex<RemovedCopies>,
+    /// Copies that were removed. The task of a connection must not drop them.
+    removed: Arc<DropQueue>,
+    log: Arc<TrustLog>,
 }
 
 impl Tracker {
-    pub(crate) fn new(shared: Arc<SharedState>, is_of_cluster: bool) -> Self {
+    pub(crate) fn new(shared: Arc<SharedState>, server: String, is_of_cluster: bool) -> Self {
         Self {
             shared,
             is_of_cluster,
             heard: Mutex::default(),
-            removed: Mutex::default(),
+            removed: Arc::default(),
+            log: Arc::new(TrustLog::new(server)),
         }
+    }
+
+    /// A server does not tell of changes.
+    pub(crate) fn cannot_tell(&self, reason: &str) {
+        self.log.cannot_tell(reason);
     }
 
     /// Returns whether new connections are tracked.
@@ -76,55 +85,36 @@ impl Tracker {
         }
         heard.insert(link.id, sent);
         link.is_heard.store(true, Ordering::SeqCst);
+        self.log.heard();
+        self.serve(&heard);
+    }
+
+    /// Lets the L1s serve copies for as long as all links allow.
+    fn serve(&self, heard: &HashMap<u64, Instant>) {
         if let Some(oldest) = heard.values().min() {
-            self.shared.heard(*oldest);
+            self.removed.push(self.shared.heard(*oldest));
         }
     }
 
     /// Forgets a link: the copies of what was read on it are removed.
-    fn forget(self: &Arc<Self>, link: &Link) {
+    fn forget(&self, link: &Link) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         link.is_heard.store(false, Ordering::SeqCst);
         if heard.remove(&link.id).is_none() {
             return;
         }
-        let removed = self.shared.unheard();
-        if let Some(oldest) = heard.values().min() {
-            self.shared.heard(*oldest);
+        self.removed.push(self.shared.unheard());
+        self.serve(&heard);
+        if heard.is_empty()
+            && let Some(bound) = self.shared.max_staleness()
+        {
+            self.log.lost(bound);
         }
-        drop(heard);
-        self.drop_later(removed);
     }
 
     /// Removes all copies: another node may have taken over a part of what was read.
-    pub(crate) fn moved(self: &Arc<Self>) {
-        self.drop_later(self.shared.changed_all());
-    }
-
-    /// Drops values on a thread on which code of the user may run. The task of a connection is none.
-    fn drop_later(self: &Arc<Self>, removed: RemovedCopies) {
-        if removed.is_empty() {
-            return;
-        }
-        let Ok(runtime) = runtime() else {
-            return;
-        };
-        let mut pending = self.pending();
-        let is_idle = pending.is_empty();
-        pending.extend(removed);
-        drop(pending);
-        if is_idle {
-            let tracker = Arc::clone(self);
-            runtime.spawn_blocking(move || {
-                let removed = std::mem::take(&mut *tracker.pending());
-                // Not while the lock is held.
-                drop(removed);
-            });
-        }
-    }
-
-    fn pending(&self) -> MutexGuard<'_, RemovedCopies> {
-        self.removed.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn moved(&self) {
+        self.removed.push(self.shared.changed_all());
     }
 }
 
@@ -151,7 +141,7 @@ impl Link {
         }
         let Some(Value::Array(keys)) = push.data.first() else {
             // All keys: the server was flushed.
-            self.tracker.drop_later(self.tracker.shared.changed_all());
+            self.tracker.removed.push(self.tracker.shared.changed_all());
             return;
         };
         for key in keys {
@@ -168,7 +158,7 @@ impl Link {
                 continue;
             }
             drop(test_key);
-            self.tracker.drop_later(self.tracker.shared.changed(key));
+            self.tracker.removed.push(self.tracker.shared.changed(key));
         }
     }
 

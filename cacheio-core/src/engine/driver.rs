@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::flight::sync::{self, EventListener, Listener};
 use crate::l1::L1;
-use crate::stats::Metrics;
+use crate::stats::{Metrics, StoreStats};
 use crate::store::store_time::StoreTime;
 use crate::{AsyncStore, BoxFuture, Form, KeyRule, Null, Result, Store};
 
@@ -133,22 +133,28 @@ impl Driver {
 
     /// Creates the metrics of a cache, to which the driver also reports the counts of the store.
     pub(crate) fn report_as(&mut self, namespace: &str) -> Metrics {
-        let metrics = Metrics::new(namespace, self.evictions(), self.store.circuit_opens());
+        let metrics = Metrics::new(namespace, self.store_stats());
         self.metrics.insert(metrics).clone()
     }
 
-    /// Reports the counts of the store, which an operation may have changed.
+    /// Reports the statistics of the store, which an operation may have changed.
     #[inline]
     fn report(&self) {
         if let Some(metrics) = &self.metrics {
-            metrics.update_from_store(|| (self.evictions(), self.store.circuit_opens()));
+            metrics.update_from_store(|| self.store_stats());
         }
     }
 
-    /// Returns how many live entries memory has evicted: the store, or L1.
-    pub(crate) fn evictions(&self) -> u64 {
-        let of_l1 = self.l1.as_ref().map_or(0, |l1| l1.memory().evictions());
-        self.store.evictions() + of_l1
+    /// Returns the statistics of the store and of L1.
+    pub(crate) fn store_stats(&self) -> StoreStats {
+        let l1 = self.l1.as_ref();
+        let of_l1 = l1.map_or(0, |l1| l1.memory().evictions());
+        StoreStats {
+            evictions: self.store.evictions() + of_l1,
+            circuit_opens: self.store.circuit_opens(),
+            invalidations: l1.map_or(0, |l1| l1.invalidations()),
+            l1_trusted: l1.map(|l1| l1.is_trusted()),
+        }
     }
 
     #[inline]

@@ -135,11 +135,12 @@ mod lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::StoreStats;
     use std::thread;
 
     #[test]
     fn no_count_is_lost_with_more_threads_than_lanes() {
-        let counters = Counters::new(Metrics::new("", 0, 0));
+        let counters = Counters::new(Metrics::new("", StoreStats::default()));
         for _ in 0..3 {
             thread::scope(|scope| {
                 for _ in 0..LANES + 20 {

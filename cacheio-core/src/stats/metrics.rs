@@ -1,12 +1,14 @@
 //! Reports the statistics of a cache to the recorder that the program installs.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use metrics::{Counter, Histogram, Key, Label, Level, Metadata, Recorder, Unit, with_recorder};
+use metrics::{
+    Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit, with_recorder,
+};
 
-use super::{COUNTS, Count, METRICS};
+use super::{COUNTS, Count, METRICS, StoreStats};
 
 /// The label of caches without a namespace: Prometheus drops an empty label.
 const NO_NAMESPACE: &str = "default";
@@ -14,6 +16,7 @@ const NO_NAMESPACE: &str = "default";
 const METADATA: Metadata<'_> = Metadata::new("cacheio", Level::INFO, None);
 
 const LOAD_DURATION: &str = "cacheio_load_duration_seconds";
+const L1_TRUSTED: &str = "cacheio_l1_trusted";
 
 /// The metrics of one cache and its store.
 #[derive(Clone, Debug)]
@@ -23,17 +26,23 @@ pub(crate) struct Metrics(Arc<Reports>);
 struct Reports {
     counters: [Key; COUNTS],
     load_duration: Key,
+    /// Only of a cache with L1.
+    l1_trusted: Option<Key>,
     /// Registered once, because registering is slow.
     handles: OnceLock<Handles>,
     /// The counts of the store that were already reported.
     evictions: AtomicU64,
     circuit_opens: AtomicU64,
+    invalidations: AtomicU64,
+    /// Whether L1 was reported as trusted.
+    is_trusted: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Handles {
     counters: [Counter; COUNTS],
     load_duration: Histogram,
+    l1_trusted: Option<Gauge>,
 }
 
 /// Records how long a load took when it is dropped.
@@ -45,7 +54,7 @@ pub(crate) struct LoadTimer {
 
 impl Metrics {
     /// Creates the metrics of a cache. The counts of its store up to now are not reported.
-    pub(crate) fn new(namespace: &str, evictions: u64, circuit_opens: u64) -> Self {
+    pub(crate) fn new(namespace: &str, store: StoreStats) -> Self {
         let name = match namespace {
             "" => NO_NAMESPACE,
             namespace => namespace,
@@ -56,9 +65,12 @@ impl Metrics {
         let reports = Reports {
             counters: METRICS.map(|(name, _)| key(name)),
             load_duration: key(LOAD_DURATION),
+            l1_trusted: store.l1_trusted.map(|_| key(L1_TRUSTED)),
             handles: OnceLock::new(),
-            evictions: AtomicU64::new(evictions),
-            circuit_opens: AtomicU64::new(circuit_opens),
+            evictions: AtomicU64::new(store.evictions),
+            circuit_opens: AtomicU64::new(store.circuit_opens),
+            invalidations: AtomicU64::new(store.invalidations),
+            is_trusted: AtomicBool::new(false),
         };
         // The metrics are exported, with the value 0, before the first event.
         with_recorder(|recorder| {
@@ -76,11 +88,16 @@ impl Metrics {
     }
 
     /// Reports what the store has counted since the last call.
-    pub(crate) fn update_from_store(&self, counted: impl FnOnce() -> (u64, u64)) {
-        let (evictions, circuit_opens) = counted();
-        let reports = &self.0;
-        reports.raise(Count::Eviction, &reports.evictions, evictions);
+    pub(crate) fn update_from_store(&self, stats: impl FnOnce() -> StoreStats) {
+        let (reports, store) = (&self.0, stats());
+        reports.raise(Count::Eviction, &reports.evictions, store.evictions);
+        let circuit_opens = store.circuit_opens;
         reports.raise(Count::CircuitOpen, &reports.circuit_opens, circuit_opens);
+        let invalidations = store.invalidations;
+        reports.raise(Count::Invalidation, &reports.invalidations, invalidations);
+        if let Some(is_trusted) = store.l1_trusted {
+            reports.set_trusted(is_trusted);
+        }
     }
 
     /// Starts the timer of a load, which also records loads that fail, panic or are dropped.
@@ -125,6 +142,35 @@ impl Reports {
         }
     }
 
+    fn set_trusted(&self, is_trusted: bool) {
+        if self.is_trusted.swap(is_trusted, Ordering::Relaxed) != is_trusted {
+            with_recorder(|recorder| {
+                let registered = self.handles.get();
+                match registered.or_else(|| self.find_handles(recorder)) {
+                    Some(handles) => self.report_trusted(handles.l1_trusted.as_ref()),
+                    None => drop(self.register_gauge(recorder)),
+                }
+            });
+        }
+    }
+
+    fn report_trusted(&self, gauge: Option<&Gauge>) {
+        if let Some(gauge) = gauge {
+            gauge.set(f64::from(u8::from(self.is_trusted.load(Ordering::Relaxed))));
+        }
+    }
+
+    /// Registers the gauge of a cache with L1, with its value.
+    fn register_gauge(&self, recorder: &dyn Recorder) -> Option<Gauge> {
+        let key = self.l1_trusted.as_ref()?;
+        let description =
+            "1 if the server has told L1 of all changes within `max_staleness`, otherwise 0.";
+        recorder.describe_gauge(L1_TRUSTED.into(), None, description.into());
+        let gauge = recorder.register_gauge(key, &METADATA);
+        self.report_trusted(Some(&gauge));
+        Some(gauge)
+    }
+
     /// Adds to a counter what was not yet reported. Caches of the same name share the counter.
     fn raise(&self, count: Count, reported: &AtomicU64, total: u64) {
         if total > reported.load(Ordering::Relaxed) {
@@ -151,6 +197,7 @@ impl Reports {
                     recorder.register_counter(&self.counters[counter], &METADATA)
                 }),
                 load_duration: recorder.register_histogram(&self.load_duration, &METADATA),
+                l1_trusted: self.register_gauge(recorder),
             }
         }))
     }

@@ -1,6 +1,6 @@
 //! The empty version of `metrics.rs`, for builds without the feature `metrics`.
 
-use super::Count;
+use super::{Count, StoreStats};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics;
@@ -9,7 +9,7 @@ pub(crate) struct Metrics;
 pub(crate) struct LoadTimer;
 
 impl Metrics {
-    pub(crate) fn new(_: &str, _: u64, _: u64) -> Self {
+    pub(crate) fn new(_: &str, _: StoreStats) -> Self {
         Self
     }
 
@@ -17,7 +17,7 @@ impl Metrics {
     pub(crate) fn add(&self, _: Count) {}
 
     #[inline]
-    pub(crate) fn update_from_store(&self, _: impl FnOnce() -> (u64, u64)) {}
+    pub(crate) fn update_from_store(&self, _: impl FnOnce() -> StoreStats) {}
 
     #[inline]
     pub(crate) fn time_load(&self) -> LoadTimer {

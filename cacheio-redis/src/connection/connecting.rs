@@ -82,21 +82,25 @@ impl Connection {
     /// Connects, and has the server close the discarded connections.
     pub(super) async fn connect(&self) -> RedisResult<LiveConnection> {
         let tracker = self.tracker.as_ref().filter(|tracker| tracker.is_wanted());
+        let track_until = Instant::now() + self.timeout * 3 / 4;
         let opened = self.endpoint.connect(self.timeout, self.observers(tracker));
         let opened = opened.await;
         let opened = opened.map_err(|error| self.endpoint.without_password(error))?;
         let mut live = self.prepare(opened).await?;
-        if live.track().await.is_err() {
-            // A proxy may close the connection at a command that it does not know.
-            let opened = self.endpoint.connect(self.timeout, self.observers(None));
-            live = self.prepare(opened.await?).await?;
-        }
-        if tracker.is_some() && live.link().is_none() {
-            tracing::info!(
-                target: "cacheio",
-                server = self.name,
-                "the server does not tell of changes; copies in L1 live for max_staleness",
-            );
+        let Some(tracker) = tracker else {
+            return Ok(live);
+        };
+        let untold = match within(track_until, live.track()).await {
+            Some(Ok(untold)) => untold,
+            // A proxy may close the connection at a command that it does not know, or not reply.
+            Some(Err(_)) | None => {
+                let opened = self.endpoint.connect(self.timeout, self.observers(None));
+                live = self.prepare(opened.await?).await?;
+                Some("it does not reply to CLIENT TRACKING".into())
+            }
+        };
+        if let Some(reason) = untold {
+            tracker.cannot_tell(&reason);
         }
         Ok(live)
     }

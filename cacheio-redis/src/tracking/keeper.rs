@@ -77,13 +77,19 @@ impl Keeper {
                 return Some(bound / 4);
             }
             Some(Ok(Tracking::NotYet)) => false,
-            Some(Ok(Tracking::Refused)) => return None,
+            Some(Ok(Tracking::Refused(reason))) => {
+                tracker.cannot_tell(&reason);
+                return None;
+            }
             Some(Err(error)) if is_refused(&error) && !self.uses_role => {
                 self.uses_role = true;
                 return Some(Duration::ZERO);
             }
             // This user may ask neither way: copies end by themselves.
-            Some(Err(error)) if is_refused(&error) => return None,
+            Some(Err(error)) if is_refused(&error) => {
+                tracker.cannot_tell("the user may run neither scripts nor ROLE");
+                return None;
+            }
             Some(Err(error)) => is_from_replica(&error),
             // It replies late or never: what it had to tell may be on its way.
             None => false,

@@ -10,36 +10,33 @@ use super::own_slots::OwnSlots;
 use super::{Link, caching};
 use crate::claim_key::{claim_key, claim_key_at};
 use crate::commands::Commands;
-use crate::failure::Failure;
+use crate::failure::{Failure, reason};
 use crate::live_connection::LiveConnection;
 use crate::reply::values;
+use crate::trust::Reason;
 
 /// The oldest version whose tracking is reliable: before it, scripts told the connection that ran them, and
 /// pushes could come within a reply (redis#11052, redis#8935).
 const OLDEST: [u64; 3] = [7, 0, 5];
 
 /// Whether a server tells of changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tracking {
     Tracked,
     /// The node serves no slots in which it could be tested, or a slot moves.
     NotYet,
-    Refused,
+    Refused(Reason),
 }
 
 /// Turns tracking on for a connection, and tests it.
 pub(crate) async fn track(live: &LiveConnection, link: &Link) -> RedisResult<Tracking> {
     if !link.tracker.is_of_cluster {
-        return match test_key(link) {
-            Some(key) => track_with(live, link, claim_key(&key)).await,
-            None => Ok(Tracking::Refused),
-        };
+        return track_with(live, link, claim_key(&test_key(link))).await;
     }
     let replies = live.send(&Commands::many(OwnSlots::commands())).await?;
     let replies = values(replies).unwrap_or_default();
     match OwnSlots::parse(replies) {
         Ok(own_slots) => track_in(live, link, &own_slots).await,
-        Err(_) => Ok(Tracking::Refused),
+        Err(error) => Ok(Tracking::Refused(reason(&error).into())),
     }
 }
 
@@ -50,10 +47,10 @@ pub(super) async fn track_in(
     own_slots: &OwnSlots,
 ) -> RedisResult<Tracking> {
     let random = RandomState::new().hash_one(link.id);
-    let Some((key, slot)) = test_key(link).zip(own_slots.pick(random)) else {
+    let Some(slot) = own_slots.pick(random) else {
         return Ok(Tracking::NotYet);
     };
-    let key = claim_key_at(&key, slot);
+    let key = claim_key_at(&test_key(link), slot);
     // A namespace with a tag has all its keys in one slot.
     match own_slots.contains(&key) {
         true => track_with(live, link, key).await,
@@ -62,10 +59,10 @@ pub(super) async fn track_in(
 }
 
 /// Returns a key that the user may use: random, so that no other client changes it.
-fn test_key(link: &Link) -> Option<String> {
-    let prefix = link.tracker.shared.l1_prefix()?;
+fn test_key(link: &Link) -> String {
+    let prefix = link.tracker.shared.l1_prefix().unwrap_or_default();
     let random = RandomState::new().hash_one(link.id);
-    Some(format!("{prefix}{random:016x}"))
+    format!("{prefix}{random:016x}")
 }
 
 /// Does the same with a key of the form that no key of a user has.
@@ -100,17 +97,22 @@ async fn track_with(live: &LiveConnection, link: &Link, key: String) -> RedisRes
         _ => None,
     });
     if let Some(error) = errors.next() {
+        let reason = reason(&error).into();
         return Ok(match Failure::Redis(error).is_redirection() {
             true => Tracking::NotYet,
-            false => Tracking::Refused,
+            false => Tracking::Refused(reason),
         });
     }
     let is_new = replies
         .last()
         .and_then(version)
         .is_some_and(|version| version >= OLDEST);
-    if !is_new || !link.told_of_test.load(Ordering::SeqCst) {
-        return Ok(Tracking::Refused);
+    if !is_new {
+        return Ok(Tracking::Refused("it is older than Redis 7.0.5".into()));
+    }
+    if !link.told_of_test.load(Ordering::SeqCst) {
+        let reason = "no push arrived; a proxy may drop them";
+        return Ok(Tracking::Refused(reason.into()));
     }
     link.is_tracked.store(true, Ordering::SeqCst);
     Ok(Tracking::Tracked)

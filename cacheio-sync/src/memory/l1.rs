@@ -137,17 +137,23 @@ impl L1Memory for Memory {
         }
     }
 
-    fn take_copies(&self) -> Box<dyn Any + Send> {
+    fn take_copies(&self) -> (u64, Box<dyn Any + Send>) {
         let take = |shard: &ShardLock| {
             let mut removed = Removed::default();
             shard.write().clear(&self.namespace, "", &mut removed);
             removed
         };
-        Box::new(self.shards.iter().map(take).collect::<Vec<_>>())
+        let removed: Vec<_> = self.shards.iter().map(take).collect();
+        let count = removed.iter().map(Removed::len).sum::<usize>();
+        (count as u64, Box::new(removed))
     }
 
     fn serve_until(&self, until: Timestamp) {
         self.serves_until.set(until);
+    }
+
+    fn serves_until(&self) -> Timestamp {
+        self.serves_until.get()
     }
 }
 

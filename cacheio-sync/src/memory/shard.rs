@@ -271,7 +271,11 @@ struct Inserting {
 
 impl Removed {
     pub(super) fn is_empty(&self) -> bool {
-        self.first.is_none()
+        self.len() == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
     }
 
     pub(super) fn push(&mut self, slot: Slot) {
