@@ -3,6 +3,7 @@
 //! - [`api`]: one cache type over both worlds, so that each case is written and compiled once.
 //! - [`fixture`]: what a case is given: a cache on a store, and control over time.
 //! - [`gate`]: loaders that a test starts and releases, so that no test sleeps for an order.
+//! - [`history`]: what processes wrote and read, and when.
 //! - [`process`]: other processes, which a test directs step by step.
 //! - [`servers`]: real servers, started by the tests and stopped with the test process.
 //! - [`stores`]: stores that replace servers, suspend, or fail on demand.
@@ -17,6 +18,7 @@
 pub mod api;
 pub mod fixture;
 pub mod gate;
+pub mod history;
 pub mod process;
 pub mod servers;
 pub mod stores;

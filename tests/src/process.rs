@@ -18,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::oneshot;
 
 use crate::api::{CacheApi, World};
+use crate::history::record;
 
 const URL: &str = "CACHEIO_TESTS_CHILD_ON";
 const WORLD: &str = "CACHEIO_TESTS_CHILD_IN";
@@ -323,6 +324,10 @@ async fn step(cache: &CacheApi, line: &str, gates: &mut Gates) {
                 }
                 ["invalidate", tag] => {
                     cache.invalidate_tags(vec![tag.to_owned()]).await.unwrap();
+                }
+                ["history", role, path, until] => {
+                    let until = Duration::from_nanos(until.parse().unwrap());
+                    record(cache, path, until, role == "write").await;
                 }
                 ["remove", key] => assert!(cache.delete(key).await.unwrap()),
                 _ => panic!("{line:?}"),

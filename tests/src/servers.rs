@@ -14,6 +14,7 @@ mod fake_redis;
 mod memcached;
 mod process;
 mod proxy;
+mod push_filter;
 mod redis;
 mod sentinel;
 

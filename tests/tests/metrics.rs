@@ -12,7 +12,7 @@ use std::time::Duration;
 use cacheio_async::AsyncCache;
 use cacheio_core::{LoadError, Options, RefreshAhead};
 use cacheio_redis::Redis;
-use cacheio_sync::{Cache, Memcached, Memory};
+use cacheio_sync::{Cache, L1, Memcached, Memory};
 use cacheio_tests::api::{CacheApi, block_on, join_all};
 use cacheio_tests::fixture::{Fixture, Setup};
 use cacheio_tests::gate::LoaderGate;
@@ -55,6 +55,7 @@ struct Recorded(Arc<Mutex<Table>>);
 #[derive(Debug, Default)]
 struct Table {
     counters: BTreeMap<(String, Labels), Arc<AtomicU64>>,
+    gauges: BTreeMap<(String, Labels), Arc<AtomicU64>>,
     histograms: BTreeMap<(String, Labels), Times>,
     described: BTreeMap<String, (Option<Unit>, String)>,
 }
@@ -77,8 +78,8 @@ impl Recorder for Recorded {
         described.insert(name, (unit, description));
     }
 
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
-        unreachable!("there are no gauges");
+    fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.describe_counter(key, unit, description);
     }
 
     fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
@@ -90,8 +91,9 @@ impl Recorder for Recorded {
         Counter::from_arc(Arc::clone(counters.entry(series(key)).or_default()))
     }
 
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        unreachable!("there are no gauges");
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        let gauges = &mut self.0.lock().unwrap().gauges;
+        Gauge::from_arc(Arc::clone(gauges.entry(series(key)).or_default()))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
@@ -123,6 +125,13 @@ impl Recorded {
         let table = self.0.lock().unwrap();
         let counter = table.counters.get(&(name.to_owned(), labels(cache)))?;
         Some(counter.load(Ordering::SeqCst))
+    }
+
+    /// Returns a gauge of a cache.
+    fn gauge(&self, name: &str, cache: &str) -> Option<f64> {
+        let table = self.0.lock().unwrap();
+        let gauge = table.gauges.get(&(name.to_owned(), labels(cache)))?;
+        Some(f64::from_bits(gauge.load(Ordering::SeqCst)))
     }
 
     /// Returns the durations of the loads of a cache.
@@ -159,6 +168,7 @@ async fn a_new_cache_has_all_its_counters_at_zero(fixture: Fixture, recorded: Re
             "cacheio_circuit_opens_total",
             "cacheio_evictions_total",
             "cacheio_hits_total",
+            "cacheio_invalidations_total",
             "cacheio_l1_hits_total",
             "cacheio_load_errors_total",
             "cacheio_load_timeouts_total",
@@ -404,6 +414,39 @@ fn an_opened_circuit_is_reported() {
             || CacheApi::Threads(cache.build().unwrap()),
             || server.kill(),
         );
+    });
+}
+
+#[test]
+fn the_trust_in_a_server_and_what_it_tells_are_reported() {
+    watchdog::guarded(|| {
+        let server = servers::Redis::start();
+        let recorded = Recorded::default();
+        let open = |namespace| {
+            let redis = Redis::new(server.url()).unwrap();
+            Cache::builder().store(redis).namespace(namespace)
+        };
+        let l1 = L1::new(Memory::new()).max_staleness(Duration::from_secs(50));
+        let near = with_local_recorder(&recorded, || open("near").l1(l1).build().unwrap());
+        with_local_recorder(&recorded, || open("far").build().unwrap());
+        let trusted = |cache| recorded.gauge("cacheio_l1_trusted", cache);
+        assert_eq!((trusted("near"), trusted("far")), (Some(0.0), None));
+        near.set("k", 1).unwrap();
+        while trusted("near") != Some(1.0) {
+            assert_eq!(near.get("k").unwrap(), Some(1));
+            near.get::<i32>("missing").unwrap();
+        }
+        near.clear_l1();
+        assert_eq!(near.get("k").unwrap(), Some(1));
+        server.run("SET near:k 2");
+        while near.get("k").unwrap() != Some(2) {}
+        near.get::<i32>("missing").unwrap();
+        let told = recorded.count("cacheio_invalidations_total", "near");
+        assert_eq!(told, Some(1));
+        server.kill();
+        while trusted("near") != Some(0.0) {
+            near.get::<i32>("missing").unwrap_err();
+        }
     });
 }
 

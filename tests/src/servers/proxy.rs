@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::process::Port;
+use super::push_filter::PushFilter;
 
 const NEVER: usize = usize::MAX;
 /// With a limited rate, bytes are forwarded in parts of this size.
@@ -41,6 +42,7 @@ struct State {
     lose_all: AtomicBool,
     lose_request: AtomicBool,
     shorten: AtomicBool,
+    drop_pushes: AtomicBool,
     /// The connections with a lower number are lost.
     lost: AtomicUsize,
     target: Mutex<Option<SocketAddr>>,
@@ -126,6 +128,11 @@ impl Proxy {
     pub fn lose_connections(&self) {
         let connections = self.connections();
         self.state.lost.store(connections, Ordering::SeqCst);
+    }
+
+    /// Drops the pushes of Redis on new connections.
+    pub fn drop_pushes(&self) {
+        self.state.drop_pushes.store(true, Ordering::SeqCst);
     }
 
     /// Removes the last byte of the next reply, once, and leaves the length that it states.
@@ -277,7 +284,12 @@ impl State {
         awaiting: &AtomicBool,
         number: usize,
     ) -> io::Result<()> {
-        for (arrival, buffer) in arriving {
+        let drops_pushes = self.drop_pushes.load(Ordering::SeqCst);
+        let mut filter = drops_pushes.then(PushFilter::default);
+        for (arrival, mut buffer) in arriving {
+            if let Some(filter) = &mut filter {
+                buffer = filter.pass(&buffer);
+            }
             let length = buffer.len();
             let cut = self.cut_after.swap(NEVER, Ordering::SeqCst);
             thread::sleep(arrival.saturating_duration_since(Instant::now()));

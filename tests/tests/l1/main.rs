@@ -4,10 +4,17 @@
 #![cfg(not(shuttle))]
 
 mod bound;
+mod connecting;
+mod drops;
+mod events;
+mod functions;
+mod history;
 mod processes;
 mod races;
+mod server;
 mod settings;
 mod support;
+mod told;
 mod tracking;
 mod tracking_cluster;
 mod tracking_sentinel;

@@ -1,148 +1,18 @@
 //! Reads whose answers are on their way while the key is written, in forced orders.
 
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use cacheio_core::__private::SharedState;
-use cacheio_core::{
-    Clock, Entry, Form, Key, KeyRule, ManualClock, Options, Result, Store, TtlChange, Update,
-};
-use cacheio_sync::{Cache, Memory};
-use cacheio_tests::fixture::{TestEnv, Time};
-use cacheio_tests::stores::{self, Bytes};
+use cacheio_core::{Options, Update};
+use cacheio_sync::Cache;
 use cacheio_tests::watchdog::guarded;
 
-/// A server whose answers to reads the test can hold back: the server has executed the read by then.
-#[derive(Debug)]
-struct Server {
-    entries: Bytes,
-    state: Mutex<State>,
-    changed: Condvar,
-    shared_state: Arc<SharedState>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    holds_answers: bool,
-    held: usize,
-}
-
-impl Server {
-    fn new() -> Arc<Self> {
-        let env = TestEnv::new(Time::Manual(Arc::new(ManualClock::new())));
-        Arc::new(Self {
-            entries: stores::bytes(&env),
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            shared_state: Arc::default(),
-        })
-    }
-
-    fn open(self: &Arc<Self>) -> Cache {
-        let cache = Cache::builder().store(Arc::clone(self));
-        cache.l1(Memory::with_capacity(100)).build().unwrap()
-    }
-
-    /// Holds back the answers to the next reads.
-    fn hold_answers(&self) {
-        self.state.lock().unwrap().holds_answers = true;
-    }
-
-    /// Lets the reads that follow pass, while those of before are still held.
-    fn let_new_reads_pass(&self) {
-        self.state.lock().unwrap().holds_answers = false;
-    }
-
-    fn wait_until_held(&self, count: usize) {
-        let state = self.state.lock().unwrap();
-        let state = self.changed.wait_while(state, |state| state.held < count);
-        drop(state.unwrap());
-    }
-
-    fn release(&self) {
-        let mut state = self.state.lock().unwrap();
-        state.holds_answers = false;
-        state.held = 0;
-        self.changed.notify_all();
-    }
-}
-
-impl Store for Server {
-    fn form(&self) -> Form {
-        Form::Bytes
-    }
-
-    fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
-        self.entries.get(key)
-    }
-
-    fn get_with_ttls(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
-        let entries = self.entries.get_with_ttls(keys);
-        let mut state = self.state.lock().unwrap();
-        if state.holds_answers {
-            state.held += 1;
-            self.changed.notify_all();
-            let released = self.changed.wait_while(state, |state| state.held > 0);
-            drop(released.unwrap());
-        }
-        entries
-    }
-
-    fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
-        self.entries.set(key, entry, ttl)
-    }
-
-    fn delete(&self, key: &Key<'_>) -> Result<bool> {
-        self.entries.delete(key)
-    }
-
-    fn clear(&self, prefix: &str) -> Result<()> {
-        self.entries.clear(prefix)
-    }
-
-    fn add(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<bool> {
-        self.entries.add(key, entry, ttl)
-    }
-
-    fn increment(&self, key: &Key<'_>, by: i64, ttl: Option<Duration>) -> Result<i64> {
-        self.entries.increment(key, by, ttl)
-    }
-
-    fn touch(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
-        self.entries.touch(key, ttl)
-    }
-
-    fn take(&self, key: &Key<'_>) -> Result<Option<Entry>> {
-        self.entries.take(key)
-    }
-
-    fn compare_and_swap(
-        &self,
-        key: &Key<'_>,
-        current: Option<Entry>,
-        new: Option<(Entry, TtlChange)>,
-    ) -> Result<bool> {
-        self.entries.compare_and_swap(key, current, new)
-    }
-
-    fn key_rule(&self) -> KeyRule {
-        self.entries.key_rule()
-    }
-
-    fn clock(&self) -> Arc<dyn Clock> {
-        self.entries.clock()
-    }
-
-    fn shared_state(&self) -> Option<Arc<SharedState>> {
-        Some(Arc::clone(&self.shared_state))
-    }
-}
+use crate::server::Server;
 
 type Write = fn(&Cache);
 
 /// Writes after which a read must not return the value 1, and the value that it returns.
-const WRITES: [(&str, Write, Option<i64>); 12] = [
+const WRITES: [(&str, Write, Option<i64>); 10] = [
     ("set", |cache| cache.set("k", 2).unwrap(), Some(2)),
     (
         "set_many",
@@ -196,6 +66,14 @@ const WRITES: [(&str, Write, Option<i64>); 12] = [
         Some(2),
     ),
     (
+        "a load that is not stored",
+        |cache| {
+            let not_stored = Options::ttl(Duration::ZERO).force_refresh();
+            assert_eq!(cache.get_or_set_with("k", not_stored, || 2_i64), 2);
+        },
+        None,
+    ),
+    (
         "touch",
         |cache| assert!(cache.touch("k", Duration::ZERO).unwrap()),
         None,
@@ -231,13 +109,13 @@ fn race(read: Read, write: Write, expected: Option<i64>, is_same: bool, what: &s
         false => server.open(),
     };
     cache.set("k", 1_i64).unwrap();
-    server.hold_answers();
+    server.answers.close();
     thread::scope(|scope| {
         let reading = scope.spawn(|| read(&cache));
-        server.wait_until_held(1);
-        server.let_new_reads_pass();
+        server.answers.wait_until_held(1);
+        server.answers.let_others_pass();
         write(&writer);
-        server.release();
+        server.answers.open();
         reading.join().unwrap();
     });
     for _ in 0..2 {
@@ -260,6 +138,160 @@ fn a_write_during_a_read_does_not_leave_the_old_value() {
     });
 }
 
+/// The read begins during the write, before the server has executed it. Its answer is put in during the write,
+/// or after it.
+fn race_within(
+    read: Read,
+    write: Write,
+    expected: Option<i64>,
+    is_same: bool,
+    is_late: bool,
+    what: &str,
+) {
+    let server = Server::new();
+    let cache = server.open();
+    let writer = match is_same {
+        true => cache.clone(),
+        false => server.open(),
+    };
+    cache.set("k", 1_i64).unwrap();
+    drop(server.tell());
+    server.writes.close();
+    thread::scope(|scope| {
+        let writing = scope.spawn(|| write(&writer));
+        server.writes.wait_until_held(1);
+        if is_late {
+            server.answers.close();
+        }
+        let reading = scope.spawn(|| read(&cache));
+        if is_late {
+            server.answers.wait_until_held(1);
+            server.answers.let_others_pass();
+            server.writes.open();
+            writing.join().unwrap();
+            server.answers.open();
+            reading.join().unwrap();
+        } else {
+            reading.join().unwrap();
+            server.writes.open();
+            writing.join().unwrap();
+        }
+    });
+    for _ in 0..2 {
+        assert_eq!(cache.get::<i64>("k").unwrap(), expected, "{what}");
+        assert_eq!(writer.get::<i64>("k").unwrap(), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_read_during_a_write_does_not_leave_the_old_value() {
+    guarded(|| {
+        for (read_name, read) in READS {
+            for (write_name, write, expected) in WRITES {
+                for (is_same, is_late) in
+                    [(true, true), (true, false), (false, true), (false, false)]
+                {
+                    let what = format!(
+                        "{read_name} during {write_name}, same cache: {is_same}, late: {is_late}"
+                    );
+                    race_within(read, write, expected, is_same, is_late, &what);
+                }
+            }
+        }
+    });
+}
+
+/// The server executes a write whose caller gets an error: the read that was on its way is of before.
+#[test]
+fn a_write_whose_answer_is_lost_leaves_no_old_value() {
+    let lost: [(&str, Write, Option<i64>); 4] = [
+        (
+            "set",
+            |cache| drop(cache.set("k", 2_i64).unwrap_err()),
+            Some(2),
+        ),
+        (
+            "set_many",
+            |cache| drop(cache.set_many([("k", 2_i64)]).unwrap_err()),
+            Some(2),
+        ),
+        (
+            "increment",
+            |cache| drop(cache.increment("k", 1).unwrap_err()),
+            Some(2),
+        ),
+        ("delete", |cache| drop(cache.delete("k").unwrap_err()), None),
+    ];
+    guarded(move || {
+        for (name, write, expected) in lost {
+            let server = Server::new();
+            let cache = server.open();
+            cache.set("k", 1_i64).unwrap();
+            drop(server.tell());
+            server.lose_answers(true);
+            server.writes.close();
+            thread::scope(|scope| {
+                let writing = scope.spawn(|| write(&cache));
+                server.writes.wait_until_held(1);
+                server.answers.close();
+                let reading = scope.spawn(|| cache.get::<i64>("k").unwrap());
+                server.answers.wait_until_held(1);
+                server.answers.let_others_pass();
+                server.writes.open();
+                writing.join().unwrap();
+                server.answers.open();
+                assert_eq!(reading.join().unwrap(), Some(1));
+            });
+            server.lose_answers(false);
+            assert_eq!(cache.get::<i64>("k").unwrap(), expected, "{name}");
+        }
+    });
+}
+
+/// Recording a failed refresh writes the header of the entry. The server does not tell the connection of its own
+/// writes, and forgets that the connection has read the key.
+#[test]
+fn a_failed_refresh_that_is_recorded_during_a_read_leaves_no_copy() {
+    guarded(|| {
+        let ttl = Duration::from_secs(1_000);
+        let options = || Options::ttl(ttl).refresh_ahead(0.1);
+        for is_late in [true, false] {
+            let server = Server::new();
+            let cache = server.open();
+            assert_eq!(cache.get_or_set_with("k", options(), || 1_i64), 1);
+            server.clock.advance(ttl / 2);
+            cache.clear_l1();
+            drop(server.tell());
+            server.writes.close();
+            thread::scope(|scope| {
+                let refreshing = scope.spawn(|| {
+                    let fail = || Err::<i64, _>("down");
+                    cache.get_or_try_set_with("k", options(), fail).unwrap()
+                });
+                server.writes.wait_until_held(1);
+                cache.clear_l1();
+                if is_late {
+                    server.answers.close();
+                }
+                let reading = scope.spawn(|| cache.get::<i64>("k").unwrap());
+                if is_late {
+                    server.answers.wait_until_held(1);
+                    server.answers.let_others_pass();
+                } else {
+                    assert_eq!(reading.join().unwrap(), Some(1));
+                }
+                server.writes.open();
+                assert_eq!(refreshing.join().unwrap(), 1);
+                server.answers.open();
+            });
+            assert_eq!(cache.stats().refresh_errors, 1);
+            // No change of this is told.
+            server.set_elsewhere("k", 2);
+            assert_eq!(cache.get::<i64>("k").unwrap(), Some(2), "late: {is_late}");
+        }
+    });
+}
+
 #[test]
 fn a_tag_that_is_invalidated_during_a_read_leaves_no_copy() {
     guarded(|| {
@@ -274,14 +306,14 @@ fn a_tag_that_is_invalidated_during_a_read_leaves_no_copy() {
             let options = Options::new().tags(["t"]);
             cache.set_with("k", 1_i64, options).unwrap();
             cache.get::<i64>("warm").unwrap();
-            server.hold_answers();
+            server.answers.close();
             thread::scope(|scope| {
                 // The read of the entry is held, and the versions of its tags are read after that.
                 let reading = scope.spawn(|| cache.get::<i64>("k").unwrap());
-                server.wait_until_held(1);
-                server.let_new_reads_pass();
+                server.answers.wait_until_held(1);
+                server.answers.let_others_pass();
                 writer.invalidate_tags(["t"]).unwrap();
-                server.release();
+                server.answers.open();
                 assert_eq!(reading.join().unwrap(), None);
             });
             assert_eq!(cache.get::<i64>("k").unwrap(), None);
@@ -295,19 +327,16 @@ fn clear_l1_during_a_read_leaves_no_copy() {
         let server = Server::new();
         let cache = server.open();
         cache.set("k", 1_i64).unwrap();
-        server.hold_answers();
+        server.answers.close();
         thread::scope(|scope| {
             let reading = scope.spawn(|| cache.get::<i64>("k").unwrap());
-            server.wait_until_held(1);
+            server.answers.wait_until_held(1);
             cache.clear_l1();
-            server.release();
+            server.answers.open();
             reading.join().unwrap();
         });
         // As another process would.
-        server
-            .entries
-            .set(&Key::new("cacheio:k"), Entry::bytes(b"2".to_vec()), None)
-            .unwrap();
+        server.set_elsewhere("k", 2);
         assert_eq!(cache.get::<i64>("k").unwrap(), Some(2));
     });
 }
