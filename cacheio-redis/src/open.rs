@@ -175,13 +175,28 @@ pub(crate) async fn open(
     {
         let stream = connect(info, observers).await?;
         let opening = open_with_pushes(stream, settings, tracker.link());
-        match within(deadline, opening).await {
-            Some(Ok(opened)) => return Ok(opened),
-            Some(Err(error)) if refuses_password(error.code(), settings) => return Err(error),
-            // If the server refuses a part of this handshake or does not reply, it gets the other one.
-            Some(Err(_)) | None => {}
-        }
+        tokio::pin!(opening);
+        return match within(deadline, &mut opening).await {
+            Some(Ok(opened)) => Ok(opened),
+            Some(Err(error)) if refuses_password(error.code(), settings) => Err(error),
+            // If the server refuses a part of this handshake, it gets the other one.
+            Some(Err(_)) => open_without_pushes(info, observers).await,
+            // It may reply late, or never.
+            None => tokio::select! {
+                biased;
+                Ok(opened) = &mut opening => Ok(opened),
+                opened = open_without_pushes(info, observers) => opened,
+            },
+        };
     }
+    open_without_pushes(info, observers).await
+}
+
+async fn open_without_pushes(
+    info: &ConnectionInfo,
+    observers: Observers<'_>,
+) -> RedisResult<Opened> {
+    let settings = info.redis_settings();
     match open_with(info, settings.protocol(), observers).await {
         // A proxy may close the connection at a command that it does not know.
         Err(error)

@@ -90,19 +90,37 @@ impl Connection {
         let Some(tracker) = tracker else {
             return Ok(live);
         };
-        let untold = match within(track_until, live.track()).await {
-            Some(Ok(untold)) => untold,
-            // A proxy may close the connection at a command that it does not know, or not reply.
-            Some(Err(_)) | None => {
-                let opened = self.endpoint.connect(self.timeout, self.observers(None));
-                live = self.prepare(opened.await?).await?;
-                Some("it does not reply to CLIENT TRACKING".into())
+        let tracked = {
+            let tracking = live.track();
+            tokio::pin!(tracking);
+            match within(track_until, &mut tracking).await {
+                Some(Ok(untold)) => Ok(untold),
+                // A proxy may close the connection at a command that it does not know.
+                Some(Err(_)) => Err(self.connect_untracked().await?),
+                // It may reply late, or never.
+                None => tokio::select! {
+                    biased;
+                    Ok(untold) = &mut tracking => Ok(untold),
+                    untracked = self.connect_untracked() => Err(untracked?),
+                },
             }
         };
-        if let Some(reason) = untold {
-            tracker.cannot_tell(&reason);
+        match tracked {
+            Ok(None) => Ok(live),
+            Ok(Some(reason)) => {
+                tracker.cannot_tell(&reason);
+                Ok(live)
+            }
+            Err(untracked) => {
+                tracker.cannot_tell("it does not reply to CLIENT TRACKING");
+                Ok(untracked)
+            }
         }
-        Ok(live)
+    }
+
+    async fn connect_untracked(&self) -> RedisResult<LiveConnection> {
+        let opened = self.endpoint.connect(self.timeout, self.observers(None));
+        self.prepare(opened.await?).await
     }
 
     /// Prepares a new connection. Has the server close the discarded connections, so that no request
