@@ -9,6 +9,7 @@ mod bytes;
 mod cluster;
 mod delays;
 mod env;
+mod l1;
 mod limits;
 mod many_clients;
 mod network;
@@ -87,6 +88,7 @@ macro_rules! common_faults {
             overload::most_batches_of_an_overloaded_server_reach_their_callers
             many_clients::a_thousand_clients_of_one_cache
             many_clients::many_caches_share_a_server
+            l1::calls_of_a_cache_with_l1_keep_to_the_timeout_and_get_or_set_never_fails
         }
     };
 }
