@@ -13,8 +13,10 @@
 //!
 //! This module does no I/O.
 
+mod changes;
 mod watch;
 
+use self::changes::Changes;
 pub use self::watch::RemovedCopies;
 
 use std::any::Any;
@@ -28,6 +30,7 @@ use once_cell::sync::OnceCell;
 use crate::config::policies::RefreshAhead;
 use crate::entry::expiry::Expiry;
 use crate::entry::tags::{Stamps, Tags};
+use crate::flight::sync::EventListener;
 use crate::{
     Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Meta, Object, Result, Store, Timestamp,
 };
@@ -301,6 +304,7 @@ pub(crate) struct L1s {
     versions: OnceCell<Box<[AtomicU64]>>,
     /// The number of times that all copies were removed.
     epoch: AtomicU64,
+    changes: Changes,
 }
 
 impl L1s {
@@ -338,6 +342,24 @@ impl L1s {
         &self.versions.get_or_init(versions)[(key.hash() >> 20) as usize % VERSIONS]
     }
 
+    /// Returns a listener that is notified of the next change of a key.
+    pub(crate) fn listen(&self, key: &Key<'_>) -> EventListener {
+        self.changes.listen(key)
+    }
+
+    /// Invalidates the tickets of a key. Returns its version before.
+    fn invalidate(&self, key: &Key<'_>) -> u64 {
+        let before = self.version(key).fetch_add(1, Ordering::SeqCst);
+        self.changes.notify(key);
+        before
+    }
+
+    /// Invalidates the tickets of all keys.
+    fn invalidate_all(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.changes.notify_all();
+    }
+
     /// Removes the copies of keys that are written, now and when the guard is dropped.
     pub(crate) fn remove<'a>(&'a self, keys: &'a [Key<'a>]) -> CopyGuard<'a> {
         let guard = CopyGuard { l1s: self, keys };
@@ -354,7 +376,7 @@ impl L1s {
 
     /// Removes the copies in one L1.
     pub(crate) fn clear_one(&self, l1: &L1) {
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.invalidate_all();
         clear(l1);
     }
 
@@ -394,7 +416,7 @@ impl CopyGuard<'_> {
             return;
         }
         for key in self.keys {
-            self.l1s.version(key).fetch_add(1, Ordering::SeqCst);
+            self.l1s.invalidate(key);
         }
         self.remove_stored();
     }
@@ -415,7 +437,7 @@ impl CopyGuard<'_> {
             return Vec::new();
         }
         let renew = |(key, ticket): (&Key<'_>, &Ticket)| {
-            let before = self.l1s.version(key).fetch_add(1, Ordering::SeqCst);
+            let before = self.l1s.invalidate(key);
             let renewed = Ticket {
                 version: before + 1,
                 ..*ticket
@@ -447,7 +469,7 @@ impl ClearCopiesGuard<'_> {
         if self.l1s.is_unused() {
             return;
         }
-        self.l1s.epoch.fetch_add(1, Ordering::SeqCst);
+        self.l1s.invalidate_all();
         let l1s = self.l1s.list();
         let l1s = l1s.iter().filter_map(|l1| l1.l1.upgrade());
         let overlaps = |l1: &Arc<L1>| {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::async_store::{AsyncStore, BoxFuture};
-pub use self::claim::{Claim, Claimed, Settled, Settlement};
+pub use self::claim::{Claim, ClaimMode, Claimed, Settled, Settlement};
 use self::defaults::{default_clock, is_live};
 pub use self::failing::FailingStore;
 pub use self::null::Null;
@@ -289,7 +289,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     }
 
     /// Claims the loads of several keys, so that one process at a time loads each of them. Returns who
-    /// loads each key, in the order of the keys. With `force`, the caller does, also if another one loads.
+    /// loads each key, in the order of the keys.
     ///
     /// Caches call this before they load a missing key, if the store
     /// [shares loads](Self::shares_loads). Until the claim is [settled](Self::settle) or dropped, no other
@@ -302,8 +302,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// Returns an error when the store fails. Then the values of the loads are not stored, because writes
     /// of other processes could not prevent it.
-    fn claim(&self, keys: &[Key<'_>], force: bool) -> Result<Vec<Claimed>> {
-        let _ = force;
+    fn claim(&self, keys: &[Key<'_>], mode: ClaimMode) -> Result<Vec<Claimed>> {
+        let _ = mode;
         Ok(keys.iter().map(|_| Claimed::Unsupported).collect())
     }
 

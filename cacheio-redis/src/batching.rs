@@ -85,14 +85,14 @@ impl Batcher {
         self.connection.name()
     }
 
+    /// Returns whether the server tells of changes of what is read.
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.connection.is_tracked()
+    }
+
     /// Returns the server's host, or an empty string if it can change.
     pub(crate) fn host(&self) -> String {
         self.connection.host()
-    }
-
-    /// Returns whether the server tells of changes of what is read on the current connection.
-    pub(crate) fn is_tracked(&self) -> bool {
-        self.connection.is_tracked()
     }
 
     /// Returns the value of a key.

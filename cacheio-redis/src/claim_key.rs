@@ -38,6 +38,12 @@ pub(crate) fn is_claim_key(key: &[u8]) -> bool {
     at(1) == Some(MARK) || at(1 + SUFFIX) == Some(MARK)
 }
 
+/// Returns the key on which a key is a claim, if it is one.
+pub(crate) fn claimed_key(key: &str) -> Option<&str> {
+    let (claimed, _) = key.rsplit_once(char::from(MARK))?;
+    is_claim_key(key.as_bytes()).then_some(claimed)
+}
+
 /// For each slot, characters that are in it.
 static SUFFIXES: LazyLock<Vec<[u8; SUFFIX]>> = LazyLock::new(|| {
     const ALPHABET: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
@@ -77,6 +83,8 @@ mod tests {
                 assert!(claim.starts_with(&key) && is_claim_key(claim.as_bytes()));
                 assert!(is_claim_key(claim_key(&key).as_bytes()));
                 assert!(!is_claim_key(key.as_bytes()));
+                assert_eq!(claimed_key(&claim), Some(&*key));
+                assert_eq!(claimed_key(&key), None);
             }
         }
         assert!(!is_claim_key(b"") && !is_claim_key(b"a"));

@@ -25,16 +25,18 @@ use std::time::{Duration, Instant};
 
 use cacheio_core::__private::{runtime, within};
 use cacheio_core::{
-    Claim, Claimed, Entry, Error, ErrorKind, Key, Payload, Result, Settled, Settlement,
+    Claim, ClaimMode, Claimed, Entry, Error, ErrorKind, Key, Payload, Result, Settled, Settlement,
 };
 use redis::{Cmd, RedisError, ServerErrorKind, Value, cmd};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use crate::batching::Batcher;
 use crate::failure::Failure;
-use crate::reply::{value, values};
+use crate::reply::{value, values, without_tracking};
 use crate::request::{Request, bytes, milliseconds};
 use crate::topology::{Part, Topology};
+use crate::tracking::caching;
 
 /// Claims keys. The keys are pairs of a key and its claim. The arguments: whether to take over any claim,
 /// and for each pair a token, and what [`GIVE_BACK`] is about to get. Returns for each pair the token of the
@@ -180,8 +182,9 @@ impl Claims {
     pub(crate) async fn claim(
         self: &Arc<Self>,
         keys: &[Key<'_>],
-        force: bool,
+        mode: ClaimMode,
     ) -> Result<Vec<Claimed>, Failure> {
+        let force = mode == ClaimMode::TakeOver;
         if self.are_refused.load(Ordering::Relaxed) {
             return Ok(keys.iter().map(|_| Claimed::Unsupported).collect());
         }
@@ -203,7 +206,13 @@ impl Claims {
             }
             command
         };
-        let parts = self.send_script(keys, MAX_KEYS, command).await;
+        let (is_told, parts) = match self.tracked_connection(keys, mode) {
+            Some(connection) => match self.send_tracked(connection, command(&[0])).await {
+                Ok((is_told, part)) => (is_told, Ok(vec![part])),
+                Err(failure) => (false, Err(failure)),
+            },
+            None => (false, self.send_script(keys, MAX_KEYS, command).await),
+        };
         let parts = match parts {
             Err(Failure::Redis(error)) if refuses_scripts(&error) => {
                 held.iter_mut().flatten().for_each(HeldClaim::close);
@@ -224,7 +233,7 @@ impl Claims {
             }
             for (at, reply) in part.keys.into_iter().zip(values(part.reply)?) {
                 if let Some(held) = held[at].take() {
-                    claimed[at] = held.claimed(reply, force)?;
+                    claimed[at] = held.claimed(reply, force, is_told)?;
                 }
             }
         }
@@ -315,6 +324,30 @@ impl Claims {
         let reply = self.topology.send(key, &request).await?;
         let keys = vec![0];
         Ok(vec![Part { keys, reply }])
+    }
+
+    /// Returns the connection on which the server can tell a caller that waits of changes of its key.
+    fn tracked_connection(&self, keys: &[Key<'_>], mode: ClaimMode) -> Option<&Arc<Batcher>> {
+        let [key] = keys else {
+            return None;
+        };
+        let connection = self.topology.server_connection(key)?;
+        (mode == ClaimMode::Wait && connection.is_tracked()).then_some(connection)
+    }
+
+    /// Sends a script on one key. Returns whether the server tells of the next change of what the script has read,
+    /// and the reply.
+    async fn send_tracked(
+        &self,
+        connection: &Arc<Batcher>,
+        script: Cmd,
+    ) -> Result<(bool, Part), Failure> {
+        let request = Request::many([caching(), script]);
+        let replies = connection.send(&request, self.topology.deadline()).await?;
+        let (is_told, mut replies) = without_tracking(values(replies)?, 1);
+        let reply = replies.next().ok_or_else(Failure::unexpected_reply)?;
+        let keys = vec![0];
+        Ok((is_told, Part { keys, reply }))
     }
 
     fn hold(self: &Arc<Self>, key: &Key<'_>) -> Result<HeldClaim> {
@@ -443,7 +476,7 @@ impl HeldClaim {
     }
 
     /// Reads the reply to [`CLAIM`] for one key.
-    fn claimed(mut self, reply: Value, force: bool) -> Result<Claimed, Failure> {
+    fn claimed(mut self, reply: Value, force: bool, is_told: bool) -> Result<Claimed, Failure> {
         let mut reply = values(reply)?.into_iter();
         let holder = reply.next().map(value).transpose()?.flatten();
         let holder = holder.ok_or_else(Failure::unexpected_reply)?;
@@ -458,7 +491,7 @@ impl HeldClaim {
             self.mark = Some(holder);
         } else if holder != self.token() {
             self.close();
-            return Ok(Claimed::Lost { entry });
+            return Ok(Claimed::Lost { entry, is_told });
         }
         self.holds = match &entry {
             _ if force => Holds::Anything,

@@ -46,8 +46,8 @@ use std::time::Duration;
 
 use cacheio_core::__private::{Opens, SharedState, runtime};
 use cacheio_core::{
-    AsyncStore, BoxFuture, Claimed, Entry, Error, ErrorKind, Form, Key, Replacement, Result,
-    Settlement, TtlChange,
+    AsyncStore, BoxFuture, ClaimMode, Claimed, Entry, Error, ErrorKind, Form, Key, Replacement,
+    Result, Settlement, TtlChange,
 };
 use redis::{Cmd, cmd};
 
@@ -457,9 +457,9 @@ impl AsyncStore for Redis {
     fn claim<'a>(
         &'a self,
         keys: &'a [Key<'a>],
-        force: bool,
+        mode: ClaimMode,
     ) -> BoxFuture<'a, Result<Vec<Claimed>>> {
-        boxed(self, move || self.claims.claim(keys, force))
+        boxed(self, move || self.claims.claim(keys, mode))
     }
 
     fn settle<'a>(&'a self, loads: Vec<Settlement<'a>>) -> BoxFuture<'a, Result<Vec<bool>>> {

@@ -27,6 +27,7 @@ use redis::{Cmd, PushInfo, PushKind, Value, cmd};
 
 pub(crate) use self::keeper::keep;
 pub(crate) use self::self_test::{Tracking, track};
+use crate::claim_key::claimed_key;
 use crate::drop_queue::DropQueue;
 use crate::trust::TrustLog;
 
@@ -158,7 +159,10 @@ impl Link {
                 continue;
             }
             drop(test_key);
-            self.tracker.removed.push(self.tracker.shared.changed(key));
+            match claimed_key(key) {
+                Some(claimed) => self.tracker.shared.claim_changed(claimed),
+                None => self.tracker.removed.push(self.tracker.shared.changed(key)),
+            }
         }
     }
 

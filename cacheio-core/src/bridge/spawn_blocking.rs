@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use super::{runtime, within};
 use crate::store::store_time::deadline;
 use crate::{
-    AsyncStore, BoxFuture, Claimed, Entry, Error, ErrorKind, Key, Replacement, Result, Settlement,
+    AsyncStore, BoxFuture, ClaimMode, Claimed, Entry, Error, ErrorKind, Key, Replacement, Result, Settlement,
     Store, TtlChange,
 };
 
@@ -306,10 +306,10 @@ impl<S: Store> AsyncStore for SpawnBlocking<S> {
     fn claim<'a>(
         &'a self,
         many: &'a [Key<'a>],
-        force: bool,
+        mode: ClaimMode,
     ) -> BoxFuture<'a, Result<Vec<Claimed>>> {
         let (store, texts) = (Arc::clone(&self.store), texts(many));
-        let call = move || Store::claim(&store, &keys(&texts), force);
+        let call = move || Store::claim(&store, &keys(&texts), mode);
         Box::pin(self.spawner.run(Spawner::stripes(many), call))
     }
 

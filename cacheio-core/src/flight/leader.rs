@@ -69,7 +69,12 @@ impl Leader {
 
     /// Returns whether another process loads the key.
     pub(crate) fn has_lost(&self) -> bool {
-        matches!(self.flight.state().claim, LoadClaim::Lost)
+        matches!(self.flight.state().claim, LoadClaim::Lost { .. })
+    }
+
+    /// Returns whether the store tells when the load of the other process ends.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self.flight.state().claim, LoadClaim::Lost { is_told: true })
     }
 
     /// Returns whether the value of the load may be stored, as far as other processes are concerned.

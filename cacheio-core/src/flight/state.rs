@@ -48,8 +48,10 @@ pub(crate) enum LoadClaim {
     #[default]
     NotNeeded,
     Held(Claim),
-    /// Another process loads the key.
-    Lost,
+    /// Another process loads the key. Whether the store tells when that ends.
+    Lost {
+        is_told: bool,
+    },
     /// The value must not be stored.
     Refused,
     /// Nor must it then: the store failed when it was asked for the claim.

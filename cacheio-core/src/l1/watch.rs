@@ -38,7 +38,7 @@ impl SharedState {
     /// The server has told that a key was changed.
     pub fn changed(&self, key: &str) -> RemovedCopies {
         let key = Key::new(key);
-        self.l1s.version(&key).fetch_add(1, Ordering::SeqCst);
+        self.l1s.invalidate(&key);
         self.l1s.for_each(|l1, removed| {
             let copied = l1.key(&key);
             if let Some(copy) = copied.and_then(|key| l1.memory.take_copy(&key)) {
@@ -48,9 +48,14 @@ impl SharedState {
         })
     }
 
+    /// The server has told that the claim on a key was changed.
+    pub fn claim_changed(&self, key: &str) {
+        self.l1s.changes.notify(&Key::new(key));
+    }
+
     /// The server has told that any key may have been changed.
     pub fn changed_all(&self) -> RemovedCopies {
-        self.l1s.epoch.fetch_add(1, Ordering::SeqCst);
+        self.l1s.invalidate_all();
         self.l1s.for_each(|l1, removed| {
             let (count, copies) = l1.memory.take_copies();
             l1.invalidations.fetch_add(count, Ordering::Relaxed);
@@ -74,7 +79,7 @@ impl SharedState {
         let mut removed = self
             .l1s
             .for_each(|l1, _| l1.is_watched.store(false, Ordering::SeqCst));
-        self.l1s.epoch.fetch_add(1, Ordering::SeqCst);
+        self.l1s.invalidate_all();
         removed.extend(self.l1s.for_each(|l1, removed| {
             removed.push(l1.memory.take_copies().1);
             // From now on there are only copies that end by themselves.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::defaults::{default_clock, is_live};
-use super::{Claimed, Settlement, Store, unsupported};
+use super::{ClaimMode, Claimed, Settlement, Store, unsupported};
 use crate::flight::SharedState;
 use crate::{Clock, Entry, Form, Key, KeyRule, Replacement, Result, TtlChange};
 
@@ -174,9 +174,9 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
     fn claim<'a>(
         &'a self,
         keys: &'a [Key<'a>],
-        force: bool,
+        mode: ClaimMode,
     ) -> BoxFuture<'a, Result<Vec<Claimed>>> {
-        let _ = force;
+        let _ = mode;
         Box::pin(async { Ok(keys.iter().map(|_| Claimed::Unsupported).collect()) })
     }
 

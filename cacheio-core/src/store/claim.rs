@@ -38,6 +38,18 @@ impl fmt::Debug for Claim {
     }
 }
 
+/// Why keys are claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClaimMode {
+    /// The caller loads the keys, unless another process does.
+    Load,
+    /// The same, and the caller waits for the load of another process: the store is to tell when that ends.
+    Wait,
+    /// The caller loads the keys in any case.
+    TakeOver,
+}
+
 /// The result of claiming a key: who loads it.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -53,6 +65,8 @@ pub enum Claimed {
     Lost {
         /// The entry of the key.
         entry: Option<Entry>,
+        /// Whether the store tells when the key or the claim on it is changed. Only the stores of cacheio do.
+        is_told: bool,
     },
     /// The store does not know. Values of loads go to [`Store::set`](crate::Store::set).
     Unsupported,

@@ -34,7 +34,7 @@ macro_rules! __store_methods {
                 get_with_ttls(keys: &$lifetime [$crate::Key<$lifetime>]) -> ::std::vec::Vec<::std::option::Option<$crate::Entry>>;
                 set_many(entries: ::std::vec::Vec<($crate::Key<$lifetime>, $crate::Entry, ::std::option::Option<::std::time::Duration>)>) -> ();
                 delete_many(keys: &$lifetime [$crate::Key<$lifetime>]) -> usize;
-                claim(keys: &$lifetime [$crate::Key<$lifetime>], force: bool) -> ::std::vec::Vec<$crate::Claimed>;
+                claim(keys: &$lifetime [$crate::Key<$lifetime>], mode: $crate::ClaimMode) -> ::std::vec::Vec<$crate::Claimed>;
                 settle(loads: ::std::vec::Vec<$crate::Settlement<$lifetime>>) -> ::std::vec::Vec<bool>;
                 ping() -> ();
             }

@@ -13,7 +13,7 @@ use super::replace::entry;
 use super::retry::Retry;
 use super::router::Router;
 use super::server::Server;
-use crate::store::{Claimed, Entry, Key, Payload, Settlement};
+use crate::store::{ClaimMode, Claimed, Entry, Key, Payload, Settlement};
 use crate::{Error, ErrorKind, Result};
 
 pub(super) struct Cluster {
@@ -179,7 +179,7 @@ impl Cluster {
         &self,
         _: Driver,
         keys: &[Key<'_>],
-        _force: bool,
+        _: ClaimMode,
     ) -> Result<Vec<Claimed>> {
         Ok(keys.iter().map(|_| Claimed::Unsupported).collect())
     }

@@ -13,6 +13,7 @@ mod processes;
 mod races;
 mod server;
 mod settings;
+mod shared_loads;
 mod support;
 mod told;
 mod tracking;

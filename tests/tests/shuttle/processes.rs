@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use cacheio_core::{
-    AsyncStore, BoxFuture, Claim, Claimed, Clock, Entry, Form, Key, ManualClock, Payload, Result,
-    Settled, Settlement, Store,
+    AsyncStore, BoxFuture, Claim, ClaimMode, Claimed, Clock, Entry, Form, Key, ManualClock,
+    Payload, Result, Settled, Settlement, Store,
 };
 use shuttle::rand::{Rng as _, thread_rng};
 
@@ -100,7 +100,10 @@ impl Server {
         let entry = state.entries.get(key.text()).cloned();
         let holder = match state.holders.get(key.text()) {
             Some(Holder::Load(_)) if !force && !self.has_stopped() => {
-                return Claimed::Lost { entry };
+                return Claimed::Lost {
+                    entry,
+                    is_told: false,
+                };
             }
             // A mark ends after a while.
             Some(mark @ Holder::Mark(_)) if !force && thread_rng().gen_bool(0.8) => *mark,
@@ -284,8 +287,8 @@ operations! {
     }
 
     // Each is one script.
-    server.claim(keys: &[Key<'_>] | &'a [Key<'a>], force: bool | bool) -> Vec<Claimed> {
-        => keys.iter().map(|key| server.claim(key, force)).collect()
+    server.claim(keys: &[Key<'_>] | &'a [Key<'a>], mode: ClaimMode | ClaimMode) -> Vec<Claimed> {
+        => keys.iter().map(|key| server.claim(key, mode == ClaimMode::TakeOver)).collect()
     }
 
     server.settle(loads: Vec<Settlement<'_>> | Vec<Settlement<'a>>) -> Vec<bool> {

@@ -17,10 +17,14 @@ use crate::flight::{Leader, LoadClaim, Outcome};
 use crate::key::Key;
 use crate::stats::Count;
 use crate::store::store_time::StoreTime;
-use crate::{Claim, Claimed, Entry, Operation, Options, Settled, Settlement, Source, Value};
+use crate::{
+    Claim, ClaimMode, Claimed, Entry, Operation, Options, Settled, Settlement, Source, Value,
+};
 
 /// The first pause before a claim is tried again, and the longest. Each is twice the one before.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
+/// How long a leader waits at most until the store tells of a change. The other process may have ended.
+const MAX_TOLD_WAIT: Duration = Duration::from_millis(500);
 /// How long a leader without `max_load` waits for another process. Then it loads in its stead.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -58,13 +62,13 @@ impl Engine {
     pub(super) async fn claim(
         &self,
         leaders: &[(Key<'_>, &Leader)],
-        force: bool,
+        mode: ClaimMode,
     ) -> Vec<ClaimRead> {
         if !self.shares_loads || leaders.is_empty() {
             return Vec::new();
         }
         let keys: Vec<_> = leaders.iter().map(|(key, _)| *key).collect();
-        let claimed = match self.driver.claim(&keys, force).await {
+        let claimed = match self.driver.claim(&keys, mode).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 self.on_store_error(&match &keys[..] {
@@ -78,9 +82,9 @@ impl Engine {
             }
         };
         // A loader may not wait for another process, whose loader may wait for it.
-        let lost = || match LoadScope::is_nested() {
+        let lost = |is_told| match LoadScope::is_nested() {
             true => LoadClaim::Refused,
-            false => LoadClaim::Lost,
+            false => LoadClaim::Lost { is_told },
         };
         let mut claimed = claimed.into_iter();
         let mut read = Vec::with_capacity(leaders.len());
@@ -89,7 +93,7 @@ impl Engine {
                 Some(Claimed::Won { claim, entry }) => {
                     (LoadClaim::Held(claim), ClaimRead::Entry(entry))
                 }
-                Some(Claimed::Lost { entry }) => (lost(), ClaimRead::Entry(entry)),
+                Some(Claimed::Lost { entry, is_told }) => (lost(is_told), ClaimRead::Entry(entry)),
                 Some(Claimed::Unsupported) => (LoadClaim::NotNeeded, ClaimRead::None),
                 // A store that returns too few claims.
                 None => (LoadClaim::Refused, ClaimRead::Failed),
@@ -129,7 +133,7 @@ impl Engine {
         due: &[&CachedValue<V>],
         options: &Options,
     ) -> Vec<bool> {
-        let read = self.claim(leaders, false).await;
+        let read = self.claim(leaders, ClaimMode::Load).await;
         let read = read.into_iter().chain(repeat_with(|| ClaimRead::None));
         let refreshes = leaders.iter().zip(due).zip(read);
         let refreshes = refreshes.map(|(((key, leader), due), read)| match read {
@@ -145,7 +149,7 @@ impl Engine {
 
     /// Waits until the load of another process ends, and claims the key then.
     ///
-    /// The store is asked again after pauses. It does not tell when the load ends.
+    /// The store is asked again when it tells of a change of the key, or after pauses if it does not tell.
     pub(super) async fn wait_for_process<V: Value>(
         &self,
         wait: ProcessWait<'_>,
@@ -168,25 +172,34 @@ impl Engine {
             .overdue_at
             .or_else(|| schedule.started_at.checked_add(MAX_WAIT));
         let mut pause = PAUSES.0;
+        let mut change = None;
         loop {
             let now = self.driver.now();
             if until.is_some_and(|until| until <= now) {
                 return ProcessWaitResult::LimitReached(previous);
             }
-            let left = until.map(|until| until.saturating_duration_since(now));
-            if !self
-                .driver
-                .pause(left.map_or(pause, |left| pause.min(left)))
-                .await
-            {
-                leader.set_claim(LoadClaim::Refused);
-                return ProcessWaitResult::Load(previous);
+            if let Some(change) = change.take() {
+                let until = earlier(until, earlier(take_over_at, Some(now + MAX_TOLD_WAIT)));
+                self.driver.wait(change, until).await;
+            } else {
+                let left = until.map(|until| until.saturating_duration_since(now));
+                let left = left.map_or(pause, |left| pause.min(left));
+                if !self.driver.pause(left).await {
+                    leader.set_claim(LoadClaim::Refused);
+                    return ProcessWaitResult::Load(previous);
+                }
+                pause = (pause * 2).min(PAUSES.1);
             }
-            pause = (pause * 2).min(PAUSES.1);
             let force = take_over_at.is_some_and(|at| at <= self.driver.now());
+            let mode = match force {
+                true => ClaimMode::TakeOver,
+                false => ClaimMode::Wait,
+            };
+            // From before the store is asked, so that no change is missed.
+            let next_change = self.shared.l1s.listen(&key);
             // Each attempt has the timeout of an operation: the pauses between them are not the store's.
             let claim = async {
-                let read = self.claim(&[(key, leader)], force).await.pop();
+                let read = self.claim(&[(key, leader)], mode).await.pop();
                 let ClaimRead::Entry(entry) = read? else {
                     return None;
                 };
@@ -213,6 +226,7 @@ impl Engine {
             if !leader.has_lost() {
                 return ProcessWaitResult::Load(previous);
             }
+            change = leader.is_told().then_some(next_change);
         }
     }
 
@@ -296,7 +310,9 @@ impl Drop for EndWait<'_> {
 fn held(claim: LoadClaim) -> Option<Claim> {
     match claim {
         LoadClaim::Held(claim) => Some(claim),
-        LoadClaim::NotNeeded | LoadClaim::Lost | LoadClaim::Refused | LoadClaim::Failed => None,
+        LoadClaim::NotNeeded | LoadClaim::Lost { .. } | LoadClaim::Refused | LoadClaim::Failed => {
+            None
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::flight::deadlock::{Cycle, LoadScope};
 use crate::flight::{Join, Leader, Outcome};
 use crate::key::Key;
 use crate::stats::Count;
-use crate::{Fetched, Options, Source, Value};
+use crate::{ClaimMode, Fetched, Options, Source, Value};
 
 /// What a loading call has to do about its key.
 pub(super) enum JoinOutcome<V: Value, E> {
@@ -109,8 +109,10 @@ impl LoadCall<'_> {
         let scope = scope(self.loader);
         let leader = engine.take_over(&self.key, stamps, self.options, &scope);
         let leader = leader.await;
-        self.in_store(pin!(engine.claim(&[(self.key, &leader)], true)))
-            .await;
+        self.in_store(pin!(
+            engine.claim(&[(self.key, &leader)], ClaimMode::TakeOver)
+        ))
+        .await;
         JoinOutcome::Lead(leader, Previous::Ignored)
     }
 
@@ -371,7 +373,11 @@ impl Engine {
                 .map(|(index, (led, _))| (index, led))
         };
         let leaders: Vec<_> = confirmed().map(|(_, led)| (led.key, &led.leader)).collect();
-        let claims = self.claim(&leaders, options.force_refresh).await;
+        let mode = match options.force_refresh {
+            true => ClaimMode::TakeOver,
+            false => ClaimMode::Load,
+        };
+        let claims = self.claim(&leaders, mode).await;
         let mut decisions: Vec<_> = led.iter().map(|_| None).collect();
         let (mut indexes, mut keys, mut lookups) = (Vec::new(), Vec::new(), Vec::new());
         let mut rereads = Vec::new();

@@ -92,14 +92,14 @@ impl Engine {
                     loaded.extend(copy(&prepared).map(|copy| copy.unconfirmed(policy)));
                     self.counters.add(Count::UnstoredLoad);
                 }
-                (Some(_), LoadClaim::Lost | LoadClaim::Refused) => {
+                (Some(_), LoadClaim::Lost { .. } | LoadClaim::Refused) => {
                     self.counters.add(Count::UnstoredLoad);
                 }
                 (None, LoadClaim::NotNeeded) => removed.push(key),
                 (None, LoadClaim::Held(claim)) => {
                     settled_removed.push(settle(claim, Settled::Removed));
                 }
-                (None, LoadClaim::Lost | LoadClaim::Refused | LoadClaim::Failed) => {}
+                (None, LoadClaim::Lost { .. } | LoadClaim::Refused | LoadClaim::Failed) => {}
             }
         }
         let store = async {
