@@ -90,6 +90,11 @@ impl Batcher {
         self.connection.is_tracked()
     }
 
+    /// Returns whether there must be no copies of what is read: another server may have taken the place of this one.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.connection.is_refused()
+    }
+
     /// Returns the server's host, or an empty string if it can change.
     pub(crate) fn host(&self) -> String {
         self.connection.host()

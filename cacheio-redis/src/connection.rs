@@ -28,6 +28,7 @@ use crate::endpoint::Endpoint;
 use crate::failure::{Failure, breaks_connection, is_from_replica};
 use crate::limiter::{Limiter, Reservation};
 use crate::live_connection::{ClientId, LiveConnection};
+use crate::master_search::MasterSearch;
 use crate::open::Observers;
 use crate::request::Request;
 use crate::tracking::Tracker;
@@ -36,8 +37,10 @@ use crate::tracking::Tracker;
 const MAX_PROBE_TIME: Duration = Duration::from_secs(10);
 /// How long an old connection may take to reply when a new one has replied.
 const MAX_MOMENT: Duration = Duration::from_millis(100);
-/// After how long without a refusal by a replica the next one is that of another failover.
-const FAILOVER_MEMORY: Duration = Duration::from_secs(5);
+/// The longest pause between searches for the master after requests were refused.
+const MAX_SEARCH_PAUSE: Duration = Duration::from_millis(300);
+/// The longest pause between those of the keeper: the address may be that of a replica for good.
+const MAX_KEEPERS_PAUSE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Connection {
     /// The name of the server in errors and logs.
@@ -52,8 +55,10 @@ pub(crate) struct Connection {
     probing: Arc<AtomicBool>,
     /// That of the store, if it tracks changes on its connections.
     tracker: Option<Arc<Tracker>>,
-    /// When to look for the master again, and the pauses after that.
-    master_search: Mutex<Option<(Instant, Backoff)>>,
+    /// When a refused request looks for the master.
+    master_search: MasterSearch,
+    /// When the keeper of tracking does, which would ask for ever.
+    keepers_search: MasterSearch,
 }
 
 /// A call that the circuit breaker admitted.
@@ -101,7 +106,8 @@ impl Connection {
             connecting: Mutex::default(),
             probing: Arc::default(),
             tracker: None,
-            master_search: Mutex::default(),
+            master_search: MasterSearch::new(MAX_SEARCH_PAUSE),
+            keepers_search: MasterSearch::new(MAX_KEEPERS_PAUSE),
         }
     }
 
@@ -116,6 +122,13 @@ impl Connection {
         let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
         let live = slot.live.as_ref();
         live.is_some_and(|live| live.is_heard())
+    }
+
+    /// Returns whether there must be no copies of what is read on the current connection.
+    pub(crate) fn is_refused(&self) -> bool {
+        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
+        let link = slot.live.as_ref().and_then(|live| live.link());
+        link.is_some_and(|link| link.is_refused())
     }
 
     /// Returns the name of the server in errors and logs.
@@ -297,23 +310,12 @@ impl Connection {
     /// Returns whether to look for the master now, after a server refused as a replica. There are
     /// pauses in between, because the address may be that of a replica for good.
     pub(crate) fn may_look_for_master(&self) -> bool {
-        let now = Instant::now();
-        let mut search = self
-            .master_search
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match &mut *search {
-            Some((next, _)) if now < *next => false,
-            Some((next, delays)) if now < *next + FAILOVER_MEMORY => {
-                *next = now + delays.next();
-                true
-            }
-            search => {
-                let mut delays = Backoff::new();
-                *search = Some((now + delays.next(), delays));
-                true
-            }
-        }
+        self.master_search.may_begin()
+    }
+
+    /// Returns the same for a server that refused no request of a caller, after longer pauses.
+    pub(crate) fn may_look_for_master_unasked(&self) -> bool {
+        self.keepers_search.may_begin()
     }
 
     /// Returns the live connection if there is one.
@@ -362,19 +364,27 @@ impl Connection {
     /// Drops a connection, if it is still the current one.
     pub(crate) fn discard(&self, live: &Arc<LiveConnection>) {
         let mut slot = self.slot();
-        if slot
-            .live
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, live))
+        let current = slot.live.as_ref();
+        if !current.is_some_and(|current| Arc::ptr_eq(current, live)) {
+            return;
+        }
+        slot.live = None;
+        self.limiter.reset();
+        if let Some(client_id) = &live.client_id
+            && self.may_still_be_read(live)
         {
-            slot.live = None;
-            live.end_link();
-            self.limiter.reset();
-            if let Some(client_id) = &live.client_id
-                && self.may_still_be_read(live)
-            {
-                slot.unconfirmed.push(client_id.clone());
-            }
+            slot.unconfirmed.push(client_id.clone());
+        }
+        drop(slot);
+        self.end_tracking(live);
+    }
+
+    /// Removes the copies of what was read on a connection that is no longer the current one: the next one may lead to
+    /// another server.
+    fn end_tracking(&self, old: &LiveConnection) {
+        old.end_link();
+        if let Some(tracker) = &self.tracker {
+            tracker.moved();
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::{Client, ConnectionAddr, RedisError, RedisResult};
 
 use crate::open::{Observers, Opened, client, open, open_as_configured};
-use crate::sentinel::{Sentinels, check_role};
+use crate::sentinel::{NamedMaster, Sentinels, check_role};
 
 pub(crate) enum Endpoint {
     Server(Client),
@@ -84,8 +84,12 @@ impl Endpoint {
                     ..observers
                 };
                 let address = sentinels.find_master(timeout, untracked).await?;
-                let client = client(address, sentinels.settings.clone())?;
-                check_role(open(&client, timeout, observers).await?).await
+                let client = client(address.clone(), sentinels.settings.clone())?;
+                let opened = check_role(open(&client, timeout, observers).await?).await?;
+                if let Some(link) = &opened.link {
+                    link.set_named_master(NamedMaster::new(sentinels, address));
+                }
+                Ok(opened)
             }
         }
     }

@@ -133,6 +133,23 @@ pub(crate) fn is_from_replica(error: &RedisError) -> bool {
     )
 }
 
+/// Returns whether a server that may be asked says that another one may have taken its place: it is a replica, or is
+/// cut off from its replicas or from the other nodes of its cluster.
+pub(crate) fn may_be_replaced(error: &RedisError) -> bool {
+    is_from_replica(error)
+        || error.kind() == Kind::Server(ServerErrorKind::ClusterDown)
+        || error.code() == Some("NOREPLICAS")
+}
+
+/// Returns whether a server may execute a request later that it refused with this error.
+pub(crate) fn may_pass(error: &RedisError) -> bool {
+    let is_busy = matches!(
+        error.code(),
+        Some("LOADING" | "OOM" | "MISCONF" | "BUSY" | "MOVED" | "ASK" | "TRYAGAIN")
+    );
+    is_busy || may_be_replaced(error)
+}
+
 /// Creates the error for a reply that cannot be the answer to its request. The connection is
 /// broken: no later reply on it can be trusted.
 pub(crate) fn reply_mismatch() -> RedisError {

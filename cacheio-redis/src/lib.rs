@@ -18,6 +18,7 @@ mod handshake;
 mod join_all;
 mod limiter;
 mod live_connection;
+mod master_search;
 mod nearness;
 mod open;
 mod progress;

@@ -93,7 +93,16 @@ impl Topology {
 
     /// Sends a request on one key and returns the reply.
     pub(crate) async fn send(&self, key: &Key<'_>, request: &Request) -> Result<Value, Failure> {
-        let deadline = self.deadline();
+        self.send_until(key, request, self.deadline()).await
+    }
+
+    /// Does the same by a deadline.
+    pub(crate) async fn send_until(
+        &self,
+        key: &Key<'_>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
         match &self.layout {
             Layout::Server(server) => server.connection(key).send(request, deadline).await,
             Layout::Cluster(cluster) => Box::pin(cluster.send(key, request, deadline)).await,
@@ -131,7 +140,7 @@ impl Topology {
         command: impl Fn(&[usize]) -> Cmd,
     ) -> Result<Vec<Part>, Failure> {
         let max_keys = max_keys.min(MAX_KEYS);
-        let groups = self.group(keys, max_keys).await?;
+        let groups = self.group(keys, max_keys, self.deadline()).await?;
         let sent = groups
             .into_iter()
             .map(|group| self.send_group(keys, group, are_writes, &command));
@@ -144,8 +153,8 @@ impl Topology {
         &self,
         keys: &[Key<'_>],
         max_keys: usize,
+        deadline: Instant,
     ) -> Result<Vec<Group>, Failure> {
-        let deadline = self.deadline();
         let mut groups: Vec<Group> = Vec::new();
         match &self.layout {
             // A step of SCAN may find no keys.

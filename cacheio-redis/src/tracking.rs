@@ -4,7 +4,8 @@
 //!   any command that it executes after the change, and the `redis` crate passes pushes on in that order.
 //! - [`track`] turns tracking on for a new connection, and tests it: a proxy may swallow pushes.
 //! - [`keep`] probes each link, four times in the bound. Only the reply to a probe proves that all pushes of
-//!   before have come, and that no other server has taken over what was read here.
+//!   before have come, and that no other server has taken over what was read here. If the server says that one may
+//!   have, nothing that it replies is copied, and the connection is replaced.
 //! - The [`Tracker`] of a store passes the changes on to the L1s, and the oldest of these proofs. If one link
 //!   gives no proof, all copies are removed.
 //!
@@ -19,7 +20,7 @@ mod self_test;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use cacheio_core::__private::SharedState;
@@ -29,6 +30,7 @@ pub(crate) use self::keeper::keep;
 pub(crate) use self::self_test::{Tracking, track};
 use crate::claim_key::claimed_key;
 use crate::drop_queue::DropQueue;
+use crate::sentinel::NamedMaster;
 use crate::trust::TrustLog;
 
 /// The links of one store, and the L1s before it.
@@ -74,6 +76,8 @@ impl Tracker {
             told_of_test: AtomicBool::new(false),
             is_tracked: AtomicBool::new(false),
             is_heard: AtomicBool::new(false),
+            is_refused: AtomicBool::new(false),
+            named_master: OnceLock::new(),
             has_ended: AtomicBool::new(false),
         })
     }
@@ -86,6 +90,7 @@ impl Tracker {
         }
         heard.insert(link.id, sent);
         link.is_heard.store(true, Ordering::SeqCst);
+        link.is_refused.store(false, Ordering::SeqCst);
         self.log.heard();
         self.serve(&heard);
     }
@@ -113,9 +118,19 @@ impl Tracker {
         }
     }
 
-    /// Removes all copies: another node may have taken over a part of what was read.
+    /// The server of a link says that another one may have taken its place: nothing that was read from it is
+    /// served.
+    fn refused(&self, link: &Link) {
+        let was_refused = link.is_refused.swap(true, Ordering::SeqCst);
+        self.forget(link);
+        if !was_refused {
+            self.moved();
+        }
+    }
+
+    /// Removes all copies: what was read may be on another server now.
     pub(crate) fn moved(&self) {
-        self.removed.push(self.shared.changed_all());
+        self.removed.push(self.shared.moved());
     }
 }
 
@@ -131,6 +146,11 @@ pub(crate) struct Link {
     is_tracked: AtomicBool,
     /// Whether the server has replied to a probe, and to all since.
     is_heard: AtomicBool,
+    /// Whether the server has said, since the last probe that proved something, that another one may have taken
+    /// its place.
+    is_refused: AtomicBool,
+    /// Whom to ask whether the server is still the master.
+    named_master: OnceLock<NamedMaster>,
     has_ended: AtomicBool,
 }
 
@@ -171,6 +191,18 @@ impl Link {
         self.is_heard.load(Ordering::SeqCst)
     }
 
+    /// Returns whether another server may have taken the place of this one: there must be no copies of what it
+    /// replies.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::SeqCst)
+    }
+
+    /// Sets whom to ask whether the server is still the master.
+    pub(crate) fn set_named_master(&self, master: NamedMaster) {
+        // A link has one connection.
+        let _ = self.named_master.set(master);
+    }
+
     fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::SeqCst)
     }
@@ -178,6 +210,7 @@ impl Link {
     /// Ends the link: its connection is closed, or was replaced.
     pub(crate) fn end(&self) {
         if !self.has_ended.swap(true, Ordering::SeqCst) {
+            self.is_refused.store(false, Ordering::SeqCst);
             self.tracker.forget(self);
         }
     }

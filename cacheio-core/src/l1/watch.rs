@@ -79,13 +79,18 @@ impl SharedState {
         let mut removed = self
             .l1s
             .for_each(|l1, _| l1.is_watched.store(false, Ordering::SeqCst));
-        self.l1s.invalidate_all();
-        removed.extend(self.l1s.for_each(|l1, removed| {
-            removed.push(l1.memory.take_copies().1);
-            // From now on there are only copies that end by themselves.
-            l1.memory.serve_until(Timestamp::MAX);
-        }));
+        removed.extend(self.moved());
+        // From now on there are only copies that end by themselves.
+        let serve = |l1: &L1, _: &mut _| l1.memory.serve_until(Timestamp::MAX);
+        removed.extend(self.l1s.for_each(serve));
         removed
+    }
+
+    /// What was read may be on another server now.
+    pub fn moved(&self) -> RemovedCopies {
+        self.l1s.invalidate_all();
+        self.l1s
+            .for_each(|l1, removed| removed.push(l1.memory.take_copies().1))
     }
 }
 

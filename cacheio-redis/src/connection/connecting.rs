@@ -154,8 +154,12 @@ impl Connection {
         {
             return Arc::clone(live);
         }
-        let live = Arc::clone(slot.live.insert(Arc::new(new)));
+        let live = Arc::new(new);
+        let old = slot.live.replace(Arc::clone(&live));
         drop(slot);
+        if let Some(old) = old {
+            self.end_tracking(&old);
+        }
         if let Some(link) = live.link() {
             keep(self, &live, link);
         }

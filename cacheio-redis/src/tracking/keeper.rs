@@ -10,10 +10,10 @@ use tokio::time::sleep;
 
 use super::Link;
 use super::own_slots::OwnSlots;
-use super::self_test::{Tracking, track_in};
+use super::self_test::{Tracking, track, track_in};
 use crate::commands::Commands;
 use crate::connection::Connection;
-use crate::failure::is_from_replica;
+use crate::failure::may_be_replaced;
 use crate::live_connection::LiveConnection;
 
 /// The pause of a keeper while there is no L1.
@@ -70,13 +70,10 @@ impl Keeper {
         let bound = bound.min(MAX_BOUND);
         let timeout = self.connection.upgrade()?.timeout();
         let sent = Instant::now();
-        let deadline = sent + bound.min(timeout);
-        let is_replica = match within(deadline, self.ask(&live)).await {
-            Some(Ok(Tracking::Tracked)) => {
-                tracker.record(&self.link, sent);
-                return Some(bound / 4);
-            }
-            Some(Ok(Tracking::NotYet)) => false,
+        let time = bound.min(timeout);
+        match within(sent + time, self.ask(&live, time)).await {
+            Some(Ok(Tracking::Tracked)) => tracker.record(&self.link, sent),
+            Some(Ok(Tracking::NotYet)) => tracker.forget(&self.link),
             Some(Ok(Tracking::Refused(reason))) => {
                 tracker.cannot_tell(&reason);
                 return None;
@@ -90,25 +87,26 @@ impl Keeper {
                 tracker.cannot_tell("the user may run neither scripts nor ROLE");
                 return None;
             }
-            Some(Err(error)) => is_from_replica(&error),
-            // It replies late or never: what it had to tell may be on its way.
-            None => false,
-        };
-        tracker.forget(&self.link);
-        // Others may be writing to another server.
-        if is_replica {
-            let connection = self.connection.upgrade()?;
-            if connection.may_look_for_master() {
-                connection.discard(&live);
-                return None;
+            // Others may be writing to another server.
+            Some(Err(error)) if may_be_replaced(&error) => {
+                tracker.refused(&self.link);
+                // The nodes of a cluster have other connections.
+                let connection = self.connection.upgrade()?;
+                if !tracker.is_of_cluster && connection.may_look_for_master_unasked() {
+                    connection.discard(&live);
+                    return None;
+                }
             }
+            // It replies late or never: what it had to tell may be on its way.
+            Some(Err(_)) | None => tracker.forget(&self.link),
         }
         Some(bound / 4)
     }
 
     /// Asks whether the server may be written to: a master that was demoted or isolated goes on replying to
-    /// reads. In a cluster, also whether the node still serves its slots.
-    async fn ask(&mut self, live: &LiveConnection) -> RedisResult<Tracking> {
+    /// reads. In a cluster, also whether the node still serves its slots; behind sentinels, whether they still
+    /// name the server: one that was replaced is demoted only some seconds later.
+    async fn ask(&mut self, live: &LiveConnection, time: Duration) -> RedisResult<Tracking> {
         let is_of_cluster = self.link.tracker.is_of_cluster;
         let write_probe = match self.uses_role {
             true => cmd("ROLE"),
@@ -128,20 +126,28 @@ impl Keeper {
         if self.uses_role && !is_master(&probed) {
             return Err(not_a_master());
         }
-        if !is_of_cluster {
+        if let Some(master) = self.link.named_master.get()
+            && !master.is_master(time).await?
+        {
+            return Err(not_a_master());
+        }
+        if is_of_cluster {
+            let own_slots = OwnSlots::parse(others)?;
+            if own_slots != self.own_slots {
+                self.link.tracker.forget(&self.link);
+                self.own_slots = own_slots;
+            }
+            if self.own_slots.is_empty() {
+                let kind = ErrorKind::Server(ServerErrorKind::ClusterDown);
+                return Err((kind, "the node serves no slots").into());
+            }
+        }
+        if self.link.is_tracked.load(Ordering::SeqCst) {
             return Ok(Tracking::Tracked);
         }
-        let own_slots = OwnSlots::parse(others)?;
-        if own_slots != self.own_slots {
-            self.link.tracker.forget(&self.link);
-            self.own_slots = own_slots;
-        }
-        if self.own_slots.is_empty() {
-            return Ok(Tracking::NotYet);
-        }
-        match self.link.is_tracked.load(Ordering::SeqCst) {
-            true => Ok(Tracking::Tracked),
-            false => track_in(live, &self.link, &self.own_slots).await,
+        match is_of_cluster {
+            true => track_in(live, &self.link, &self.own_slots).await,
+            false => track(live, &self.link).await,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::own_slots::OwnSlots;
 use super::{Link, caching};
 use crate::claim_key::{claim_key, claim_key_at};
 use crate::commands::Commands;
-use crate::failure::{Failure, reason};
+use crate::failure::{may_pass, reason};
 use crate::live_connection::LiveConnection;
 use crate::reply::values;
 use crate::trust::Reason;
@@ -22,7 +22,7 @@ const OLDEST: [u64; 3] = [7, 0, 5];
 /// Whether a server tells of changes.
 pub(crate) enum Tracking {
     Tracked,
-    /// The node serves no slots in which it could be tested, or a slot moves.
+    /// The server could not be tested: it is a replica, or loads its data, or the node has no slots.
     NotYet,
     Refused(Reason),
 }
@@ -36,7 +36,7 @@ pub(crate) async fn track(live: &LiveConnection, link: &Link) -> RedisResult<Tra
     let replies = values(replies).unwrap_or_default();
     match OwnSlots::parse(replies) {
         Ok(own_slots) => track_in(live, link, &own_slots).await,
-        Err(error) => Ok(Tracking::Refused(reason(&error).into())),
+        Err(error) => Ok(unless_passing(error)),
     }
 }
 
@@ -97,17 +97,16 @@ async fn track_with(live: &LiveConnection, link: &Link, key: String) -> RedisRes
         _ => None,
     });
     if let Some(error) = errors.next() {
-        let reason = reason(&error).into();
-        return Ok(match Failure::Redis(error).is_redirection() {
-            true => Tracking::NotYet,
-            false => Tracking::Refused(reason),
-        });
+        return Ok(unless_passing(error));
     }
-    let is_new = replies
-        .last()
-        .and_then(version)
-        .is_some_and(|version| version >= OLDEST);
-    if !is_new {
+    let hello = replies.last();
+    let mode = hello.and_then(|hello| field(hello, "mode"));
+    if !link.tracker.is_of_cluster && mode.as_deref() == Some("cluster") {
+        let reason = "it is a node of a cluster; use a redis-cluster:// URL";
+        return Ok(Tracking::Refused(reason.into()));
+    }
+    let version = hello.and_then(version);
+    if version.is_none_or(|version| version < OLDEST) {
         return Ok(Tracking::Refused("it is older than Redis 7.0.5".into()));
     }
     if !link.told_of_test.load(Ordering::SeqCst) {
@@ -118,8 +117,16 @@ async fn track_with(live: &LiveConnection, link: &Link, key: String) -> RedisRes
     Ok(Tracking::Tracked)
 }
 
-/// Returns the version in the reply to HELLO.
-fn version(hello: &Value) -> Option<[u64; 3]> {
+/// Returns what an error of the test means.
+fn unless_passing(error: RedisError) -> Tracking {
+    match may_pass(&error) {
+        true => Tracking::NotYet,
+        false => Tracking::Refused(reason(&error).into()),
+    }
+}
+
+/// Returns a field of the reply to HELLO.
+fn field(hello: &Value, name: &str) -> Option<String> {
     let Value::Map(fields) = hello else {
         return None;
     };
@@ -128,10 +135,14 @@ fn version(hello: &Value) -> Option<[u64; 3]> {
         Value::SimpleString(text) => Some(text.clone()),
         _ => None,
     };
-    let version = fields
-        .iter()
-        .find(|(name, _)| text(name).as_deref() == Some("version"))?;
-    let version = text(&version.1)?;
+    let mut fields = fields.iter();
+    let found = fields.find(|(found, _)| text(found).as_deref() == Some(name))?;
+    text(&found.1)
+}
+
+/// Returns the version in the reply to HELLO.
+fn version(hello: &Value) -> Option<[u64; 3]> {
+    let version = field(hello, "version")?;
     let mut parts = version.split('.').map(|part| part.parse().ok());
     let mut part = || parts.next().flatten();
     Some([part()?, part()?, part()?])

@@ -18,6 +18,7 @@ mod support;
 mod told;
 mod tracking;
 mod tracking_cluster;
+mod tracking_master;
 mod tracking_sentinel;
 
 #[test]

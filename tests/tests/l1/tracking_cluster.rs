@@ -1,7 +1,7 @@
 //! The nodes of a cluster tell of changes, each of those in its own slots.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cacheio_tests::servers::{Proxy, Redis, RedisCluster, Reply};
 use cacheio_tests::watchdog::guarded;
@@ -197,6 +197,54 @@ fn a_copy_of_what_was_redirected_ends_by_itself() {
     });
 }
 
+/// The rest of the TTL is only for the copy.
+#[test]
+fn what_was_redirected_is_read_without_the_rest_of_its_ttl() {
+    guarded(|| {
+        let cluster = RedisCluster::start();
+        let [key, ..] = KEYS;
+        for node in 0..3 {
+            let node = cluster.node(node);
+            node.run("ACL SETUSER plain on >pw ~* &* +@all -pttl");
+        }
+        let url = cluster.url().replace("://", "://plain:pw@");
+        let cache = open(&url, SHORT);
+        cache.set(key, 1_i64).unwrap();
+        cluster.begin_migration(slot(&cluster, key), 0, 1);
+        cluster.migrate(0, 1, &stored(key));
+        for _ in 0..3 {
+            assert_eq!(get(&cache, key), Some(1));
+            cache.clear_l1();
+        }
+    });
+}
+
+/// All requests of a get have one timeout.
+#[test]
+fn a_get_that_is_redirected_keeps_to_the_timeout() {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    guarded(|| {
+        let cluster = RedisCluster::start();
+        let proxy = announce_proxy(&cluster);
+        let cache = open(&format!("{}?timeout=2s", cluster.url()), LONG);
+        let [key, other, _] = KEYS;
+        cache.set(key, 1_i64).unwrap();
+        cache.set(other, 1_i64).unwrap();
+        assert!(proxy.connections() > 0);
+        cluster.begin_migration(slot(&cluster, key), 0, 1);
+        cluster.migrate(0, 1, &stored(key));
+        assert_eq!(get(&cache, key), Some(1));
+        proxy.delay(TIMEOUT * 7 / 10);
+        cluster.node(1).pause();
+        cache.clear_l1();
+        let begun = Instant::now();
+        assert!(cache.get::<i64>(key).is_err());
+        let elapsed = begun.elapsed();
+        cluster.node(1).resume();
+        assert!(elapsed < TIMEOUT * 7 / 5, "{elapsed:?}");
+    });
+}
+
 /// A slot gets another owner without its keys: the old owner drops them, and Redis 7.0 tells nobody.
 #[test]
 fn a_slot_that_is_reassigned_is_not_trusted_after_the_bound() {
@@ -316,19 +364,62 @@ fn a_node_that_is_cut_off_is_not_trusted() {
     });
 }
 
+/// The same, with a node that goes on replying to reads.
+#[test]
+fn what_a_node_says_that_is_cut_off_is_not_copied() {
+    guarded(|| {
+        let cluster = RedisCluster::start();
+        let cache = open(&cluster.url(), SHORT);
+        let key = KEYS[0];
+        cache.set(key, 1_i64).unwrap();
+        until_copied(key, &cache, SHORT);
+        let node = cluster.node(0);
+        node.run("CONFIG SET cluster-allow-reads-when-down yes");
+        cluster.node(1).pause();
+        cluster.node(2).pause();
+        while !node
+            .run("CLUSTER INFO")
+            .text()
+            .contains("cluster_state:fail")
+        {
+            sleep(Duration::from_millis(10));
+        }
+        sleep(SHORT);
+        let before = cache.stats().l1_hits;
+        for _ in 0..20 {
+            copy(&cache, key, Some(1));
+            assert_eq!(cache.get_many::<i64>([key]).unwrap(), [Some(1)]);
+        }
+        assert_eq!(cache.stats().l1_hits, before);
+        cluster.node(1).resume();
+        cluster.node(2).resume();
+        until_copied(key, &cache, SHORT);
+    });
+}
+
+/// Has the first node announce a proxy as its address.
+fn announce_proxy(cluster: &RedisCluster) -> Proxy {
+    let proxy = Proxy::to(cluster.node(0).address());
+    let port = proxy.address().port();
+    let announce = format!("CONFIG SET cluster-announce-port {port}");
+    cluster.node(0).run(&announce);
+    let knows = |node: usize| {
+        let nodes = cluster.node(node).run("CLUSTER NODES");
+        nodes.text().contains(&format!(":{port}@"))
+    };
+    while !(0..3).all(knows) {
+        sleep(Duration::from_millis(10));
+    }
+    proxy
+}
+
 /// The connection to one node falls silent.
 #[test]
 fn a_node_that_falls_silent_is_not_trusted_after_the_bound() {
     guarded(|| {
         let cluster = RedisCluster::start();
-        let proxy = Proxy::to(cluster.node(0).address());
-        let announce = format!(
-            "CONFIG SET cluster-announce-port {}",
-            proxy.address().port()
-        );
-        cluster.node(0).run(&announce);
+        let proxy = announce_proxy(&cluster);
         let cache = open(&format!("{}?timeout=200ms", cluster.url()), SHORT);
-        sleep(Duration::from_millis(500));
         let key = KEYS[0];
         cache.set(key, 1_i64).unwrap();
         until_copied(key, &cache, SHORT);

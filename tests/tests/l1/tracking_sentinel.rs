@@ -1,6 +1,8 @@
 //! A master behind sentinels tells of changes, and so does the next one.
 
-use cacheio_tests::servers::{Redis, Sentinel};
+use std::thread::sleep;
+
+use cacheio_tests::servers::{Proxy, Redis, Sentinel};
 use cacheio_tests::watchdog::guarded;
 
 use crate::support::{
@@ -68,6 +70,46 @@ fn nothing_old_is_served_after_the_master_has_hung() {
             master.pause();
             sentinel.until_master(replica);
         });
+    });
+}
+
+/// The old master goes on as a master: the sentinel demotes it only after some seconds.
+#[test]
+fn nothing_old_is_served_from_a_master_that_was_replaced() {
+    guarded(|| {
+        nothing_old_is_served_after_a_failover(|_, replica, sentinel| sentinel.fail_over(replica));
+    });
+}
+
+#[test]
+fn nothing_old_is_served_from_a_master_that_resumes_after_it_was_replaced() {
+    guarded(|| {
+        nothing_old_is_served_after_a_failover(|master, replica, sentinel| {
+            master.pause();
+            sentinel.until_master(replica);
+            master.resume();
+        });
+    });
+}
+
+/// If no sentinel replies, nobody says that the master is still the one.
+#[test]
+fn a_master_without_a_sentinel_is_not_trusted() {
+    guarded(|| {
+        let server = Redis::start();
+        let sentinel = Sentinel::start(&server);
+        let proxy = Proxy::to(sentinel.address());
+        let url = format!("redis-sentinel://{}/main/0?timeout=500ms", proxy.address());
+        let cache = open(&url, SHORT);
+        for _ in 0..2 {
+            until_heard(&cache, SHORT);
+            proxy.swallow(true);
+            sleep(SHORT * 2);
+            assert!(!cache.stats().l1_trusted);
+            copy(&cache, "heard", Some(1));
+            proxy.swallow(false);
+        }
+        until_heard(&cache, SHORT);
     });
 }
 
