@@ -14,9 +14,11 @@
 //! This module does no I/O.
 
 mod changes;
+mod store_writes;
 mod watch;
 
 use self::changes::Changes;
+use self::store_writes::has_one_writer;
 pub use self::watch::RemovedCopies;
 
 use std::any::Any;
@@ -442,7 +444,7 @@ impl CopyGuard<'_> {
                 version: before + 1,
                 ..*ticket
             };
-            (before == ticket.version).then_some(renewed)
+            has_one_writer(before, ticket.version).then_some(renewed)
         };
         let renewed = self.keys.iter().zip(tickets).map(renew).collect();
         self.remove_stored();

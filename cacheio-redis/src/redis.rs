@@ -41,6 +41,7 @@
 //! puts the replies in order.
 
 use std::fmt;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,6 +144,7 @@ impl Redis {
         entry: Entry,
         ttl: Option<Duration>,
     ) -> Result<(), Failure> {
+        let _copies = self.ends_copies(key);
         let bytes = match bytes(entry) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -161,12 +163,14 @@ impl Redis {
         entry: Entry,
         ttl: Option<Duration>,
     ) -> Result<bool, Failure> {
+        let _copies = self.ends_copies(key);
         let claim = self.topology.claim_key(key.text());
         let request = Request::add(claim, key.text(), &bytes(entry)?, ttl);
         stored(self.topology.send(key, &request).await?)
     }
 
     async fn delete_one(&self, key: &Key<'_>) -> Result<bool, Failure> {
+        let _copies = self.ends_copies(key);
         self.affects(key, self.write(key, on_key("UNLINK", key.text())))
             .await
     }
@@ -177,6 +181,7 @@ impl Redis {
         by: i64,
         ttl: Option<Duration>,
     ) -> Result<i64, Failure> {
+        let _copies = self.ends_copies(key);
         let claim = self.topology.claim_key(key.text());
         let request = Request::increment(claim, key.text(), by, ttl);
         integer(last(self.topology.send(key, &request).await?)?)
@@ -205,6 +210,7 @@ impl Redis {
         entries: Vec<(Key<'_>, Entry, Option<Duration>)>,
     ) -> Result<(), Failure> {
         let keys: Vec<_> = entries.iter().map(|(key, ..)| *key).collect();
+        let _copies = self.shared_state.store_writes(&keys);
         let ttls: Vec<_> = entries.iter().map(|(.., ttl)| *ttl).collect();
         let entries = entries.into_iter().map(|(_, entry, _)| bytes(entry));
         let entries = entries.collect::<Result<Vec<_>>>()?;
@@ -230,6 +236,7 @@ impl Redis {
     }
 
     async fn replace_one(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool, Failure> {
+        let _copies = self.ends_copies(key);
         let claim = self.topology.claim_key(key.text());
         self.affects(key, Request::replace(&claim, key.text(), replacement)?)
             .await
@@ -237,6 +244,7 @@ impl Redis {
 
     async fn replace_each(&self, replacements: Vec<(Key<'_>, Replacement)>) -> Result<(), Failure> {
         let keys: Vec<_> = replacements.iter().map(|(key, _)| *key).collect();
+        let _copies = self.shared_state.store_writes(&keys);
         let changes = replacements
             .into_iter()
             .map(|(_, replacement)| Change::new(replacement));
@@ -259,7 +267,13 @@ impl Redis {
         Ok(())
     }
 
+    async fn touch_one(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool, Failure> {
+        let _copies = self.ends_copies(key);
+        self.affects(key, Request::touch(key.text(), ttl)).await
+    }
+
     async fn remove_many(&self, keys: &[Key<'_>]) -> Result<usize, Failure> {
+        let _copies = self.shared_state.store_writes(keys);
         let parts = self
             .topology
             .write_many(keys, usize::MAX, |part| on_part("UNLINK", keys, part));
@@ -279,6 +293,7 @@ impl Redis {
             )
             .into());
         }
+        let _copies = self.shared_state.store_clears(prefix);
         let servers = self.topology.scan_connections().await?;
         let all = pattern(prefix);
         // First the claims: a load that was claimed before is not stored behind the scan.
@@ -292,6 +307,12 @@ impl Redis {
                 .collect::<Result<(), _>>()?;
         }
         Ok(())
+    }
+
+    /// Ends the copies of a key in L1 when the write has ended: the server does not tell a connection of its own
+    /// writes. Caches do the same for theirs, but a program may use the store without one.
+    fn ends_copies<'a>(&'a self, key: &'a Key<'a>) -> impl Drop + 'a {
+        self.shared_state.store_writes(slice::from_ref(key))
     }
 
     /// Creates a request that writes a key.
@@ -389,9 +410,7 @@ impl AsyncStore for Redis {
     }
 
     fn touch<'a>(&'a self, key: &'a Key<'a>, ttl: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
-        boxed(self, move || {
-            self.affects(key, Request::touch(key.text(), ttl))
-        })
+        boxed(self, move || self.touch_one(key, ttl))
     }
 
     fn take<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<Option<Entry>>> {

@@ -14,6 +14,7 @@ mod races;
 mod server;
 mod settings;
 mod shared_loads;
+mod store_writes;
 mod support;
 mod told;
 mod tracking;
