@@ -95,6 +95,9 @@ fn a_waiter_asks_twice_a_second_at_most_while_nothing_is_told() {
     });
 }
 
+/// What ends the wait for the load of a key. It gets what ends the load.
+type EndWait<'a> = dyn Fn(&str, &dyn Fn()) + 'a;
+
 #[test]
 fn a_waiter_is_woken_when_the_load_ends_or_the_key_is_written() {
     guarded(|| {
@@ -102,7 +105,7 @@ fn a_waiter_is_woken_when_the_load_ends_or_the_key_is_written() {
         let caches = [&tracked(&server), &tracked(&server)];
         let [holder, waiter] = caches;
         let other = Cache::from_url(&server.url()).unwrap();
-        let ends: [(&str, &dyn Fn(&str, &dyn Fn()), i64); 4] = [
+        let ends: [(&str, &EndWait<'_>, i64); 4] = [
             ("the load ends", &|_, end| end(), 1),
             (
                 "its process writes",
