@@ -31,9 +31,20 @@ pub struct Entry {
     /// Whether the store tells the L1s of this process of changes of the entry.
     #[doc(hidden)]
     pub is_watched: bool,
+    /// Whether the store lets L1s copy the entry. If not, another server may be in charge of it.
+    #[doc(hidden)]
+    pub may_be_copied: bool,
 }
 
 impl Entry {
+    /// Returns how long the store keeps the entry, if it is known to have an end.
+    pub(crate) fn ends_in(&self) -> Option<Duration> {
+        match self.left {
+            Some(Ttl::After(left)) => Some(left),
+            _ => None,
+        }
+    }
+
     /// Creates an entry from the bytes of a value, without metadata.
     ///
     /// ```
@@ -49,6 +60,7 @@ impl Entry {
             version: None,
             left: None,
             is_watched: false,
+            may_be_copied: true,
         }
     }
 
@@ -61,6 +73,7 @@ impl Entry {
             version: None,
             left: None,
             is_watched: false,
+            may_be_copied: true,
         }
     }
 

@@ -11,6 +11,9 @@
 //!    ends. So a copy that was stored before the removal is removed, and one that is stored later has a newer
 //!    ticket. This is done in each L1 before the same store.
 //!
+//! The copy of an entry with tags depends on their keys, too: a change of such a key ends it. So a copy is made
+//! only if no key of a tag was changed since the ticket was taken.
+//!
 //! This module does no I/O.
 
 mod changes;
@@ -219,8 +222,7 @@ impl L1 {
         terms: &CopyTerms<'_>,
     ) {
         let terms = CopyTerms {
-            // Changes of the versions of tags are not told.
-            is_watched: terms.is_watched && ticket.is_watched && stamps.is_empty(),
+            is_watched: terms.is_watched && ticket.is_watched,
             ..*terms
         };
         let life = terms.life(self.max_staleness, self.ttl);
@@ -256,24 +258,12 @@ impl fmt::Debug for L1 {
 pub(crate) struct Ticket {
     epoch: u64,
     version: u64,
-    /// The number of invalidations of tags.
-    invalidations: u64,
+    /// The number of changes of the keys of tags.
+    tag_changes: u64,
     /// By the clock of the L1.
     asked_at: Timestamp,
     /// Whether the server told of changes. If that ends, the epoch moves.
-    is_watched: bool,
-}
-
-impl Ticket {
-    /// Returns the stamps of the tags of an entry that was read; `None` if a tag was invalidated meanwhile.
-    pub(crate) fn stamp(
-        &self,
-        tags: &Tags,
-        prefix: &str,
-        names: &[impl AsRef<str>],
-    ) -> Option<Stamps> {
-        tags.stamp_as_of(self.invalidations, prefix, names)
-    }
+    pub(crate) is_watched: bool,
 }
 
 /// The number of versions. Two keys with the same version at worst prevent each other's copies.
@@ -307,6 +297,8 @@ pub(crate) struct L1s {
     /// The number of times that all copies were removed.
     epoch: AtomicU64,
     changes: Changes,
+    /// The changes of the keys of tags.
+    tag_keys: Tags,
 }
 
 impl L1s {
@@ -324,13 +316,27 @@ impl L1s {
     }
 
     /// Returns a ticket for a read that is about to ask the server.
-    pub(crate) fn ticket(&self, key: &Key<'_>, l1: &L1, tags: &Tags) -> Ticket {
+    pub(crate) fn ticket(&self, key: &Key<'_>, l1: &L1) -> Ticket {
         Ticket {
             epoch: self.epoch.load(Ordering::SeqCst),
             version: self.version(key).load(Ordering::SeqCst),
-            invalidations: tags.invalidations(),
+            tag_changes: self.tag_keys.invalidations(),
             asked_at: l1.clock.now(),
             is_watched: l1.is_watched.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Returns the stamps of a copy whose tags have these keys; `None` if one of them was changed since the ticket
+    /// was taken.
+    pub(crate) fn stamp(&self, ticket: &Ticket, tag_keys: &[String]) -> Option<Stamps> {
+        self.tag_keys.stamp_as_of(ticket.tag_changes, "", tag_keys)
+    }
+
+    /// Ends the copies of entries with a tag, if this is its key. Its version must have been removed before: else a
+    /// read with a new ticket could find it.
+    fn end_tagged(&self, key: &Key<'_>) {
+        if KeyRule::looks_replaced(key.text()) {
+            self.tag_keys.invalidate("", &[key.text()]);
         }
     }
 
@@ -429,6 +435,7 @@ impl CopyGuard<'_> {
                 let _ = l1.memory.delete(&key);
             }
         }
+        self.keys.iter().for_each(|key| self.l1s.end_tagged(key));
     }
 
     /// Removes the copies for the last time, and returns new tickets for those keys that were not written

@@ -5,7 +5,7 @@
 //! the copies end by themselves.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cacheio_core::{Entry, Key};
 use redis::Value;
@@ -126,7 +126,7 @@ async fn read_parts(
 fn unless_refused(is_refused: bool, mut entries: Entries) -> Entries {
     if is_refused {
         for entry in entries.iter_mut().flatten() {
-            entry.left = Some(Duration::ZERO);
+            entry.may_be_copied = false;
         }
     }
     entries

@@ -311,7 +311,7 @@ impl Redis {
 
     /// Ends the copies of a key in L1 when the write has ended: the server does not tell a connection of its own
     /// writes. Caches do the same for theirs, but a program may use the store without one.
-    fn ends_copies<'a>(&'a self, key: &'a Key<'a>) -> impl Drop + 'a {
+    pub(crate) fn ends_copies<'a>(&'a self, key: &'a Key<'a>) -> impl Drop + 'a {
         self.shared_state.store_writes(slice::from_ref(key))
     }
 

@@ -21,6 +21,7 @@ return 0";
 impl Redis {
     /// Removes an entry, and returns it. Of several callers, one gets it.
     pub(crate) async fn take_one(&self, key: &Key<'_>) -> Result<Option<Entry>, Failure> {
+        let _copies = self.ends_copies(key);
         let take = self.write(key, on_key("GETDEL", key.text()));
         let reply = self.topology.send(key, &take.not_idempotent()).await?;
         entry(last(reply)?)
@@ -33,6 +34,7 @@ impl Redis {
         current: Option<Entry>,
         new: Option<(Entry, TtlChange)>,
     ) -> Result<bool, Failure> {
+        let _copies = self.ends_copies(key);
         let command = match (current, new) {
             (Some(current), Some((new, ttl))) => {
                 let change = Change::of_all(current, new, ttl)?;

@@ -10,8 +10,8 @@ use tokio::task::AbortHandle;
 use super::{runtime, within};
 use crate::store::store_time::deadline;
 use crate::{
-    AsyncStore, BoxFuture, ClaimMode, Claimed, Entry, Error, ErrorKind, Key, Replacement, Result, Settlement,
-    Store, TtlChange,
+    AsyncStore, BoxFuture, ClaimMode, Claimed, Entry, Error, ErrorKind, Key, Replacement, Result,
+    Settlement, Store, TtlChange,
 };
 
 /// How many locks order the writes; each key belongs to one of them.

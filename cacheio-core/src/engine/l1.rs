@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::lookup::{CachedValue, Lookup};
-use super::tags::tags_of;
+use super::tags::{Versions, tags_of};
 use super::write::EntryPolicy;
 use crate::config::options::DEFAULT_OPTIONS;
 use crate::entry::expiry::Expiry;
@@ -13,7 +13,7 @@ use crate::entry::tags::Stamps;
 use crate::key::Key;
 use crate::l1::{CopyGuard, CopyTerms, L1, Ticket};
 use crate::value::downcast;
-use crate::{Entry, KeyRule, Object, Options, Payload, RefreshAhead, Result, Ttl, Value};
+use crate::{Entry, KeyRule, Object, Options, Payload, RefreshAhead, Result, Value};
 
 /// What was read under a key.
 #[derive(Default)]
@@ -131,8 +131,8 @@ impl Engine {
     /// Returns tickets for a read of keys that is about to begin; none if nothing is copied.
     pub(super) fn tickets(&self, keys: &[Key<'_>], skip_l1: bool) -> Option<Vec<Ticket>> {
         let l1 = self.l1(skip_l1)?;
-        let (l1s, tags) = (&self.shared.l1s, &self.shared.tags);
-        Some(keys.iter().map(|key| l1s.ticket(key, l1, tags)).collect())
+        let l1s = &self.shared.l1s;
+        Some(keys.iter().map(|key| l1s.ticket(key, l1)).collect())
     }
 
     /// Gets entries, with what is left of their TTLs if they may be copied.
@@ -147,11 +147,12 @@ impl Engine {
         }
     }
 
-    /// Adds to entries what copies of them need. A store that returns too few entries has none of the others.
+    /// Adds to entries what copies of them need. `versions` has those of their tags. A store that returns too few entries has none of the others.
     pub(super) fn reads(
         &self,
         entries: Vec<Option<Entry>>,
         tickets: Option<Vec<Ticket>>,
+        versions: &Versions,
     ) -> Vec<Read> {
         let Some(tickets) = tickets else {
             return entries.into_iter().map(Read::from).collect();
@@ -161,23 +162,23 @@ impl Engine {
             .map(|(entry, ticket)| Read {
                 copy: entry
                     .as_ref()
-                    .and_then(|entry| self.read_copy(entry, ticket)),
+                    .and_then(|entry| self.read_copy(entry, ticket, versions)),
                 entry,
             })
             .collect()
     }
 
-    fn read_copy(&self, entry: &Entry, ticket: Ticket) -> Option<ReadCopy> {
+    fn read_copy(&self, entry: &Entry, ticket: Ticket, versions: &Versions) -> Option<ReadCopy> {
+        if !entry.may_be_copied {
+            return None;
+        }
         let tags = tags_of(entry);
         let names: Vec<_> = tags.iter().map(|tag| &*tag.tag).collect();
-        let stamps = ticket.stamp(&self.shared.tags, &self.settings.prefix, &names)?;
+        let stamps = (self.shared.l1s).stamp(&ticket, &self.tag_keys(&names))?;
         Some(ReadCopy {
             ticket,
-            left: match entry.left {
-                Some(Ttl::After(left)) => Some(left),
-                _ => None,
-            },
-            is_watched: entry.is_watched,
+            left: entry.ends_in(),
+            is_watched: entry.is_watched && versions.are_watched(&names),
             stamps,
         })
     }

@@ -175,7 +175,7 @@ impl Engine {
         if self.reads_headers() {
             let entries = readable(self.driver.get_many(keys).await)?.unwrap_or_default();
             let versions = &mut Versions::default();
-            let invalid = self.invalid_among(&entries, versions);
+            let invalid = self.invalid_among(&entries, versions, false);
             // If the tags cannot be read, the entries are deleted all the same.
             let invalid = invalid.await.unwrap_or_default();
             for (index, (key, entry)) in keys.iter().zip(&entries).enumerate() {

@@ -5,14 +5,18 @@
 //! server forgot it, is never the one in a header.
 //!
 //! A call that names tags asks for their versions together with its keys. An entry with other tags costs
-//! one more round trip.
+//! one more round trip, unless their versions are in L1 (`copies.rs`).
+
+mod copies;
+mod versions;
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
-use std::iter::repeat;
 use std::time::{Duration, SystemTime};
 
+use self::versions::StoredVersion;
+pub(super) use self::versions::Versions;
 use super::l1::Read;
 use super::{Engine, boxed};
 use crate::config::ttl::{Lifetime, lifetime};
@@ -28,74 +32,6 @@ const LONGER_THAN_ENTRIES: u32 = 4;
 
 /// How often a version is read again because it was just stored and removed by others.
 const MAX_CONFLICTS: usize = 16;
-
-/// The versions of tags on the server, by name.
-#[derive(Debug, Default)]
-pub(super) struct Versions(HashMap<Box<str>, Option<StoredVersion>>);
-
-/// The version of a tag, as it is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct StoredVersion {
-    version: u64,
-    /// Seconds of the store's clock.
-    stored_at: u64,
-    /// Seconds; zero if it has no end.
-    ttl: u64,
-}
-
-impl StoredVersion {
-    fn entry(&self) -> Entry {
-        let Self {
-            version,
-            stored_at,
-            ttl,
-        } = self;
-        Entry::bytes(format!("{version:016x}.{stored_at}.{ttl}").into_bytes())
-    }
-
-    /// Reads a version; `None` if something else is stored under the key.
-    fn parse(entry: &Entry) -> Option<Self> {
-        let Payload::Bytes(bytes) = &entry.payload else {
-            return None;
-        };
-        let mut parts = std::str::from_utf8(bytes).ok()?.split('.');
-        let version = parts.next().filter(|version| version.len() == 16)?;
-        Some(Self {
-            version: u64::from_str_radix(version, 16).ok()?,
-            stored_at: parts.next()?.parse().ok()?,
-            ttl: parts.next()?.parse().ok()?,
-        })
-    }
-
-    fn is_half_over(&self, now: u64) -> bool {
-        self.ttl != 0 && now >= self.stored_at.saturating_add(self.ttl / 2)
-    }
-
-    /// Whether the TTL is not shorter than this one.
-    fn lives_for(&self, ttl: Option<Duration>) -> bool {
-        self.ttl == 0 || ttl.is_some_and(|ttl| ttl.as_secs() <= self.ttl)
-    }
-}
-
-impl Versions {
-    /// Adds what was read under the keys of tags. A store that returns too few entries has none of the
-    /// others.
-    fn add(&mut self, names: &[impl AsRef<str>], entries: Vec<Option<Entry>>) {
-        let entries = entries.into_iter().chain(repeat(None));
-        for (name, entry) in names.iter().zip(entries) {
-            let version = entry.as_ref().and_then(StoredVersion::parse);
-            self.0.insert(name.as_ref().into(), version);
-        }
-    }
-
-    /// Returns whether the tags of an entry have these versions.
-    fn allow(&self, tags: &[TagVersion]) -> bool {
-        tags.iter().all(|tag| {
-            let current = self.0.get(&tag.tag).and_then(Option::as_ref);
-            current.is_some_and(|current| current.version == tag.version)
-        })
-    }
-}
 
 impl Engine {
     pub async fn invalidate_tags<T: Into<Cow<'static, str>>>(
@@ -127,7 +63,7 @@ impl Engine {
         }
         let names = names(&options.tags);
         let mut versions = Versions::default();
-        self.read_versions(&names, &mut versions).await?;
+        self.read_versions(&names, &mut versions, false).await?;
         let versions = self.complete_versions(&names, versions, options).await?;
         Ok(stamps.with_versions(versions))
     }
@@ -204,10 +140,12 @@ impl Engine {
         keys: &[Key<'_>],
         tickets: Option<Vec<Ticket>>,
     ) -> Result<Vec<Read>> {
-        let mut entries = self.get_entries(keys, tickets.is_some()).await?;
-        let versions = &mut Versions::default();
-        self.remove_invalid(&mut entries, versions).await?;
-        Ok(self.reads(entries, tickets))
+        let are_copied = tickets.is_some();
+        let mut entries = self.get_entries(keys, are_copied).await?;
+        let mut versions = Versions::default();
+        self.remove_invalid(&mut entries, &mut versions, are_copied)
+            .await?;
+        Ok(self.reads(entries, tickets, &versions))
     }
 
     /// Reads entries for a load, together with the versions of its tags.
@@ -220,13 +158,18 @@ impl Engine {
         let texts = self.tag_keys(&names);
         let mut all = keys.to_vec();
         all.extend(texts.iter().map(|text| Key::new(text)));
-        let tickets = self.tickets(keys, options.skip_l1);
-        let mut entries = self.get_entries(&all, tickets.is_some()).await?;
+        let tickets = self.tickets(&all, options.skip_l1);
+        let are_copied = tickets.is_some();
+        let mut entries = self.get_entries(&all, are_copied).await?;
         let mut versions = Versions::default();
         let read = entries.split_off(keys.len().min(entries.len()));
+        if let Some(tickets) = &tickets {
+            self.copy_versions(&all[keys.len()..], &tickets[keys.len()..], &read);
+        }
         versions.add(&names, read);
-        self.remove_invalid(&mut entries, &mut versions).await?;
-        Ok((self.reads(entries, tickets), versions))
+        self.remove_invalid(&mut entries, &mut versions, are_copied)
+            .await?;
+        Ok((self.reads(entries, tickets, &versions), versions))
     }
 
     /// Reads an entry that is touched. One whose tags were invalidated is absent; the versions of the tags
@@ -243,10 +186,10 @@ impl Engine {
         if !versions.allow(&tags) {
             return Ok(None);
         }
-        for (name, version) in &versions.0 {
-            if let Some(version) = version {
+        for (name, found) in &versions.0 {
+            if let Some(version) = found.stored {
                 let text = self.tag_key(name);
-                self.renew_version(&Key::new(&text), *version).await;
+                self.renew_version(&Key::new(&text), version).await;
             }
         }
         Ok(Some(entry))
@@ -267,7 +210,7 @@ impl Engine {
         self.note_headers_in_use();
         let names: Vec<_> = tags.iter().map(|tag| &*tag.tag).collect();
         let mut versions = Versions::default();
-        self.read_versions(&names, &mut versions).await?;
+        self.read_versions(&names, &mut versions, false).await?;
         Ok(versions)
     }
 
@@ -277,6 +220,7 @@ impl Engine {
         &self,
         entries: &[Option<Entry>],
         versions: &mut Versions,
+        are_copied: bool,
     ) -> Result<HashSet<usize>> {
         let mut tagged = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
@@ -296,7 +240,7 @@ impl Engine {
             .filter(|tag| !versions.0.contains_key(*tag))
             .collect();
         let unknown: Vec<_> = unknown.into_iter().collect();
-        boxed(|| self.read_versions(&unknown, versions)).await?;
+        boxed(|| self.read_versions(&unknown, versions, are_copied)).await?;
         let invalid = tagged.iter().filter(|(_, tags)| !versions.allow(tags));
         Ok(invalid.map(|(index, _)| *index).collect())
     }
@@ -306,8 +250,10 @@ impl Engine {
         &self,
         entries: &mut [Option<Entry>],
         versions: &mut Versions,
+        are_copied: bool,
     ) -> Result<()> {
-        for index in self.invalid_among(entries, versions).await? {
+        let invalid = self.invalid_among(entries, versions, are_copied);
+        for index in invalid.await? {
             entries[index] = None;
         }
         Ok(())
@@ -320,12 +266,11 @@ impl Engine {
             return Ok(());
         }
         self.note_headers_in_use();
-        match &*texts {
-            [text] => self.driver.delete(&Key::new(text)).await.map(drop),
-            _ => {
-                let keys: Vec<_> = texts.iter().map(|text| Key::new(text)).collect();
-                self.driver.delete_many(&keys).await.map(drop)
-            }
+        let keys: Vec<_> = texts.iter().map(|text| Key::new(text)).collect();
+        let _copies = self.remove_copies(&keys);
+        match &*keys {
+            [key] => self.driver.delete(key).await.map(drop),
+            keys => self.driver.delete_many(keys).await.map(drop),
         }
     }
 
@@ -333,16 +278,21 @@ impl Engine {
         self.driver.key_rule().of_tag(&self.key_prefix, name)
     }
 
-    fn tag_keys(&self, names: &[impl AsRef<str>]) -> Vec<String> {
+    pub(super) fn tag_keys(&self, names: &[impl AsRef<str>]) -> Vec<String> {
         let keys = names.iter().map(|name| self.tag_key(name.as_ref()));
         keys.collect()
     }
 
+    /// Reads the versions of tags; those of entries that are copied from L1, if they are there.
     async fn read_versions(
         &self,
         names: &[impl AsRef<str>],
         versions: &mut Versions,
+        are_copied: bool,
     ) -> Result<()> {
+        if are_copied {
+            return boxed(|| self.read_copied_versions(names, versions)).await;
+        }
         let texts = self.tag_keys(names);
         let keys: Vec<_> = texts.iter().map(|text| Key::new(text)).collect();
         let entries = match &*keys {
@@ -366,7 +316,8 @@ impl Engine {
         for name in names {
             let text = self.tag_key(name);
             let key = Key::new(&text);
-            let version = match versions.0.remove(&**name).flatten() {
+            let found = versions.0.remove(&**name).unwrap_or_default();
+            let version = match found.stored {
                 Some(version) if version.lives_for(ttl) => {
                     self.renew_version(&key, version).await;
                     version.version
@@ -374,6 +325,7 @@ impl Engine {
                 // The entries with the old version are misses.
                 Some(_) => {
                     let fresh = self.fresh_version(&key, ttl);
+                    let _copies = self.remove_copies(std::slice::from_ref(&key));
                     self.driver.set(&key, fresh.entry(), ttl).await?;
                     fresh.version
                 }
@@ -401,6 +353,7 @@ impl Engine {
     /// Stores a new version of a tag, and returns it, or that of another client.
     async fn add_version(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<u64> {
         let fresh = self.fresh_version(key, ttl);
+        // No copy depends on a version that is missing, so none has to be removed.
         for _ in 0..MAX_CONFLICTS {
             let is_added = match self.driver.add(key, fresh.entry(), ttl).await {
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -438,7 +391,11 @@ impl Engine {
         let found = self.driver.get(key).await?;
         match found.as_ref().and_then(StoredVersion::parse) {
             Some(_) => Ok(()),
-            None => self.driver.set(key, fresh.entry(), ttl).await,
+            None => {
+                // It may overwrite that of another client.
+                let _copies = self.remove_copies(std::slice::from_ref(key));
+                self.driver.set(key, fresh.entry(), ttl).await
+            }
         }
     }
 
@@ -452,6 +409,8 @@ impl Engine {
             return;
         }
         let ttl = Duration::from_secs(version.ttl);
+        // The server forgets to tell of a key that its own connection writes.
+        let _copies = self.remove_copies(std::slice::from_ref(key));
         if let Err(error) = self.driver.touch(key, Some(ttl)).await {
             self.on_store_error(&error.during(Operation::Touch));
         }
@@ -513,58 +472,5 @@ pub(super) fn tags_of(entry: &Entry) -> Vec<TagVersion> {
     match &entry.payload {
         Payload::Bytes(bytes) => wire::tags(bytes).unwrap_or_default(),
         Payload::Object(_) => Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Timestamp;
-    use crate::engine::attempts::Attempts;
-
-    fn version(version: u64, stored_at: u64, ttl: u64) -> StoredVersion {
-        StoredVersion {
-            version,
-            stored_at,
-            ttl,
-        }
-    }
-
-    #[test]
-    fn a_stored_version_is_read_again() {
-        let stored = version(0x0123_4567_89AB_CDEF, 1_700_000_000, 86_400);
-        let entry = stored.entry();
-        let Payload::Bytes(bytes) = &entry.payload else {
-            unreachable!("it is stored as bytes");
-        };
-        assert_eq!(bytes, b"0123456789abcdef.1700000000.86400");
-        assert_eq!(StoredVersion::parse(&entry), Some(stored));
-        for other in ["", "1", "0123456789abcdef", "0123456789abcdeg.1.1", "a.1.1"] {
-            assert!(StoredVersion::parse(&Entry::bytes(other.into())).is_none());
-        }
-    }
-
-    #[test]
-    fn a_version_is_renewed_when_half_of_its_ttl_is_over() {
-        let finite = version(1, 1_000, 100);
-        assert!(!finite.is_half_over(1_049) && finite.is_half_over(1_050));
-        // A clock that is behind renews nothing.
-        assert!(!finite.is_half_over(0));
-        assert!(!version(1, 1_000, 0).is_half_over(u64::MAX));
-        let renewals = Attempts::default();
-        let at = |second: u64| Timestamp::from_millis(second * 1_000);
-        let every = Duration::from_secs(25);
-        assert!(renewals.begin(7, at(1_050), every) && !renewals.begin(7, at(1_074), every));
-        assert!(renewals.begin(7, at(1_075), every) && renewals.begin(8, at(1_075), every));
-    }
-
-    #[test]
-    fn a_version_with_a_shorter_ttl_than_wanted_is_replaced() {
-        let ttl = |seconds| Some(Duration::from_secs(seconds));
-        let finite = version(1, 1_000, 100);
-        assert!(finite.lives_for(ttl(100)) && finite.lives_for(ttl(1)));
-        assert!(!finite.lives_for(ttl(101)) && !finite.lives_for(None));
-        let endless = version(1, 1_000, 0);
-        assert!(endless.lives_for(ttl(101)) && endless.lives_for(None));
     }
 }

@@ -39,13 +39,15 @@ impl SharedState {
     pub fn changed(&self, key: &str) -> RemovedCopies {
         let key = Key::new(key);
         self.l1s.invalidate(&key);
-        self.l1s.for_each(|l1, removed| {
+        let removed = self.l1s.for_each(|l1, removed| {
             let copied = l1.key(&key);
             if let Some(copy) = copied.and_then(|key| l1.memory.take_copy(&key)) {
                 l1.invalidations.fetch_add(1, Ordering::Relaxed);
                 removed.push(copy);
             }
-        })
+        });
+        self.l1s.end_tagged(&key);
+        removed
     }
 
     /// The server has told that the claim on a key was changed.

@@ -18,14 +18,15 @@ use super::shard::{Removed, ShardLock};
 /// - A copy is served for at most [`max_staleness`](Self::max_staleness) after the server was asked for the entry,
 ///   and no longer than the server keeps the entry. So a process sees a write of another process after that time
 ///   at the latest.
-/// - A single Redis from 7.0.5 on tells of changes: a write of another process is mostly seen within a
-///   millisecond. Then a copy lives as long as its entry, but is served only while the server has confirmed within
-///   `max_staleness` that it has told everything. Copies of entries with tags are not among them.
+/// - Redis from 7.0.5 on tells of changes: a write of another process is mostly seen within a millisecond. Then a
+///   copy lives as long as its entry, but is served only while the server has confirmed within `max_staleness` that
+///   it has told everything.
 /// - A write through any cache of this process on the same store, or on its clones, is seen at once.
 /// - A copy is a value of the type that was read or loaded. A read of the same key as another type asks the
 ///   server.
 /// - Stale entries, absent keys and entries with `ttl_idle` have no copies. The server is asked for them.
-/// - The weigher of the memory gets keys without the namespace.
+/// - The weigher of the memory gets keys without the namespace. Where a server tells of changes, it also gets the
+///   versions of tags, whose type is not one of yours.
 ///
 /// # Defaults
 ///

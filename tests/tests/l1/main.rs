@@ -17,6 +17,7 @@ mod shared_loads;
 mod store_writes;
 mod support;
 mod told;
+mod told_tags;
 mod tracking;
 mod tracking_cluster;
 mod tracking_master;

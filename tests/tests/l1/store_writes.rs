@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use cacheio_core::{Entry, Key, Store};
+use cacheio_core::{Entry, Key, Store, TtlChange};
 use cacheio_sync::{Cache, L1, Memory, Redis};
 use cacheio_tests::servers;
 use cacheio_tests::watchdog::guarded;
@@ -25,7 +25,7 @@ fn entry(value: i64) -> Entry {
 #[test]
 fn a_write_by_the_store_is_seen_at_once() {
     type Write = fn(&Redis, &Key<'_>);
-    let writes: [(Write, Option<i64>); 7] = [
+    let writes: [(Write, Option<i64>); 9] = [
         (
             |redis, key| redis.set(key, entry(2), None).unwrap(),
             Some(2),
@@ -62,6 +62,20 @@ fn a_write_by_the_store_is_seen_at_once() {
             None,
         ),
         (|redis, _| redis.clear("cacheio:").unwrap(), None),
+        (
+            |redis, key| {
+                redis.take(key).unwrap();
+            },
+            None,
+        ),
+        (
+            |redis, key| {
+                let current = redis.get(key).unwrap();
+                let new = Some((entry(5), TtlChange::Keep));
+                assert!(redis.compare_and_swap(key, current, new).unwrap());
+            },
+            Some(5),
+        ),
     ];
     guarded(move || {
         let server = servers::Redis::start();

@@ -28,12 +28,19 @@ pub(crate) fn until_heard(cache: &Cache, bound: Duration) {
 
 /// Does the same for the server of this key, which exists.
 pub(crate) fn until_copied(key: &str, cache: &Cache, bound: Duration) {
+    until_batch_copied(&[key], cache, bound);
+}
+
+/// Waits until the copies that a batch makes outlive the bound.
+pub(crate) fn until_batch_copied(keys: &[&str], cache: &Cache, bound: Duration) {
+    let read = || cache.get_many::<i64>(keys.iter().copied()).unwrap();
     loop {
-        let found = get(cache, key);
+        cache.clear_l1();
+        let found = read();
         let before = cache.stats().l1_hits;
         sleep(bound + bound / 4);
-        assert_eq!(get(cache, key), found);
-        if cache.stats().l1_hits > before {
+        assert_eq!(read(), found);
+        if cache.stats().l1_hits == before + keys.len() as u64 {
             return;
         }
     }

@@ -116,7 +116,7 @@ impl Engine {
             .collect();
         let mut valid: Vec<_> = entries.iter_mut().map(|entry| entry.take()).collect();
         let versions = &mut Versions::default();
-        if let Err(error) = self.remove_invalid(&mut valid, versions).await {
+        if let Err(error) = self.remove_invalid(&mut valid, versions, false).await {
             self.on_store_error(&error.during(Operation::Load));
             return;
         }
