@@ -1,5 +1,6 @@
 //! Caches on servers that tell of changes.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -86,4 +87,58 @@ pub(crate) fn nothing_old_after_the_bound(cache: &Cache, key: &str, write: impl 
         let found = cache.get::<i64>(key);
         assert!(!matches!(found, Ok(Some(1))), "older than the bound");
     }
+}
+
+/// Checks that no read returns a value that was replaced more than the bound ago, while `disturb` is called
+/// between the writes.
+pub(crate) fn nothing_read_is_older_than_the_bound(
+    cache: &Cache,
+    writer: &Cache,
+    mut disturb: impl FnMut(usize),
+) {
+    const KEYS: usize = 8;
+    // When each value was replaced, in microseconds: values count from 0.
+    let begun = Instant::now();
+    let micros = || u64::try_from(begun.elapsed().as_micros()).unwrap();
+    let replaced: Vec<Vec<AtomicU64>> = (0..KEYS)
+        .map(|_| (0..100_000).map(|_| AtomicU64::new(u64::MAX)).collect())
+        .collect();
+    let (has_ended, hits) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for reader in 0..3 {
+            let (replaced, has_ended, hits) = (&replaced, &has_ended, &hits);
+            scope.spawn(move || {
+                for round in reader.. {
+                    if has_ended.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let key = round % KEYS;
+                    let at = micros();
+                    let Ok(Some(found)) = cache.get::<usize>(key) else {
+                        continue;
+                    };
+                    hits.fetch_add(1, Ordering::Relaxed);
+                    let end = replaced[key][found].load(Ordering::SeqCst);
+                    let age = at.saturating_sub(end);
+                    let bound = u64::try_from(SHORT.as_micros()).unwrap();
+                    assert!(age <= bound, "{age} µs after it was replaced");
+                }
+            });
+        }
+        for value in 0.. {
+            if begun.elapsed() > Duration::from_secs(8) {
+                break;
+            }
+            for (key, replaced) in replaced.iter().enumerate() {
+                writer.set(key, value).unwrap();
+                if value > 0 {
+                    replaced[value - 1].store(micros(), Ordering::SeqCst);
+                }
+            }
+            disturb(value);
+        }
+        has_ended.store(true, Ordering::SeqCst);
+    });
+    assert!(hits.load(Ordering::SeqCst) > 0);
+    assert!(cache.stats().l1_hits > 0, "{:?}", cache.stats());
 }

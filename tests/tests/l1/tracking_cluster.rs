@@ -4,12 +4,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use cacheio_core::Options;
+use cacheio_sync::Cache;
 use cacheio_tests::servers::{Proxy, Redis, RedisCluster, Reply};
 use cacheio_tests::watchdog::guarded;
 
 use crate::support::{
-    LONG, SHORT, copy, get, nothing_old_after_the_bound, open, until, until_batch_copied,
-    until_copied, until_probed,
+    LONG, SHORT, copy, get, nothing_old_after_the_bound, nothing_read_is_older_than_the_bound,
+    open, until, until_batch_copied, until_copied, until_probed,
 };
 
 /// A key on each node.
@@ -450,5 +451,37 @@ fn a_node_that_falls_silent_is_not_trusted_after_the_bound() {
         });
         until(&cache, key, Some(2));
         until_copied(key, &cache, SHORT);
+    });
+}
+
+/// Slots move, and nodes stop.
+#[test]
+fn no_read_is_older_than_the_bound() {
+    guarded(|| {
+        let cluster = RedisCluster::start();
+        let cache = open(&format!("{}?timeout=300ms", cluster.url()), SHORT);
+        let writer = Cache::from_url(&format!("{}?timeout=20s", cluster.url())).unwrap();
+        let slots = [0, 1, 2, 3].map(|key| slot(&cluster, &key.to_string()));
+        let mut owners = slots.map(|slot| usize::from(slot) * 3 / 16_384);
+        nothing_read_is_older_than_the_bound(&cache, &writer, |round| match round % 60 {
+            part @ (10 | 20 | 30 | 40) => {
+                let moved = part / 10 - 1;
+                let (from, to) = (owners[moved], (owners[moved] + 1) % 3);
+                owners[moved] = to;
+                cluster.begin_migration(slots[moved], from, to);
+                if round % 120 < 60 {
+                    cluster.migrate(from, to, &stored(&moved.to_string()));
+                    writer.set(moved, round).unwrap();
+                }
+                cluster.end_migration(slots[moved], from, to);
+            }
+            50 => {
+                let node = cluster.node(round % 3);
+                node.pause();
+                sleep(SHORT * 2);
+                node.resume();
+            }
+            _ => sleep(Duration::from_millis(2)),
+        });
     });
 }
