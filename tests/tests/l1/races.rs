@@ -12,7 +12,7 @@ use crate::server::Server;
 type Write = fn(&Cache);
 
 /// Writes after which a read must not return the value 1, and the value that it returns.
-const WRITES: [(&str, Write, Option<i64>); 10] = [
+const WRITES: [(&str, Write, Option<i64>); 13] = [
     ("set", |cache| cache.set("k", 2).unwrap(), Some(2)),
     (
         "set_many",
