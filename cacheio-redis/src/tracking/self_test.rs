@@ -36,7 +36,7 @@ pub(crate) async fn track(live: &LiveConnection, link: &Link) -> RedisResult<Tra
     let replies = values(replies).unwrap_or_default();
     match OwnSlots::parse(replies) {
         Ok(own_slots) => track_in(live, link, &own_slots).await,
-        Err(error) => Ok(unless_passing(error)),
+        Err(error) => Ok(unless_passing(&error)),
     }
 }
 
@@ -97,7 +97,7 @@ async fn track_with(live: &LiveConnection, link: &Link, key: String) -> RedisRes
         _ => None,
     });
     if let Some(error) = errors.next() {
-        return Ok(unless_passing(error));
+        return Ok(unless_passing(&error));
     }
     let hello = replies.last();
     let mode = hello.and_then(|hello| field(hello, "mode"));
@@ -118,10 +118,10 @@ async fn track_with(live: &LiveConnection, link: &Link, key: String) -> RedisRes
 }
 
 /// Returns what an error of the test means.
-fn unless_passing(error: RedisError) -> Tracking {
-    match may_pass(&error) {
+fn unless_passing(error: &RedisError) -> Tracking {
+    match may_pass(error) {
         true => Tracking::NotYet,
-        false => Tracking::Refused(reason(&error).into()),
+        false => Tracking::Refused(reason(error).into()),
     }
 }
 
