@@ -79,7 +79,7 @@ fn a_write_by_the_store_is_seen_at_once() {
     ];
     guarded(move || {
         let server = servers::Redis::start();
-        let redis = Redis::new(&server.url()).unwrap();
+        let redis = Redis::new(server.url()).unwrap();
         let cache = open(&redis, true);
         until_probed(&server, &cache);
         for (write, expected) in writes {
@@ -98,7 +98,7 @@ fn a_loaded_value_is_copied_all_the_same() {
     guarded(|| {
         for shared_loads in [true, false] {
             let server = servers::Redis::start();
-            let redis = Redis::new(&server.url()).unwrap();
+            let redis = Redis::new(server.url()).unwrap();
             let cache = open(&redis, shared_loads);
             until_probed(&server, &cache);
             for _ in 0..3 {
