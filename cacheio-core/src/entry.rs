@@ -26,7 +26,8 @@ pub struct Entry {
     /// [`Store::replace`](crate::Store::replace).
     pub version: Option<u64>,
     /// How long the store keeps the entry, from the request for it on, where
-    /// [`Store::get_with_ttls`](crate::Store::get_with_ttls) found that out: [`Ttl::After`] or [`Ttl::Never`].
+    /// [`Store::get_with_ttls`](crate::Store::get_with_ttls) found that out: [`Ttl::After`] or [`Ttl::Never`],
+    /// and never [`Ttl::Default`].
     pub left: Option<Ttl>,
     /// Whether the store tells the L1s of this process of changes of the entry.
     #[doc(hidden)]
@@ -146,6 +147,11 @@ impl Replacement {
     /// Returns whether an entry is the one to replace.
     pub fn replaces(&self, entry: &Entry) -> bool {
         self.current.is_same(entry)
+    }
+
+    /// Returns the arguments of [`Store::compare_and_swap`](crate::Store::compare_and_swap) for it.
+    pub(crate) fn swap(self) -> (Option<Entry>, Option<(Entry, TtlChange)>) {
+        (Some(self.current), Some((self.new, self.ttl)))
     }
 
     /// Returns how long the new entry lives from `now` on, for a store that cannot keep a TTL.

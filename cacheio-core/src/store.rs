@@ -100,8 +100,8 @@ pub enum FastMiss {
 /// an error of kind [`Unsupported`](ErrorKind::Unsupported), because only the store can make them atomic. A
 /// cache needs `compare_and_swap` for `update`, and for `ttl` an implementation of
 /// [`get_with_ttls`](Self::get_with_ttls) that knows the TTLs. All other operations of a cache work without
-/// them. A store of [`Form::Bytes`] should also implement [`replace`](Self::replace), whose default is not
-/// atomic.
+/// them. A store of [`Form::Bytes`] should implement `compare_and_swap` or [`replace`](Self::replace), which is
+/// not atomic otherwise.
 pub trait Store: Debug + Send + Sync + 'static {
     /// Returns the form of the values that the store keeps.
     fn form(&self) -> Form;
@@ -179,8 +179,10 @@ pub trait Store: Debug + Send + Sync + 'static {
         Err(unsupported("take"))
     }
 
-    /// Changes what a key holds if that is still `current`, which [`get`](Self::get) returned. Returns whether it
-    /// was. `new` is the entry that is stored, and how long it lives; without one, the entry is removed.
+    /// Changes what a key holds if that is still `current`, which [`get`](Self::get) returned; `None` if it returned
+    /// nothing, because there was no entry, or only one whose TTL has ended or whose metadata says that it need not be
+    /// kept. Returns whether it was. `new` is the entry that is stored, and how long it lives; without one, the entry
+    /// is removed. Without both, nothing changes, but it is a write, which ends [claims](Self::claim).
     ///
     /// [`Entry::is_same`] compares entries. A store that recognizes the [`version`](Entry::version) of an entry
     /// may compare that.
@@ -196,7 +198,7 @@ pub trait Store: Debug + Send + Sync + 'static {
         new: Option<(Entry, TtlChange)>,
     ) -> Result<bool> {
         let _ = (key, current, new);
-        Err(unsupported("compare_and_swap"))
+        Err(unsupported("update"))
     }
 
     /// Replaces an entry if it is still the one that was read. Returns whether it was.
@@ -206,13 +208,19 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// `increment` and `add`, and to record failed loads and reads under `ttl_idle`. A key holds the same entry if its
     /// bytes are the same, or if the store recognizes its [`version`](Entry::version).
     ///
-    /// By default, this reads the entry again and sets the new one. That is not atomic: if another
-    /// client deletes or sets the entry in between, that is undone.
+    /// By default, this calls [`compare_and_swap`](Self::compare_and_swap). If the store does not support that, it
+    /// reads the entry again and sets the new one. That is not atomic: if another client deletes or sets the entry
+    /// in between, that is undone.
     ///
     /// # Errors
     ///
     /// Returns an error when the store fails.
     fn replace(&self, key: &Key<'_>, replacement: Replacement) -> Result<bool> {
+        let (current, new) = replacement.clone().swap();
+        match self.compare_and_swap(key, current, new) {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            swapped => return swapped,
+        }
         let found = self.get(key)?;
         let is_same = found.is_some_and(|entry| replacement.replaces(&entry));
         if is_same {

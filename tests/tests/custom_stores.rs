@@ -156,7 +156,7 @@ fn what_only_the_store_can_make_atomic_is_unsupported() {
             .unwrap_err();
         let take = cache.take::<u8>("k").unwrap_err();
         for (error, message) in [
-            (update, "`compare_and_swap`"),
+            (update, "this store does not support `update`"),
             (take, "this store does not support `take`"),
         ] {
             assert_eq!(error.kind(), ErrorKind::Unsupported);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::defaults::{default_clock, is_live};
 use super::{ClaimMode, Claimed, Settlement, Store, unsupported};
 use crate::flight::SharedState;
-use crate::{Clock, Entry, Form, Key, KeyRule, Replacement, Result, TtlChange};
+use crate::{Clock, Entry, ErrorKind, Form, Key, KeyRule, Replacement, Result, TtlChange};
 
 /// The future of an operation of an [`AsyncStore`].
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -86,7 +86,7 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
         new: Option<(Entry, TtlChange)>,
     ) -> BoxFuture<'a, Result<bool>> {
         let _ = (key, current, new);
-        Box::pin(async { Err(unsupported("compare_and_swap")) })
+        Box::pin(async { Err(unsupported("update")) })
     }
 
     /// Does the same as [`Store::replace`].
@@ -96,6 +96,11 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
         replacement: Replacement,
     ) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
+            let (current, new) = replacement.clone().swap();
+            match self.compare_and_swap(key, current, new).await {
+                Err(error) if error.kind() == ErrorKind::Unsupported => {}
+                swapped => return swapped,
+            }
             let found = self.get(key).await?;
             let is_same = found.is_some_and(|entry| replacement.replaces(&entry));
             if is_same {
