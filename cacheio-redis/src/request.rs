@@ -28,11 +28,12 @@ for i = 1, count do
     if #new == #old then
       redis.call('SETRANGE', k, 0, new)
     else
-      if ttl == '' then ttl = math.max(redis.call('PTTL', k), 0) end
+      -- A number: -1 for none, and 0 in the last millisecond. Then the entry ends now.
+      if ttl == '' then ttl = redis.call('PTTL', k) end
       redis.call('SET', k, new .. redis.call('GETRANGE', k, #old, -1))
     end
     if ttl == '0' then redis.call('PERSIST', k)
-    elseif ttl ~= '' and ttl ~= 0 then redis.call('PEXPIRE', k, ttl) end
+    elseif ttl ~= '' and ttl ~= -1 then redis.call('PEXPIRE', k, ttl) end
     if KEYS[count + i] then redis.call('UNLINK', KEYS[count + i]) end
     n = n + 1
   end

@@ -11,7 +11,7 @@ use redis::cmd;
 use crate::failure::Failure;
 use crate::redis::Redis;
 use crate::reply::{entry, last};
-use crate::request::{Change, Request, bytes, on_key, replace};
+use crate::request::{Change, bytes, on_key, replace};
 
 /// Removes a key if it has the value in the arguments. Returns how many entries were removed.
 const REMOVE: &str = "\
@@ -51,7 +51,7 @@ impl Redis {
             }
             (None, Some((new, ttl))) => return self.add_one(key, new, new_ttl(ttl)).await,
             (None, None) => {
-                let exists = Request::one(on_key("EXISTS", key.text()));
+                let exists = self.write(key, on_key("EXISTS", key.text()));
                 return Ok(!self.affects(key, exists).await?);
             }
         };

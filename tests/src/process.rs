@@ -297,6 +297,10 @@ async fn step(cache: &CacheApi, line: &str, gates: &mut Gates) {
                         cache.update(key, |_: Option<String>| Update::Set(value.to_owned()));
                     assert_eq!(updated.await.unwrap().as_deref(), Some(value));
                 }
+                ["update_remove", key] => {
+                    let updated = cache.update(key, |_: Option<String>| Update::Remove);
+                    assert_eq!(updated.await.unwrap(), None);
+                }
                 ["take", key] => {
                     cache.take::<String>(key).await.unwrap();
                 }

@@ -95,6 +95,7 @@ fn a_write_in_another_process_beats_a_load(url: &str, world: World) {
         ("add K new", Some("new")),
         ("increment K", Some("1")),
         ("update K new", Some("new")),
+        ("update_remove K", None),
         ("take K", None),
     ]
     .into_iter()

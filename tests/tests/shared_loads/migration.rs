@@ -153,6 +153,36 @@ fn an_update_and_a_take_during_a_migration_work(world: World) {
     next_load_works(&mut one, &mut other);
 }
 
+/// As other writes do.
+fn an_update_during_a_migration_beats_loads(world: World) {
+    let migration = Migration::new();
+    let (mut one, mut other) = migration.pair(world);
+    for key in ["here", "moved", "removed", "claimed"] {
+        other.run(&format!("set {{k1}}{key} old"));
+    }
+    one.tell("refresh a {k1}claimed");
+    one.expect("loading a");
+    migration.begin();
+    for key in ["moved", "claimed"] {
+        migration
+            .cluster
+            .migrate(FROM, TO, &format!("cacheio:{{k1}}{key}"));
+    }
+    for key in ["here", "moved", "new", "claimed"] {
+        other.run(&format!("update {{k1}}{key} new"));
+    }
+    other.run("update_remove {k1}removed");
+    migration.end();
+    one.tell("finish a old");
+    one.expect("a=old");
+    for key in ["here", "moved", "new", "claimed"] {
+        let found = one.get(&format!("{{k1}}{key}"));
+        assert_eq!(found.as_deref(), Some("new"), "{key}");
+    }
+    assert_eq!(one.get("{k1}removed"), None);
+    next_load_works(&mut one, &mut other);
+}
+
 /// The processes share loads again.
 fn next_load_works(one: &mut Process, other: &mut Process) {
     one.tell("load n {k1}next");
@@ -186,11 +216,13 @@ migrations! {
         a_load_that_ends_during_a_migration_is_served
         a_load_that_outlasts_a_migration_is_stored
         a_write_during_a_migration_beats_loads
-        an_update_and_a_take_during_a_migration_work;
+        an_update_and_a_take_during_a_migration_work
+        an_update_during_a_migration_beats_loads;
     for_tasks, Tasks:
         a_load_during_a_migration_is_served_and_not_stored
         a_load_that_ends_during_a_migration_is_served
         a_load_that_outlasts_a_migration_is_stored
         a_write_during_a_migration_beats_loads
-        an_update_and_a_take_during_a_migration_work;
+        an_update_and_a_take_during_a_migration_work
+        an_update_during_a_migration_beats_loads;
 }
