@@ -198,7 +198,8 @@ pub(super) async fn write_with_ttl_kept(
             value: change.value.clone(),
             exptime: 0,
         };
-        write(server, key, &again, written.left, call).await?;
+        // The change is made, whatever becomes of this.
+        let _ = write(server, key, &again, written.left, call).await;
     }
     Ok(written.is_swapped)
 }
