@@ -26,14 +26,14 @@ use crate::Ttl;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Update<V> {
-    /// Nothing changes.
+    /// Nothing changes. It counts as a read.
     Keep,
     /// This value is stored. An existing entry keeps its TTL, its tags and its policies, as with
     /// `increment`; a new one gets those of the call.
     Set(V),
-    /// This value is stored as by `set_with`: with this TTL, counted from now, and with the tags and policies
-    /// of the call. [`Ttl::Default`] is the TTL of the call.
+    /// This value is stored with this TTL, counted from now. An existing entry keeps its tags and its policies, as
+    /// with `touch`; a new one gets those of the call. [`Ttl::Default`] is the TTL of the call.
     SetFor(V, Ttl),
-    /// There is no entry afterwards.
+    /// There is no entry afterwards, and no load stores one that began before.
     Remove,
 }

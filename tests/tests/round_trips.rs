@@ -242,6 +242,18 @@ async fn tags_take_no_round_trip_in_a_loading_call_that_names_them(cache: CacheA
         .await;
     set.unwrap();
     assert_eq!(times, 2);
+    // An update asks for the versions of the tags that it names together with the entry.
+    let set_for = |old: Option<usize>| Update::SetFor(old.unwrap_or(0) + 1, MINUTE.into());
+    for (key, value) in [("k", 3), ("new", 1)] {
+        let updating = cache.update_with(key, options(), set_for);
+        let (times, updated) = round_trips.during(updating).await;
+        assert_eq!((times, updated.unwrap()), (2, Some(value)), "{key}");
+    }
+    let (times, updated) = round_trips.during(cache.update("k", set_for)).await;
+    assert_eq!((times, updated.unwrap()), (3, Some(4)));
+    let (times, taken) = round_trips.during(cache.take::<usize>("k")).await;
+    let expected = if is_on_redis(&cache) { 2 } else { 3 };
+    assert_eq!((times, taken.unwrap()), (expected, Some(4)));
 }
 
 /// What is read under `ttl_idle` is recorded in one round trip for all keys, and not again soon.

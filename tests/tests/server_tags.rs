@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cacheio_async::AsyncCache;
-use cacheio_core::{KeyRule, Options, Ttl};
+use cacheio_core::{KeyRule, Options, Ttl, Update};
 use cacheio_sync::Cache;
 use cacheio_tests::api::{CacheApi, World, join_all};
 use cacheio_tests::gate::LoaderGate;
@@ -262,6 +262,32 @@ fn a_version_lives_longer_than_its_entries() {
         cache.set_with("kept", 1, options).await.unwrap();
         assert_eq!(ttl(&server), -1);
         assert_eq!(cache.get::<i32>("kept").await.unwrap(), Some(1));
+    });
+}
+
+/// Its entries stay live.
+#[test]
+fn a_version_lives_longer_than_an_entry_that_an_update_stores() {
+    with_redis(|cache, server| async move {
+        let set_for = |ttl: Duration| move |_: Option<i32>| Update::SetFor(1, ttl.into());
+        cache.set_with("k", 1, tagged()).await.unwrap();
+        for (key, days) in [("new", 2), ("k", 4)] {
+            let updating = cache.update_with(key, tagged(), set_for(DAY * days));
+            assert_eq!(updating.await.unwrap(), Some(1));
+            let Reply::Integer(left) = server.run(&format!("PTTL {}", key_of_t(&server))) else {
+                panic!("no TTL");
+            };
+            let left = Duration::from_millis(left.try_into().unwrap());
+            assert!(
+                (DAY * (4 * days - 1)..=DAY * 4 * days).contains(&left),
+                "{left:?}"
+            );
+            let read = cache.get_many::<i32>(vec!["k", key]).await.unwrap();
+            assert_eq!(read, [Some(1); 2]);
+        }
+        cache.invalidate_tags(vec!["t"]).await.unwrap();
+        let read = cache.get_many::<i32>(vec!["k", "new"]).await.unwrap();
+        assert_eq!(read, [None; 2]);
     });
 }
 

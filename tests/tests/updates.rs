@@ -2,15 +2,19 @@
 
 #![cfg(not(shuttle))]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cacheio_async::AsyncCache;
-use cacheio_core::{Entry, ErrorKind, Form, Key, Local, Result, Store, TtlChange, Update};
+use cacheio_core::{
+    Clock, Entry, ErrorKind, Form, Key, Local, Options, Result, Store, Ttl, TtlChange, Update,
+};
 use cacheio_sync::{Cache, Memory};
-use cacheio_tests::api::{CacheApi, World, join_all};
+use cacheio_tests::api::{CacheApi, World, block_on, join_all};
+use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::servers::{Memcached, Redis};
+use cacheio_tests::stores;
 use cacheio_tests::watchdog::guarded;
 
 const CALLERS: u64 = 8;
@@ -194,6 +198,167 @@ fn an_update_that_always_meets_another_write_is_an_error() {
     });
 }
 
+/// Others that write all the time get their turn, and this caller its own.
+#[test]
+fn an_update_pauses_after_conflicts() {
+    async fn case(cache: CacheApi) {
+        let begun = Instant::now();
+        let mut conflicts = 0;
+        let updated = cache.update("k", |old: Option<u64>| {
+            if conflicts < 300 {
+                conflicts += 1;
+                block_on(
+                    cache
+                        .spawn(move |cache| async move {
+                            cache.set("k", conflicts).await.unwrap();
+                        })
+                        .join(),
+                );
+            }
+            Update::Set(old.unwrap_or(0) + 1)
+        });
+        assert_eq!(updated.await.unwrap(), Some(301));
+        assert!(begun.elapsed() > Duration::from_millis(100));
+    }
+    run(case);
+}
+
+/// An entry whose TTL is kept is not prolonged by updates, and does not lose its TTL in the last millisecond.
+#[test]
+fn an_entry_that_is_always_updated_expires() {
+    guarded(|| {
+        let server = Redis::start();
+        let cache = Cache::from_url(&server.url()).unwrap();
+        let longer = |old: Option<String>| old.map_or(Update::Keep, |old| Update::Set(old + "x"));
+        for key in 0..50 {
+            let begun = Instant::now();
+            let ttl = Duration::from_millis(10);
+            cache.set_with(key, "", ttl).unwrap();
+            while cache.update(key, longer).unwrap().is_some() {
+                assert!(
+                    begun.elapsed() < Duration::from_secs(5),
+                    "it does not expire"
+                );
+            }
+        }
+    });
+}
+
+/// A store in which something happens before a key is read, and after the versions of tags were.
+#[derive(Debug)]
+struct Hooked<S> {
+    store: S,
+    hook: Hook,
+    sets: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Default)]
+struct Hook(Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
+}
+
+impl<S: Store> Store for Hooked<S> {
+    fn form(&self) -> Form {
+        self.store.form()
+    }
+
+    fn get(&self, key: &Key<'_>) -> Result<Option<Entry>> {
+        if key.text().ends_with('k') {
+            let hook = self.hook.0.lock().unwrap().take();
+            if let Some(hook) = hook {
+                hook();
+            }
+        }
+        self.store.get(key)
+    }
+
+    fn get_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Entry>>> {
+        let read = keys.iter().rev().map(|key| self.get(key));
+        let mut read = read.collect::<Result<Vec<_>>>()?;
+        read.reverse();
+        Ok(read)
+    }
+
+    fn set(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<()> {
+        self.sets.fetch_add(1, Ordering::SeqCst);
+        self.store.set(key, entry, ttl)
+    }
+
+    fn delete(&self, key: &Key<'_>) -> Result<bool> {
+        self.store.delete(key)
+    }
+
+    fn clear(&self, prefix: &str) -> Result<()> {
+        self.store.clear(prefix)
+    }
+
+    fn add(&self, key: &Key<'_>, entry: Entry, ttl: Option<Duration>) -> Result<bool> {
+        self.store.add(key, entry, ttl)
+    }
+
+    fn compare_and_swap(
+        &self,
+        key: &Key<'_>,
+        current: Option<Entry>,
+        new: Option<(Entry, TtlChange)>,
+    ) -> Result<bool> {
+        self.store.compare_and_swap(key, current, new)
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.store.clock()
+    }
+}
+
+fn hooked<S: Store>(store: S) -> (Cache, Hook, Arc<AtomicUsize>) {
+    let (hook, sets) = (Hook::default(), Arc::new(AtomicUsize::new(0)));
+    let store = Hooked {
+        store,
+        hook: hook.clone(),
+        sets: Arc::clone(&sets),
+    };
+    (Cache::builder().store(store).build().unwrap(), hook, sets)
+}
+
+#[test]
+fn an_entry_that_is_set_again_after_an_invalidation_is_updated() {
+    let env = TestEnv::new(Time::manual());
+    for (cache, hook, _) in [hooked(stores::memory(&env)), hooked(stores::bytes(&env))] {
+        let tagged = || Options::new().tags(["t"]);
+        cache.set_with("k", 1, tagged()).unwrap();
+        let other = cache.clone();
+        *hook.0.lock().unwrap() = Some(Box::new(move || {
+            other.invalidate_tags(["t"]).unwrap();
+            other.set_with("k", 10, tagged()).unwrap();
+        }));
+        let mut seen = Vec::new();
+        let updated = cache.update_with("k", tagged(), |old: Option<u64>| {
+            seen.push(old);
+            Update::SetFor(old.unwrap_or(0) + 1, Ttl::Never)
+        });
+        assert_eq!(updated.unwrap(), Some(11));
+        assert_eq!(seen, [Some(10)]);
+        assert_eq!(cache.get::<u64>("k").unwrap(), Some(11));
+    }
+}
+
+/// A set could undo a write of another client.
+#[test]
+fn a_store_that_swaps_replaces_entries_without_setting_them() {
+    let env = TestEnv::new(Time::manual());
+    let (cache, _, sets) = hooked(stores::bytes(&env));
+    let minute = Duration::from_secs(60);
+    let options = Options::ttl(minute).stale_for(minute);
+    cache.set_with("k", 1, options).unwrap();
+    assert!(cache.touch("k", minute * 2).unwrap());
+    assert_eq!(cache.get("k").unwrap(), Some(1));
+    assert_eq!(sets.load(Ordering::SeqCst), 1);
+}
+
 /// Memory that counts how often it swaps.
 #[derive(Debug)]
 struct Counting(Memory, Arc<AtomicUsize>);
@@ -231,7 +396,7 @@ impl Store for Counting {
 }
 
 #[test]
-fn what_changes_nothing_does_not_write() {
+fn only_keep_does_not_write() {
     let swaps = Arc::new(AtomicUsize::new(0));
     let store = Counting(Memory::new(), Arc::clone(&swaps));
     let cache = Cache::builder().store(store).build().unwrap();
@@ -240,11 +405,11 @@ fn what_changes_nothing_does_not_write() {
         assert_eq!(swaps.load(Ordering::SeqCst), expected);
     };
     check(0, |_| Update::Keep);
-    check(0, |_| Update::Remove);
     check(1, |_| Update::Set(1));
     check(1, |_| Update::Keep);
     check(2, |_| Update::Remove);
-    check(2, |_| Update::Remove);
+    // It ends the loads that are in progress.
+    check(3, |_| Update::Remove);
 }
 
 #[test]

@@ -14,9 +14,11 @@ impl AsyncCache {
     /// another task or process writes the key at the same time, it is called again with the new value. So it
     /// must only compute, and cannot wait.
     ///
-    /// With [`Set`](Update::Set), an existing entry keeps its TTL and its tags, as with
-    /// [`increment`](Self::increment); a new one gets the default TTL of the cache. As every write, it beats the loads
-    /// that are in progress.
+    /// With [`Set`](Update::Set), an existing entry keeps its TTL, its tags and its policies, as with
+    /// [`increment`](Self::increment); with [`SetFor`](Update::SetFor) it gets another TTL, as with
+    /// [`touch`](Self::touch). A new one gets the default TTL of the cache. As every write, it beats the loads
+    /// that are in progress, also with [`Remove`](Update::Remove) where there is no entry. It counts as a read for
+    /// `ttl_idle`.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
@@ -37,7 +39,7 @@ impl AsyncCache {
     /// ```
     ///
     /// In memory it takes two look-ups. On a server it takes two round trips, on Memcached three if the TTL is
-    /// kept.
+    /// kept; an entry with tags that the call does not name takes one more.
     ///
     /// # Errors
     ///
@@ -45,7 +47,7 @@ impl AsyncCache {
     /// and the errors of [`set`](Self::set). If others write the key again and again, it is
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) after the timeout of the server, or
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) after a thousand attempts. If the connection breaks,
-    /// the value may have been stored.
+    /// the server does not reply in time, or the future is dropped, the value may have been stored.
     #[doc(alias = "compute")]
     #[doc(alias = "upsert")]
     #[doc(alias = "modify")]
@@ -58,7 +60,12 @@ impl AsyncCache {
     }
 
     /// Updates the value of a key like [`update`](Self::update), with the TTL, the tags and the policies that a new
-    /// entry gets, or one of [`Update::SetFor`].
+    /// entry gets. An existing one keeps its own; the TTL is also that of [`Update::SetFor`] with
+    /// [`Ttl::Default`](crate::Ttl::Default).
+    ///
+    /// The versions of the tags are read together with the entry. On a server, a tag that has none takes one more round
+    /// trip, also if the closure changes nothing. If a tag is invalidated while the closure runs, a new entry
+    /// with it is invalid.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
@@ -107,12 +114,12 @@ impl AsyncCache {
     /// # Ok(()) }
     /// ```
     ///
-    /// On Redis it takes one round trip (`GETDEL`, of Redis 6.2), on Memcached two.
+    /// On Redis it takes one round trip (`GETDEL`, of Redis 6.2), on Memcached two; for an entry with tags one more.
     ///
     /// # Errors
     ///
     /// Returns [`ErrorKind::Decode`](crate::ErrorKind::Decode) when the stored value cannot be read as a `V`,
-    /// and an error when the store fails. The entry may have been removed then.
+    /// and an error when the store fails. The entry may have been removed then, also if the future is dropped.
     #[doc(alias = "pop")]
     #[doc(alias = "getdel")]
     pub async fn take<V: Value>(&self, key: impl CacheKey) -> Result<Option<V>> {

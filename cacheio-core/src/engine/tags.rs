@@ -10,6 +10,8 @@
 mod copies;
 mod versions;
 
+pub(super) mod update;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -329,7 +331,7 @@ impl Engine {
                     self.driver.set(&key, fresh.entry(), ttl).await?;
                     fresh.version
                 }
-                None => self.add_version(&key, ttl).await?,
+                None => self.add_version(&key, ttl).await?.version,
             };
             known.push(TagVersion {
                 tag: name.as_ref().into(),
@@ -342,7 +344,10 @@ impl Engine {
     fn fresh_version(&self, key: &Key<'_>, ttl: Option<Duration>) -> StoredVersion {
         // The randomness of the standard library is copied by a `fork`.
         let seed = (key.text(), std::process::id(), SystemTime::now());
-        let version = RandomState::new().hash_one(seed);
+        self.stored_now(RandomState::new().hash_one(seed), ttl)
+    }
+
+    fn stored_now(&self, version: u64, ttl: Option<Duration>) -> StoredVersion {
         StoredVersion {
             version,
             stored_at: self.now_in_seconds(),
@@ -351,7 +356,7 @@ impl Engine {
     }
 
     /// Stores a new version of a tag, and returns it, or that of another client.
-    async fn add_version(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<u64> {
+    async fn add_version(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<StoredVersion> {
         let fresh = self.fresh_version(key, ttl);
         // No copy depends on a version that is missing, so none has to be removed.
         for _ in 0..MAX_CONFLICTS {
@@ -363,11 +368,11 @@ impl Engine {
                 added => added?,
             };
             if is_added {
-                return Ok(fresh.version);
+                return Ok(fresh);
             }
             let found = self.driver.get(key).await?;
             match found.as_ref().map(StoredVersion::parse) {
-                Some(Some(version)) => return Ok(version.version),
+                Some(Some(version)) => return Ok(version),
                 // Another program has stored something else there.
                 Some(None) => {
                     self.driver.delete(key).await?;
@@ -419,11 +424,8 @@ impl Engine {
     /// Returns how long a version of a tag lives whose entries are stored with these options.
     fn ttl_of_versions(&self, options: &Options) -> Option<Duration> {
         match lifetime(options.ttl, self.settings.default_ttl, 0.0, 0.0) {
-            Lifetime::Live(None) => None,
-            Lifetime::Live(Some(ttl)) => {
-                let whole = ttl.saturating_add(self.stale_for(options));
-                let ttl = whole.saturating_mul(LONGER_THAN_ENTRIES).max(MIN_TTL);
-                Some(ttl.min(Ttl::MAX))
+            Lifetime::Live(ttl) => {
+                version_ttl(ttl.map(|ttl| ttl.saturating_add(self.stale_for(options))))
             }
             Lifetime::Zero => Some(MIN_TTL),
         }
@@ -432,6 +434,12 @@ impl Engine {
     fn now_in_seconds(&self) -> u64 {
         self.clock.now().as_millis() / 1_000
     }
+}
+
+/// Returns how long the version of a tag lives at least, if an entry with the tag is kept for this long.
+fn version_ttl(kept_for: Option<Duration>) -> Option<Duration> {
+    let ttl = kept_for?.saturating_mul(LONGER_THAN_ENTRIES).max(MIN_TTL);
+    Some(ttl.min(Ttl::MAX))
 }
 
 /// Invalidates tags in this process when it is dropped.

@@ -9,22 +9,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lookup::CachedValue;
-use super::replace::{MAX_CONFLICTS, too_many_conflicts};
+use super::replace::{MAX_CONFLICTS, expiry_of, too_many_conflicts};
+use super::tags::update::ReadToUpdate;
+use super::tags::{Versions, tags_of};
 use super::write::EntryPolicy;
 use super::{Engine, boxed};
 use crate::config::ttl::{Lifetime, random_fraction};
-use crate::entry::tags::Stamps;
+use crate::entry::expiry::Expiry;
+use crate::entry::tags::{ServerVersions, Stamps, TagVersion};
 use crate::entry::wire::{self, Body};
 use crate::key::{Key, KeyBuffer};
 use crate::store::store_time::StoreTime;
 use crate::value::Encoded;
 use crate::{
-    CacheKey, Entry, Object, Operation, Options, Payload, Result, Ttl, TtlChange, Update, Value,
+    CacheKey, Entry, Object, Operation, Options, Payload, Result, Timestamp, Ttl, TtlChange,
+    Update, Value,
 };
 
 /// The longest pause after the first conflicts, and after how many it becomes longer no more.
 const PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: u32 = 20;
+
+/// How many conflicts in memory are without a pause: there, another update soon ends.
+const CONFLICTS_IN_MEMORY: usize = 8;
 
 /// What a key holds.
 struct Held<V: Value> {
@@ -32,18 +39,27 @@ struct Held<V: Value> {
     entry: Option<Entry>,
     /// The value of a live entry.
     live: Option<CachedValue<V>>,
+    /// The tags of the live entry, or of a new one, on a server.
+    tags: Vec<TagVersion>,
+    /// Their versions there.
+    versions: Versions,
+    /// The tags of a new entry.
+    stamps: Stamps,
 }
 
 /// What an update writes.
 struct Change<V: Value> {
     value: Option<Arc<V::Stored>>,
     new: Option<(Entry, TtlChange)>,
+    /// How long the entry is live or stale, unless that does not change.
+    kept_for: TtlChange,
 }
 
 impl<V: Value> Change<V> {
     const REMOVE: Self = Self {
         value: None,
         new: None,
+        kept_for: TtlChange::Keep,
     };
 }
 
@@ -61,39 +77,27 @@ impl Engine {
             options.policies.check_values()?;
             let time = StoreTime::default();
             for attempt in 1..=MAX_CONFLICTS {
-                // Before the read: an invalidation after it holds for the new value, too.
-                let stamps = match self.has_server_tags(options) {
-                    true => {
-                        let stamp = boxed(|| self.stamp(options));
-                        self.driver.timed(&time, stamp).await?
-                    }
-                    false => self.stamp_in_process(options),
-                };
-                let read = pin!(self.read_to_update::<V>(&key));
-                let held = self.driver.timed(&time, read).await?;
-                let live = held.live.map(|cached| V::from_stored(cached.value));
+                let read = pin!(self.hold::<V>(&key, options));
+                let mut held = self.driver.timed(&time, read).await?;
+                let live = held.live.take().map(|cached| V::from_stored(cached.value));
                 let current = live.is_some().then_some(held.entry.as_ref()).flatten();
                 let change = match update(live) {
-                    Update::Keep => return self.kept(current),
+                    Update::Keep => {
+                        let kept = pin!(self.kept(&key, current));
+                        return self.driver.timed(&time, kept).await;
+                    }
                     Update::Remove => Change::REMOVE,
                     Update::Set(value) => {
-                        self.change::<V>(value, None, current, &stamps, options)?
+                        self.change::<V>(value, None, current, &held.stamps, options)?
                     }
                     Update::SetFor(value, ttl) => {
-                        self.change::<V>(value, Some(ttl), current, &stamps, options)?
+                        self.change::<V>(value, Some(ttl), current, &held.stamps, options)?
                     }
                 };
-                if held.entry.is_none() && change.new.is_none() {
-                    return Ok(None);
-                }
-                let keys = [key];
-                let writes = pin!(self.begin_writes(&keys));
-                let writes = self.driver.timed(&time, writes).await;
-                let swap = self.driver.compare_and_swap(&key, held.entry, change.new);
-                if self.driver.timed(&time, pin!(swap)).await? {
+                let swap = pin!(self.swap(&key, held, change.new, change.kept_for));
+                if self.driver.timed(&time, swap).await? {
                     return Ok(change.value.map(V::from_stored));
                 }
-                drop(writes);
                 self.pause_after_conflict(attempt).await;
             }
             Err(too_many_conflicts())
@@ -121,25 +125,71 @@ impl Engine {
         Ok(taken.map(|cached| V::from_stored(cached.value)))
     }
 
-    async fn read_to_update<V: Value>(&self, key: &Key<'_>) -> Result<Held<V>> {
-        let entry = self.driver.get(key).await?;
-        let live = match &entry {
-            Some(entry) if self.is_valid(entry).await? => {
-                self.decode_live(Some(entry.clone()))?.live()
-            }
-            _ => None,
+    /// Reads what a key holds.
+    async fn hold<V: Value>(&self, key: &Key<'_>, options: &Options) -> Result<Held<V>> {
+        let ReadToUpdate {
+            entry,
+            is_valid,
+            mut versions,
+        } = self.read_to_update(key, options).await?;
+        let live = match is_valid {
+            true => self.decode_live(entry.clone())?.live(),
+            false => None,
         };
-        Ok(Held { entry, live })
+        let (mut tags, mut stamps) = (Vec::new(), Stamps::default());
+        match (&live, &entry) {
+            (Some(cached), Some(entry)) => {
+                self.record_read_in_memory(cached);
+                tags = tags_of(entry);
+            }
+            _ => {
+                // After the read: an invalidation before it does not concern the new entry.
+                stamps = self.stamp_in_process(options);
+                if self.has_server_tags(options) {
+                    let of_new = boxed(|| self.versions_of_new(&mut versions, options));
+                    tags = of_new.await?;
+                    stamps = stamps.with_versions(ServerVersions::Known(tags.clone().into()));
+                }
+            }
+        }
+        Ok(Held {
+            entry,
+            live,
+            tags,
+            versions,
+            stamps,
+        })
     }
 
     /// Returns the value of an entry that is not changed.
-    fn kept<V: Value>(&self, current: Option<&Entry>) -> Result<Option<V>> {
-        let live = self.decode_live::<V>(current.cloned())?.live();
-        Ok(live.map(|cached| V::from_stored(cached.value)))
+    async fn kept<V: Value>(&self, key: &Key<'_>, current: Option<&Entry>) -> Result<Option<V>> {
+        let Some(live) = self.decode_live::<V>(current.cloned())?.live() else {
+            return Ok(None);
+        };
+        self.record_reads([(*key, &live)]).await;
+        Ok(Some(V::from_stored(live.value)))
     }
 
-    /// Prepares a new value of a key. Without a TTL of its own, it takes the place of the value of `current`,
-    /// the live entry.
+    /// Changes what a key holds, as a write. Returns whether it still held that.
+    async fn swap<V: Value>(
+        &self,
+        key: &Key<'_>,
+        held: Held<V>,
+        new: Option<(Entry, TtlChange)>,
+        kept_for: TtlChange,
+    ) -> Result<bool> {
+        if let TtlChange::Set(kept_for) = kept_for
+            && !held.tags.is_empty()
+        {
+            boxed(|| self.prolong_versions(&held.tags, &held.versions, kept_for)).await?;
+        }
+        let keys = [*key];
+        let _writes = self.begin_writes(&keys).await;
+        self.driver.compare_and_swap(key, held.entry, new).await
+    }
+
+    /// Prepares a new value of a key. It takes the place of the value of `current`, the live entry; a new entry
+    /// is as one of `set`.
     fn change<V: Value>(
         &self,
         value: V,
@@ -150,27 +200,72 @@ impl Engine {
     ) -> Result<Change<V>> {
         let stored = value.into_stored();
         let object: Arc<dyn Object> = Arc::clone(&stored) as _;
-        let new = match (ttl, current) {
-            (None, Some(current)) => (self.with_value(current, &object)?, TtlChange::Keep),
-            (ttl, _) => {
-                let ttl = match ttl {
-                    None | Some(Ttl::Default) => options.ttl,
-                    Some(ttl) => ttl,
-                };
-                let Lifetime::Live(ttl) = self.lifetime(ttl, options) else {
+        let lifetime = match (ttl, current) {
+            (None, Some(_)) => None,
+            (None | Some(Ttl::Default), _) => Some(options.ttl),
+            (Some(ttl), _) => Some(ttl),
+        };
+        let ttl = match lifetime.map(|ttl| self.lifetime(ttl, options)) {
+            None => TtlChange::Keep,
+            Some(Lifetime::Live(ttl)) => TtlChange::Set(ttl),
+            Some(Lifetime::Zero) => return Ok(Change::REMOVE),
+        };
+        let (new, kept_for) = match (current, ttl) {
+            (Some(current), ttl) => self.replaced(current, &object, ttl)?,
+            (None, TtlChange::Keep) => return Ok(Change::REMOVE),
+            (None, TtlChange::Set(ttl)) => {
+                let policy = EntryPolicy::of_write(options);
+                let Some((entry, retention)) = self.prepare(object, ttl, stamps, policy)? else {
                     return Ok(Change::REMOVE);
                 };
-                let policy = EntryPolicy::of_write(options);
-                match self.prepare(object, ttl, stamps, policy)? {
-                    Some((entry, ttl)) => (entry, TtlChange::Set(ttl)),
-                    None => return Ok(Change::REMOVE),
-                }
+                let kept_for = ttl.map(|ttl| ttl.saturating_add(self.stale_for(options)));
+                ((entry, TtlChange::Set(retention)), TtlChange::Set(kept_for))
             }
         };
         Ok(Change {
             value: Some(stored),
             new: Some(new),
+            kept_for,
         })
+    }
+
+    /// Returns a live entry with another value, and how long it is kept. It is read now, and keeps its tags and
+    /// policies.
+    fn replaced(
+        &self,
+        current: &Entry,
+        object: &Arc<dyn Object>,
+        ttl: TtlChange,
+    ) -> Result<((Entry, TtlChange), TtlChange)> {
+        let mut entry = self.with_value(current, object)?;
+        let now = self.clock.now();
+        let expires_at = match ttl {
+            TtlChange::Keep => None,
+            TtlChange::Set(ttl) => Some(ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl))),
+        };
+        let until =
+            |end: Timestamp| TtlChange::Set((end != Timestamp::MAX).then(|| end.since(now)));
+        if let (Some(expires_at), Some(meta)) = (expires_at, &entry.meta) {
+            let (touched, keep_until) = meta.touched(expires_at);
+            entry.meta = Some(Arc::new(touched));
+            return Ok(((entry, until(keep_until)), ttl));
+        }
+        let expiry = expiry_of(&entry).filter(|expiry| !expiry.is_age_only());
+        let (Some(expiry), Payload::Bytes(bytes)) = (expiry, &entry.payload) else {
+            return Ok(((entry, ttl), ttl));
+        };
+        let changed = match expires_at {
+            Some(expires_at) => expiry.touched(expires_at),
+            None if expiry.idle.is_none() => return Ok(((entry, ttl), ttl)),
+            None => expiry,
+        };
+        let changed = Expiry {
+            read_at: now,
+            ..changed
+        };
+        let bytes = wire::with_expiry(bytes, changed)?;
+        let new = (Entry::bytes(bytes), TtlChange::Set(changed.retention(now)));
+        Ok((new, until(changed.stale_until)))
     }
 
     /// Returns an entry with another value.
@@ -190,9 +285,10 @@ impl Engine {
         changed.map(Entry::bytes)
     }
 
-    /// Lets others finish: on a server, callers that wait for different times do not meet again.
+    /// Lets others finish: callers that wait for different times do not meet again.
     async fn pause_after_conflict(&self, conflicts: usize) {
-        if self.driver.immediate().is_some() || conflicts < 2 {
+        let is_in_memory = self.driver.immediate().is_some();
+        if conflicts < 2 || (is_in_memory && conflicts < CONFLICTS_IN_MEMORY) {
             return;
         }
         let times = u32::try_from(conflicts)

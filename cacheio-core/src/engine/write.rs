@@ -221,19 +221,11 @@ impl Engine {
         let keys = [key];
         let _copies = self.remove_copies(&keys);
         let mut guard = self.flights().write(key);
-        let (time, mut write) = (StoreTime::default(), pin!(write));
-        let has_waited = match guard.take_publishing() {
-            Some(publishing) => {
-                self.driver.timed(&time, pin!(self.wait(publishing))).await;
-                true
-            }
-            None => false,
-        };
-        // Other writes are one operation, which has the timeout of its store.
-        match has_waited || self.reads_headers() {
-            true => self.driver.timed(&time, write.as_mut()).await,
-            false => write.await,
+        let time = StoreTime::default();
+        if let Some(publishing) = guard.take_publishing() {
+            self.driver.timed(&time, pin!(self.wait(publishing))).await;
         }
+        self.driver.timed(&time, pin!(write)).await
     }
 
     /// Registers writes of several keys, until the result is dropped.

@@ -20,6 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(update_to_nothing_during_load_is_not_overwritten)
             .needs(Optional::Update)
             .needs(Optional::Add),
+        case(update_of_nothing_to_nothing_during_load_is_not_overwritten).needs(Optional::Update),
         case(take_during_load_is_not_overwritten).needs(Optional::Take),
         case(a_loader_may_write_its_own_key),
         case(a_loader_may_delete_its_own_key),
@@ -42,6 +43,7 @@ async fn during_a_load(
 ) -> Option<i64> {
     let cache = &fixture.cache;
     let gate = LoaderGate::new();
+    let waits = cache.stats().waits;
     let load = |options: Options| {
         let load = gate.loader(1);
         cache.spawn(move |cache| async move { cache.get_or_set_with("k", options, load).await })
@@ -49,7 +51,7 @@ async fn during_a_load(
     let leader = load(options.clone());
     gate.started().await;
     let waiter = load(options);
-    cache.until(|cache| cache.stats().waits == 1).await;
+    cache.until(|cache| cache.stats().waits == waits + 1).await;
     invalidate(cache.clone()).await;
     let before = cache.get::<i64>("k").await.unwrap();
     gate.release();
@@ -162,6 +164,17 @@ async fn update_to_nothing_during_load_is_not_overwritten(fixture: Fixture) {
         assert_eq!(updated.await.unwrap(), None);
     });
     assert_eq!(after.await, None);
+}
+
+async fn update_of_nothing_to_nothing_during_load_is_not_overwritten(fixture: Fixture) {
+    for nothing in [Update::Remove, Update::SetFor(2, Duration::ZERO.into())] {
+        let after = during_a_load(&fixture, Options::new(), async |cache: CacheApi| {
+            let updated = cache.update("k", |_: Option<i64>| nothing);
+            assert_eq!(updated.await.unwrap(), None);
+        });
+        assert_eq!(after.await, None);
+        fixture.cache.delete("k").await.unwrap();
+    }
 }
 
 async fn take_during_load_is_not_overwritten(fixture: Fixture) {

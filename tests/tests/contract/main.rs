@@ -37,6 +37,7 @@ mod takes;
 mod ttl;
 mod ttl_left;
 mod updates;
+mod updates_with_policies;
 mod values;
 
 use std::process::ExitCode;
@@ -134,6 +135,7 @@ fn cases() -> Vec<Case> {
         ttl::cases(),
         counters::cases(),
         updates::cases(),
+        updates_with_policies::cases(),
         takes::cases(),
         ttl_left::cases(),
         batches::cases(),

@@ -313,17 +313,16 @@ async fn an_updated_entry_keeps_its_policies_and_tags(fixture: Fixture) {
 async fn a_new_entry_has_the_policies_and_tags_of_the_call(fixture: Fixture) {
     let cache = &fixture.cache;
     let options = || stale(&fixture).tags(["t"]);
-    cache.set("replaced", 0_u64).await.unwrap();
-    let replace = |old: Option<u64>| Update::SetFor(old.unwrap() + 1, Ttl::Default);
+    let set_for = |old: Option<u64>| Update::SetFor(old.unwrap_or(0) + 1, Ttl::Default);
     for key in ["stale", "invalid"] {
         let updated = cache.update_with(key, options(), add(1)).await.unwrap();
         assert_eq!(updated, Some(1));
     }
-    let replaced = cache.update_with("replaced", options(), replace).await;
-    assert_eq!(replaced.unwrap(), Some(1));
+    let updated = cache.update_with("set for", options(), set_for).await;
+    assert_eq!(updated.unwrap(), Some(1));
     fixture.expire(fixture.ttl());
     let down = || std::future::ready(Err::<u64, _>("down"));
-    for key in ["stale", "replaced"] {
+    for key in ["stale", "set for"] {
         assert_eq!(cache.get::<u64>(key).await.unwrap(), None);
         let served = cache.get_or_try_set_with(key, options(), down).await;
         assert_eq!(served.unwrap(), 1);

@@ -95,3 +95,15 @@ pub(crate) async fn a_stale_value_after_a_failed_load_takes_one_timeout(
     assert_eq!(value.unwrap(), 1);
     assert!(took < Duration::from_millis(1_200), "{took:?}");
 }
+
+/// The versions of its tags are a part of it, also for a process that has not met any before.
+pub(crate) async fn a_take_of_a_tagged_entry_takes_one_timeout(env: FaultEnv<impl FaultyServer>) {
+    let proxy = Proxy::to(env.server.address());
+    let tagged = Options::ttl(MINUTE).tags(["t"]);
+    (env.cache(TIMEOUT).set_with("k", 1, tagged).await).unwrap();
+    let cache = env.via(proxy.address(), TIMEOUT);
+    cache.ping().await.unwrap();
+    proxy.delay(Duration::from_millis(800));
+    let (taken, took) = timed(cache.take::<i32>("k")).await;
+    assert!(took < LIMIT, "{taken:?} after {took:?}");
+}
