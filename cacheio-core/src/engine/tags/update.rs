@@ -46,7 +46,7 @@ impl Engine {
         if !is_valid {
             // The versions may be from before the entry, if they are on another server.
             versions = Versions::default();
-            self.read_versions(&names, &mut versions).await?;
+            self.read_versions(&names, &mut versions, false).await?;
             is_valid = self.is_valid_by(&entry, &mut versions).await?;
         }
         Ok(ReadToUpdate {
@@ -57,7 +57,7 @@ impl Engine {
     }
 
     async fn is_valid_by(&self, entry: &Option<Entry>, versions: &mut Versions) -> Result<bool> {
-        let invalid = self.invalid_among(std::slice::from_ref(entry), versions);
+        let invalid = self.invalid_among(std::slice::from_ref(entry), versions, false);
         Ok(invalid.await?.is_empty())
     }
 
@@ -75,14 +75,14 @@ impl Engine {
         let ttl = self.ttl_of_versions(options);
         let mut tags = Vec::new();
         for name in names(&options.tags) {
-            let version = match versions.0.get(&*name).copied().flatten() {
+            let version = match versions.stored(&name) {
                 Some(version) => version,
                 None => {
                     let text = self.tag_key(&name);
                     self.add_version(&Key::new(&text), ttl).await?
                 }
             };
-            versions.0.insert(name.as_ref().into(), Some(version));
+            versions.insert(&name, Some(version.entry()).into());
             tags.push(TagVersion {
                 tag: name.as_ref().into(),
                 version: version.version,
@@ -100,7 +100,7 @@ impl Engine {
     ) -> Result<()> {
         let ttl = version_ttl(kept_for);
         for tag in tags {
-            let Some(version) = versions.0.get(&tag.tag).copied().flatten() else {
+            let Some(version) = versions.stored(&tag.tag) else {
                 continue;
             };
             let text = self.tag_key(&tag.tag);
@@ -130,6 +130,8 @@ impl Engine {
             }
             let longer = self.stored_now(version, ttl).entry();
             let new = Some((longer, TtlChange::Set(ttl)));
+            // The server forgets to tell of a key that its own connection writes.
+            let _copies = self.remove_copies(std::slice::from_ref(key));
             if (self.driver.compare_and_swap(key, Some(current), new)).await? {
                 return Ok(());
             }

@@ -86,6 +86,11 @@ impl Versions {
         self.0.insert(name.into(), current);
     }
 
+    /// Returns the version of a tag, if it has one.
+    pub(super) fn stored(&self, name: &str) -> Option<StoredVersion> {
+        self.0.get(name).and_then(|found| found.stored)
+    }
+
     /// Returns whether the server tells when one of these tags is invalidated.
     pub(in crate::engine) fn are_watched(&self, names: &[&str]) -> bool {
         let is_watched = |name: &&str| self.0.get(*name).is_some_and(|found| found.is_watched);
@@ -95,8 +100,7 @@ impl Versions {
     /// Returns whether the tags of an entry have these versions.
     pub(super) fn allow(&self, tags: &[TagVersion]) -> bool {
         tags.iter().all(|tag| {
-            let current = self.0.get(&tag.tag).and_then(|found| found.stored);
-            current.is_some_and(|current| current.version == tag.version)
+            (self.stored(&tag.tag)).is_some_and(|current| current.version == tag.version)
         })
     }
 }
