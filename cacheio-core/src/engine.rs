@@ -157,7 +157,10 @@ impl Engine {
             headers_in_use: AtomicBool::new(settings.policies.writes_headers()),
             unrecorded_reads: Attempts::default(),
             unrecorded_failures: UnrecordedFailures::default(),
-            shares_loads: settings.shared_loads && driver.store().shares_loads(),
+            shares_loads: driver
+                .store()
+                .shared_loads()
+                .are_shared(settings.shared_loads),
             version_renewals: Attempts::default(),
             warnings: Warnings::default(),
             driver,

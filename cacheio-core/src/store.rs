@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::async_store::{AsyncStore, BoxFuture};
-pub use self::claim::{Claim, ClaimMode, Claimed, Settled, Settlement};
+pub use self::claim::{Claim, ClaimMode, Claimed, Settled, Settlement, SharedLoads};
 use self::defaults::{default_clock, is_live};
 pub use self::failing::FailingStore;
 pub use self::null::Null;
@@ -300,7 +300,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// loads each key, in the order of the keys.
     ///
     /// Caches call this before they load a missing key, if the store
-    /// [shares loads](Self::shares_loads). Until the claim is [settled](Self::settle) or dropped, no other
+    /// [shares loads](Self::shared_loads). Until the claim is [settled](Self::settle) or dropped, no other
     /// process may get one, unless this process no longer responds. A write of the key ([`set`](Self::set),
     /// [`add`](Self::add), [`delete`](Self::delete), [`increment`](Self::increment), [`take`](Self::take),
     /// [`compare_and_swap`](Self::compare_and_swap), [`clear`](Self::clear)) ends the claims that were made
@@ -369,10 +369,10 @@ pub trait Store: Debug + Send + Sync + 'static {
         }
     }
 
-    /// Returns whether processes share loads through this store: whether it implements
-    /// [`claim`](Self::claim) and [`settle`](Self::settle).
-    fn shares_loads(&self) -> bool {
-        false
+    /// Returns whether processes share loads through this store, which takes [`claim`](Self::claim) and
+    /// [`settle`](Self::settle).
+    fn shared_loads(&self) -> SharedLoads {
+        SharedLoads::Unsupported
     }
 
     /// Returns the clock by which entries expire, in the store and in the cache. By default, this is

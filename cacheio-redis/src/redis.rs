@@ -48,7 +48,7 @@ use std::time::Duration;
 use cacheio_core::__private::{Opens, SharedState, runtime};
 use cacheio_core::{
     AsyncStore, BoxFuture, ClaimMode, Claimed, Entry, Error, ErrorKind, Form, Key, Replacement,
-    Result, Settlement, TtlChange,
+    Result, Settlement, SharedLoads, TtlChange,
 };
 use redis::{Cmd, cmd};
 
@@ -469,8 +469,8 @@ impl AsyncStore for Redis {
         boxed(self, move || self.remove_many(keys))
     }
 
-    fn shares_loads(&self) -> bool {
-        true
+    fn shared_loads(&self) -> SharedLoads {
+        SharedLoads::ByDefault
     }
 
     fn claim<'a>(

@@ -31,6 +31,8 @@ mod address;
 mod batch;
 mod builder;
 mod call;
+mod claim;
+mod claims;
 mod clear;
 mod cluster;
 mod connection;
@@ -47,7 +49,9 @@ mod replace;
 mod resolver;
 mod retry;
 mod router;
+mod runs;
 mod server;
+mod settle;
 mod socket;
 mod stream;
 #[cfg(feature = "memcached-tls")]
@@ -69,7 +73,7 @@ use cluster::Cluster;
 use crate::Result;
 #[cfg(feature = "tokio")]
 use crate::store::{AsyncStore, BoxFuture};
-use crate::store::{Form, Store};
+use crate::store::{Form, SharedLoads, Store};
 
 /// Stores entries on Memcached: on one server, or on several that share the keys.
 ///
@@ -221,6 +225,10 @@ macro_rules! for_threads {
                 Some(Arc::clone(&self.0.shared_state))
             }
 
+            fn shared_loads(&self) -> SharedLoads {
+                SharedLoads::OnRequest
+            }
+
             fn circuit_opens(&self) -> u64 {
                 self.0.opens.count()
             }
@@ -248,6 +256,10 @@ macro_rules! for_tasks {
 
             fn shared_state(&self) -> Option<Arc<SharedState>> {
                 Store::shared_state(self)
+            }
+
+            fn shared_loads(&self) -> SharedLoads {
+                Store::shared_loads(self)
             }
 
             fn circuit_opens(&self) -> u64 {

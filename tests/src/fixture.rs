@@ -141,6 +141,15 @@ pub struct Setup {
     pub ttl_none: Option<Ttl>,
 }
 
+/// What the caches of a row have that others do not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Features {
+    /// Memory before the store.
+    pub has_l1: bool,
+    /// Loads that are shared on request.
+    pub shares_loads: bool,
+}
+
 /// What a case is given: a cache on an empty store, and control over time.
 #[derive(Clone)]
 pub struct Fixture {
@@ -152,6 +161,7 @@ pub struct Fixture {
     pub form: Form,
     /// Whether the caches have memory before the store.
     pub has_l1: bool,
+    shares_loads: bool,
     make_store: Arc<dyn Fn() -> AnyStore + Send + Sync>,
     // The last field, because it is dropped last: servers outlive the caches that use them.
     env: Arc<TestEnv>,
@@ -168,13 +178,16 @@ impl fmt::Debug for Fixture {
 
 /// Opens a cache of either world: their builders have the same methods.
 macro_rules! open {
-    ($cache:ident, $store:expr, $setup:expr, $l1:expr) => {{
+    ($cache:ident, $store:expr, $setup:expr, $l1:expr, $shares_loads:expr) => {{
         let mut builder = $cache::builder()
             .store($store)
             .jitter($setup.jitter)
             .stale_for($setup.stale_for);
         if let Some(l1) = $l1 {
             builder = builder.l1(l1);
+        }
+        if $shares_loads {
+            builder = builder.shared_loads(true);
         }
         if let Some(namespace) = $setup.namespace {
             builder = builder.namespace(namespace);
@@ -207,24 +220,29 @@ macro_rules! open {
 impl Fixture {
     /// Opens a cache for threads on a kind of store.
     pub fn threads<S: Store>(time: Time, store: fn(&TestEnv) -> S) -> Self {
-        Self::for_threads(time, store, false)
+        Self::for_threads(time, store, Features::default())
     }
 
     /// Opens a cache for tasks on a kind of store.
     pub fn tasks<S: AsyncStore>(time: Time, store: fn(&TestEnv) -> S) -> Self {
-        Self::for_tasks(time, store, false)
+        Self::for_tasks(time, store, Features::default())
     }
 
-    /// Does the same for threads, with or without memory before the store.
-    pub fn for_threads<S: Store>(time: Time, store: fn(&TestEnv) -> S, has_l1: bool) -> Self {
+    /// Does the same for threads, with these features.
+    pub fn for_threads<S: Store>(time: Time, store: fn(&TestEnv) -> S, features: Features) -> Self {
+        let Features {
+            has_l1,
+            shares_loads,
+        } = features;
         let env = Arc::new(TestEnv::new(time));
         let first = store(&env);
         let form = first.form();
         // The store as a user passes it, not in an `Arc` of ours.
         let setup = Setup::default();
-        let cache = open!(Cache, first, setup, has_l1.then(|| l1(&env)));
+        let cache = open!(Cache, first, setup, has_l1.then(|| l1(&env)), shares_loads);
         Self {
             has_l1,
+            shares_loads,
             cache: CacheApi::Threads(built(cache)),
             world: World::Threads,
             form,
@@ -236,16 +254,31 @@ impl Fixture {
         }
     }
 
-    /// Does the same for tasks, with or without memory before the store.
-    pub fn for_tasks<S: AsyncStore>(time: Time, store: fn(&TestEnv) -> S, has_l1: bool) -> Self {
+    /// Does the same for tasks, with these features.
+    pub fn for_tasks<S: AsyncStore>(
+        time: Time,
+        store: fn(&TestEnv) -> S,
+        features: Features,
+    ) -> Self {
+        let Features {
+            has_l1,
+            shares_loads,
+        } = features;
         let env = Arc::new(TestEnv::new(time));
         let first = store(&env);
         let form = first.form();
         // The store as a user passes it, not in an `Arc` of ours.
         let setup = Setup::default();
-        let cache = open!(AsyncCache, first, setup, has_l1.then(|| l1(&env)));
+        let cache = open!(
+            AsyncCache,
+            first,
+            setup,
+            has_l1.then(|| l1(&env)),
+            shares_loads
+        );
         Self {
             has_l1,
+            shares_loads,
             cache: CacheApi::Tasks(built(cache)),
             world: World::Tasks,
             form,
@@ -266,10 +299,14 @@ enum AnyStore {
 }
 
 impl AnyStore {
-    fn open(self, setup: Setup, l1: Option<L1>) -> Result<CacheApi> {
+    fn open(self, setup: Setup, l1: Option<L1>, shares_loads: bool) -> Result<CacheApi> {
         match self {
-            Self::Threads(store) => open!(Cache, store, setup, l1).map(CacheApi::Threads),
-            Self::Tasks(store) => open!(AsyncCache, store, setup, l1).map(CacheApi::Tasks),
+            Self::Threads(store) => {
+                open!(Cache, store, setup, l1, shares_loads).map(CacheApi::Threads)
+            }
+            Self::Tasks(store) => {
+                open!(AsyncCache, store, setup, l1, shares_loads).map(CacheApi::Tasks)
+            }
         }
     }
 
@@ -308,13 +345,13 @@ impl Fixture {
     ///
     /// When the settings are refused.
     pub fn open(&self, setup: Setup) -> Result<CacheApi> {
-        (self.make_store)().open(setup, self.l1())
+        (self.make_store)().open(setup, self.l1(), self.shares_loads)
     }
 
     /// Opens two caches with the same settings on one store, as two processes do.
     pub fn twins(&self, setup: Setup) -> [CacheApi; 2] {
         let store = (self.make_store)();
-        [store.clone(), store].map(|store| built(store.open(setup, self.l1())))
+        [store.clone(), store].map(|store| built(store.open(setup, self.l1(), self.shares_loads)))
     }
 
     /// Opens caches of these namespaces on one store.
@@ -325,14 +362,17 @@ impl Fixture {
                 namespace: Some(namespace),
                 ..Setup::default()
             };
-            built(store.clone().open(setup, self.l1()))
+            built(store.clone().open(setup, self.l1(), self.shares_loads))
         })
     }
 
     /// Opens a cache on a store that fails on demand.
     pub fn failing(&self) -> (CacheApi, Arc<Faults>) {
         let (store, faults) = (self.make_store)().failing();
-        (built(store.open(Setup::default(), self.l1())), faults)
+        (
+            built(store.open(Setup::default(), self.l1(), self.shares_loads)),
+            faults,
+        )
     }
 
     /// Whether the caches on one store know of each other.

@@ -21,7 +21,8 @@ pub struct BuilderSettings {
     default_ttl: Ttl,
     policies: Policies,
     codec: Arc<dyn Codec>,
-    shared_loads: bool,
+    /// Without it, the store decides.
+    shared_loads: Option<bool>,
     l1: Option<L1Settings>,
 }
 
@@ -32,7 +33,7 @@ impl Default for BuilderSettings {
             default_ttl: Ttl::Default,
             policies: Policies::default(),
             codec: Arc::new(Json),
-            shared_loads: true,
+            shared_loads: None,
             l1: None,
         }
     }
@@ -132,7 +133,7 @@ impl BuilderSettings {
     }
 
     pub fn set_shared_loads(&mut self, shared: bool) {
-        self.shared_loads = shared;
+        self.shared_loads = Some(shared);
     }
 
     /// Reads the settings from a URL, after the store has taken its own parameters, whose names are
@@ -263,7 +264,7 @@ pub(crate) struct Checked {
     pub(crate) default_ttl: Ttl,
     pub(crate) policies: Policies,
     pub(crate) codec: Arc<dyn Codec>,
-    pub(crate) shared_loads: bool,
+    pub(crate) shared_loads: Option<bool>,
     pub(crate) l1: Option<L1Settings>,
 }
 

@@ -26,7 +26,8 @@
 //!
 //! 3. **The bytes of the codec**, otherwise. With JSON, other programs can read and write them.
 //!
-//! If the bytes of the codec look like 1 or 2, a header without fields is put before them.
+//! If the bytes of the codec look like 1 or 2, or are empty, a header without fields is put before them: so no
+//! entry is empty.
 //!
 //! The version of a tag is a random number. It is stored under [a key of its own](crate::KeyRule::of_tag) as
 //! text: 16 hexadecimal digits, `.`, when it was stored (seconds of Unix time), `.`, and its TTL in seconds,
@@ -35,6 +36,10 @@
 //! On Redis a key that is being loaded has another key beside it: the same text and the byte `01`, in a
 //! cluster followed by three of the characters `a-zA-Z0-9-_` that move it into the slot of the key. Its value is
 //! a random token of 16 hexadecimal digits, or `-` and such a token after a load that left no value.
+//!
+//! On Memcached an empty item is no entry, but a claim: a process loads the key. The item under
+//! [another key](crate::KeyRule::of_holder) names that process by a token of 16 hexadecimal digits, also while the
+//! key has an entry. Its value is `-` after a load that left no value.
 
 mod value;
 
@@ -101,7 +106,8 @@ struct Header {
 
 /// Returns the bytes to store for a value that is not an integer.
 pub(crate) fn seal(encoded: Vec<u8>) -> Vec<u8> {
-    if encoded.first() != Some(&MARK) && !is_integer(&encoded) {
+    let is_distinct = !encoded.is_empty() && encoded[0] != MARK && !is_integer(&encoded);
+    if is_distinct {
         return encoded;
     }
     let mut bytes = Vec::with_capacity(4 + encoded.len());
@@ -402,7 +408,6 @@ mod tests {
     fn other_bytes_are_stored_unchanged() {
         for encoded in [
             &b"{\"a\":1}"[..],
-            b"",
             b"-",
             b"1.5",
             b"\"7\"",
@@ -416,8 +421,8 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_look_like_an_integer_or_a_header_get_a_header() {
-        for encoded in [&b"5"[..], b"-17", b"5  ", b"\xC1", b"\xC1\x01\x00\x00"] {
+    fn bytes_that_look_like_an_integer_or_a_header_and_none_get_a_header() {
+        for encoded in [&b"5"[..], b"", b"-17", b"5  ", b"\xC1", b"\xC1\x01\x00\x00"] {
             let sealed = seal(encoded.to_vec());
             assert_eq!(sealed, [b"\xC1\x01\x00\x00", encoded].concat());
             assert_eq!(open(&sealed).unwrap(), (Body::Encoded(encoded), None));

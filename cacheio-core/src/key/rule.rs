@@ -62,13 +62,24 @@ impl KeyRule {
     /// texts that a [`KeyRule::Wire`] allows: it looks like a replacement, and its digest is one of bytes that
     /// are not text.
     pub(crate) fn of_tag(self, prefix: &str, tag: &str) -> String {
+        let parts = [b"\xFFtag\xFF", prefix.as_bytes(), b"\xFF", tag.as_bytes()];
+        self.reserved(&[prefix, tag].concat(), &parts.concat())
+    }
+
+    /// Returns the key of the item that names the holder of the claim on `key`. It differs from the keys of
+    /// texts in the same way as those of tags.
+    #[doc(hidden)]
+    pub fn of_holder(self, key: &str) -> String {
+        self.reserved(key, &[b"\xFFclaim\xFF", key.as_bytes()].concat())
+    }
+
+    /// Returns a key that looks like the replacement of a text. Its digest is that of bytes that are not text.
+    fn reserved(self, text: &str, bytes: &[u8]) -> String {
         let max = match self {
             Self::Any => 250,
             Self::Wire { max } => max,
         };
-        let parts = [b"\xFFtag\xFF", prefix.as_bytes(), b"\xFF", tag.as_bytes()];
-        let digest = hmac_sha256::Hash::hash(&parts.concat());
-        Self::replaced(&[prefix, tag].concat(), max, digest)
+        Self::replaced(text, max, hmac_sha256::Hash::hash(bytes))
     }
 
     /// Returns the first characters of a text, `#` and a digest.
@@ -143,6 +154,20 @@ mod tests {
         assert!(key.len() <= 250);
         assert_ne!(key, rule.of_tag("a:", &(long + "ü")));
         assert!(!rule.of_tag("", "a b\n").contains([' ', '\n']));
+    }
+
+    #[test]
+    fn the_key_of_a_holder_is_the_key_of_no_text() {
+        let rule = KeyRule::Wire { max: 250 };
+        let holder = rule.of_holder("shop:user");
+        assert!(holder.starts_with("shop:user#"));
+        for text in ["shop:user", &holder, "\u{FF}claim\u{FF}shop:user"] {
+            assert_ne!(rule.legal(text), holder);
+        }
+        assert_ne!(rule.of_tag("shop:", "user"), holder);
+        let long = rule.legal(&"x".repeat(500)).into_owned();
+        assert!(rule.of_holder(&long).len() <= 250);
+        assert_ne!(rule.of_holder(&long), rule.legal(&long));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::defaults::{default_clock, is_live};
-use super::{ClaimMode, Claimed, Settlement, Store, unsupported};
+use super::{ClaimMode, Claimed, Settlement, SharedLoads, Store, unsupported};
 use crate::flight::SharedState;
 use crate::{Clock, Entry, ErrorKind, Form, Key, KeyRule, Replacement, Result, TtlChange};
 
@@ -204,9 +204,9 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
         }
     }
 
-    /// Does the same as [`Store::shares_loads`].
-    fn shares_loads(&self) -> bool {
-        false
+    /// Does the same as [`Store::shared_loads`].
+    fn shared_loads(&self) -> SharedLoads {
+        SharedLoads::Unsupported
     }
 
     /// Does the same as [`Store::clock`].

@@ -6,6 +6,30 @@ use std::time::Duration;
 
 use crate::{Entry, Key};
 
+/// Whether processes share loads through a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SharedLoads {
+    /// The store has no claims.
+    #[default]
+    Unsupported,
+    /// A cache shares loads if its builder has `shared_loads(true)`.
+    OnRequest,
+    /// A cache shares loads unless its builder has `shared_loads(false)`.
+    ByDefault,
+}
+
+impl SharedLoads {
+    /// Returns whether a cache with this setting shares loads.
+    pub(crate) fn are_shared(self, setting: Option<bool>) -> bool {
+        match self {
+            Self::Unsupported => false,
+            Self::OnRequest => setting.unwrap_or(false),
+            Self::ByDefault => setting.unwrap_or(true),
+        }
+    }
+}
+
 /// The right to store the value of a load, which one process at a time has for a key.
 ///
 /// The store decides what it contains. A claim is a guard: if it is dropped, and not passed to

@@ -41,7 +41,7 @@ macro_rules! __store_methods {
             properties {
                 form() -> $crate::Form;
                 key_rule() -> $crate::KeyRule;
-                shares_loads() -> bool;
+                shared_loads() -> $crate::SharedLoads;
                 clock() -> ::std::sync::Arc<dyn $crate::Clock>;
                 evictions() -> u64;
                 circuit_opens() -> u64;

@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::protocol::{Request, Response};
 use super::replace::{Change, entry, swapped};
 use super::retry::Retry;
+use super::server::Origin;
 use crate::Result;
 use crate::store::{Entry, Key, Replacement};
 
@@ -65,7 +66,7 @@ impl Cluster {
             if response.code != ReturnCode::Va {
                 return None;
             }
-            entries[index] = Some(entry(&mut response));
+            entries[index] = entry(&mut response);
             Some(())
         };
         batches.run(call, Retry::Read, take).await?;
@@ -120,15 +121,25 @@ impl Cluster {
         let call = self.call(driver);
         let mut batches = Batches::new(self, Responses::ToAll);
         for (index, key) in keys.iter().enumerate() {
-            batches.add(self.route(key), index, |request| {
+            let server = self.route(key);
+            // An empty item is a claim, and no entry.
+            batches.add(server, 2 * index, |request| {
+                let command = request.command(MetaOp::Get, key.text())?;
+                command.flag("s").number('O', 2 * index).end();
+                Ok(())
+            })?;
+            batches.add(server, 2 * index + 1, |request| {
                 let command = request.command(MetaOp::Delete, key.text())?;
-                command.number('O', index).end();
+                command.number('O', 2 * index + 1).end();
                 Ok(())
             })?;
         }
+        let mut is_entry = false;
         let take = |pending: &mut Pending, response: Response| {
-            pending.accept(response.opaque)?;
-            count += usize::from(response.succeeded(ReturnCode::Nf)?);
+            match pending.accept_response(&response)? % 2 {
+                0 => is_entry = response.size.is_some_and(|size| size > 0),
+                _ => count += usize::from(response.succeeded(ReturnCode::Nf)? && is_entry),
+            }
             Some(())
         };
         batches.run(call, Retry::Idempotent, take).await?;
@@ -138,58 +149,90 @@ impl Cluster {
 
 /// To which commands of a batch the server responds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Responses {
+pub(super) enum Responses {
     ToAll,
     /// The commands are quiet.
     ToSome,
 }
 
-/// One batch for each server of a cluster.
-struct Batches<'a> {
+/// One batch for each server of a cluster, or several for one.
+pub(super) struct Batches<'a> {
     cluster: &'a Cluster,
     batches: Vec<Batch>,
 }
 
 impl<'a> Batches<'a> {
-    fn new(cluster: &'a Cluster, responses: Responses) -> Self {
-        let batch = |_| Batch::new(responses);
-        let batches = cluster.servers.iter().map(batch).collect();
+    pub(super) fn new(cluster: &'a Cluster, responses: Responses) -> Self {
+        let batch = |server| Batch::new(server, None, responses);
+        let batches = (0..cluster.servers.len()).map(batch).collect();
         Self { cluster, batches }
     }
 
-    /// Adds a command with the opaque token `index` to the batch of a server.
-    fn add(
+    /// Creates no batch: see [`begin`](Self::begin).
+    pub(super) fn none(cluster: &'a Cluster) -> Self {
+        let batches = Vec::new();
+        Self { cluster, batches }
+    }
+
+    /// Begins a batch for the run of a server from which the CAS numbers in its commands are. Returns its
+    /// number.
+    pub(super) fn begin(&mut self, server: usize, origin: Origin) -> usize {
+        let batch = Batch::new(server, Some(origin), Responses::ToAll);
+        self.batches.push(batch);
+        self.batches.len() - 1
+    }
+
+    /// Adds a command with the opaque token `index` to a batch: that of a server, or the one of this number.
+    pub(super) fn add(
         &mut self,
-        server: usize,
+        batch: usize,
         index: usize,
         write: impl FnOnce(&mut Request) -> Result<()>,
     ) -> Result<()> {
-        self.batches[server].add(index, write)
+        self.batches[batch].add(index, write)
     }
 
     /// Runs all batches, also if some fail, and returns the first error.
     ///
     /// `take` handles one response, and returns `None` if it fits none of the pending commands.
-    async fn run(
+    pub(super) async fn run(
+        self,
+        call: Call,
+        retry: Retry,
+        take: impl FnMut(&mut Pending, Response) -> Option<()>,
+    ) -> Result<()> {
+        self.run_on(call, retry, take).await.1
+    }
+
+    /// Does the same, and returns for each batch the number of the connection on which it succeeded.
+    pub(super) async fn run_on(
         mut self,
         call: Call,
         retry: Retry,
         mut take: impl FnMut(&mut Pending, Response) -> Option<()>,
-    ) -> Result<()> {
+    ) -> (Vec<Option<u64>>, Result<()>) {
+        let mut connections = vec![None; self.batches.len()];
         let mut exchanges = Vec::new();
-        for (server, batch) in self.cluster.servers.iter().zip(&mut self.batches) {
+        for (batch, connection) in self.batches.iter_mut().zip(&mut connections) {
+            let server = &self.cluster.servers[batch.server];
             if batch.finish() {
-                let exchange = server.begin(retry, &batch.request, call).await;
-                exchanges.push((server, exchange, &mut batch.pending));
+                let exchange = match &batch.origin {
+                    None => server.begin(retry, &batch.request, call).await,
+                    Some(origin) => {
+                        let begun = server.begin_on_same_run(origin, &batch.request, call);
+                        begun.await
+                    }
+                };
+                exchanges.push((server, exchange, &mut batch.pending, connection));
             }
         }
-        if let [(_, Ok(exchange), _)] = &mut exchanges[..]
+        if let [(_, Ok(exchange), ..)] = &mut exchanges[..]
             && exchange.is_one_part()
         {
             exchange.measure();
         }
         let mut result = Ok(());
-        for (index, (server, exchange, pending)) in exchanges.into_iter().enumerate() {
+        for (index, (server, exchange, pending, connection)) in exchanges.into_iter().enumerate() {
             let call = match index {
                 0 => call,
                 _ => call.at_least(GRACE),
@@ -200,13 +243,18 @@ impl<'a> Batches<'a> {
                     let read =
                         |decoder: &mut Decoder| read_part(decoder, pending, &mut error, &mut take);
                     let finished = exchange.finish(call, read).await;
-                    finished.and(error)
+                    finished.and_then(|number| {
+                        *connection = Some(number);
+                        error
+                    })
                 }
+                // The commands would have found other CAS numbers.
+                Err(Failure::OtherRun) => Ok(()),
                 Err(failure) => Err(failure),
             };
             result = result.and(outcome.map_err(|failure| server.error(failure)));
         }
-        result
+        (connections, result)
     }
 }
 
@@ -245,13 +293,18 @@ fn read_part(
 
 /// The commands for one server.
 struct Batch {
+    server: usize,
+    /// The run of the server that may carry them out; `None` if any may.
+    origin: Option<Origin>,
     request: Request,
     pending: Pending,
 }
 
 impl Batch {
-    fn new(responses: Responses) -> Self {
+    fn new(server: usize, origin: Option<Origin>, responses: Responses) -> Self {
         Self {
+            server,
+            origin,
             request: Request::default(),
             pending: Pending::new(responses),
         }
@@ -282,7 +335,7 @@ impl Batch {
 
 /// The opaque tokens of a batch in the order of its commands. Since the server keeps this order, a
 /// response also settles the commands before its own: they were quiet.
-struct Pending {
+pub(super) struct Pending {
     indices: Vec<usize>,
     /// How many of the commands are settled.
     settled: usize,
@@ -313,11 +366,22 @@ impl Pending {
 
     /// Returns the token of a response if its command is pending, and settles this command and those
     /// before it.
-    fn accept(&mut self, opaque: Option<u64>) -> Option<usize> {
+    pub(super) fn accept(&mut self, opaque: Option<u64>) -> Option<usize> {
         let index = usize::try_from(opaque?).ok()?;
         let pending = &self.indices[self.settled..];
         self.settled += 1 + pending.iter().position(|pending| *pending == index)?;
         Some(index)
+    }
+
+    /// Does the same in a batch whose commands all get a response. That to a miss has no token, and belongs to
+    /// the next command.
+    pub(super) fn accept_response(&mut self, response: &Response) -> Option<usize> {
+        if response.code != ReturnCode::En || response.opaque.is_some() {
+            return self.accept(response.opaque);
+        }
+        let next = *self.indices.get(self.settled)?;
+        self.settled += 1;
+        Some(next)
     }
 }
 
@@ -357,7 +421,7 @@ mod tests {
 
     #[test]
     fn every_part_of_a_long_request_ends_with_a_no_op() {
-        let batch = || Batch::new(Responses::ToSome);
+        let batch = || Batch::new(0, None, Responses::ToSome);
         let (mut empty, mut batch) = (batch(), batch());
         for index in 0..1000 {
             batch

@@ -10,6 +10,7 @@ use cacheio_core::__private::Opens;
 
 use super::Memcached;
 use super::address::Address;
+use super::claims::Claims;
 use super::cluster::Cluster;
 use super::endpoint::{Credentials, Endpoint};
 use super::resolver::Resolver;
@@ -247,6 +248,7 @@ impl MemcachedBuilder {
             servers.push(server);
         }
         Ok(Memcached(Arc::new(Cluster {
+            claims: Claims::new(servers.len()),
             servers,
             router: Router::new(names.iter().map(String::as_str)),
             timeout: self.timeout,

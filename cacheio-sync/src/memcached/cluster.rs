@@ -7,13 +7,14 @@ use cacheio_core::__private::{Opens, SharedState};
 use memcache::exp::{MetaOp, ReturnCode};
 
 use super::call::{Call, Driver};
+use super::claims::Claims;
 use super::exptime::exptime;
 use super::protocol::{Request, Response, VALUE_MAX, too_large};
-use super::replace::entry;
+use super::replace::{entry, swapped};
 use super::retry::Retry;
 use super::router::Router;
-use super::server::Server;
-use crate::store::{ClaimMode, Claimed, Entry, Key, Payload, Settlement};
+use super::server::{Looked, Server};
+use crate::store::{Entry, Key, Payload};
 use crate::{Error, ErrorKind, Result};
 
 pub(super) struct Cluster {
@@ -22,13 +23,7 @@ pub(super) struct Cluster {
     pub(super) timeout: Duration,
     pub(super) opens: Opens,
     pub(super) shared_state: Arc<SharedState>,
-}
-
-/// Whether a write replaces a live entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WriteMode {
-    Set,
-    Add,
+    pub(super) claims: Claims,
 }
 
 impl Cluster {
@@ -85,7 +80,7 @@ impl Cluster {
         let command = request.command(MetaOp::Get, key.text())?;
         command.flags(flags).token().end();
         let read = |response: &mut Response| match response.code {
-            ReturnCode::Va => Some(Some(entry(response))),
+            ReturnCode::Va => Some(entry(response)),
             ReturnCode::En => Some(None),
             _ => None,
         };
@@ -95,8 +90,9 @@ impl Cluster {
     pub(super) async fn has(&self, driver: Driver, key: &Key<'_>) -> Result<bool> {
         let call = self.call(driver);
         let mut request = Request::with_capacity(key.text().len() + 24);
-        request.command(MetaOp::Get, key.text())?.token().end();
-        let read = |response: &mut Response| response.succeeded(ReturnCode::En);
+        let command = request.command(MetaOp::Get, key.text())?;
+        command.flag("s").token().end();
+        let read = |response: &mut Response| is_entry(response);
         self.execute(call, key, Retry::Read, &request, read).await
     }
 
@@ -113,8 +109,13 @@ impl Cluster {
             self.delete(driver, key).await?;
             return Err(too_large());
         }
-        self.write(driver, key, &value, ttl, WriteMode::Set).await?;
-        Ok(())
+        let call = self.call(driver);
+        let mut request = Request::with_capacity(key.text().len() + value.len() + 64);
+        let command = request.command(MetaOp::Set, key.text())?.length(&value)?;
+        command.number('T', exptime(ttl)).token().value(&value);
+        let read = |response: &mut Response| (response.code == ReturnCode::Hd).then_some(());
+        self.execute(call, key, Retry::Idempotent, &request, read)
+            .await
     }
 
     pub(super) async fn add(
@@ -125,38 +126,61 @@ impl Cluster {
         ttl: Option<Duration>,
     ) -> Result<bool> {
         let value = into_bytes(entry)?;
-        self.write(driver, key, &value, ttl, WriteMode::Add).await
+        let (server, call) = (self.server(key), self.call(driver));
+        loop {
+            let mut request = Request::with_capacity(2 * key.text().len() + value.len() + 96);
+            request.look(key.text())?;
+            let command = request.command(MetaOp::Set, key.text())?.length(&value)?;
+            command.flag("ME").number('T', exptime(ttl)).token();
+            request.value(&value);
+            let read =
+                |response: &Response, looked| Some((response.succeeded(ReturnCode::Ns)?, looked));
+            let added = server.execute_after_look(Retry::Never, &request, call, read);
+            let cas = match added.await.map_err(|failure| server.error(failure))? {
+                (true, _) => return Ok(true),
+                (false, Some(Looked::Entry)) => return Ok(false),
+                (false, Some(Looked::Claim(cas))) => cas,
+                // It was added in between, or the first response was lost.
+                (false, Some(Looked::Nothing) | None) => continue,
+            };
+            if self
+                .replace_claim(key, &value, exptime(ttl), cas, call)
+                .await?
+            {
+                return Ok(true);
+            }
+        }
     }
 
-    /// Writes a value, and returns whether it was stored.
-    async fn write(
+    /// Replaces a claim by a value. Returns whether the claim had not changed.
+    pub(super) async fn replace_claim(
         &self,
-        driver: Driver,
         key: &Key<'_>,
         value: &[u8],
-        ttl: Option<Duration>,
-        mode: WriteMode,
+        exptime: u64,
+        cas: u64,
+        call: Call,
     ) -> Result<bool> {
-        let call = self.call(driver);
-        let mut request = Request::with_capacity(key.text().len() + value.len() + 64);
+        let mut request = Request::with_capacity(key.text().len() + value.len() + 96);
         let command = request.command(MetaOp::Set, key.text())?.length(value)?;
-        let (command, retry) = match mode {
-            WriteMode::Set => (command, Retry::Idempotent),
-            WriteMode::Add => (command.flag("ME"), Retry::Never),
-        };
-        command.number('T', exptime(ttl)).token().value(value);
-        let read = |response: &mut Response| response.succeeded(ReturnCode::Ns);
-        self.execute(call, key, retry, &request, read).await
+        command.number('C', cas).number('T', exptime).token();
+        request.value(value);
+        let read = |response: &mut Response| swapped(response);
+        self.execute(call, key, Retry::Never, &request, read).await
     }
 
     pub(super) async fn delete(&self, driver: Driver, key: &Key<'_>) -> Result<bool> {
-        let call = self.call(driver);
-        let mut request = Request::with_capacity(key.text().len() + 24);
+        let (server, call) = (self.server(key), self.call(driver));
+        let mut request = Request::with_capacity(2 * key.text().len() + 48);
+        request.look(key.text())?;
         request.command(MetaOp::Delete, key.text())?.token().end();
         // False is wrong if this is sent again, and the first time removed the entry: see `Retry::Idempotent`.
-        let read = |response: &mut Response| response.succeeded(ReturnCode::Nf);
-        self.execute(call, key, Retry::Idempotent, &request, read)
-            .await
+        let read = |response: &Response, looked| {
+            let is_removed = response.succeeded(ReturnCode::Nf)?;
+            Some(is_removed && matches!(looked, Some(Looked::Entry) | None))
+        };
+        let deleted = server.execute_after_look(Retry::Idempotent, &request, call, read);
+        deleted.await.map_err(|failure| server.error(failure))
     }
 
     pub(super) async fn touch(
@@ -168,25 +192,10 @@ impl Cluster {
         let call = self.call(driver);
         let mut request = Request::with_capacity(key.text().len() + 32);
         let command = request.command(MetaOp::Get, key.text())?;
-        command.number('T', exptime(ttl)).token().end();
-        let read = |response: &mut Response| response.succeeded(ReturnCode::En);
+        command.flag("s").number('T', exptime(ttl)).token().end();
+        let read = |response: &mut Response| is_entry(response);
         self.execute(call, key, Retry::Idempotent, &request, read)
             .await
-    }
-
-    /// Claims nothing: processes do not share loads through Memcached.
-    pub(super) async fn claim(
-        &self,
-        _: Driver,
-        keys: &[Key<'_>],
-        _: ClaimMode,
-    ) -> Result<Vec<Claimed>> {
-        Ok(keys.iter().map(|_| Claimed::Unsupported).collect())
-    }
-
-    /// Stores nothing, because there are no claims.
-    pub(super) async fn settle(&self, _: Driver, loads: Vec<Settlement<'_>>) -> Result<Vec<bool>> {
-        Ok(vec![false; loads.len()])
     }
 
     /// Sends a no-op to every server, and returns the first error.
@@ -202,6 +211,16 @@ impl Cluster {
             result = result.and(pong.await.map_err(|failure| server.error(failure)));
         }
         result
+    }
+}
+
+/// Returns whether a command found an entry: `None` if the response does not fit the command. An empty item is a
+/// claim.
+fn is_entry(response: &Response) -> Option<bool> {
+    match response.code {
+        ReturnCode::Hd => Some(response.size? > 0),
+        ReturnCode::En => Some(false),
+        _ => None,
     }
 }
 

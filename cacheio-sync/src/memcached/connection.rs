@@ -19,6 +19,8 @@ pub(super) struct Connection {
     in_sync: bool,
     /// Whether a no-op was sent after the request.
     is_probed: bool,
+    /// The number of the connection among those to its server: see [`ServerRuns`](super::runs::ServerRuns).
+    pub(super) number: u64,
 }
 
 impl Connection {
@@ -30,6 +32,7 @@ impl Connection {
             received: false,
             in_sync: true,
             is_probed: false,
+            number: 0,
         }
     }
 

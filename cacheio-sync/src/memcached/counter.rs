@@ -34,8 +34,9 @@ impl Cluster {
         ttl: Option<Duration>,
     ) -> Result<i64> {
         let counter = Counter {
+            cluster: self,
             server: self.server(key),
-            key: key.text(),
+            key: *key,
             call: self.call(driver),
             ttl,
         };
@@ -56,8 +57,9 @@ impl Cluster {
 }
 
 struct Counter<'a> {
+    cluster: &'a Cluster,
     server: &'a Arc<Server>,
-    key: &'a str,
+    key: Key<'a>,
     call: Call,
     /// The TTL of the counter if this operation creates it.
     ttl: Option<Duration>,
@@ -67,7 +69,9 @@ impl Counter<'_> {
     /// Lets the server add. Returns `None` if the entry is not a number to it.
     async fn add_on_server(&self, by: i64) -> Result<Option<i64>> {
         let mut request = Request::with_capacity(300);
-        let command = request.command(MetaOp::Arithmetic, self.key)?.flag("v");
+        let command = request
+            .command(MetaOp::Arithmetic, self.key.text())?
+            .flag("v");
         let command = command.number('D', by).number('J', by);
         command.number('N', exptime(self.ttl)).token().end();
         let read = |response: &mut Response| number::<u64>(&response.value);
@@ -88,7 +92,7 @@ impl Counter<'_> {
         // The server does not subtract below zero, so this adds 2^64 - `by`, which wraps around.
         let back = by.unsigned_abs().wrapping_neg();
         let mut request = Request::with_capacity(300);
-        let undone = match request.command(MetaOp::Arithmetic, self.key) {
+        let undone = match request.command(MetaOp::Arithmetic, self.key.text()) {
             Ok(command) => {
                 command.number('D', back).token().end();
                 self.swap(&request).await
@@ -108,6 +112,18 @@ impl Counter<'_> {
         let Some(current) = self.read().await? else {
             return self.create(by).await;
         };
+        if current.value.is_empty() {
+            let value = by.to_string();
+            let call = self.call;
+            let written = (self.cluster).replace_claim(
+                &self.key,
+                value.as_bytes(),
+                exptime(self.ttl),
+                current.cas,
+                call,
+            );
+            return Ok(written.await?.then_some(by));
+        }
         let count = integer(&current.value).ok_or_else(not_an_integer)?;
         let sum = count.checked_add(by).ok_or_else(overflow)?;
         let is_swapped = if count < 0 || sum < 0 {
@@ -116,7 +132,7 @@ impl Counter<'_> {
         } else {
             // The server's own arithmetic keeps the TTL exactly.
             let mut request = Request::with_capacity(300);
-            let command = request.command(MetaOp::Arithmetic, self.key)?;
+            let command = request.command(MetaOp::Arithmetic, self.key.text())?;
             let command = if by < 0 { command.flag("MD") } else { command };
             let command = command.number('D', by.unsigned_abs());
             command.number('C', current.cas).token().end();
@@ -127,7 +143,7 @@ impl Counter<'_> {
 
     async fn read(&self) -> Result<Option<Current>> {
         let mut request = Request::with_capacity(300);
-        let command = request.command(MetaOp::Get, self.key)?;
+        let command = request.command(MetaOp::Get, self.key.text())?;
         command.flag("v").flag("c").flag("t").token().end();
         let read = |response: &mut Response| match response.code {
             ReturnCode::Va => Some(Some(Current {
@@ -146,7 +162,7 @@ impl Counter<'_> {
     async fn create(&self, by: i64) -> Result<Option<i64>> {
         let value = by.to_string();
         let mut request = Request::with_capacity(300);
-        let command = request.command(MetaOp::Set, self.key)?;
+        let command = request.command(MetaOp::Set, self.key.text())?;
         let command = command.length(value.as_bytes())?.flag("ME");
         let command = command.number('T', exptime(self.ttl)).token();
         command.value(value.as_bytes());
@@ -161,7 +177,7 @@ impl Counter<'_> {
             value: sum.to_string().into_bytes(),
             exptime: 0,
         };
-        write_with_ttl_kept(self.server, self.key, &change, left, self.call).await
+        write_with_ttl_kept(self.server, self.key.text(), &change, left, self.call).await
     }
 
     /// Runs one command that writes. Returns whether the counter had not changed.

@@ -20,6 +20,8 @@ pub(super) enum Failure {
     Malformed(&'static str),
     /// The server has responded to a later command: the request or its response was lost.
     Lost,
+    /// The server may have been restarted since it gave the CAS numbers of the request, which was not sent.
+    OtherRun,
     /// The deadline passed.
     TimedOut,
     /// The connection broke.
@@ -56,6 +58,10 @@ impl Failure {
             Self::Lost => Error::new(
                 ErrorKind::Unavailable,
                 format!("a request to {server} or its response was lost"),
+            ),
+            Self::OtherRun => Error::new(
+                ErrorKind::Unavailable,
+                format!("{server} may have been restarted; this was not written"),
             ),
             Self::TimedOut => Error::new(
                 ErrorKind::Timeout,

@@ -7,6 +7,7 @@ use super::connection::Connection;
 use super::decoder::Decoder;
 use super::failure::Failure;
 use super::pool::Permit;
+use super::protocol::Request;
 use super::retry::Retry;
 use super::server::Server;
 
@@ -20,6 +21,9 @@ pub(super) struct Lease<'a> {
     server: &'a Server,
     retry: Retry,
     connection: Option<Connection>,
+    /// The number of the latest connection to the server when the request was sent.
+    latest: u64,
+    is_answered: bool,
     /// Released after the connection was put back.
     permit: Permit<'a>,
 }
@@ -30,13 +34,24 @@ impl<'a> Lease<'a> {
             server,
             retry,
             connection: None,
+            latest: 0,
+            is_answered: false,
             permit,
         }
     }
 
     /// Takes an idle connection from the pool. Returns whether there was one.
     pub(super) fn take_idle(&mut self, driver: Driver) -> bool {
-        self.connection = self.server.pool.take_idle(driver);
+        self.connection = self.server.pool.take_idle(driver, |_| true);
+        self.connection.is_some()
+    }
+
+    /// Takes an idle connection that is known to lead to the same run of the server as that with a number.
+    /// Returns whether there was one.
+    pub(super) fn take_idle_of_run(&mut self, driver: Driver, number: u64) -> bool {
+        let runs = &self.server.runs;
+        let is_same = |connection: &Connection| runs.are_same(connection.number, number);
+        self.connection = self.server.pool.take_idle(driver, is_same);
         self.connection.is_some()
     }
 
@@ -44,15 +59,39 @@ impl<'a> Lease<'a> {
     pub(super) async fn connect(&mut self, call: Call) -> Result<(), Failure> {
         self.connection = None;
         self.server.pool.make_room();
-        self.connection = Some(self.server.endpoint.connect(call).await?);
+        let mut connection = self.server.endpoint.connect(call).await?;
+        connection.number = self.server.runs.open();
+        self.connection = Some(connection);
         Ok(())
     }
 
     /// Begins an exchange with the first bytes of its request.
     pub(super) async fn send(&mut self, bytes: &[u8], call: Call) -> Result<(), Failure> {
+        self.latest = self.server.runs.latest();
         let connection = self.connection()?;
         connection.begin_exchange();
         connection.write(bytes, call).await
+    }
+
+    /// Returns the number of the connection.
+    pub(super) fn number(&self) -> u64 {
+        self.connection
+            .as_ref()
+            .map_or(0, |connection| connection.number)
+    }
+
+    /// Reads an item in an exchange of its own. Returns whether it has this value.
+    pub(super) async fn has_value(
+        &mut self,
+        request: &Request,
+        value: &[u8],
+        call: Call,
+    ) -> Result<bool, Failure> {
+        self.send(request.bytes(), call).await?;
+        let connection = self.connection()?;
+        let response = connection.read(call, Decoder::response).await?;
+        connection.end_exchange();
+        Ok(request.accepts(&response) && response.value == value)
     }
 
     pub(super) async fn write(&mut self, bytes: &[u8], call: Call) -> Result<(), Failure> {
@@ -106,6 +145,7 @@ impl<'a> Lease<'a> {
     /// Ends an exchange whose responses were all read.
     pub(super) fn end(&mut self) {
         self.permit.answered();
+        self.is_answered = true;
         if let Some(connection) = &mut self.connection {
             connection.end_exchange();
         }
@@ -134,6 +174,9 @@ impl Drop for Lease<'_> {
         let Some(connection) = self.connection.take() else {
             return;
         };
+        if self.is_answered {
+            self.server.runs.answered(connection.number, self.latest);
+        }
         if connection.is_reusable() {
             self.server.pool.put_idle(connection);
         } else if self.retry.is_write() && connection.is_unconfirmed() {

@@ -146,12 +146,17 @@ impl Pool {
         }
     }
 
-    /// Returns the idle connection that a caller may use and that was used last.
-    pub(super) fn take_idle(&self, driver: Driver) -> Option<Connection> {
+    /// Returns the idle connection that a caller may use and that was used last, of those that are wanted.
+    pub(super) fn take_idle(
+        &self,
+        driver: Driver,
+        is_wanted: impl Fn(&Connection) -> bool,
+    ) -> Option<Connection> {
         // Connections are checked and closed without the lock: both are system calls.
         loop {
             let mut state = self.state();
-            let suitable = state.idle.iter().rposition(|(idle, _)| idle.suits(driver));
+            let mut idle = state.idle.iter();
+            let suitable = idle.rposition(|(idle, _)| idle.suits(driver) && is_wanted(idle));
             let (connection, since) = state.idle.remove(suitable?);
             drop(state);
             if since.elapsed() <= IDLE_MAX && connection.is_quiet() {

@@ -64,6 +64,13 @@ impl Request {
         Ok(self)
     }
 
+    /// Adds a command that asks for the size and the CAS number of an item.
+    pub(super) fn look(&mut self, key: &str) -> Result<()> {
+        let command = self.command(MetaOp::Get, key)?;
+        command.flags(&["s", "c"]).token().end();
+        Ok(())
+    }
+
     /// Adds a flag, with its token if it has one.
     pub(super) fn flag(&mut self, flag: &str) -> &mut Self {
         self.bytes.push(b' ');
@@ -186,6 +193,14 @@ pub(super) struct Response {
     pub(super) cas: Option<u64>,
     /// The remaining TTL in seconds; negative if the entry never expires.
     pub(super) ttl: Option<i64>,
+    /// The length of the value.
+    pub(super) size: Option<usize>,
+    /// The client flags.
+    pub(super) flags: Option<u32>,
+    /// Whether this response says to its reader that it may write the item: no other one gets that.
+    pub(super) has_won: bool,
+    /// Whether the item was marked as invalid.
+    pub(super) is_invalid: bool,
     pub(super) value: Vec<u8>,
 }
 
@@ -226,6 +241,10 @@ impl Head {
             opaque: None,
             cas: None,
             ttl: None,
+            size: None,
+            flags: None,
+            has_won: false,
+            is_invalid: false,
             value: Vec::new(),
         };
         let length = match response.code {
@@ -238,6 +257,10 @@ impl Head {
                 b'O' => response.opaque = Some(number(token)?),
                 b'c' => response.cas = Some(number(token)?),
                 b't' => response.ttl = Some(number(token)?),
+                b's' => response.size = Some(number(token)?),
+                b'f' => response.flags = Some(number(token)?),
+                b'W' => response.has_won = true,
+                b'X' => response.is_invalid = true,
                 _ => {}
             }
         }

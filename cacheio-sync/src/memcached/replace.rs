@@ -16,8 +16,11 @@ use super::server::Server;
 use crate::store::{Entry, Key, Replacement, TtlChange};
 use crate::{Error, ErrorKind, Result, Ttl};
 
-/// Takes an entry with its CAS number out of a response.
-pub(super) fn entry(response: &mut Response) -> Entry {
+/// Takes an entry with its CAS number out of a response. An empty item is none, but a claim.
+pub(super) fn entry(response: &mut Response) -> Option<Entry> {
+    if response.value.is_empty() {
+        return None;
+    }
     let mut entry = Entry::bytes(std::mem::take(&mut response.value));
     entry.version = response.cas;
     entry.left = response.ttl.map(|ttl| match u64::try_from(ttl) {
@@ -25,7 +28,7 @@ pub(super) fn entry(response: &mut Response) -> Entry {
         Ok(seconds) => Ttl::After(Duration::from_secs(seconds.saturating_sub(1))),
         Err(_) => Ttl::Never,
     });
-    entry
+    Some(entry)
 }
 
 /// Returns whether a compare-and-swap succeeded: `false` if the entry has changed, `None` if the

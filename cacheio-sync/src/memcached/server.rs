@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use cacheio_core::__private::{Attempt, Backoff, Circuit, Opens, poll_ready};
+use memcache::exp::{MetaOp, ReturnCode};
 
 use super::call::{Call, Driver};
 use super::decoder::Decoder;
@@ -15,6 +16,7 @@ use super::lease::Lease;
 use super::pool::{NoPermit, Pool};
 use super::protocol::{Request, Response};
 use super::retry::Retry;
+use super::runs::ServerRuns;
 use super::unconfirmed::UnconfirmedWrites;
 use crate::{Error, ErrorKind, Result};
 
@@ -26,6 +28,39 @@ pub(super) struct Server {
     pub(super) pool: Pool,
     circuit: Circuit,
     pub(super) unconfirmed: UnconfirmedWrites,
+    pub(super) runs: ServerRuns,
+}
+
+/// What a look at a key finds: see [`Request::look`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    Nothing,
+    /// An empty item, which is a claim, with its CAS number.
+    Claim(u64),
+    Entry,
+}
+
+impl Looked {
+    /// Reads the response to a look; `None` if it is one to another command.
+    fn read(response: &Response) -> Option<Self> {
+        match (response.code, response.size) {
+            (ReturnCode::En, _) => Some(Self::Nothing),
+            (ReturnCode::Hd, Some(0)) => Some(Self::Claim(response.cas.unwrap_or_default())),
+            (ReturnCode::Hd, Some(_)) => Some(Self::Entry),
+            _ => None,
+        }
+    }
+}
+
+/// Where a CAS number came from.
+#[derive(Debug)]
+pub(super) struct Origin {
+    /// The number of the connection.
+    pub(super) connection: u64,
+    /// Reads an item that this run of the server has, and no other.
+    pub(super) proof: Request,
+    /// The value of the item.
+    pub(super) proven_by: Vec<u8>,
 }
 
 /// How long a server that works normally takes at most to confirm a write.
@@ -37,6 +72,19 @@ const CONFIRMATION_MAX: Duration = Duration::from_millis(200);
 
 /// How long an attempt to reach a server that does not respond lasts while a longer one is running.
 const SHORT_ATTEMPT: Duration = Duration::from_secs(1);
+
+impl Origin {
+    /// Returns an origin whose run of the server has an item with this value.
+    pub(super) fn new(connection: u64, key: &str, value: &[u8]) -> Result<Self> {
+        let mut proof = Request::default();
+        proof.command(MetaOp::Get, key)?.flag("v").token().end();
+        Ok(Self {
+            connection,
+            proof,
+            proven_by: value.to_vec(),
+        })
+    }
+}
 
 impl Server {
     pub(super) fn new(
@@ -53,12 +101,17 @@ impl Server {
             timeout,
             pool: Pool::new(max_connections, timeout),
             unconfirmed: UnconfirmedWrites::default(),
+            runs: ServerRuns::default(),
         })
     }
 
     /// Starts a call whose time begins now.
     pub(super) fn call(&self, driver: Driver) -> Call {
         Call::new(driver, self.timeout)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -94,6 +147,47 @@ impl Server {
         outcome.map_err(Failure::Server)
     }
 
+    /// Runs a command behind one that looks at its key. Returns what `read` makes of the response, and of
+    /// what was found; nothing if the response to the first command was lost.
+    pub(super) async fn execute_after_look<T>(
+        self: &Arc<Self>,
+        retry: Retry,
+        request: &Request,
+        call: Call,
+        mut read: impl FnMut(&Response, Option<Looked>) -> Option<T>,
+    ) -> Result<T, Failure> {
+        let mut exchange = self.begin(retry, request, call).await?;
+        exchange.measure();
+        let mut looked = None;
+        let outcome = exchange.read(call, |decoder| {
+            loop {
+                match decoder.response() {
+                    Ok(None) => return Ok(None),
+                    Ok(Some(response)) => {
+                        let unexpected = Failure::Unexpected(response.code);
+                        if !request.accepts(&response) {
+                            return Err(unexpected);
+                        }
+                        if let Some(found) = Looked::read(&response) {
+                            looked = Some(found);
+                            continue;
+                        }
+                        let output = read(&response, looked.take()).ok_or(unexpected)?;
+                        return Ok(Some(Ok(output)));
+                    }
+                    // It is that to the last command, after which the connection is still usable.
+                    Err(Failure::Server(error)) if error.is_in_sync() && looked.is_some() => {
+                        return Ok(Some(Err(error)));
+                    }
+                    Err(failure) => return Err(failure),
+                }
+            }
+        });
+        let outcome = outcome.await?;
+        exchange.end();
+        outcome.map_err(Failure::Server)
+    }
+
     /// Starts an exchange: takes a connection and sends the first window of the request.
     pub(super) async fn begin<'a>(
         self: &'a Arc<Self>,
@@ -113,6 +207,30 @@ impl Server {
             attempt,
             lease,
             pooled,
+            reading_since: None,
+        })
+    }
+
+    /// Starts an exchange that compares CAS numbers from an earlier one. It is never sent twice.
+    ///
+    /// Fails with [`Failure::OtherRun`] if the server may have been restarted in between.
+    pub(super) async fn begin_on_same_run<'a>(
+        self: &'a Arc<Self>,
+        origin: &Origin,
+        request: &'a Request,
+        call: Call,
+    ) -> Result<Exchange<'a>, Failure> {
+        call.time_left()?;
+        let started = Instant::now();
+        let attempt = self.circuit.enter().map_err(Failure::Other)?;
+        let sent = self.send_on_same_run(origin, request.first_window(), call);
+        let lease = self.record_outcome(attempt, started, sent.await)?;
+        Ok(Exchange {
+            server: self,
+            request,
+            attempt,
+            lease,
+            pooled: false,
             reading_since: None,
         })
     }
@@ -143,6 +261,25 @@ impl Server {
         lease.connect(call).await?;
         lease.send(window, call).await?;
         Ok((lease, false))
+    }
+
+    async fn send_on_same_run(
+        &self,
+        origin: &Origin,
+        window: &[u8],
+        call: Call,
+    ) -> Result<Lease<'_>, Failure> {
+        self.confirm_writes(call).await?;
+        let mut lease = self.lease(Retry::Never, call).await?;
+        if !lease.take_idle_of_run(call.driver, origin.connection) {
+            lease.connect(call).await?;
+            let proof = lease.has_value(&origin.proof, &origin.proven_by, call);
+            if !proof.await? {
+                return Err(Failure::OtherRun);
+            }
+        }
+        lease.send(window, call).await?;
+        Ok(lease)
     }
 
     async fn lease(&self, retry: Retry, call: Call) -> Result<Lease<'_>, Failure> {
@@ -344,12 +481,12 @@ impl Exchange<'_> {
     }
 
     /// Reads the responses to all parts of the request, and sends the rest of it. Calls `read` until
-    /// it has returned something for each part.
+    /// it has returned something for each part. Returns the number of the connection.
     pub(super) async fn finish(
         mut self,
         call: Call,
         mut read: impl FnMut(&mut Decoder) -> Result<Option<()>, Failure>,
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
         for part in 0..self.request.part_count() {
             self.read(call, &mut read).await?;
             if let Some(bytes) = self.request.next_part(part) {
@@ -358,8 +495,9 @@ impl Exchange<'_> {
                 self.server.record_outcome(self.attempt, since, sent)?;
             }
         }
+        let connection = self.lease.number();
         self.end();
-        Ok(())
+        Ok(connection)
     }
 
     /// Says that the exchange is a single request, which tells how fast the server is.

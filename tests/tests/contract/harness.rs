@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use cacheio_core::{AsyncStore, Store};
-use cacheio_tests::fixture::{Fixture, TestEnv, Time};
+use cacheio_tests::fixture::{Features, Fixture, TestEnv, Time};
 use cacheio_tests::watchdog::guarded_as;
 use cacheio_tests::world::{World, panic_message};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -78,6 +78,16 @@ impl Row {
     }
 }
 
+const WITH_L1: Features = Features {
+    has_l1: true,
+    shares_loads: false,
+};
+
+const WITH_SHARED_LOADS: Features = Features {
+    has_l1: false,
+    shares_loads: true,
+};
+
 /// Makes a row of a store for threads.
 pub(crate) fn threads<S: Store>(name: &str, store: fn(&TestEnv) -> S, time: fn() -> Time) -> Row {
     Row {
@@ -97,7 +107,19 @@ pub(crate) fn threads_with_l1<S: Store>(
 ) -> Row {
     Row {
         has_l1: true,
-        fixture: Arc::new(move || Fixture::for_threads(time(), store, true)),
+        fixture: Arc::new(move || Fixture::for_threads(time(), store, WITH_L1)),
+        ..threads(name, store, time)
+    }
+}
+
+/// Makes a row of a store for threads, with loads that are shared on request.
+pub(crate) fn threads_with_shared_loads<S: Store>(
+    name: &str,
+    store: fn(&TestEnv) -> S,
+    time: fn() -> Time,
+) -> Row {
+    Row {
+        fixture: Arc::new(move || Fixture::for_threads(time(), store, WITH_SHARED_LOADS)),
         ..threads(name, store, time)
     }
 }
@@ -125,7 +147,19 @@ pub(crate) fn tasks_with_l1<S: AsyncStore>(
 ) -> Row {
     Row {
         has_l1: true,
-        fixture: Arc::new(move || Fixture::for_tasks(time(), store, true)),
+        fixture: Arc::new(move || Fixture::for_tasks(time(), store, WITH_L1)),
+        ..tasks(name, store, time)
+    }
+}
+
+/// Makes a row of a store for tasks, with loads that are shared on request.
+pub(crate) fn tasks_with_shared_loads<S: AsyncStore>(
+    name: &str,
+    store: fn(&TestEnv) -> S,
+    time: fn() -> Time,
+) -> Row {
+    Row {
+        fixture: Arc::new(move || Fixture::for_tasks(time(), store, WITH_SHARED_LOADS)),
         ..tasks(name, store, time)
     }
 }

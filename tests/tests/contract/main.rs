@@ -46,7 +46,10 @@ use cacheio_sync::SpawnBlocking;
 use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::stores;
 
-use crate::harness::{Case, Optional, Row, tasks, tasks_with_l1, threads, threads_with_l1};
+use crate::harness::{
+    Case, Optional, Row, tasks, tasks_with_l1, tasks_with_shared_loads, threads, threads_with_l1,
+    threads_with_shared_loads,
+};
 
 /// What all modules with cases import.
 mod prelude {
@@ -87,6 +90,7 @@ fn rows() -> Vec<Row> {
             .without(Optional::Take)
             .without(Optional::TtlLeft),
         threads("memcached", stores::memcached, Time::seconds),
+        threads_with_shared_loads("memcached_shared_loads", stores::memcached, Time::seconds),
         threads("redis", stores::redis, Time::milliseconds),
         threads("redis_cluster", stores::redis_cluster, Time::milliseconds),
         threads_with_l1("bytes_l1", stores::bytes, Time::manual),
@@ -115,6 +119,7 @@ fn rows() -> Vec<Row> {
         tasks("bytes", stores::yielding_bytes, Time::manual),
         tasks("bytes_on_threads", spawn_blocking, Time::manual),
         tasks("memcached", stores::memcached, Time::seconds),
+        tasks_with_shared_loads("memcached_shared_loads", stores::memcached, Time::seconds),
         tasks("redis", stores::redis, Time::milliseconds),
         tasks("redis_cluster", stores::redis_cluster, Time::milliseconds),
         tasks_with_l1("bytes_l1", stores::yielding_bytes, Time::manual),

@@ -1,4 +1,4 @@
-//! Several processes on one Redis load each key once, and a write of one beats the loads of the others.
+//! Several processes on one server load each key once, and a write of one beats the loads of the others.
 
 #![cfg(not(shuttle))]
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use cacheio_tests::api::World;
 use cacheio_tests::process::Process;
-use cacheio_tests::servers::{Redis, RedisCluster};
+use cacheio_tests::servers::{Memcached, Redis, RedisCluster};
 use cacheio_tests::watchdog::guarded;
 
 #[test]
@@ -240,7 +240,7 @@ fn a_batch_loads_what_others_load_and_does_not_store_it(url: &str, world: World)
 }
 
 fn a_cache_that_shares_no_loads_waits_for_none(url: &str, world: World) {
-    let alone = format!("{url}?shared_loads=false");
+    let alone = url.replace("shared_loads=true", "shared_loads=false");
     let (mut one, mut other) = (Process::start(url, world), Process::start(&alone, world));
     one.tell("load a k");
     one.expect("loading a");
@@ -263,7 +263,8 @@ macro_rules! rows {
             fn $case() {
                 guarded(|| {
                     let server = <$server>::start();
-                    super::$case(&server.url(), World::$world);
+                    let url = format!("{}?shared_loads=true", server.url());
+                    super::$case(&url, World::$world);
                 });
             })*
         }
@@ -271,10 +272,10 @@ macro_rules! rows {
 }
 
 /// All cases on one server.
-macro_rules! on_redis {
-    ($row:ident, $world:ident) => {
+macro_rules! on {
+    ($server:ident, $row:ident, $world:ident) => {
         rows! {
-            $row on Redis, $world:
+            $row on $server, $world:
                 one_load_among_8_processes
                 each_of_30_cold_keys_is_loaded_once_by_8_processes
                 a_process_that_is_killed_while_loading_is_replaced
@@ -291,8 +292,10 @@ macro_rules! on_redis {
     };
 }
 
-on_redis!(redis_for_threads, Threads);
-on_redis!(redis_for_tasks, Tasks);
+on!(Redis, redis_for_threads, Threads);
+on!(Redis, redis_for_tasks, Tasks);
+on!(Memcached, memcached_for_threads, Threads);
+on!(Memcached, memcached_for_tasks, Tasks);
 
 rows! {
     cluster_for_tasks on RedisCluster, Tasks:

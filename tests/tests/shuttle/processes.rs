@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cacheio_core::{
     AsyncStore, BoxFuture, Claim, ClaimMode, Claimed, Clock, Entry, Form, Key, ManualClock,
-    Payload, Result, Settled, Settlement, Store,
+    Payload, Result, Settled, Settlement, SharedLoads, Store,
 };
 use shuttle::rand::{Rng as _, thread_rng};
 
@@ -215,8 +215,8 @@ macro_rules! properties {
             Form::Bytes
         }
 
-        fn shares_loads(&self) -> bool {
-            true
+        fn shared_loads(&self) -> SharedLoads {
+            SharedLoads::ByDefault
         }
 
         fn clock(&self) -> Arc<dyn Clock> {

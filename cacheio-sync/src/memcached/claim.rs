@@ -1,0 +1,422 @@
+//! Claims keys: see `claims.rs`.
+
+use std::sync::Arc;
+
+use memcache::exp::{MetaOp, ReturnCode};
+
+use super::batch::{Batches, Pending, Responses};
+use super::call::Driver;
+use super::claims::{CLAIM_TTL, HOLDER_TTL, HeldClaim, Items, MARK, empty, holder_key, new_token};
+use super::cluster::Cluster;
+use super::protocol::Response;
+use super::replace::entry;
+use super::retry::Retry;
+use super::server::Origin;
+use crate::Result;
+use crate::store::{Claim, ClaimMode, Claimed, Entry, Key};
+
+/// A claim that is younger than this, in seconds, is not taken over: its holder may have got the item of the key
+/// before this process got that of the holder.
+const YOUNG: u64 = 2;
+
+/// One key to claim.
+struct Attempt {
+    server: usize,
+    key: Box<str>,
+    holder_key: Box<str>,
+    token: String,
+    /// What the server has responded.
+    found: Found,
+}
+
+/// The items of a claim as they were found.
+#[derive(Debug, Default)]
+struct Found {
+    holder: Vec<u8>,
+    holder_cas: u64,
+    item: Option<Item>,
+}
+
+/// The item of a key.
+#[derive(Debug)]
+struct Item {
+    entry: Option<Entry>,
+    cas: u64,
+    /// The remaining TTL in seconds.
+    ttl: Option<i64>,
+    /// Whether this attempt has made it.
+    is_new: bool,
+}
+
+/// What follows from the items of a claim.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    Won,
+    Lost,
+    /// This process holds the claim, but the item of the key may belong to a holder that was frozen.
+    TakeOver,
+    /// The server numbers no items.
+    Refused,
+}
+
+/// To which attempt, and to what of it, a response belongs.
+#[derive(Clone, Copy)]
+enum Slot {
+    Other,
+    Holder(usize),
+    Item(usize),
+}
+
+impl Found {
+    fn decide(&self, token: &str, force: bool) -> Decision {
+        let Some(item) = &self.item else {
+            return Decision::Lost;
+        };
+        let (is_ours, is_marked) = (self.holder == token.as_bytes(), self.is_marked());
+        let age = item.ttl.and_then(|left| u64::try_from(left).ok());
+        let is_young = age.is_some_and(|left| left + YOUNG > CLAIM_TTL && left <= CLAIM_TTL);
+        match &item.entry {
+            _ if item.cas == 0 => Decision::Refused,
+            _ if force || item.is_new || is_marked => Decision::Won,
+            Some(_) if is_ours => Decision::Won,
+            None if is_ours && !is_young => Decision::TakeOver,
+            _ => Decision::Lost,
+        }
+    }
+
+    fn is_marked(&self) -> bool {
+        self.holder == MARK
+    }
+}
+
+impl Cluster {
+    /// Claims keys, in one round trip to each server, or two where a holder no longer responds.
+    pub(super) async fn claim(
+        self: &Arc<Self>,
+        driver: Driver,
+        keys: &[Key<'_>],
+        mode: ClaimMode,
+    ) -> Result<Vec<Claimed>> {
+        let force = mode == ClaimMode::TakeOver;
+        let keys = keys.iter().map(|key| key.text().into()).collect();
+        let claiming = Arc::clone(self).claim_all(driver, keys, force);
+        match driver {
+            Driver::Threads => claiming.await,
+            #[cfg(feature = "tokio")]
+            Driver::Tasks => run_to_end::RunToEnd::new(Box::pin(claiming)).await,
+        }
+    }
+
+    async fn claim_all(
+        self: Arc<Self>,
+        driver: Driver,
+        keys: Vec<Box<str>>,
+        force: bool,
+    ) -> Result<Vec<Claimed>> {
+        let mut claimed: Vec<_> = keys.iter().map(|_| Claimed::Unsupported).collect();
+        let mut attempts = Vec::with_capacity(keys.len());
+        let mut positions = Vec::with_capacity(keys.len());
+        for (position, key) in keys.into_iter().enumerate() {
+            let server = self.router.route(&key);
+            if !self.claims.are_refused(server) {
+                self.servers[server].runs.record();
+                positions.push(position);
+                attempts.push(Attempt {
+                    server,
+                    holder_key: holder_key(&key),
+                    key,
+                    token: new_token(),
+                    found: Found::default(),
+                });
+            }
+        }
+        if attempts.is_empty() {
+            return Ok(claimed);
+        }
+        let (connections, result) = self.find(driver, &mut attempts, force).await;
+        let mut taken_over = Vec::new();
+        for (position, attempt) in positions.into_iter().zip(attempts) {
+            let connection = connections.get(attempt.server).copied().flatten();
+            let connection = connection.unwrap_or_default();
+            match attempt.found.decide(&attempt.token, force) {
+                Decision::Refused => {
+                    let server = &self.servers[attempt.server];
+                    self.claims.refuse(attempt.server, server.name());
+                }
+                Decision::Won => claimed[position] = attempt.won(&self, connection, force),
+                Decision::Lost => {
+                    let entry = attempt.found.item.and_then(|item| item.entry);
+                    claimed[position] = Claimed::Lost {
+                        entry,
+                        is_told: false,
+                    };
+                }
+                Decision::TakeOver => taken_over.push((position, attempt, connection)),
+            }
+        }
+        // What was claimed on other servers is given back.
+        result?;
+        if !taken_over.is_empty() {
+            self.take_over(driver, taken_over, &mut claimed).await?;
+        }
+        Ok(claimed)
+    }
+
+    /// Makes the items of claims where there are none, and reads them. Returns the connection to each server.
+    async fn find(
+        &self,
+        driver: Driver,
+        attempts: &mut [Attempt],
+        force: bool,
+    ) -> (Vec<Option<u64>>, Result<()>) {
+        let mut batches = Batches::new(self, Responses::ToAll);
+        let mut slots = Vec::with_capacity(3 * attempts.len());
+        for (index, attempt) in attempts.iter().enumerate() {
+            if let Err(error) = attempt.write(index, self, &mut batches, &mut slots, force) {
+                return (Vec::new(), Err(error));
+            }
+        }
+        let take = |pending: &mut Pending, mut response: Response| {
+            match slots[pending.accept_response(&response)?] {
+                Slot::Other => {}
+                Slot::Holder(index) => {
+                    let found = &mut attempts[index].found;
+                    found.holder_cas = response.cas.unwrap_or_default();
+                    found.holder = response.value;
+                }
+                Slot::Item(_) if response.code != ReturnCode::Va => return None,
+                Slot::Item(index) => {
+                    let entry = entry(&mut response);
+                    attempts[index].found.item = Some(Item {
+                        // The same is said once of an item that was marked as invalid.
+                        is_new: response.has_won && !response.is_invalid && entry.is_none(),
+                        entry,
+                        cas: response.cas?,
+                        ttl: response.ttl,
+                    });
+                }
+            }
+            Some(())
+        };
+        batches
+            .run_on(self.call(driver), Retry::Idempotent, take)
+            .await
+    }
+
+    /// Takes claims over from holders that may have been frozen: whose CAS numbers change, so that what they
+    /// load is not stored.
+    async fn take_over(
+        self: &Arc<Self>,
+        driver: Driver,
+        attempts: Vec<(usize, Attempt, u64)>,
+        claimed: &mut [Claimed],
+    ) -> Result<()> {
+        let mut batches = Batches::none(self);
+        for (index, (_, attempt, connection)) in attempts.iter().enumerate() {
+            let cas = attempt.found.item.as_ref().map_or(0, |item| item.cas);
+            let batch = batches.begin(attempt.server, attempt.origin(*connection)?);
+            batches.add(batch, index, |request| {
+                empty(request, &attempt.key, cas, CLAIM_TTL, index)
+            })?;
+        }
+        let mut taken = vec![None; attempts.len()];
+        let take = |pending: &mut Pending, response: Response| {
+            let index = pending.accept_response(&response)?;
+            taken[index] = response.cas.filter(|_| response.code == ReturnCode::Hd);
+            Some(())
+        };
+        let (connections, result) = batches.run_on(self.call(driver), Retry::Never, take).await;
+        for (index, (position, mut attempt, _)) in attempts.into_iter().enumerate() {
+            let connection = connections[index].unwrap_or_default();
+            let mut items = attempt.items();
+            match (taken[index], &mut attempt.found.item) {
+                (Some(cas), Some(item)) => {
+                    item.cas = cas;
+                    claimed[position] = attempt.won(self, connection, false);
+                }
+                _ => {
+                    // A write came. This process is asked again, and holds the claim no longer.
+                    items.is_empty = false;
+                    let holder = attempt.holder();
+                    drop(HeldClaim::new(
+                        self,
+                        &attempt.key,
+                        holder,
+                        items,
+                        connection,
+                        None,
+                    ));
+                    claimed[position] = Claimed::Lost {
+                        entry: None,
+                        is_told: false,
+                    };
+                }
+            }
+        }
+        result
+    }
+}
+
+impl Attempt {
+    /// Adds the commands that claim the key.
+    fn write(
+        &self,
+        index: usize,
+        cluster: &Cluster,
+        batches: &mut Batches<'_>,
+        slots: &mut Vec<Slot>,
+        force: bool,
+    ) -> Result<()> {
+        let Self {
+            server,
+            key,
+            holder_key,
+            token,
+            ..
+        } = self;
+        // What this process has just given up must not stop it.
+        for claim in cluster.claims.given_back(key) {
+            claim.write(key, |write| {
+                let at = slots.len();
+                slots.push(Slot::Other);
+                batches.add(claim.server(), at, |request| write(request, at))
+            })?;
+        }
+        let mut at = slots.len();
+        slots.push(Slot::Other);
+        batches.add(*server, at, |request| {
+            let command = request.command(MetaOp::Set, holder_key)?;
+            let mut command = command.length(token.as_bytes())?;
+            if !force {
+                command = command.flag("ME");
+            }
+            let command = command.number('T', HOLDER_TTL);
+            command.number('O', at).value(token.as_bytes());
+            Ok(())
+        })?;
+        if force {
+            // Gives the item another CAS number, so that what others load is not stored.
+            at = slots.len();
+            slots.push(Slot::Other);
+            batches.add(*server, at, |request| {
+                let command = request.command(MetaOp::Delete, key)?.flag("I");
+                command.number('O', at).end();
+                Ok(())
+            })?;
+        }
+        at = slots.len();
+        slots.push(Slot::Holder(index));
+        batches.add(*server, at, |request| {
+            let command = request.command(MetaOp::Get, holder_key)?;
+            command.flags(&["v", "c"]).number('O', at).end();
+            Ok(())
+        })?;
+        at = slots.len();
+        slots.push(Slot::Item(index));
+        batches.add(*server, at, |request| {
+            let command = request.command(MetaOp::Get, key)?;
+            let command = command.flags(&["v", "c", "t"]).number('N', CLAIM_TTL);
+            command.number('O', at).end();
+            Ok(())
+        })
+    }
+
+    fn items(&self) -> Items {
+        let item = self.found.item.as_ref();
+        Items {
+            server: self.server,
+            cas: item.map_or(0, |item| item.cas),
+            is_empty: item.is_some_and(|item| item.entry.is_none()),
+            is_owned: !self.found.is_marked() || item.is_some_and(|item| item.is_new),
+            holder_key: self.holder_key.clone(),
+            holder_cas: self.found.holder_cas,
+            is_marked: self.found.is_marked(),
+        }
+    }
+
+    fn origin(&self, connection: u64) -> Result<Origin> {
+        Origin::new(connection, &self.holder_key, &self.holder())
+    }
+
+    /// Returns a value that the item of the holder has on this run of the server only.
+    fn holder(&self) -> Vec<u8> {
+        match self.found.is_marked() {
+            true => self.token.clone().into_bytes(),
+            false => self.found.holder.clone(),
+        }
+    }
+
+    fn won(self, cluster: &Arc<Cluster>, connection: u64, force: bool) -> Claimed {
+        let items = self.items();
+        let holder = self.holder();
+        let entry = self.found.item.and_then(|item| item.entry);
+        let claim = HeldClaim::new(
+            cluster,
+            &self.key,
+            holder,
+            items,
+            connection,
+            entry.as_ref(),
+        );
+        Claimed::Won {
+            claim: Claim::new(claim),
+            // Whoever takes over does not ask for the entry.
+            entry: entry.filter(|_| !force),
+        }
+    }
+}
+
+#[cfg(feature = "tokio")]
+mod run_to_end {
+    //! A claim is made, and given back, also if its caller is dropped: what the server has done about it is
+    //! known only then.
+
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use cacheio_core::__private::runtime;
+
+    use crate::store::BoxFuture;
+
+    /// A future that continues on the runtime of the process when it is dropped.
+    pub(super) struct RunToEnd<T: Send + 'static> {
+        future: Option<BoxFuture<'static, T>>,
+        has_begun: bool,
+    }
+
+    impl<T: Send + 'static> RunToEnd<T> {
+        pub(super) fn new(future: BoxFuture<'static, T>) -> Self {
+            Self {
+                future: Some(future),
+                has_begun: false,
+            }
+        }
+    }
+
+    impl<T: Send + 'static> Future for RunToEnd<T> {
+        type Output = T;
+
+        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+            self.has_begun = true;
+            let Some(future) = &mut self.future else {
+                return Poll::Pending;
+            };
+            let polled = future.as_mut().poll(context);
+            if polled.is_ready() {
+                self.future = None;
+            }
+            polled
+        }
+    }
+
+    impl<T: Send + 'static> Drop for RunToEnd<T> {
+        fn drop(&mut self) {
+            if let Some(future) = self.future.take().filter(|_| self.has_begun)
+                && let Ok(runtime) = runtime()
+            {
+                runtime.spawn(future);
+            }
+        }
+    }
+}
