@@ -13,7 +13,8 @@ pub(super) struct Connection {
     decoder: Decoder,
     /// Whether any byte of the current exchange's request may have been sent.
     sent: bool,
-    /// Whether any byte of the current exchange's response was received.
+    /// Whether any byte of the response to the current exchange was received; of the next one, if there are
+    /// several that wait for each other.
     received: bool,
     /// Whether all responses to the requests so far were read, or are known to be lost.
     in_sync: bool,
@@ -71,6 +72,11 @@ impl Connection {
     /// Starts an exchange. The connection is not reusable until [`end_exchange`](Self::end_exchange).
     pub(super) fn begin_exchange(&mut self) {
         (self.sent, self.received, self.in_sync) = (false, false, false);
+    }
+
+    /// Takes note that a response was read, and another one is outstanding.
+    pub(super) fn expect_response(&mut self) {
+        self.received = !self.decoder.is_empty();
     }
 
     /// Returns whether the server may still carry out a request.

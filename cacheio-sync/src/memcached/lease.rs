@@ -73,6 +73,13 @@ impl<'a> Lease<'a> {
         connection.write(bytes, call).await
     }
 
+    /// Says that the next response is outstanding: it may still be lost, as a whole.
+    pub(super) fn expect_response(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.expect_response();
+        }
+    }
+
     /// Returns the number of the connection.
     pub(super) fn number(&self) -> u64 {
         self.connection

@@ -14,7 +14,7 @@ use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::lease::Lease;
 use super::pool::{NoPermit, Pool};
-use super::protocol::{Request, Response};
+use super::protocol::{Request, Response, ServerError};
 use super::retry::Retry;
 use super::runs::ServerRuns;
 use super::unconfirmed::UnconfirmedWrites;
@@ -38,6 +38,12 @@ pub(super) enum Looked {
     /// An empty item, which is a claim, with its CAS number.
     Claim(u64),
     Entry,
+}
+
+/// The next response to a request with a look.
+enum Next<T> {
+    Looked,
+    Last(Result<T, ServerError>),
 }
 
 impl Looked {
@@ -154,38 +160,41 @@ impl Server {
         retry: Retry,
         request: &Request,
         call: Call,
-        mut read: impl FnMut(&Response, Option<Looked>) -> Option<T>,
+        read: impl Fn(&Response, Option<Looked>) -> Option<T>,
     ) -> Result<T, Failure> {
         let mut exchange = self.begin(retry, request, call).await?;
         exchange.measure();
         let mut looked = None;
-        let outcome = exchange.read(call, |decoder| {
-            loop {
-                match decoder.response() {
-                    Ok(None) => return Ok(None),
-                    Ok(Some(response)) => {
-                        let unexpected = Failure::Unexpected(response.code);
-                        if !request.accepts(&response) {
-                            return Err(unexpected);
-                        }
-                        if let Some(found) = Looked::read(&response) {
-                            looked = Some(found);
-                            continue;
-                        }
-                        let output = read(&response, looked.take()).ok_or(unexpected)?;
-                        return Ok(Some(Ok(output)));
-                    }
-                    // It is that to the last command, after which the connection is still usable.
-                    Err(Failure::Server(error)) if error.is_in_sync() && looked.is_some() => {
-                        return Ok(Some(Err(error)));
-                    }
-                    Err(failure) => return Err(failure),
+        let mut next = |decoder: &mut Decoder| match decoder.response() {
+            Ok(None) => Ok(None),
+            Ok(Some(response)) => {
+                let unexpected = Failure::Unexpected(response.code);
+                if !request.accepts(&response) {
+                    return Err(unexpected);
+                }
+                if let Some(found) = Looked::read(&response) {
+                    looked = Some(found);
+                    return Ok(Some(Next::Looked));
+                }
+                let output = read(&response, looked).ok_or(unexpected)?;
+                Ok(Some(Next::Last(Ok(output))))
+            }
+            // It is that to the last command, after which the connection is still usable.
+            Err(Failure::Server(error)) if error.is_in_sync() && looked.is_some() => {
+                Ok(Some(Next::Last(Err(error))))
+            }
+            Err(failure) => Err(failure),
+        };
+        loop {
+            match exchange.read(call, &mut next).await? {
+                // If the request is sent again, this comes again.
+                Next::Looked => exchange.lease.expect_response(),
+                Next::Last(outcome) => {
+                    exchange.end();
+                    return outcome.map_err(Failure::Server);
                 }
             }
-        });
-        let outcome = outcome.await?;
-        exchange.end();
-        outcome.map_err(Failure::Server)
+        }
     }
 
     /// Starts an exchange: takes a connection and sends the first window of the request.

@@ -42,7 +42,7 @@ fn clear_deletes_every_key_of_its_namespace_and_no_other() {
         let others: Vec<String> = (0..1_000).map(|i| format!("shopping:{i}")).collect();
         let both = names.iter().chain(&others);
         let entries = both.enumerate().map(|(i, name)| {
-            let size = if i % 1_000 == 0 { 600_000 } else { i % 700 };
+            let size = if i % 1_000 == 0 { 600_000 } else { 1 + i % 700 };
             let entry = Entry::bytes(vec![b'x'; size]);
             (key(name), entry, Some(SECOND * 50))
         });

@@ -76,7 +76,7 @@ fn counters_hold_every_i64_and_nothing_else() {
 fn increment_does_not_change_an_entry_that_is_not_an_integer() {
     let server = servers::lease::<servers::Memcached>();
     let store = store(&server);
-    for value in ["abc", "", "1.5", "-", "99999999999999999999999", "\"5\""] {
+    for value in ["abc", "1.5", "-", "99999999999999999999999", "\"5\""] {
         store.set(&key("k"), entry(value), None).unwrap();
         for by in [1, 0, -1, i64::MAX] {
             let error = store.increment(&key("k"), by, None).unwrap_err();

@@ -88,7 +88,7 @@ fn a_connection_with_a_response_that_does_not_fit_is_not_reused() {
         (b"EX\r\n", |store| {
             store.add(&key("k"), entry("v"), None).map(drop)
         }),
-        (b"EN\r\n", |store| store.delete(&key("k")).map(drop)),
+        (b"EX\r\n", |store| store.delete(&key("k")).map(drop)),
         (b"NS\r\n", |store| store.touch(&key("k"), None).map(drop)),
         (b"HD\r\n", |store| {
             store.increment(&key("k"), 1, None).map(drop)
