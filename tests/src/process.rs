@@ -230,6 +230,10 @@ async fn step(cache: &CacheApi, line: &str, gates: &mut Gates) {
             let options = Options::new().stale_for(Duration::from_secs(60));
             begin(cache, gates, name, key, Kind::Inline(options));
         }
+        ["load_tagged", name, key, tag] => {
+            let options = Options::new().tags([tag.to_owned()]);
+            begin(cache, gates, name, key, Kind::Inline(options));
+        }
         ["fetch", name, key] => begin(cache, gates, name, key, Kind::Fetch),
         ["batch", name, keys] => begin(cache, gates, name, keys, Kind::Batch),
         ["nest", name, key, other] => {

@@ -25,6 +25,9 @@ const BACKGROUND: Duration = Duration::from_millis(150);
 /// Long enough that a request in several parts counts as one.
 const DELAY: Duration = Duration::from_millis(15);
 
+/// The namespace of caches on Memcached that share loads.
+const SHARED: &str = "shared";
+
 const SHORT: Duration = Duration::from_millis(200);
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -95,7 +98,7 @@ async fn each_operation_takes_one_round_trip(cache: CacheApi, proxy: Proxy) {
         .during(cache.get_or_set("loaded", || async { 1 }))
         .await;
     // One to look, one to claim the key where processes share loads, one to store.
-    let steps = if is_on_redis(&cache) { 3 } else { 2 };
+    let steps = if shares_loads(&cache) { 3 } else { 2 };
     assert_eq!((times, loaded), (steps, 1));
     let (times, loaded) = round_trips
         .during(cache.get_or_set("loaded", || async { 2 }))
@@ -113,8 +116,9 @@ async fn each_operation_takes_one_round_trip(cache: CacheApi, proxy: Proxy) {
     assert_eq!(times, steps, "a batch");
 }
 
-fn is_on_redis(cache: &CacheApi) -> bool {
-    format!("{cache:?}").contains("Redis")
+/// Whether the processes on this store share loads: on Redis, and on Memcached in the rows for that.
+fn shares_loads(cache: &CacheApi) -> bool {
+    format!("{cache:?}").contains("Redis") || cache.namespace() == SHARED
 }
 
 /// An update reads and writes. Where a server removes and returns in one step, a take does not read before.
@@ -166,9 +170,9 @@ async fn a_stale_value_after_a_failed_load_takes_two_round_trips(cache: CacheApi
     assert_eq!(loaded.unwrap(), old());
     round_trips.proxy.delay(DELAY);
     std::thread::sleep(SHORT);
-    let is_on_redis = is_on_redis(&cache);
+    let shares_loads = shares_loads(&cache);
     // Where processes share loads, a load takes one more. The end of the claim is left to the background.
-    let claimed = if is_on_redis { 3..=4 } else { 2..=2 };
+    let claimed = if shares_loads { 3..=4 } else { 2..=2 };
     // The second call finds the record of the failure.
     for expected in [claimed.clone(), 1..=1] {
         let getting = cache.get_or_try_set_with("k", options(), load());
@@ -207,7 +211,7 @@ async fn tags_take_no_round_trip_in_a_loading_call_that_names_them(cache: CacheA
     round_trips.proxy.delay(DELAY);
     let load = || async { 1 };
     // Where processes share loads, a load takes one more.
-    let miss = if is_on_redis(&cache) { 3 } else { 2 };
+    let miss = if shares_loads(&cache) { 3 } else { 2 };
     for (expected, what) in [(miss, "a miss"), (1, "a hit")] {
         let getting = cache.get_or_set_with("k", options(), load);
         assert_eq!(round_trips.during(getting).await, (expected, 1), "{what}");
@@ -310,7 +314,7 @@ async fn a_hit_in_l1_takes_no_round_trip(cache: CacheApi, proxy: Proxy) {
     let (times, has) = round_trips.during(cache.has(("key", 0))).await;
     assert_eq!((times, has.unwrap()), (0, true));
     // One to look, one to claim the key where processes share loads, one to store.
-    let steps = if is_on_redis(&cache) { 3 } else { 2 };
+    let steps = if shares_loads(&cache) { 3 } else { 2 };
     for expected in [steps, 0] {
         let loading = cache.get_or_set("loaded", || async { 1 });
         assert_eq!(round_trips.during(loading).await, (expected, 1));
@@ -347,6 +351,18 @@ fn memcached_for_threads(address: SocketAddr) -> CacheApi {
 fn memcached_for_tasks(address: SocketAddr) -> CacheApi {
     let cache = AsyncCache::builder().store(memcached(address)).build();
     CacheApi::Tasks(cache.unwrap())
+}
+
+fn memcached_shared_for_threads(address: SocketAddr) -> CacheApi {
+    let builder = Cache::builder().store(memcached(address)).namespace(SHARED);
+    CacheApi::Threads(builder.shared_loads(true).build().unwrap())
+}
+
+fn memcached_shared_for_tasks(address: SocketAddr) -> CacheApi {
+    let builder = AsyncCache::builder()
+        .store(memcached(address))
+        .namespace(SHARED);
+    CacheApi::Tasks(builder.shared_loads(true).build().unwrap())
 }
 
 fn redis_for_threads(address: SocketAddr) -> CacheApi {
@@ -455,6 +471,8 @@ mod with_l1 {
 rows! {
     memcached_for_threads on Memcached;
     memcached_for_tasks on Memcached;
+    memcached_shared_for_threads on Memcached;
+    memcached_shared_for_tasks on Memcached;
     redis_for_threads on Redis;
     redis_for_tasks on Redis;
 }

@@ -357,6 +357,8 @@ impl Cluster {
         }
     }
 
+    /// Gives claims back. If the server was restarted, this may remove an item that has the same CAS number: a
+    /// value less does no harm.
     async fn give_back(&self, given_back: &[(Box<str>, GivenBack)]) -> Result<()> {
         let mut batches = Batches::new(self, Responses::ToAll);
         let mut index = 0;

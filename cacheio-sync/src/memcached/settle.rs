@@ -116,10 +116,11 @@ impl Cluster {
             };
             let result = batches.run(call, Retry::Never, take).await;
             for (ending, stored) in round.iter_mut().zip(&stored) {
-                if let Some(is_stored) = stored {
+                // Without a response it was not sent, because the server that had the claim has ended.
+                if stored.is_some() || result.is_ok() {
                     ending.claim.close();
-                    done[ending.position] = *is_stored;
                 }
+                done[ending.position] = *stored == Some(true);
             }
             result?;
             let ended = round.into_iter().zip(stored);

@@ -1,9 +1,10 @@
-//! What only Memcached has: its counters, its clock, its listing of keys, its connections, its
+//! What only Memcached has: its claims, its counters, its clock, its listing of keys, its connections, its
 //! deadlines, and servers that hang, restart, or send malformed responses, or whose responses are lost.
 
 #![cfg(not(shuttle))]
 
 mod batches;
+mod claims;
 mod counters;
 mod deadlines;
 mod endpoints;

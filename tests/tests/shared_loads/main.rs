@@ -120,6 +120,19 @@ fn a_write_in_another_process_beats_a_load(url: &str, world: World) {
     }
 }
 
+fn an_invalidation_of_tags_in_another_process_beats_a_load(url: &str, world: World) {
+    let (mut one, mut other) = pair(url, world);
+    for key in ["k1", "k2"] {
+        one.tell(&format!("load_tagged {key} {key} t"));
+        one.expect(&format!("loading {key}"));
+        other.run("invalidate t");
+        one.tell(&format!("finish {key} old"));
+        one.expect(&format!("{key}=old"));
+        assert_eq!(other.get(key), None);
+        assert_eq!(one.get(key), None);
+    }
+}
+
 fn the_value_of_a_load_is_stored_over_what_was_there(url: &str, world: World) {
     let (mut one, mut other) = pair(url, world);
     for load in ["load", "fetch", "refresh", "batch", "revive"] {
@@ -281,6 +294,7 @@ macro_rules! on {
                 a_process_that_is_killed_while_loading_is_replaced
                 a_load_that_lasts_longer_than_a_lease_is_not_replaced
                 a_write_in_another_process_beats_a_load
+                an_invalidation_of_tags_in_another_process_beats_a_load
                 the_value_of_a_load_is_stored_over_what_was_there
                 a_frozen_process_stores_nothing_when_it_wakes
                 a_loader_asking_across_processes_is_no_deadlock

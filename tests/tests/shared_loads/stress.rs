@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cacheio_sync::Cache;
-use cacheio_tests::servers::{Redis, RedisCluster};
+use cacheio_tests::servers::{Memcached, Redis, RedisCluster};
 use cacheio_tests::watchdog::guarded;
 
 const DURATION: Duration = Duration::from_secs(4);
@@ -84,6 +84,15 @@ fn no_value_from_before_a_delete_is_read_after_it_on_redis() {
     guarded(|| {
         let server = Redis::start();
         no_value_from_before_a_delete_is_read_after_it(&server.url());
+    });
+}
+
+#[test]
+fn no_value_from_before_a_delete_is_read_after_it_on_memcached() {
+    guarded(|| {
+        let server = Memcached::start();
+        let url = format!("{}?shared_loads=true", server.url());
+        no_value_from_before_a_delete_is_read_after_it(&url);
     });
 }
 
