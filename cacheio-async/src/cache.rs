@@ -126,7 +126,7 @@ impl AsyncCache {
     /// - `jitter`: 0 to 1
     /// - `refresh_ahead`: `0.8`, `xfetch`, `never`
     /// - `max_decompressed`: the limit of a codec that compresses, such as `64MiB`; 16 MiB by default
-    /// - `shared_loads`: `true` or `false`
+    /// - `shared_loads`: `true` or `false`; on Redis `true` by default
     /// - on a server: `l1` (entries in memory before it; needs the feature `memory`), and `max_staleness` (`2s` by
     ///   default; at least `200ms`)
     /// - `codec`: `json`, `msgpack`, `postcard`, each also with `+zstd` or `+lz4`; each needs its

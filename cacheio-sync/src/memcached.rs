@@ -24,8 +24,8 @@
 //! that got no response earlier (`unconfirmed.rs`). Nothing below does I/O but `socket.rs`,
 //! `os_socket.rs` (threads), `tokio_socket.rs` (tasks) and `resolver.rs`; TLS (`tls.rs`) runs over any
 //! socket. Operations on many keys are in `batch.rs`, counters in `counter.rs`, changes of entries
-//! that were read in `replace.rs`, `clear` in `clear.rs`, TTLs in `exptime.rs`, construction in
-//! `builder.rs` and `url.rs`.
+//! that were read in `replace.rs`, `clear` in `clear.rs`, claims in `claims.rs`, `claim.rs`, `settle.rs` and
+//! `runs.rs`, TTLs in `exptime.rs`, construction in `builder.rs` and `url.rs`.
 
 mod address;
 mod batch;
@@ -110,6 +110,9 @@ use crate::store::{Form, SharedLoads, Store};
 ///   round trip; other increments take two or more. A negative counter keeps its TTL to within about
 ///   a second. An increment that overflows is undone by a second request; between the two, other
 ///   clients may read a counter out of the range of `i64`.
+/// - **Shared loads**: with `shared_loads(true)` in the cache's builder, one process at a time loads a key. While
+///   it is loaded, a missing key has an empty item, and a second item of a few bytes names the process. An empty
+///   item is no entry to any operation of this store, also if another program has stored it.
 /// - **`clear`** lists all keys of the server and deletes those of the namespace, so it takes longer
 ///   the more entries the server holds.
 ///

@@ -23,7 +23,7 @@ use super::Cache;
 /// - `namespace`: empty in memory, `cacheio` on a server
 /// - `default_ttl`: [`Config::default_ttl`](crate::Config::default_ttl)
 /// - `codec`: [`Json`](crate::Json)
-/// - `shared_loads`: `true`
+/// - `shared_loads`: `true` on Redis, `false` on Memcached
 /// - `l1`: none
 /// - `jitter`: 0
 /// - `stale_for`: zero
@@ -110,8 +110,8 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets whether processes share loads through the store. By default they do on Redis; other stores
-    /// do not support it.
+    /// Sets whether processes share loads through the store. By default they do on Redis, and do not on
+    /// Memcached. Memory does not support it, nor do most stores of your own.
     ///
     /// If several processes miss a key at the same time, one of them loads it. The others wait for it as
     /// they wait for a load of their own, within `soft_timeout`, `hard_timeout` and `max_load`, or 60 s. A
@@ -127,12 +127,30 @@ impl CacheBuilder {
     /// - While the server does not respond, each process loads, and stores nothing.
     /// - Each write ends the loads of all processes, also in a cache with `shared_loads(false)`. A load of
     ///   such a cache is stored by a plain write, which other processes cannot prevent.
-    /// - Other programs that use the server end no loads. A load does not replace what they store
-    ///   meanwhile, but it does not notice that they delete a missing key.
-    /// - After a failover of Redis, which may forget the latest writes, two processes may load the same key.
-    /// - The server needs the command EVAL. If its user may not run scripts, loads are not shared.
+    /// - A load does not replace what other programs store meanwhile. On Redis it does not notice that they
+    ///   delete a missing key.
+    /// - After a failover of Redis, which may forget the latest writes, and after a restart of Memcached, two
+    ///   processes may load the same key.
+    /// - Redis needs the command EVAL. If its user may not run scripts, loads are not shared, nor are they on a
+    ///   memcached that runs with `-C`.
     ///
     /// A load takes one round trip more; hits and writes take no more than without it.
+    ///
+    /// On Memcached a key that is being loaded holds an empty value, which every cache of this crate takes for
+    /// absent. Other programs see it: their `add` stores nothing, and their `incr` is an error. It goes when the
+    /// load ends. If the process is killed, it stays until the key is loaded or written again, for an hour at
+    /// most. So do not set this if other programs that use the same keys cannot cope with empty values.
+    ///
+    /// ```no_run
+    /// # fn main() -> cacheio::Result<()> {
+    /// use cacheio::{Cache, Memcached};
+    ///
+    /// let cache = Cache::builder()
+    ///     .store(Memcached::new("memcache://10.0.0.7")?)
+    ///     .shared_loads(true)
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn shared_loads(mut self, shared: bool) -> Self {
         self.settings.set_shared_loads(shared);
         self

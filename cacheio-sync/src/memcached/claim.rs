@@ -420,3 +420,49 @@ mod run_to_end {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_items_of_a_claim_tell_who_loads() {
+        let entry = || Some(Entry::bytes(b"v".to_vec()));
+        let found = |holder: &str, entry: Option<Entry>, ttl: i64, is_new: bool| Found {
+            holder: holder.as_bytes().to_vec(),
+            holder_cas: 1,
+            item: Some(Item {
+                entry,
+                cas: 2,
+                ttl: Some(ttl),
+                is_new,
+            }),
+        };
+        for (found, expected) in [
+            (found("ours", None, -1, true), Decision::Won),
+            // Who made the item of the key is first, also without that of the holder.
+            (found("other", None, -1, true), Decision::Won),
+            (found("other", None, 3000, false), Decision::Lost),
+            (found("ours", None, 3600, false), Decision::Lost),
+            (found("ours", None, 3599, false), Decision::Lost),
+            (found("ours", None, 3598, false), Decision::TakeOver),
+            (found("ours", None, 60, false), Decision::TakeOver),
+            // A touch has changed the TTL.
+            (found("ours", None, 9000, false), Decision::TakeOver),
+            (found("ours", None, -1, false), Decision::TakeOver),
+            (found("-", None, 10, false), Decision::Won),
+            (found("ours", entry(), 5, false), Decision::Won),
+            (found("other", entry(), 5, false), Decision::Lost),
+            (found("-", entry(), 5, false), Decision::Won),
+            (Found::default(), Decision::Lost),
+        ] {
+            assert_eq!(found.decide("ours", false), expected, "{found:?}");
+            if found.item.is_some() {
+                assert_eq!(found.decide("ours", true), Decision::Won, "{found:?}");
+            }
+        }
+        let mut without_cas = found("ours", None, -1, true);
+        without_cas.item.as_mut().unwrap().cas = 0;
+        assert_eq!(without_cas.decide("ours", false), Decision::Refused);
+    }
+}

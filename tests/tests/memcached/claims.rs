@@ -182,6 +182,50 @@ fn one_of_two_processes_wins_and_the_other_learns_when_that_has_ended() {
     });
 }
 
+/// A claim makes two items, one after the other, and another process may come in between.
+#[test]
+fn a_claim_that_is_being_made_is_not_taken_over() {
+    guarded(|| {
+        let server = servers::lease::<servers::Memcached>();
+        let store = store(&server);
+        // Another process has got the item of the key, and not yet that of the holder.
+        assert!(server.raw(b"mg k N3600").contains('W'));
+        let claimed = store.claim(&[key("k")], false).unwrap().pop();
+        assert!(matches!(claimed, Some(Claimed::Lost { .. })), "{claimed:?}");
+        // That was long ago: its holder no longer responds.
+        server.raw(b"mg old N60");
+        let number = cas(&server, "old");
+        let won = claim(&store, "old");
+        assert_ne!(cas(&server, "old"), number);
+        assert!(settle(&store, "old", won, "v"));
+    });
+}
+
+#[test]
+fn what_a_process_has_given_up_does_not_stop_it() {
+    guarded(|| {
+        let server = servers::lease::<servers::Memcached>();
+        let store = store(&server);
+        for _ in 0..50 {
+            drop(claim(&store, "k"));
+        }
+        store.set(&key("k"), entry("v"), None).unwrap();
+        for _ in 0..50 {
+            drop(claim(&store, "k"));
+        }
+        // After a load that failed, all load.
+        let failed = Settlement {
+            key: key("k"),
+            claim: claim(&store, "k"),
+            loaded: Settled::Unchanged,
+        };
+        assert_eq!(store.settle(vec![failed]).unwrap(), [true]);
+        let (one, other) = (claim(&store, "k"), claim(&store, "k"));
+        assert!(settle(&store, "k", one, "one"));
+        assert!(!settle(&store, "k", other, "other"));
+    });
+}
+
 #[test]
 fn who_takes_over_by_force_is_stored_and_the_other_is_not() {
     guarded(|| {
