@@ -101,10 +101,13 @@ impl Cluster {
                 batches.add(batch, 2 * index, |request| ending.write(request, 2 * index))?;
                 let items = &ending.claim.items;
                 let at = 2 * index + 1;
-                batches.add(batch, at, |request| match ending.action {
-                    Action::Remove if !items.is_marked => items.mark(request, at),
-                    _ => items.release(request, at),
-                })
+                match ending.action {
+                    Action::Store(..) => {
+                        batches.add(batch, at, |request| items.release(request, at))
+                    }
+                    Action::Remove if items.is_marked => Ok(()),
+                    Action::Remove => batches.add(batch, at, |request| items.mark(request, at)),
+                }
             })?;
             let mut stored = vec![None; round.len()];
             let take = |pending: &mut Pending, response: Response| {

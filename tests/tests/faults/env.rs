@@ -99,6 +99,9 @@ fn redis(url: &str, timeout: Duration) -> Redis {
 
 /// What the tests do to any kind of server.
 pub(crate) trait FaultyServer: Opens + Send + Sync + 'static {
+    /// Whether an empty value is an entry, and not a claim.
+    const HAS_EMPTY_ENTRIES: bool;
+
     fn url_of(address: SocketAddr) -> String;
     /// Returns a URL for so many callers at a time.
     fn url_for_many(address: SocketAddr, callers: usize) -> String;
@@ -112,6 +115,8 @@ pub(crate) trait FaultyServer: Opens + Send + Sync + 'static {
 }
 
 impl FaultyServer for servers::Memcached {
+    const HAS_EMPTY_ENTRIES: bool = false;
+
     fn url_of(address: SocketAddr) -> String {
         format!("memcache://{address}")
     }
@@ -150,6 +155,8 @@ impl FaultyServer for servers::Memcached {
 }
 
 impl FaultyServer for servers::Redis {
+    const HAS_EMPTY_ENTRIES: bool = true;
+
     fn url_of(address: SocketAddr) -> String {
         format!("redis://{address}")
     }
