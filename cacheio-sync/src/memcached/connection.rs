@@ -1,5 +1,7 @@
 //! One connection to a server, and the state of the requests that were sent on it.
 
+use std::net::SocketAddr;
+
 use super::call::{Call, Driver};
 use super::decoder::Decoder;
 use super::failure::Failure;
@@ -51,6 +53,11 @@ impl Connection {
     /// Returns whether a caller may use this connection.
     pub(super) fn suits(&self, driver: Driver) -> bool {
         self.stream.socket.suits(driver)
+    }
+
+    /// Returns the address to which the connection leads, if it has one.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.stream.socket.peer()
     }
 
     pub(super) fn has_sent(&self) -> bool {

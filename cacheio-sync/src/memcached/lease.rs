@@ -60,7 +60,7 @@ impl<'a> Lease<'a> {
         self.connection = None;
         self.server.pool.make_room();
         let mut connection = self.server.endpoint.connect(call).await?;
-        connection.number = self.server.runs.open();
+        connection.number = self.server.runs.open(connection.peer());
         self.connection = Some(connection);
         Ok(())
     }

@@ -110,6 +110,19 @@ impl Socket {
         }
     }
 
+    /// Returns the address of the other end, unless it is a Unix socket.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Blocking(socket) => match &socket.socket {
+                OsSocket::Tcp(socket) => socket.peer_addr().ok(),
+                #[cfg(unix)]
+                OsSocket::Unix(_) => None,
+            },
+            #[cfg(feature = "tokio")]
+            Self::Tokio(socket) => socket.peer(),
+        }
+    }
+
     /// Returns whether a caller may use this socket: it suits its driver, and its runtime.
     pub(super) fn suits(&self, driver: Driver) -> bool {
         match (self, driver) {

@@ -77,6 +77,15 @@ impl TokioSocket {
         .await
     }
 
+    /// Returns the address of the other end, unless it is a Unix socket.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Kind::Tcp(socket) => socket.peer_addr().ok(),
+            #[cfg(unix)]
+            Kind::Unix(_) => None,
+        }
+    }
+
     #[cfg(unix)]
     pub(super) fn is_quiet(&self) -> bool {
         socket!(Kind, &self.socket, socket => is_quiet(socket))
