@@ -120,6 +120,16 @@ impl Entry {
             Payload::Object(_) => 0..0,
         }
     }
+
+    /// Returns a number that differs between entries under a key, except if no write came between them: if
+    /// only a read or a failed load was recorded. `None` if the entry has no header for that.
+    #[doc(hidden)]
+    pub fn written(&self) -> Option<u64> {
+        match &self.payload {
+            Payload::Bytes(bytes) => wire::written(bytes),
+            Payload::Object(_) => None,
+        }
+    }
 }
 
 /// A change of an entry that was read, for [`Store::replace`](crate::Store::replace).

@@ -37,17 +37,17 @@
 //! cluster followed by three of the characters `a-zA-Z0-9-_` that move it into the slot of the key. Its value is
 //! a random token of 16 hexadecimal digits, or `-` and such a token after a load that left no value.
 //!
-//! On Memcached an empty item is no entry, but a claim: a process loads the key. The item under
-//! [another key](crate::KeyRule::of_holder) names that process by a token of 16 hexadecimal digits, also while the
-//! key has an entry. Its value is `-` after a load that left no value.
+//! On Memcached an empty item is no entry, but a claim. The item under [another key](crate::KeyRule::of_holder)
+//! names the process that loads by a token of 16 hexadecimal digits, or is `-` after a load that left no value.
 
 mod value;
+mod written;
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
-pub(crate) use self::value::with_value;
+pub(crate) use self::{value::with_value, written::written};
 use crate::entry::expiry::Expiry;
 use crate::entry::tags::TagVersion;
 use crate::{Error, ErrorKind, KeyRule, Result, Timestamp};

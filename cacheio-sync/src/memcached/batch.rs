@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::protocol::{Request, Response};
 use super::replace::{Change, entry, swapped};
 use super::retry::Retry;
-use super::server::Origin;
+use super::server::{Ended, Origin};
 use crate::Result;
 use crate::store::{Entry, Key, Replacement};
 
@@ -117,11 +117,21 @@ impl Cluster {
     }
 
     pub(super) async fn delete_many(&self, driver: Driver, keys: &[Key<'_>]) -> Result<usize> {
+        self.delete_from(driver, keys, |key| self.route(key)).await
+    }
+
+    /// Deletes keys from the servers that `server_of` returns.
+    pub(super) async fn delete_from(
+        &self,
+        driver: Driver,
+        keys: &[Key<'_>],
+        server_of: impl Fn(&Key<'_>) -> usize,
+    ) -> Result<usize> {
         let mut count = 0;
         let call = self.call(driver);
         let mut batches = Batches::new(self, Responses::ToAll);
         for (index, key) in keys.iter().enumerate() {
-            let server = self.route(key);
+            let server = server_of(key);
             // An empty item is a claim, and no entry.
             batches.add(server, 2 * index, |request| {
                 let command = request.command(MetaOp::Get, key.text())?;
@@ -137,7 +147,8 @@ impl Cluster {
         let mut is_entry = false;
         let take = |pending: &mut Pending, response: Response| {
             match pending.accept_response(&response)? % 2 {
-                0 => is_entry = response.size.is_some_and(|size| size > 0),
+                // What is deleted all the same was stored in between.
+                0 => is_entry = response.size != Some(0),
                 _ => count += usize::from(response.succeeded(ReturnCode::Nf)? && is_entry),
             }
             Some(())
@@ -201,19 +212,20 @@ impl<'a> Batches<'a> {
         retry: Retry,
         take: impl FnMut(&mut Pending, Response) -> Option<()>,
     ) -> Result<()> {
-        self.run_on(call, retry, take).await.1
+        let ended = self.run_each(call, retry, take).await;
+        ended.into_iter().try_for_each(|ended| ended.map(drop))
     }
 
-    /// Does the same, and returns for each batch the number of the connection on which it succeeded.
-    pub(super) async fn run_on(
+    /// Does the same, and returns for each batch how it ended; `None` if it was not sent.
+    pub(super) async fn run_each(
         mut self,
         call: Call,
         retry: Retry,
         mut take: impl FnMut(&mut Pending, Response) -> Option<()>,
-    ) -> (Vec<Option<u64>>, Result<()>) {
-        let mut connections = vec![None; self.batches.len()];
+    ) -> Vec<Result<Option<Ended>>> {
+        let mut all_ended: Vec<_> = self.batches.iter().map(|_| Ok(None)).collect();
         let mut exchanges = Vec::new();
-        for (batch, connection) in self.batches.iter_mut().zip(&mut connections) {
+        for (batch, ended) in self.batches.iter_mut().zip(&mut all_ended) {
             let server = &self.cluster.servers[batch.server];
             if batch.finish() {
                 let exchange = match &batch.origin {
@@ -223,7 +235,7 @@ impl<'a> Batches<'a> {
                         begun.await
                     }
                 };
-                exchanges.push((server, exchange, &mut batch.pending, connection));
+                exchanges.push((server, exchange, &mut batch.pending, ended));
             }
         }
         if let [(_, Ok(exchange), ..)] = &mut exchanges[..]
@@ -231,8 +243,7 @@ impl<'a> Batches<'a> {
         {
             exchange.measure();
         }
-        let mut result = Ok(());
-        for (index, (server, exchange, pending, connection)) in exchanges.into_iter().enumerate() {
+        for (index, (server, exchange, pending, ended)) in exchanges.into_iter().enumerate() {
             let call = match index {
                 0 => call,
                 _ => call.at_least(GRACE),
@@ -243,18 +254,15 @@ impl<'a> Batches<'a> {
                     let read =
                         |decoder: &mut Decoder| read_part(decoder, pending, &mut error, &mut take);
                     let finished = exchange.finish(call, read).await;
-                    finished.and_then(|number| {
-                        *connection = Some(number);
-                        error
-                    })
+                    finished.and_then(|ended| error.map(|()| Some(ended)))
                 }
                 // The commands would have found other CAS numbers.
-                Err(Failure::OtherRun) => Ok(()),
+                Err(Failure::OtherRun) => Ok(None),
                 Err(failure) => Err(failure),
             };
-            result = result.and(outcome.map_err(|failure| server.error(failure)));
+            *ended = outcome.map_err(|failure| server.error(failure));
         }
-        (connections, result)
+        all_ended
     }
 }
 

@@ -1,5 +1,7 @@
 //! Claims keys: see `claims.rs`.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
 use std::sync::Arc;
 
 use memcache::exp::{MetaOp, ReturnCode};
@@ -11,7 +13,7 @@ use super::cluster::Cluster;
 use super::protocol::Response;
 use super::replace::entry;
 use super::retry::Retry;
-use super::server::Origin;
+use super::server::{Ended, Origin};
 use crate::Result;
 use crate::store::{Claim, ClaimMode, Claimed, Entry, Key};
 
@@ -27,6 +29,8 @@ struct Attempt {
     token: String,
     /// What the server has responded.
     found: Found,
+    /// Whether the commands were sent twice, so that the first time may have made the items.
+    is_resent: bool,
 }
 
 /// The items of a claim as they were found.
@@ -55,6 +59,8 @@ enum Decision {
     Lost,
     /// This process holds the claim, but the item of the key may belong to a holder that was frozen.
     TakeOver,
+    /// This process has made the item of the key, and that of the holder is left from another claim.
+    ReplaceHolder,
     /// The server numbers no items.
     Refused,
 }
@@ -68,7 +74,7 @@ enum Slot {
 }
 
 impl Found {
-    fn decide(&self, token: &str, force: bool) -> Decision {
+    fn decide(&self, token: &str, force: bool, is_resent: bool) -> Decision {
         let Some(item) = &self.item else {
             return Decision::Lost;
         };
@@ -77,9 +83,11 @@ impl Found {
         let is_young = age.is_some_and(|left| left + YOUNG > CLAIM_TTL && left <= CLAIM_TTL);
         match &item.entry {
             _ if item.cas == 0 => Decision::Refused,
-            _ if force || item.is_new || is_marked => Decision::Won,
+            _ if force || is_marked => Decision::Won,
+            _ if item.is_new && !is_ours => Decision::ReplaceHolder,
+            _ if item.is_new => Decision::Won,
             Some(_) if is_ours => Decision::Won,
-            None if is_ours && !is_young => Decision::TakeOver,
+            None if is_ours && (!is_young || is_resent) => Decision::TakeOver,
             _ => Decision::Lost,
         }
     }
@@ -127,21 +135,33 @@ impl Cluster {
                     key,
                     token: new_token(),
                     found: Found::default(),
+                    is_resent: false,
                 });
             }
         }
         if attempts.is_empty() {
             return Ok(claimed);
         }
-        let (connections, result) = self.find(driver, &mut attempts, force).await;
+        let mut ended = self.find(driver, &mut attempts, force).await?;
+        let has_answered = ended.iter().any(|ended| matches!(ended, Ok(Some(_))));
         let mut taken_over = Vec::new();
-        for (position, attempt) in positions.into_iter().zip(attempts) {
-            let connection = connections.get(attempt.server).copied().flatten();
-            let connection = connection.unwrap_or_default();
-            match attempt.found.decide(&attempt.token, force) {
+        let mut refused = Vec::new();
+        for (position, mut attempt) in positions.into_iter().zip(attempts) {
+            let Ok(Some(ended)) = &ended[attempt.server] else {
+                // What was claimed all the same is given back.
+                if let Decision::Won = attempt.decide(force) {
+                    drop(attempt.won(&self, 0, force));
+                }
+                claimed[position] = Claimed::Lost { entry: None };
+                continue;
+            };
+            let connection = ended.connection;
+            attempt.is_resent = ended.is_resent;
+            match attempt.decide(force) {
                 Decision::Refused => {
                     let server = &self.servers[attempt.server];
                     self.claims.refuse(attempt.server, server.name());
+                    refused.push(attempt);
                 }
                 Decision::Won => claimed[position] = attempt.won(&self, connection, force),
                 Decision::Lost => {
@@ -151,30 +171,32 @@ impl Cluster {
                         is_told: false,
                     };
                 }
-                Decision::TakeOver => taken_over.push((position, attempt, connection)),
+                decision => taken_over.push((position, attempt, decision, connection)),
             }
         }
-        // What was claimed on other servers is given back.
-        result?;
+        if !has_answered && let Some(failed) = ended.iter().position(Result::is_err) {
+            return ended.swap_remove(failed).map(|_| claimed);
+        }
+        if !refused.is_empty() {
+            self.remove_refused(driver, &refused).await?;
+        }
         if !taken_over.is_empty() {
             self.take_over(driver, taken_over, &mut claimed).await?;
         }
         Ok(claimed)
     }
 
-    /// Makes the items of claims where there are none, and reads them. Returns the connection to each server.
+    /// Makes the items of claims where there are none, and reads them. Returns how the batch of each server ended.
     async fn find(
         &self,
         driver: Driver,
         attempts: &mut [Attempt],
         force: bool,
-    ) -> (Vec<Option<u64>>, Result<()>) {
+    ) -> Result<Vec<Result<Option<Ended>>>> {
         let mut batches = Batches::new(self, Responses::ToAll);
         let mut slots = Vec::with_capacity(3 * attempts.len());
         for (index, attempt) in attempts.iter().enumerate() {
-            if let Err(error) = attempt.write(index, self, &mut batches, &mut slots, force) {
-                return (Vec::new(), Err(error));
-            }
+            attempt.write(index, self, &mut batches, &mut slots, force)?;
         }
         let take = |pending: &mut Pending, mut response: Response| {
             match slots[pending.accept_response(&response)?] {
@@ -198,38 +220,78 @@ impl Cluster {
             }
             Some(())
         };
-        batches
-            .run_on(self.call(driver), Retry::Idempotent, take)
-            .await
+        let call = self.call(driver);
+        Ok(batches.run_each(call, Retry::Idempotent, take).await)
+    }
+
+    /// Removes the items of claims on a server that numbers none.
+    async fn remove_refused(&self, driver: Driver, attempts: &[Attempt]) -> Result<()> {
+        let mut batches = Batches::new(self, Responses::ToAll);
+        for (index, attempt) in attempts.iter().enumerate() {
+            let is_empty = (attempt.found.item.as_ref()).is_some_and(|item| item.entry.is_none());
+            let key = is_empty.then_some(&attempt.key);
+            let holder = attempt.is_ours().then_some(&attempt.holder_key);
+            for key in key.into_iter().chain(holder) {
+                batches.add(attempt.server, index, |request| {
+                    let command = request.command(MetaOp::Delete, key)?;
+                    command.number('O', index).end();
+                    Ok(())
+                })?;
+            }
+        }
+        let take = |pending: &mut Pending, response: Response| {
+            pending.accept_response(&response).map(drop)
+        };
+        batches.run(self.call(driver), Retry::Never, take).await
     }
 
     /// Takes claims over from holders that may have been frozen: whose CAS numbers change, so that what they
-    /// load is not stored.
+    /// load is not stored. Replaces the items of holders whose claims have ended.
     async fn take_over(
         self: &Arc<Self>,
         driver: Driver,
-        attempts: Vec<(usize, Attempt, u64)>,
+        attempts: Vec<(usize, Attempt, Decision, u64)>,
         claimed: &mut [Claimed],
     ) -> Result<()> {
         let mut batches = Batches::none(self);
-        for (index, (_, attempt, connection)) in attempts.iter().enumerate() {
-            let cas = attempt.found.item.as_ref().map_or(0, |item| item.cas);
-            let batch = batches.begin(attempt.server, attempt.origin(*connection)?);
-            batches.add(batch, index, |request| {
-                empty(request, &attempt.key, cas, CLAIM_TTL, index)
-            })?;
+        // One for each server: its keys were claimed on one connection.
+        let mut begun = HashMap::new();
+        let mut batch_of = Vec::with_capacity(attempts.len());
+        for (index, (_, attempt, decision, connection)) in attempts.iter().enumerate() {
+            let batch = match begun.entry(attempt.server) {
+                MapEntry::Occupied(batch) => *batch.get(),
+                MapEntry::Vacant(slot) => {
+                    let origin = attempt.origin(*connection)?;
+                    *slot.insert(batches.begin(attempt.server, origin))
+                }
+            };
+            batch_of.push(batch);
+            attempt.write_take_over(index, decision, batch, &mut batches)?;
         }
         let mut taken = vec![None; attempts.len()];
         let take = |pending: &mut Pending, response: Response| {
             let index = pending.accept_response(&response)?;
-            taken[index] = response.cas.filter(|_| response.code == ReturnCode::Hd);
+            let cas = response.cas.filter(|_| response.code == ReturnCode::Hd);
+            taken[index] = taken[index].or(cas);
             Some(())
         };
-        let (connections, result) = batches.run_on(self.call(driver), Retry::Never, take).await;
-        for (index, (position, mut attempt, _)) in attempts.into_iter().enumerate() {
-            let connection = connections[index].unwrap_or_default();
+        // The claims on a server that fails are not taken over, and its error comes with the next attempt.
+        let ended = batches.run_each(self.call(driver), Retry::Never, take);
+        let ended = ended.await;
+        for (index, (position, mut attempt, decision, _)) in attempts.into_iter().enumerate() {
+            let connection = match &ended[batch_of[index]] {
+                Ok(Some(ended)) => ended.connection,
+                _ => 0,
+            };
             let mut items = attempt.items();
             match (taken[index], &mut attempt.found.item) {
+                (cas, Some(item)) if decision == Decision::ReplaceHolder => {
+                    attempt.found.holder = attempt.token.clone().into_bytes();
+                    // Another process has come in between, and its item is not changed: no item of a holder has
+                    // the number of one of a key.
+                    attempt.found.holder_cas = cas.unwrap_or(item.cas);
+                    claimed[position] = attempt.won(self, connection, false);
+                }
                 (Some(cas), Some(item)) => {
                     item.cas = cas;
                     claimed[position] = attempt.won(self, connection, false);
@@ -253,11 +315,52 @@ impl Cluster {
                 }
             }
         }
-        result
+        Ok(())
     }
 }
 
 impl Attempt {
+    fn decide(&self, force: bool) -> Decision {
+        self.found.decide(&self.token, force, self.is_resent)
+    }
+
+    fn is_ours(&self) -> bool {
+        self.found.holder == self.token.as_bytes()
+    }
+
+    /// Adds the commands that change the item of a key, or that of its holder, to the claim of this process.
+    fn write_take_over(
+        &self,
+        index: usize,
+        decision: &Decision,
+        batch: usize,
+        batches: &mut Batches<'_>,
+    ) -> Result<()> {
+        if *decision == Decision::TakeOver {
+            let cas = self.found.item.as_ref().map_or(0, |item| item.cas);
+            return batches.add(batch, index, |request| {
+                empty(request, &self.key, cas, CLAIM_TTL, index)
+            });
+        }
+        // If it was found, and if it has gone since.
+        let number = Some(self.found.holder_cas).filter(|cas| *cas != 0);
+        for number in number.map(Some).into_iter().chain([None]) {
+            batches.add(batch, index, |request| {
+                let token = self.token.as_bytes();
+                let command = request.command(MetaOp::Set, &self.holder_key)?;
+                let command = command.length(token)?;
+                let command = match number {
+                    Some(number) => command.number('C', number),
+                    None => command.flag("ME"),
+                };
+                let command = command.number('T', HOLDER_TTL).flag("c");
+                command.number('O', index).value(token);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
     /// Adds the commands that claim the key.
     fn write(
         &self,
@@ -275,7 +378,7 @@ impl Attempt {
             ..
         } = self;
         // What this process has just given up must not stop it.
-        for claim in cluster.claims.given_back(key) {
+        for claim in cluster.claims.given_back(*server, key) {
             claim.write(key, |write| {
                 let at = slots.len();
                 slots.push(Slot::Other);
@@ -441,7 +544,7 @@ mod tests {
         for (found, expected) in [
             (found("ours", None, -1, true), Decision::Won),
             // Who made the item of the key is first, also without that of the holder.
-            (found("other", None, -1, true), Decision::Won),
+            (found("other", None, -1, true), Decision::ReplaceHolder),
             (found("other", None, 3000, false), Decision::Lost),
             (found("ours", None, 3600, false), Decision::Lost),
             (found("ours", None, 3599, false), Decision::Lost),
@@ -456,13 +559,20 @@ mod tests {
             (found("-", entry(), 5, false), Decision::Won),
             (Found::default(), Decision::Lost),
         ] {
-            assert_eq!(found.decide("ours", false), expected, "{found:?}");
+            assert_eq!(found.decide("ours", false, false), expected, "{found:?}");
             if found.item.is_some() {
-                assert_eq!(found.decide("ours", true), Decision::Won, "{found:?}");
+                assert_eq!(
+                    found.decide("ours", true, false),
+                    Decision::Won,
+                    "{found:?}"
+                );
             }
         }
+        // The first time may have made the items.
+        let resent = found("ours", None, 3600, false);
+        assert_eq!(resent.decide("ours", false, true), Decision::TakeOver);
         let mut without_cas = found("ours", None, -1, true);
         without_cas.item.as_mut().unwrap().cas = 0;
-        assert_eq!(without_cas.decide("ours", false), Decision::Refused);
+        assert_eq!(without_cas.decide("ours", false, false), Decision::Refused);
     }
 }

@@ -7,7 +7,7 @@
 //!   remove. An empty item is no entry; all operations treat it as absent.
 //! - The item of the **holder**, under [a key of its own](cacheio_core::KeyRule::of_holder), says which process
 //!   loads: its value is a random token. It lives for [`HOLDER_TTL`], and a thread of this process prolongs it
-//!   ([`Cluster::renew`]). So a process that no longer responds loses it. Nothing else depends on it: at worst two
+//!   ([`Cluster::renew`]) while it has that token. So a process that no longer responds loses it. Nothing else depends on it: at worst two
 //!   processes load, and the first one to settle is stored.
 //!
 //! After a load that left no value, the holder becomes a *mark*: for a second or two all processes load, with
@@ -15,9 +15,8 @@
 //!
 //! `claim.rs` claims keys, and `settle.rs` ends claims. This file has the claims that this process holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,7 +32,7 @@ use super::protocol::{Request, Response};
 use super::retry::Retry;
 use super::server::Origin;
 use crate::Result;
-use crate::store::{Entry, Payload};
+use crate::store::Entry;
 
 /// How long the item of a holder lives, in seconds, unless it is prolonged. Between two and three of them pass,
 /// because the server's clock ticks once a second.
@@ -52,20 +51,33 @@ pub(super) const MARK: &[u8] = b"-";
 /// The claims of this process on the servers of one store.
 #[derive(Debug)]
 pub(super) struct Claims {
+    servers: Vec<ClaimsOnServer>,
+}
+
+/// The claims of this process on one server. They have a keeper of their own, because another server may not respond.
+#[derive(Debug, Default)]
+struct ClaimsOnServer {
     held: Mutex<Held>,
     given_back: Condvar,
-    /// For each server, whether it numbers no items, so that nothing can be claimed.
-    are_refused: Vec<AtomicBool>,
+    /// Whether it numbers no items, so that nothing can be claimed.
+    are_refused: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Held {
-    /// Those that are prolonged: the server, and the key of the holder.
-    claims: HashMap<u64, (usize, Box<str>)>,
+    /// Those that are prolonged.
+    claims: HashMap<u64, Renewed>,
     /// Those that were dropped, by their keys, until the server knows.
     given_back: HashMap<Box<str>, Vec<GivenBack>>,
     /// Whether a thread prolongs claims and gives them back.
     has_keeper: bool,
+}
+
+/// The item of a holder, and its value.
+#[derive(Clone, Debug)]
+struct Renewed {
+    holder_key: Box<str>,
+    holder: Vec<u8>,
 }
 
 /// A claim that this process holds, until it is dropped.
@@ -77,8 +89,8 @@ pub(super) struct HeldClaim {
     pub(super) items: Items,
     /// The number of the connection on which it was made.
     pub(super) connection: u64,
-    /// What distinguishes the entry of the key from others, if a header does.
-    pub(super) identity: Option<(Range<usize>, Vec<u8>)>,
+    /// What distinguishes the entry of the key from others, if reads of it may be recorded.
+    pub(super) written: Option<u64>,
     /// Whether its load has failed.
     pub(super) has_failed: bool,
     id: u64,
@@ -113,20 +125,18 @@ pub(super) struct GivenBack {
 impl Claims {
     pub(super) fn new(servers: usize) -> Self {
         Self {
-            held: Mutex::default(),
-            given_back: Condvar::new(),
-            are_refused: (0..servers).map(|_| AtomicBool::new(false)).collect(),
+            servers: (0..servers).map(|_| ClaimsOnServer::default()).collect(),
         }
     }
 
     /// Returns whether nothing can be claimed on a server.
     pub(super) fn are_refused(&self, server: usize) -> bool {
-        self.are_refused[server].load(Ordering::Relaxed)
+        self.servers[server].are_refused.load(Ordering::Relaxed)
     }
 
     /// Goes on without claims on a server.
     pub(super) fn refuse(&self, server: usize, name: &str) {
-        if !self.are_refused[server].swap(true, Ordering::Relaxed) {
+        if !(self.servers[server].are_refused).swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 target: "cacheio",
                 server = name,
@@ -137,11 +147,13 @@ impl Claims {
     }
 
     /// Returns the claims on a key that were dropped, and may still be there.
-    pub(super) fn given_back(&self, key: &str) -> Vec<GivenBack> {
-        let held = self.lock();
+    pub(super) fn given_back(&self, server: usize, key: &str) -> Vec<GivenBack> {
+        let held = self.servers[server].lock();
         held.given_back.get(key).cloned().unwrap_or_default()
     }
+}
 
+impl ClaimsOnServer {
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -174,13 +186,13 @@ impl HeldClaim {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         if !items.is_marked {
-            let mut held = cluster.claims.lock();
-            let renewed = (items.server, items.holder_key.clone());
+            let renewed = Renewed {
+                holder_key: items.holder_key.clone(),
+                holder: holder.clone(),
+            };
+            let mut held = cluster.claims.servers[items.server].lock();
             held.claims.insert(id, renewed);
-            if !std::mem::replace(&mut held.has_keeper, true) {
-                drop(held);
-                start_keeper(cluster);
-            }
+            start_keeper(cluster, items.server, held);
         }
         Self {
             cluster: Arc::clone(cluster),
@@ -189,7 +201,7 @@ impl HeldClaim {
             is_open: items.is_owned,
             items,
             connection,
-            identity: entry.and_then(identity),
+            written: entry.and_then(Entry::written),
             has_failed: false,
             id,
         }
@@ -203,7 +215,8 @@ impl HeldClaim {
     /// Forgets the claim: it has ended.
     pub(super) fn close(&mut self) {
         if std::mem::take(&mut self.is_open) {
-            self.cluster.claims.lock().claims.remove(&self.id);
+            let claims = &self.cluster.claims.servers[self.items.server];
+            claims.lock().claims.remove(&self.id);
         }
     }
 }
@@ -211,7 +224,8 @@ impl HeldClaim {
 impl Drop for HeldClaim {
     fn drop(&mut self) {
         if std::mem::take(&mut self.is_open) {
-            let mut held = self.cluster.claims.lock();
+            let claims = &self.cluster.claims.servers[self.items.server];
+            let mut held = claims.lock();
             held.claims.remove(&self.id);
             let given_back = GivenBack {
                 id: self.id,
@@ -220,20 +234,11 @@ impl Drop for HeldClaim {
             };
             let key = std::mem::take(&mut self.key);
             held.given_back.entry(key).or_default().push(given_back);
-            drop(held);
-            self.cluster.claims.given_back.notify_one();
+            claims.given_back.notify_one();
+            // A claim under a mark is not prolonged, so it may be the only one.
+            start_keeper(&self.cluster, self.items.server, held);
         }
     }
-}
-
-/// Returns the part of an entry that distinguishes it from others under its key, and where it is; `None` if
-/// these are all its bytes.
-pub(super) fn identity(entry: &Entry) -> Option<(Range<usize>, Vec<u8>)> {
-    let Payload::Bytes(bytes) = &entry.payload else {
-        return None;
-    };
-    let identity = entry.identity();
-    (identity.len() < bytes.len()).then(|| (identity.clone(), bytes[identity].to_vec()))
 }
 
 impl GivenBack {
@@ -313,23 +318,28 @@ pub(super) fn new_token() -> String {
     format!("{token:016x}")
 }
 
-/// Starts the thread that prolongs claims and gives them back. Without it, they expire.
-fn start_keeper(cluster: &Arc<Cluster>) {
+/// Starts the thread that prolongs claims and gives them back, unless it runs. Without it, they expire.
+fn start_keeper(cluster: &Arc<Cluster>, server: usize, mut held: MutexGuard<'_, Held>) {
+    if std::mem::replace(&mut held.has_keeper, true) {
+        return;
+    }
     let keeper = Arc::clone(cluster);
     let thread = std::thread::Builder::new().name("cacheio-claims".into());
-    if thread.spawn(move || keeper.keep_claims()).is_err() {
-        cluster.claims.lock().has_keeper = false;
+    if thread.spawn(move || keeper.keep_claims(server)).is_err() {
+        held.has_keeper = false;
     }
 }
 
 impl Cluster {
-    /// Prolongs the claims of this process, and gives back those that were dropped. Ends when there are none.
-    fn keep_claims(&self) {
+    /// Prolongs the claims of this process on a server, and gives back those that were dropped. Ends when there are
+    /// none.
+    fn keep_claims(&self, server: usize) {
+        let claims = &self.claims.servers[server];
         let mut renew_at = Instant::now() + RENEWAL;
         loop {
             let left = renew_at.saturating_duration_since(Instant::now());
-            let held = self.claims.lock();
-            let waited = (self.claims.given_back)
+            let held = claims.lock();
+            let waited = (claims.given_back)
                 .wait_timeout_while(held, left, |held| held.given_back.is_empty());
             let held = waited.unwrap_or_else(PoisonError::into_inner).0;
             let given_back: Vec<_> = (held.given_back.iter())
@@ -339,21 +349,26 @@ impl Cluster {
             if !given_back.is_empty() {
                 // A failure changes nothing: the claims expire.
                 let _ = poll_ready(self.give_back(&given_back));
-                self.claims.lock().forget(&given_back);
+                claims.lock().forget(&given_back);
             }
             if Instant::now() < renew_at {
                 continue;
             }
             renew_at = Instant::now() + RENEWAL;
-            let renewed: Vec<_> = {
-                let mut held = self.claims.lock();
+            let renewed: Vec<(u64, Renewed)> = {
+                let mut held = claims.lock();
                 if held.claims.is_empty() && held.given_back.is_empty() {
                     held.has_keeper = false;
                     return;
                 }
-                held.claims.values().cloned().collect()
+                (held.claims.iter())
+                    .map(|(id, renewed)| (*id, renewed.clone()))
+                    .collect()
             };
-            let _ = poll_ready(self.renew(&renewed));
+            if let Ok(lost) = poll_ready(self.renew(server, &renewed)) {
+                let mut held = claims.lock();
+                held.claims.retain(|id, _| !lost.contains(id));
+            }
         }
     }
 
@@ -376,20 +391,29 @@ impl Cluster {
             .await
     }
 
-    async fn renew(&self, holders: &[(usize, Box<str>)]) -> Result<()> {
+    /// Prolongs the items of holders. Returns the claims whose items are gone, or name another holder: these must not
+    /// be prolonged.
+    async fn renew(&self, server: usize, claims: &[(u64, Renewed)]) -> Result<HashSet<u64>> {
         let mut batches = Batches::new(self, Responses::ToSome);
-        for (index, (server, key)) in holders.iter().enumerate() {
-            batches.add(*server, index, |request| {
-                let command = request.command(MetaOp::Get, key)?.number('T', HOLDER_TTL);
-                command.flag("q").number('O', index).end();
+        for (index, (_, claim)) in claims.iter().enumerate() {
+            batches.add(server, index, |request| {
+                let command = request.command(MetaOp::Get, &claim.holder_key)?;
+                let command = command.flags(&["v", "q"]).number('T', HOLDER_TTL);
+                command.number('O', index).end();
                 Ok(())
             })?;
         }
-        let take =
-            |pending: &mut Pending, response: Response| pending.accept(response.opaque).map(drop);
-        batches
-            .run(self.keeper_call(), Retry::Idempotent, take)
-            .await
+        let mut lost: HashSet<_> = claims.iter().map(|(id, _)| *id).collect();
+        let take = |pending: &mut Pending, response: Response| {
+            let (id, claim) = &claims[pending.accept(response.opaque)?];
+            if response.value == claim.holder {
+                lost.remove(id);
+            }
+            Some(())
+        };
+        let call = self.keeper_call();
+        batches.run(call, Retry::Idempotent, take).await?;
+        Ok(lost)
     }
 
     /// Starts a call of the keeper. It does not wait for a whole timeout: the callers find out whether the

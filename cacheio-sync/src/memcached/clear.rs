@@ -42,16 +42,16 @@ impl Cluster {
             ));
         }
         let mut result = Ok(());
-        for server in &self.servers {
+        for server in 0..self.servers.len() {
             result = result.and(self.clear_server(driver, server, prefix).await);
         }
         result
     }
 
-    async fn clear_server(&self, driver: Driver, server: &Arc<Server>, prefix: &str) -> Result<()> {
+    async fn clear_server(&self, driver: Driver, server: usize, prefix: &str) -> Result<()> {
         for _ in 0..MAX_ROUNDS {
-            let (keys, complete) = list_keys(driver, server, prefix).await?;
-            self.delete_all(driver, &keys).await?;
+            let (keys, complete) = list_keys(driver, &self.servers[server], prefix).await?;
+            self.delete_all(driver, server, &keys).await?;
             if complete || keys.is_empty() {
                 break;
             }
@@ -59,10 +59,11 @@ impl Cluster {
         Ok(())
     }
 
-    async fn delete_all(&self, driver: Driver, keys: &[String]) -> Result<()> {
+    /// Deletes keys from the server that has listed them: the item of a holder is on that of another key.
+    async fn delete_all(&self, driver: Driver, server: usize, keys: &[String]) -> Result<()> {
         for keys in keys.chunks(KEYS_PER_REQUEST) {
             let keys: Vec<Key<'_>> = keys.iter().map(|key| Key::new(key)).collect();
-            self.delete_many(driver, &keys).await?;
+            self.delete_from(driver, &keys, |_| server).await?;
         }
         Ok(())
     }

@@ -162,8 +162,21 @@ impl Cluster {
         call: Call,
     ) -> Result<bool> {
         let mut request = Request::with_capacity(key.text().len() + value.len() + 96);
-        let command = request.command(MetaOp::Set, key.text())?.length(value)?;
-        command.number('C', cas).number('T', exptime).token();
+        // A server without CAS numbers would store anything.
+        let has_number = cas != 0;
+        if !has_number {
+            request.command(MetaOp::Delete, key.text())?.token().end();
+            let read = |response: &mut Response| swapped(response);
+            self.execute(call, key, Retry::Never, &request, read)
+                .await?;
+            request = Request::with_capacity(key.text().len() + value.len() + 96);
+        }
+        let mut command = request.command(MetaOp::Set, key.text())?.length(value)?;
+        command = match has_number {
+            true => command.number('C', cas),
+            false => command.flag("ME"),
+        };
+        command.number('T', exptime).token();
         request.value(value);
         let read = |response: &mut Response| swapped(response);
         self.execute(call, key, Retry::Never, &request, read).await
@@ -177,7 +190,8 @@ impl Cluster {
         // False is wrong if this is sent again, and the first time removed the entry: see `Retry::Idempotent`.
         let read = |response: &Response, looked| {
             let is_removed = response.succeeded(ReturnCode::Nf)?;
-            Some(is_removed && matches!(looked, Some(Looked::Entry) | None))
+            // What is deleted although nothing was found was stored in between.
+            Some(is_removed && !matches!(looked, Some(Looked::Claim(_))))
         };
         let deleted = server.execute_after_look(Retry::Idempotent, &request, call, read);
         deleted.await.map_err(|failure| server.error(failure))

@@ -127,11 +127,25 @@ impl Cluster {
         let (server, call) = (self.server(key), self.call(driver));
         let mut conflicts = 0;
         loop {
-            let Some(entry) = self.read_during(call, key, &["v", "c"]).await? else {
+            let mut request = Request::with_capacity(300);
+            let command = request.command(MetaOp::Get, key.text())?;
+            command.flags(&["v", "c"]).token().end();
+            let read = |response: &mut Response| match response.code {
+                ReturnCode::Va => Some(Some((entry(response), response.cas))),
+                ReturnCode::En => Some(None),
+                _ => None,
+            };
+            let found = server.execute(Retry::Read, &request, call, read).await;
+            let Some((entry, number)) = found.map_err(|failure| server.error(failure))? else {
                 return Ok(None);
             };
-            if remove(server, key.text(), cas(&entry)?, call).await? {
-                return Ok(Some(entry));
+            let number = match &entry {
+                Some(entry) => cas(entry)?,
+                // A claim, which ends.
+                None => number.unwrap_or_default(),
+            };
+            if remove(server, key.text(), number, call).await? {
+                return Ok(entry);
             }
             conflicts += 1;
             call.pause_after_conflict(conflicts).await;

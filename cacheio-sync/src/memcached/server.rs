@@ -58,6 +58,15 @@ impl Looked {
     }
 }
 
+/// How an exchange ended whose responses were all read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    /// The number of the connection.
+    pub(super) connection: u64,
+    /// Whether the request was sent twice.
+    pub(super) is_resent: bool,
+}
+
 /// Where a CAS number came from.
 #[derive(Debug)]
 pub(super) struct Origin {
@@ -216,6 +225,7 @@ impl Server {
             attempt,
             lease,
             pooled,
+            is_resent: false,
             reading_since: None,
         })
     }
@@ -240,6 +250,7 @@ impl Server {
             attempt,
             lease,
             pooled: false,
+            is_resent: false,
             reading_since: None,
         })
     }
@@ -447,6 +458,7 @@ pub(super) struct Exchange<'a> {
     attempt: Attempt,
     lease: Lease<'a>,
     pooled: bool,
+    is_resent: bool,
     reading_since: Option<Instant>,
 }
 
@@ -466,6 +478,7 @@ impl Exchange<'_> {
             && self.lease.allows_resend(failure)
         {
             self.pooled = false;
+            self.is_resent = true;
             since = *self.reading_since.insert(Instant::now());
             self.lease.resent();
             outcome = match self.resend(call).await {
@@ -490,12 +503,12 @@ impl Exchange<'_> {
     }
 
     /// Reads the responses to all parts of the request, and sends the rest of it. Calls `read` until
-    /// it has returned something for each part. Returns the number of the connection.
+    /// it has returned something for each part.
     pub(super) async fn finish(
         mut self,
         call: Call,
         mut read: impl FnMut(&mut Decoder) -> Result<Option<()>, Failure>,
-    ) -> Result<u64, Failure> {
+    ) -> Result<Ended, Failure> {
         for part in 0..self.request.part_count() {
             self.read(call, &mut read).await?;
             if let Some(bytes) = self.request.next_part(part) {
@@ -504,9 +517,12 @@ impl Exchange<'_> {
                 self.server.record_outcome(self.attempt, since, sent)?;
             }
         }
-        let connection = self.lease.number();
+        let ended = Ended {
+            connection: self.lease.number(),
+            is_resent: self.is_resent,
+        };
         self.end();
-        Ok(connection)
+        Ok(ended)
     }
 
     /// Says that the exchange is a single request, which tells how fast the server is.

@@ -7,7 +7,7 @@ use memcache::exp::MetaOp;
 
 use super::batch::{Batches, Pending};
 use super::call::{Call, Driver};
-use super::claims::{HeldClaim, MARKED_TTL, empty, identity};
+use super::claims::{HeldClaim, MARKED_TTL, empty};
 use super::cluster::{Cluster, into_bytes};
 use super::exptime::exptime;
 use super::protocol::{Request, Response, VALUE_MAX, too_large};
@@ -128,7 +128,7 @@ impl Cluster {
             result?;
             let ended = round.into_iter().zip(stored);
             changed.extend(ended.filter_map(|(ending, stored)| {
-                let may_be_same = stored == Some(false) && ending.claim.identity.is_some();
+                let may_be_same = stored == Some(false) && ending.claim.written.is_some();
                 may_be_same.then_some(ending)
             }));
         }
@@ -155,7 +155,7 @@ impl Cluster {
             };
             batches.run(call, Retry::Never, take).await?;
             for (mut ending, entry) in round.into_iter().zip(entries) {
-                let same = entry.filter(|entry| identity(entry) == ending.claim.identity);
+                let same = entry.filter(|entry| entry.written() == ending.claim.written);
                 if let Some(cas) = same.and_then(|entry| entry.version) {
                     ending.claim.items.cas = cas;
                     found.push(ending);

@@ -1,6 +1,6 @@
 //! Claims: loads of several processes, each of which is a store of its own here.
 
-use cacheio_core::{Claimed, Options, Settled, Settlement};
+use cacheio_core::{Claimed, Options, Settled, Settlement, TtlChange, Update};
 use cacheio_sync::store::{Claim, Store};
 use cacheio_tests::gate::LoaderGate;
 use cacheio_tests::servers::Proxy;
@@ -8,7 +8,7 @@ use cacheio_tests::servers::Proxy;
 use super::*;
 
 /// Makes a cache that shares loads, or not.
-fn cache_of(world: World, store: Memcached, shares: bool) -> CacheApi {
+pub(crate) fn cache_of(world: World, store: Memcached, shares: bool) -> CacheApi {
     match world {
         World::Threads => {
             let builder = Cache::builder().store(store).shared_loads(shares);
@@ -21,14 +21,14 @@ fn cache_of(world: World, store: Memcached, shares: bool) -> CacheApi {
     }
 }
 
-fn claim(store: &Memcached, name: &str) -> Claim {
+pub(crate) fn claim(store: &Memcached, name: &str) -> Claim {
     match store.claim(&[key(name)], false).unwrap().pop() {
         Some(Claimed::Won { claim, .. }) => claim,
         other => panic!("{other:?}"),
     }
 }
 
-fn settle(store: &Memcached, name: &str, claim: Claim, value: &str) -> bool {
+pub(crate) fn settle(store: &Memcached, name: &str, claim: Claim, value: &str) -> bool {
     let settlement = Settlement {
         key: key(name),
         claim,
@@ -80,6 +80,22 @@ fn a_claim_is_no_entry_to_any_operation() {
                 assert!(response.starts_with("HD t6"), "{response}");
             }
             plant();
+            assert_eq!(cache.ttl("k").await.unwrap(), None);
+            assert_eq!(cache.take::<i32>("k").await.unwrap(), None);
+            assert_eq!(server.raw(b"mg cacheio:k s"), "EN");
+            plant();
+            let kept = cache.update("k", |found: Option<i32>| {
+                assert_eq!(found, None);
+                Update::Keep
+            });
+            assert_eq!(kept.await.unwrap(), None);
+            let updated = cache.update("k", |found: Option<i32>| {
+                assert_eq!(found, None);
+                Update::Set(6)
+            });
+            assert_eq!(updated.await.unwrap(), Some(6));
+            assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(6));
+            plant();
             cache.set("k", 7).await.unwrap();
             assert_eq!(cache.get::<i32>("k").await.unwrap(), Some(7));
             plant();
@@ -101,7 +117,7 @@ fn each_write_of_another_process_ends_a_claim() {
         let server = servers::lease::<servers::Memcached>();
         let (one, other) = (store(&server), store(&server));
         type Write = fn(&Memcached);
-        let writes: [(&str, Write); 8] = [
+        let writes: [(&str, Write); 12] = [
             ("set", |store| {
                 store.set(&key("ns:k"), entry("w"), None).unwrap()
             }),
@@ -126,6 +142,31 @@ fn each_write_of_another_process_ends_a_claim() {
                 assert_eq!(store.delete_many(&[key("ns:k")]).unwrap(), 0);
             }),
             ("clear", |store| store.clear("ns:").unwrap()),
+            ("take", |store| {
+                assert!(store.take(&key("ns:k")).unwrap().is_none());
+            }),
+            ("update", |store| {
+                let new = Some((entry("w"), TtlChange::Set(None)));
+                let swapped = store.compare_and_swap(&key("ns:k"), None, new);
+                assert!(swapped.unwrap());
+            }),
+            ("update, then take", |store| {
+                let new = Some((entry("w"), TtlChange::Keep));
+                let swapped = store.compare_and_swap(&key("ns:k"), None, new);
+                assert!(swapped.unwrap());
+                assert_eq!(
+                    text(store.take(&key("ns:k")).unwrap()).as_deref(),
+                    Some("w")
+                );
+            }),
+            ("update, then remove", |store| {
+                let new = Some((entry("w"), TtlChange::Keep));
+                let swapped = store.compare_and_swap(&key("ns:k"), None, new);
+                assert!(swapped.unwrap());
+                let found = store.get(&key("ns:k")).unwrap();
+                let swapped = store.compare_and_swap(&key("ns:k"), found, None);
+                assert!(swapped.unwrap());
+            }),
         ];
         for (name, write) in writes {
             let claim = claim(&one, "ns:k");
@@ -362,6 +403,43 @@ fn a_read_that_is_recorded_during_a_refresh_does_not_prevent_its_store() {
         assert_eq!(refreshing.join().await, 2);
         assert_eq!(one.stats().unstored_loads, 0);
         assert_eq!(other.get::<i32>("k").await.unwrap(), Some(2));
+    });
+}
+
+#[test]
+fn a_write_that_keeps_the_times_of_an_entry_beats_a_refresh() {
+    in_both_worlds(|world| async move {
+        let server = servers::lease::<servers::Memcached>();
+        let (one, other) = (
+            cache_of(world, store(&server), true),
+            cache_of(world, store(&server), false),
+        );
+        let options = Options::ttl(SECOND * 60).stale_for(SECOND * 60);
+        for (write, expected) in [("increment", 6), ("update", 7), ("touch", 5)] {
+            one.set_with(write, 5, options.clone()).await.unwrap();
+            let gate = LoaderGate::new();
+            let refreshing =
+                one.spawn({
+                    let (gate, options) = (gate.clone(), options.clone().force_refresh());
+                    move |cache| async move {
+                        cache.get_or_set_with(write, options, gate.loader(9)).await
+                    }
+                });
+            gate.started().await;
+            match write {
+                "increment" => assert_eq!(other.increment(write, 1).await.unwrap(), 6),
+                "update" => {
+                    let updated = other.update(write, |_: Option<i32>| Update::Set(7));
+                    assert_eq!(updated.await.unwrap(), Some(7));
+                }
+                _ => assert!(other.touch(write, SECOND * 600).await.unwrap()),
+            }
+            gate.release();
+            assert_eq!(refreshing.join().await, 9);
+            let found = other.get::<i32>(write).await.unwrap();
+            assert_eq!(found, Some(expected), "{write}");
+        }
+        assert_eq!(one.stats().unstored_loads, 3);
     });
 }
 

@@ -4,6 +4,7 @@
 #![cfg(not(shuttle))]
 
 mod batches;
+mod claim_holders;
 mod claims;
 mod counters;
 mod deadlines;
