@@ -49,6 +49,8 @@ mod replace;
 mod resolver;
 mod retry;
 mod router;
+#[cfg(feature = "tokio")]
+mod run_to_end;
 mod runs;
 mod server;
 mod settle;

@@ -13,6 +13,8 @@ use super::cluster::Cluster;
 use super::protocol::Response;
 use super::replace::entry;
 use super::retry::Retry;
+#[cfg(feature = "tokio")]
+use super::run_to_end::RunToEnd;
 use super::server::{Ended, Origin};
 use crate::Result;
 use crate::store::{Claim, ClaimMode, Claimed, Entry, Key};
@@ -79,8 +81,8 @@ impl Found {
             return Decision::Lost;
         };
         let (is_ours, is_marked) = (self.holder == token.as_bytes(), self.is_marked());
-        let age = item.ttl.and_then(|left| u64::try_from(left).ok());
-        let is_young = age.is_some_and(|left| left + YOUNG > CLAIM_TTL && left <= CLAIM_TTL);
+        let left = item.ttl.and_then(|left| u64::try_from(left).ok());
+        let is_young = left.is_some_and(|left| left + YOUNG > CLAIM_TTL && left <= CLAIM_TTL);
         match &item.entry {
             _ if item.cas == 0 => Decision::Refused,
             _ if force || is_marked => Decision::Won,
@@ -110,8 +112,9 @@ impl Cluster {
         let claiming = Arc::clone(self).claim_all(driver, keys, force);
         match driver {
             Driver::Threads => claiming.await,
+            // Only the response says what the server has done, and so what to give back.
             #[cfg(feature = "tokio")]
-            Driver::Tasks => run_to_end::RunToEnd::new(Box::pin(claiming)).await,
+            Driver::Tasks => RunToEnd::new(Box::pin(claiming)).await,
         }
     }
 
@@ -224,7 +227,8 @@ impl Cluster {
         Ok(batches.run_each(call, Retry::Idempotent, take).await)
     }
 
-    /// Removes the items of claims on a server that numbers none.
+    /// Removes the items of claims on a server that numbers none. This happens once, so it does not matter if the key was
+    /// just written.
     async fn remove_refused(&self, driver: Driver, attempts: &[Attempt]) -> Result<()> {
         let mut batches = Batches::new(self, Responses::ToAll);
         for (index, attempt) in attempts.iter().enumerate() {
@@ -465,61 +469,6 @@ impl Attempt {
             claim: Claim::new(claim),
             // Whoever takes over does not ask for the entry.
             entry: entry.filter(|_| !force),
-        }
-    }
-}
-
-#[cfg(feature = "tokio")]
-mod run_to_end {
-    //! A claim is made, and given back, also if its caller is dropped: what the server has done about it is
-    //! known only then.
-
-    use std::future::Future;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
-    use cacheio_core::__private::runtime;
-
-    use crate::store::BoxFuture;
-
-    /// A future that continues on the runtime of the process when it is dropped.
-    pub(super) struct RunToEnd<T: Send + 'static> {
-        future: Option<BoxFuture<'static, T>>,
-        has_begun: bool,
-    }
-
-    impl<T: Send + 'static> RunToEnd<T> {
-        pub(super) fn new(future: BoxFuture<'static, T>) -> Self {
-            Self {
-                future: Some(future),
-                has_begun: false,
-            }
-        }
-    }
-
-    impl<T: Send + 'static> Future for RunToEnd<T> {
-        type Output = T;
-
-        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-            self.has_begun = true;
-            let Some(future) = &mut self.future else {
-                return Poll::Pending;
-            };
-            let polled = future.as_mut().poll(context);
-            if polled.is_ready() {
-                self.future = None;
-            }
-            polled
-        }
-    }
-
-    impl<T: Send + 'static> Drop for RunToEnd<T> {
-        fn drop(&mut self) {
-            if let Some(future) = self.future.take().filter(|_| self.has_begun)
-                && let Ok(runtime) = runtime()
-            {
-                runtime.spawn(future);
-            }
         }
     }
 }

@@ -335,6 +335,9 @@ fn without_cas_numbers_loads_are_not_shared_but_stored() {
             cache_of(world, store(&server), true),
             cache_of(world, store(&server), true),
         );
+        let failed = one.get_or_try_set::<i32, _, _>("failed", || async { Err("failed") });
+        assert!(failed.await.is_err());
+        assert_eq!(server.raw(b"mg cacheio:failed s"), "EN");
         for key in 0..5 {
             assert_eq!(one.get_or_set(key, || async { 1 }).await, 1);
             assert_eq!(other.get_or_set(key, || async { 2 }).await, 1);
