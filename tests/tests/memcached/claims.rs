@@ -119,7 +119,7 @@ fn each_write_of_another_process_ends_a_claim() {
         type Write = fn(&Memcached);
         let writes: [(&str, Write); 12] = [
             ("set", |store| {
-                store.set(&key("ns:k"), entry("w"), None).unwrap()
+                store.set(&key("ns:k"), entry("w"), None).unwrap();
             }),
             ("set_many", |store| {
                 store
@@ -136,7 +136,7 @@ fn each_write_of_another_process_ends_a_claim() {
                 assert_eq!(store.increment(&key("ns:k"), -1, None).unwrap(), -1);
             }),
             ("delete", |store| {
-                assert!(!store.delete(&key("ns:k")).unwrap())
+                assert!(!store.delete(&key("ns:k")).unwrap());
             }),
             ("delete_many", |store| {
                 assert_eq!(store.delete_many(&[key("ns:k")]).unwrap(), 0);
