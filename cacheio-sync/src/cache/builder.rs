@@ -141,6 +141,16 @@ impl CacheBuilder {
     /// load ends. If the process is killed, it stays until the key is loaded or written again, for an hour at
     /// most. So do not set this if other programs that use the same keys cannot cope with empty values.
     ///
+    /// On Memcached, too:
+    ///
+    /// - Each address must lead to one server, not to a proxy that spreads the keys over several.
+    /// - A `touch` of a missing key that another process loads sets how long the claim lasts: if the TTL is shorter
+    ///   than the load, its value is not stored.
+    /// - A value that is larger than the server accepts removes the entry of the key, also one that was written after the
+    ///   load had begun.
+    /// - A process that stood still while it refreshed an entry, and was replaced, may store its value first. If a write
+    ///   came in between, it stores nothing.
+    ///
     /// ```no_run
     /// # fn main() -> cacheio::Result<()> {
     /// use cacheio::{Cache, Memcached};
