@@ -66,6 +66,10 @@ pub(crate) struct Queue {
     crowded: usize,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the size of a command depends on the features of `redis` that others turn on"
+)]
 pub(crate) enum Admission {
     /// The caller sends the request itself.
     Direct(Option<Reservation>),
@@ -80,6 +84,10 @@ pub(crate) enum Admission {
 }
 
 /// What becomes of the waiting batch.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the size of a command depends on the features of `redis` that others turn on"
+)]
 pub(crate) enum NextStep {
     Nothing,
     /// It is sent now.

@@ -30,6 +30,9 @@ pub mod slow_origins {}
 #[doc = include_str!("guide/servers.md")]
 pub mod servers {}
 
+#[doc = include_str!("guide/two_servers.md")]
+pub mod two_servers {}
+
 #[doc = include_str!("guide/metrics.md")]
 pub mod metrics {}
 

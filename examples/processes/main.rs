@@ -2,7 +2,7 @@
 //! that only share the entries, and with caches that also share loads and have memory before Redis.
 //!
 //! ```sh
-//! cargo run --release --example processes
+//! cargo run --example processes
 //! ```
 //!
 //! It starts its own `redis-server`, or uses the one at `REDIS_URL` if that is not installed, and processes of itself.

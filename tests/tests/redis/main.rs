@@ -12,6 +12,7 @@ mod large_batches;
 mod operations;
 mod reconnecting;
 mod refusals;
+mod rights;
 mod runtimes;
 mod sentinel;
 mod support;
