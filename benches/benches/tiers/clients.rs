@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cacheio::{AsyncCache, L1, Memory, Options, Redis};
-use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncCommands as _, AsyncConnectionConfig};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
@@ -200,6 +200,11 @@ impl Client for Cacheio {
     }
 }
 
+/// The settings of the raw client. The machine may be busy.
+pub(crate) fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(5)))
+}
+
 /// The raw client: no memory.
 #[derive(Clone)]
 pub(crate) struct Raw(MultiplexedConnection);
@@ -232,7 +237,9 @@ impl Client for Raw {
 
     async fn connect(url: &str, _: Near) -> Result<Self, Failure> {
         let client = redis::Client::open(url)?;
-        Ok(Self(client.get_multiplexed_async_connection().await?))
+        let config = config();
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
+        Ok(Self(connection.await?))
     }
 
     async fn get(&self, key: &str) -> Result<Option<Arc<Product>>, Failure> {

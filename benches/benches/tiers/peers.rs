@@ -8,12 +8,11 @@ use bytes::Bytes;
 use multi_tier_cache::{
     CacheManager, CacheStrategy, InvalidationConfig, L1Cache, L2Cache, MokaCacheConfig,
 };
-use redis::AsyncConnectionConfig;
 use redis::caching::CacheConfig;
 use rustis::commands::{ClientTrackingOptions, SetExpiration, StringCommands};
 use rustis::resp::BulkString;
 
-use crate::clients::{Client, Failure, Loader, Near, Product, Raw, TTL, decode, encode};
+use crate::clients::{Client, Failure, Loader, Near, Product, Raw, TTL, config, decode, encode};
 
 /// The client-side cache of the `redis` crate.
 #[derive(Clone)]
@@ -27,7 +26,7 @@ impl Client for CacheAio {
         let size = NonZeroUsize::new(near.capacity).unwrap_or(NonZeroUsize::MIN);
         // Its TTL remains the default one, 30 minutes: the server tells of changes.
         let cache = CacheConfig::new().set_size(size);
-        let config = AsyncConnectionConfig::new().set_cache_config(cache);
+        let config = config().set_cache_config(cache);
         let connection = client.get_multiplexed_async_connection_with_config(&config);
         Ok(Self(connection.await?.into()))
     }

@@ -11,7 +11,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::clients::{Cacheio, Client, Near, Product, Raw, TTL, encode, one_worker};
+use crate::clients::{Cacheio, Client, Near, Product, Raw, TTL, config, encode, one_worker};
 use crate::peers::{ByHand, CacheAio, MultiTier, Rustis};
 use crate::table::median;
 
@@ -175,8 +175,9 @@ async fn repeat<C: Client>(client: C, operation: Operation, stop: Arc<AtomicBool
 /// Stores all entries, as each client names them.
 async fn fill(url: &str) {
     let client = redis::Client::open(url).expect("a URL");
-    let connection = client.get_multiplexed_async_connection().await;
-    let mut connection = connection.expect("the server is there");
+    let config = config();
+    let connection = client.get_multiplexed_async_connection_with_config(&config);
+    let mut connection = connection.await.expect("the server is there");
     let value = encode(&Product::new(1));
     let keys: Vec<_> = (0..KEYS).map(key).collect();
     for keys in keys.chunks(1_000) {
