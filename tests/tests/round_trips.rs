@@ -116,9 +116,13 @@ async fn each_operation_takes_one_round_trip(cache: CacheApi, proxy: Proxy) {
     assert_eq!(times, steps, "a batch");
 }
 
+fn is_on_redis(cache: &CacheApi) -> bool {
+    format!("{cache:?}").contains("Redis")
+}
+
 /// Whether the processes on this store share loads: on Redis, and on Memcached in the rows for that.
 fn shares_loads(cache: &CacheApi) -> bool {
-    format!("{cache:?}").contains("Redis") || cache.namespace() == SHARED
+    is_on_redis(cache) || cache.namespace() == SHARED
 }
 
 /// An update reads and writes. Where a server removes and returns in one step, a take does not read before.

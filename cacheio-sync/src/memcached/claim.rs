@@ -155,7 +155,10 @@ impl Cluster {
                 if let Decision::Won = attempt.decide(force) {
                     drop(attempt.won(&self, 0, force));
                 }
-                claimed[position] = Claimed::Lost { entry: None };
+                claimed[position] = Claimed::Lost {
+                    entry: None,
+                    is_told: false,
+                };
                 continue;
             };
             let connection = ended.connection;

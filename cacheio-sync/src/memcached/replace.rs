@@ -118,7 +118,32 @@ impl Cluster {
                 };
                 self.add(driver, key, new, ttl).await
             }
-            (None, None) => Ok(!self.has(driver, key).await?),
+            (None, None) => self.end_claim(driver, key).await,
+        }
+    }
+
+    /// Ends the claim on a key that holds no entry. Returns whether it holds none.
+    async fn end_claim(&self, driver: Driver, key: &Key<'_>) -> Result<bool> {
+        let (server, call) = (self.server(key), self.call(driver));
+        loop {
+            let mut request = Request::with_capacity(key.text().len() + 24);
+            let command = request.command(MetaOp::Get, key.text())?;
+            command.flags(&["s", "c"]).token().end();
+            let read = |response: &mut Response| match response.code {
+                ReturnCode::Hd => Some(Some((response.size?, response.cas?))),
+                ReturnCode::En => Some(None),
+                _ => None,
+            };
+            let found = server.execute(Retry::Read, &request, call, read).await;
+            let number = match found.map_err(|failure| server.error(failure))? {
+                None => return Ok(true),
+                // An empty item is a claim.
+                Some((0, number)) => number,
+                Some(_) => return Ok(false),
+            };
+            if remove(server, key.text(), number, call).await? {
+                return Ok(true);
+            }
         }
     }
 

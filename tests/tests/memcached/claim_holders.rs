@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread::spawn;
 
-use cacheio_core::{Claimed, KeyRule};
+use cacheio_core::{ClaimMode, Claimed, KeyRule};
 use cacheio_sync::store::Store;
 use cacheio_tests::servers::Proxy;
 
@@ -16,7 +16,7 @@ fn holder(key: &str) -> String {
 }
 
 fn is_claimed_by_another(store: &Memcached, name: &str) -> bool {
-    match store.claim(&[key(name)], false).unwrap().pop() {
+    match store.claim(&[key(name)], ClaimMode::Load).unwrap().pop() {
         Some(Claimed::Lost { .. }) => true,
         Some(Claimed::Won { .. }) => false,
         other => panic!("{other:?}"),
@@ -74,7 +74,7 @@ fn the_claims_of_a_dead_batch_are_taken_over_in_one_round_trip() {
             server.raw(format!("mg {name} N60").as_bytes());
         }
         let keys: Vec<_> = names.iter().map(|name| key(name)).collect();
-        let claimed = store.claim(&keys, false).unwrap();
+        let claimed = store.claim(&keys, ClaimMode::Load).unwrap();
         assert!(
             (claimed.iter()).all(|claimed| matches!(claimed, Claimed::Won { .. })),
             "{claimed:?}"
@@ -115,7 +115,7 @@ fn a_server_without_cas_numbers_keeps_no_claims() {
     guarded(|| {
         let server = servers::Memcached::start_with(&["-C"]);
         let store = store(&server);
-        let claimed = store.claim(&[key("a"), key("b")], false).unwrap();
+        let claimed = store.claim(&[key("a"), key("b")], ClaimMode::Load).unwrap();
         assert!(
             (claimed.iter()).all(|claimed| matches!(claimed, Claimed::Unsupported)),
             "{claimed:?}"

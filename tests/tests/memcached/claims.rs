@@ -1,6 +1,6 @@
 //! Claims: loads of several processes, each of which is a store of its own here.
 
-use cacheio_core::{Claimed, Options, Settled, Settlement, TtlChange, Update};
+use cacheio_core::{ClaimMode, Claimed, Options, Settled, Settlement, TtlChange, Update};
 use cacheio_sync::store::{Claim, Store};
 use cacheio_tests::gate::LoaderGate;
 use cacheio_tests::servers::Proxy;
@@ -22,7 +22,7 @@ pub(crate) fn cache_of(world: World, store: Memcached, shares: bool) -> CacheApi
 }
 
 pub(crate) fn claim(store: &Memcached, name: &str) -> Claim {
-    match store.claim(&[key(name)], false).unwrap().pop() {
+    match store.claim(&[key(name)], ClaimMode::Load).unwrap().pop() {
         Some(Claimed::Won { claim, .. }) => claim,
         other => panic!("{other:?}"),
     }
@@ -194,19 +194,21 @@ fn one_of_two_processes_wins_and_the_other_learns_when_that_has_ended() {
         let (one, other) = (store(&server), store(&server));
         let keys = [key("k")];
         let won = claim(&one, "k");
-        let claimed = other.claim(&keys, false).unwrap().pop();
+        let claimed = other.claim(&keys, ClaimMode::Load).unwrap().pop();
         assert!(
-            matches!(claimed, Some(Claimed::Lost { entry: None })),
+            matches!(claimed, Some(Claimed::Lost { entry: None, .. })),
             "{claimed:?}"
         );
         assert!(settle(&one, "k", won, "v"));
         // It finds the value, and that nothing is loaded.
-        let Some(Claimed::Won { claim: won, entry }) = other.claim(&keys, false).unwrap().pop()
+        let Some(Claimed::Won { claim: won, entry }) =
+            other.claim(&keys, ClaimMode::Load).unwrap().pop()
         else {
             panic!("another process loads");
         };
         assert_eq!(text(entry).as_deref(), Some("v"));
-        let Some(Claimed::Lost { entry }) = one.claim(&keys, false).unwrap().pop() else {
+        let Some(Claimed::Lost { entry, .. }) = one.claim(&keys, ClaimMode::Load).unwrap().pop()
+        else {
             panic!("both load");
         };
         assert_eq!(text(entry).as_deref(), Some("v"));
@@ -215,7 +217,7 @@ fn one_of_two_processes_wins_and_the_other_learns_when_that_has_ended() {
         drop(claim(&other, "k"));
         let Some(Claimed::Won {
             claim: taken_over, ..
-        }) = one.claim(&keys, true).unwrap().pop()
+        }) = one.claim(&keys, ClaimMode::TakeOver).unwrap().pop()
         else {
             panic!("not taken over");
         };
@@ -231,7 +233,7 @@ fn a_claim_that_is_being_made_is_not_taken_over() {
         let store = store(&server);
         // Another process has got the item of the key, and not yet that of the holder.
         assert!(server.raw(b"mg k N3600").contains('W'));
-        let claimed = store.claim(&[key("k")], false).unwrap().pop();
+        let claimed = store.claim(&[key("k")], ClaimMode::Load).unwrap().pop();
         assert!(matches!(claimed, Some(Claimed::Lost { .. })), "{claimed:?}");
         // That was long ago: its holder no longer responds.
         server.raw(b"mg old N60");
@@ -277,7 +279,7 @@ fn who_takes_over_by_force_is_stored_and_the_other_is_not() {
                 one.set(&key("k"), entry(value), None).unwrap();
             }
             let lost = claim(&one, "k");
-            let forced = other.claim(&[key("k")], true).unwrap().pop();
+            let forced = other.claim(&[key("k")], ClaimMode::TakeOver).unwrap().pop();
             let Some(Claimed::Won { claim, entry: None }) = forced else {
                 panic!("{forced:?}");
             };
