@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use cacheio_core::__private::{Driver, Engine, Executor, Settings, poll_ready};
+use cacheio_core::__private::{BuilderSettings, Driver, Engine, Executor, poll_ready};
 use cacheio_core::{
     BoxFuture, Clock, Codec, Entry, Error, ErrorKind, Form, Key, ManualClock, Options, Payload,
     Result, Store, Value,
@@ -77,7 +77,7 @@ impl Wire {
 
     pub(crate) fn new(codec: Arc<dyn Codec>) -> Self {
         let server = Arc::new(Server::default());
-        let mut settings = Settings::default();
+        let mut settings = BuilderSettings::default();
         settings.set_codec(codec);
         let store: Arc<dyn Store> = server.clone();
         Self {
