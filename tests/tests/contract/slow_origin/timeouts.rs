@@ -33,7 +33,8 @@ async fn a_soft_timeout_serves_the_stale_value(fixture: Fixture) {
         "old",
         Source::Stale,
     );
-    assert_eq!(gate.runs(), 1);
+    // On a busy machine the load may begin late.
+    gate.started().await;
     let stats = cache.stats();
     assert_eq!((stats.timeouts, stats.stale_hits), (1, 1));
     // Later callers do not wait for a late load, and do not start another.
