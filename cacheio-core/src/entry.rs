@@ -153,6 +153,16 @@ pub enum TtlChange {
     Set(Option<Duration>),
 }
 
+impl TtlChange {
+    /// Returns the TTL of an entry that replaces none. There is none to keep, so such an entry never expires.
+    pub fn of_new(self) -> Option<Duration> {
+        match self {
+            Self::Set(ttl) => ttl,
+            Self::Keep => None,
+        }
+    }
+}
+
 impl Replacement {
     /// Returns whether an entry is the one to replace.
     pub fn replaces(&self, entry: &Entry) -> bool {

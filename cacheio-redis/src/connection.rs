@@ -57,7 +57,7 @@ pub(crate) struct Connection {
     tracker: Option<Arc<Tracker>>,
     /// When a refused request looks for the master.
     master_search: MasterSearch,
-    /// When the keeper of tracking does, which would ask for ever.
+    /// When the keeper of tracking looks for the master. It has pauses of its own, because it asks forever.
     keepers_search: MasterSearch,
 }
 

@@ -3,8 +3,6 @@
 //! The claim on the key ends before the command, as with every write. A script that had both keys would be
 //! refused while their slot moves.
 
-use std::time::Duration;
-
 use cacheio_core::{Entry, Key, TtlChange};
 use redis::cmd;
 
@@ -49,7 +47,7 @@ impl Redis {
                     .arg(bytes(current)?);
                 remove
             }
-            (None, Some((new, ttl))) => return self.add_one(key, new, new_ttl(ttl)).await,
+            (None, Some((new, ttl))) => return self.add_one(key, new, ttl.of_new()).await,
             (None, None) => {
                 let exists = self.write(key, on_key("EXISTS", key.text()));
                 return Ok(!self.affects(key, exists).await?);
@@ -57,13 +55,5 @@ impl Redis {
         };
         let swap = self.write(key, command).not_idempotent();
         self.affects(key, swap).await
-    }
-}
-
-/// Returns the TTL of an entry that replaces none.
-fn new_ttl(ttl: TtlChange) -> Option<Duration> {
-    match ttl {
-        TtlChange::Set(ttl) => ttl,
-        TtlChange::Keep => None,
     }
 }

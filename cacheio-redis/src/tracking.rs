@@ -149,7 +149,7 @@ pub(crate) struct Link {
     /// Whether the server has said, since the last probe that proved something, that another one may have taken
     /// its place.
     is_refused: AtomicBool,
-    /// Whom to ask whether the server is still the master.
+    /// The sentinels that say whether the server is still the master.
     named_master: OnceLock<NamedMaster>,
     has_ended: AtomicBool,
 }
@@ -197,7 +197,7 @@ impl Link {
         self.is_refused.load(Ordering::SeqCst)
     }
 
-    /// Sets whom to ask whether the server is still the master.
+    /// Sets the sentinels that say whether the server is still the master.
     pub(crate) fn set_named_master(&self, master: NamedMaster) {
         // A link has one connection.
         let _ = self.named_master.set(master);

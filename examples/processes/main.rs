@@ -146,7 +146,7 @@ fn kill(workers: &mut Workers) -> anyhow::Result<String> {
         Some(time) => format!("{time:.1?}"),
         None => "it did not wait".into(),
     };
-    // Both are replaced: the other one would load for ever.
+    // Both are replaced: the other one would load forever.
     workers.restart(0)?;
     workers.restart(1)?;
     Ok(result)

@@ -147,7 +147,8 @@ impl Engine {
         }
     }
 
-    /// Adds to entries what copies of them need. `versions` has those of their tags. A store that returns too few entries has none of the others.
+    /// Adds to entries what copies of them need. `versions` has those of their tags. A store that returns too few
+    /// entries has none of the others.
     pub(super) fn reads(
         &self,
         entries: Vec<Option<Entry>>,

@@ -470,7 +470,7 @@ impl Attempt {
         );
         Claimed::Won {
             claim: Claim::new(claim),
-            // Whoever takes over does not ask for the entry.
+            // A caller that takes over does not ask for the entry.
             entry: entry.filter(|_| !force),
         }
     }

@@ -262,7 +262,7 @@ impl GivenBack {
         if self.items.is_marked {
             return Ok(());
         }
-        // After the key: those who find it claimed wait, until they find what became of the holder.
+        // After the key: the processes that find it claimed wait until they find what became of the holder.
         add(&|request, index| match self.has_failed {
             true => self.items.mark(request, index),
             false => self.items.release(request, index),

@@ -43,7 +43,7 @@ impl Cluster {
 
     /// Runs one command on the server of a key, and returns what `read` makes of the response:
     /// `None` if the response does not fit the command.
-    async fn execute<T>(
+    pub(super) async fn execute<T>(
         &self,
         call: Call,
         key: &Key<'_>,

@@ -52,16 +52,6 @@ fn cas(entry: &Entry) -> Result<u64> {
     })
 }
 
-/// Removes an entry. Returns whether it was the one with this CAS number.
-async fn remove(server: &Arc<Server>, key: &str, cas: u64, call: Call) -> Result<bool> {
-    let mut request = Request::with_capacity(300);
-    let command = request.command(MetaOp::Delete, key)?;
-    command.number('C', cas).token().end();
-    let read = |response: &mut Response| swapped(response);
-    let removed = server.execute(Retry::Never, &request, call, read).await;
-    removed.map_err(|failure| server.error(failure))
-}
-
 /// A change of an entry.
 pub(super) struct Change {
     pub(super) cas: u64,
@@ -107,24 +97,16 @@ impl Cluster {
                 let change = Change::of(&current, new, ttl)?;
                 self.write_change(driver, key, &change, ttl).await
             }
-            (Some(current), None) => {
-                let (server, call) = (self.server(key), self.call(driver));
-                remove(server, key.text(), cas(&current)?, call).await
-            }
-            (None, Some((new, ttl))) => {
-                let ttl = match ttl {
-                    TtlChange::Set(ttl) => ttl,
-                    TtlChange::Keep => None,
-                };
-                self.add(driver, key, new, ttl).await
-            }
+            (Some(current), None) => self.remove(self.call(driver), key, cas(&current)?).await,
+            (None, Some((new, ttl))) => self.add(driver, key, new, ttl.of_new()).await,
             (None, None) => self.end_claim(driver, key).await,
         }
     }
 
     /// Ends the claim on a key that holds no entry. Returns whether it holds none.
     async fn end_claim(&self, driver: Driver, key: &Key<'_>) -> Result<bool> {
-        let (server, call) = (self.server(key), self.call(driver));
+        let call = self.call(driver);
+        let mut conflicts = 0;
         loop {
             let mut request = Request::with_capacity(key.text().len() + 24);
             let command = request.command(MetaOp::Get, key.text())?;
@@ -134,22 +116,33 @@ impl Cluster {
                 ReturnCode::En => Some(None),
                 _ => None,
             };
-            let found = server.execute(Retry::Read, &request, call, read).await;
-            let number = match found.map_err(|failure| server.error(failure))? {
+            let found = self.execute(call, key, Retry::Read, &request, read);
+            let number = match found.await? {
                 None => return Ok(true),
                 // An empty item is a claim.
                 Some((0, number)) => number,
                 Some(_) => return Ok(false),
             };
-            if remove(server, key.text(), number, call).await? {
+            if self.remove(call, key, number).await? {
                 return Ok(true);
             }
+            conflicts += 1;
+            call.pause_after_conflict(conflicts).await;
         }
+    }
+
+    /// Removes an item. Returns whether it was the one with this CAS number.
+    async fn remove(&self, call: Call, key: &Key<'_>, cas: u64) -> Result<bool> {
+        let mut request = Request::with_capacity(300);
+        let command = request.command(MetaOp::Delete, key.text())?;
+        command.number('C', cas).token().end();
+        let read = |response: &mut Response| swapped(response);
+        self.execute(call, key, Retry::Never, &request, read).await
     }
 
     /// Removes an entry, and returns it. Of several callers, one gets it.
     pub(super) async fn take(&self, driver: Driver, key: &Key<'_>) -> Result<Option<Entry>> {
-        let (server, call) = (self.server(key), self.call(driver));
+        let call = self.call(driver);
         let mut conflicts = 0;
         loop {
             let mut request = Request::with_capacity(300);
@@ -160,8 +153,8 @@ impl Cluster {
                 ReturnCode::En => Some(None),
                 _ => None,
             };
-            let found = server.execute(Retry::Read, &request, call, read).await;
-            let Some((entry, number)) = found.map_err(|failure| server.error(failure))? else {
+            let found = self.execute(call, key, Retry::Read, &request, read);
+            let Some((entry, number)) = found.await? else {
                 return Ok(None);
             };
             let number = match &entry {
@@ -169,7 +162,7 @@ impl Cluster {
                 // A claim, which ends.
                 None => number.unwrap_or_default(),
             };
-            if remove(server, key.text(), number, call).await? {
+            if self.remove(call, key, number).await? {
                 return Ok(entry);
             }
             conflicts += 1;

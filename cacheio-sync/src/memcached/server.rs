@@ -213,21 +213,8 @@ impl Server {
         request: &'a Request,
         call: Call,
     ) -> Result<Exchange<'a>, Failure> {
-        // If something else took all the time, this says nothing about the server.
-        call.time_left()?;
-        let started = Instant::now();
-        let attempt = self.circuit.enter().map_err(Failure::Other)?;
-        let sent = self.send(retry, request.first_window(), call).await;
-        let (lease, pooled) = self.record_outcome(attempt, started, sent)?;
-        Ok(Exchange {
-            server: self,
-            request,
-            attempt,
-            lease,
-            pooled,
-            is_resent: false,
-            reading_since: None,
-        })
+        let sending = self.send(retry, request.first_window(), call);
+        self.begin_by(sending, request, call).await
     }
 
     /// Starts an exchange that compares CAS numbers from an earlier one. It is never sent twice.
@@ -239,17 +226,32 @@ impl Server {
         request: &'a Request,
         call: Call,
     ) -> Result<Exchange<'a>, Failure> {
+        let sending = async {
+            let sent = self.send_on_same_run(origin, request.first_window(), call);
+            Ok((sent.await?, false))
+        };
+        self.begin_by(sending, request, call).await
+    }
+
+    /// Starts an exchange by a future that sends the first window, and returns the connection, and whether it was
+    /// pooled.
+    async fn begin_by<'a>(
+        self: &'a Arc<Self>,
+        sending: impl Future<Output = Result<(Lease<'a>, bool), Failure>>,
+        request: &'a Request,
+        call: Call,
+    ) -> Result<Exchange<'a>, Failure> {
+        // If something else took all the time, this says nothing about the server.
         call.time_left()?;
         let started = Instant::now();
         let attempt = self.circuit.enter().map_err(Failure::Other)?;
-        let sent = self.send_on_same_run(origin, request.first_window(), call);
-        let lease = self.record_outcome(attempt, started, sent.await)?;
+        let (lease, pooled) = self.record_outcome(attempt, started, sending.await)?;
         Ok(Exchange {
             server: self,
             request,
             attempt,
             lease,
-            pooled: false,
+            pooled,
             is_resent: false,
             reading_since: None,
         })

@@ -14,11 +14,7 @@ impl Memory {
     ) -> Result<bool> {
         let now = self.clock.now();
         let new = new.map(|(entry, ttl)| {
-            let ends = match ttl {
-                TtlChange::Set(ttl) => ttl,
-                TtlChange::Keep => None,
-            };
-            let slot = self.slot(key, entry, ends, now)?;
+            let slot = self.slot(key, entry, ttl.of_new(), now)?;
             Ok((slot, ttl))
         });
         let new = new.transpose()?;

@@ -193,7 +193,7 @@ fn a_node_that_gets_its_first_slot_tells_of_changes() {
 }
 
 /// While a slot moves, a key that has moved already is read through a redirection. Its copy is not trusted after
-/// the bound, whoever has the key then.
+/// the bound, whichever node has the key then.
 #[test]
 fn a_copy_of_what_was_redirected_ends_by_itself() {
     guarded(|| {
@@ -266,7 +266,7 @@ fn a_get_that_is_redirected_keeps_to_the_timeout() {
     });
 }
 
-/// A slot gets another owner without its keys: the old owner drops them, and Redis 7.0 tells nobody.
+/// A slot gets another owner without its keys: the old owner drops them, and Redis 7.0 tells no client.
 #[test]
 fn a_slot_that_is_reassigned_is_not_trusted_after_the_bound() {
     guarded(|| {

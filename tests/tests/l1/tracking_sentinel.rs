@@ -92,7 +92,7 @@ fn nothing_old_is_served_from_a_master_that_resumes_after_it_was_replaced() {
     });
 }
 
-/// If no sentinel replies, nobody says that the master is still the one.
+/// If no sentinel replies, it is not known whether the master is still the one.
 #[test]
 fn a_master_without_a_sentinel_is_not_trusted() {
     guarded(|| {
