@@ -295,11 +295,9 @@ impl Meta {
         }
     }
 
-    /// Returns until when the entry can be served without checking its metadata.
+    /// Returns until when the entry can be served without checking more of its metadata than its
+    /// [tags](Self::has_tags).
     pub fn fast_path_until(&self) -> Timestamp {
-        if !self.tags.is_empty() {
-            return Timestamp::MIN;
-        }
         match (self.origin, self.expiry) {
             (Origin::Copied { has_replaced_key }, _) => match has_replaced_key {
                 true => Timestamp::MIN,
@@ -312,12 +310,24 @@ impl Meta {
         }
     }
 
+    /// Returns whether the entry has tags.
+    pub fn has_tags(&self) -> bool {
+        !self.tags.is_empty()
+    }
+
+    /// Returns whether no tag of the entry has been invalidated.
+    ///
+    /// Once this is `false`, it stays `false`. Costs one atomic load per tag.
+    pub fn has_current_tags(&self) -> bool {
+        self.tags.are_current()
+    }
+
     /// Returns whether the store must keep the entry: none of its tags has been invalidated, and
     /// [`idle_until`](Self::idle_until) is not over.
     ///
     /// Once this is `false`, it stays `false`. Costs one atomic load per tag.
     pub fn is_retained(&self, now: Timestamp) -> bool {
-        now < self.idle_until() && self.tags.are_current()
+        now < self.idle_until() && self.has_current_tags()
     }
 
     /// Returns when the entry expires unless it is read before; [`Timestamp::MAX`] if idle entries do

@@ -16,10 +16,12 @@
 //!
 //! This module does no I/O.
 
+mod admission;
 mod changes;
 mod store_writes;
 mod watch;
 
+use self::admission::Admission;
 use self::changes::Changes;
 use self::store_writes::has_one_writer;
 pub use self::watch::RemovedCopies;
@@ -52,6 +54,9 @@ pub trait L1Memory: Store {
         until: Timestamp,
         may_store: &dyn Fn() -> bool,
     );
+
+    /// Returns the number of entries if another entry has to be evicted for one of this key.
+    fn entries_if_full(&self, key: &Key<'_>) -> Option<usize>;
 
     /// Removes the entry of a key, and returns it, so that its value is dropped where code of the user may run.
     fn take_copy(&self, key: &Key<'_>) -> Option<Box<dyn Any + Send>>;
@@ -124,6 +129,7 @@ pub(crate) struct L1 {
     max_staleness: Duration,
     /// How long a copy is served at most in any case.
     ttl: Option<Duration>,
+    admission: Admission,
     /// Whether the server tells of changes, and the memory knows until when its copies may be served.
     is_watched: AtomicBool,
     /// The number of copies that were removed because the server told of a change.
@@ -187,6 +193,7 @@ impl L1 {
             prefix: prefix.into(),
             max_staleness,
             ttl,
+            admission: Admission::default(),
             is_watched: AtomicBool::new(false),
             invalidations: AtomicU64::new(0),
         }
@@ -209,6 +216,14 @@ impl L1 {
     /// Returns the key in L1 of a key of the server. Keys of other caches have none.
     pub(crate) fn key<'a>(&self, key: &Key<'a>) -> Option<Key<'a>> {
         key.text().strip_prefix(&*self.prefix).map(Key::new)
+    }
+
+    /// Returns whether a read of a key makes a copy: there is room for it, or the key was read not long ago.
+    pub(crate) fn admits(&self, key: &Key<'_>) -> bool {
+        let entries = self
+            .key(key)
+            .and_then(|copied| self.memory.entries_if_full(&copied));
+        entries.is_none_or(|entries| self.admission.was_read(key, entries))
     }
 
     /// Stores a copy if the ticket of its read still holds.

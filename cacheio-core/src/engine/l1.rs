@@ -135,6 +135,14 @@ impl Engine {
         Some(keys.iter().map(|key| l1s.ticket(key, l1)).collect())
     }
 
+    /// Returns tickets for a read, unless memory is full and none of the keys was read not long ago.
+    pub(super) fn tickets_to_read(&self, keys: &[Key<'_>], skip_l1: bool) -> Option<Vec<Ticket>> {
+        let l1 = self.l1(skip_l1)?;
+        // All of them are remembered.
+        let admitted = keys.iter().filter(|key| l1.admits(key)).count();
+        self.tickets(keys, admitted == 0)
+    }
+
     /// Gets entries, with what is left of their TTLs if they may be copied.
     pub(super) async fn get_entries(
         &self,

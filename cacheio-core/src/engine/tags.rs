@@ -120,7 +120,7 @@ impl Engine {
     /// Reads an entry. One whose tags were invalidated is absent.
     pub(super) async fn read_entry(&self, key: &Key<'_>, skip_l1: bool) -> Result<Read> {
         let keys = std::slice::from_ref(key);
-        if let Some(tickets) = self.tickets(keys, skip_l1) {
+        if let Some(tickets) = self.tickets_to_read(keys, skip_l1) {
             let read = boxed(|| self.read_with_tickets(keys, Some(tickets))).await?;
             return Ok(read.into_iter().next().unwrap_or_default());
         }
@@ -133,7 +133,7 @@ impl Engine {
 
     /// Reads several entries.
     pub(super) async fn read_entries(&self, keys: &[Key<'_>], skip_l1: bool) -> Result<Vec<Read>> {
-        let tickets = self.tickets(keys, skip_l1);
+        let tickets = self.tickets_to_read(keys, skip_l1);
         self.read_with_tickets(keys, tickets).await
     }
 

@@ -25,6 +25,8 @@ use super::shard::{Removed, ShardLock};
 /// - A copy is a value of the type that was read or loaded. A read of the same key as another type asks the
 ///   server.
 /// - Stale entries, absent keys and entries with `ttl_idle` have no copies. The server is asked for them.
+/// - While memory is full, a copy is made when an entry is read for the second time, so that entries that are read
+///   once evict nothing.
 /// - The weigher of the memory gets keys without the namespace. Where a server tells of changes, it also gets the
 ///   versions of tags, whose type is not one of yours.
 ///
@@ -126,6 +128,14 @@ impl L1Memory for Memory {
             }
             false => removed.push(slot),
         });
+    }
+
+    fn entries_if_full(&self, key: &Key<'_>) -> Option<usize> {
+        let (key, shard) = self.locate(key);
+        let shard = shard.read();
+        let is_full = shard.peek(&key).is_none() && shard.is_full();
+        // Keys are spread evenly.
+        is_full.then(|| shard.len() * self.shards.len())
     }
 
     fn take_copy(&self, key: &Key<'_>) -> Option<Box<dyn Any + Send>> {

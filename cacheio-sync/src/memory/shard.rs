@@ -75,6 +75,12 @@ impl Shard {
         self.cache.capacity()
     }
 
+    /// Returns whether an entry of the average weight would evict others.
+    pub(super) fn is_full(&self) -> bool {
+        let average = self.weight() / (self.len() as u64).max(1);
+        self.weight() + average.max(1) > self.capacity()
+    }
+
     /// Returns the entry under a key, live or not, and counts as a use of it.
     #[inline]
     pub(super) fn get(&self, key: &MemoryKey<'_>) -> Option<&Slot> {

@@ -9,7 +9,7 @@ use cacheio_core::{Entry, Meta, Object, Timestamp};
 /// lines that it touches.
 #[derive(Clone)]
 pub(super) struct Slot {
-    /// Until this time the value is served without a look at the rest.
+    /// Until this time the value is served without a look at the rest. [`Timestamp::MIN`] for an entry with tags.
     fast_path_until: Timestamp,
     object: Arc<dyn Object>,
     /// The [word](Object::word) of the value.
@@ -55,7 +55,10 @@ impl Slot {
         if let Some(details) = &mut self.details {
             details.expires_at = expires_at;
             if let Some(meta) = &details.meta {
-                self.fast_path_until = expires_at.min(meta.fast_path_until());
+                self.fast_path_until = match meta.has_tags() {
+                    true => Timestamp::MIN,
+                    false => expires_at.min(meta.fast_path_until()),
+                };
             }
         }
     }
@@ -121,10 +124,22 @@ impl Slot {
         self.details.as_ref()?.meta.as_ref()
     }
 
-    /// The time until which the value is served without a look at the rest.
+    /// The time until which the value is served without a look at more than its tags.
     #[inline]
     pub(super) fn fast_path_until(&self) -> Timestamp {
-        self.fast_path_until
+        match self.fast_path_until {
+            Timestamp::MIN => self.tagged_until(),
+            until => until,
+        }
+    }
+
+    /// The same for an entry that may have tags.
+    #[inline(never)]
+    fn tagged_until(&self) -> Timestamp {
+        let meta = self.meta().filter(|meta| meta.has_current_tags());
+        meta.map_or(Timestamp::MIN, |meta| {
+            self.expires_at().min(meta.fast_path_until())
+        })
     }
 
     pub(super) fn entry(&self) -> Entry {

@@ -3,6 +3,7 @@
 
 #![cfg(not(shuttle))]
 
+mod admission;
 mod bound;
 mod connecting;
 mod drops;
