@@ -2,6 +2,7 @@
 
 mod encode;
 pub(crate) mod integer;
+pub(crate) mod raw;
 mod reason;
 mod word;
 
@@ -181,6 +182,9 @@ impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Value for 
     }
 
     fn decode(bytes: &[u8], codec: &dyn Codec) -> Result<Arc<T>> {
+        if let Some(value) = raw::decode(bytes, codec) {
+            return Ok(value);
+        }
         if is_json(codec) {
             return serde_json::from_slice(bytes)
                 .map(Arc::new)

@@ -12,6 +12,7 @@ use crate::entry::expiry::{Expiry, Freshness};
 use crate::entry::wire::{self, Body};
 use crate::key::Key;
 use crate::stats::Count;
+use crate::value::raw::EntryBytes;
 use crate::value::{Encoded, downcast};
 use crate::{
     Entry, Error, ErrorKind, Fetched, Form, Json, Meta, Object, Operation, Options, Payload,
@@ -185,9 +186,12 @@ impl Engine {
                 self.classify(expiry, meta, stale_for, || self.object_as::<V>(&object))
             }
             Payload::Bytes(bytes) => {
+                let bytes = EntryBytes::new::<V::Stored>(bytes);
                 let (body, expiry) = wire::open(&bytes)?;
-                let mut lookup =
-                    self.classify(expiry, None, stale_for, || self.decode::<V>(body))?;
+                let mut lookup = self.classify(expiry, None, stale_for, || {
+                    let raw = bytes.value(body);
+                    raw.map_or_else(|| self.decode::<V>(body), Ok)
+                })?;
                 let may_change = |expiry: Expiry| {
                     let now = self.clock.now();
                     expiry.must_record_read(now) || now >= expiry.due_from(ahead)
@@ -199,7 +203,7 @@ impl Engine {
                 };
                 cached.entry = Some(Arc::new(Entry {
                     version,
-                    ..Entry::bytes(bytes)
+                    ..Entry::bytes(bytes.into_vec())
                 }));
                 Ok(lookup)
             }

@@ -2,15 +2,15 @@
 
 use serde_core::{Deserialize, Serialize};
 
-use super::is_json;
 use super::reason::reason;
+use super::{is_json, raw};
 use crate::codec::{Finding, Format, check, exact};
 use crate::{BoxError, Codec, Error, ErrorKind, Result};
 
 /// The bytes of a value.
 #[derive(Debug)]
 pub enum Encoded {
-    /// Those of the codec.
+    /// Those of the codec, or of a value that is stored as it is.
     Codec(Vec<u8>),
     /// Those of the exact format, because the codec does not keep the value.
     Exact(Vec<u8>),
@@ -21,6 +21,9 @@ pub(super) fn encode<T>(value: &T, codec: &dyn Codec) -> Result<Encoded>
 where
     T: Serialize + Deserialize<'static> + 'static,
 {
+    if let Some(bytes) = raw::as_bytes(value) {
+        return Ok(Encoded::Codec(bytes.to_vec()));
+    }
     let Some(format) = codec.format() else {
         return with_codec(value, codec).map_err(unencodable::<T>);
     };

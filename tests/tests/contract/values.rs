@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 
+use bytes::Bytes;
 use cacheio_core::{Local, Value};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(has_agrees_with_get),
         case(get_arc_shares_the_value_on_memory),
         case(a_str_is_read_as_a_string),
+        case(bytes_are_stored_as_they_are),
         case(an_integer_is_read_as_a_wider_one),
         case(a_struct_is_read_as_another_that_fits),
         case(a_wrong_type_is_a_decode_error_and_changes_nothing),
@@ -170,6 +172,34 @@ async fn get_arc_shares_the_value_on_memory(fixture: Fixture) {
     assert_eq!((&*one, &*two), (&ada(), &ada()));
     let shares = fixture.keeps_objects() || fixture.has_l1;
     assert_eq!(Arc::ptr_eq(&one, &two), shares);
+}
+
+async fn bytes_are_stored_as_they_are(fixture: Fixture) {
+    let cache = fixture.cache.clone();
+    let all: Bytes = (0..=255).cycle().take(70_000).collect();
+    let policies = Options::ttl(MINUTE).stale_for(MINUTE).tags(["tag"]);
+    let marks = [&[0xC1, 1, 0, 0][..], b"", b"12", b"null", b"\"text\""];
+    for bytes in marks.map(Bytes::from_static).into_iter().chain([all]) {
+        for options in [Options::ttl(MINUTE), policies.clone()] {
+            cache.set_with("k", bytes.clone(), options).await.unwrap();
+            assert_eq!(cache.get("k").await.unwrap(), Some(bytes.clone()));
+            let shared = cache.get_arc::<Bytes>("k").await.unwrap();
+            assert_eq!(shared.as_deref(), Some(&bytes));
+            let loaded: Bytes = cache.get_or_set("k", || async { unreachable!() }).await;
+            assert_eq!(loaded, bytes);
+            let found: Bytes = cache.get("k").await.unwrap().unwrap();
+            // Empty ones have no address of their own.
+            let is_shared = found.as_ptr() == bytes.as_ptr();
+            assert!(bytes.is_empty() || is_shared == fixture.keeps_objects());
+        }
+    }
+    // Other types are read as what a server has of them.
+    cache.set("k", 12).await.unwrap();
+    let digits = cache.get::<Bytes>("k").await.unwrap();
+    assert_eq!(digits.as_deref(), Some(&b"12"[..]));
+    cache.set("k", Bytes::from_static(b"\xff")).await.unwrap();
+    let error = cache.get::<String>("k").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Decode);
 }
 
 async fn a_str_is_read_as_a_string(fixture: Fixture) {

@@ -268,3 +268,17 @@ fn without_the_right_to_scripts_what_needs_none_works() {
         assert_eq!(cache.take::<i32>("kept").await.unwrap(), Some(1));
     });
 }
+
+#[test]
+fn other_programs_share_bytes() {
+    let server = servers::Redis::start();
+    run(async {
+        let cache = AsyncCache::from_url(&server.url()).unwrap();
+        let page = bytes::Bytes::from_static(b"<html>");
+        cache.set("page", &page).await.unwrap();
+        assert_eq!(server.run("GET page"), Reply::Text("<html>".into()));
+        server.run("SET other <p>");
+        let other = cache.get::<bytes::Bytes>("other").await.unwrap();
+        assert_eq!(other.as_deref(), Some(&b"<p>"[..]));
+    });
+}
