@@ -37,7 +37,7 @@ pub mod store {
     pub use crate::immediate_store;
     pub use crate::key::{Key, KeyRule};
     pub use crate::store::{
-        AsyncStore, BoxFuture, Claim, ClaimMode, Claimed, FastMiss, Settled, Settlement,
+        AsyncStore, BoxFuture, Claim, ClaimMode, Claimed, FastMiss, Server, Settled, Settlement,
         SharedLoads, Store,
     };
     pub use crate::value::Object;

@@ -8,6 +8,7 @@ mod defaults;
 mod failing;
 mod forward;
 mod null;
+mod server;
 pub(crate) mod store_time;
 
 use std::any::TypeId;
@@ -20,6 +21,7 @@ pub use self::claim::{Claim, ClaimMode, Claimed, Settled, Settlement, SharedLoad
 use self::defaults::{default_clock, is_live};
 pub use self::failing::FailingStore;
 pub use self::null::Null;
+pub use self::server::Server;
 use crate::flight::SharedState;
 use crate::{
     Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Object, Replacement, Result, TtlChange,
@@ -389,6 +391,12 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Returns how often a circuit opened, because a server did not respond: the sum over all servers.
     fn circuit_opens(&self) -> u64 {
         0
+    }
+
+    /// Returns the server of the store. If there is one, caches make a tracing span for each operation that
+    /// they call, see the [guide](https://docs.rs/cacheio/latest/cacheio/guide/metrics/).
+    fn server(&self) -> Option<Server> {
+        None
     }
 
     /// Returns the state that all caches on this store in the process share.

@@ -23,7 +23,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use cacheio_core::__private::{runtime, within};
-use cacheio_core::Entry;
+use cacheio_core::{Entry, Server};
 use redis::{RedisError, RedisResult, Value};
 use tokio::runtime::{Handle, Id};
 use tokio::task::yield_now;
@@ -93,6 +93,11 @@ impl Batcher {
     /// Returns whether there must be no copies of what is read: another server may have taken the place of this one.
     pub(crate) fn is_refused(&self) -> bool {
         self.connection.is_refused()
+    }
+
+    /// Returns the server as spans name it.
+    pub(crate) fn server(&self) -> Server {
+        self.connection.server()
     }
 
     /// Returns the server's host, or an empty string if it can change.

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use cacheio_core::__private::{Attempt, Backoff, Circuit, Opens, runtime};
+use cacheio_core::Server;
 use redis::{RedisError, RedisResult, Value, cmd};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -139,6 +140,11 @@ impl Connection {
     /// Returns the server's host, or an empty string if it can change.
     pub(crate) fn host(&self) -> String {
         self.endpoint.host().unwrap_or_default().to_owned()
+    }
+
+    /// Returns the server as spans name it.
+    pub(crate) fn server(&self) -> Server {
+        self.endpoint.server()
     }
 
     pub(crate) fn timeout(&self) -> Duration {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use cacheio_core::Server;
 use redis::{Client, ConnectionAddr, RedisError, RedisResult};
 
 use crate::open::{Observers, Opened, client, open, open_as_configured};
@@ -29,6 +30,18 @@ impl Endpoint {
         match self.address()? {
             ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => Some(host),
             _ => None,
+        }
+    }
+
+    /// Returns the server as spans name it: without an address if that can change.
+    pub(crate) fn server(&self) -> Server {
+        let server = Server::new("redis");
+        match self.address() {
+            Some(ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) => {
+                server.at(host, *port)
+            }
+            Some(ConnectionAddr::Unix(path)) => server.at_socket(&path.to_string_lossy()),
+            _ => server,
         }
     }
 

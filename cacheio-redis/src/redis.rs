@@ -48,7 +48,7 @@ use std::time::Duration;
 use cacheio_core::__private::{Opens, SharedState, runtime};
 use cacheio_core::{
     AsyncStore, BoxFuture, ClaimMode, Claimed, Entry, Error, ErrorKind, Form, Key, Replacement,
-    Result, Settlement, SharedLoads, TtlChange,
+    Result, Server, Settlement, SharedLoads, TtlChange,
 };
 use redis::{Cmd, cmd};
 
@@ -366,6 +366,10 @@ impl AsyncStore for Redis {
 
     fn circuit_opens(&self) -> u64 {
         self.opens.count()
+    }
+
+    fn server(&self) -> Option<Server> {
+        Some(self.topology.span_server())
     }
 
     fn get<'a>(&'a self, key: &'a Key<'a>) -> BoxFuture<'a, Result<Option<Entry>>> {

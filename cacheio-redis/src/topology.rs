@@ -64,6 +64,14 @@ impl Topology {
         }
     }
 
+    /// Returns the server as spans name it. The nodes of a cluster have different addresses.
+    pub(crate) fn span_server(&self) -> cacheio_core::Server {
+        match &self.layout {
+            Layout::Server(server) => server.first().server(),
+            Layout::Cluster(_) => cacheio_core::Server::new("redis"),
+        }
+    }
+
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }

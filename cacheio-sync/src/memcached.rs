@@ -73,9 +73,9 @@ use call::Driver;
 use cluster::Cluster;
 
 use crate::Result;
+use crate::store::{self, Form, SharedLoads, Store};
 #[cfg(feature = "tokio")]
 use crate::store::{AsyncStore, BoxFuture};
-use crate::store::{Form, SharedLoads, Store};
 
 /// Stores entries on Memcached: on one server, or on several that share the keys.
 ///
@@ -237,6 +237,10 @@ macro_rules! for_threads {
             fn circuit_opens(&self) -> u64 {
                 self.0.opens.count()
             }
+
+            fn server(&self) -> Option<store::Server> {
+                Some(self.0.span_server())
+            }
         }
     };
 }
@@ -269,6 +273,10 @@ macro_rules! for_tasks {
 
             fn circuit_opens(&self) -> u64 {
                 Store::circuit_opens(self)
+            }
+
+            fn server(&self) -> Option<store::Server> {
+                Store::server(self)
             }
         }
     };

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use cacheio_async::AsyncCache;
-use cacheio_core::{Local, Options};
+use cacheio_core::{AsyncStore, BoxFuture, Entry, Form, Key, Local, Options, Result, Server};
 use cacheio_sync::{Cache, L1, Memory};
 use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::stores;
@@ -423,4 +423,49 @@ fn a_hit_in_l1_allocates_nothing() {
         let get = || ready(cache.get_arc::<String>(key)).unwrap().unwrap();
         assert_eq!(allocations(get), 0, "{key}, in tasks");
     }
+}
+
+/// A store that keeps nothing, with or without a server.
+#[derive(Debug)]
+struct Remote(Option<Server>);
+
+impl AsyncStore for Remote {
+    fn form(&self) -> Form {
+        Form::Bytes
+    }
+
+    fn get<'a>(&'a self, _: &'a Key<'a>) -> BoxFuture<'a, Result<Option<Entry>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn set<'a>(
+        &'a self,
+        _: &'a Key<'a>,
+        _: Entry,
+        _: Option<Duration>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn delete<'a>(&'a self, _: &'a Key<'a>) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
+
+    fn clear<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn server(&self) -> Option<Server> {
+        self.0.clone()
+    }
+}
+
+#[test]
+fn spans_that_nobody_wants_allocate_nothing() {
+    let of_a_get = |server| {
+        let cache = AsyncCache::builder().store(Remote(server)).build().unwrap();
+        allocations(|| ready(cache.get::<u64>("key")).unwrap())
+    };
+    let server = Server::new("redis").at("127.0.0.1", 6379);
+    assert_eq!(of_a_get(Some(server)), of_a_get(None));
 }

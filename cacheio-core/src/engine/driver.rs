@@ -1,5 +1,7 @@
 //! Calls a store for the engine, from threads or from tasks.
 
+mod spans;
+
 use std::fmt::{self, Debug};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -7,11 +9,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use self::spans::KeyCount as _;
 use crate::flight::sync::{self, EventListener, Listener};
 use crate::l1::L1;
 use crate::stats::{Metrics, StoreStats};
 use crate::store::store_time::StoreTime;
-use crate::{AsyncStore, BoxFuture, Form, KeyRule, Null, Result, Store};
+use crate::{AsyncStore, BoxFuture, Form, KeyRule, Null, Result, Server, Store};
 
 /// The default of `max_load` for loads of tasks.
 const MAX_LOAD: Duration = Duration::from_secs(60);
@@ -24,6 +27,8 @@ pub struct Driver {
     executor: Arc<dyn Executor>,
     form: Form,
     key_rule: KeyRule,
+    /// Only of a store on a server, whose operations have spans.
+    server: Option<Server>,
     l1: Option<Arc<L1>>,
     metrics: Option<Metrics>,
 }
@@ -99,6 +104,7 @@ impl Driver {
         Self {
             form: store.form(),
             key_rule: store.key_rule(),
+            server: store.server(),
             store,
             mode,
             executor,
@@ -120,6 +126,7 @@ impl Driver {
     /// Replaces the store with one that keeps nothing.
     pub(crate) fn turn_off(&mut self) {
         self.store = AnyStore::Direct(Arc::new(Null));
+        self.server = None;
     }
 
     /// Puts an L1 before the store.
@@ -287,18 +294,24 @@ impl Driver {
 
 macro_rules! driver {
     (@methods {}
-        operations { $($operation:ident($($arg:ident: $type:ty),*) -> $output:ty;)* }
+        operations { $($operation:ident($($first:ident: $first_type:ty $(, $arg:ident: $type:ty)*)?) -> $output:ty;)* }
         properties { $($property:ident() -> $value:ty;)* }
     ) => {
         impl Driver {
-            $(pub(crate) async fn $operation(&self, $($arg: $type),*) -> Result<$output> {
+            $(pub(crate) async fn $operation(&self, $($first: $first_type $(, $arg: $type)*)?) -> Result<$output> {
+                let (name, keys) = (stringify!($operation), 0 $(+ $first.key_count())?);
                 let output = match &self.store {
-                    AnyStore::Direct(store) => store.$operation($($arg),*),
+                    AnyStore::Direct(store) => {
+                        self.in_span(name, keys, || store.$operation($($first $(, $arg)*)?))
+                    }
                     AnyStore::Immediate(store) => match store.immediate() {
-                        Some(store) => store.$operation($($arg),*),
-                        None => store.$operation($($arg),*).await,
+                        Some(store) => store.$operation($($first $(, $arg)*)?),
+                        None => store.$operation($($first $(, $arg)*)?).await,
                     },
-                    AnyStore::Suspending(store) => store.$operation($($arg),*).await,
+                    AnyStore::Suspending(store) => {
+                        let operation = store.$operation($($first $(, $arg)*)?);
+                        self.instrument(name, keys, operation).await
+                    }
                 };
                 self.report();
                 output

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::defaults::{default_clock, is_live};
-use super::{ClaimMode, Claimed, Settlement, SharedLoads, Store, unsupported};
+use super::{ClaimMode, Claimed, Server, Settlement, SharedLoads, Store, unsupported};
 use crate::flight::SharedState;
 use crate::{Clock, Entry, ErrorKind, Form, Key, KeyRule, Replacement, Result, TtlChange};
 
@@ -222,6 +222,11 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
     /// Does the same as [`Store::circuit_opens`].
     fn circuit_opens(&self) -> u64 {
         0
+    }
+
+    /// Does the same as [`Store::server`].
+    fn server(&self) -> Option<Server> {
+        None
     }
 
     /// Returns the state that all caches on this store in the process share.

@@ -45,6 +45,7 @@ macro_rules! __store_methods {
                 clock() -> ::std::sync::Arc<dyn $crate::Clock>;
                 evictions() -> u64;
                 circuit_opens() -> u64;
+                server() -> ::std::option::Option<$crate::Server>;
                 shared_state() -> ::std::option::Option<::std::sync::Arc<$crate::__private::SharedState>>;
                 check() -> $crate::Result<()>;
             }

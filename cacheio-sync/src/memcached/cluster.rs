@@ -6,6 +6,7 @@ use std::time::Duration;
 use cacheio_core::__private::{Opens, SharedState};
 use memcache::exp::{MetaOp, ReturnCode};
 
+use super::address::Address;
 use super::call::{Call, Driver};
 use super::claims::Claims;
 use super::exptime::exptime;
@@ -14,7 +15,7 @@ use super::replace::{entry, swapped};
 use super::retry::Retry;
 use super::router::Router;
 use super::server::{Looked, Server};
-use crate::store::{Entry, Key, Payload};
+use crate::store::{self, Entry, Key, Payload};
 use crate::{Error, ErrorKind, Result};
 
 pub(super) struct Cluster {
@@ -30,6 +31,19 @@ impl Cluster {
     /// Starts a call whose time begins now.
     pub(super) fn call(&self, driver: Driver) -> Call {
         Call::new(driver, self.timeout)
+    }
+
+    /// Returns the server as spans name it: without an address if there are several.
+    pub(super) fn span_server(&self) -> store::Server {
+        let server = store::Server::new("memcached");
+        match &*self.servers {
+            [only] => match &only.endpoint.address {
+                Address::Tcp { host, port } => server.at(host, *port),
+                #[cfg(unix)]
+                Address::Unix(path) => server.at_socket(&path.to_string_lossy()),
+            },
+            _ => server,
+        }
     }
 
     /// Returns the index of the server that holds a key: the same in every process.
