@@ -1,17 +1,15 @@
 //! Products in SQLite.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
+use crate::demo::Faults;
 use crate::{Error, Result};
 
-/// The least duration of a query, as with a large table or a join without an index.
-const SLOW: Duration = Duration::from_millis(150);
+/// The number of products.
+const PRODUCTS: usize = 60;
 
 const SEED: [(&str, u32); 8] = [
     ("Espresso machine", 64_900),
@@ -39,21 +37,22 @@ pub struct Product {
 #[derive(Clone, Debug)]
 pub struct Database {
     connection: Arc<Mutex<Connection>>,
-    queries: Arc<AtomicU64>,
+    faults: Faults,
 }
 
 impl Database {
-    /// Opens a database with a few products.
+    /// Opens a database with a few products. SQLite in memory is fast and does not fail: `faults` make it slow, or
+    /// let it fail.
     ///
     /// # Errors
     ///
     /// Returns an error when SQLite fails.
-    pub fn open() -> Result<Self> {
+    pub fn open(faults: Faults) -> Result<Self> {
         let connection = Connection::open_in_memory()?;
         connection.execute_batch(
             "CREATE TABLE products (id INTEGER PRIMARY KEY, name TEXT NOT NULL, price INTEGER NOT NULL)",
         )?;
-        for (name, price) in SEED {
+        for (name, price) in SEED.iter().cycle().take(PRODUCTS) {
             connection.execute(
                 "INSERT INTO products (name, price) VALUES (?1, ?2)",
                 params![name, price],
@@ -61,13 +60,8 @@ impl Database {
         }
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
-            queries: Arc::new(AtomicU64::new(0)),
+            faults,
         })
-    }
-
-    /// Returns the number of slow queries.
-    pub fn queries(&self) -> u64 {
-        self.queries.load(Ordering::Relaxed)
     }
 
     /// Returns all products.
@@ -76,7 +70,7 @@ impl Database {
     ///
     /// Returns an error when SQLite fails.
     pub async fn list(&self) -> Result<Vec<Product>> {
-        self.query(|connection| {
+        self.run(|connection| {
             let mut statement =
                 connection.prepare("SELECT id, name, price FROM products ORDER BY id")?;
             Ok(statement
@@ -92,7 +86,7 @@ impl Database {
     ///
     /// Returns an error when there is no product with this id, or when SQLite fails.
     pub async fn find(&self, id: u32) -> Result<Product> {
-        self.query(move |connection| {
+        self.run(move |connection| {
             connection
                 .query_row(
                     "SELECT id, name, price FROM products WHERE id = ?1",
@@ -123,29 +117,13 @@ impl Database {
         .await
     }
 
-    /// Runs a slow query.
-    async fn query<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.queries.fetch_add(1, Ordering::Relaxed);
-        self.run(|connection| {
-            thread::sleep(SLOW);
-            work(connection)
-        })
-        .await
-    }
-
-    /// Runs SQLite, which blocks, on tokio's threads for blocking work.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let connection = Arc::clone(&self.connection);
-        let work = move || work(&connection.lock().unwrap_or_else(PoisonError::into_inner));
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(Error::internal)?
+        let query = move || work(&connection.lock().unwrap_or_else(PoisonError::into_inner));
+        self.faults.run(query).await
     }
 }
 
