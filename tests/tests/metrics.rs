@@ -4,6 +4,9 @@
 
 #![cfg(not(shuttle))]
 
+#[path = "metrics/dashboard.rs"]
+mod dashboard;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

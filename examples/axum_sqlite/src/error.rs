@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use cacheio::{BoxError, LoadError};
+use cacheio::BoxError;
 use serde_json::json;
 
 /// The result of a request.
@@ -68,15 +68,6 @@ impl From<rusqlite::Error> for Error {
 impl From<cacheio::Error> for Error {
     fn from(error: cacheio::Error) -> Self {
         Self::internal(error)
-    }
-}
-
-impl From<LoadError<Error>> for Error {
-    fn from(error: LoadError<Error>) -> Self {
-        match error.load_error() {
-            Some(own) => own.clone(),
-            None => Self::internal(error),
-        }
     }
 }
 
