@@ -133,10 +133,11 @@ impl Trace {
 /// Runs a case in both worlds, in a span.
 fn in_both_worlds<F: Future<Output = ()> + Send + 'static>(
     caches: impl Fn() -> (Cache, AsyncCache),
-    case: fn(CacheApi, Trace) -> F,
+    case: impl Fn(CacheApi, Trace) -> F + Clone + Send + 'static,
 ) {
     let (threads, tasks) = caches();
     for cache in [CacheApi::Threads(threads), CacheApi::Tasks(tasks)] {
+        let case = case.clone();
         watchdog::guarded(move || {
             let (trace, world) = (Trace::begin(), cache.world());
             let root = trace.root.clone();
@@ -152,7 +153,7 @@ fn from_url(url: &str) -> (Cache, AsyncCache) {
     )
 }
 
-async fn names_and_fields(cache: CacheApi, trace: Trace, system: &str, port: u16) {
+async fn names_and_fields(cache: CacheApi, trace: Trace, system: &'static str, port: u16) {
     cache.set("k", 1_u64).await.unwrap();
     cache.get::<u64>("k").await.unwrap();
     cache.has("k").await.unwrap();
@@ -209,29 +210,21 @@ async fn names_and_fields(cache: CacheApi, trace: Trace, system: &str, port: u16
 
 #[test]
 fn operations_on_redis_have_the_names_of_opentelemetry() {
-    static PORT: AtomicU64 = AtomicU64::new(0);
     let server = servers::Redis::start();
-    PORT.store(server.port().into(), Ordering::Relaxed);
+    let port = server.port();
     in_both_worlds(
         || from_url(&server.url()),
-        |cache, trace| async move {
-            let port = u16::try_from(PORT.load(Ordering::Relaxed)).unwrap();
-            names_and_fields(cache, trace, "redis", port).await;
-        },
+        move |cache, trace| names_and_fields(cache, trace, "redis", port),
     );
 }
 
 #[test]
 fn operations_on_memcached_have_the_names_of_opentelemetry() {
-    static PORT: AtomicU64 = AtomicU64::new(0);
     let server = servers::Memcached::start();
-    PORT.store(server.port().into(), Ordering::Relaxed);
+    let port = server.port();
     in_both_worlds(
         || from_url(&server.url()),
-        |cache, trace| async move {
-            let port = u16::try_from(PORT.load(Ordering::Relaxed)).unwrap();
-            names_and_fields(cache, trace, "memcached", port).await;
-        },
+        move |cache, trace| names_and_fields(cache, trace, "memcached", port),
     );
 }
 
