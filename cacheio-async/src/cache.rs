@@ -5,6 +5,7 @@ mod builder;
 mod counter;
 mod l1;
 mod load;
+mod typed;
 mod update;
 
 use std::borrow::Cow;
@@ -29,6 +30,7 @@ use crate::executor::AnyRuntime;
 
 pub use builder::AsyncCacheBuilder;
 pub use load::AsyncLoad;
+pub use typed::{AsyncLoadingCache, AsyncTypedCache};
 
 /// A cache for tasks, over memory, Memcached, Redis or a store of your own.
 ///

@@ -5,7 +5,7 @@ mod cache;
 mod executor;
 mod factory;
 
-pub use cache::{AsyncCache, AsyncCacheBuilder, AsyncLoad};
+pub use cache::{AsyncCache, AsyncCacheBuilder, AsyncLoad, AsyncLoadingCache, AsyncTypedCache};
 #[doc(inline)]
 pub use cacheio_core::__reexport::{store, user::*};
 #[doc(inline)]

@@ -17,7 +17,7 @@ pub use crate::engine::{
 };
 pub use crate::error::{overflow, shortened};
 pub use crate::flight::SharedState;
-pub use crate::key::MissedKey;
+pub use crate::key::{HandleKey, MissedKey};
 pub use crate::l1::{L1Memory, L1Settings, RemovedCopies};
 pub use crate::macro_support::call::*;
 pub use crate::macro_support::function_cache::*;
@@ -28,6 +28,7 @@ pub use crate::macro_support::storage::*;
 pub use crate::store::circuit_breaker::{Attempt, Backoff, Circuit, Opens};
 pub use crate::store::concurrency_limit::ConcurrencyLimit;
 pub use crate::store::store_time::deadline;
+pub use crate::typed::TypedSettings;
 pub use crate::value::{Encoded, FromWord};
 pub use crate::{
     AsyncCacheable, CacheKey, Cacheable, KeyWriter, Options, RefreshAhead, Result, Ttl, key_text,

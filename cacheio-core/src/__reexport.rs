@@ -17,6 +17,7 @@ pub mod user {
     pub use crate::key::{CacheKey, KeyParts, KeyWriter, key_text};
     pub use crate::stats::Stats;
     pub use crate::store::{FailingStore, Null};
+    pub use crate::typed::{KeyOf, Loads, LoadsMany, ValueOf};
     pub use crate::update::Update;
     pub use crate::value::{Encode, Local, Value};
 }

@@ -1,11 +1,14 @@
 //! Keys: how they are written, and how any key becomes legal on any server.
 
 mod buffer;
+mod handle;
 mod impls;
 mod rule;
 
 pub(crate) use self::buffer::KeyBuffer;
 pub use self::buffer::MissedKey;
+pub use self::handle::HandleKey;
+pub(crate) use self::handle::handle_prefix;
 pub use self::rule::KeyRule;
 pub(crate) use self::rule::namespace_prefix;
 
@@ -17,7 +20,8 @@ use std::hash::{BuildHasher, Hasher as _};
 ///
 /// The parts of a tuple are joined by `:`. Characters that could be mistaken for a join are escaped
 /// in the parts, so that different tuples never make the same key. A single string is not escaped:
-/// `"user:42"` and `("user", 42)` are the same key.
+/// `"user:42"` and `("user", 42)` are the same key. Only the keys of typed handles begin with a single
+/// `:`, as `:user:42`; another key that begins with one is written with one more.
 ///
 /// ```
 /// use cacheio::key_text;
@@ -72,8 +76,22 @@ pub trait CacheKey {
 /// ```
 pub fn key_text(key: impl CacheKey) -> String {
     let mut text = String::new();
-    key.write_key(&mut KeyWriter::new(&mut text));
+    write_whole(&mut text, &key);
     text
+}
+
+/// The first character of the keys of typed handles.
+const HANDLE: char = ':';
+
+/// Writes a key that is no part of another one. A key that looks like one of a handle gets one character
+/// more, which makes it different from all others.
+fn write_whole(out: &mut String, key: &impl CacheKey) {
+    let start = out.len();
+    let mut writer = KeyWriter::new(out);
+    key.write_key(&mut writer);
+    if !writer.of_handle && out[start..].starts_with(HANDLE) {
+        out.insert(start, HANDLE);
+    }
 }
 
 /// The characters that are escaped in the parts of a tuple.
@@ -86,6 +104,8 @@ pub struct KeyWriter<'a> {
     nested: bool,
     /// In a template: the character after this placeholder, which is escaped too.
     terminator: Option<char>,
+    /// Whether a typed handle wrote its name.
+    of_handle: bool,
 }
 
 impl<'a> KeyWriter<'a> {
@@ -94,6 +114,7 @@ impl<'a> KeyWriter<'a> {
             out,
             nested: false,
             terminator: None,
+            of_handle: false,
         }
     }
 
@@ -277,6 +298,7 @@ impl<'a> KeyWriter<'a> {
             out: self.out,
             nested: true,
             terminator: terminator.filter(|end| !SPECIAL.contains(end)),
+            of_handle: false,
         }
     }
 
@@ -397,6 +419,14 @@ mod tests {
         assert_eq!(key_text((vec!["a", "b"], ())), "[a:b]:%unit");
         assert_eq!(key_text(IpAddr::from([127, 0, 0, 1])), "127.0.0.1");
         assert_eq!(key_text((Ipv6Addr::LOCALHOST,)), "%3A%3A1");
+    }
+
+    #[test]
+    fn only_keys_of_handles_begin_with_one_colon() {
+        assert_eq!(key_text(":user:1"), "::user:1");
+        assert_eq!(key_text("::user:1"), ":::user:1");
+        assert_eq!(key_text(("", "user", 1)), "::user:1");
+        assert_eq!(key_text(("a", ":")), "a:%3A");
     }
 
     #[test]

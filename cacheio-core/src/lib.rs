@@ -18,6 +18,7 @@ mod macro_support;
 mod platform;
 mod stats;
 mod store;
+mod typed;
 mod update;
 mod value;
 

@@ -5,6 +5,7 @@ mod builder;
 mod counter;
 mod l1;
 mod load;
+mod typed;
 mod update;
 
 use std::borrow::Cow;
@@ -27,6 +28,7 @@ use crate::Redis;
 use crate::executor::ThreadPool;
 
 pub use builder::CacheBuilder;
+pub use typed::{LoadingCache, TypedCache};
 
 /// A cache for threads, over memory, Memcached, Redis or a store of your own.
 ///

@@ -9,7 +9,7 @@ mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
 
-pub use cache::{Cache, CacheBuilder};
+pub use cache::{Cache, CacheBuilder, LoadingCache, TypedCache};
 #[doc(inline)]
 pub use cacheio_core::__reexport::{store, user::*};
 #[doc(inline)]

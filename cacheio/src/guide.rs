@@ -6,6 +6,9 @@ pub mod slow_database {}
 #[doc = include_str!("guide/calls.md")]
 pub mod calls {}
 
+#[doc = include_str!("guide/typed.md")]
+pub mod typed {}
+
 #[doc = include_str!("guide/configuration.md")]
 pub mod configuration {}
 

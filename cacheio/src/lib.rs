@@ -5,7 +5,9 @@ mod factory;
 
 #[cfg(feature = "async")]
 #[doc(inline)]
-pub use cacheio_async::{AsyncCache, AsyncCacheBuilder, AsyncLoad};
+pub use cacheio_async::{
+    AsyncCache, AsyncCacheBuilder, AsyncLoad, AsyncLoadingCache, AsyncTypedCache,
+};
 #[doc(inline)]
 pub use cacheio_core::__reexport::{store, user::*};
 #[cfg(any(feature = "zstd", feature = "lz4"))]
@@ -27,7 +29,7 @@ pub use cacheio_macros::{AsyncCacheable, CacheKey, Cacheable, async_cached, cach
 pub use cacheio_sync::{BlockOn, Redis, RedisBuilder, SpawnBlocking};
 #[cfg(feature = "sync")]
 #[doc(inline)]
-pub use cacheio_sync::{Cache, CacheBuilder};
+pub use cacheio_sync::{Cache, CacheBuilder, LoadingCache, TypedCache};
 #[cfg(any(feature = "sync", feature = "async"))]
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
 #[doc(inline)]

@@ -1,6 +1,7 @@
 //! One API over both worlds: a case is written once, as an `async fn`, and compiled once.
 
 mod loads;
+mod typed;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -11,6 +12,7 @@ use cacheio_async::AsyncCache;
 use cacheio_core::{CacheKey, Encode, Options, Result, Stats, Ttl, Update, Value};
 use cacheio_sync::Cache;
 
+pub use self::typed::{Loaded, LoadingApi, TypedApi};
 pub use crate::world::{Spawned, World, block_on, join_all};
 
 /// A cache of either world. In the world of threads its futures never wait: they block the thread.

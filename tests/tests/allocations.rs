@@ -55,7 +55,19 @@ fn a_hit_allocates_nothing_in_threads() {
             .set("local", Local::new(String::from("kept")))
             .unwrap();
         let owned = String::from("text");
+        let numbers = cache.typed::<String, u64>("number");
+        numbers.set(LONG, 7).unwrap();
+        let loading = numbers.clone().loader(|text| text.parse::<u64>());
         let hits = [
+            (
+                "get of a handle",
+                allocations(|| numbers.get(LONG).unwrap().unwrap()),
+            ),
+            (
+                "get of a handle with a loader",
+                allocations(|| loading.get(LONG).unwrap()),
+            ),
+            ("a clone of a handle", allocations(|| loading.clone())),
             (
                 "get_arc",
                 allocations(|| cache.get_arc::<String>("text").unwrap().unwrap()),
@@ -122,7 +134,20 @@ fn a_hit_allocates_nothing_in_tasks() {
         ready(cache.set(("user", 42), String::from("Ada"))).unwrap();
         ready(cache.set("number", 7_u64)).unwrap();
         ready(cache.set("local", Local::new(String::from("kept")))).unwrap();
+        let numbers = cache.typed::<String, u64>("number");
+        ready(numbers.set(LONG, 7)).unwrap();
+        let loading = numbers
+            .clone()
+            .loader(|text| async move { text.parse::<u64>() });
         let hits = [
+            (
+                "get of a handle",
+                allocations(|| ready(numbers.get(LONG)).unwrap().unwrap()),
+            ),
+            (
+                "get of a handle with a loader",
+                allocations(|| ready(loading.get(LONG)).unwrap()),
+            ),
             (
                 "get_arc",
                 allocations(|| ready(cache.get_arc::<String>("text")).unwrap().unwrap()),

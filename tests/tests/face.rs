@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use cacheio::{
-    AsyncCache, AsyncCacheable, Cache, CacheFactory, Cacheable, ErrorKind, LoadError, Local,
-    Memory, Options, Ttl, Update, async_cached, cached,
+    AsyncCache, AsyncCacheable, AsyncLoadingCache, AsyncTypedCache, Cache, CacheFactory, Cacheable,
+    ErrorKind, LoadError, LoadingCache, Local, Memory, Options, Ttl, TypedCache, Update,
+    async_cached, cached,
 };
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +89,109 @@ fn values_are_updated_and_taken() -> cacheio::Result<()> {
     let user: Option<User> = cache.take("user")?;
     assert_eq!(user.unwrap().name, "Grace");
     Ok(())
+}
+
+#[test]
+fn keys_and_values_of_handles_are_passed_in_any_way() -> cacheio::Result<()> {
+    let cache = Cache::new(100);
+    let users = cache.typed::<String, User>("user");
+    let (name, ada) = (String::from("Ada"), user());
+    users.set("Ada", &ada)?;
+    users.set(&name, ada.clone())?;
+    users.set(name.clone(), &ada)?;
+    assert!(users.has("Ada")? && users.has(&name)? && users.has(name.clone())?);
+    assert_eq!(users.get_many(["Ada", "Eve"])?, [Some(ada.clone()), None]);
+    assert_eq!(users.get_many(&[name.clone()])?, [Some(ada.clone())]);
+    users.set_many(&std::collections::BTreeMap::from([(name, ada)]))?;
+    assert!(users.take("Ada")?.is_some());
+    let by_id: TypedCache<u64, String> = cache.typed(format!("tenant {}", 7));
+    let id = 42;
+    by_id.set(id, "text")?;
+    by_id.set_with(&id, String::from("text"), MINUTE)?;
+    assert_eq!(by_id.get(42)?.as_deref(), Some("text"));
+    let pairs = cache.typed::<(u64, String), Vec<u8>>("pair");
+    pairs.set((1, "a".into()), [1_u8, 2].as_slice())?;
+    assert_eq!(pairs.get(&(1, "a".into()))?, Some(vec![1, 2]));
+    let names = cache.typed::<&'static str, Local<u8>>("static");
+    names.set("a", Local::new(1))?;
+    assert_eq!(names.get("a")?, Some(Local::new(1)));
+    Ok(())
+}
+
+#[test]
+fn loaders_of_handles_return_values_and_results() {
+    struct App {
+        users: LoadingCache<u64, User, DbError>,
+        squares: LoadingCache<u64, u64>,
+    }
+    fn load(id: u64) -> Result<User, DbError> {
+        match id {
+            7 => Ok(user()),
+            _ => Err(DbError("no such user".into())),
+        }
+    }
+    fn name(app: &App, id: u64) -> Result<String, DbError> {
+        let user = app.users.get(id).map_err(LoadError::into_error)?;
+        Ok(user.name)
+    }
+    let cache = Cache::new(100);
+    let all = |ids: Vec<u64>| ids.into_iter().map(|id| Ok((id, load(id)?))).collect();
+    let app = App {
+        users: cache
+            .typed("user")
+            .options(MINUTE)
+            .loader(load)
+            .batch_loader(all as fn(Vec<u64>) -> Result<Vec<_>, _>),
+        squares: cache.typed("square").loader(|n| n * n).batch_loader(|ns| {
+            ns.into_iter()
+                .map(|n| (n, n * n))
+                .collect::<HashMap<_, _>>()
+        }),
+    };
+    assert_eq!(name(&app, 7).unwrap(), "Ada");
+    assert_eq!(name(&app, 8).unwrap_err(), DbError("no such user".into()));
+    assert!(app.users.get_many([7, 8])[0].is_ok());
+    assert_eq!(app.squares.get(&3).unwrap(), 9);
+    let all: Result<Vec<_>, _> = app.squares.get_many(&[3, 4]).into_iter().collect();
+    assert_eq!(all.unwrap(), [Some(9), Some(16)]);
+}
+
+#[tokio::test]
+async fn handles_are_shared_by_tasks() {
+    #[derive(Clone)]
+    struct App {
+        users: AsyncLoadingCache<String, User, DbError>,
+        ages: AsyncTypedCache<String, u32>,
+    }
+    async fn load(name: String) -> Result<User, DbError> {
+        Ok(User { id: 1, name })
+    }
+    let cache = AsyncCache::new(100);
+    let app = App {
+        users: cache
+            .typed("user")
+            .loader(load)
+            .batch_loader(|names: Vec<String>| async move {
+                let mut users = Vec::new();
+                for name in names {
+                    users.push((name.clone(), load(name).await?));
+                }
+                Ok(users)
+            }),
+        ages: cache.typed("age"),
+    };
+    let task = tokio::spawn({
+        let app = app.clone();
+        async move {
+            app.ages.set("Ada", 36).await.unwrap();
+            app.users.get_many(["Ada", "Eve"]).await;
+            app.users.refresh("Ada").await.unwrap();
+            app.users.get("Ada").await.unwrap().name
+        }
+    });
+    assert_eq!(task.await.unwrap(), "Ada");
+    assert_eq!(app.ages.get("Ada").await.unwrap(), Some(36));
+    assert!(app.users.typed().has("Eve").await.unwrap());
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ impl AsyncCache {
     // The futures of loads are on the heap, so that those of callers stay small, and a hit in memory does
     // not pay for them.
 
-    fn load_infallible<'a, V: Value, L: AsyncLoad<V>>(
+    pub(super) fn load_infallible<'a, V: Value, L: AsyncLoad<V>>(
         &'a self,
         missed: MissedKey,
         options: &'a Options,
@@ -201,7 +201,12 @@ impl AsyncCache {
         })
     }
 
-    fn load_fallible<'a, V: Value, E: Send + Sync + 'static, L: AsyncLoad<Result<V, E>>>(
+    pub(super) fn load_fallible<
+        'a,
+        V: Value,
+        E: Send + Sync + 'static,
+        L: AsyncLoad<Result<V, E>>,
+    >(
         &'a self,
         missed: MissedKey,
         options: &'a Options,

@@ -297,6 +297,19 @@ impl Options {
         self.fields.skip_l1 = true;
         self
     }
+
+    /// Returns these options, and those of a typed handle that are not set here. The entry has the tags of both.
+    #[doc(hidden)]
+    pub fn __or(mut self, handle: &Self) -> Self {
+        if self.fields.ttl == Ttl::Default {
+            self.fields.ttl = handle.fields.ttl;
+        }
+        self.fields.tags.extend_from_slice(&handle.fields.tags);
+        self.fields.policies = self.fields.policies.or(&handle.fields.policies);
+        self.fields.force_refresh |= handle.fields.force_refresh;
+        self.fields.skip_l1 |= handle.fields.skip_l1;
+        self
+    }
 }
 
 impl Fields {
@@ -356,6 +369,23 @@ mod tests {
         let other = options.ttl(Ttl::Never);
         assert_eq!(other.fields.ttl, Ttl::Never);
         assert_eq!(other.policies.jitter, Some(0.5));
+    }
+
+    #[test]
+    fn options_of_a_call_come_before_those_of_a_handle() {
+        let handle = Options::ttl(Ttl::Never)
+            .tags(["users"])
+            .jitter(0.5)
+            .skip_l1();
+        let minute = Duration::from_secs(60);
+        let call = Options::ttl(minute).tags(["team"]).stale_for(minute);
+        let both = call.__or(&handle);
+        assert_eq!(both.fields.ttl, Ttl::After(minute));
+        assert_eq!(both.fields.tags, ["team", "users"]);
+        assert_eq!(both.policies.jitter, Some(0.5));
+        assert_eq!(both.policies.stale_for, Some(minute));
+        assert!(both.fields.skip_l1 && !both.fields.force_refresh);
+        assert_eq!(Options::new().__or(&handle).fields.ttl, Ttl::Never);
     }
 
     #[test]

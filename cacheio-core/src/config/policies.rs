@@ -85,6 +85,13 @@ macro_rules! policies {
                 $($name: None,)*
             };
 
+            /// Returns these policies, and those of `others` that are not set here.
+            pub(crate) fn or(self, others: &Self) -> Self {
+                Self {
+                    $($name: self.$name.or(others.$name),)*
+                }
+            }
+
             /// Takes the policies out of the parameters of a URL.
             pub(crate) fn take_from_url(&mut self, url: &mut CacheUrl<'_>) -> Result<()> {
                 $(if let Some(text) = url.take(stringify!($name)) {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use super::{CacheKey, Key, KeyRule, KeyWriter};
+use super::{CacheKey, HANDLE, Key, KeyRule, write_whole};
 
 thread_local! {
     /// The buffer of the last composed key, which the next one reuses: look-ups do not allocate.
@@ -31,7 +31,11 @@ impl KeyBuffer {
         key: &'a impl CacheKey,
     ) -> Key<'a> {
         let text = match key.as_key_text() {
-            Some(text) if prefix.is_empty() && rule == KeyRule::Any => text,
+            Some(text)
+                if prefix.is_empty() && rule == KeyRule::Any && !text.starts_with(HANDLE) =>
+            {
+                text
+            }
             _ => {
                 self.compose(prefix, rule, key);
                 &self.0
@@ -68,7 +72,7 @@ impl KeyBuffer {
     fn compose(&mut self, prefix: &str, rule: KeyRule, key: &impl CacheKey) {
         self.take_scratch();
         self.0.push_str(prefix);
-        key.write_key(&mut KeyWriter::new(&mut self.0));
+        write_whole(&mut self.0, key);
         if let Cow::Owned(legal) = rule.legal(&self.0) {
             self.0 = legal;
         }

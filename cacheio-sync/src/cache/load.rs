@@ -62,7 +62,7 @@ impl Cache {
     }
 
     #[inline]
-    fn load_infallible<V: Value>(
+    pub(super) fn load_infallible<V: Value>(
         &self,
         key: impl CacheKey,
         options: &Options,
@@ -143,7 +143,7 @@ impl Cache {
     }
 
     #[inline]
-    fn load<V: Value, E: Send + Sync + 'static>(
+    pub(super) fn load<V: Value, E: Send + Sync + 'static>(
         &self,
         key: impl CacheKey,
         options: &Options,

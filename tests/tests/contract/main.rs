@@ -36,6 +36,7 @@ mod tags;
 mod takes;
 mod ttl;
 mod ttl_left;
+mod typed;
 mod updates;
 mod updates_with_policies;
 mod values;
@@ -159,6 +160,7 @@ fn cases() -> Vec<Case> {
         invalidation::cases(),
         cycles::cases(),
         failures::cases(),
+        typed::cases(),
         secrecy::cases(),
     ]
     .concat()

@@ -1,0 +1,441 @@
+//! Loads of a typed handle by the loader of a call: `get_or_set`, `fetch` and their variants.
+
+use std::future::Future;
+
+use cacheio_core::__private::{HandleKey, LoadMode, boxed};
+use cacheio_core::{CacheKey, Fetched, KeyOf, LoadContext, LoadError, Options, Result, Value};
+
+use super::AsyncTypedCache;
+use crate::AsyncLoad;
+
+impl<K: CacheKey, V: Value> AsyncTypedCache<K, V> {
+    /// Returns the value of a live entry, or runs `load` and stores its result, as
+    /// [`AsyncCache::get_or_set`](crate::AsyncCache::get_or_set).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// # let cache = cacheio::CacheFactory::async_memory_cache();
+    /// let users = cache.typed::<u64, String>("user");
+    /// let user = users.get_or_set(42, || async { String::from("Ada") }).await;
+    /// assert_eq!(user, "Ada");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics like [`AsyncCache::get_or_set`](crate::AsyncCache::get_or_set).
+    #[doc(alias = "get_with")]
+    pub async fn get_or_set<By>(&self, key: impl KeyOf<K, By>, load: impl AsyncLoad<V>) -> V {
+        let options = self.settings.options();
+        match self.cache.engine.probe_to_load(&self.key(&key), options) {
+            Ok(value) => value,
+            Err(missed) => self.cache.load_infallible(missed, options, load).await,
+        }
+    }
+
+    /// Returns or loads a value like [`get_or_set`](Self::get_or_set), with more options.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// # let cache = cacheio::CacheFactory::async_memory_cache();
+    /// use std::time::Duration;
+    ///
+    /// let rates = cache.typed::<String, u32>("rate");
+    /// let rate = rates.get_or_set_with("EUR", Duration::from_secs(60), || async { 108 }).await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics like [`get_or_set`](Self::get_or_set).
+    pub async fn get_or_set_with<By>(
+        &self,
+        key: impl KeyOf<K, By>,
+        options: impl Into<Options>,
+        load: impl AsyncLoad<V>,
+    ) -> V {
+        let options = self.settings.options_with(options);
+        match self.cache.engine.probe_to_load(&self.key(&key), &options) {
+            Ok(value) => value,
+            Err(missed) => self.cache.load_infallible(missed, &options, load).await,
+        }
+    }
+
+    /// Returns or loads a value like [`get_or_set`](Self::get_or_set), with a `load` that may fail.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// # let cache = cacheio::CacheFactory::async_memory_cache();
+    /// let ports = cache.typed::<String, u16>("port");
+    /// let port = ports.get_or_try_set("http", || async { "80x".parse() }).await;
+    /// assert_eq!(port.unwrap_err().to_string(), "invalid digit found in string");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`AsyncCache::get_or_try_set`](crate::AsyncCache::get_or_try_set).
+    ///
+    /// # Panics
+    ///
+    /// Panics in the caller whose `load` panics; one of the waiters then runs its own `load`.
+    #[doc(alias = "try_get_with")]
+    pub async fn get_or_try_set<E: Send + Sync + 'static, By>(
+        &self,
+        key: impl KeyOf<K, By>,
+        load: impl AsyncLoad<Result<V, E>>,
+    ) -> Result<V, LoadError<E>> {
+        let options = self.settings.options();
+        match self.cache.engine.probe_to_load(&self.key(&key), options) {
+            Ok(value) => Ok(value),
+            Err(missed) => self.cache.load_fallible(missed, options, load).await,
+        }
+    }
+
+    /// Returns or loads a value like [`get_or_try_set`](Self::get_or_try_set), with more options.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio::CacheFactory::async_memory_cache();
+    /// use std::time::Duration;
+    ///
+    /// let ports = cache.typed::<String, u16>("port");
+    /// let minute = Duration::from_secs(60);
+    /// let port = ports.get_or_try_set_with("http", minute, || async { "80".parse() }).await?;
+    /// assert_eq!(port, 80);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`get_or_try_set`](Self::get_or_try_set).
+    ///
+    /// # Panics
+    ///
+    /// Panics like [`get_or_try_set`](Self::get_or_try_set).
+    pub async fn get_or_try_set_with<E: Send + Sync + 'static, By>(
+        &self,
+        key: impl KeyOf<K, By>,
+        options: impl Into<Options>,
+        load: impl AsyncLoad<Result<V, E>>,
+    ) -> Result<V, LoadError<E>> {
+        let options = self.settings.options_with(options);
+        match self.cache.engine.probe_to_load(&self.key(&key), &options) {
+            Ok(value) => Ok(value),
+            Err(missed) => self.cache.load_fallible(missed, &options, load).await,
+        }
+    }
+
+    /// Returns or loads a value with a `load` that can continue in the background, as
+    /// [`AsyncCache::fetch`](crate::AsyncCache::fetch).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio::CacheFactory::async_memory_cache();
+    /// let ports = cache.typed::<String, u16>("port");
+    /// let port = ports.fetch("http", |_| async move { "80".parse() }).await?;
+    /// assert_eq!(port, 80);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`AsyncCache::fetch`](crate::AsyncCache::fetch).
+    ///
+    /// # Panics
+    ///
+    /// Panics like [`AsyncCache::fetch`](crate::AsyncCache::fetch).
+    pub async fn fetch<E: Send + Sync + 'static, F, By>(
+        &self,
+        key: impl KeyOf<K, By>,
+        load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+    ) -> Result<V, LoadError<E>>
+    where
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        self.fetch_key(&key, self.settings.options(), load).await
+    }
+
+    /// Returns or loads a value like [`fetch`](Self::fetch), with more options.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio::CacheFactory::async_memory_cache();
+    /// use std::time::Duration;
+    ///
+    /// let ports = cache.typed::<String, u16>("port");
+    /// let minute = Duration::from_secs(60);
+    /// let port = ports.fetch_with("http", minute, |_| async move { "80".parse() }).await?;
+    /// assert_eq!(port, 80);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`fetch`](Self::fetch).
+    ///
+    /// # Panics
+    ///
+    /// Panics like [`fetch`](Self::fetch).
+    pub async fn fetch_with<E: Send + Sync + 'static, F, By>(
+        &self,
+        key: impl KeyOf<K, By>,
+        options: impl Into<Options>,
+        load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+    ) -> Result<V, LoadError<E>>
+    where
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let options = self.settings.options_with(options);
+        self.fetch_key(&key, &options, load).await
+    }
+
+    /// Returns or loads a value together with its source and its age, as
+    /// [`AsyncCache::fetch_entry`](crate::AsyncCache::fetch_entry).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio::CacheFactory::async_memory_cache();
+    /// use cacheio::Source;
+    ///
+    /// let ports = cache.typed::<String, u16>("port");
+    /// let port = ports.fetch_entry("http", |_| async move { "80".parse() }).await?;
+    /// assert_eq!((port.value, port.source), (80, Source::Loaded));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`fetch`](Self::fetch).
+    ///
+    /// # Panics
+    ///
+    /// Panics like [`fetch`](Self::fetch).
+    pub async fn fetch_entry<E: Send + Sync + 'static, F, By>(
+        &self,
+        key: impl KeyOf<K, By>,
+        load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+    ) -> Result<Fetched<V>, LoadError<E>>
+    where
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let options = self.settings.options().clone();
+        self.cache
+            .fetch_entry_with(self.key(&key), options, load)
+            .await
+    }
+
+    /// Returns or loads a value like [`fetch_entry`](Self::fetch_entry), with more options.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio::CacheFactory::async_memory_cache();
+    /// use std::time::Duration;
+    ///
+    /// let ports = cache.typed::<String, u16>("port");
+    /// let minute = Duration::from_secs(60);
+    /// let port = ports.fetch_entry_with("http", minute, |_| async move { "80".parse() }).await?;
+    /// assert_eq!(port.age, Some(Duration::ZERO));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`fetch`](Self::fetch).
+    ///
+    /// # Panics
+    ///
+    /// Panics like [`fetch`](Self::fetch).
+    pub async fn fetch_entry_with<E: Send + Sync + 'static, F, By>(
+        &self,
+        key: impl KeyOf<K, By>,
+        options: impl Into<Options>,
+        load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+    ) -> Result<Fetched<V>, LoadError<E>>
+    where
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let options = self.settings.options_with(options);
+        self.cache
+            .fetch_entry_with(self.key(&key), options, load)
+            .await
+    }
+
+    /// Returns the values of many keys, and loads all that are missing with one call of `load`, as
+    /// [`AsyncCache::get_or_set_many`](crate::AsyncCache::get_or_set_many).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// # let cache = cacheio::CacheFactory::async_memory_cache();
+    /// let users = cache.typed::<u64, String>("user");
+    /// users.set(1, "Ada").await?;
+    /// let found = users.get_or_set_many([1, 2], |missing| async move {
+    ///     missing.into_iter().map(|id| (id, format!("user {id}"))).collect::<Vec<_>>()
+    ///  }).await;
+    /// assert_eq!(found, [Some("Ada".into()), Some("user 2".into())]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics like [`get_or_set`](Self::get_or_set).
+    pub async fn get_or_set_many<L, F, By>(
+        &self,
+        keys: impl IntoIterator<Item = impl KeyOf<K, By>>,
+        load: impl FnMut(Vec<K>) -> F,
+    ) -> Vec<Option<V>>
+    where
+        L: IntoIterator<Item = (K, V)>,
+        F: Future<Output = L>,
+    {
+        self.get_or_set_many_with(keys, Options::new(), load).await
+    }
+
+    /// Returns or loads many values like [`get_or_set_many`](Self::get_or_set_many), with more options.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// # let cache = cacheio::CacheFactory::async_memory_cache();
+    /// use std::time::Duration;
+    ///
+    /// let rates = cache.typed::<String, u32>("rate");
+    /// let minute = Duration::from_secs(60);
+    /// let found = rates.get_or_set_many_with(["EUR", "USD"], minute, |missing| async move {
+    ///     missing.into_iter().map(|currency| (currency, 108)).collect::<Vec<_>>()
+    ///  }).await;
+    /// assert_eq!(found, [Some(108), Some(108)]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics like [`get_or_set`](Self::get_or_set).
+    pub async fn get_or_set_many_with<L, F, By>(
+        &self,
+        keys: impl IntoIterator<Item = impl KeyOf<K, By>>,
+        options: impl Into<Options>,
+        mut load: impl FnMut(Vec<K>) -> F,
+    ) -> Vec<Option<V>>
+    where
+        L: IntoIterator<Item = (K, V)>,
+        F: Future<Output = L>,
+    {
+        let options = self.settings.options_with(options);
+        let load = |missing| {
+            let loading = load(ids(missing));
+            async { self.handle_keys(loading.await) }
+        };
+        self.cache
+            .get_or_set_many_with(self.keys(keys), options, load)
+            .await
+    }
+
+    /// Returns or loads many values like [`get_or_set_many`](Self::get_or_set_many), with a `load` that may fail, as
+    /// [`AsyncCache::get_or_try_set_many`](crate::AsyncCache::get_or_try_set_many).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// # let cache = cacheio::CacheFactory::async_memory_cache();
+    /// let ports = cache.typed::<String, u16>("port");
+    /// ports.set("http", 80).await?;
+    /// let found = ports.get_or_try_set_many(["http", "gopher"], |missing| async move {
+    ///     Err::<Vec<_>, _>(format!("no port for {missing:?}"))
+    ///  }).await;
+    /// assert_eq!(found[0].as_ref().unwrap(), &Some(80));
+    /// assert_eq!(found[1].as_ref().unwrap_err().to_string(), r#"no port for ["gopher"]"#);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics like [`get_or_try_set`](Self::get_or_try_set).
+    pub async fn get_or_try_set_many<E, L, F, By>(
+        &self,
+        keys: impl IntoIterator<Item = impl KeyOf<K, By>>,
+        load: impl FnMut(Vec<K>) -> F,
+    ) -> Vec<Result<Option<V>, LoadError<E>>>
+    where
+        E: Send + Sync + 'static,
+        L: IntoIterator<Item = (K, V)>,
+        F: Future<Output = Result<L, E>>,
+    {
+        self.get_or_try_set_many_with(keys, Options::new(), load)
+            .await
+    }
+
+    /// Returns or loads many values like [`get_or_try_set_many`](Self::get_or_try_set_many), with more options.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = cacheio::CacheFactory::async_memory_cache();
+    /// use std::time::Duration;
+    ///
+    /// let ports = cache.typed::<String, u16>("port");
+    /// let minute = Duration::from_secs(60);
+    /// let found = ports.get_or_try_set_many_with(["80", "443"], minute, |missing| async move {
+    ///     let parse = |text: String| text.parse::<u16>().map(|port| (text, port));
+    ///     missing.into_iter().map(parse).collect::<Result<Vec<_>, _>>()
+    ///  }).await;
+    /// let ports = found.into_iter().collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(ports, [Some(80), Some(443)]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics like [`get_or_try_set`](Self::get_or_try_set).
+    pub async fn get_or_try_set_many_with<E, L, F, By>(
+        &self,
+        keys: impl IntoIterator<Item = impl KeyOf<K, By>>,
+        options: impl Into<Options>,
+        mut load: impl FnMut(Vec<K>) -> F,
+    ) -> Vec<Result<Option<V>, LoadError<E>>>
+    where
+        E: Send + Sync + 'static,
+        L: IntoIterator<Item = (K, V)>,
+        F: Future<Output = Result<L, E>>,
+    {
+        let options = self.settings.options_with(options);
+        let load = |missing| {
+            let loading = load(ids(missing));
+            async { loading.await.map(|loaded| self.handle_keys(loaded)) }
+        };
+        self.cache
+            .get_or_try_set_many_with(self.keys(keys), options, load)
+            .await
+    }
+
+    /// Fetches a value with these options.
+    pub(super) async fn fetch_key<E: Send + Sync + 'static, F, By>(
+        &self,
+        key: &impl KeyOf<K, By>,
+        options: &Options,
+        load: impl FnOnce(LoadContext<V>) -> F + Send + 'static,
+    ) -> Result<V, LoadError<E>>
+    where
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let engine = &self.cache.engine;
+        match engine.probe_to_load::<V>(&self.key(key), options) {
+            Ok(value) => Ok(value),
+            Err(missed) => {
+                let mode = LoadMode::FALLIBLE;
+                let fetched = boxed(|| engine.fetch(missed, options, mode, || load));
+                Ok(fetched.await?.value)
+            }
+        }
+    }
+
+    fn handle_keys(
+        &self,
+        loaded: impl IntoIterator<Item = (K, V)>,
+    ) -> impl Iterator<Item = (HandleKey<'_, K>, V)> {
+        let loaded = loaded.into_iter();
+        loaded.map(|(key, value)| (self.settings.key(key), value))
+    }
+}
+
+/// Returns the keys as the loader gets them.
+fn ids<K>(keys: Vec<HandleKey<'_, K>>) -> Vec<K> {
+    keys.into_iter().map(|key| key.key).collect()
+}
