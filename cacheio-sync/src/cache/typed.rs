@@ -1,5 +1,8 @@
 //! A typed handle: a cache for one type of keys and one type of values.
 
+// A key is passed as to the cache itself: by value or by reference.
+#![allow(clippy::needless_pass_by_value)]
+
 mod load;
 mod loading;
 mod update;

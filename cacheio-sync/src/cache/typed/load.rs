@@ -333,10 +333,10 @@ impl<K: CacheKey, V: Value> TypedCache<K, V> {
     ///
     /// let ports = cache.typed::<String, u16>("port");
     /// let minute = Duration::from_secs(60);
-    /// let found = ports.get_or_try_set_many_with(["80", "443"], minute, |missing|
+    /// let found = ports.get_or_try_set_many_with(["80", "443"], minute, |missing| {
     ///     let parse = |text: String| text.parse::<u16>().map(|port| (text, port));
     ///     missing.into_iter().map(parse).collect::<Result<Vec<_>, _>>()
-    /// );
+    /// });
     /// let ports = found.into_iter().collect::<Result<Vec<_>, _>>()?;
     /// assert_eq!(ports, [Some(80), Some(443)]);
     /// # Ok(()) }

@@ -131,14 +131,14 @@ impl<K: CacheKey + Send + 'static, V: Value> TypedCache<K, V> {
     /// # let cache = cacheio::CacheFactory::memory_cache();
     /// use std::time::Duration;
     ///
-    /// let pages = cache.typed::<String, String>("page").loader_with_context(|path, context|
+    /// let pages = cache.typed::<String, String>("page").loader_with_context(|path, context| {
     ///     match path.as_str() {
     ///         "/news" => context.ttl(Duration::from_secs(10)),
     ///         "/now" => context.skip(),
     ///         _ => {}
     ///     }
     ///     format!("<h1>{path}</h1>")
-    /// );
+    /// });
     /// assert_eq!(pages.get("/now")?, "<h1>/now</h1>");
     /// assert!(!pages.has("/now")?);
     /// # Ok(()) }
