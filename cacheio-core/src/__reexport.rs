@@ -5,6 +5,7 @@
 
 /// What the users of a cache need, at the root of those crates.
 pub mod user {
+    pub use crate::cache_entry::CacheEntry;
     pub use crate::clock::{CLOCK_LAG, Clock, CoarseClock, ManualClock, SystemClock, Timestamp};
     pub use crate::codec::{Codec, Json};
     pub use crate::config::defaults::{Config, config, configure};
@@ -38,8 +39,8 @@ pub mod store {
     pub use crate::immediate_store;
     pub use crate::key::{Key, KeyRule};
     pub use crate::store::{
-        AsyncStore, BoxFuture, Claim, ClaimMode, Claimed, FastMiss, Server, Settled, Settlement,
-        SharedLoads, Store,
+        AsyncStore, BoxFuture, Claim, ClaimMode, Claimed, FastMiss, ScanPage, Server, Settled, Settlement,
+        SharedLoads, Store, Usage,
     };
     pub use crate::value::Object;
 }

@@ -9,6 +9,7 @@
 
 mod attempts;
 pub(crate) mod driver;
+mod entries;
 mod l1;
 mod load;
 mod lookup;

@@ -264,6 +264,16 @@ pub enum Operation {
     Update,
     /// `take`.
     Take,
+    /// `keys`.
+    Keys,
+    /// `entries`.
+    Entries,
+    /// `len`.
+    Len,
+    /// `weight`.
+    Weight,
+    /// `retain`.
+    Retain,
     /// `clear`.
     Clear,
     /// `invalidate_tags`.
@@ -291,6 +301,11 @@ impl fmt::Display for Operation {
             Self::Ttl => "ttl",
             Self::Update => "update",
             Self::Take => "take",
+            Self::Keys => "keys",
+            Self::Entries => "entries",
+            Self::Len => "len",
+            Self::Weight => "weight",
+            Self::Retain => "retain",
             Self::Clear => "clear",
             Self::InvalidateTags => "invalidate_tags",
             Self::Load => "load",

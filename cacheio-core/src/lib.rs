@@ -3,6 +3,7 @@
 
 #[cfg(feature = "tokio")]
 mod bridge;
+mod cache_entry;
 mod cacheable;
 mod clock;
 mod codec;

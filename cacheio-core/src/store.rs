@@ -7,6 +7,7 @@ pub(crate) mod concurrency_limit;
 mod defaults;
 mod failing;
 mod forward;
+mod listing;
 mod null;
 mod server;
 pub(crate) mod store_time;
@@ -20,6 +21,7 @@ pub use self::async_store::{AsyncStore, BoxFuture};
 pub use self::claim::{Claim, ClaimMode, Claimed, Settled, Settlement, SharedLoads};
 use self::defaults::{default_clock, is_live};
 pub use self::failing::FailingStore;
+pub use self::listing::{ScanPage, Usage};
 pub use self::null::Null;
 pub use self::server::Server;
 use crate::flight::SharedState;
@@ -99,8 +101,9 @@ pub enum FastMiss {
 ///
 /// This store does not support [`add`](Self::add), [`increment`](Self::increment), [`touch`](Self::touch),
 /// [`take`](Self::take) and [`compare_and_swap`](Self::compare_and_swap). By default, these methods return
-/// an error of kind [`Unsupported`](ErrorKind::Unsupported), because only the store can make them atomic. A
-/// cache needs `compare_and_swap` for `update`, and for `ttl` an implementation of
+/// an error of kind [`Unsupported`](ErrorKind::Unsupported), because only the store can make them atomic. So do
+/// [`scan`](Self::scan) and [`usage`](Self::usage): only the store knows its keys. A
+/// cache needs `compare_and_swap` for `update`, `scan` for `keys`, and for `ttl` and `entries` an implementation of
 /// [`get_with_ttls`](Self::get_with_ttls) that knows the TTLs. All other operations of a cache work without
 /// them. A store of [`Form::Bytes`] should implement `compare_and_swap` or [`replace`](Self::replace), which is
 /// not atomic otherwise.
@@ -329,6 +332,33 @@ pub trait Store: Debug + Send + Sync + 'static {
     fn settle(&self, loads: Vec<Settlement<'_>>) -> Result<Vec<bool>> {
         let _ = loads;
         Err(unsupported("settle"))
+    }
+
+    /// Returns keys that begin with `prefix`, and no others: a part of them, from a position on. `None` is the
+    /// beginning; the other positions are those that the store has returned as [`ScanPage::next`] for this prefix. The
+    /// caller needs about `max` keys more. A part may have more or fewer, or none at all.
+    ///
+    /// All parts together have each key that is there during the whole scan. They may have a key twice, and keys
+    /// without a live entry. Each part takes a limited time, and no lock or connection is held between two parts.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ErrorKind::Config`] when the prefix is empty and other programs may share the server; another error
+    /// when the store fails.
+    fn scan(&self, prefix: &str, from: Option<String>, max: usize) -> Result<ScanPage> {
+        let _ = (prefix, from, max);
+        Err(unsupported("keys"))
+    }
+
+    /// Returns the number and the weight of the live entries whose keys begin with `prefix`. A cache calls this only
+    /// on a store of [`Form::Objects`].
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store fails.
+    fn usage(&self, prefix: &str) -> Result<Usage> {
+        let _ = prefix;
+        Err(unsupported("len"))
     }
 
     /// Checks that the store can be reached.

@@ -123,7 +123,12 @@ impl Cluster {
         deadline: Instant,
     ) -> Result<Vec<Server>, Failure> {
         self.refresh(&self.map(), deadline).await?;
-        Ok(self.map().nodes.values().cloned().collect())
+        Ok(self.known_masters())
+    }
+
+    /// Returns the masters in the slot map that was loaded last.
+    pub(crate) fn known_masters(&self) -> Vec<Server> {
+        self.map().nodes.values().cloned().collect()
     }
 
     /// Sends a request on a key, or gets its value if there is no request, and follows redirects.

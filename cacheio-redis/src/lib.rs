@@ -28,6 +28,7 @@ mod redis;
 mod reply;
 mod request;
 mod retry_window;
+mod scan;
 mod sentinel;
 mod server;
 mod slot_map;

@@ -36,6 +36,8 @@
 //! claim before the command (`Request::write`). A batch of such requests has one UNLINK for all of them, in
 //! a cluster one for each. `claims.rs` has the commands of loads.
 //!
+//! The path of `keys` and `entries`: `scan.rs` has the steps of SCAN; the cache reads the entries as with `get_many`.
+//!
 //! The path of `get_many`: `Redis::read_many` calls `Topology::send_many`, which groups the keys by
 //! connection (and by slot) and sends one MGET for up to 1,000 keys, one after another. `read_many`
 //! puts the replies in order.
@@ -48,7 +50,7 @@ use std::time::Duration;
 use cacheio_core::__private::{Opens, SharedState, runtime};
 use cacheio_core::{
     AsyncStore, BoxFuture, ClaimMode, Claimed, Entry, Error, ErrorKind, Form, Key, Replacement,
-    Result, Server, Settlement, SharedLoads, TtlChange,
+    Result, ScanPage, Server, Settlement, SharedLoads, TtlChange,
 };
 use redis::{Cmd, cmd};
 
@@ -56,12 +58,10 @@ use crate::batching::Batcher;
 use crate::claims::Claims;
 use crate::failure::Failure;
 use crate::join_all::join_all;
-use crate::reply::{entry, integer, last, stored, value, values};
+use crate::reply::{entry, integer, last, stored, values};
 use crate::request::{Change, Request, bytes, on_key, on_keys, replace, set};
+use crate::scan::{FIRST, pattern, step};
 use crate::topology::Topology;
-
-/// How many keys a step of SCAN looks at.
-const SCAN_COUNT: usize = 1000;
 
 /// A store on Redis or a compatible server: Valkey, `KeyDB`, Dragonfly.
 ///
@@ -322,20 +322,12 @@ impl Redis {
 
     /// Removes the keys of one server that match a pattern.
     async fn remove_matching(&self, server: &Arc<Batcher>, pattern: &str) -> Result<(), Failure> {
-        let mut cursor = b"0".to_vec();
+        let mut cursor = FIRST.to_owned();
         loop {
-            let request = Request::one(scan(&cursor, pattern));
-            let reply = server.send(&request, self.topology.deadline()).await?;
-            let mut reply = values(reply)?.into_iter();
-            let next = reply.next().map(value).transpose()?.flatten();
-            let keys = reply.next().map(values).transpose()?.unwrap_or_default();
-            let keys = keys
-                .into_iter()
-                .map(|key| Ok(value(key)?.unwrap_or_default()));
-            self.remove_scanned(keys.collect::<Result<Vec<_>, Failure>>()?)
-                .await?;
-            cursor = next.ok_or_else(Failure::unexpected_reply)?;
-            if cursor == b"0" {
+            let step = step(server, &cursor, pattern, self.topology.deadline()).await?;
+            self.remove_scanned(step.keys).await?;
+            cursor = step.cursor;
+            if cursor == FIRST {
                 return Ok(());
             }
         }
@@ -473,6 +465,15 @@ impl AsyncStore for Redis {
         boxed(self, move || self.remove_many(keys))
     }
 
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a str,
+        from: Option<String>,
+        _: usize,
+    ) -> BoxFuture<'a, Result<ScanPage>> {
+        boxed(self, move || self.keys_from(prefix, from))
+    }
+
     fn shared_loads(&self) -> SharedLoads {
         SharedLoads::ByDefault
     }
@@ -518,38 +519,4 @@ fn boxed<'a, T: Send + 'a, F: Future<Output = Result<T, Failure>> + Send + 'a>(
 /// Builds a command on some of the keys, by their positions.
 fn on_part(name: &str, keys: &[Key<'_>], part: &[usize]) -> Cmd {
     on_keys(name, part.iter().map(|at| keys[*at].text()))
-}
-
-fn scan(cursor: &[u8], pattern: &str) -> Cmd {
-    let mut scan = cmd("SCAN");
-    scan.arg(cursor)
-        .arg("MATCH")
-        .arg(pattern)
-        .arg("COUNT")
-        .arg(SCAN_COUNT);
-    scan
-}
-
-/// Returns the pattern that matches exactly the keys that begin with `prefix`.
-fn pattern(prefix: &str) -> String {
-    let mut pattern = String::with_capacity(prefix.len() + 1);
-    for c in prefix.chars() {
-        if matches!(c, '*' | '?' | '[' | ']' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('*');
-    pattern
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_matches_its_prefix_and_nothing_else() {
-        assert_eq!(pattern("shop:"), "shop:*");
-        assert_eq!(pattern(r"a*b?[c]\d:"), r"a\*b\?\[c\]\\d:*");
-    }
 }

@@ -321,6 +321,24 @@ impl Topology {
             .collect())
     }
 
+    /// Returns one connection to each server that has keys, in the order of their names. The first step of a scan
+    /// loads the slot map of a cluster; the next ones use the one that is known.
+    pub(crate) async fn servers_to_list(
+        &self,
+        is_first: bool,
+    ) -> Result<Vec<Arc<Batcher>>, Failure> {
+        let servers = match &self.layout {
+            Layout::Cluster(cluster) if !is_first => cluster.known_masters(),
+            _ => self.servers().await?,
+        };
+        let mut servers: Vec<_> = servers
+            .iter()
+            .map(|server| Arc::clone(server.first()))
+            .collect();
+        servers.sort_by(|one, other| one.name().cmp(other.name()));
+        Ok(servers)
+    }
+
     /// Pings all servers that have keys.
     pub(crate) async fn ping(&self) -> Result<(), Failure> {
         let servers = self.servers().await?;

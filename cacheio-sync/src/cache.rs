@@ -3,6 +3,7 @@
 mod batch;
 mod builder;
 mod counter;
+mod entries;
 mod l1;
 mod load;
 mod typed;

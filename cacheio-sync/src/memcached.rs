@@ -24,7 +24,8 @@
 //! that got no response earlier (`unconfirmed.rs`). Nothing below does I/O but `socket.rs`,
 //! `os_socket.rs` (threads), `tokio_socket.rs` (tasks) and `resolver.rs`; TLS (`tls.rs`) runs over any
 //! socket. Operations on many keys are in `batch.rs`, counters in `counter.rs`, changes of entries
-//! that were read in `replace.rs`, `clear` in `clear.rs`, claims in `claims.rs`, `claim.rs`, `settle.rs` and
+//! that were read in `replace.rs`, `clear` in `clear.rs`, `scan` in `scan.rs`, the listing that both use in
+//! `listing.rs`, claims in `claims.rs`, `claim.rs`, `settle.rs` and
 //! `runs.rs`, TTLs in `exptime.rs`, construction in `builder.rs` and `url.rs`.
 
 mod address;
@@ -42,6 +43,7 @@ mod endpoint;
 mod exptime;
 mod failure;
 mod lease;
+mod listing;
 mod os_socket;
 mod pool;
 mod protocol;
@@ -52,6 +54,7 @@ mod router;
 #[cfg(feature = "tokio")]
 mod run_to_end;
 mod runs;
+mod scan;
 mod server;
 mod settle;
 mod socket;
@@ -88,8 +91,8 @@ use crate::store::{AsyncStore, BoxFuture};
 ///   before they write. An operation on many keys takes one to each
 ///   server, all at the same time. A batch of more than 32 KiB is sent in parts and takes more.
 /// - **Time**: an operation ends within the [timeout](MemcachedBuilder::timeout), including
-///   waiting for a connection, connecting, the TLS handshake and retrying. [`clear`](Store::clear) may
-///   take longer: its timeout starts again with each line of the response. When a server stops
+///   waiting for a connection, connecting, the TLS handshake and retrying. [`clear`](Store::clear) and
+///   [`scan`](Store::scan) may take longer: their timeout starts again with each line of the response. When a server stops
 ///   responding, the callers that wait for it time out once. From then on calls to it fail at once,
 ///   until it responds to the probes that the store sends in the background.
 /// - **Lost responses**: reads, and writes with the same effect the second time, are sent again. Then
@@ -116,7 +119,9 @@ use crate::store::{AsyncStore, BoxFuture};
 ///   it is loaded, a missing key has an empty item, and a second item of a few bytes names the process. An empty
 ///   item is no entry to any operation of this store, also if another program has stored it.
 /// - **`clear`** lists all keys of the server and deletes those of the namespace, so it takes longer
-///   the more entries the server holds.
+///   the more entries the server holds. So do `keys` and `entries` of a cache, until they have enough. A server runs one
+///   listing at a time; others wait for it, up to ten timeouts. A memcached without
+///   `lru_crawler metadump hash` may miss keys that are used at the same time.
 ///
 /// ```no_run
 /// use cacheio::{Cache, Memcached};

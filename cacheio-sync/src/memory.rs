@@ -10,6 +10,7 @@
 mod builder;
 mod clock;
 mod encoded;
+mod entries;
 mod key;
 mod l1;
 mod namespaces;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use cacheio_core::__private::{BuilderSettings, CacheUrl, SharedState, UrlMemory, overflow};
 use cacheio_core::{
     CLOCK_LAG, Clock, Entry, Error, ErrorKind, FastMiss, Form, Key, Object, Payload, Replacement,
-    Result, Store, Timestamp, TtlChange, immediate_store,
+    Result, ScanPage, Store, Timestamp, TtlChange, Usage, immediate_store,
 };
 
 pub use self::builder::MemoryBuilder;
@@ -497,6 +498,14 @@ impl Store for Memory {
             });
         }
         Ok(())
+    }
+
+    fn scan(&self, prefix: &str, from: Option<String>, _: usize) -> Result<ScanPage> {
+        self.keys_from(prefix, from.as_deref())
+    }
+
+    fn usage(&self, prefix: &str) -> Result<Usage> {
+        Ok(self.usage_of(prefix))
     }
 
     fn in_namespace(&self, prefix: &str) -> Option<Arc<dyn Store>> {

@@ -1,5 +1,6 @@
 //! One API over both worlds: a case is written once, as an `async fn`, and compiled once.
 
+mod entries;
 mod loads;
 mod typed;
 

@@ -11,7 +11,7 @@ use super::{runtime, within};
 use crate::store::store_time::deadline;
 use crate::{
     AsyncStore, BoxFuture, ClaimMode, Claimed, Entry, Error, ErrorKind, Key, Replacement, Result,
-    Settlement, Store, TtlChange,
+    ScanPage, Settlement, Store, TtlChange, Usage,
 };
 
 /// How many locks order the writes; each key belongs to one of them.
@@ -73,7 +73,7 @@ impl<S: Store> SpawnBlocking<S> {
         }
     }
 
-    /// Limits how long each call but `clear` may take. The time that a call waits for a thread
+    /// Limits how long each call but `clear` and `scan` may take. The time that a call waits for a thread
     /// counts; after the timeout the call returns an error of kind
     /// [`Timeout`](ErrorKind::Timeout). If the store's work has begun, it continues in the background.
     ///
@@ -333,6 +333,23 @@ impl<S: Store> AsyncStore for SpawnBlocking<S> {
         let (store, prefix) = (Arc::clone(&self.store), prefix.to_owned());
         let call = move || Store::clear(&store, &prefix);
         Box::pin(self.spawner.run_unbounded(Spawner::all(), call))
+    }
+
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a str,
+        from: Option<String>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<ScanPage>> {
+        let (store, prefix) = (Arc::clone(&self.store), prefix.to_owned());
+        let call = move || Store::scan(&store, &prefix, from, max);
+        Box::pin(self.spawner.run_unbounded(Vec::new(), call))
+    }
+
+    fn usage<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Usage>> {
+        let (store, prefix) = (Arc::clone(&self.store), prefix.to_owned());
+        let call = move || Store::usage(&store, &prefix);
+        Box::pin(self.spawner.run(Vec::new(), call))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<()>> {

@@ -243,6 +243,20 @@ impl Driver {
         }
     }
 
+    /// Lets other tasks run, in a call that does much without waiting for anything.
+    pub(crate) async fn yield_now(&self) {
+        let mut has_yielded = !self.is_async();
+        poll_fn(|context| {
+            if has_yielded {
+                return Poll::Ready(());
+            }
+            has_yielded = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Returns the output of a future, or `None` after a time. A thread waits without a timeout, because
     /// its future blocks.
     pub(crate) async fn within<F: Future>(

@@ -41,7 +41,7 @@ impl Engine {
 
     /// Returns whether an entry on a server has expired by its header, and is only kept as a stale
     /// one.
-    fn has_expired(&self, entry: &Entry) -> bool {
+    pub(super) fn has_expired(&self, entry: &Entry) -> bool {
         expiry_of(entry).is_some_and(|expiry| expiry.expires_at <= self.clock.now())
     }
 
@@ -60,6 +60,14 @@ impl Engine {
         let Some(entry) = read.into_iter().next().flatten() else {
             return Ok(None);
         };
+        let Some(left) = self.left_of(&entry)? else {
+            return Ok(None);
+        };
+        Ok(self.is_valid(&entry).await?.then_some(left))
+    }
+
+    /// Returns what is left of the TTL of an entry that the store returned with it; none if it is not live.
+    pub(super) fn left_of(&self, entry: &Entry) -> Result<Option<Ttl>> {
         let kept_for = match entry.left {
             Some(Ttl::After(left)) => left,
             Some(_) => Duration::MAX,
@@ -70,9 +78,6 @@ impl Engine {
                 ));
             }
         };
-        if !self.is_valid(&entry).await? {
-            return Ok(None);
-        }
         let now = self.clock.now();
         let ends_at = match (&entry.payload, &entry.meta) {
             (Payload::Bytes(bytes), _) => wire::open(bytes)?.1.map(|expiry| expiry.expires_at),

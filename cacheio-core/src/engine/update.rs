@@ -286,7 +286,7 @@ impl Engine {
     }
 
     /// Lets others finish: callers that wait for different times do not meet again.
-    async fn pause_after_conflict(&self, conflicts: usize) {
+    pub(super) async fn pause_after_conflict(&self, conflicts: usize) {
         let is_in_memory = self.driver.immediate().is_some();
         if conflicts < 2 || (is_in_memory && conflicts < CONFLICTS_IN_MEMORY) {
             return;

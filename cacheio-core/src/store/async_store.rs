@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::defaults::{default_clock, is_live};
-use super::{ClaimMode, Claimed, Server, Settlement, SharedLoads, Store, unsupported};
+use super::{
+    ClaimMode, Claimed, ScanPage, Server, Settlement, SharedLoads, Store, Usage, unsupported,
+};
 use crate::flight::SharedState;
 use crate::{Clock, Entry, ErrorKind, Form, Key, KeyRule, Replacement, Result, TtlChange};
 
@@ -189,6 +191,23 @@ pub trait AsyncStore: Debug + Send + Sync + 'static {
     fn settle<'a>(&'a self, loads: Vec<Settlement<'a>>) -> BoxFuture<'a, Result<Vec<bool>>> {
         let _ = loads;
         Box::pin(async { Err(unsupported("settle")) })
+    }
+
+    /// Does the same as [`Store::scan`].
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a str,
+        from: Option<String>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<ScanPage>> {
+        let _ = (prefix, from, max);
+        Box::pin(async { Err(unsupported("keys")) })
+    }
+
+    /// Does the same as [`Store::usage`].
+    fn usage<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Usage>> {
+        let _ = prefix;
+        Box::pin(async { Err(unsupported("len")) })
     }
 
     /// Does the same as [`Store::ping`].

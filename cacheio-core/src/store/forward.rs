@@ -36,6 +36,8 @@ macro_rules! __store_methods {
                 delete_many(keys: &$lifetime [$crate::Key<$lifetime>]) -> usize;
                 claim(keys: &$lifetime [$crate::Key<$lifetime>], mode: $crate::ClaimMode) -> ::std::vec::Vec<$crate::Claimed>;
                 settle(loads: ::std::vec::Vec<$crate::Settlement<$lifetime>>) -> ::std::vec::Vec<bool>;
+                scan(prefix: &$lifetime str, from: ::std::option::Option<::std::string::String>, max: usize) -> $crate::ScanPage;
+                usage(prefix: &$lifetime str) -> $crate::Usage;
                 ping() -> ();
             }
             properties {

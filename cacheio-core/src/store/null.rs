@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Entry, Form, Key, Result, Store, TtlChange, immediate_store};
+use crate::{Entry, Form, Key, Result, ScanPage, Store, TtlChange, Usage, immediate_store};
 
 /// A store that keeps nothing: each read misses, and each write succeeds.
 ///
@@ -68,6 +68,14 @@ impl Store for Null {
         _: Option<(Entry, TtlChange)>,
     ) -> Result<bool> {
         Ok(true)
+    }
+
+    fn scan(&self, _: &str, _: Option<String>, _: usize) -> Result<ScanPage> {
+        Ok(ScanPage::default())
+    }
+
+    fn usage(&self, _: &str) -> Result<Usage> {
+        Ok(Usage::default())
     }
 }
 

@@ -165,6 +165,11 @@ impl StoredKey {
         code == namespace.code() && text.starts_with(prefix.as_bytes())
     }
 
+    /// Returns the text of the key.
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(self.parts().1).unwrap_or_default()
+    }
+
     fn parts(&self) -> (&[u8], &[u8]) {
         let stored = self.0.as_slice();
         let code = match *stored {

@@ -92,6 +92,17 @@ impl Shard {
         self.cache.peek(key)
     }
 
+    /// Returns the entries of a namespace whose keys begin with `prefix`, live or not.
+    pub(super) fn entries<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a Slot)> {
+        let entries = self.cache.iter();
+        let entries = entries.filter(|(key, _)| key.is_in(namespace, prefix));
+        entries.map(|(key, slot)| (key.text(), slot))
+    }
+
     /// Stores an entry; whether the shard could hold it. If not, the previous entry is removed too.
     pub(super) fn insert(
         &mut self,

@@ -55,12 +55,12 @@ impl Memory {
         })
     }
 
-    /// Returns an entry with what is left of its TTL.
+    /// Returns an entry with what is left of its TTL. It does not count as a use of the entry.
     pub(super) fn get_with_ttl(&self, key: &Key<'_>) -> Option<Entry> {
         let now = self.clock.now();
         let (key, shard) = self.locate(key);
         let shard = shard.read();
-        let slot = shard.get(&key).filter(|slot| slot.is_retained(now))?;
+        let slot = shard.peek(&key).filter(|slot| slot.is_retained(now))?;
         let mut entry = self.entry(slot);
         entry.left = Some(match slot.expires_at() {
             Timestamp::MAX => Ttl::Never,

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cacheio_core::{
-    Clock, Entry, Error, ErrorKind, Form, Key, Payload, Replacement, Result, Store, Timestamp, Ttl,
-    TtlChange,
+    Clock, Entry, Error, ErrorKind, Form, Key, Payload, Replacement, Result, ScanPage, Store,
+    Timestamp, Ttl, TtlChange,
 };
 
 use crate::fixture::TestEnv;
@@ -193,6 +193,27 @@ impl Store for Bytes {
             Some(entry)
         };
         Ok(keys.iter().map(get).collect())
+    }
+
+    /// Lists seven keys at a time, and each first one twice, as a server may. Positions are keys.
+    fn scan(&self, prefix: &str, from: Option<String>, _: usize) -> Result<ScanPage> {
+        if prefix.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "a shared server is not listed: give the cache a namespace",
+            ));
+        }
+        let entries = self.live();
+        let mut keys: Vec<_> = entries
+            .keys()
+            .filter(|key| key.starts_with(prefix) && from.as_ref().is_none_or(|from| *key >= from))
+            .cloned()
+            .collect();
+        keys.sort_unstable();
+        let next = keys.get(7).cloned();
+        keys.truncate(7);
+        keys.extend(keys.first().cloned());
+        Ok(ScanPage::new(keys, next))
     }
 
     fn clock(&self) -> Arc<dyn Clock> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cacheio_core::{
     AsyncStore, BoxFuture, Clock, Entry, Error, ErrorKind, Form, Key, KeyRule, Replacement, Result,
-    Store, TtlChange,
+    ScanPage, Store, TtlChange, Usage,
 };
 
 /// A store that fails while its [`Faults`] are on.
@@ -160,6 +160,16 @@ impl<S: Store> Store for Failing<S> {
     fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {
         self.faults.check_write()?;
         self.store.delete_many(keys)
+    }
+
+    fn scan(&self, prefix: &str, from: Option<String>, max: usize) -> Result<ScanPage> {
+        self.faults.check_read()?;
+        self.store.scan(prefix, from, max)
+    }
+
+    fn usage(&self, prefix: &str) -> Result<Usage> {
+        self.faults.check_read()?;
+        self.store.usage(prefix)
     }
 
     fn ping(&self) -> Result<()> {
@@ -334,6 +344,25 @@ impl<S: AsyncStore> AsyncStore for Failing<S> {
     fn delete_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
         match self.faults.check_write() {
             Ok(()) => self.store.delete_many(keys),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a str,
+        from: Option<String>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<ScanPage>> {
+        match self.faults.check_read() {
+            Ok(()) => self.store.scan(prefix, from, max),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+
+    fn usage<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Usage>> {
+        match self.faults.check_read() {
+            Ok(()) => self.store.usage(prefix),
             Err(error) => Box::pin(ready(Err(error))),
         }
     }

@@ -6,7 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use cacheio_core::{
-    AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Replacement, Result, Store, TtlChange,
+    AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Replacement, Result, ScanPage, Store,
+    TtlChange, Usage,
 };
 
 /// Suspends once.
@@ -135,6 +136,19 @@ impl<S: Store> AsyncStore for Yielding<S> {
 
     fn delete_many<'a>(&'a self, keys: &'a [Key<'a>]) -> BoxFuture<'a, Result<usize>> {
         suspending(move || self.0.delete_many(keys))
+    }
+
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a str,
+        from: Option<String>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<ScanPage>> {
+        suspending(move || self.0.scan(prefix, from, max))
+    }
+
+    fn usage<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Usage>> {
+        suspending(move || self.0.usage(prefix))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<()>> {

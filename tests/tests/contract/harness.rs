@@ -26,6 +26,8 @@ pub(crate) enum Optional {
     Take,
     /// `ttl`.
     TtlLeft,
+    /// `keys` and `entries`.
+    Keys,
 }
 
 /// One promise.

@@ -21,6 +21,7 @@ mod batches;
 mod counters;
 mod cycles;
 mod drops;
+mod entries;
 mod failures;
 mod harness;
 mod invalidation;
@@ -29,6 +30,7 @@ mod l1;
 mod loads;
 mod namespaces;
 mod panics;
+mod retain;
 mod secrecy;
 mod slow_origin;
 mod stale;
@@ -89,7 +91,8 @@ fn rows() -> Vec<Row> {
             .without(Optional::Touch)
             .without(Optional::Update)
             .without(Optional::Take)
-            .without(Optional::TtlLeft),
+            .without(Optional::TtlLeft)
+            .without(Optional::Keys),
         threads("memcached", stores::memcached, Time::seconds),
         threads_with_shared_loads("memcached_shared_loads", stores::memcached, Time::seconds),
         threads("redis", stores::redis, Time::milliseconds),
@@ -144,6 +147,8 @@ fn cases() -> Vec<Case> {
         updates_with_policies::cases(),
         takes::cases(),
         ttl_left::cases(),
+        entries::cases(),
+        retain::cases(),
         batches::cases(),
         keys::cases(),
         namespaces::cases(),
