@@ -14,6 +14,7 @@ mod half_open;
 mod limits;
 mod lost_responses;
 mod malformed;
+mod scan;
 mod tasks;
 mod ttl;
 mod url;

@@ -14,6 +14,7 @@ mod reconnecting;
 mod refusals;
 mod rights;
 mod runtimes;
+mod scan;
 mod sentinel;
 mod support;
 mod tls;
