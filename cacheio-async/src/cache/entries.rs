@@ -31,7 +31,8 @@ impl AsyncCache {
     /// time, in a cluster on one master after another, and Memcached lists in a thread of its own. Each step has the
     /// timeout of the server. The values are transferred too, because only they tell whether an entry is live. A key that
     /// the server cannot hold, because it has more than 250 bytes, a space or a control character, is not listed: the
-    /// server has only a digest of it. In a Redis Cluster, a key may be missing if its slot moves during the call.
+    /// server has only a digest of it. In a Redis Cluster, a key may be missing if its slot moves during the call, and so
+    /// may any key if a replica becomes the master.
     ///
     /// # Errors
     ///
