@@ -500,8 +500,8 @@ impl Store for Memory {
         Ok(())
     }
 
-    fn scan(&self, prefix: &str, from: Option<String>, _: usize) -> Result<ScanPage> {
-        self.keys_from(prefix, from.as_deref())
+    fn scan(&self, prefix: &str, from: Option<String>, max: usize) -> Result<ScanPage> {
+        self.keys_from(prefix, from.as_deref(), max)
     }
 
     fn usage(&self, prefix: &str) -> Result<Usage> {

@@ -125,6 +125,28 @@ fn the_futures_can_be_sent_to_other_threads() {
     is_send(cache.retain(|_, _: &String| true));
 }
 
+/// A shard that has more keys than are wanted is listed in part, and again if too few of them are live.
+#[test]
+fn large_shards_are_listed_in_part() {
+    let cache = Cache::new(100_000);
+    let stale = Options::ttl(Duration::from_millis(1)).stale_for(Duration::from_secs(3_600));
+    cache
+        .set_many_with((0..10_000).map(|key| (("stale", key), key)), stale)
+        .unwrap();
+    cache
+        .set_many((0..10_000).map(|key| (("live", key), key)))
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    for limit in [1, 900, 5_000, 9_999, 10_000, 20_000, usize::MAX] {
+        let mut keys = cache.keys(limit).unwrap();
+        assert_eq!(keys.len(), limit.min(10_000));
+        assert!(keys.iter().all(|key| key.starts_with("live:")));
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), limit.min(10_000), "none is listed twice");
+    }
+}
+
 /// Writers replace values by ones that are kept, while others remove those that are not. None of the new values is
 /// removed, and none of the old ones stays.
 #[test]
@@ -166,7 +188,7 @@ fn moka_invalidate_entries_if() {
     for key in 0..10_u32 {
         cache.set(key, key * 10).unwrap();
     }
-    let removed = cache.retain(|_key, value: &u32| value % 20 != 0).unwrap();
+    let removed = cache.retain(|_key, value: &u32| value % 20 == 10).unwrap();
     assert_eq!(removed, 5);
     assert_eq!(cache.get::<u32>(2).unwrap(), None);
     assert_eq!(cache.get::<u32>(3).unwrap(), Some(30));

@@ -50,10 +50,10 @@ impl Engine {
     }
 
     async fn list_keys(&self, limit: usize) -> Result<Vec<String>> {
-        let mut walk = Walk::new(self, false);
+        let mut walk = Walk::new(self, limit, false);
         let mut keys = Vec::new();
         while keys.len() < limit
-            && let Some(read) = walk.next(limit - keys.len()).await?
+            && let Some(read) = walk.next(keys.len()).await?
         {
             let live = read.into_iter().filter(|(_, entry)| self.is_listed(entry));
             let live = live.take(limit - keys.len());
@@ -63,10 +63,10 @@ impl Engine {
     }
 
     async fn list_entries<V: Value>(&self, limit: usize) -> Result<Vec<CacheEntry<V>>> {
-        let mut walk = Walk::new(self, true);
+        let mut walk = Walk::new(self, limit, true);
         let mut entries = Vec::new();
         while entries.len() < limit
-            && let Some(read) = walk.next(limit - entries.len()).await?
+            && let Some(read) = walk.next(entries.len()).await?
         {
             for (key, entry) in read {
                 if entries.len() < limit
@@ -113,9 +113,9 @@ impl Engine {
                  the entries a tag and invalidate the tag",
             ));
         }
-        let mut walk = Walk::new(self, false);
+        let mut walk = Walk::new(self, usize::MAX, false);
         let mut removed = 0;
-        while let Some(read) = walk.next(usize::MAX).await? {
+        while let Some(read) = walk.next(0).await? {
             for (key, entry) in read {
                 let was_live = self.remove_one_unless(&key, entry, &mut keep).await?;
                 removed += usize::from(was_live);
@@ -191,11 +191,13 @@ fn readable<T>(read: Result<T>) -> Result<Option<T>> {
 /// Goes through the entries of the namespace of a cache.
 struct Walk<'a> {
     engine: &'a Engine,
+    /// How many live entries the caller wants.
+    limit: usize,
     with_ttls: bool,
     /// The keys that were listed and not read.
     listed: VecDeque<String>,
-    /// The keys that were listed: a server may list a key twice.
-    seen: HashSet<String>,
+    /// The keys that were listed, where a key may be listed twice.
+    seen: Option<HashSet<String>>,
     /// Where the next listing begins.
     next: Option<String>,
     has_begun: bool,
@@ -203,25 +205,29 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Creates one. With `with_ttls`, the entries say what is left of their TTLs.
-    fn new(engine: &'a Engine, with_ttls: bool) -> Self {
+    fn new(engine: &'a Engine, limit: usize, with_ttls: bool) -> Self {
+        let is_in_memory = engine.driver.form() == Form::Objects;
+        // A store in memory that is asked for all keys has each of them once, and may have very many.
+        let has_each_once = is_in_memory && limit == usize::MAX;
         Self {
             engine,
+            limit,
             // In memory it costs nothing, and is no use of the entry that would keep it from being evicted.
-            with_ttls: with_ttls || engine.driver.form() == Form::Objects,
+            with_ttls: with_ttls || is_in_memory,
             listed: VecDeque::new(),
-            seen: HashSet::new(),
+            seen: (!has_each_once).then(HashSet::new),
             next: None,
             has_begun: false,
         }
     }
 
-    /// Reads the next entries; none after the last one. The caller needs `wanted` more.
-    async fn next(&mut self, wanted: usize) -> Result<Option<Vec<(String, Entry)>>> {
+    /// Reads the next entries; none after the last one. The caller has found some live ones already.
+    async fn next(&mut self, found: usize) -> Result<Option<Vec<(String, Entry)>>> {
         while self.listed.is_empty() {
             if self.has_begun && self.next.is_none() {
                 return Ok(None);
             }
-            self.list(wanted).await?;
+            self.list(found).await?;
         }
         let count = self.listed.len().min(READ_AT_ONCE);
         let texts: Vec<_> = self.listed.drain(..count).collect();
@@ -244,24 +250,26 @@ impl<'a> Walk<'a> {
     }
 
     /// Lists the next keys.
-    async fn list(&mut self, wanted: usize) -> Result<()> {
+    async fn list(&mut self, found: usize) -> Result<()> {
         let engine = self.engine;
         if std::mem::replace(&mut self.has_begun, true) {
             engine.driver.yield_now().await;
         }
-        let page = engine
-            .driver
-            .scan(&engine.key_prefix, self.next.take(), wanted);
-        let page = page.await?;
+        let wanted = match self.limit {
+            usize::MAX => usize::MAX,
+            limit => limit.saturating_sub(found),
+        };
+        let (prefix, from) = (&engine.key_prefix, self.next.take());
+        let page = engine.driver.scan(prefix, from, wanted).await?;
         self.next = page.next;
         let rule = engine.driver.key_rule();
         for key in page.keys {
             // Other texts are those of claims, of the versions of tags, and of keys of which the server knows only a
             // digest.
             let is_text = rule.legal(&key) == *key;
-            let is_new = match engine.driver.form() {
-                Form::Objects => true,
-                Form::Bytes => is_text && self.seen.insert(key.clone()),
+            let is_new = match &mut self.seen {
+                Some(seen) => is_text && seen.insert(key.clone()),
+                None => true,
             };
             if is_text && is_new {
                 self.listed.push_back(key);

@@ -6,27 +6,40 @@ use cacheio_core::{Error, ErrorKind, Result, ScanPage, Usage};
 
 use super::Memory;
 
-/// After how many keys a part of a scan ends, with the shard.
+/// A part of a scan has this many keys at least, unless it is the last one.
 const PART: usize = 1_000;
 
 impl Memory {
-    /// Lists the keys of the next shards.
-    pub(super) fn keys_from(&self, prefix: &str, from: Option<&str>) -> Result<ScanPage> {
-        let first: Option<usize> = from.map_or(Some(0), |shard| shard.parse().ok());
-        let first = first.ok_or_else(|| {
-            Error::new(ErrorKind::Config, "the scan has no part at this position")
-        })?;
+    /// Lists the keys of the next shards: about `max` of them. A shard has no order in which it could be continued, so one
+    /// that has more is begun again, for four times as many. The position is the shard, and how many of its keys to list.
+    pub(super) fn keys_from(
+        &self,
+        prefix: &str,
+        from: Option<&str>,
+        max: usize,
+    ) -> Result<ScanPage> {
+        let (first, again) = match from {
+            None => (0, 0),
+            Some(from) => position(from)?,
+        };
+        // Some keys have no live entry.
+        let max = max.saturating_add(max / 4).max(PART).max(again);
         let now = self.clock.now();
         let mut page = ScanPage::default();
         for (at, shard) in self.shards.iter().enumerate().skip(first) {
             if page.keys.len() >= PART {
-                page.next = Some(at.to_string());
+                page.next = Some(format!("{at} 0"));
                 break;
             }
             let shard = shard.read();
             let entries = shard.entries(&self.namespace, prefix);
-            let retained = entries.filter(|(_, slot)| slot.is_retained(now));
-            page.keys.extend(retained.map(|(key, _)| key.to_owned()));
+            let mut retained = entries.filter(|(_, slot)| slot.is_retained(now));
+            let keys = retained.by_ref().take(max);
+            page.keys.extend(keys.map(|(key, _)| key.to_owned()));
+            if retained.next().is_some() {
+                page.next = Some(format!("{at} {}", max.saturating_mul(4)));
+                break;
+            }
         }
         Ok(page)
     }
@@ -44,5 +57,17 @@ impl Memory {
             }
         }
         usage
+    }
+}
+
+/// Returns a position that a part of a scan has ended with.
+fn position(from: &str) -> Result<(usize, usize)> {
+    let (shard, max) = from.split_once(' ').unwrap_or_default();
+    match (shard.parse(), max.parse()) {
+        (Ok(shard), Ok(max)) => Ok((shard, max)),
+        _ => Err(Error::new(
+            ErrorKind::Config,
+            "the scan has no part at this position",
+        )),
     }
 }
