@@ -78,7 +78,7 @@ impl Cache {
 
     /// Returns the number of live entries of this cache's namespace, in memory.
     ///
-    /// It takes time in proportion to the entries of all namespaces, about 25 ms for a million, and locks one shard of
+    /// It takes time in proportion to the entries of all namespaces, about 30 ms for a million, and locks one shard of
     /// them at a time. `Memory::len` takes no such time, but counts the entries of all namespaces, live or not.
     ///
     /// ```
