@@ -10,17 +10,15 @@
 //! - [`watchdog`]: fails a test that hangs.
 //! - [`world`]: threads and tasks: how a test runs, spawns and sleeps.
 //!
-//! The cases of the contract are in `tests/contract/`. The table of stores is `rows` in
+//! Those that the contract needs are in `cacheio-testkit`, as are its cases. The table of stores is `rows` in
 //! `tests/contract/main.rs`: a new backend is one line there.
 
 #![cfg(not(shuttle))]
 
-pub mod api;
-pub mod fixture;
-pub mod gate;
+mod both_worlds;
 pub mod history;
 pub mod process;
 pub mod servers;
 pub mod stores;
-pub mod watchdog;
-pub mod world;
+
+pub use cacheio_testkit::{api, fixture, gate, watchdog, world};

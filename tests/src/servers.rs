@@ -19,7 +19,7 @@ mod redis;
 mod sentinel;
 
 use std::ops::Deref;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use cluster::{ClusterReplica, RedisCluster};
 pub use fake_redis::FakeRedis;
@@ -27,6 +27,8 @@ pub use memcached::Memcached;
 pub use proxy::Proxy;
 pub use redis::{Redis, Reply};
 pub use sentinel::Sentinel;
+
+use crate::fixture::TestEnv;
 
 /// A kind of server that tests can lease.
 pub trait Server: Send + Sync + Sized + 'static {
@@ -51,6 +53,13 @@ pub fn lease<S: Server>() -> Lease<S> {
         .unwrap_or_else(PoisonError::into_inner)
         .pop();
     Lease(Some(idle.unwrap_or_else(S::start)))
+}
+
+/// Leases a server that no other test uses until this one ends.
+pub fn lease_for<S: Server>(env: &TestEnv) -> Arc<Lease<S>> {
+    let lease = Arc::new(lease());
+    env.keep(Arc::clone(&lease));
+    lease
 }
 
 impl<S: Server> Deref for Lease<S> {

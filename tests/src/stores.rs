@@ -2,7 +2,6 @@
 //! servers.
 
 mod bytes;
-mod failing;
 mod minimal;
 mod remote;
 mod yielding;
@@ -11,12 +10,13 @@ use std::sync::Arc;
 
 use cacheio_core::{AsyncStore, Store};
 use cacheio_sync::Memory;
+pub use cacheio_testkit::failing::{Failing, Faults};
+pub use cacheio_testkit::world::pause;
 
 pub use self::bytes::Bytes;
-pub use self::failing::{Failing, Faults};
 pub use self::minimal::Map;
 pub use self::remote::{memcached, redis, redis_cluster};
-pub use self::yielding::{Yielding, pause};
+pub use self::yielding::Yielding;
 use crate::fixture::TestEnv;
 
 /// Memory with room for all that a case stores.

@@ -10,21 +10,21 @@ use crate::servers;
 /// Memcached.
 pub fn memcached(env: &TestEnv) -> Memcached {
     built(Memcached::new(&with_long_timeout(
-        &env.lease::<servers::Memcached>().url(),
+        &servers::lease_for::<servers::Memcached>(env).url(),
     )))
 }
 
 /// Redis.
 pub fn redis(env: &TestEnv) -> Redis {
     built(Redis::new(with_long_timeout(
-        &env.lease::<servers::Redis>().url(),
+        &servers::lease_for::<servers::Redis>(env).url(),
     )))
 }
 
 /// Redis Cluster.
 pub fn redis_cluster(env: &TestEnv) -> Redis {
     built(Redis::new(with_long_timeout(
-        &env.lease::<servers::RedisCluster>().url(),
+        &servers::lease_for::<servers::RedisCluster>(env).url(),
     )))
 }
 

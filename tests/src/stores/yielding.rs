@@ -1,27 +1,13 @@
 //! A store for tasks that suspends.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use cacheio_core::{
     AsyncStore, BoxFuture, Clock, Entry, Form, Key, KeyRule, Replacement, Result, ScanPage, Store,
     TtlChange, Usage,
 };
-
-/// Suspends once.
-pub async fn pause() {
-    let mut paused = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut paused, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
+use cacheio_testkit::world::pause;
 
 /// A store for tasks that suspends before and after each operation.
 #[derive(Debug)]

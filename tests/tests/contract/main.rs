@@ -1,10 +1,11 @@
-//! The contract: what a cache promises, whatever its store, for threads and for tasks.
+//! The contract, on every store of this repository.
 //!
-//! - A case is one promise: an `async fn` that is named after it, in the `cases` of its module.
+//! - A case is one promise. The cases are in `cacheio-testkit/src/contract`, which stores outside of this
+//!   repository run too.
 //! - A row is one kind of store in one world: one line of [`rows`]. A new backend is a new row.
 //!
-//! A row declares the [optional operations](harness::Optional) that its store does not support. The cases
-//! that [need](harness::Case::needs) them are reported as ignored.
+//! A row declares the [optional operations](Optional) that its store does not support. The cases that need them
+//! are reported as ignored.
 //!
 //! Each case runs on each row, as a test of its own:
 //!
@@ -16,55 +17,53 @@
 //!     threads::memory::counters::a_missing_counter_counts_from_zero            # one test
 //! ```
 
-mod batch_loads;
-mod batches;
-mod counters;
-mod cycles;
-mod drops;
-mod entries;
-mod failures;
-mod harness;
-mod invalidation;
-mod keys;
-mod l1;
-mod loads;
-mod namespaces;
-mod panics;
-mod retain;
-mod secrecy;
-mod slow_origin;
-mod stale;
-mod tags;
-mod takes;
-mod ttl;
-mod ttl_left;
-mod typed;
-mod updates;
-mod updates_with_policies;
-mod values;
-
 use std::process::ExitCode;
 
+use cacheio_core::{AsyncStore, Store};
 use cacheio_sync::SpawnBlocking;
-use cacheio_tests::fixture::{TestEnv, Time};
+use cacheio_testkit::{Contract, Optional, TestEnv, Time};
 use cacheio_tests::stores;
 
-use crate::harness::{
-    Case, Optional, Row, tasks, tasks_with_l1, tasks_with_shared_loads, threads, threads_with_l1,
-    threads_with_shared_loads,
-};
+/// Makes a row of a store for threads.
+fn threads<S: Store>(name: &str, store: fn(&TestEnv) -> S, time: fn() -> Time) -> Contract {
+    Contract::threads(name, store).time(time)
+}
 
-/// What all modules with cases import.
-mod prelude {
-    pub(crate) use std::sync::Arc;
-    pub(crate) use std::time::Duration;
+/// Makes a row of a store for threads, with memory before it.
+fn threads_with_l1<S: Store>(name: &str, store: fn(&TestEnv) -> S, time: fn() -> Time) -> Contract {
+    threads(name, store, time).with_l1()
+}
 
-    pub(crate) use cacheio_core::{ErrorKind, LoadError, Options, Ttl, Update};
-    pub(crate) use cacheio_tests::api::{CacheApi, join_all};
-    pub(crate) use cacheio_tests::fixture::{Fixture, Setup};
-    pub(crate) use cacheio_tests::gate::LoaderGate;
+/// Makes a row of a store for threads, with loads that are shared on request.
+fn threads_with_shared_loads<S: Store>(
+    name: &str,
+    store: fn(&TestEnv) -> S,
+    time: fn() -> Time,
+) -> Contract {
+    threads(name, store, time).with_shared_loads()
+}
 
-    pub(crate) use crate::harness::{Case, Optional, case};
+/// Makes a row of a store for tasks.
+fn tasks<S: AsyncStore>(name: &str, store: fn(&TestEnv) -> S, time: fn() -> Time) -> Contract {
+    Contract::tasks(name, store).time(time)
+}
+
+/// Makes a row of a store for tasks, with memory before it.
+fn tasks_with_l1<S: AsyncStore>(
+    name: &str,
+    store: fn(&TestEnv) -> S,
+    time: fn() -> Time,
+) -> Contract {
+    tasks(name, store, time).with_l1()
+}
+
+/// Makes a row of a store for tasks, with loads that are shared on request.
+fn tasks_with_shared_loads<S: AsyncStore>(
+    name: &str,
+    store: fn(&TestEnv) -> S,
+    time: fn() -> Time,
+) -> Contract {
+    tasks(name, store, time).with_shared_loads()
 }
 
 /// Bytes in a store that blocks.
@@ -72,7 +71,7 @@ fn spawn_blocking(env: &TestEnv) -> SpawnBlocking<stores::Bytes> {
     SpawnBlocking::new(stores::bytes(env))
 }
 
-fn rows() -> Vec<Row> {
+fn rows() -> Vec<Contract> {
     vec![
         threads("memory", stores::memory, Time::manual),
         threads("memory_on_system_time", stores::memory, Time::system),
@@ -137,40 +136,6 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// The cases of both worlds.
-fn cases() -> Vec<Case> {
-    [
-        values::cases(),
-        ttl::cases(),
-        counters::cases(),
-        updates::cases(),
-        updates_with_policies::cases(),
-        takes::cases(),
-        ttl_left::cases(),
-        entries::cases(),
-        retain::cases(),
-        batches::cases(),
-        keys::cases(),
-        namespaces::cases(),
-        tags::cases(),
-        loads::cases(),
-        batch_loads::cases(),
-        panics::cases(),
-        stale::cases(),
-        slow_origin::batches::cases(),
-        slow_origin::fetch::cases(),
-        slow_origin::timeouts::cases(),
-        slow_origin::refresh::cases(),
-        slow_origin::load_context::cases(),
-        invalidation::cases(),
-        cycles::cases(),
-        failures::cases(),
-        typed::cases(),
-        secrecy::cases(),
-    ]
-    .concat()
-}
-
 fn main() -> ExitCode {
-    harness::run(&rows(), &cases(), &drops::cases(), &l1::cases())
+    cacheio_testkit::run(rows())
 }

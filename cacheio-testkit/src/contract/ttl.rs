@@ -5,7 +5,9 @@ use crate::prelude::*;
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case(an_entry_lives_until_its_ttl_is_over_to_the_millisecond),
-        case(an_entry_without_a_ttl_lives_for_the_default_one).needs(Optional::Add),
+        case(an_entry_without_a_ttl_lives_for_the_default_one)
+            .needs(Optional::Add)
+            .needs(Optional::Touch),
         case(the_default_ttl_is_300_seconds),
         case(never_outlives_the_default_ttl),
         case(a_default_ttl_of_never),
@@ -23,7 +25,10 @@ pub(crate) fn cases() -> Vec<Case> {
         case(add_replaces_an_expired_entry).needs(Optional::Add),
         case(get_or_set_stores_with_its_ttl),
         case(get_or_set_with_a_ttl_of_zero_stores_nothing),
-        case(a_ttl_above_the_maximum_means_never).needs(Optional::Add),
+        case(a_ttl_above_the_maximum_means_never)
+            .needs(Optional::Add)
+            .needs(Optional::Increment)
+            .needs(Optional::Touch),
         case(an_invalid_option_is_refused_or_ignored),
         case(the_longest_ttl_is_accepted),
         case(jitter_only_shortens),

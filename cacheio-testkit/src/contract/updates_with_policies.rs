@@ -1,6 +1,6 @@
 //! `update` of entries with tags and policies.
 
-use cacheio_tests::api::block_on;
+use crate::api::block_on;
 
 use crate::prelude::*;
 

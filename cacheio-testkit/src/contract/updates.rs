@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cacheio_tests::api::block_on;
+use crate::api::block_on;
 
 use crate::prelude::*;
 

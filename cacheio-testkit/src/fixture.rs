@@ -2,8 +2,10 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use cacheio_async::AsyncCache;
 use cacheio_core::{
@@ -12,13 +14,27 @@ use cacheio_core::{
 use cacheio_sync::{Cache, L1, Memory};
 
 use crate::api::{CacheApi, World};
-use crate::servers::{self, Lease, Server};
-use crate::stores::{Failing, Faults};
+use crate::failing::{Failing, Faults};
+use crate::harness::Optional;
+use crate::store_api::StoreApi;
 
 /// The time that a store uses.
+///
+/// ```
+/// use cacheio_testkit::{Pace, Time};
+/// use std::time::Duration;
+///
+/// // A database in another country, which removes expired rows every two seconds.
+/// let time = Time::Passing(Pace {
+///     ttl: Duration::from_secs(3),
+///     tick: Duration::from_secs(1),
+///     late: Duration::from_secs(2),
+/// });
+/// # let _ = time;
+/// ```
 #[derive(Clone, Debug)]
 pub enum Time {
-    /// Only the test advances it.
+    /// Only the tests advance it: the store takes its clock from [`TestEnv::clock`].
     Manual(Arc<ManualClock>),
     /// It passes by itself; tests wait for TTLs.
     Passing(Pace),
@@ -29,11 +45,11 @@ pub enum Time {
 pub struct Pace {
     /// A TTL that a test can wait for, long enough that a busy machine reads the entry before it
     /// ends.
-    ttl: Duration,
+    pub ttl: Duration,
     /// TTLs are rounded up to multiples of this.
-    tick: Duration,
+    pub tick: Duration,
     /// How long after that an entry may still be live.
-    late: Duration,
+    pub late: Duration,
 }
 
 impl Time {
@@ -86,33 +102,56 @@ impl Pace {
     }
 }
 
-/// What a store is built from: a clock, and servers of its own.
+/// What a store is built from in a test.
+///
+/// ```
+/// use cacheio::{Memory, store::Store};
+/// use cacheio_testkit::{TestEnv, Time};
+///
+/// fn memory(env: &TestEnv) -> Memory {
+///     Memory::builder().clock(env.clock()).build()
+/// }
+///
+/// let env = TestEnv::new(Time::manual());
+/// assert_eq!(memory(&env).clock().now(), env.clock().now());
+/// ```
 #[derive(Debug)]
 pub struct TestEnv {
     time: Time,
-    leases: Mutex<Vec<Box<dyn Any + Send>>>,
+    kept: Mutex<Vec<Box<dyn Any + Send>>>,
 }
 
 impl TestEnv {
-    /// Creates an environment without servers.
+    /// Creates an environment. The contract makes one for each test; others may use it for tests of their own.
     pub fn new(time: Time) -> Self {
         Self {
             time,
-            leases: Mutex::default(),
+            kept: Mutex::default(),
         }
     }
 
-    /// Returns the clock.
+    /// Returns the clock of the test, for a store whose contract has [`Time::Manual`]; otherwise the clock of
+    /// the system.
     pub fn clock(&self) -> Arc<dyn Clock> {
         self.time.clock()
     }
 
-    /// Leases a server that no other test uses until this one ends.
-    pub fn lease<S: Server>(&self) -> Arc<Lease<S>> {
-        let lease = Arc::new(servers::lease());
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        leases.push(Box::new(Arc::clone(&lease)));
-        lease
+    /// Keeps something until the test has ended: the guard of a temporary folder, or a server.
+    ///
+    /// ```
+    /// use cacheio_testkit::{TestEnv, Time};
+    /// use std::sync::Arc;
+    ///
+    /// let env = TestEnv::new(Time::manual());
+    /// let server = Arc::new("a server that stops when it is dropped");
+    /// env.keep(Arc::clone(&server));
+    /// assert_eq!(Arc::strong_count(&server), 2);
+    /// drop(env);
+    /// assert_eq!(Arc::strong_count(&server), 1);
+    /// ```
+    pub fn keep(&self, value: impl Send + 'static) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(Box::new(value));
     }
 }
 
@@ -148,6 +187,8 @@ pub struct Features {
     pub has_l1: bool,
     /// Loads that are shared on request.
     pub shares_loads: bool,
+    /// Entries that other stores see, so that each needs namespaces of its own.
+    pub shares_entries: bool,
 }
 
 /// What a case is given: a cache on an empty store, and control over time.
@@ -161,8 +202,12 @@ pub struct Fixture {
     pub form: Form,
     /// Whether the caches have memory before the store.
     pub has_l1: bool,
+    /// Whether other tests use the same entries, in other namespaces.
+    pub shares_entries: bool,
+    /// The operations that the store does not support.
+    pub missing: Vec<Optional>,
     shares_loads: bool,
-    make_store: Arc<dyn Fn() -> AnyStore + Send + Sync>,
+    make_store: Arc<dyn Fn() -> TestStore + Send + Sync>,
     // The last field, because it is dropped last: servers outlive the caches that use them.
     env: Arc<TestEnv>,
 }
@@ -178,7 +223,7 @@ impl fmt::Debug for Fixture {
 
 /// Opens a cache of either world: their builders have the same methods.
 macro_rules! open {
-    ($cache:ident, $store:expr, $setup:expr, $l1:expr, $shares_loads:expr) => {{
+    ($cache:ident, $store:expr, $namespace:expr, $setup:expr, $l1:expr, $shares_loads:expr) => {{
         let mut builder = $cache::builder()
             .store($store)
             .jitter($setup.jitter)
@@ -189,7 +234,7 @@ macro_rules! open {
         if $shares_loads {
             builder = builder.shared_loads(true);
         }
-        if let Some(namespace) = $setup.namespace {
+        if let Some(namespace) = $namespace {
             builder = builder.namespace(namespace);
         }
         if let Some(ttl) = $setup.default_ttl {
@@ -219,108 +264,150 @@ macro_rules! open {
 
 impl Fixture {
     /// Opens a cache for threads on a kind of store.
-    pub fn threads<S: Store>(time: Time, store: fn(&TestEnv) -> S) -> Self {
+    pub fn threads<S: Store>(
+        time: Time,
+        store: impl Fn(&TestEnv) -> S + Send + Sync + 'static,
+    ) -> Self {
         Self::for_threads(time, store, Features::default())
     }
 
     /// Opens a cache for tasks on a kind of store.
-    pub fn tasks<S: AsyncStore>(time: Time, store: fn(&TestEnv) -> S) -> Self {
+    pub fn tasks<S: AsyncStore>(
+        time: Time,
+        store: impl Fn(&TestEnv) -> S + Send + Sync + 'static,
+    ) -> Self {
         Self::for_tasks(time, store, Features::default())
     }
 
     /// Does the same for threads, with these features.
-    pub fn for_threads<S: Store>(time: Time, store: fn(&TestEnv) -> S, features: Features) -> Self {
-        let Features {
-            has_l1,
-            shares_loads,
-        } = features;
+    pub fn for_threads<S: Store>(
+        time: Time,
+        store: impl Fn(&TestEnv) -> S + Send + Sync + 'static,
+        features: Features,
+    ) -> Self {
         let env = Arc::new(TestEnv::new(time));
+        // The store as a user passes it, not in an `Arc` of ours.
         let first = store(&env);
         let form = first.form();
-        // The store as a user passes it, not in an `Arc` of ours.
-        let setup = Setup::default();
-        let cache = open!(Cache, first, setup, has_l1.then(|| l1(&env)), shares_loads);
-        Self {
-            has_l1,
-            shares_loads,
-            cache: CacheApi::Threads(built(cache)),
-            world: World::Threads,
-            form,
-            make_store: {
-                let env = Arc::clone(&env);
-                Arc::new(move || AnyStore::Threads(Arc::new(store(&env))))
-            },
-            env,
-        }
+        let cache = open!(
+            Cache,
+            first,
+            own_prefix(features),
+            Setup::default(),
+            features.has_l1.then(|| l1(&env)),
+            features.shares_loads
+        );
+        let make_env = Arc::clone(&env);
+        let make_store = move || TestStore {
+            store: AnyStore::Threads(Arc::new(store(&make_env))),
+            prefix: own_prefix(features),
+        };
+        let cache = CacheApi::Threads(built(cache));
+        Self::new(cache, form, features, Arc::new(make_store), env)
     }
 
     /// Does the same for tasks, with these features.
     pub fn for_tasks<S: AsyncStore>(
         time: Time,
-        store: fn(&TestEnv) -> S,
+        store: impl Fn(&TestEnv) -> S + Send + Sync + 'static,
         features: Features,
     ) -> Self {
-        let Features {
-            has_l1,
-            shares_loads,
-        } = features;
         let env = Arc::new(TestEnv::new(time));
+        // The store as a user passes it, not in an `Arc` of ours.
         let first = store(&env);
         let form = first.form();
-        // The store as a user passes it, not in an `Arc` of ours.
-        let setup = Setup::default();
         let cache = open!(
             AsyncCache,
             first,
-            setup,
-            has_l1.then(|| l1(&env)),
-            shares_loads
+            own_prefix(features),
+            Setup::default(),
+            features.has_l1.then(|| l1(&env)),
+            features.shares_loads
         );
+        let make_env = Arc::clone(&env);
+        let make_store = move || TestStore {
+            store: AnyStore::Tasks(Arc::new(store(&make_env))),
+            prefix: own_prefix(features),
+        };
+        let cache = CacheApi::Tasks(built(cache));
+        Self::new(cache, form, features, Arc::new(make_store), env)
+    }
+
+    fn new(
+        cache: CacheApi,
+        form: Form,
+        features: Features,
+        make_store: Arc<dyn Fn() -> TestStore + Send + Sync>,
+        env: Arc<TestEnv>,
+    ) -> Self {
         Self {
-            has_l1,
-            shares_loads,
-            cache: CacheApi::Tasks(built(cache)),
-            world: World::Tasks,
+            world: cache.world(),
+            cache,
             form,
-            make_store: {
-                let env = Arc::clone(&env);
-                Arc::new(move || AnyStore::Tasks(Arc::new(store(&env))))
-            },
+            has_l1: features.has_l1,
+            shares_entries: features.shares_entries,
+            missing: Vec::new(),
+            shares_loads: features.shares_loads,
+            make_store,
             env,
         }
     }
 }
 
+/// Returns the beginning of the namespaces of a store whose entries other stores see. No two are the same, in
+/// other processes and later runs either.
+fn own_prefix(features: Features) -> Option<String> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    features.shares_entries.then(|| {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_micros();
+        format!("test-{now:x}-{:x}-{count}", std::process::id())
+    })
+}
+
 /// A store of either world.
-#[derive(Clone)]
-enum AnyStore {
+#[derive(Clone, Debug)]
+pub(crate) enum AnyStore {
     Threads(Arc<dyn Store>),
     Tasks(Arc<dyn AsyncStore>),
 }
 
-impl AnyStore {
+/// A store, and where its namespaces begin if other stores see its entries.
+#[derive(Clone)]
+struct TestStore {
+    store: AnyStore,
+    prefix: Option<String>,
+}
+
+impl TestStore {
     fn open(self, setup: Setup, l1: Option<L1>, shares_loads: bool) -> Result<CacheApi> {
-        match self {
-            Self::Threads(store) => {
-                open!(Cache, store, setup, l1, shares_loads).map(CacheApi::Threads)
+        let namespace = match (self.prefix, setup.namespace) {
+            (None, namespace) => namespace.map(str::to_owned),
+            (prefix, None) => prefix,
+            (Some(prefix), Some(namespace)) => Some(format!("{prefix}-{namespace}")),
+        };
+        match self.store {
+            AnyStore::Threads(store) => {
+                open!(Cache, store, namespace, setup, l1, shares_loads).map(CacheApi::Threads)
             }
-            Self::Tasks(store) => {
-                open!(AsyncCache, store, setup, l1, shares_loads).map(CacheApi::Tasks)
+            AnyStore::Tasks(store) => {
+                open!(AsyncCache, store, namespace, setup, l1, shares_loads).map(CacheApi::Tasks)
             }
         }
     }
 
     fn failing(self) -> (Self, Arc<Faults>) {
-        match self {
-            Self::Threads(store) => {
+        let (store, faults) = match self.store {
+            AnyStore::Threads(store) => {
                 let (store, faults) = Failing::new(store);
-                (Self::Threads(Arc::new(store)), faults)
+                (AnyStore::Threads(Arc::new(store)), faults)
             }
-            Self::Tasks(store) => {
+            AnyStore::Tasks(store) => {
                 let (store, faults) = Failing::new(store);
-                (Self::Tasks(Arc::new(store)), faults)
+                (AnyStore::Tasks(Arc::new(store)), faults)
             }
-        }
+        };
+        (Self { store, ..self }, faults)
     }
 }
 
@@ -377,10 +464,16 @@ impl Fixture {
 
     /// Whether the caches on one store know of each other.
     pub fn shares_state(&self) -> bool {
-        match (self.make_store)() {
+        match (self.make_store)().store {
             AnyStore::Threads(store) => store.shared_state().is_some(),
             AnyStore::Tasks(store) => store.shared_state().is_some(),
         }
+    }
+
+    /// Returns a store of its own, without a cache.
+    pub(crate) fn store(&self) -> StoreApi {
+        let TestStore { store, prefix } = (self.make_store)();
+        StoreApi::new(store, prefix.as_deref().unwrap_or("contract"))
     }
 
     fn l1(&self) -> Option<L1> {
@@ -436,36 +529,4 @@ impl Fixture {
             Time::Passing(_) => self.expire(ttl),
         }
     }
-}
-
-/// Makes four tests of each case: in both worlds, on memory and on bytes, with time that only the test
-/// advances. The enclosing module has a function `run` that takes a fixture's constructor and a case.
-#[macro_export]
-macro_rules! in_both_worlds {
-    ($($case:ident)*) => {$(
-        mod $case {
-            use super::super::*;
-            use $crate::fixture::{Fixture, Time};
-
-            #[test]
-            fn threads_on_memory() {
-                run(|| Fixture::threads(Time::manual(), $crate::stores::memory), $case);
-            }
-
-            #[test]
-            fn threads_on_bytes() {
-                run(|| Fixture::threads(Time::manual(), $crate::stores::bytes), $case);
-            }
-
-            #[test]
-            fn tasks_on_memory() {
-                run(|| Fixture::tasks(Time::manual(), $crate::stores::memory), $case);
-            }
-
-            #[test]
-            fn tasks_on_bytes() {
-                run(|| Fixture::tasks(Time::manual(), $crate::stores::yielding_bytes), $case);
-            }
-        }
-    )*};
 }

@@ -16,7 +16,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(a_value_that_is_not_an_integer_is_refused_and_unchanged),
         case(overflow_is_refused_and_changes_nothing),
         case(the_smallest_integer_counts_but_cannot_be_subtracted),
-        case(a_counter_is_replaced_by_set_and_removed_by_delete),
+        case(a_counter_is_replaced_by_set_and_removed_by_delete).needs(Optional::Add),
         case(no_update_is_lost),
         case(an_integer_counts_whatever_its_policies),
         case(a_counter_keeps_its_policies),

@@ -16,7 +16,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(tag_invalidation_wins_over_a_refresh),
         case(set_wins_over_a_refresh),
         case(xfetch_refreshes_early_after_a_slow_load),
-        case(callers_never_wait_for_a_hot_key),
+        case(callers_never_wait_for_a_hot_key).needs(Optional::Add),
     ]
 }
 

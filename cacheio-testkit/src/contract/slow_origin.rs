@@ -6,8 +6,8 @@ pub(crate) mod load_context;
 pub(crate) mod refresh;
 pub(crate) mod timeouts;
 
+use crate::world::Spawned;
 use cacheio_core::{BoxFuture, Fetched, LoadContext, RefreshAhead, Source};
-use cacheio_tests::world::Spawned;
 
 use crate::prelude::*;
 

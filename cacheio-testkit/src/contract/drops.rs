@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use cacheio_tests::stores::pause;
+use crate::world::pause;
 
 use crate::prelude::*;
 

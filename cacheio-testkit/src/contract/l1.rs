@@ -9,7 +9,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case(a_value_is_read_from_the_server_once),
         case(a_loaded_value_is_not_read_from_the_server),
-        case(each_own_write_is_seen_at_once),
+        case(each_own_write_is_seen_at_once).needs(Optional::Add),
         case(an_increment_is_seen_at_once).needs(Optional::Increment),
         case(a_write_through_another_cache_on_the_store_is_seen_at_once),
         case(an_invalidated_tag_is_seen_at_once),

@@ -1,7 +1,7 @@
 //! Operations on several keys.
 
+use super::values::too_deep;
 use crate::prelude::*;
-use crate::values::too_deep;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![

@@ -107,6 +107,9 @@ async fn clear_keeps_namespaces_with_special_characters(fixture: Fixture) {
 }
 
 async fn the_default_namespace(fixture: Fixture) {
+    if fixture.shares_entries {
+        return;
+    }
     assert_eq!(
         fixture.cache.namespace(),
         if fixture.keeps_objects() {
@@ -131,6 +134,9 @@ async fn a_namespace_that_is_too_long_is_refused(fixture: Fixture) {
 }
 
 async fn a_server_is_never_used_without_a_namespace(fixture: Fixture) {
+    if fixture.shares_entries {
+        return;
+    }
     let opened = fixture.open(Setup {
         namespace: Some(""),
         ..Setup::default()
