@@ -1,9 +1,4 @@
-//! A store of your own: a folder with a file for each entry. The cache does everything else: types,
-//! TTLs, one load per key, invalidation during loads, statistics.
-//!
-//! ```sh
-//! cargo run --example custom_backend
-//! ```
+//! A store that keeps entries in a folder, for threads and for tasks.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind::NotFound, Read, Write};
@@ -13,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use cacheio::store::{AsyncStore, BoxFuture, Entry, Form, Key, KeyRule, Payload, Store};
-use cacheio::{AsyncCache, Cache, Error, ErrorKind, Result};
+use cacheio::{Error, ErrorKind, Result};
 
 /// A file is an entry: its name is the key, and its modification time is when the entry expires.
 /// Expired files stay until they are replaced, deleted or cleared.
 #[derive(Clone, Debug)]
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Store for Folder {
     fn form(&self) -> Form {
@@ -79,7 +74,7 @@ impl Store for Folder {
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 impl Folder {
-    fn new(path: impl AsRef<Path>) -> Result<Self> {
+    pub(crate) fn new(path: impl AsRef<Path>) -> Result<Self> {
         fs::create_dir_all(&path).map_err(failed)?;
         Ok(Self(path.as_ref().to_owned()))
     }
@@ -165,45 +160,4 @@ impl Folder {
             done.unwrap_or_else(|error| Err(failed(error.into())))
         })
     }
-}
-
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let path = std::env::temp_dir().join(format!("cacheio-folder-{}", process::id()));
-    let folder = Folder::new(&path)?;
-
-    let cache = Cache::builder().store(folder.clone()).build()?;
-    cache.set("greeting", "hello")?;
-    cache.set_with("token", "s3cret", Duration::from_millis(50))?;
-    let primes = cache.get_or_set("primes", || vec![2, 3, 5, 7]);
-    println!("primes:  {primes:?}");
-    for file in fs::read_dir(&path)? {
-        let file = file?;
-        let content = fs::read_to_string(file.path())?;
-        println!("  {} {content}", file.file_name().display());
-    }
-
-    // Another cache on the same folder, for tasks, as after a restart.
-    let cache = AsyncCache::builder().store(folder).build()?;
-    let greeting: Option<String> = cache.get("greeting").await?;
-    println!("greeting: {greeting:?}");
-    let primes = cache.get_or_set("primes", async || Vec::<u32>::new()).await;
-    println!("primes:   {primes:?}, {} loads", cache.stats().loads);
-
-    tokio::time::sleep(Duration::from_millis(60)).await;
-    let token: Option<String> = cache.get("token").await?;
-    println!("token:    {token:?}, after 50 ms");
-
-    let first = cache.delete("greeting").await?;
-    let again = cache.delete("greeting").await?;
-    println!("delete:   {first}, then {again}");
-
-    // Counters need an atomic operation, which this store does not implement.
-    let error = cache.increment("visits", 1).await.unwrap_err();
-    println!("error:    {error}");
-
-    cache.clear().await?;
-    println!("clear:    {} files left", fs::read_dir(&path)?.count());
-    fs::remove_dir_all(path)?;
-    Ok(())
 }
