@@ -39,8 +39,8 @@ pub mod store {
     pub use crate::immediate_store;
     pub use crate::key::{Key, KeyRule};
     pub use crate::store::{
-        AsyncStore, BoxFuture, Claim, ClaimMode, Claimed, FastMiss, ScanPage, Server, Settled, Settlement,
-        SharedLoads, Store, Usage,
+        AsyncStore, BoxFuture, Claim, ClaimMode, Claimed, FastMiss, ScanPage, Server, Settled,
+        Settlement, SharedLoads, Store, Usage,
     };
     pub use crate::value::Object;
 }

@@ -35,6 +35,8 @@ pub enum Optional {
     Take,
     /// The TTLs that `Store::get_with_ttls` finds, which the `ttl` of a cache needs.
     TtlLeft,
+    /// `Store::scan`, which the `keys` and `entries` of a cache need.
+    Keys,
 }
 
 /// One promise.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cacheio_core::{Encode, Entry, Form, Key, KeyRule, Payload, Result, TtlChange};
+use cacheio_core::{Encode, Entry, Form, Key, KeyRule, Payload, Result, ScanPage, TtlChange};
 
 use crate::fixture::AnyStore;
 
@@ -140,6 +140,17 @@ impl StoreApi {
         let keys: Vec<_> = keys.iter().map(|key| self.key(key)).collect();
         let keys: Vec<_> = keys.iter().map(|key| Key::new(key)).collect();
         call!(self.get_with_ttls(&keys))
+    }
+
+    /// The keys are those that [`key`](Self::key) returns.
+    pub(crate) async fn scan(
+        &self,
+        prefix: &str,
+        from: Option<String>,
+        max: usize,
+    ) -> Result<ScanPage> {
+        let prefix = self.key(prefix);
+        call!(self.scan(&prefix, from, max))
     }
 
     pub(crate) async fn set_many(&self, entries: &[(&str, &str, Option<Duration>)]) -> Result<()> {

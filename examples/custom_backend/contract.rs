@@ -11,13 +11,14 @@ use cacheio_testkit::{Contract, Optional, TestEnv};
 
 use crate::folder::Folder;
 
-const UNSUPPORTED: [Optional; 6] = [
+const UNSUPPORTED: [Optional; 7] = [
     Optional::Add,
     Optional::Increment,
     Optional::Touch,
     Optional::Take,
     Optional::Update,
     Optional::TtlLeft,
+    Optional::Keys,
 ];
 
 /// Is removed when the test has ended.

@@ -1,7 +1,7 @@
 //! Which reads make copies while memory is full.
 //!
 //! Then a copy takes the place of another one, which is a loss if its key is not read again. So the first read of a
-//! key is only remembered, and the next one makes the copy: the doorkeeper of TinyLFU (Einziger, Friedman and Manes,
+//! key is only remembered, and the next one makes the copy: the doorkeeper of `TinyLFU` (Einziger, Friedman and Manes,
 //! 2017), with fingerprints in place of a Bloom filter. A read that makes no copy is a plain one, without the TTL of
 //! the entry, and the server need not tell of changes of its key.
 

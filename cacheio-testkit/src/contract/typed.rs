@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Mutex;
 
+use crate::api::{Loaded, LoadingApi, TypedApi};
 use cacheio_core::{BoxFuture, LoadContext};
-use cacheio_tests::api::{Loaded, LoadingApi, TypedApi};
 
 use crate::prelude::*;
 

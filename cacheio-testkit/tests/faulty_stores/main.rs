@@ -16,7 +16,7 @@ use crate::map::{Fault, Map};
 const VARIABLE: &str = "CACHEIO_TESTKIT_STORE";
 
 /// Each fault, a case that finds it, and what the case says.
-const FAULTS: [(Fault, &str, &str); 28] = [
+const FAULTS: [(Fault, &str, &str); 30] = [
     (
         Fault::AddIsNotAtomic,
         "store::atomicity::of_several_adds_one_stores_its_entry",
@@ -138,6 +138,16 @@ const FAULTS: [(Fault, &str, &str); 28] = [
         "`take` removes the entry that it returns",
     ),
     (
+        Fault::ScanForgetsTheRest,
+        "store::optional::scan_lists_all_keys_with_the_prefix",
+        "`scan` lists each key with the prefix",
+    ),
+    (
+        Fault::ScanIgnoresThePrefix,
+        "store::optional::scan_lists_all_keys_with_the_prefix",
+        "`scan` lists no key without the prefix",
+    ),
+    (
         Fault::TouchIgnoresTheTtl,
         "store::optional::touch_sets_the_ttl_of_a_live_entry",
         "`touch` sets the TTL of a live entry",
@@ -159,13 +169,14 @@ const FAULTS: [(Fault, &str, &str); 28] = [
     ),
 ];
 
-const OPERATIONS: [Optional; 6] = [
+const OPERATIONS: [Optional; 7] = [
     Optional::Add,
     Optional::Increment,
     Optional::Touch,
     Optional::Update,
     Optional::Take,
     Optional::TtlLeft,
+    Optional::Keys,
 ];
 
 fn main() -> ExitCode {

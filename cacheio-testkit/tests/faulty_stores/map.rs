@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use cacheio_core::{
-    Clock, Entry, Error, ErrorKind, Form, Key, Payload, Replacement, Result, Store, Timestamp, Ttl,
-    TtlChange, immediate_store,
+    Clock, Entry, Error, ErrorKind, Form, Key, Payload, Replacement, Result, ScanPage, Store,
+    Timestamp, Ttl, TtlChange, immediate_store,
 };
 use cacheio_testkit::{Optional, TestEnv};
 
@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     KeysIgnoreCase,
     KeysAreCut,
     ReplaceIgnoresWhatWasRead,
+    ScanForgetsTheRest,
+    ScanIgnoresThePrefix,
     SetKeepsTheTtl,
     SetManyUsesTheFirstTtl,
     ShortTtlsAreForever,
@@ -374,6 +376,22 @@ impl Store for Map {
             Some(entry)
         };
         Ok(keys.iter().map(entry).collect())
+    }
+
+    /// Lists seven keys at a time. Positions are keys.
+    fn scan(&self, prefix: &str, from: Option<String>, _: usize) -> Result<ScanPage> {
+        self.supports(Optional::Keys)?;
+        let entries = self.lock();
+        let is_listed = |key: &String| {
+            (key.starts_with(prefix) || self.has(Fault::ScanIgnoresThePrefix))
+                && from.as_ref().is_none_or(|from| key >= from)
+        };
+        let mut keys: Vec<_> = entries.keys().filter(|key| is_listed(key)).collect();
+        keys.sort_unstable();
+        let next = keys.get(7).map(|key| (*key).clone());
+        let next = next.filter(|_| !self.has(Fault::ScanForgetsTheRest));
+        keys.truncate(7);
+        Ok(ScanPage::new(keys.into_iter().cloned().collect(), next))
     }
 
     fn set_many(&self, entries: Vec<(Key<'_>, Entry, Option<Duration>)>) -> Result<()> {

@@ -1,5 +1,7 @@
 //! The operations that a store may leave out.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -20,6 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(compare_and_swap_of_nothing_stores_only_if_there_is_nothing).needs(Optional::Update),
         case(compare_and_swap_keeps_or_sets_the_ttl).needs(Optional::Update),
         case(get_with_ttls_tells_what_is_left).needs(Optional::TtlLeft),
+        case(scan_lists_all_keys_with_the_prefix).needs(Optional::Keys),
     ]
 }
 
@@ -37,6 +40,7 @@ async fn what_is_left_out_is_refused(fixture: Fixture) {
                 let swapped = store.compare_and_swap("k", read, None);
                 swapped.await.map(drop)
             }
+            Optional::Keys => store.scan("k", None, 10).await.map(drop),
             Optional::TtlLeft => {
                 let found = store.get_with_ttls(&["k"]).await.unwrap();
                 let left = found[0].as_ref().unwrap().left;
@@ -334,5 +338,32 @@ async fn get_with_ttls_tells_what_is_left(fixture: Fixture) {
         left(2),
         Some(Ttl::Never),
         "`get_with_ttls` tells that an entry without a TTL lives forever"
+    );
+}
+
+async fn scan_lists_all_keys_with_the_prefix(fixture: Fixture) {
+    let store = fixture.store();
+    let listed: Vec<_> = (0..100).map(|number| format!("listed-{number}")).collect();
+    for key in listed.iter().map(String::as_str).chain(["other", "liste"]) {
+        store.set(key, "value", None).await.unwrap();
+    }
+    let listed: BTreeSet<_> = listed.iter().map(|key| store.key(key)).collect();
+    let mut found = BTreeSet::new();
+    let mut from = None;
+    loop {
+        let page = store.scan("listed-", from, 10).await.unwrap();
+        found.extend(page.keys);
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert!(
+        found.is_subset(&listed),
+        "`scan` lists no key without the prefix"
+    );
+    assert_eq!(
+        found, listed,
+        "`scan` lists each key with the prefix that is there during the whole scan"
     );
 }
