@@ -16,7 +16,7 @@ pub use crate::engine::{
     ByArc, ByValue, Engine, ErrorSharing, Failure, FromHit, LoadMode, Loaded, boxed, poll_ready,
 };
 pub use crate::error::{overflow, shortened};
-pub use crate::flight::SharedState;
+pub use crate::flight::{SharedState, after_publication};
 pub use crate::key::{HandleKey, MissedKey};
 pub use crate::l1::{L1Memory, L1Settings, RemovedCopies};
 pub use crate::macro_support::call::*;

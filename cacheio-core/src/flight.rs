@@ -13,6 +13,7 @@
 //! This module does no I/O. The engine does the I/O between calls to this module, and waits for the
 //! listeners that the calls return.
 
+mod after_publication;
 pub(crate) mod deadlock;
 mod flights;
 mod guards;
@@ -24,6 +25,8 @@ pub(crate) mod sync;
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::after_publication::after_publication;
+pub(crate) use self::after_publication::{AfterPublication, publishing};
 pub(crate) use self::flights::{Flights, Join};
 pub(crate) use self::guards::WriteGuards;
 pub(crate) use self::leader::{Leader, Waiter};
@@ -49,6 +52,11 @@ impl SharedState {
             tags: Arc::clone(&self.tags),
             l1s: L1s::default(),
         }
+    }
+
+    /// Returns how often tags were invalidated, in all namespaces.
+    pub fn tag_invalidations(&self) -> u64 {
+        self.tags.invalidations()
     }
 }
 

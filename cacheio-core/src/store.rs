@@ -393,6 +393,11 @@ pub trait Store: Debug + Send + Sync + 'static {
         }
     }
 
+    /// Does what has become due, such as the removal of expired entries, and may call code of the user. A cache calls
+    /// this in a read that may call nothing else but [`get`](Self::get), which it also calls while it leads a load.
+    #[doc(hidden)]
+    fn maintain(&self) {}
+
     /// Returns which keys the store can hold. The cache replaces other keys.
     fn key_rule(&self) -> KeyRule {
         match self.form() {

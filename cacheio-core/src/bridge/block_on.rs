@@ -99,6 +99,13 @@ macro_rules! __blocking_store {
                 let $this = self;
                 $crate::AsyncStore::immediate($target)?.in_namespace(prefix)
             }
+
+            fn maintain(&self) {
+                let $this = self;
+                if let ::std::option::Option::Some(store) = $crate::AsyncStore::immediate($target) {
+                    store.maintain();
+                }
+            }
         }
     };
     (@methods { $this:ident => $target:expr }

@@ -221,9 +221,11 @@ impl LoadCall<'_> {
                     ttl: loaded.ttl,
                     may_replace: previous.may_exist(),
                 };
-                self.in_store(pin!(engine.publish(&[publication], self.options, policy)))
+                let after = self
+                    .in_store(pin!(engine.publish(&[publication], self.options, policy)))
                     .await;
                 leader.complete(|| Outcome::Value(Arc::clone(&value) as Arc<dyn Object>));
+                after.run();
                 return Ok(value);
             }
             Some(Err(error)) => Some(error),

@@ -186,6 +186,10 @@ impl Engine {
     ) -> std::result::Result<Fetched<V>, MissedKey> {
         let mut buffer = KeyBuffer::new();
         let composed = self.memory_key(&mut buffer, key);
+        // The other look-ups begin with one that does it.
+        if let Some(store) = self.driver.immediate() {
+            store.maintain();
+        }
         if !(options.force_refresh | options.skip_l1)
             && let Some(cached) = self.inspect_to_load::<V>(&composed, options)
         {

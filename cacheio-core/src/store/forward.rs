@@ -130,6 +130,10 @@ macro_rules! pointer {
             fn in_namespace(&self, prefix: &str) -> Option<Arc<dyn Store>> {
                 (**self).in_namespace(prefix)
             }
+
+            fn maintain(&self) {
+                (**self).maintain();
+            }
         }
 
         #[warn(clippy::missing_trait_methods)]

@@ -21,7 +21,7 @@ use crate::engine::stale::FailedLoad;
 use crate::error::{Limit, timed_out};
 use crate::fetched::LoadDirectives;
 use crate::flight::deadlock::LoadScope;
-use crate::flight::{Leader, Outcome};
+use crate::flight::{AfterPublication, Leader, Outcome};
 use crate::key::{Key, MissedKey};
 use crate::stats::Count;
 use crate::store::store_time::StoreTime;
@@ -37,6 +37,8 @@ struct BackgroundLoad<V: Value> {
     previous: Previous<V>,
     /// What its caller has spent before the load.
     store_time: StoreTime,
+    /// What runs when the flight has completed.
+    after: AfterPublication,
 }
 
 /// What a background load leaves for its own caller.
@@ -166,6 +168,7 @@ impl Engine {
             mode,
             previous,
             store_time: time.clone(),
+            after: AfterPublication::default(),
         };
         match live {
             Some(cached) => {
@@ -289,7 +292,10 @@ impl<V: Value> BackgroundLoad<V> {
         F: Future<Output = Result<V, E>>,
     {
         match caught(self.load_and_publish(slot, loader)).await {
-            Ok(outcome) => self.leader.complete(|| outcome),
+            Ok(outcome) => {
+                self.leader.complete(|| outcome);
+                self.after.run();
+            }
             Err(panic) => {
                 tracing::error!(
                     target: "cacheio",
@@ -340,7 +346,7 @@ impl<V: Value> BackgroundLoad<V> {
                 };
                 let publications = [publication];
                 let publish = engine.publish(&publications, &self.options, policy);
-                engine.driver.timed(&self.store_time, pin!(publish)).await;
+                self.after = engine.driver.timed(&self.store_time, pin!(publish)).await;
                 slot.put(LoadResult::Value(Arc::clone(&value)));
                 Outcome::Value(value)
             }

@@ -390,7 +390,7 @@ where
                         may_replace: led.previous.may_exist(),
                     })
                     .collect();
-                engine.publish(&publications, options, policy).await;
+                let after = engine.publish(&publications, options, policy).await;
                 drop(publications);
                 for (index, led) in led {
                     match self.value(index) {
@@ -398,6 +398,7 @@ where
                         None => led.leader.complete(|| Outcome::Absent),
                     }
                 }
+                after.run();
             }
             Some(Err(error)) => {
                 let error = Arc::new(error);

@@ -9,7 +9,7 @@ use crate::config::ttl::Lifetime;
 use crate::engine::l1::LoadedCopy;
 use crate::engine::replace::expiry_of;
 use crate::engine::write::{EntryPolicy, PreparedEntry};
-use crate::flight::{Leader, LoadClaim};
+use crate::flight::{AfterPublication, Leader, LoadClaim, publishing};
 use crate::key::Key;
 use crate::stats::Count;
 use crate::store::store_time::StoreTime;
@@ -28,15 +28,16 @@ pub(super) struct Publication<'a> {
 }
 
 impl Engine {
-    /// Stores what one load returned, in one round trip. A failure is counted and logged.
+    /// Stores what one load returned, in one round trip. A failure is counted and logged. Returns what has to be run
+    /// when the flights have completed.
     pub(super) async fn publish(
         &self,
         publications: &[Publication<'_>],
         options: &Options,
         policy: EntryPolicy,
-    ) {
+    ) -> AfterPublication {
         let Some(first) = publications.first() else {
-            return;
+            return AfterPublication::default();
         };
         // All values are encoded before the first is published: encoding is code of the user, which
         // may write a key of this load, and writes wait for a publication.
@@ -127,7 +128,7 @@ impl Engine {
             // After the removals: what was read before them must not become a copy.
             self.copy_loaded(&keys, &copies.renew(&tickets), loaded);
         };
-        first.leader.scope().run(store).await;
+        publishing(first.leader.scope().run(store)).await
     }
 
     /// Returns what a loaded value needs to become a copy; nothing without L1.
