@@ -30,7 +30,7 @@ pub use cacheio_macros::{AsyncCacheable, CacheKey, async_cached, cached};
 pub use cacheio_redis::{Redis, RedisBuilder};
 #[cfg(feature = "memory")]
 #[doc(inline)]
-pub use cacheio_sync::{L1, Memory, MemoryBuilder};
+pub use cacheio_sync::{L1, Memory, MemoryBuilder, Removal, RemovalCause};
 #[cfg(feature = "memcached")]
 #[doc(inline)]
 pub use cacheio_sync::{Memcached, MemcachedBuilder};

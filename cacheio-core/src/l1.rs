@@ -69,6 +69,9 @@ pub trait L1Memory: Store {
 
     /// Returns the time from which on no entry is served.
     fn serves_until(&self) -> Timestamp;
+
+    /// Returns whether it has a removal listener.
+    fn has_listener(&self) -> bool;
 }
 
 /// The settings of an L1.
@@ -107,6 +110,11 @@ impl L1Settings {
         if self.memory.form() != Form::Objects {
             return invalid(
                 "the memory of `l1` must keep values; build it without `through_codec`",
+            );
+        }
+        if self.memory.has_listener() {
+            return invalid(
+                "the memory of `l1` must have no `on_removal`: an entry whose copy is removed remains on the server",
             );
         }
         if self.max_staleness < Self::MIN_STALENESS {

@@ -36,7 +36,7 @@ pub use factory::CacheFactory;
 #[cfg(feature = "memcached")]
 pub use memcached::{Memcached, MemcachedBuilder};
 #[cfg(feature = "memory")]
-pub use memory::{L1, Memory, MemoryBuilder};
+pub use memory::{L1, Memory, MemoryBuilder, Removal, RemovalCause};
 
 #[doc(hidden)]
 pub mod __private;

@@ -14,6 +14,7 @@ mod entries;
 mod key;
 mod l1;
 mod namespaces;
+mod removal;
 mod shard;
 mod slot;
 mod swap;
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cacheio_core::__private::{BuilderSettings, CacheUrl, SharedState, UrlMemory, overflow};
+use cacheio_core::__private::{BuilderSettings, CacheUrl, SharedState, UrlMemory};
 use cacheio_core::{
     CLOCK_LAG, Clock, Entry, Error, ErrorKind, FastMiss, Form, Key, Object, Payload, Replacement,
     Result, ScanPage, Store, Timestamp, TtlChange, Usage, immediate_store,
@@ -34,14 +35,22 @@ pub use self::builder::MemoryBuilder;
 use self::clock::MemoryClock;
 use self::encoded::EncodedObject;
 use self::key::{MemoryKey, Namespace};
+use self::l1::FastUntil;
 pub use self::l1::L1;
-use self::l1::ServesUntil;
 use self::namespaces::Namespaces;
+use self::removal::Listener;
+pub use self::removal::{Removal, RemovalCause};
 use self::shard::{Removed, Shard, ShardLock};
 use self::slot::Slot;
 
 /// Computes the weight of an entry.
-pub(crate) type Weigher = Arc<dyn Fn(&str, &(dyn Any + Send + Sync)) -> u64 + Send + Sync>;
+type Weigher = Arc<dyn Fn(&str, &(dyn Any + Send + Sync)) -> u64 + Send + Sync>;
+
+/// The maximum weight of all entries together.
+struct WeightLimit {
+    max: u64,
+    weigher: Weigher,
+}
 
 /// A store in this process's memory: it holds a limited number of entries, each with a TTL that is
 /// exact to the millisecond, and evicts by `quick_cache`'s scan-resistant policy (Clock-PRO, close
@@ -50,7 +59,7 @@ pub(crate) type Weigher = Arc<dyn Fn(&str, &(dyn Any + Send + Sync)) -> u64 + Se
 /// Values are stored as they are: no codec, no copy, unless the memory is built with
 /// [`through_codec`](MemoryBuilder::through_codec). Expired entries make room: a write that finds
 /// any sweeps them out of its shard, at most once every quarter of a shard's entries, so that a
-/// write's share of the work is constant.
+/// write's share of the work is constant. With [`on_removal`](MemoryBuilder::on_removal), reads do so too.
 ///
 /// The capacity is split over shards, so that a shard may evict entries a little before the whole
 /// is full. Below 256 entries there is one shard, and the capacity is exact.
@@ -73,17 +82,18 @@ pub struct Memory {
     /// What the caches of the namespace share: they invalidate each other's loads.
     shared_state: Arc<SharedState>,
     shared: Arc<Shared>,
-    /// From this time on nothing is served: set where memory is an L1.
-    serves_until: ServesUntil,
+    fast_until: FastUntil,
 }
 
 /// What all views of a memory share besides its shards.
 struct Shared {
     form: Form,
-    weigher: Option<Weigher>,
-    capacity: u64,
+    /// The maximum number of entries, if it is limited.
+    capacity: Option<u64>,
+    weight_limit: Option<WeightLimit>,
     evictions: AtomicU64,
     namespaces: Mutex<Namespaces>,
+    listener: Option<Arc<Listener>>,
 }
 
 impl Memory {
@@ -113,7 +123,7 @@ impl Memory {
         Self::builder().capacity(entries as u64).build()
     }
 
-    /// Returns a builder, for a capacity by weight or another clock.
+    /// Returns a builder, for a limit by weight, a removal listener or another clock.
     ///
     /// ```
     /// use cacheio::Memory;
@@ -152,13 +162,13 @@ impl Memory {
         self.len() == 0
     }
 
-    /// Returns the weight of all entries: without a weigher, their number.
+    /// Returns the weight of all entries: without [`max_weight`](MemoryBuilder::max_weight), their number.
     ///
     /// ```
     /// use cacheio::{Cache, Memory};
     /// use std::sync::Arc;
     ///
-    /// let memory = Memory::builder().capacity(1_000).weigher(|key, _| key.len() as u64).build();
+    /// let memory = Memory::builder().max_weight(1_000, |key, _| key.len() as u64).build();
     /// let memory = Arc::new(memory);
     /// let cache = Cache::builder().store(Arc::clone(&memory)).build()?;
     /// cache.set("abc", 1)?;
@@ -169,7 +179,8 @@ impl Memory {
         self.shards.iter().map(|shard| shard.read().weight()).sum()
     }
 
-    /// Removes all expired entries now, rather than with the next writes.
+    /// Removes all expired entries now, rather than with the next writes, and those whose tags were invalidated.
+    /// When it returns, they were reported to [`on_removal`](MemoryBuilder::on_removal).
     ///
     /// ```
     /// use cacheio::{Cache, Memory};
@@ -187,7 +198,7 @@ impl Memory {
     pub fn purge_expired(&self) {
         let now = self.clock.now();
         for shard in &*self.shards {
-            self.change(shard, |shard, removed| shard.sweep(now, removed));
+            self.apply(shard, |shard, removed| shard.sweep(now, removed));
         }
     }
 
@@ -230,38 +241,61 @@ impl Memory {
         let (key, shard) = self.locate(key);
         let shard = shard.read();
         let Some(slot) = shard.get(&key) else {
+            drop(shard);
+            self.take_turns_after_miss();
             return Err(FastMiss::Absent);
         };
-        let until = slot.fast_path_until().min(self.serves_until.get());
+        let until = slot.fast_path_until().min(self.fast_until.get());
         let taken = take(slot);
         // The clock is read without the lock, which is held only briefly. For an entry that may
         // expire within the lag, `get` reads the exact time.
         drop(shard);
         match until == Timestamp::MAX || self.clock.recent().after(CLOCK_LAG) < until {
             true => Ok(taken),
-            false => Err(FastMiss::Inspect),
+            false => {
+                self.take_turns();
+                Err(FastMiss::Inspect)
+            }
         }
     }
 
-    /// Changes a shard. Removed entries are dropped after its lock was released: dropping a user's
-    /// value may run any code.
+    /// Returns whether nothing is served from now on, because this is an L1 whose time is over.
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.fast_until.get() <= now && self.shared.listener.is_none()
+    }
+
+    /// Changes a shard.
     fn change<T>(
         &self,
         shard: &ShardLock,
         change: impl FnOnce(&mut Shard, &mut Removed) -> T,
     ) -> T {
+        let result = self.apply(shard, change);
+        self.take_turns();
+        result
+    }
+
+    /// Applies a change to a shard. Removed entries are dropped after its lock was released: dropping a user's
+    /// value may run any code.
+    fn apply<T>(&self, shard: &ShardLock, change: impl FnOnce(&mut Shard, &mut Removed) -> T) -> T {
         let mut removed = Removed::default();
+        if self.shared.listener.is_some() {
+            removed.reports = Some(Box::default());
+        }
         let result = change(&mut shard.write(), &mut removed);
         if removed.evicted > 0 {
             let evictions = &self.shared.evictions;
             evictions.fetch_add(removed.evicted, Ordering::Relaxed);
         }
+        if let Some(reports) = removed.reports.take() {
+            self.report(*reports);
+        }
         result
     }
 
     fn weight_of(&self, key: &Key<'_>, object: &dyn Object) -> u64 {
-        match &self.shared.weigher {
-            Some(weigher) => weigher(&self.namespace.full_text(key), object.value()).max(1),
+        match &self.shared.weight_limit {
+            Some(limit) => (limit.weigher)(&self.namespace.full_text(key), object.value()).max(1),
             None => 1,
         }
     }
@@ -295,14 +329,6 @@ impl Memory {
         }
     }
 
-    /// Returns a counter as an object.
-    fn counter(&self, count: i64) -> Arc<dyn Object> {
-        match self.shared.form {
-            Form::Bytes => Arc::new(EncodedObject(count.to_string().into_bytes())),
-            _ => Arc::new(count),
-        }
-    }
-
     fn insert(
         &self,
         key: &MemoryKey<'_>,
@@ -317,9 +343,12 @@ impl Memory {
         Err(Error::new(
             ErrorKind::TooLarge,
             format!(
-                "the entry weighs more than memory with a capacity of {} can hold (a shard of it holds {})",
-                self.shared.capacity,
-                shard.capacity()
+                "the entry weighs more than memory with a `max_weight` of {} can hold (a shard of it holds {})",
+                self.shared
+                    .weight_limit
+                    .as_ref()
+                    .map_or(0, |limit| limit.max),
+                shard.max_weight()
             ),
         ))
     }
@@ -330,28 +359,14 @@ fn expiry(now: Timestamp, ttl: Option<Duration>) -> Timestamp {
     ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl))
 }
 
-/// Adds to a stored integer.
-fn incremented(object: &dyn Object, by: i64) -> Result<i64> {
-    let integer = match object.value().downcast_ref::<i64>() {
-        Some(integer) => Some(*integer),
-        None => object.digits().and_then(|digits| digits.parse().ok()),
-    };
-    let integer = integer.ok_or_else(|| {
-        Error::new(
-            ErrorKind::WrongType,
-            format!(
-                "what is stored is a `{}`, not an integer of 64 bits",
-                object.type_name()
-            ),
-        )
-    })?;
-    integer.checked_add(by).ok_or_else(overflow)
-}
-
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory")
             .field("capacity", &self.shared.capacity)
+            .field(
+                "max_weight",
+                &self.shared.weight_limit.as_ref().map(|limit| limit.max),
+            )
             .field("len", &self.len())
             .field("clock", &self.clock)
             .finish_non_exhaustive()
@@ -370,7 +385,7 @@ impl Store for Memory {
         let slot = shard.get(&key);
         let retained = slot.filter(|slot| {
             let now = self.clock.now();
-            slot.is_retained(now) && now < self.serves_until.get()
+            slot.is_retained(now) && !self.is_over(now)
         });
         Ok(retained.map(|slot| self.entry(slot)))
     }
@@ -387,12 +402,13 @@ impl Store for Memory {
     }
 
     fn has(&self, key: &Key<'_>) -> Result<bool> {
+        self.take_turns();
         let (key, shard) = self.locate(key);
         let shard = shard.read();
         let slot = shard.peek(&key);
         Ok(slot.is_some_and(|slot| {
             let now = self.clock.now();
-            slot.is_live(now) && now < self.serves_until.get()
+            slot.is_live(now) && !self.is_over(now)
         }))
     }
 
@@ -426,40 +442,7 @@ impl Store for Memory {
     }
 
     fn increment(&self, key: &Key<'_>, by: i64, ttl: Option<Duration>) -> Result<i64> {
-        let (at, shard) = self.locate(key);
-        loop {
-            // The value's type converts it to an integer, and the weigher weighs it: both are
-            // users' code, which must not run while a lock is held.
-            let now = self.clock.now();
-            let seen = shard
-                .read()
-                .peek(&at)
-                .filter(|slot| slot.is_live(now))
-                .map(|slot| Arc::clone(slot.object()));
-            let count = match &seen {
-                None => by,
-                Some(object) => incremented(&**object, by)?,
-            };
-            let object = self.counter(count);
-            let weight = self.weight_of(key, &*object);
-            let done = self.change(shard, |shard, removed| {
-                let live = shard.peek(&at).filter(|slot| slot.is_live(now));
-                let (meta, expires_at) = match (live, &seen) {
-                    (None, None) => (None, expiry(now, ttl)),
-                    (Some(slot), Some(seen)) if Arc::ptr_eq(slot.object(), seen) => {
-                        (slot.meta().cloned(), slot.expires_at())
-                    }
-                    // Another write came first.
-                    _ => return Ok(false),
-                };
-                let slot = Slot::new(object, meta, expires_at, weight);
-                self.insert(&at, slot, now, shard, removed)?;
-                Ok(true)
-            });
-            if done? {
-                return Ok(count);
-            }
-        }
+        self.increment_entry(key, by, ttl)
     }
 
     fn touch(&self, key: &Key<'_>, ttl: Option<Duration>) -> Result<bool> {
@@ -492,9 +475,10 @@ impl Store for Memory {
     }
 
     fn clear(&self, prefix: &str) -> Result<()> {
+        let now = self.clock.now();
         for shard in &*self.shards {
             self.change(shard, |shard, removed| {
-                shard.clear(&self.namespace, prefix, removed);
+                shard.clear(&self.namespace, prefix, now, removed);
             });
         }
         Ok(())
@@ -508,6 +492,10 @@ impl Store for Memory {
         Ok(self.usage_of(prefix))
     }
 
+    fn maintain(&self) {
+        self.take_turns();
+    }
+
     fn in_namespace(&self, prefix: &str) -> Option<Arc<dyn Store>> {
         let namespaces = self.shared.namespaces.lock();
         let mut namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
@@ -518,7 +506,11 @@ impl Store for Memory {
             namespace,
             shared_state,
             shared: Arc::clone(&self.shared),
-            serves_until: ServesUntil::default(),
+            // A view of memory with a listener finds out when the next turn is.
+            fast_until: FastUntil::new(match self.shared.listener {
+                Some(_) => Timestamp::MIN,
+                None => Timestamp::MAX,
+            }),
         }))
     }
 
@@ -535,11 +527,20 @@ impl Store for Memory {
     }
 
     fn check(&self) -> Result<()> {
-        if self.shared.capacity == 0 {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "a memory cache with a capacity of 0 holds nothing; the smallest is 1",
-            ));
+        let invalid = |message| Err(Error::new(ErrorKind::Config, message));
+        let max_weight = self.shared.weight_limit.as_ref().map(|limit| limit.max);
+        if self.shared.capacity == Some(0) {
+            return invalid("a memory cache with a capacity of 0 holds nothing; the smallest is 1");
+        }
+        if max_weight == Some(0) {
+            return invalid(
+                "a memory cache with a `max_weight` of 0 holds nothing; the smallest is 1",
+            );
+        }
+        if self.shared.form == Form::Bytes && self.shared.listener.is_some() {
+            return invalid(
+                "memory with `through_codec` is like a server, which reports no removals; remove `on_removal` or `through_codec`",
+            );
         }
         Ok(())
     }

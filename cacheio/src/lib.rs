@@ -33,7 +33,7 @@ pub use cacheio_sync::{Cache, CacheBuilder, LoadingCache, TypedCache};
 #[cfg(any(feature = "sync", feature = "async"))]
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
 #[doc(inline)]
-pub use cacheio_sync::{L1, Memory, MemoryBuilder};
+pub use cacheio_sync::{L1, Memory, MemoryBuilder, Removal, RemovalCause};
 #[cfg(feature = "memcached")]
 #[doc(inline)]
 pub use cacheio_sync::{Memcached, MemcachedBuilder};

@@ -29,9 +29,11 @@ pub fn memory(env: &TestEnv) -> Memory {
 
 /// Memory with a weigher.
 pub fn weighed(env: &TestEnv) -> Memory {
-    let memory = Memory::builder().capacity(64 << 20).clock(env.clock());
+    let memory = Memory::builder().clock(env.clock());
     memory
-        .weigher(|key, value| (key.len() + size_of_val(value)) as u64)
+        .max_weight(64 << 20, |key, value| {
+            (key.len() + size_of_val(value)) as u64
+        })
         .build()
 }
 

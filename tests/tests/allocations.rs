@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use cacheio_async::AsyncCache;
-use cacheio_core::{AsyncStore, BoxFuture, Entry, Form, Key, Local, Options, Result, Server};
+use cacheio_core::{AsyncStore, BoxFuture, Entry, Form, Key, Local, Options, Result, Server, Ttl};
 use cacheio_sync::{Cache, L1, Memory};
 use cacheio_tests::fixture::{TestEnv, Time};
 use cacheio_tests::stores;
@@ -263,9 +263,7 @@ fn get_arc_copies_nothing() {
 /// capacity.
 #[test]
 fn memory_with_a_weigher_remembers_a_limited_number_of_evicted_keys() {
-    let memory = Memory::builder()
-        .capacity(64 << 20)
-        .weigher(|_, _| 64 << 10);
+    let memory = Memory::builder().max_weight(64 << 20, |_, _| 64 << 10);
     let cache = Cache::builder().store(memory.build()).build().unwrap();
     let fill = |keys: std::ops::Range<u64>| {
         for key in keys {
@@ -486,11 +484,24 @@ impl AsyncStore for Remote {
 }
 
 #[test]
-fn spans_that_nobody_wants_allocate_nothing() {
+fn spans_without_a_subscriber_allocate_nothing() {
     let of_a_get = |server| {
         let cache = AsyncCache::builder().store(Remote(server)).build().unwrap();
         allocations(|| ready(cache.get::<u64>("key")).unwrap())
     };
     let server = Server::new("redis").at("127.0.0.1", 6379);
     assert_eq!(of_a_get(Some(server)), of_a_get(None));
+}
+
+#[test]
+fn a_hit_allocates_nothing_with_a_removal_listener() {
+    let memory = Memory::builder().capacity(10_000).on_removal(drop);
+    let cache = Cache::builder().store(memory.build()).build().unwrap();
+    cache.set_many(values()).unwrap();
+    cache.set_with("number", 7_u64, Ttl::Never).unwrap();
+    assert_eq!(allocations(|| cache.get_arc::<String>(LONG)), 0);
+    assert_eq!(allocations(|| cache.has("text")), 0);
+    assert_eq!(allocations(|| cache.get::<u64>("number")), 0);
+    assert_eq!(allocations(|| cache.get_or_set("number", || 0_u64)), 0);
+    assert_eq!(allocations(|| cache.get::<u64>("absent")), 0);
 }

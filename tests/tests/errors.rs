@@ -111,14 +111,19 @@ fn errors_say_what_is_wrong_and_what_to_do() {
     );
     let refused = Cache::builder().jitter(2.0).build().unwrap_err();
     reads_well(&refused, ErrorKind::Config, "build: ", "between 0 and 1");
-    let heavy = Memory::builder().capacity(1).weigher(|_, _| 2).build();
+    let heavy = Memory::builder().max_weight(1, |_, _| 2).build();
     let heavy = Cache::builder()
         .store(heavy)
         .build()
         .unwrap()
         .set("k", 1)
         .unwrap_err();
-    reads_well(&heavy, ErrorKind::TooLarge, "set `k`: ", "capacity of 1");
+    reads_well(
+        &heavy,
+        ErrorKind::TooLarge,
+        "set `k`: ",
+        "`max_weight` of 1",
+    );
 }
 
 /// A value that is stored as `null` cannot be read as a `u8`.

@@ -44,8 +44,8 @@ fn length(_: &str, value: &(dyn Any + Send + Sync)) -> u64 {
         .map_or(1, |text| text.len() as u64)
 }
 
-fn weighed(capacity: u64) -> Arc<Memory> {
-    Arc::new(Memory::builder().capacity(capacity).weigher(length).build())
+fn weighed(max: u64) -> Arc<Memory> {
+    Arc::new(Memory::builder().max_weight(max, length).build())
 }
 
 async fn never_more_than(cache: CacheApi, memory: &Memory, capacity: usize) {
@@ -116,21 +116,113 @@ fn concurrent_writers_never_exceed_the_capacity() {
 }
 
 #[test]
-fn memory_never_weighs_more_than_its_capacity() {
-    for capacity in [1, 7, 100, 1_000, 10_000, 1 << 20] {
-        let memory = weighed(capacity);
+fn memory_never_weighs_more_than_its_maximum() {
+    for max in [1, 7, 100, 1_000, 10_000, 1 << 20] {
+        let memory = weighed(max);
         let cache = on(&memory);
         for key in 0..3_000_u64 {
-            let weight = usize::try_from(key * 7919 % (capacity / 4 + 1)).unwrap();
+            let weight = usize::try_from(key * 7919 % (max / 4 + 1)).unwrap();
             let _ = cache.set(key, "x".repeat(weight.min(20_000)));
-            assert!(
-                memory.weight() <= capacity,
-                "{} of {capacity}",
-                memory.weight()
-            );
+            assert!(memory.weight() <= max, "{} of {max}", memory.weight());
         }
         assert!(!memory.is_empty());
     }
+}
+
+/// Weighs numbers by themselves.
+fn number(_: &str, value: &(dyn Any + Send + Sync)) -> u64 {
+    *value.downcast_ref::<u64>().unwrap()
+}
+
+#[test]
+fn both_limits_hold_together() {
+    for (capacity, max_weight, heaviest) in [
+        (1, 1_000_000, 1_000),
+        (10, 1_000_000, 20),
+        (100, 4_000, 80),
+        (100, 4_000, 500),
+        (1_000, 40_000, 80),
+        (1_000, 40_000, 1_000),
+        (10_000, 40_000, 3),
+        (10_000, 1 << 40, 3),
+        (1 << 40, 40_000, 30),
+    ] {
+        let memory = Memory::builder()
+            .capacity(capacity)
+            .max_weight(max_weight, number);
+        let memory = Arc::new(memory.build());
+        let cache = on(&memory);
+        let mut random = Random(11);
+        let (mut most_entries, mut heaviest_total) = (0, 0);
+        for _ in 0..20_000 {
+            let key = random.below(capacity.min(20_000) * 3);
+            if random.below(3) == 0 {
+                cache.get::<u64>(key).unwrap();
+                continue;
+            }
+            cache.set(key, 1 + random.below(heaviest)).unwrap();
+            assert!(cache.has(key).unwrap());
+            let (len, weight) = (memory.len() as u64, memory.weight());
+            assert!(len <= capacity && weight <= max_weight, "{len}, {weight}");
+            most_entries = most_entries.max(len);
+            heaviest_total = heaviest_total.max(weight);
+        }
+        assert!(
+            most_entries * 10 >= capacity * 9 || heaviest_total * 10 >= max_weight * 9,
+            "{most_entries} of {capacity} entries and {heaviest_total} of {max_weight} are used"
+        );
+        let keys: std::collections::HashSet<_> = (0..capacity.min(20_000) * 3)
+            .filter(|key| cache.has(key).unwrap())
+            .collect();
+        assert_eq!(keys.len(), memory.len());
+    }
+}
+
+/// Neither limit makes the other tighter.
+#[test]
+fn each_limit_can_be_reached_to_the_last_entry() {
+    let build = || {
+        let memory = Memory::builder().capacity(10).max_weight(1_000, number);
+        Arc::new(memory.build())
+    };
+    let (light, heavy, mixed) = (build(), build(), build());
+    let evicted = |memory: &Arc<Memory>, weights: &[u64]| {
+        let cache = on(memory);
+        for (key, weight) in weights.iter().enumerate() {
+            cache.set(key, *weight).unwrap();
+        }
+        (memory.len(), memory.weight(), cache.stats().evictions)
+    };
+    assert_eq!(evicted(&light, &[1; 10]), (10, 10, 0));
+    assert_eq!(evicted(&light, &[1; 15]), (10, 10, 5));
+    assert_eq!(evicted(&heavy, &[250; 4]), (4, 1_000, 0));
+    assert_eq!(
+        evicted(&mixed, &[900, 1, 1, 1, 1, 1, 1, 1, 1, 90]),
+        (10, 998, 0)
+    );
+    let cache = on(&mixed);
+    cache.set(9, 50_u64).unwrap();
+    cache.set(9, 92_u64).unwrap();
+    assert_eq!((mixed.weight(), cache.stats().evictions), (1_000, 0));
+    cache.set("new", 1_u64).unwrap();
+    assert_eq!((mixed.len(), cache.stats().evictions), (10, 1));
+}
+
+/// The entries in use stay, whichever limit evicts.
+#[test]
+fn a_scan_evicts_no_entries_in_use_by_the_number_of_entries() {
+    let memory = Memory::builder().capacity(100).max_weight(1 << 30, number);
+    let cache = on(&Arc::new(memory.build()));
+    for key in 0..50 {
+        cache.set(("hot", key), 7_u64).unwrap();
+    }
+    for scanned in 0..5_000_u64 {
+        cache.get::<u64>(("hot", scanned % 50)).unwrap();
+        cache.set(("scan", scanned), 1 + scanned % 9).unwrap();
+    }
+    let hot = (0..50).filter(|key| cache.has(("hot", *key)).unwrap());
+    let hot = hot.count();
+    assert!(hot >= 45, "{hot} of 50 are left");
 }
 
 #[test]
@@ -181,6 +273,17 @@ fn a_capacity_of_zero_is_refused() {
         .build()
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
+    for (memory, expected) in [
+        (Memory::builder().max_weight(0, length), "`max_weight` of 0"),
+        (
+            Memory::builder().max_weight(9, length).capacity(0),
+            "capacity of 0",
+        ),
+    ] {
+        let error = Cache::builder().store(memory.build()).build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains(expected), "{error}");
+    }
 }
 
 #[test]
@@ -245,30 +348,23 @@ fn an_entry_is_present_after_set() {
 /// An entry may weigh up to 97 % of its shard, whatever else the shard contains.
 #[test]
 fn an_entry_that_fits_is_never_too_large() {
-    for (capacity, shards, keys) in [
+    for (max, shards, keys) in [
         (10, 1, 20),
         (20, 1, 20),
         (100, 1, 20),
         (400, 2, 20),
         (4 << 20, 4, 200),
     ] {
-        let weigher =
-            |_: &str, value: &(dyn Any + Send + Sync)| *value.downcast_ref::<u64>().unwrap();
-        let memory = Arc::new(
-            Memory::builder()
-                .capacity(capacity)
-                .weigher(weigher)
-                .build(),
-        );
+        let memory = Arc::new(Memory::builder().max_weight(max, number).build());
         let cache = on(&memory);
         let mut random = Random(7);
         for _ in 0..20_000 {
             let key = random.below(keys);
             if random.below(2) == 0 {
-                let weight = 1 + random.below(capacity / shards * 97 / 100);
+                let weight = 1 + random.below(max / shards * 97 / 100);
                 cache.set(key, weight).unwrap();
                 assert!(cache.has(key).unwrap());
-                assert!(memory.weight() <= capacity);
+                assert!(memory.weight() <= max);
             } else {
                 cache.get::<u64>(key).unwrap();
             }
@@ -280,13 +376,11 @@ fn an_entry_that_fits_is_never_too_large() {
 fn the_weigher_is_called_once_for_each_write() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counting = Arc::clone(&calls);
-    let memory = Memory::builder()
-        .capacity(1_000)
-        .weigher(move |key, value| {
-            counting.fetch_add(1, Ordering::SeqCst);
-            assert!(key == "ns:k" && (value.is::<u64>() || value.is::<i64>()));
-            1
-        });
+    let memory = Memory::builder().max_weight(1_000, move |key, value| {
+        counting.fetch_add(1, Ordering::SeqCst);
+        assert!(key == "ns:k" && (value.is::<u64>() || value.is::<i64>()));
+        1
+    });
     let cache = Cache::builder()
         .store(memory.build())
         .namespace("ns")
@@ -459,7 +553,7 @@ fn values_are_dropped_outside_of_all_locks() {
 
 #[test]
 fn a_panicking_weigher_leaves_memory_usable() {
-    let memory = Memory::builder().capacity(10).weigher(|key, _| {
+    let memory = Memory::builder().max_weight(10, |key, _| {
         assert_ne!(key, "bad", "the weigher panics");
         1
     });

@@ -15,11 +15,13 @@ pub(super) struct Namespace {
 }
 
 /// The first byte of the codes of one byte; the second one is [`LAST_BYTE`]. In UTF-8 no text
-/// begins with one of them, nor with [`MARKER`]: no key's text begins like a code.
-const FIRST_BYTE: u8 = 0x80;
+/// begins with one of them, nor with [`MARKER`] or [`ROOM`]: no key's text begins like a code.
+pub(super) const FIRST_BYTE: u8 = 0x80;
 const LAST_BYTE: u8 = 0xBF;
 /// The first byte of longer codes: it is followed by the length of the prefix and the prefix.
 const MARKER: u8 = 0xFF;
+/// The only byte of the key of an entry that makes room for others.
+const ROOM: u8 = 0xFE;
 
 impl Namespace {
     /// How many namespaces have a code of one byte.
@@ -153,6 +155,15 @@ fn equal(stored: &[u8], text: &[u8]) -> bool {
 pub(super) struct StoredKey(ShortBytes);
 
 impl StoredKey {
+    /// Returns the key of an entry that makes room for others.
+    pub(super) fn room() -> Self {
+        Self(ShortBytes::new(&[ROOM], &[]))
+    }
+
+    pub(super) fn is_room(&self) -> bool {
+        self.0.as_slice() == [ROOM]
+    }
+
     /// Computes the hash that a [`MemoryKey`] for this key has.
     pub(super) fn hash_code(&self) -> u64 {
         let (code, text) = self.parts();
@@ -170,7 +181,8 @@ impl StoredKey {
         std::str::from_utf8(self.parts().1).unwrap_or_default()
     }
 
-    fn parts(&self) -> (&[u8], &[u8]) {
+    /// Returns the code of the namespace, and the text.
+    pub(super) fn parts(&self) -> (&[u8], &[u8]) {
         let stored = self.0.as_slice();
         let code = match *stored {
             [FIRST_BYTE..=LAST_BYTE, ..] => 1,

@@ -27,6 +27,7 @@ use super::shard::{Removed, ShardLock};
 /// - Stale entries, absent keys and entries with `ttl_idle` have no copies. The server is asked for them.
 /// - While memory is full, a copy is made when an entry is read for the second time, so that entries that are read
 ///   once evict nothing.
+/// - The memory must have no removal listener: an entry whose copy is removed remains on the server.
 /// - The weigher of the memory gets keys without the namespace. Where a server tells of changes, it also gets the
 ///   versions of tags, whose type is not one of yours.
 ///
@@ -151,7 +152,9 @@ impl L1Memory for Memory {
     fn take_copies(&self) -> (u64, Box<dyn Any + Send>) {
         let take = |shard: &ShardLock| {
             let mut removed = Removed::default();
-            shard.write().clear(&self.namespace, "", &mut removed);
+            let mut shard = shard.write();
+            shard.clear(&self.namespace, "", Timestamp::MAX, &mut removed);
+            drop(shard);
             removed
         };
         let removed: Vec<_> = self.shards.iter().map(take).collect();
@@ -160,30 +163,35 @@ impl L1Memory for Memory {
     }
 
     fn serve_until(&self, until: Timestamp) {
-        self.serves_until.set(until);
+        self.fast_until.set(until);
     }
 
     fn serves_until(&self) -> Timestamp {
-        self.serves_until.get()
+        self.fast_until.get()
+    }
+
+    fn has_listener(&self) -> bool {
+        self.shared.listener.is_some()
     }
 }
 
-/// The time from which on memory serves nothing.
-pub(super) struct ServesUntil(AtomicU64);
+/// Until when a hit looks at nothing but its entry. From this time on an L1 serves nothing, and memory with a
+/// removal listener first removes what has expired.
+pub(super) struct FastUntil(AtomicU64);
 
-impl Default for ServesUntil {
-    fn default() -> Self {
-        Self(AtomicU64::new(u64::MAX))
+impl FastUntil {
+    pub(super) fn new(until: Timestamp) -> Self {
+        let fast_until = Self(AtomicU64::new(0));
+        fast_until.set(until);
+        fast_until
     }
-}
 
-impl ServesUntil {
     #[inline]
     pub(super) fn get(&self) -> Timestamp {
         Timestamp::from_nanos(self.0.load(Ordering::Acquire))
     }
 
-    fn set(&self, until: Timestamp) {
+    pub(super) fn set(&self, until: Timestamp) {
         let nanos = until.since(Timestamp::MIN).as_nanos();
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
         self.0.store(nanos, Ordering::Release);

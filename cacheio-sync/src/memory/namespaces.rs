@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use cacheio_core::__private::SharedState;
 
-use super::key::Namespace;
+use super::key::{FIRST_BYTE, Namespace};
 
 /// Knows the code of each namespace, and what its caches share.
 #[derive(Default)]
@@ -34,6 +34,18 @@ impl Namespaces {
         }
         let len = u8::try_from(prefix.len()).ok()?;
         Some((self.namespace(prefix, len), self.state(prefix)))
+    }
+
+    /// Returns the prefix of the namespace with this code.
+    pub(super) fn prefix<'a>(&'a self, code: &'a [u8]) -> &'a [u8] {
+        match code {
+            [] => &[],
+            [byte] => {
+                let known = self.one_byte.get(usize::from(byte - FIRST_BYTE));
+                known.map_or(&[], |prefix| prefix.as_bytes())
+            }
+            [_, _, prefix @ ..] => prefix,
+        }
     }
 
     fn namespace(&mut self, prefix: &str, len: u8) -> Namespace {
@@ -79,6 +91,7 @@ mod tests {
         for (prefix, (namespace, state)) in prefixes.iter().zip(&open) {
             let (again, same) = namespaces.open(prefix).unwrap();
             assert_eq!(again.code(), namespace.code());
+            assert_eq!(namespaces.prefix(again.code()), prefix.as_bytes());
             assert!(Arc::ptr_eq(&same, state));
         }
         let mut codes: Vec<_> = open.iter().map(|(namespace, _)| namespace.code()).collect();

@@ -1,14 +1,15 @@
 //! One shard: its entries, its evictions, and the removal of expired entries.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::mem;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cacheio_core::Timestamp;
 use quick_cache::unsync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use super::key::{BuildKeyHasher, MemoryKey, Namespace, StoredKey};
+use super::removal::{RemovalCause, Reports};
 use super::slot::Slot;
 
 /// A shard behind its lock. Locking it writes to its first cache line: the alignment keeps the shards
@@ -35,6 +36,8 @@ impl ShardLock {
 
 pub(super) struct Shard {
     cache: Cache<StoredKey, Slot, SlotWeight, BuildKeyHasher, Collect>,
+    /// The maximum number of entries, if the weight alone does not limit it.
+    max_entries: usize,
     /// No entry expires before this time.
     next_expiry: Timestamp,
     writes_since_sweep: usize,
@@ -43,20 +46,24 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// Makes a shard for this weight and about this number of entries: the keys of half as many
-    /// evicted entries are remembered.
-    pub(super) fn new(capacity: u64, entries: usize) -> Self {
+    /// Makes a shard for this weight and number of entries; without the latter, each entry weighs 1 or the weight
+    /// alone limits the shard. The keys of half of `entries` evicted entries are remembered.
+    pub(super) fn new(max_weight: u64, max_entries: Option<usize>, entries: usize) -> Self {
         let options = OptionsBuilder::new()
             .estimated_items_capacity(entries)
-            .weight_capacity(capacity)
+            .weight_capacity(max_weight)
             .shards(1)
             .build();
         let options = match options {
             Ok(options) => options,
             Err(error) => unreachable!("both capacities are given: {error}"),
         };
+        let collect = Collect {
+            has_rooms: max_entries.is_some(),
+        };
         Self {
-            cache: Cache::with_options(options, SlotWeight, BuildKeyHasher, Collect),
+            cache: Cache::with_options(options, SlotWeight, BuildKeyHasher, collect),
+            max_entries: max_entries.unwrap_or(usize::MAX),
             next_expiry: Timestamp::MAX,
             writes_since_sweep: 0,
             has_namespaces: false,
@@ -71,14 +78,19 @@ impl Shard {
         self.cache.weight()
     }
 
-    pub(super) fn capacity(&self) -> u64 {
+    pub(super) fn max_weight(&self) -> u64 {
         self.cache.capacity()
     }
 
     /// Returns whether an entry of the average weight would evict others.
     pub(super) fn is_full(&self) -> bool {
         let average = self.weight() / (self.len() as u64).max(1);
-        self.weight() + average.max(1) > self.capacity()
+        self.len() >= self.max_entries || self.weight() + average.max(1) > self.max_weight()
+    }
+
+    /// Returns a time before which no entry expires.
+    pub(super) fn next_expiry(&self) -> Timestamp {
+        self.next_expiry
     }
 
     /// Returns the entry under a key, live or not, and counts as a use of it.
@@ -120,17 +132,21 @@ impl Shard {
         if let Some(mut current) = self.cache.get_mut(key)
             && current.weight() == slot.weight()
         {
-            removed.push(mem::replace(&mut current, slot));
+            let previous = mem::replace(&mut *current, slot);
+            removed.remove(|| key.stored(), previous, now, RemovalCause::Replaced);
             return true;
         }
         self.has_namespaces |= key.has_namespace();
+        if self.cache.len() >= self.max_entries && self.cache.peek(key).is_none() {
+            self.evict_one(now, removed);
+        }
         let Some(rejected) = self.try_insert(key, slot, now, removed) else {
             return true;
         };
         // quick_cache makes room for an entry that replaces another only after it was inserted, and
         // may then evict just that one. For a new entry it makes room before.
-        if let Some((_, previous)) = self.cache.remove(key) {
-            removed.push(previous);
+        if let Some((key, previous)) = self.cache.remove(key) {
+            removed.remove(|| key, previous, now, RemovalCause::Replaced);
         }
         match self.try_insert(key, rejected, now, removed) {
             None => true,
@@ -149,15 +165,38 @@ impl Shard {
         now: Timestamp,
         removed: &mut Removed,
     ) -> Option<Slot> {
+        self.insert_stored(key.stored(), key.hash(), slot, now, removed);
+        removed.rejected.take()
+    }
+
+    fn insert_stored(
+        &mut self,
+        key: StoredKey,
+        hash: u64,
+        slot: Slot,
+        now: Timestamp,
+        removed: &mut Removed,
+    ) {
         removed.inserting = Some(Inserting {
-            hash: key.hash(),
+            hash,
             address: slot.address(),
             now,
         });
-        self.cache
-            .insert_with_lifecycle(key.stored(), slot, removed);
+        self.cache.insert_with_lifecycle(key, slot, removed);
         removed.inserting = None;
-        removed.rejected.take()
+    }
+
+    /// Evicts an entry, although the weight of all does not require it.
+    ///
+    /// `quick_cache` only evicts to make room for weight. So an entry is inserted that is too heavy by 1, and removed
+    /// again. Because it is pinned, it is not evicted itself, nor refused.
+    #[cold]
+    fn evict_one(&mut self, now: Timestamp, removed: &mut Removed) {
+        let room = StoredKey::room();
+        let free = self.cache.capacity().saturating_sub(self.cache.weight());
+        let slot = Slot::new(Arc::new(()), None, Timestamp::MAX, free + 1);
+        self.insert_stored(room.clone(), room.hash_code(), slot, now, removed);
+        self.cache.remove(&room);
     }
 
     /// Removes an entry; whether it was live.
@@ -167,11 +206,11 @@ impl Shard {
         now: Timestamp,
         removed: &mut Removed,
     ) -> bool {
-        let Some((_, slot)) = self.cache.remove(key) else {
+        let Some((key, slot)) = self.cache.remove(key) else {
             return false;
         };
         let was_live = slot.is_live(now);
-        removed.push(slot);
+        removed.remove(|| key, slot, now, RemovalCause::Deleted);
         was_live
     }
 
@@ -194,38 +233,57 @@ impl Shard {
 
     /// Removes the entries that are no longer retained.
     pub(super) fn sweep(&mut self, now: Timestamp, removed: &mut Removed) {
-        let next_expiry = Cell::new(Timestamp::MAX);
-        self.retain(removed, |_, slot| {
-            let is_retained = slot.is_retained(now);
-            if is_retained {
-                next_expiry.set(next_expiry.get().min(slot.retained_until()));
+        self.next_expiry = Timestamp::MAX;
+        let mut ended = Vec::new();
+        // In the order of the memory, which is several times as fast as `retain` if most entries stay.
+        for (key, slot) in self.cache.iter() {
+            match slot.retained_at(now) {
+                Some(until) => self.next_expiry = self.next_expiry.min(until),
+                None => ended.push(key.clone()),
             }
-            is_retained
-        });
-        self.next_expiry = next_expiry.get();
+        }
+        for key in ended {
+            if let Some((key, slot)) = self.cache.remove(&key) {
+                removed.remove(|| key, slot, now, RemovalCause::Expired);
+            }
+        }
         self.writes_since_sweep = 0;
     }
 
     /// Removes the entries of a namespace whose keys begin with `prefix`.
-    pub(super) fn clear(&mut self, namespace: &Namespace, prefix: &str, removed: &mut Removed) {
+    pub(super) fn clear(
+        &mut self,
+        namespace: &Namespace,
+        prefix: &str,
+        now: Timestamp,
+        removed: &mut Removed,
+    ) {
+        let cause = RemovalCause::Cleared;
         if namespace.is_none() && prefix.is_empty() && !self.has_namespaces {
-            removed
-                .more
-                .extend(self.cache.drain().map(|(_, slot)| slot));
+            for (key, slot) in self.cache.drain() {
+                removed.remove(|| key, slot, now, cause);
+            }
             self.next_expiry = Timestamp::MAX;
         } else {
-            self.retain(removed, |key, _| !key.is_in(namespace, prefix));
+            self.retain(now, cause, removed, |key, _| !key.is_in(namespace, prefix));
         }
     }
 
-    fn retain(&mut self, removed: &mut Removed, is_retained: impl Fn(&StoredKey, &Slot) -> bool) {
+    fn retain(
+        &mut self,
+        now: Timestamp,
+        cause: RemovalCause,
+        removed: &mut Removed,
+        is_retained: impl Fn(&StoredKey, &Slot) -> bool,
+    ) {
         // quick_cache drops what it removes while the lock is held; a clone of each value outlives
         // that.
-        let more = RefCell::new(&mut removed.more);
+        let removed = RefCell::new(removed);
         self.cache.retain(|key, slot| {
             let is_retained = is_retained(key, slot);
             if !is_retained {
-                more.borrow_mut().push(slot.clone());
+                let mut removed = removed.borrow_mut();
+                removed.remove(|| key.clone(), slot.clone(), now, cause);
             }
             is_retained
         });
@@ -246,23 +304,36 @@ impl Weighter<StoredKey, Slot> for SlotWeight {
 
 /// Collects the entries that `quick_cache` removes.
 #[derive(Clone, Copy)]
-struct Collect;
+struct Collect {
+    /// Whether entries make [room](StoredKey::room) for others.
+    has_rooms: bool,
+}
 
 impl Lifecycle<StoredKey, Slot> for Collect {
     type RequestState = Removed;
 
+    fn is_pinned(&self, key: &StoredKey, _: &Slot) -> bool {
+        self.has_rooms && key.is_room()
+    }
+
     fn on_evict(&self, removed: &mut Removed, key: StoredKey, slot: Slot) {
-        if let Some(inserting) = &removed.inserting {
-            let is_same_key = inserting.hash == key.hash_code();
-            if is_same_key && inserting.address == slot.address() {
-                removed.rejected = Some(slot);
-                return;
-            }
-            if !is_same_key && slot.is_live(inserting.now) {
-                removed.evicted += 1;
-            }
+        let Some(inserting) = &removed.inserting else {
+            return removed.push(slot);
+        };
+        let now = inserting.now;
+        let is_same_key = inserting.hash == key.hash_code();
+        if is_same_key && inserting.address == slot.address() {
+            removed.rejected = Some(slot);
+            return;
         }
-        removed.push(slot);
+        if !is_same_key && slot.is_live(now) {
+            removed.evicted += 1;
+        }
+        let cause = match is_same_key {
+            true => RemovalCause::Replaced,
+            false => RemovalCause::Evicted,
+        };
+        removed.remove(|| key, slot, now, cause);
     }
 }
 
@@ -277,6 +348,8 @@ pub(super) struct Removed {
     rejected: Option<Slot>,
     /// The number of live entries that were evicted.
     pub(super) evicted: u64,
+    /// What a listener is told, if there is one.
+    pub(super) reports: Option<Box<Reports>>,
 }
 
 /// The entry that is being inserted.
@@ -295,6 +368,24 @@ impl Removed {
         usize::from(self.first.is_some()) + self.more.len()
     }
 
+    /// Adds an entry that was removed.
+    fn remove(
+        &mut self,
+        key: impl FnOnce() -> StoredKey,
+        slot: Slot,
+        now: Timestamp,
+        cause: RemovalCause,
+    ) {
+        match &mut self.reports {
+            None => self.push(slot),
+            Some(reports) => {
+                let cause = slot.cause(now, cause);
+                reports.push(key(), slot, cause);
+            }
+        }
+    }
+
+    /// Adds an entry that was not stored.
     pub(super) fn push(&mut self, slot: Slot) {
         match self.first {
             None => self.first = Some(slot),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use cacheio_core::{Entry, Meta, Object, Timestamp};
 
+use super::removal::RemovalCause;
+
 /// A value and its metadata. It is kept small: the cost of a hit is the number of cache
 /// lines that it touches.
 #[derive(Clone)]
@@ -83,6 +85,29 @@ impl Slot {
     /// Whether the entry is live, or is kept past its TTL.
     pub(super) fn is_retained(&self, now: Timestamp) -> bool {
         now < self.expires_at() && self.meta().is_none_or(|meta| meta.is_retained(now))
+    }
+
+    /// Returns a time until which the entry is retained, even if it is not read again; `None` if it is no longer
+    /// retained.
+    pub(super) fn retained_at(&self, now: Timestamp) -> Option<Timestamp> {
+        // Then the details are not looked at, which are elsewhere in the memory.
+        match now < self.fast_path_until {
+            true => Some(self.fast_path_until),
+            false => self.is_retained(now).then(|| self.retained_until()),
+        }
+    }
+
+    /// Returns why an entry is removed: it may have ended before what removes it now.
+    pub(super) fn cause(&self, now: Timestamp, cause: RemovalCause) -> RemovalCause {
+        // At the earliest time, only a tag can have ended it.
+        let is_invalidated = |meta: &Arc<Meta>| !meta.is_retained(Timestamp::MIN);
+        if self.meta().is_some_and(is_invalidated) {
+            return RemovalCause::Invalidated;
+        }
+        match self.is_retained(now) {
+            true => cause,
+            false => RemovalCause::Expired,
+        }
     }
 
     /// The time at which the store's TTL of the entry is over.
