@@ -22,8 +22,8 @@ fn cache(memory: &Arc<Memory>, namespace: &str) -> Cache {
 
 #[test]
 fn weights_are_those_of_the_weigher_in_the_namespace() {
-    let memory = Memory::builder().capacity(10_000);
-    let memory = Arc::new(memory.weigher(|key, _| key.len() as u64).build());
+    let memory = Memory::builder().max_weight(10_000, |key, _| key.len() as u64);
+    let memory = Arc::new(memory.build());
     let (a, b, none) = (cache(&memory, "a"), cache(&memory, "b"), cache(&memory, ""));
     a.set("12345", 1).unwrap();
     b.set("123", 1).unwrap();

@@ -110,7 +110,7 @@ impl AsyncCache {
     /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
     /// use cacheio::{AsyncCache, Memory};
     ///
-    /// let memory = Memory::builder().capacity(1_000).weigher(|key, _| key.len() as u64).build();
+    /// let memory = Memory::builder().max_weight(1_000, |key, _| key.len() as u64).build();
     /// let cache = AsyncCache::builder().store(memory).build()?;
     /// cache.set("abc", 1).await?;
     /// assert_eq!(cache.weight().await?, 3);

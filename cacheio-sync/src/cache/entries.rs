@@ -111,7 +111,7 @@ impl Cache {
     /// # fn main() -> cacheio::Result<()> {
     /// use cacheio::{Cache, Memory};
     ///
-    /// let memory = Memory::builder().capacity(1_000).weigher(|key, _| key.len() as u64).build();
+    /// let memory = Memory::builder().max_weight(1_000, |key, _| key.len() as u64).build();
     /// let cache = Cache::builder().store(memory).build()?;
     /// cache.set("abc", 1)?;
     /// assert_eq!(cache.weight()?, 3);
