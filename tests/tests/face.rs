@@ -101,7 +101,10 @@ fn keys_and_values_of_handles_are_passed_in_any_way() -> cacheio::Result<()> {
     users.set(name.clone(), &ada)?;
     assert!(users.has("Ada")? && users.has(&name)? && users.has(name.clone())?);
     assert_eq!(users.get_many(["Ada", "Eve"])?, [Some(ada.clone()), None]);
-    assert_eq!(users.get_many(&[name.clone()])?, [Some(ada.clone())]);
+    assert_eq!(
+        users.get_many(std::slice::from_ref(&name))?,
+        [Some(ada.clone())]
+    );
     users.set_many(&std::collections::BTreeMap::from([(name, ada)]))?;
     assert!(users.take("Ada")?.is_some());
     let by_id: TypedCache<u64, String> = cache.typed(format!("tenant {}", 7));

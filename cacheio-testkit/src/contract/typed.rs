@@ -99,9 +99,9 @@ fn gated_with(cache: &CacheApi, options: Options, gate: &LoaderGate) -> LoadingA
     cache.typed("user").options(options).loader(load)
 }
 
-fn batch(
-    origin: &Origin,
-) -> impl Fn(Vec<u64>) -> BoxFuture<'static, Loaded<Vec<(u64, String)>>> + use<> {
+type LoadedUsers = Loaded<Vec<(u64, String)>>;
+
+fn batch(origin: &Origin) -> impl Fn(Vec<u64>) -> BoxFuture<'static, LoadedUsers> + use<> {
     let origin = origin.clone();
     move |ids| Box::pin(std::future::ready(origin.load(ids)))
 }
