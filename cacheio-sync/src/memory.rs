@@ -40,7 +40,7 @@ pub use self::l1::L1;
 use self::namespaces::Namespaces;
 use self::removal::Listener;
 pub use self::removal::{Removal, RemovalCause};
-use self::shard::{Removed, Shard, ShardLock};
+use self::shard::{MAX_WEIGHT, Removed, Shard, ShardLock};
 use self::slot::Slot;
 
 /// Computes the weight of an entry.
@@ -295,7 +295,10 @@ impl Memory {
 
     fn weight_of(&self, key: &Key<'_>, object: &dyn Object) -> u64 {
         match &self.shared.weight_limit {
-            Some(limit) => (limit.weigher)(&self.namespace.full_text(key), object.value()).max(1),
+            Some(limit) => {
+                let weight = (limit.weigher)(&self.namespace.full_text(key), object.value());
+                weight.clamp(1, MAX_WEIGHT)
+            }
             None => 1,
         }
     }
@@ -485,10 +488,12 @@ impl Store for Memory {
     }
 
     fn scan(&self, prefix: &str, from: Option<String>, max: usize) -> Result<ScanPage> {
+        self.take_turns();
         self.keys_from(prefix, from.as_deref(), max)
     }
 
     fn usage(&self, prefix: &str) -> Result<Usage> {
+        self.take_turns();
         Ok(self.usage_of(prefix))
     }
 

@@ -146,6 +146,8 @@ fn both_limits_hold_together() {
         (10_000, 40_000, 3),
         (10_000, 1 << 40, 3),
         (1 << 40, 40_000, 30),
+        (100, u64::MAX, 3),
+        (100, u64::MAX, u64::MAX - 1),
     ] {
         let memory = Memory::builder()
             .capacity(capacity)
@@ -609,4 +611,22 @@ fn a_scan_does_not_evict_entries_in_use() {
         .filter(|key| cache.has(("hot", *key)).unwrap())
         .count();
     assert!(hot >= 45, "{hot} of 50 are left");
+}
+
+#[test]
+fn an_object_that_is_stored_again_with_another_weight_replaces_itself() {
+    let memory = Memory::builder().max_weight(1_000, |_, value| {
+        let text = value.downcast_ref::<std::sync::Mutex<String>>();
+        text.map_or(1, |text| text.lock().unwrap().len() as u64)
+    });
+    let memory = Arc::new(memory.build());
+    let cache = on(&memory);
+    let text = Local::new(std::sync::Mutex::new("a".repeat(10)));
+    cache.set("k", text.clone()).unwrap();
+    text.lock().unwrap().push_str("more");
+    let tagged = Options::new().tags(["tag"]);
+    cache.set_with("k", text, tagged).unwrap();
+    assert_eq!((memory.len(), memory.weight()), (1, 14));
+    cache.invalidate_tags(["tag"]).unwrap();
+    assert!(!cache.has("k").unwrap());
 }

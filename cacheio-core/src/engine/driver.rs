@@ -319,11 +319,13 @@ macro_rules! driver {
                         self.in_span(name, keys, || store.$operation($($first $(, $arg)*)?))
                     }
                     AnyStore::Immediate(store) => match store.immediate() {
-                        Some(store) => store.$operation($($first $(, $arg)*)?),
+                        Some(store) => {
+                            self.in_span(name, keys, || store.$operation($($first $(, $arg)*)?))
+                        }
                         None => store.$operation($($first $(, $arg)*)?).await,
                     },
                     AnyStore::Suspending(store) => {
-                        let operation = store.$operation($($first $(, $arg)*)?);
+                        let operation = || store.$operation($($first $(, $arg)*)?);
                         self.instrument(name, keys, operation).await
                     }
                 };

@@ -135,12 +135,17 @@ impl Engine {
         Some(keys.iter().map(|key| l1s.ticket(key, l1)).collect())
     }
 
-    /// Returns tickets for a read, unless memory is full and none of the keys was read not long ago.
-    pub(super) fn tickets_to_read(&self, keys: &[Key<'_>], skip_l1: bool) -> Option<Vec<Ticket>> {
+    /// Returns tickets for a read, for those keys whose entries become copies: while memory is full, those that
+    /// were read not long ago.
+    pub(super) fn tickets_to_read(
+        &self,
+        keys: &[Key<'_>],
+        skip_l1: bool,
+    ) -> Option<Vec<Option<Ticket>>> {
         let l1 = self.l1(skip_l1)?;
-        // All of them are remembered.
-        let admitted = keys.iter().filter(|key| l1.admits(key)).count();
-        self.tickets(keys, admitted == 0)
+        let l1s = &self.shared.l1s;
+        let ticket = |key| l1.admits(key).then(|| l1s.ticket(key, l1));
+        Some(keys.iter().map(ticket).collect())
     }
 
     /// Gets entries, with what is left of their TTLs if they may be copied.
@@ -160,7 +165,7 @@ impl Engine {
     pub(super) fn reads(
         &self,
         entries: Vec<Option<Entry>>,
-        tickets: Option<Vec<Ticket>>,
+        tickets: Option<Vec<Option<Ticket>>>,
         versions: &Versions,
     ) -> Vec<Read> {
         let Some(tickets) = tickets else {
@@ -171,7 +176,8 @@ impl Engine {
             .map(|(entry, ticket)| Read {
                 copy: entry
                     .as_ref()
-                    .and_then(|entry| self.read_copy(entry, ticket, versions)),
+                    .zip(ticket)
+                    .and_then(|(entry, ticket)| self.read_copy(entry, ticket, versions)),
                 entry,
             })
             .collect()

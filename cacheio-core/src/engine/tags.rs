@@ -120,14 +120,15 @@ impl Engine {
     /// Reads an entry. One whose tags were invalidated is absent.
     pub(super) async fn read_entry(&self, key: &Key<'_>, skip_l1: bool) -> Result<Read> {
         let keys = std::slice::from_ref(key);
-        if let Some(tickets) = self.tickets_to_read(keys, skip_l1) {
-            let read = boxed(|| self.read_with_tickets(keys, Some(tickets))).await?;
+        let tickets = self.tickets_to_read(keys, skip_l1);
+        if tickets.iter().flatten().any(Option::is_some) {
+            let read = boxed(|| self.read_with_tickets(keys, tickets)).await?;
             return Ok(read.into_iter().next().unwrap_or_default());
         }
         let Some(entry) = self.driver.get(key).await? else {
             return Ok(Read::default());
         };
-        let is_valid = self.is_valid(&entry).await?;
+        let is_valid = self.is_valid_for(&entry, tickets.is_some()).await?;
         Ok(Read::from(is_valid.then_some(entry)))
     }
 
@@ -140,12 +141,12 @@ impl Engine {
     async fn read_with_tickets(
         &self,
         keys: &[Key<'_>],
-        tickets: Option<Vec<Ticket>>,
+        tickets: Option<Vec<Option<Ticket>>>,
     ) -> Result<Vec<Read>> {
-        let are_copied = tickets.is_some();
-        let mut entries = self.get_entries(keys, are_copied).await?;
+        let is_any_copied = tickets.iter().flatten().any(Option::is_some);
+        let mut entries = self.get_entries(keys, is_any_copied).await?;
         let mut versions = Versions::default();
-        self.remove_invalid(&mut entries, &mut versions, are_copied)
+        self.remove_invalid(&mut entries, &mut versions, tickets.is_some())
             .await?;
         Ok(self.reads(entries, tickets, &versions))
     }
@@ -160,16 +161,17 @@ impl Engine {
         let texts = self.tag_keys(&names);
         let mut all = keys.to_vec();
         all.extend(texts.iter().map(|text| Key::new(text)));
-        let tickets = self.tickets(&all, options.skip_l1);
-        let are_copied = tickets.is_some();
-        let mut entries = self.get_entries(&all, are_copied).await?;
+        let tickets = self.tickets_to_read(keys, options.skip_l1);
+        let tickets_of_tags = self.tickets(&all[keys.len()..], options.skip_l1);
+        let has_l1 = tickets.is_some();
+        let mut entries = self.get_entries(&all, has_l1).await?;
         let mut versions = Versions::default();
         let read = entries.split_off(keys.len().min(entries.len()));
-        if let Some(tickets) = &tickets {
-            self.copy_versions(&all[keys.len()..], &tickets[keys.len()..], &read);
+        if let Some(tickets) = tickets_of_tags {
+            self.copy_versions(&all[keys.len()..], &tickets, &read);
         }
         versions.add(&names, read);
-        self.remove_invalid(&mut entries, &mut versions, are_copied)
+        self.remove_invalid(&mut entries, &mut versions, has_l1)
             .await?;
         Ok((self.reads(entries, tickets, &versions), versions))
     }
@@ -184,7 +186,7 @@ impl Engine {
         if tags.is_empty() {
             return Ok(Some(entry));
         }
-        let versions = boxed(|| self.versions_of(&tags)).await?;
+        let versions = boxed(|| self.versions_of(&tags, false)).await?;
         if !versions.allow(&tags) {
             return Ok(None);
         }
@@ -200,19 +202,24 @@ impl Engine {
     /// Whether the tags of an entry have the versions of when it was stored. One whose header cannot be read
     /// counts as valid, for the decoder to report.
     pub(super) async fn is_valid(&self, entry: &Entry) -> Result<bool> {
+        self.is_valid_for(entry, false).await
+    }
+
+    /// Does the same for a call that uses L1, if `in_l1`: the versions there count.
+    async fn is_valid_for(&self, entry: &Entry, in_l1: bool) -> Result<bool> {
         let tags = tags_of(entry);
         if tags.is_empty() {
             return Ok(true);
         }
-        let versions = boxed(|| self.versions_of(&tags)).await?;
+        let versions = boxed(|| self.versions_of(&tags, in_l1)).await?;
         Ok(versions.allow(&tags))
     }
 
-    async fn versions_of(&self, tags: &[TagVersion]) -> Result<Versions> {
+    async fn versions_of(&self, tags: &[TagVersion], in_l1: bool) -> Result<Versions> {
         self.note_headers_in_use();
         let names: Vec<_> = tags.iter().map(|tag| &*tag.tag).collect();
         let mut versions = Versions::default();
-        self.read_versions(&names, &mut versions, false).await?;
+        self.read_versions(&names, &mut versions, in_l1).await?;
         Ok(versions)
     }
 
@@ -222,7 +229,7 @@ impl Engine {
         &self,
         entries: &[Option<Entry>],
         versions: &mut Versions,
-        are_copied: bool,
+        in_l1: bool,
     ) -> Result<HashSet<usize>> {
         let mut tagged = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
@@ -242,7 +249,7 @@ impl Engine {
             .filter(|tag| !versions.0.contains_key(*tag))
             .collect();
         let unknown: Vec<_> = unknown.into_iter().collect();
-        boxed(|| self.read_versions(&unknown, versions, are_copied)).await?;
+        boxed(|| self.read_versions(&unknown, versions, in_l1)).await?;
         let invalid = tagged.iter().filter(|(_, tags)| !versions.allow(tags));
         Ok(invalid.map(|(index, _)| *index).collect())
     }
@@ -252,9 +259,9 @@ impl Engine {
         &self,
         entries: &mut [Option<Entry>],
         versions: &mut Versions,
-        are_copied: bool,
+        in_l1: bool,
     ) -> Result<()> {
-        let invalid = self.invalid_among(entries, versions, are_copied);
+        let invalid = self.invalid_among(entries, versions, in_l1);
         for index in invalid.await? {
             entries[index] = None;
         }
@@ -285,14 +292,14 @@ impl Engine {
         keys.collect()
     }
 
-    /// Reads the versions of tags; those of entries that are copied from L1, if they are there.
+    /// Reads the versions of tags; for a call that uses L1 from there, if they are there.
     async fn read_versions(
         &self,
         names: &[impl AsRef<str>],
         versions: &mut Versions,
-        are_copied: bool,
+        in_l1: bool,
     ) -> Result<()> {
-        if are_copied {
+        if in_l1 {
             return boxed(|| self.read_copied_versions(names, versions)).await;
         }
         let texts = self.tag_keys(names);

@@ -6,8 +6,7 @@
 //! the entry, and the server need not tell of changes of its key.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use once_cell::sync::OnceCell;
+use std::sync::{PoisonError, RwLock};
 
 use crate::Key;
 
@@ -15,7 +14,7 @@ use crate::Key;
 #[derive(Default)]
 pub(crate) struct Admission {
     /// Each has the fingerprints of [`PER_BUCKET`] keys, the latest one in its lowest bits.
-    buckets: OnceCell<Box<[AtomicU64]>>,
+    buckets: RwLock<Box<[AtomicU64]>>,
 }
 
 const PER_BUCKET: usize = 4;
@@ -28,11 +27,13 @@ impl Admission {
     ///
     /// Of two reads at the same time, one may be forgotten. A key is taken for another one in 4 of 65,536 cases.
     pub(crate) fn was_read(&self, key: &Key<'_>, entries: usize) -> bool {
-        let buckets = self.buckets.get_or_init(|| {
-            let count = (2 * entries / PER_BUCKET).clamp(MIN_BUCKETS, MAX_BUCKETS);
-            let buckets = (0..count.next_power_of_two()).map(|_| AtomicU64::new(0));
-            buckets.collect()
-        });
+        let wanted = (2 * entries / PER_BUCKET).clamp(MIN_BUCKETS, MAX_BUCKETS);
+        let mut buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
+        if 2 * buckets.len() < wanted {
+            drop(buckets);
+            self.grow(wanted.next_power_of_two());
+            buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
+        }
         let hash = key.hash();
         let bucket = &buckets[hash as usize & (buckets.len() - 1)];
         // Zero is no key.
@@ -43,6 +44,14 @@ impl Admission {
             bucket.store(remembered << 16 | fingerprint, Ordering::Relaxed);
         }
         was_read
+    }
+
+    /// Forgets all keys, and makes room for more: entries of a limited weight together may become lighter and more.
+    fn grow(&self, count: usize) {
+        let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() < count {
+            *buckets = (0..count).map(|_| AtomicU64::new(0)).collect();
+        }
     }
 }
 
@@ -78,5 +87,15 @@ mod tests {
         let taken_for_others = others.filter(|key| read(&admission, key)).count();
         assert!(taken_for_others < 100, "{taken_for_others}");
         assert!(!read(&admission, "a"));
+    }
+
+    #[test]
+    fn more_entries_need_more_fingerprints() {
+        let admission = Admission::default();
+        admission.was_read(&Key::new("a"), 1);
+        let keys: Vec<_> = (0..1_000).map(|key| format!("key {key}")).collect();
+        let read = |key: &&String| admission.was_read(&Key::new(key), 10_000);
+        keys.iter().filter(read).count();
+        assert!(keys.iter().filter(read).count() > 950);
     }
 }

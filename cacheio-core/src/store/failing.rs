@@ -112,6 +112,10 @@ impl<S: Store> Store for FailingStore<S> {
             Err(_) => Err(FastMiss::Inspect),
         }
     }
+
+    fn maintain(&self) {
+        self.store.maintain();
+    }
 }
 
 // The futures of an immediate store would be ready as well, so it is not asked for one.

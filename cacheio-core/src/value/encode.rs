@@ -24,6 +24,9 @@ where
     if let Some(bytes) = raw::as_bytes(value) {
         return Ok(Encoded::Codec(bytes.to_vec()));
     }
+    if raw::is_raw::<T>() {
+        return exactly(value).map_err(unencodable::<T>);
+    }
     let Some(format) = codec.format() else {
         return with_codec(value, codec).map_err(unencodable::<T>);
     };

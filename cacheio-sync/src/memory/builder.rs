@@ -98,8 +98,9 @@ impl MemoryBuilder {
     /// the [cause](crate::RemovalCause).
     ///
     /// - Each removal is reported once, before the call that removes the entry returns: the listener runs within that
-    ///   call, on its thread or in its task. It holds no lock and may use the cache. What a load in the background
-    ///   removes is reported by that load.
+    ///   call, on its thread or in its task. It holds no lock and may use the cache; but what it loads under the removed
+    ///   key is returned and not stored, because the write is not over. What a load in the background removes is
+    ///   reported by that load.
     /// - An expired entry, or one of an invalidated tag, is reported by the first use of the memory that comes a
     ///   second or more after its end, or earlier. Any read or write through any of its caches is a use. There is no
     ///   thread for that; [`Memory::purge_expired`] reports them at once, also while the memory is not used.

@@ -25,8 +25,8 @@ use super::shard::{Removed, ShardLock};
 /// - A copy is a value of the type that was read or loaded. A read of the same key as another type asks the
 ///   server.
 /// - Stale entries, absent keys and entries with `ttl_idle` have no copies. The server is asked for them.
-/// - While memory is full, a copy is made when an entry is read for the second time, so that entries that are read
-///   once evict nothing.
+/// - While memory is full, the first read of an entry makes no copy, and costs what it costs without L1; the second one
+///   does. A value that this process loads is copied at once.
 /// - The memory must have no removal listener: an entry whose copy is removed remains on the server.
 /// - The weigher of the memory gets keys without the namespace. Where a server tells of changes, it also gets the
 ///   versions of tags, whose type is not one of yours.

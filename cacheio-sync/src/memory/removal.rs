@@ -13,6 +13,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -116,14 +117,15 @@ impl Removal {
         self.cause
     }
 
-    fn new(report: &Report, namespaces: &Namespaces) -> Self {
+    fn new(report: Report, namespaces: &Namespaces) -> Self {
         let (code, text) = report.key.parts();
         let prefix = namespaces.prefix(code);
         let namespace = percent_decode(prefix.strip_suffix(b":").unwrap_or(prefix));
         Self {
             namespace: namespace.unwrap_or_default().into(),
             key: String::from_utf8_lossy(text).into(),
-            object: Arc::clone(report.slot.object()),
+            // No other reference to the value is left: it is dropped by the listener, or after it.
+            object: report.slot.into_object(),
             cause: report.cause,
         }
     }
@@ -151,7 +153,8 @@ pub enum RemovalCause {
     Expired,
     /// It made room for another entry.
     Evicted,
-    /// Its key has got another value, by any call that stores one; or one that was too large to be stored.
+    /// Its key has got another value, by any call that stores one, which may be the same object again; or one that was
+    /// too large to be stored: then there is no entry.
     Replaced,
     /// `delete`, `take`, `update` or a TTL of zero removed it.
     Deleted,
@@ -228,7 +231,10 @@ impl Listener {
     fn call(&self, removal: Removal) {
         let namespace = removal.namespace.clone();
         // The value is dropped in there, too: that is code of the user.
-        if catch_unwind(AssertUnwindSafe(|| (self.call)(removal))).is_err() {
+        let called = catch_unwind(AssertUnwindSafe(|| (self.call)(removal)));
+        if let Err(panic) = called {
+            // Its `Drop` is code of the user, too.
+            mem::forget(panic);
             tracing::error!(target: "cacheio", namespace = &*namespace, "removal listener panicked");
         }
     }
@@ -243,7 +249,7 @@ impl Memory {
         };
         let namespaces = self.shared.namespaces.lock();
         let namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
-        let removals = reports.iter();
+        let removals = reports.into_iter();
         let removals = removals.map(|report| Removal::new(report, &namespaces));
         let removals: Vec<_> = removals.collect();
         drop(namespaces);

@@ -45,13 +45,16 @@ pub(super) struct Shard {
     has_namespaces: bool,
 }
 
+/// The largest weight of an entry, and of a shard: the sum of two does not overflow.
+pub(super) const MAX_WEIGHT: u64 = u64::MAX / 2;
+
 impl Shard {
     /// Makes a shard for this weight and number of entries; without the latter, each entry weighs 1 or the weight
     /// alone limits the shard. The keys of half of `entries` evicted entries are remembered.
     pub(super) fn new(max_weight: u64, max_entries: Option<usize>, entries: usize) -> Self {
         let options = OptionsBuilder::new()
             .estimated_items_capacity(entries)
-            .weight_capacity(max_weight)
+            .weight_capacity(max_weight.min(MAX_WEIGHT))
             .shards(1)
             .build();
         let options = match options {
@@ -128,16 +131,23 @@ impl Shard {
             self.sweep(now, removed);
         }
         self.next_expiry = self.next_expiry.min(slot.retained_until());
+        let mut is_same_object = false;
         // An entry of the same weight needs no room: only the value changes.
-        if let Some(mut current) = self.cache.get_mut(key)
-            && current.weight() == slot.weight()
-        {
-            let previous = mem::replace(&mut *current, slot);
-            removed.remove(|| key.stored(), previous, now, RemovalCause::Replaced);
-            return true;
+        if let Some(mut current) = self.cache.get_mut(key) {
+            if current.weight() == slot.weight() {
+                let previous = mem::replace(&mut *current, slot);
+                removed.remove(|| key.stored(), previous, now, RemovalCause::Replaced);
+                return true;
+            }
+            is_same_object = current.address() == slot.address();
         }
         self.has_namespaces |= key.has_namespace();
-        if self.cache.len() >= self.max_entries && self.cache.peek(key).is_none() {
+        // The object tells the entry that is stored from the one that it replaces.
+        if is_same_object && let Some((key, previous)) = self.cache.remove(key) {
+            removed.remove(|| key, previous, now, RemovalCause::Replaced);
+        }
+        let fits = slot.weight() <= self.max_weight();
+        if fits && self.cache.len() >= self.max_entries && self.cache.peek(key).is_none() {
             self.evict_one(now, removed);
         }
         let Some(rejected) = self.try_insert(key, slot, now, removed) else {

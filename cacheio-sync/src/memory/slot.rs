@@ -134,6 +134,10 @@ impl Slot {
         &self.object
     }
 
+    pub(super) fn into_object(self) -> Arc<dyn Object> {
+        self.object
+    }
+
     /// The word of the value, if it has this type.
     #[inline]
     pub(super) fn word(&self, stored: TypeId) -> Option<u64> {

@@ -193,6 +193,14 @@ async fn bytes_are_stored_as_they_are(fixture: Fixture) {
             assert!(bytes.is_empty() || is_shared == fixture.keeps_objects());
         }
     }
+    let optional = || async { Some(Bytes::from_static(b"null")) };
+    let loaded: Option<Bytes> = cache.get_or_set("optional", optional).await;
+    assert_eq!(loaded.as_deref(), Some(&b"null"[..]));
+    assert_eq!(cache.get("optional").await.unwrap(), Some(loaded.clone()));
+    assert_eq!(cache.get("optional").await.unwrap(), loaded);
+    cache.set("optional", None::<Bytes>).await.unwrap();
+    let none = cache.get::<Option<Bytes>>("optional").await;
+    assert_eq!(none.unwrap(), Some(None));
     // Other types are read as what a server has of them.
     cache.set("k", 12).await.unwrap();
     let digits = cache.get::<Bytes>("k").await.unwrap();

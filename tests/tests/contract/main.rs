@@ -91,7 +91,6 @@ fn rows() -> Vec<Contract> {
             .without(Optional::Update)
             .without(Optional::Take)
             .without(Optional::TtlLeft)
-            .without(Optional::Keys)
             .without(Optional::Keys),
         threads("memcached", stores::memcached, Time::seconds),
         threads_with_shared_loads("memcached_shared_loads", stores::memcached, Time::seconds),

@@ -55,12 +55,13 @@ impl Driver {
         &self,
         operation: &'static str,
         keys: usize,
-        future: BoxFuture<'a, Result<T>>,
+        call: impl FnOnce() -> BoxFuture<'a, Result<T>>,
     ) -> BoxFuture<'a, Result<T>> {
         let Some(server) = &self.server else {
-            return future;
+            return call();
         };
         let span = span(server, operation, keys);
+        let future = span.in_scope(call);
         if span.is_disabled() {
             return future;
         }
