@@ -13,8 +13,8 @@ use super::replace::{MAX_CONFLICTS, too_many_conflicts};
 use super::tags::Versions;
 use crate::key::Key;
 use crate::{
-    CacheEntry, Entry, Error, ErrorKind, Form, Operation, Payload, RefreshAhead, Result, Usage,
-    Value,
+    CacheEntry, Entry, Error, ErrorKind, Form, KeyRule, Operation, Payload, RefreshAhead, Result,
+    Usage, Value,
 };
 
 /// How many entries are read at once: their values are in memory together.
@@ -201,6 +201,7 @@ struct Walk<'a> {
     /// Where the next listing begins.
     next: Option<String>,
     has_begun: bool,
+    has_read: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -218,6 +219,7 @@ impl<'a> Walk<'a> {
             seen: (!has_each_once).then(HashSet::new),
             next: None,
             has_begun: false,
+            has_read: false,
         }
     }
 
@@ -229,7 +231,11 @@ impl<'a> Walk<'a> {
             }
             self.list(found).await?;
         }
-        let count = self.listed.len().min(READ_AT_ONCE);
+        if std::mem::replace(&mut self.has_read, true) {
+            self.engine.driver.yield_now().await;
+        }
+        let wanted = self.limit.saturating_sub(found).clamp(10, READ_AT_ONCE);
+        let count = self.listed.len().min(wanted);
         let texts: Vec<_> = self.listed.drain(..count).collect();
         let keys: Vec<_> = texts.iter().map(|text| Key::new(text)).collect();
         let driver = &self.engine.driver;
@@ -252,9 +258,7 @@ impl<'a> Walk<'a> {
     /// Lists the next keys.
     async fn list(&mut self, found: usize) -> Result<()> {
         let engine = self.engine;
-        if std::mem::replace(&mut self.has_begun, true) {
-            engine.driver.yield_now().await;
-        }
+        self.has_begun = true;
         let wanted = match self.limit {
             usize::MAX => usize::MAX,
             limit => limit.saturating_sub(found),
@@ -263,10 +267,12 @@ impl<'a> Walk<'a> {
         let page = engine.driver.scan(prefix, from, wanted).await?;
         self.next = page.next;
         let rule = engine.driver.key_rule();
+        let is_on_server = engine.driver.form() == Form::Bytes;
         for key in page.keys {
             // Other texts are those of claims, of the versions of tags, and of keys of which the server knows only a
             // digest.
-            let is_text = rule.legal(&key) == *key;
+            let is_of_tag = is_on_server && KeyRule::looks_replaced(&key);
+            let is_text = !is_of_tag && rule.legal(&key) == *key;
             let is_new = match &mut self.seen {
                 Some(seen) => is_text && seen.insert(key.clone()),
                 None => true,
