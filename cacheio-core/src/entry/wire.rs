@@ -24,8 +24,7 @@
 //!    | 5 | 0 | the body is in the exact format, because the codec does not keep the value |
 //!    | 6 | 8 | until when no load replaces the entry after one that failed, in Unix milliseconds, little-endian. Only together with field 1 |
 //!
-//! 3. **The bytes of the codec**, otherwise. With JSON, other programs can read and write them. A `bytes::Bytes` is its
-//!    own bytes with every codec.
+//! 3. **The bytes of the codec**, or of a `bytes::Bytes`, otherwise. With JSON, other programs can read and write them.
 //!
 //! If the bytes of the codec look like 1 or 2, or are empty, a header without fields is put before them: so no
 //! entry is empty.

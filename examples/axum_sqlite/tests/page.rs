@@ -128,7 +128,7 @@ async fn a_database_that_is_down_is_survived() -> Result<()> {
     Ok(())
 }
 
-/// Nobody waits for longer than `hard_timeout`; queries that hang end when the switch is set again.
+/// No request waits for longer than `hard_timeout`; queries that hang end when the switch is set again.
 #[tokio::test]
 async fn a_database_that_hangs_is_not_waited_for() -> Result<()> {
     let page = in_memory()?;
