@@ -15,7 +15,7 @@ pub mod user {
     pub use crate::config::ttl::Ttl;
     pub use crate::error::{BoxError, Error, ErrorKind, LoadError, Operation, Result};
     pub use crate::fetched::{Fetched, LoadContext, Source};
-    pub use crate::key::{CacheKey, KeyParts, KeyWriter, key_text};
+    pub use crate::key::{CacheKey, KeyParts, KeyWriter, ListedKey, key_text};
     pub use crate::stats::Stats;
     pub use crate::store::{FailingStore, Null};
     pub use crate::typed::{KeyOf, Loads, LoadsMany, ValueOf};

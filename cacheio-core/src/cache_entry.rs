@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Ttl;
+use crate::{ListedKey, Ttl};
 
 /// An entry of a cache, from `entries`. `Debug` does not show the value.
 ///
@@ -18,8 +18,8 @@ use crate::Ttl;
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheEntry<V> {
-    /// The text of the key, without the namespace: that of [`key_text`](crate::key_text).
-    pub key: String,
+    /// The key, without the namespace. Every method of the cache takes it.
+    pub key: ListedKey,
     /// The value.
     pub value: V,
     /// What is left of the TTL; [`Ttl::Never`] if the entry does not expire.
@@ -27,7 +27,7 @@ pub struct CacheEntry<V> {
 }
 
 impl<V> CacheEntry<V> {
-    pub(crate) fn new(key: String, value: V, ttl: Ttl) -> Self {
+    pub(crate) fn new(key: ListedKey, value: V, ttl: Ttl) -> Self {
         Self { key, value, ttl }
     }
 }

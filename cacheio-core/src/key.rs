@@ -3,17 +3,20 @@
 mod buffer;
 mod handle;
 mod impls;
+mod listed;
 mod rule;
 
 pub(crate) use self::buffer::KeyBuffer;
 pub use self::buffer::MissedKey;
 pub use self::handle::HandleKey;
 pub(crate) use self::handle::handle_prefix;
+pub use self::listed::ListedKey;
 pub use self::rule::KeyRule;
 pub(crate) use self::rule::namespace_prefix;
 
 use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, Hasher as _};
+use std::ops::Range;
 
 /// A type that can be a key: text, integers, `bool`, `char`, paths, `Duration`, network addresses, and
 /// tuples (of up to 12 parts), slices, options and (derived) structs of such types.
@@ -89,7 +92,8 @@ fn write_whole(out: &mut String, key: &impl CacheKey) {
     let start = out.len();
     let mut writer = KeyWriter::new(out);
     key.write_key(&mut writer);
-    if !writer.of_handle && out[start..].starts_with(HANDLE) {
+    let is_stored_form = writer.stored_form == Some(start..writer.out.len());
+    if !is_stored_form && out[start..].starts_with(HANDLE) {
         out.insert(start, HANDLE);
     }
 }
@@ -104,8 +108,8 @@ pub struct KeyWriter<'a> {
     nested: bool,
     /// In a template: the character after this placeholder, which is escaped too.
     terminator: Option<char>,
-    /// Whether a typed handle wrote its name.
-    of_handle: bool,
+    /// Where the key of a typed handle or a listed key was written.
+    stored_form: Option<Range<usize>>,
 }
 
 impl<'a> KeyWriter<'a> {
@@ -114,7 +118,7 @@ impl<'a> KeyWriter<'a> {
             out,
             nested: false,
             terminator: None,
-            of_handle: false,
+            stored_form: None,
         }
     }
 
@@ -285,6 +289,14 @@ impl<'a> KeyWriter<'a> {
         }
     }
 
+    /// Writes a key in the form that is stored. If there is nothing else in the whole key, a `:` at its
+    /// beginning stays single.
+    fn stored_form(&mut self, write: impl FnOnce(&mut Self)) {
+        let start = self.out.len();
+        write(self);
+        self.stored_form = Some(start..self.out.len());
+    }
+
     /// Writes the text of a template between its placeholders.
     #[doc(hidden)]
     pub fn literal(&mut self, text: &str) {
@@ -298,7 +310,7 @@ impl<'a> KeyWriter<'a> {
             out: self.out,
             nested: true,
             terminator: terminator.filter(|end| !SPECIAL.contains(end)),
-            of_handle: false,
+            stored_form: None,
         }
     }
 

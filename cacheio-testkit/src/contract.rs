@@ -14,6 +14,7 @@ mod failures;
 mod invalidation;
 mod keys;
 mod l1;
+mod listed_keys;
 mod loads;
 mod namespaces;
 mod panics;
@@ -45,6 +46,7 @@ pub(crate) fn cases() -> Vec<Case> {
         takes::cases(),
         ttl_left::cases(),
         entries::cases(),
+        listed_keys::cases(),
         retain::cases(),
         batches::cases(),
         keys::cases(),

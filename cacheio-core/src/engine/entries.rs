@@ -13,7 +13,8 @@ use super::replace::{MAX_CONFLICTS, too_many_conflicts};
 use super::tags::Versions;
 use crate::key::Key;
 use crate::{
-    CacheEntry, Entry, Error, ErrorKind, Form, KeyRule, Operation, Payload, RefreshAhead, Result,
+    CacheEntry, Entry, Error, ErrorKind, Form, KeyRule, ListedKey, Operation, Payload,
+    RefreshAhead, Result, Usage, Value,
     Usage, Value,
 };
 
@@ -21,7 +22,7 @@ use crate::{
 const READ_AT_ONCE: usize = 100;
 
 impl Engine {
-    pub async fn keys(&self, limit: usize) -> Result<Vec<String>> {
+    pub async fn keys(&self, limit: usize) -> Result<Vec<ListedKey>> {
         let keys = self.list_keys(limit).await;
         keys.map_err(|error| error.during(Operation::Keys))
     }
@@ -49,7 +50,7 @@ impl Engine {
         removed.map_err(|error| error.during(Operation::Retain))
     }
 
-    async fn list_keys(&self, limit: usize) -> Result<Vec<String>> {
+    async fn list_keys(&self, limit: usize) -> Result<Vec<ListedKey>> {
         let mut walk = Walk::new(self, limit, false);
         let mut keys = Vec::new();
         while keys.len() < limit
@@ -57,7 +58,7 @@ impl Engine {
         {
             let live = read.into_iter().filter(|(_, entry)| self.is_listed(entry));
             let live = live.take(limit - keys.len());
-            keys.extend(live.map(|(key, _)| self.own_text(&key).to_owned()));
+            keys.extend(live.map(|(key, _)| self.listed_key(&key)));
         }
         Ok(keys)
     }
@@ -86,7 +87,7 @@ impl Engine {
         };
         let lookup = self.decode_live::<V>(Some(entry))?;
         Ok(lookup.live().map(|cached| {
-            let key = self.own_text(key).to_owned();
+            let key = self.listed_key(key);
             CacheEntry::new(key, V::from_stored(cached.value), ttl)
         }))
     }
@@ -171,6 +172,10 @@ impl Engine {
             (Payload::Object(_), Some(meta)) => meta.is_live(self.clock.now()),
             (Payload::Object(_), None) => true,
         }
+    }
+
+    fn listed_key(&self, text: &str) -> ListedKey {
+        ListedKey::new(self.own_text(text))
     }
 
     /// Returns the text of a key of the store without the namespace.

@@ -34,9 +34,10 @@ pub(crate) fn handle_prefix(name: &str) -> String {
 
 impl<K: CacheKey> CacheKey for HandleKey<'_, K> {
     fn write_key(&self, key: &mut KeyWriter<'_>) {
-        key.literal(self.prefix);
-        key.of_handle = true;
-        self.key.write_key(key);
+        key.stored_form(|key| {
+            key.literal(self.prefix);
+            self.key.write_key(key);
+        });
     }
 }
 

@@ -1,16 +1,18 @@
 //! Looking in: which entries there are, and the removal of those that a closure does not keep.
 
 use cacheio_core::__private::poll_ready;
-use cacheio_core::{CacheEntry, Result, Value};
+use cacheio_core::{CacheEntry, ListedKey, Result, Value};
 
 use super::Cache;
 
 impl Cache {
     /// Returns the keys of the live entries of this cache's namespace: up to `limit` of them, in no particular order.
     ///
-    /// A key is its text without the namespace, that of [`key_text`](crate::key_text), and every method takes it as a
-    /// key. Each entry that is there during the whole call is listed, unless there are more than `limit`. An entry
-    /// that is written or removed meanwhile may be listed or not. An entry that is only kept for
+    /// Every method takes a listed key, by value or by reference, and finds just the entry that was listed. Its text is
+    /// that of [`key_text`](crate::key_text), without the namespace; see [`ListedKey`] for those that begin with `:`.
+    ///
+    /// Each entry that is there during the whole call is listed, unless there are more than `limit`. An entry that is
+    /// written or removed meanwhile may be listed or not. An entry that is only kept for
     /// [`stale_for`](crate::Options::stale_for), or one of whose tags was invalidated, is not listed. It is no look-up:
     /// the statistics do not count it, it does not prolong [`ttl_idle`](crate::Options::ttl_idle), and L1 is not asked.
     ///
@@ -21,6 +23,9 @@ impl Cache {
     /// let cache = CacheFactory::memory_cache();
     /// cache.set(("user", 42), "Ada")?;
     /// assert_eq!(cache.keys(1_000)?, ["user:42"]);
+    /// for key in cache.keys(1_000)? {
+    ///     cache.delete(key)?;
+    /// }
     /// # Ok(()) }
     /// ```
     ///
@@ -42,7 +47,7 @@ impl Cache {
     /// its keys, and an error when the store fails.
     #[doc(alias = "iter")]
     #[doc(alias = "scan")]
-    pub fn keys(&self, limit: usize) -> Result<Vec<String>> {
+    pub fn keys(&self, limit: usize) -> Result<Vec<ListedKey>> {
         poll_ready(self.engine.keys(limit))
     }
 
@@ -129,7 +134,7 @@ impl Cache {
     /// Removes the entries of this cache's namespace for which `keep` returns `false`, in memory. Returns how many of
     /// them were live.
     ///
-    /// The closure gets the key, as [`keys`](Self::keys) returns it, and the value. No lock is held while it runs: it may
+    /// The closure gets the text of the key, that of its [`ListedKey`], and the value. No lock is held while it runs: it may
     /// use the cache. If it panics, the entries that it has judged before are removed or kept, and all else works on.
     /// Use a `V` that is cheap to clone, such as an `Arc`: each value is cloned for the closure.
     ///

@@ -41,7 +41,7 @@ pub struct Removal {
 
 impl Removal {
     /// Returns the key, without the namespace, as [`key_text`](crate::key_text) writes it: `user:42` for
-    /// `("user", 42)`. The text is a key for the same entry.
+    /// `("user", 42)`. The text is a key for the same entry, unless it begins with `:`, as that of a typed handle.
     ///
     /// ```
     /// use cacheio::{Cache, Memory, key_text};

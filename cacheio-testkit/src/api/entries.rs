@@ -1,6 +1,6 @@
 //! Looking in.
 
-use cacheio_core::{CacheEntry, Result, Value};
+use cacheio_core::{CacheEntry, ListedKey, Result, Value};
 
 use super::CacheApi;
 
@@ -8,7 +8,7 @@ type DynKeep<'a, V> = &'a mut (dyn FnMut(&str, &V) -> bool + Send);
 
 impl CacheApi {
     /// See [`Cache::keys`](cacheio_sync::Cache::keys). Sorted.
-    pub async fn keys(&self, limit: usize) -> Result<Vec<String>> {
+    pub async fn keys(&self, limit: usize) -> Result<Vec<ListedKey>> {
         let mut keys = match self {
             Self::Threads(cache) => cache.keys(limit)?,
             Self::Tasks(cache) => cache.keys(limit).await?,
