@@ -2,13 +2,14 @@
 
 #![cfg(not(shuttle))]
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use cacheio::{
-    AsyncCache, AsyncCacheable, AsyncLoadingCache, AsyncTypedCache, Cache, CacheFactory, Cacheable,
-    ErrorKind, LoadError, LoadingCache, Local, Memory, Options, Ttl, TypedCache, Update,
-    async_cached, cached,
+    AsyncCache, AsyncCacheable, AsyncLoadingCache, AsyncTypedCache, Cache, CacheFactory, CacheKey,
+    Cacheable, ErrorKind, KeyWriter, LoadError, LoadingCache, Local, Memory, Options, Ttl,
+    TypedCache, Update, async_cached, cached,
 };
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +123,31 @@ fn keys_and_values_of_handles_are_passed_in_any_way() -> cacheio::Result<()> {
 }
 
 #[test]
+fn listed_keys_are_used_as_texts_and_as_keys() -> cacheio::Result<()> {
+    let cache = Cache::new(100);
+    let users = cache.typed::<u64, String>("user");
+    users.set(42, "Ada")?;
+    cache.set(("visits", 1), 7)?;
+    let mut keys = cache.keys(10)?;
+    keys.sort();
+    assert_eq!(keys, [":user:42", "visits:1"]);
+    assert_eq!(keys, [":user:42".to_owned(), "visits:1".to_owned()]);
+    assert!(keys[0] == ":user:42" && keys[0].starts_with(":user:"));
+    assert_eq!(
+        format!("{} {:?}", keys[0], keys[1]),
+        ":user:42 \"visits:1\""
+    );
+    assert_eq!(String::from(keys[1].clone()), "visits:1");
+    assert_eq!(cache.get(&keys[0])?, Some(String::from("Ada")));
+    assert_eq!(cache.get_many::<u32>(&keys[1..])?, [Some(7)]);
+    for key in keys {
+        assert!(cache.delete(key)?);
+    }
+    assert_eq!(cache.len()?, 0);
+    Ok(())
+}
+
+#[test]
 fn loaders_of_handles_return_values_and_results() {
     struct App {
         users: LoadingCache<u64, User, DbError>,
@@ -195,6 +221,28 @@ async fn handles_are_shared_by_tasks() {
     assert_eq!(task.await.unwrap(), "Ada");
     assert_eq!(app.ages.get("Ada").await.unwrap(), Some(36));
     assert!(app.users.typed().has("Eve").await.unwrap());
+}
+
+/// A key that tasks cannot share.
+struct Unshared(Cell<u64>);
+
+impl CacheKey for Unshared {
+    fn write_key(&self, key: &mut KeyWriter<'_>) {
+        key.integer(self.0.get());
+    }
+}
+
+#[tokio::test]
+async fn a_task_loads_by_a_key_that_tasks_cannot_share() {
+    let load = |key: Unshared| async move { key.0.get() * 2 };
+    let doubles = AsyncCache::new(100).typed("double").loader(load);
+    for _ in 0..2 {
+        let doubles = doubles.clone();
+        let get = async move { doubles.get(Unshared(Cell::new(4))).await };
+        assert_eq!(tokio::spawn(get).await.unwrap().unwrap(), 8);
+    }
+    let refresh = async move { doubles.refresh(Unshared(Cell::new(5))).await };
+    assert_eq!(tokio::spawn(refresh).await.unwrap().unwrap(), 10);
 }
 
 #[tokio::test]

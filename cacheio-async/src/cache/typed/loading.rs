@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -26,8 +25,8 @@ type BatchLoader<K, V, E> =
 /// `K` and `V` are the types of its keys and values, and `E` is the error of its loader, [`Infallible`] if it has none. The
 /// type does not name the loader, so that it can be that of a field. Clones are cheap.
 ///
-/// The methods of [`AsyncTypedCache`] are there too: `set`, `delete`, `has` and so on. [`typed`](Self::typed) returns the
-/// handle whose `get` does not load.
+/// [`typed`](Self::typed) returns the handle without the loader: with `set`, `has`, `ttl` and so on, and a `get` that does
+/// not load.
 ///
 /// ```
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -89,15 +88,6 @@ impl<K, V, E> fmt::Debug for AsyncLoadingCache<K, V, E> {
     }
 }
 
-/// The methods of the handle that do not load.
-impl<K, V, E> Deref for AsyncLoadingCache<K, V, E> {
-    type Target = AsyncTypedCache<K, V>;
-
-    fn deref(&self) -> &AsyncTypedCache<K, V> {
-        &self.typed
-    }
-}
-
 impl<K: CacheKey + Send + 'static, V: Value> AsyncTypedCache<K, V> {
     /// Adds a loader: [`get`](AsyncLoadingCache::get) then loads what is missing.
     ///
@@ -145,7 +135,7 @@ impl<K: CacheKey + Send + 'static, V: Value> AsyncTypedCache<K, V> {
     ///     format!("<h1>{path}</h1>")
     ///  });
     /// assert_eq!(pages.get("/now").await?, "<h1>/now</h1>");
-    /// assert!(!pages.has("/now").await?);
+    /// assert!(!pages.typed().has("/now").await?);
     /// # Ok(()) }
     /// ```
     pub fn loader_with_context<R, E, F>(
@@ -205,7 +195,8 @@ where
         }
     }
 
-    /// Returns the handle without the loader: its `get` does not load.
+    /// Returns the handle without the loader, for all calls that do not load, such as `set` and `has`. Its `get` does not
+    /// load either.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
@@ -242,11 +233,10 @@ where
     pub async fn get<By>(&self, key: impl KeyOf<K, By>) -> Result<V, LoadError<E>> {
         let typed = &self.typed;
         let options = typed.settings.options();
-        match typed
-            .cache
-            .engine
-            .probe_to_load::<V>(&typed.key(&key), options)
-        {
+        let engine = &typed.cache.engine;
+        // The borrowed key does not live until the load ends.
+        let probed = engine.probe_to_load::<V>(&typed.key(&key), options);
+        match probed {
             Ok(value) => Ok(value),
             Err(missed) => self.load(missed, options, key.into_key()).await,
         }
@@ -290,11 +280,15 @@ where
     ///
     /// Until the load ends, other callers get the old value, if there is a live one. If it fails, the old value stays.
     ///
+    /// It waits for no other load of the key: of several calls at once, each runs the loader, and the value of the last
+    /// that began is stored. A load of the key that is in progress is not stored either, so that nothing is stored if there
+    /// was no entry and the refresh fails.
+    ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let cache = cacheio::CacheFactory::async_memory_cache();
     /// let squares = cache.typed::<u64, u64>("square").loader(|n| async move { n * n });
-    /// squares.set(7, 50).await?;
+    /// squares.typed().set(7, 50).await?;
     /// assert_eq!(squares.get(7).await?, 50);
     /// assert_eq!(squares.refresh(7).await?, 49);
     /// assert_eq!(squares.get(7).await?, 49);
@@ -324,7 +318,7 @@ where
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let cache = cacheio::CacheFactory::async_memory_cache();
     /// let squares = cache.typed::<u64, u64>("square").loader(|n| async move { n * n });
-    /// squares.set(7, 50).await?;
+    /// squares.typed().set(7, 50).await?;
     /// squares.invalidate(7).await?;
     /// assert_eq!(squares.get(7).await?, 49);
     /// # Ok(()) }

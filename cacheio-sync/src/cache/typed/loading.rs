@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use cacheio_core::__private::{LoadMode, MissedKey, poll_ready};
@@ -22,8 +21,8 @@ type BatchLoader<K, V, E> = Arc<dyn Fn(Vec<K>) -> Result<Vec<(K, V)>, E> + Send 
 /// `K` and `V` are the types of its keys and values, and `E` is the error of its loader, [`Infallible`] if it has none. The
 /// type does not name the loader, so that it can be that of a field. Clones are cheap.
 ///
-/// The methods of [`TypedCache`] are there too: `set`, `delete`, `has` and so on. [`typed`](Self::typed) returns the
-/// handle whose `get` does not load.
+/// [`typed`](Self::typed) returns the handle without the loader: with `set`, `has`, `ttl` and so on, and a `get` that does
+/// not load.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -85,15 +84,6 @@ impl<K, V, E> fmt::Debug for LoadingCache<K, V, E> {
     }
 }
 
-/// The methods of the handle that do not load.
-impl<K, V, E> Deref for LoadingCache<K, V, E> {
-    type Target = TypedCache<K, V>;
-
-    fn deref(&self) -> &TypedCache<K, V> {
-        &self.typed
-    }
-}
-
 impl<K: CacheKey + Send + 'static, V: Value> TypedCache<K, V> {
     /// Adds a loader: [`get`](LoadingCache::get) then loads what is missing.
     ///
@@ -140,7 +130,7 @@ impl<K: CacheKey + Send + 'static, V: Value> TypedCache<K, V> {
     ///     format!("<h1>{path}</h1>")
     /// });
     /// assert_eq!(pages.get("/now")?, "<h1>/now</h1>");
-    /// assert!(!pages.has("/now")?);
+    /// assert!(!pages.typed().has("/now")?);
     /// # Ok(()) }
     /// ```
     pub fn loader_with_context<R, E>(
@@ -192,7 +182,8 @@ where
         }
     }
 
-    /// Returns the handle without the loader: its `get` does not load.
+    /// Returns the handle without the loader, for all calls that do not load, such as `set` and `has`. Its `get` does not
+    /// load either.
     ///
     /// ```
     /// # fn main() -> cacheio::Result<()> {
@@ -277,11 +268,15 @@ where
     ///
     /// Until the load ends, other callers get the old value, if there is a live one. If it fails, the old value stays.
     ///
+    /// It waits for no other load of the key: of several calls at once, each runs the loader, and the value of the last
+    /// that began is stored. A load of the key that is in progress is not stored either, so that nothing is stored if there
+    /// was no entry and the refresh fails.
+    ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let cache = cacheio::CacheFactory::memory_cache();
     /// let squares = cache.typed::<u64, u64>("square").loader(|n| n * n);
-    /// squares.set(7, 50)?;
+    /// squares.typed().set(7, 50)?;
     /// assert_eq!(squares.get(7)?, 50);
     /// assert_eq!(squares.refresh(7)?, 49);
     /// assert_eq!(squares.get(7)?, 49);
@@ -311,7 +306,7 @@ where
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let cache = cacheio::CacheFactory::memory_cache();
     /// let squares = cache.typed::<u64, u64>("square").loader(|n| n * n);
-    /// squares.set(7, 50)?;
+    /// squares.typed().set(7, 50)?;
     /// squares.invalidate(7)?;
     /// assert_eq!(squares.get(7)?, 49);
     /// # Ok(()) }
