@@ -246,7 +246,7 @@ impl AsyncCache {
     #[doc(alias = "exists")]
     #[doc(alias = "contains_key")]
     pub async fn has(&self, key: impl CacheKey) -> Result<bool> {
-        self.engine.has(key).await
+        self.engine.has(key, false).await
     }
 
     /// Returns the value of a live entry.
@@ -270,10 +270,10 @@ impl AsyncCache {
     /// Returns [`ErrorKind::Decode`](crate::ErrorKind::Decode) when the stored value cannot be read
     /// as a `V`, and an error when the store fails.
     pub async fn get<V: Value>(&self, key: impl CacheKey) -> Result<Option<V>> {
-        match self.engine.probe::<ByValue<V>>(&key) {
+        match self.engine.probe::<ByValue<V>>(&key, false) {
             Ok(value) => Ok(value),
             Err(missed) => {
-                let stored = boxed(|| self.engine.get::<V>(missed)).await?;
+                let stored = boxed(|| self.engine.get::<V>(missed, false)).await?;
                 Ok(stored.map(V::from_stored))
             }
         }
@@ -297,10 +297,10 @@ impl AsyncCache {
     ///
     /// Returns the errors of [`get`](Self::get).
     pub async fn get_arc<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V>>> {
-        match self.engine.probe::<ByArc<V>>(&key) {
+        match self.engine.probe::<ByArc<V>>(&key, false) {
             Ok(value) => Ok(value),
             Err(missed) => {
-                let stored = boxed(|| self.engine.get::<V>(missed)).await?;
+                let stored = boxed(|| self.engine.get::<V>(missed, false)).await?;
                 Ok(stored.map(V::shared))
             }
         }
@@ -328,7 +328,7 @@ impl AsyncCache {
         &self,
         keys: impl IntoIterator<Item = impl CacheKey>,
     ) -> Result<Vec<Option<V>>> {
-        self.engine.get_many(keys).await
+        self.engine.get_many(keys, false).await
     }
 
     /// Returns what [`get`](Self::get) returns for each of several keys, in one round trip to each server.
@@ -358,7 +358,7 @@ impl AsyncCache {
         &self,
         keys: impl IntoIterator<Item = impl CacheKey>,
     ) -> Result<Vec<Result<Option<V>>>> {
-        self.engine.get_each(keys).await
+        self.engine.get_each(keys, false).await
     }
 
     /// Stores a value, with the cache's default TTL and without tags. Replaces the value, the TTL

@@ -202,10 +202,10 @@ impl Engine {
         buffer.key(&self.memory_key_prefix, self.memory_key_rule, key)
     }
 
-    pub async fn has(&self, key: impl CacheKey) -> Result<bool> {
+    pub async fn has(&self, key: impl CacheKey, skip_l1: bool) -> Result<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
-        if self.has_copy(&key) {
+        if self.has_copy(&key, skip_l1) {
             return Ok(true);
         }
         let live = self.is_live(&key).await;
@@ -213,11 +213,15 @@ impl Engine {
     }
 
     /// Gets a value that the [probe](Self::probe) did not.
-    pub async fn get<V: Value>(&self, missed: MissedKey) -> Result<Option<Arc<V::Stored>>> {
+    pub async fn get<V: Value>(
+        &self,
+        missed: MissedKey,
+        skip_l1: bool,
+    ) -> Result<Option<Arc<V::Stored>>> {
         let key = missed.key();
-        let value = match self.copy_of_replaced::<V>(&key) {
+        let value = match self.copy_of_replaced::<V>(&key, skip_l1) {
             Some(copy) => Ok(Some(copy)),
-            None => self.read::<V>(&key).await,
+            None => self.read::<V>(&key, skip_l1).await,
         };
         if let Ok(value) = &value {
             self.count_lookup(value.as_ref());
@@ -226,8 +230,8 @@ impl Engine {
         Ok(value.map(|cached| cached.value))
     }
 
-    async fn read<V: Value>(&self, key: &Key<'_>) -> Result<Option<CachedValue<V>>> {
-        let read = self.read_entry(key, false).await?;
+    async fn read<V: Value>(&self, key: &Key<'_>, skip_l1: bool) -> Result<Option<CachedValue<V>>> {
+        let read = self.read_entry(key, skip_l1).await?;
         let lookup = self.decode_read::<V>(key, read, None)?;
         let Some(cached) = lookup.live() else {
             return Ok(None);
@@ -239,21 +243,24 @@ impl Engine {
     pub async fn get_many<V: Value>(
         &self,
         keys: impl IntoIterator<Item = impl CacheKey>,
+        skip_l1: bool,
     ) -> Result<Vec<Option<V>>> {
-        self.get_many_as(keys, |value| value).await
+        self.get_many_as(keys, skip_l1, |value| value).await
     }
 
     pub async fn get_each<V: Value>(
         &self,
         keys: impl IntoIterator<Item = impl CacheKey>,
+        skip_l1: bool,
     ) -> Result<Vec<Result<Option<V>>>> {
-        self.get_many_as(keys, Ok).await
+        self.get_many_as(keys, skip_l1, Ok).await
     }
 
     /// Gets values, up to the first error of `output`.
     async fn get_many_as<V: Value, T>(
         &self,
         keys: impl IntoIterator<Item = impl CacheKey>,
+        skip_l1: bool,
         output: impl Fn(Result<Option<V>>) -> Result<T>,
     ) -> Result<Vec<T>> {
         let texts = if let Some(store) = self.driver.immediate() {
@@ -265,10 +272,10 @@ impl Engine {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let (copies, missing) = self.copies::<V>(&keys, false);
+        let (copies, missing) = self.copies::<V>(&keys, skip_l1);
         let read = match missing.is_empty() {
             true => Ok(Vec::new()),
-            false => self.read_entries(&missing, false).await,
+            false => self.read_entries(&missing, skip_l1).await,
         };
         let mut read = read
             .map_err(|error| error.during(Operation::GetMany))?

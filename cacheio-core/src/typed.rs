@@ -10,6 +10,10 @@ use crate::{CacheKey, Options, Ttl};
 /// A key of a typed handle whose keys are of type `K`: a `K`, or a reference to one or to its borrowed form,
 /// such as a `&str` for a `String`.
 ///
+/// The borrowed forms are all `&Q` with `Q: ToOwned<Owned = K>`: `&str` for `String`, `&Path` for `PathBuf`, `&[T]` for
+/// `Vec<T>`. A tuple with borrowed parts is none: a handle for `(String, u64)` takes no `(&str, u64)`, but a
+/// `&(String, u64)`.
+///
 /// A call that finds the value copies no key. `By` tells how a key is passed, and is never written.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a key of this handle",
@@ -175,6 +179,12 @@ impl TypedSettings {
     #[inline]
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Returns whether reads skip L1.
+    #[inline]
+    pub fn skips_l1(&self) -> bool {
+        self.options.skip_l1
     }
 
     /// Returns the options of a call that passes some.

@@ -246,7 +246,7 @@ impl Cache {
     #[doc(alias = "exists")]
     #[doc(alias = "contains_key")]
     pub fn has(&self, key: impl CacheKey) -> Result<bool> {
-        poll_ready(self.engine.has(key))
+        poll_ready(self.engine.has(key, false))
     }
 
     /// Returns the value of a live entry.
@@ -270,9 +270,9 @@ impl Cache {
     /// Returns [`ErrorKind::Decode`](crate::ErrorKind::Decode) when the stored value cannot be read
     /// as a `V`, and an error when the store fails.
     pub fn get<V: Value>(&self, key: impl CacheKey) -> Result<Option<V>> {
-        match self.engine.probe::<ByValue<V>>(&key) {
+        match self.engine.probe::<ByValue<V>>(&key, false) {
             Ok(value) => Ok(value),
-            Err(missed) => Ok(self.read::<V>(missed)?.map(V::from_stored)),
+            Err(missed) => Ok(self.read::<V>(missed, false)?.map(V::from_stored)),
         }
     }
 
@@ -294,17 +294,17 @@ impl Cache {
     ///
     /// Returns the errors of [`get`](Self::get).
     pub fn get_arc<V: Value>(&self, key: impl CacheKey) -> Result<Option<Arc<V>>> {
-        match self.engine.probe::<ByArc<V>>(&key) {
+        match self.engine.probe::<ByArc<V>>(&key, false) {
             Ok(value) => Ok(value),
-            Err(missed) => Ok(self.read::<V>(missed)?.map(V::shared)),
+            Err(missed) => Ok(self.read::<V>(missed, false)?.map(V::shared)),
         }
     }
 
     /// Reads the store after a look-up in memory that found no value. A hit in memory does not pay
     /// for its stack.
     #[inline(never)]
-    fn read<V: Value>(&self, missed: MissedKey) -> Result<Option<Arc<V::Stored>>> {
-        poll_ready(self.engine.get::<V>(missed))
+    fn read<V: Value>(&self, missed: MissedKey, skip_l1: bool) -> Result<Option<Arc<V::Stored>>> {
+        poll_ready(self.engine.get::<V>(missed, skip_l1))
     }
 
     /// Returns the values of several keys, in the order of the keys, in one round trip to each
@@ -329,7 +329,7 @@ impl Cache {
         &self,
         keys: impl IntoIterator<Item = impl CacheKey>,
     ) -> Result<Vec<Option<V>>> {
-        poll_ready(self.engine.get_many(keys))
+        poll_ready(self.engine.get_many(keys, false))
     }
 
     /// Returns what [`get`](Self::get) returns for each of several keys, in one round trip to each server.
@@ -359,7 +359,7 @@ impl Cache {
         &self,
         keys: impl IntoIterator<Item = impl CacheKey>,
     ) -> Result<Vec<Result<Option<V>>>> {
-        poll_ready(self.engine.get_each(keys))
+        poll_ready(self.engine.get_each(keys, false))
     }
 
     /// Stores a value, with the cache's default TTL and without tags. Replaces the value, the TTL

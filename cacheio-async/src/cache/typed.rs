@@ -8,7 +8,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use cacheio_core::__private::{HandleKey, TypedSettings};
+use cacheio_core::__private::{ByArc, ByValue, HandleKey, TypedSettings, boxed};
 use cacheio_core::{CacheKey, KeyOf, Options, Result, Ttl, Value, ValueOf};
 
 use super::AsyncCache;
@@ -91,7 +91,8 @@ impl<K: CacheKey, V: Value> AsyncTypedCache<K, V> {
     /// Sets the options of all calls of this handle; a `Duration` is a TTL.
     ///
     /// They come before the settings of the cache, and the options of a call come before them. An entry has the tags
-    /// of both.
+    /// of both. With [`skip_l1`](Options::skip_l1), all reads of the handle ask the server. A second call of this
+    /// method replaces all options of the first.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
@@ -133,7 +134,8 @@ impl<K: CacheKey, V: Value> AsyncTypedCache<K, V> {
     /// Returns an error when the store fails.
     #[doc(alias = "contains_key")]
     pub async fn has<By>(&self, key: impl KeyOf<K, By>) -> Result<bool> {
-        self.cache.has(self.key(&key)).await
+        let skip_l1 = self.settings.skips_l1();
+        self.cache.engine.has(self.key(&key), skip_l1).await
     }
 
     /// Returns the value of a live entry, as [`AsyncCache::get`].
@@ -150,7 +152,15 @@ impl<K: CacheKey, V: Value> AsyncTypedCache<K, V> {
     ///
     /// Returns the errors of [`AsyncCache::get`].
     pub async fn get<By>(&self, key: impl KeyOf<K, By>) -> Result<Option<V>> {
-        self.cache.get(self.key(&key)).await
+        let (engine, skip_l1) = (&self.cache.engine, self.settings.skips_l1());
+        let probed = engine.probe::<ByValue<V>>(&self.key(&key), skip_l1);
+        match probed {
+            Ok(value) => Ok(value),
+            Err(missed) => {
+                let stored = boxed(|| engine.get::<V>(missed, skip_l1)).await?;
+                Ok(stored.map(V::from_stored))
+            }
+        }
     }
 
     /// Returns the value of a live entry without copying it in memory, as [`AsyncCache::get_arc`].
@@ -169,7 +179,15 @@ impl<K: CacheKey, V: Value> AsyncTypedCache<K, V> {
     ///
     /// Returns the errors of [`get`](Self::get).
     pub async fn get_arc<By>(&self, key: impl KeyOf<K, By>) -> Result<Option<Arc<V>>> {
-        self.cache.get_arc(self.key(&key)).await
+        let (engine, skip_l1) = (&self.cache.engine, self.settings.skips_l1());
+        let probed = engine.probe::<ByArc<V>>(&self.key(&key), skip_l1);
+        match probed {
+            Ok(value) => Ok(value),
+            Err(missed) => {
+                let stored = boxed(|| engine.get::<V>(missed, skip_l1)).await?;
+                Ok(stored.map(V::shared))
+            }
+        }
     }
 
     /// Returns the values of several keys in one round trip to each server, as [`AsyncCache::get_many`].
@@ -190,7 +208,8 @@ impl<K: CacheKey, V: Value> AsyncTypedCache<K, V> {
         &self,
         keys: impl IntoIterator<Item = impl KeyOf<K, By>>,
     ) -> Result<Vec<Option<V>>> {
-        self.cache.get_many(self.keys(keys)).await
+        let skip_l1 = self.settings.skips_l1();
+        self.cache.engine.get_many(self.keys(keys), skip_l1).await
     }
 
     /// Returns what [`get`](Self::get) returns for each of several keys, as [`AsyncCache::get_each`].
@@ -213,7 +232,8 @@ impl<K: CacheKey, V: Value> AsyncTypedCache<K, V> {
         &self,
         keys: impl IntoIterator<Item = impl KeyOf<K, By>>,
     ) -> Result<Vec<Result<Option<V>>>> {
-        self.cache.get_each(self.keys(keys)).await
+        let skip_l1 = self.settings.skips_l1();
+        self.cache.engine.get_each(self.keys(keys), skip_l1).await
     }
 
     /// Stores a value with the options of this handle, as [`AsyncCache::set`].

@@ -112,16 +112,20 @@ impl Engine {
 
     /// Returns the copy of a key that the server cannot hold: the [probe](Self::probe) does not know its key
     /// in L1.
-    pub(super) fn copy_of_replaced<V: Value>(&self, key: &Key<'_>) -> Option<CachedValue<V>> {
+    pub(super) fn copy_of_replaced<V: Value>(
+        &self,
+        key: &Key<'_>,
+        skip_l1: bool,
+    ) -> Option<CachedValue<V>> {
         match KeyRule::looks_replaced(key.text()) {
-            true => self.copy(key, false),
+            true => self.copy(key, skip_l1),
             false => None,
         }
     }
 
     /// Whether there is a live copy of a key, of whatever type.
-    pub(super) fn has_copy(&self, key: &Key<'_>) -> bool {
-        let copy = self.l1(false).and_then(|l1| {
+    pub(super) fn has_copy(&self, key: &Key<'_>, skip_l1: bool) -> bool {
+        let copy = self.l1(skip_l1).and_then(|l1| {
             let key = l1.key(key)?;
             l1.memory().has(&key).ok()
         });

@@ -81,7 +81,11 @@ impl Engine {
     pub fn probe<F: FromHit>(
         &self,
         key: &impl CacheKey,
+        skip_l1: bool,
     ) -> std::result::Result<Option<F::Output>, MissedKey> {
+        if skip_l1 && self.has_l1() {
+            return Err(self.missed(key));
+        }
         let mut buffer = KeyBuffer::new();
         let composed = self.memory_key(&mut buffer, key);
         match self.look_up_fast::<F>(&composed) {

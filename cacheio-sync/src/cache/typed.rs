@@ -11,8 +11,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use cacheio_core::__private::poll_ready;
-use cacheio_core::__private::{HandleKey, TypedSettings};
+use cacheio_core::__private::{ByArc, ByValue, HandleKey, TypedSettings, poll_ready};
 use cacheio_core::{CacheKey, KeyOf, Options, Result, Ttl, Value, ValueOf};
 
 use super::Cache;
@@ -95,7 +94,8 @@ impl<K: CacheKey, V: Value> TypedCache<K, V> {
     /// Sets the options of all calls of this handle; a `Duration` is a TTL.
     ///
     /// They come before the settings of the cache, and the options of a call come before them. An entry has the tags
-    /// of both.
+    /// of both. With [`skip_l1`](Options::skip_l1), all reads of the handle ask the server. A second call of this
+    /// method replaces all options of the first.
     ///
     /// ```
     /// # fn main() -> cacheio::Result<()> {
@@ -137,7 +137,8 @@ impl<K: CacheKey, V: Value> TypedCache<K, V> {
     /// Returns an error when the store fails.
     #[doc(alias = "contains_key")]
     pub fn has<By>(&self, key: impl KeyOf<K, By>) -> Result<bool> {
-        self.cache.has(self.key(&key))
+        let skip_l1 = self.settings.skips_l1();
+        poll_ready(self.cache.engine.has(self.key(&key), skip_l1))
     }
 
     /// Returns the value of a live entry, as [`Cache::get`].
@@ -154,7 +155,15 @@ impl<K: CacheKey, V: Value> TypedCache<K, V> {
     ///
     /// Returns the errors of [`Cache::get`].
     pub fn get<By>(&self, key: impl KeyOf<K, By>) -> Result<Option<V>> {
-        self.cache.get(self.key(&key))
+        let skip_l1 = self.settings.skips_l1();
+        match self
+            .cache
+            .engine
+            .probe::<ByValue<V>>(&self.key(&key), skip_l1)
+        {
+            Ok(value) => Ok(value),
+            Err(missed) => Ok(self.cache.read::<V>(missed, skip_l1)?.map(V::from_stored)),
+        }
     }
 
     /// Returns the value of a live entry without copying it in memory, as [`Cache::get_arc`].
@@ -173,7 +182,15 @@ impl<K: CacheKey, V: Value> TypedCache<K, V> {
     ///
     /// Returns the errors of [`get`](Self::get).
     pub fn get_arc<By>(&self, key: impl KeyOf<K, By>) -> Result<Option<Arc<V>>> {
-        self.cache.get_arc(self.key(&key))
+        let skip_l1 = self.settings.skips_l1();
+        match self
+            .cache
+            .engine
+            .probe::<ByArc<V>>(&self.key(&key), skip_l1)
+        {
+            Ok(value) => Ok(value),
+            Err(missed) => Ok(self.cache.read::<V>(missed, skip_l1)?.map(V::shared)),
+        }
     }
 
     /// Returns the values of several keys in one round trip to each server, as [`Cache::get_many`].
@@ -194,7 +211,8 @@ impl<K: CacheKey, V: Value> TypedCache<K, V> {
         &self,
         keys: impl IntoIterator<Item = impl KeyOf<K, By>>,
     ) -> Result<Vec<Option<V>>> {
-        self.cache.get_many(self.keys(keys))
+        let skip_l1 = self.settings.skips_l1();
+        poll_ready(self.cache.engine.get_many(self.keys(keys), skip_l1))
     }
 
     /// Returns what [`get`](Self::get) returns for each of several keys, as [`Cache::get_each`].
@@ -217,7 +235,8 @@ impl<K: CacheKey, V: Value> TypedCache<K, V> {
         &self,
         keys: impl IntoIterator<Item = impl KeyOf<K, By>>,
     ) -> Result<Vec<Result<Option<V>>>> {
-        self.cache.get_each(self.keys(keys))
+        let skip_l1 = self.settings.skips_l1();
+        poll_ready(self.cache.engine.get_each(self.keys(keys), skip_l1))
     }
 
     /// Stores a value with the options of this handle, as [`Cache::set`].

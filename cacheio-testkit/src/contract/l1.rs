@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::TypedApi;
 use crate::prelude::*;
 use cacheio_core::{Fetched, LoadContext, Source};
 
@@ -16,6 +17,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(a_tag_with_a_long_name_is_invalidated_too),
         case(tags_are_invalidated_for_other_caches_on_the_store),
         case(skip_l1_neither_reads_nor_fills_it),
+        case(the_reads_of_a_handle_skip_l1_if_its_options_do),
         case(clear_l1_makes_the_next_read_ask_the_server),
         case(a_copy_of_another_type_is_no_answer),
         case(none_is_copied_and_absence_is_not),
@@ -207,6 +209,36 @@ async fn skip_l1_neither_reads_nor_fills_it(fixture: Fixture) {
     assert_eq!(l1_hits(&cache), 1);
     let value = cache.get_or_set_with("k", skip(), || async { 4_i64 });
     assert_eq!((value.await, l1_hits(&cache)), (1, 1));
+}
+
+async fn the_reads_of_a_handle_skip_l1_if_its_options_do(fixture: Fixture) {
+    let cache = fixture.cache;
+    // One that the server can hold, and one that it cannot.
+    for key in ["k", "a b"] {
+        let copying: TypedApi<String, i64> = cache.typed("number");
+        let skipping = copying.clone().options(Options::new().skip_l1());
+        let read = async || {
+            let key = || String::from(key);
+            assert_eq!(skipping.get(key()).await.unwrap(), Some(1));
+            assert_eq!(skipping.get_arc(key()).await.unwrap().as_deref(), Some(&1));
+            let many = skipping.get_many(vec![key(), key()]).await.unwrap();
+            assert_eq!(many, [Some(1), Some(1)]);
+            let each = skipping.get_each(vec![key()]).await.unwrap();
+            assert_eq!(each[0].as_ref().unwrap(), &Some(1));
+            assert!(skipping.has(key()).await.unwrap());
+        };
+        copying.set(key.into(), 1).await.unwrap();
+        let hits = l1_hits(&cache);
+        read().await;
+        // They left no copy.
+        assert_eq!(copying.get(key.into()).await.unwrap(), Some(1));
+        assert_eq!(l1_hits(&cache), hits);
+        assert_eq!(copying.get(key.into()).await.unwrap(), Some(1));
+        assert_eq!(l1_hits(&cache), hits + 1);
+        // They use none.
+        read().await;
+        assert_eq!(l1_hits(&cache), hits + 1);
+    }
 }
 
 async fn clear_l1_makes_the_next_read_ask_the_server(fixture: Fixture) {
