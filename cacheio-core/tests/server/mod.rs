@@ -104,7 +104,7 @@ impl Wire {
         entries.insert(format!("cacheio:{}", Self::KEY), bytes.to_vec());
         drop(entries);
         let expired = || Error::new(ErrorKind::Decode, "the entry has expired");
-        poll_ready(self.cache.get::<V>(self.cache.missed(&Self::KEY)))?.ok_or_else(expired)
+        poll_ready(self.cache.get::<V>(self.cache.missed(&Self::KEY), false))?.ok_or_else(expired)
     }
 }
 
