@@ -15,7 +15,6 @@ use crate::key::Key;
 use crate::{
     CacheEntry, Entry, Error, ErrorKind, Form, KeyRule, ListedKey, Operation, Payload,
     RefreshAhead, Result, Usage, Value,
-    Usage, Value,
 };
 
 /// How many entries are read at once: their values are in memory together.
