@@ -150,7 +150,7 @@ impl MemoryBuilder {
     ///         if removal.cause() == RemovalCause::Expired
     ///             && let Some(count) = removal.value::<u64>()
     ///         {
-    ///             let _ = CACHE.add(removal.key(), *count / 2);
+    ///             let _ = CACHE.add(removal.listed_key(), *count / 2);
     ///         }
     ///     });
     ///     Cache::builder().store(memory.build()).build().unwrap()

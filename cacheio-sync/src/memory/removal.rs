@@ -21,7 +21,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use cacheio_core::__private::{after_publication, percent_decode};
-use cacheio_core::{CLOCK_LAG, Object, Timestamp, Value};
+use cacheio_core::{CLOCK_LAG, ListedKey, Object, Timestamp, Value};
 
 use super::Memory;
 use super::key::StoredKey;
@@ -34,14 +34,14 @@ use super::slot::Slot;
 #[derive(Clone)]
 pub struct Removal {
     namespace: Box<str>,
-    key: Box<str>,
+    key: ListedKey,
     object: Arc<dyn Object>,
     cause: RemovalCause,
 }
 
 impl Removal {
     /// Returns the key, without the namespace, as [`key_text`](crate::key_text) writes it: `user:42` for
-    /// `("user", 42)`. The text is a key for the same entry, unless it begins with `:`, as that of a typed handle.
+    /// `("user", 42)`.
     ///
     /// ```
     /// use cacheio::{Cache, Memory, key_text};
@@ -55,6 +55,29 @@ impl Removal {
     /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Returns the key as a key for the methods of the cache: it names just this entry.
+    ///
+    /// ```
+    /// use cacheio::{Cache, Memory};
+    /// use std::sync::mpsc;
+    ///
+    /// let (sender, removals) = mpsc::channel();
+    /// let memory = Memory::builder().on_removal(move |removal| {
+    ///     let _ = sender.send(removal);
+    /// });
+    /// let cache = Cache::builder().store(memory.build()).build()?;
+    /// let users = cache.typed::<u64, String>("user");
+    /// users.set(42, "Ada")?;
+    /// users.delete(42)?;
+    /// let removal = removals.recv().unwrap();
+    /// cache.set(removal.listed_key(), "Eve")?;
+    /// assert_eq!(users.get(42)?.as_deref(), Some("Eve"));
+    /// # Ok::<(), cacheio::Error>(())
+    /// ```
+    pub fn listed_key(&self) -> &ListedKey {
         &self.key
     }
 
@@ -123,7 +146,7 @@ impl Removal {
         let namespace = percent_decode(prefix.strip_suffix(b":").unwrap_or(prefix));
         Self {
             namespace: namespace.unwrap_or_default().into(),
-            key: String::from_utf8_lossy(text).into(),
+            key: ListedKey::new(&String::from_utf8_lossy(text)),
             // No other reference to the value is left: it is dropped by the listener, or after it.
             object: report.slot.into_object(),
             cause: report.cause,
