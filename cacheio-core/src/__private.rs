@@ -4,7 +4,7 @@
 #[cfg(all(feature = "tokio", feature = "__net"))]
 pub use crate::bridge::io_runtime;
 #[cfg(feature = "tokio")]
-pub use crate::bridge::{block_on, runtime, sleep_until, spawn_load, within};
+pub use crate::bridge::{block_on, run_blocking, runtime, sleep_until, spawn_load, within};
 pub use crate::codec::Format;
 pub use crate::config::options::DEFAULT_OPTIONS;
 pub use crate::config::policies::{POLICY_NAMES, Policies};

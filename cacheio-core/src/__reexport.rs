@@ -16,6 +16,7 @@ pub mod user {
     pub use crate::error::{BoxError, Error, ErrorKind, LoadError, Operation, Result};
     pub use crate::fetched::{Fetched, LoadContext, Source};
     pub use crate::key::{CacheKey, KeyParts, KeyWriter, ListedKey, key_text};
+    pub use crate::snapshot::Saved;
     pub use crate::stats::Stats;
     pub use crate::store::{FailingStore, Null};
     pub use crate::typed::{KeyOf, Loads, LoadsMany, ValueOf};

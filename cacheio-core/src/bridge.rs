@@ -8,5 +8,5 @@ mod spawn_blocking;
 pub use block_on::{BlockOn, block_on};
 #[cfg(feature = "__net")]
 pub use runtime::io_runtime;
-pub use runtime::{runtime, sleep_until, spawn_load, within};
+pub use runtime::{run_blocking, runtime, sleep_until, spawn_load, within};
 pub use spawn_blocking::SpawnBlocking;

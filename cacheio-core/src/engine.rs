@@ -15,6 +15,7 @@ mod load;
 mod lookup;
 mod probe;
 mod replace;
+mod snapshot;
 mod stale;
 mod tags;
 mod throttle;
@@ -47,6 +48,7 @@ use crate::flight::sync::EventListener;
 use crate::flight::{Flights, SharedState};
 use crate::key::{Key, KeyBuffer, MissedKey};
 use crate::l1::L1;
+use crate::snapshot::Snapshot;
 use crate::stats::{Count, Counters, StoreStats};
 use crate::store::store_time::StoreTime;
 use crate::{
@@ -102,6 +104,7 @@ pub struct Engine {
     version_renewals: Attempts,
     /// The warnings that are not repeated.
     warnings: Warnings,
+    snapshot: Option<Snapshot>,
 }
 
 impl fmt::Debug for Engine {
@@ -129,7 +132,9 @@ impl Engine {
             settings.check(driver.form(), driver.key_rule())
         };
         let mut settings = checked().map_err(|error| error.during(Operation::Build))?;
-        if !config().enabled {
+        let is_off = !config().enabled;
+        let snapshot = Snapshot::new(settings.snapshot.take(), &driver, is_off)?;
+        if is_off {
             driver.turn_off();
             settings.l1 = None;
         }
@@ -148,7 +153,7 @@ impl Engine {
             None => (key_prefix.clone(), driver.key_rule(), Count::Hit),
         };
         let metrics = driver.report_as(&settings.namespace);
-        Ok(Self {
+        let engine = Self {
             key_prefix,
             memory_key_prefix,
             memory_key_rule,
@@ -167,7 +172,10 @@ impl Engine {
             driver,
             settings,
             counters: Counters::new(metrics),
-        })
+            snapshot,
+        };
+        engine.load_snapshot();
+        Ok(engine)
     }
 
     pub fn namespace(&self) -> &str {
@@ -347,6 +355,7 @@ impl Engine {
         self.count_lookup(cached.as_ref());
         Ok(cached.map(|cached| {
             self.record_read_in_memory(&cached);
+            self.keep_decoded(key, &cached);
             V::from_stored(cached.value)
         }))
     }

@@ -247,7 +247,7 @@ pub enum Form {
 pub struct Meta {
     pub(crate) tags: Stamps,
     pub(crate) expiry: Option<Expiry>,
-    ahead: RefreshAhead,
+    pub(crate) ahead: RefreshAhead,
     /// When a failed load may be retried, in nanoseconds of the store's clock.
     retry_at: AtomicU64,
     /// When the entry expires unless it is read before, in nanoseconds of the store's clock.
@@ -379,7 +379,16 @@ impl Meta {
     }
 
     pub(crate) fn may_retry(&self, now: Timestamp) -> bool {
-        Timestamp::from_nanos(self.retry_at.load(Ordering::Acquire)) <= now
+        self.retry_at() <= now
+    }
+
+    pub(crate) fn retry_at(&self) -> Timestamp {
+        Timestamp::from_nanos(self.retry_at.load(Ordering::Acquire))
+    }
+
+    /// Sets when the entry expires unless it is read before.
+    pub(crate) fn set_idle_until(&self, until: Timestamp) {
+        self.idle_until.store(until.as_nanos(), Ordering::Release);
     }
 
     pub(crate) fn set_retry_at(&self, at: Timestamp) {

@@ -274,6 +274,8 @@ pub enum Operation {
     Weight,
     /// `retain`.
     Retain,
+    /// `save_snapshot`.
+    SaveSnapshot,
     /// `clear`.
     Clear,
     /// `invalidate_tags`.
@@ -306,6 +308,7 @@ impl fmt::Display for Operation {
             Self::Len => "len",
             Self::Weight => "weight",
             Self::Retain => "retain",
+            Self::SaveSnapshot => "save_snapshot",
             Self::Clear => "clear",
             Self::InvalidateTags => "invalidate_tags",
             Self::Load => "load",

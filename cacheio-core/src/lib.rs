@@ -17,6 +17,7 @@ mod key;
 mod l1;
 mod macro_support;
 mod platform;
+mod snapshot;
 mod stats;
 mod store;
 mod typed;

@@ -6,6 +6,7 @@ mod counter;
 mod entries;
 mod l1;
 mod load;
+mod snapshot;
 mod typed;
 mod update;
 
@@ -106,7 +107,7 @@ impl Cache {
     ///
     /// | URL | feature | its own parameters |
     /// | --- | --- | --- |
-    /// | `memory://` | `memory` | `capacity` (entries) |
+    /// | `memory://` | `memory` | `capacity` (entries), `snapshot` ([a file](CacheBuilder::snapshot)) |
     /// | `null://` ([keeps nothing](crate::Null)) | | |
     /// | `memcache://[user:password@]host[:11211],…` | `memcached` | `timeout`, `connections` (to each server) |
     /// | `memcache:///path/to/socket` | `memcached` | the same |

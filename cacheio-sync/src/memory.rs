@@ -221,8 +221,12 @@ impl Memory {
             let invalid = |_| url.invalid("through_codec", "`true` or `false`");
             builder = builder.through_codec(through_codec.map_err(invalid)?);
         }
-        let own = &["capacity", "through_codec"];
-        let settings = BuilderSettings::from_url(url, own, UrlMemory::NoServer)?;
+        let snapshot = url.take("snapshot");
+        let own = &["capacity", "through_codec", "snapshot"];
+        let mut settings = BuilderSettings::from_url(url, own, UrlMemory::NoServer)?;
+        if let Some(path) = snapshot {
+            settings.set_snapshot(path.into());
+        }
         Ok((builder.build(), settings))
     }
 

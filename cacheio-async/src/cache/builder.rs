@@ -1,5 +1,6 @@
 //! The builder of a cache for tasks.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use super::AsyncCache;
 /// - `codec`: [`Json`](crate::Json)
 /// - `shared_loads`: `true` on Redis, `false` on Memcached
 /// - `l1`: none
+/// - `snapshot`: none
 /// - `jitter`: 0
 /// - `stale_for`: zero
 /// - `retry_after`: 30 s
@@ -185,6 +187,40 @@ impl AsyncCacheBuilder {
     #[cfg(feature = "memory")]
     pub fn l1(mut self, l1: impl Into<L1>) -> Self {
         self.settings.set_l1(l1.into().into());
+        self
+    }
+
+    /// Saves the entries of the cache to a file when its last clone is dropped, and loads them when it is built: a
+    /// program that restarts serves its first requests from memory. The parameter of a URL is `snapshot`.
+    ///
+    /// See [`AsyncCache::save_snapshot`] for what is saved, and the [guide](https://docs.rs/cacheio/latest/cacheio/guide/restarts) for how to end a program. The cache must
+    /// keep its values in this process's memory, and no other cache may have the same path. A relative path is one in
+    /// the current folder of the program.
+    ///
+    /// [`build`](Self::build) loads the file, and removes it: otherwise a program that is killed would later serve what
+    /// it had deleted. Values are decoded by their first reads. An entry ends at the time when it would have ended without
+    /// the restart. The cache starts without entries if there is no file, as on the first start, and also if
+    /// the file is damaged, cannot be read or removed, or is of a cache with another namespace or codec: then a warning
+    /// is logged, and the file stays until another one replaces it. It is logged, too, if the file cannot be saved when the cache is dropped.
+    /// Both block the thread: build and drop the cache where that does no harm, such as at the beginning and at the end of the program.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> cacheio::Result<()> {
+    /// use cacheio::AsyncCache;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("cacheio-tasks-{}", std::process::id()));
+    /// let cache = AsyncCache::builder().snapshot(&path).build()?;
+    /// cache.set("greeting", "hello").await?;
+    /// drop(cache);
+    ///
+    /// let restarted = AsyncCache::builder().snapshot(&path).build()?;
+    /// assert_eq!(restarted.get::<String>("greeting").await?.as_deref(), Some("hello"));
+    /// # drop(restarted);
+    /// # std::fs::remove_file(path).unwrap();
+    /// # Ok(()) }
+    /// ```
+    pub fn snapshot(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings.set_snapshot(path.into());
         self
     }
 

@@ -131,6 +131,28 @@ pub async fn within<F: Future>(deadline: Instant, future: F) -> Option<F::Output
     .await
 }
 
+/// Runs work that blocks, on a thread of the [runtime]. It goes on if the future is dropped.
+///
+/// # Errors
+///
+/// Fails when the [runtime] is not available.
+///
+/// # Panics
+///
+/// Panics when the work does.
+pub async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let done = runtime()?.spawn_blocking(work).await;
+    done.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(error) => {
+            let message = "the thread for blocking work was stopped";
+            Error::new(ErrorKind::Unavailable, message).with_source(error)
+        }
+    })
+}
+
 /// How many loads run on threads of the [runtime] at a time. It has threads left for the stores of these
 /// loads, which may block too.
 const MAX_LOADS: usize = 128;

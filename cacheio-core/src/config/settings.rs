@@ -3,6 +3,7 @@
 // Only the builders of the caches use these items, and document each setting.
 #![allow(missing_docs)]
 
+use std::path::{self, PathBuf};
 use std::sync::Arc;
 
 use crate::codec::codec_by_name;
@@ -24,6 +25,7 @@ pub struct BuilderSettings {
     /// Without it, the store decides.
     shared_loads: Option<bool>,
     l1: Option<L1Settings>,
+    snapshot: Option<PathBuf>,
 }
 
 impl Default for BuilderSettings {
@@ -35,6 +37,7 @@ impl Default for BuilderSettings {
             codec: Arc::new(Json),
             shared_loads: None,
             l1: None,
+            snapshot: None,
         }
     }
 }
@@ -130,6 +133,10 @@ impl BuilderSettings {
 
     pub fn set_l1(&mut self, l1: L1Settings) {
         self.l1 = Some(l1);
+    }
+
+    pub fn set_snapshot(&mut self, path: PathBuf) {
+        self.snapshot = Some(path);
     }
 
     pub fn set_shared_loads(&mut self, shared: bool) {
@@ -229,6 +236,13 @@ impl BuilderSettings {
             }
             ttl => ttl,
         };
+        let snapshot = self.snapshot.map(|path| {
+            // The program may change its folder later.
+            path::absolute(path).map_err(|error| {
+                Error::new(ErrorKind::Config, "the path of the snapshot is invalid")
+                    .with_source(error)
+            })
+        });
         Ok(Checked {
             namespace,
             prefix,
@@ -237,6 +251,7 @@ impl BuilderSettings {
             codec: self.codec,
             shared_loads: self.shared_loads,
             l1: self.l1,
+            snapshot: snapshot.transpose()?,
         })
     }
 }
@@ -266,6 +281,7 @@ pub(crate) struct Checked {
     pub(crate) codec: Arc<dyn Codec>,
     pub(crate) shared_loads: Option<bool>,
     pub(crate) l1: Option<L1Settings>,
+    pub(crate) snapshot: Option<PathBuf>,
 }
 
 #[cfg(test)]

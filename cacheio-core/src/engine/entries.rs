@@ -178,7 +178,7 @@ impl Engine {
     }
 
     /// Returns the text of a key of the store without the namespace.
-    fn own_text<'a>(&self, text: &'a str) -> &'a str {
+    pub(super) fn own_text<'a>(&self, text: &'a str) -> &'a str {
         text.strip_prefix(&*self.key_prefix).unwrap_or(text)
     }
 }

@@ -11,6 +11,7 @@ use crate::config::ttl::random_fraction;
 use crate::entry::expiry::{Expiry, Freshness};
 use crate::entry::wire::{self, Body};
 use crate::key::Key;
+use crate::snapshot::EncodedValue;
 use crate::stats::Count;
 use crate::value::raw::EntryBytes;
 use crate::value::{Encoded, downcast};
@@ -25,7 +26,8 @@ pub(super) struct CachedValue<V: Value> {
     pub(super) expiry: Option<Expiry>,
     /// Present in memory only.
     pub(super) meta: Option<Arc<Meta>>,
-    /// The entry on a server, if it may have to be changed there: to record a read or a failed load.
+    /// The entry, if it may have to be changed: on a server to record a read or a failed load, and in memory to keep the
+    /// value of an [`EncodedValue`].
     pub(super) entry: Option<Arc<Entry>>,
     /// Whether it is from L1.
     pub(super) is_copy: bool,
@@ -183,7 +185,12 @@ impl Engine {
         match payload {
             Payload::Object(object) => {
                 let expiry = meta.as_ref().and_then(|meta| meta.expiry);
-                self.classify(expiry, meta, stale_for, || self.object_as::<V>(&object))
+                let lookup =
+                    self.classify(expiry, meta, stale_for, || self.object_as::<V>(&object));
+                Ok(match EncodedValue::of(&*object) {
+                    Some(encoded) => self.with_encoded(lookup?, &object, encoded),
+                    None => lookup?,
+                })
             }
             Payload::Bytes(bytes) => {
                 let bytes = EntryBytes::new::<V::Stored>(bytes);
@@ -248,6 +255,9 @@ impl Engine {
     pub(super) fn object_as<V: Value>(&self, object: &Arc<dyn Object>) -> Result<Arc<V::Stored>> {
         if let Some(value) = downcast(Arc::clone(object)) {
             return Ok(value);
+        }
+        if let Some(encoded) = EncodedValue::of(&**object) {
+            return self.decode::<V>(encoded.body()?);
         }
         let codec = &*self.settings.codec;
         // As on a server, where integers are digits under every codec.

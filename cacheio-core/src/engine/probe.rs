@@ -240,7 +240,9 @@ impl Engine {
         };
         let entry = store.get(key).ok()??;
         let lookup = self.decode_live::<V>(Some(entry));
-        lookup.ok()?.live()
+        let cached = lookup.ok()?.live()?;
+        self.keep_decoded(key, &cached);
+        Some(cached)
     }
 
     /// Counts a hit in memory.

@@ -22,6 +22,7 @@ impl Engine {
         let mut replacements = Vec::new();
         for (key, cached) in reads {
             self.record_read_in_memory(cached);
+            self.keep_decoded(&key, cached);
             let Some((entry, expiry, idle)) = changeable(cached) else {
                 continue;
             };
@@ -70,7 +71,8 @@ impl Engine {
 /// Returns an entry on a server whose read may have to be recorded.
 fn changeable<V: Value>(cached: &CachedValue<V>) -> Option<(&Entry, Expiry, Duration)> {
     let (entry, expiry) = (cached.entry.as_deref()?, cached.expiry?);
-    Some((entry, expiry, expiry.idle?))
+    let is_on_server = matches!(entry.payload, Payload::Bytes(_));
+    is_on_server.then_some((entry, expiry, expiry.idle?))
 }
 
 /// Returns the change of an entry that was read at `now`.

@@ -69,6 +69,14 @@ impl Tags {
         self.invalidations.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Returns the names of the tags of a namespace that entries have, by their counters.
+    fn names(&self, prefix: &str) -> HashMap<*const AtomicU64, Box<str>> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = table.counters.get(prefix).into_iter().flatten();
+        let names = counters.map(|(name, counter)| (Arc::as_ptr(counter), name.clone()));
+        names.collect()
+    }
+
     /// Returns the number of invalidations up to now.
     pub(crate) fn invalidations(&self) -> u64 {
         self.invalidations.load(Ordering::Acquire)
@@ -110,6 +118,39 @@ impl Table {
         });
         self.len = self.counters.values().map(HashMap::len).sum();
         self.prune_at = (self.len * 2).max(64);
+    }
+}
+
+/// The names of tags, which entries in memory do not have.
+#[derive(Debug)]
+pub(crate) struct TagNames<'a> {
+    tags: &'a Tags,
+    prefix: &'a str,
+    names: HashMap<*const AtomicU64, Box<str>>,
+}
+
+impl<'a> TagNames<'a> {
+    pub(crate) fn new(tags: &'a Tags, prefix: &'a str) -> Self {
+        Self {
+            tags,
+            prefix,
+            names: HashMap::new(),
+        }
+    }
+
+    /// Returns the names of the tags of an entry of the namespace; `None` for another one.
+    pub(crate) fn of(&mut self, stamps: &Stamps) -> Option<Vec<&str>> {
+        let is_known = |stamp: &Stamp| self.names.contains_key(&Arc::as_ptr(&stamp.counter));
+        if !stamps.counts.iter().all(is_known) {
+            self.names = self.tags.names(self.prefix);
+        }
+        let counters = stamps
+            .counts
+            .iter()
+            .map(|stamp| Arc::as_ptr(&stamp.counter));
+        counters
+            .map(|counter| Some(&**self.names.get(&counter)?))
+            .collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Looking in.
 
-use cacheio_core::{CacheEntry, ListedKey, Result, Value};
+use cacheio_core::{CacheEntry, ListedKey, Result, Saved, Value};
 
 use super::CacheApi;
 
@@ -53,6 +53,13 @@ impl CacheApi {
         match self {
             Self::Threads(cache) => cache.retain(keep),
             Self::Tasks(cache) => cache.retain(keep).await,
+        }
+    }
+    /// See [`Cache::save_snapshot`](cacheio_sync::Cache::save_snapshot).
+    pub async fn save_snapshot(&self) -> Result<Saved> {
+        match self {
+            Self::Threads(cache) => cache.save_snapshot(),
+            Self::Tasks(cache) => cache.save_snapshot().await,
         }
     }
 }

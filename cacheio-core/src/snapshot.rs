@@ -1,0 +1,98 @@
+//! Snapshots: the entries of a cache in memory, in a file.
+//!
+//! [`file`] reads and writes the file, [`record`] an entry in it. What is saved and loaded is decided in
+//! `engine/snapshot.rs`.
+
+pub(crate) mod file;
+pub(crate) mod record;
+
+use std::any::Any;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use crate::entry::wire::{self, Body};
+use crate::value::Encoded;
+use crate::{Codec, Object, Result};
+
+/// What `save_snapshot` has saved.
+///
+/// ```
+/// use cacheio::{Cache, Local};
+///
+/// # let path = std::env::temp_dir().join(format!("cacheio-saved-{}", std::process::id()));
+/// let cache = Cache::builder().snapshot(&path).build()?;
+/// cache.set("greeting", "hello")?;
+/// cache.set("connection", Local::new(7))?;
+/// let saved = cache.save_snapshot()?;
+/// assert_eq!((saved.entries, saved.left_out), (1, 1));
+/// # drop(cache);
+/// # std::fs::remove_file(path).unwrap();
+/// # Ok::<(), cacheio::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Saved {
+    /// The number of entries in the file.
+    pub entries: usize,
+    /// The number of entries whose values cannot be encoded, such as a [`Local`](crate::Local).
+    pub left_out: usize,
+}
+
+/// The snapshot of a cache.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) path: PathBuf,
+    /// Whether the cache is off: then nothing is loaded, and nothing saved over the entries of a cache that is not.
+    pub(crate) is_off: bool,
+    /// One save at a time, so that the last one to begin is in the file.
+    pub(crate) saving: Mutex<()>,
+}
+
+/// A value of a snapshot that was not read yet as the type that it was stored as: only the reader knows the type.
+#[derive(Debug)]
+pub(crate) struct EncodedValue {
+    /// The bytes, as on a server.
+    pub(crate) bytes: Vec<u8>,
+    /// The name of the type that the value was stored as. The bytes are kept until the value is read as this type,
+    /// because another one may keep less of it.
+    pub(crate) stored_as: Arc<str>,
+}
+
+impl EncodedValue {
+    pub(crate) fn of(object: &dyn Object) -> Option<&Self> {
+        let object: &dyn Any = object;
+        object.downcast_ref()
+    }
+
+    pub(crate) fn body(&self) -> Result<Body<'_>> {
+        Ok(wire::open(&self.bytes)?.0)
+    }
+}
+
+impl Object for EncodedValue {
+    fn encode_to_keep(&self, _: &dyn Codec) -> Result<Encoded> {
+        Ok(match self.body()? {
+            Body::Integer(bytes) | Body::Encoded(bytes) => Encoded::Codec(bytes.to_vec()),
+            Body::Exact(bytes) => Encoded::Exact(bytes.to_vec()),
+        })
+    }
+
+    fn digits(&self) -> Option<String> {
+        match self.body() {
+            Ok(Body::Integer(digits)) => std::str::from_utf8(digits).ok().map(str::to_owned),
+            _ => None,
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        false
+    }
+
+    fn type_name(&self) -> &'static str {
+        "value of a snapshot"
+    }
+
+    fn value(&self) -> &(dyn Any + Send + Sync) {
+        &self.bytes
+    }
+}
