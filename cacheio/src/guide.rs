@@ -36,6 +36,9 @@ pub mod servers {}
 #[doc = include_str!("guide/two_servers.md")]
 pub mod two_servers {}
 
+#[doc = include_str!("guide/restarts.md")]
+pub mod restarts {}
+
 #[doc = include_str!("guide/metrics.md")]
 pub mod metrics {}
 

@@ -193,16 +193,19 @@ impl AsyncCacheBuilder {
     /// Saves the entries of the cache to a file when its last clone is dropped, and loads them when it is built: a
     /// program that restarts serves its first requests from memory. The parameter of a URL is `snapshot`.
     ///
-    /// See [`AsyncCache::save_snapshot`] for what is saved, and the [guide](https://docs.rs/cacheio/latest/cacheio/guide/restarts) for how to end a program. The cache must
-    /// keep its values in this process's memory, and no other cache may have the same path. A relative path is one in
-    /// the current folder of the program.
+    /// [`AsyncCache::save_snapshot`] says what is saved, and the chapter `restarts` of the guide how to end a program. The cache
+    /// must keep its values in this process's memory, and no other cache may have the same path. A relative path is one
+    /// in the current folder of the program.
     ///
     /// [`build`](Self::build) loads the file, and removes it: otherwise a program that is killed would later serve what
-    /// it had deleted. Values are decoded by their first reads. An entry ends at the time when it would have ended without
-    /// the restart. The cache starts without entries if there is no file, as on the first start, and also if
-    /// the file is damaged, cannot be read or removed, or is of a cache with another namespace or codec: then a warning
-    /// is logged, and the file stays until another one replaces it. It is logged, too, if the file cannot be saved when the cache is dropped.
-    /// Both block the thread: build and drop the cache where that does no harm, such as at the beginning and at the end of the program.
+    /// it had deleted. Values are decoded by their first reads. An entry ends when it would have ended without the
+    /// restart.
+    ///
+    /// The cache starts empty if there is no file, as on the first start. So it does if the file is damaged, cannot be
+    /// read or removed, or is of a cache with another namespace or codec: then a warning is logged, and the file stays
+    /// until another one replaces it. A warning is logged, too, if the file cannot be saved when the cache is dropped.
+    /// To load and to save block the thread: build and drop the cache where that does no harm, such as at the beginning
+    /// and at the end of the program.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> cacheio::Result<()> {

@@ -25,7 +25,7 @@ use crate::entry::tags::TagNames;
 use crate::entry::wire;
 use crate::key::Key;
 use crate::snapshot::file::{self, Found, Identity};
-use crate::snapshot::record::{Record, SavedEntry, SavedMeta};
+use crate::snapshot::record::{self, SavedEntry, SavedMeta};
 use crate::snapshot::{EncodedValue, Saved, Snapshot};
 use crate::value::Encoded;
 use crate::{
@@ -67,6 +67,12 @@ struct Clocks {
 }
 
 impl Clocks {
+    /// Returns the clocks after a file was saved. If Unix time is earlier now, no time has passed.
+    fn not_before(self, saved_at: Timestamp) -> Self {
+        let unix_now = self.unix_now.max(saved_at);
+        Self { unix_now, ..self }
+    }
+
     fn to_unix(self, time: Timestamp) -> Timestamp {
         convert(time, self.now, self.unix_now)
     }
@@ -188,8 +194,9 @@ impl Engine {
             return Ok(None);
         };
         file.remove(&snapshot.path)?;
-        let mut clocks = self.clocks();
-        clocks.unix_now = clocks.unix_now.max(Timestamp::from_millis(file.saved_at));
+        let clocks = self
+            .clocks()
+            .not_before(Timestamp::from_millis(file.saved_at));
         let memory = self.store_in_memory()?;
         let mut entries = 0;
         while let Some(found) = file.next()? {
@@ -359,14 +366,14 @@ impl Saving<'_> {
             None => None,
         };
         self.record.clear();
-        let record = SavedEntry {
+        let saved = SavedEntry {
             key,
             kept_until,
             stored_as,
             meta,
             value: &value,
         };
-        Record::Entry(record).write(&mut self.record);
+        saved.write(&mut self.record);
         self.file.add(&self.record)
     }
 
@@ -394,7 +401,7 @@ impl Saving<'_> {
             return Ok(*number);
         }
         self.record.clear();
-        Record::Type(name).write(&mut self.record);
+        record::write_type(name, &mut self.record);
         self.file.add(&self.record)?;
         let number = self.types.len() as u32;
         self.types.insert(name.into(), number);
@@ -428,5 +435,19 @@ mod tests {
         // Before the clock began.
         assert_eq!(moved(at(100)), Timestamp::MIN);
         assert_eq!(moved(Timestamp::MAX), Timestamp::MAX);
+    }
+    #[test]
+    fn a_clock_that_was_set_back_prolongs_nothing() {
+        let at = |seconds| Timestamp::MIN.after(SECOND * seconds);
+        let saved_at = at(5_000);
+        let expires_at = at(5_060);
+        for (unix_now, left) in [(1_000, 60), (5_000, 60), (5_020, 40), (5_070, 0)] {
+            let clocks = Clocks {
+                now: at(100),
+                unix_now: at(unix_now),
+            };
+            let expires_at = clocks.not_before(saved_at).from_unix(expires_at);
+            assert_eq!(expires_at.since(clocks.now), SECOND * left, "{unix_now}");
+        }
     }
 }

@@ -10,7 +10,7 @@
 //! | 32 | the SHA-256 of the name and the settings of the codec, as `Debug` shows them |
 //! | … | records: their length, at least 1 (4 bytes), and their [content](super::record) |
 //! | 4 | 0, the end of the records |
-//! | 32 | the SHA-256 of all bytes before |
+//! | 4 | the CRC-32 of all bytes before |
 //!
 //! A file is complete, or it is refused: all of it is read and checked before its first entry is used. Lengths are
 //! compared with the size of the file before anything is allocated for them.
@@ -24,9 +24,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crc32fast::Hasher;
 use hmac_sha256::Hash;
 
-use super::record::{Record, SavedEntry};
+use super::record::{self, SavedEntry};
 use crate::{Error, ErrorKind, Result};
 
 const MAGIC: [u8; 8] = *b"cacheio\x01";
@@ -62,7 +63,7 @@ pub(crate) struct Writer {
     path: PathBuf,
     temporary: PathBuf,
     output: BufWriter<File>,
-    hash: Hash,
+    checksum: Hasher,
 }
 
 impl Writer {
@@ -81,7 +82,7 @@ impl Writer {
             path: path.to_owned(),
             temporary,
             output: BufWriter::with_capacity(BUFFER, file),
-            hash: Hash::new(),
+            checksum: Hasher::new(),
         };
         for part in [
             &MAGIC[..],
@@ -108,8 +109,8 @@ impl Writer {
     /// Replaces the file at the path, when all is on the disk.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.write(&0_u32.to_le_bytes())?;
-        let hash = self.hash.clone().finalize();
-        self.write(&hash)?;
+        let checksum = self.checksum.clone().finalize();
+        self.write(&checksum.to_le_bytes())?;
         let replaced = self.output.flush();
         let replaced = replaced.and_then(|()| self.output.get_ref().sync_all());
         let replaced = replaced.and_then(|()| fs::rename(&self.temporary, &self.path));
@@ -123,7 +124,7 @@ impl Writer {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.hash.update(bytes);
+        self.checksum.update(bytes);
         let written = self.output.write_all(bytes);
         written.map_err(|error| unwritable(&self.path, error))
     }
@@ -169,7 +170,7 @@ impl Checked {
         let mut input = Input {
             file: BufReader::with_capacity(BUFFER, file),
             left: metadata.len(),
-            hash: Some(Hash::new()),
+            checksum: Some(Hasher::new()),
         };
         if input.array()? != MAGIC {
             return Err(damaged(
@@ -190,8 +191,9 @@ impl Checked {
         };
         while checked.next()?.is_some() {}
         let input = &mut checked.input;
-        let hash = input.hash.take().map(|hash| hash.finalize());
-        if hash != Some(input.array()?) || input.left > 0 {
+        let checksum = input.checksum.take().map(Hasher::finalize);
+        let in_file = u32::from_le_bytes(input.array()?);
+        if checksum != Some(in_file) || input.left > 0 {
             return Err(damaged("its checksum is wrong"));
         }
         if found.namespace != identity.namespace {
@@ -229,15 +231,12 @@ impl Checked {
             self.record.clear();
             self.record.resize(length, 0);
             self.input.read(&mut self.record)?;
-            if let Record::Type(name) = Record::parse(&self.record)? {
-                self.types.push(name.into());
-                continue;
+            match record::type_name(&self.record)? {
+                Some(name) => self.types.push(name.into()),
+                None => break,
             }
-            break;
         }
-        let Record::Entry(entry) = Record::parse(&self.record)? else {
-            return Err(damaged("a record is of an unknown kind"));
-        };
+        let entry = SavedEntry::parse(&self.record)?;
         let stored_as = self.types.get(entry.stored_as as usize).cloned();
         let stored_as = stored_as.ok_or_else(|| damaged("a record has an unknown type"))?;
         Ok(Some(Found { entry, stored_as }))
@@ -249,7 +248,7 @@ struct Input {
     file: BufReader<File>,
     /// How many bytes of it are left.
     left: u64,
-    hash: Option<Hash>,
+    checksum: Option<Hasher>,
 }
 
 impl fmt::Debug for Input {
@@ -271,8 +270,8 @@ impl Input {
         let left = self.left.checked_sub(bytes.len() as u64);
         self.left = left.ok_or_else(|| damaged("it is truncated"))?;
         self.file.read_exact(bytes).map_err(unreadable)?;
-        if let Some(hash) = &mut self.hash {
-            hash.update(bytes);
+        if let Some(checksum) = &mut self.checksum {
+            checksum.update(bytes);
         }
         Ok(())
     }
@@ -366,20 +365,23 @@ mod tests {
         Identity::new("shop:", "Json")
     }
 
-    fn record(record: &Record<'_>) -> Vec<u8> {
+    fn of_type(name: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
-        record.write(&mut bytes);
+        record::write_type(name, &mut bytes);
         bytes
     }
 
     fn entry(key: &str, stored_as: u32) -> Vec<u8> {
-        record(&Record::Entry(SavedEntry {
+        let entry = SavedEntry {
             key,
             kept_until: Timestamp::MAX,
             stored_as,
             meta: None,
             value: b"7",
-        }))
+        };
+        let mut bytes = Vec::new();
+        entry.write(&mut bytes);
+        bytes
     }
 
     /// Writes a file with these records.
@@ -402,7 +404,7 @@ mod tests {
     }
 
     fn three_records() -> [Vec<u8>; 3] {
-        [record(&Record::Type("i64")), entry("a", 0), entry("b", 0)]
+        [of_type("i64"), entry("a", 0), entry("b", 0)]
     }
 
     /// Writes bytes with the right checksum.
@@ -417,7 +419,8 @@ mod tests {
             records,
         ];
         let bytes = parts.concat();
-        fs::write(path, [&bytes[..], &Hash::hash(&bytes)].concat()).unwrap();
+        let checksum = crc32fast::hash(&bytes).to_le_bytes();
+        fs::write(path, [&bytes[..], &checksum].concat()).unwrap();
     }
 
     #[test]

@@ -29,11 +29,18 @@ use crate::{RefreshAhead, Result, Timestamp};
 const TYPE: u8 = 0;
 const ENTRY: u8 = 1;
 
-/// A record.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Record<'a> {
-    Type(&'a str),
-    Entry(SavedEntry<'a>),
+/// Returns the name in the record of a type; `None` for another record.
+pub(crate) fn type_name(record: &[u8]) -> Result<Option<&str>> {
+    match record.split_first() {
+        Some((&TYPE, name)) => text(name).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Writes the record of a type into an empty buffer.
+pub(crate) fn write_type(name: &str, record: &mut Vec<u8>) {
+    record.push(TYPE);
+    record.extend(name.as_bytes());
 }
 
 /// An entry. Its times are those of Unix.
@@ -56,45 +63,36 @@ pub(crate) struct SavedMeta<'a> {
     pub(crate) tags: Vec<&'a str>,
 }
 
-impl<'a> Record<'a> {
-    /// Parses a record, which may be anything.
+impl<'a> SavedEntry<'a> {
+    /// Parses the record of an entry, which may be anything.
     pub(crate) fn parse(record: &'a [u8]) -> Result<Self> {
         let mut fields = Fields(record);
-        match fields.byte()? {
-            TYPE => Ok(Self::Type(text(fields.0)?)),
-            ENTRY => Ok(Self::Entry(SavedEntry {
-                key: fields.text()?,
-                kept_until: fields.time()?,
-                stored_as: fields.u32()?,
-                meta: match fields.flag()? {
-                    true => Some(fields.meta()?),
-                    false => None,
-                },
-                value: fields.0,
-            })),
-            _ => Err(damaged("a record is of an unknown kind")),
+        if fields.byte()? != ENTRY {
+            return Err(damaged("a record is of an unknown kind"));
         }
+        Ok(Self {
+            key: fields.text()?,
+            kept_until: fields.time()?,
+            stored_as: fields.u32()?,
+            meta: match fields.flag()? {
+                true => Some(fields.meta()?),
+                false => None,
+            },
+            value: fields.0,
+        })
     }
 
     /// Writes the record into an empty buffer.
     pub(crate) fn write(&self, record: &mut Vec<u8>) {
-        match self {
-            Self::Type(name) => {
-                record.push(TYPE);
-                record.extend(name.as_bytes());
-            }
-            Self::Entry(entry) => {
-                record.push(ENTRY);
-                put_text(record, entry.key);
-                put_time(record, entry.kept_until);
-                record.extend(entry.stored_as.to_le_bytes());
-                record.push(u8::from(entry.meta.is_some()));
-                if let Some(meta) = &entry.meta {
-                    meta.write(record);
-                }
-                record.extend(entry.value);
-            }
+        record.push(ENTRY);
+        put_text(record, self.key);
+        put_time(record, self.kept_until);
+        record.extend(self.stored_as.to_le_bytes());
+        record.push(u8::from(self.meta.is_some()));
+        if let Some(meta) = &self.meta {
+            meta.write(record);
         }
+        record.extend(self.value);
     }
 }
 
@@ -260,56 +258,99 @@ mod tests {
         }
     }
 
-    fn comes_back(record: &Record<'_>) {
+    fn written(entry: &SavedEntry<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
-        record.write(&mut bytes);
-        assert_eq!(&Record::parse(&bytes).unwrap(), record);
+        entry.write(&mut bytes);
+        bytes
+    }
+
+    fn comes_back(entry: &SavedEntry<'_>) {
+        let bytes = written(entry);
+        assert_eq!(&SavedEntry::parse(&bytes).unwrap(), entry);
+        assert_eq!(type_name(&bytes).unwrap(), None);
     }
 
     #[test]
     fn a_record_comes_back() {
-        comes_back(&Record::Type("alloc::string::String"));
-        comes_back(&Record::Entry(entry()));
+        comes_back(&entry());
         let meta = entry().meta.map(|meta| SavedMeta {
             expiry: None,
             ahead: RefreshAhead::XFetch { beta: 1.5 },
             tags: Vec::new(),
             ..meta
         });
-        comes_back(&Record::Entry(SavedEntry { meta, ..entry() }));
-        comes_back(&Record::Entry(SavedEntry {
+        comes_back(&SavedEntry { meta, ..entry() });
+        comes_back(&SavedEntry {
             meta: None,
             kept_until: Timestamp::MAX,
             ..entry()
-        }));
+        });
+        let mut bytes = Vec::new();
+        write_type("alloc::string::String", &mut bytes);
+        let name = type_name(&bytes).unwrap();
+        assert_eq!(name, Some("alloc::string::String"));
+        assert!(SavedEntry::parse(&bytes).is_err());
+        bytes.push(0xFF);
+        assert!(type_name(&bytes).is_err());
     }
 
     #[test]
     fn a_truncated_record_is_an_error() {
-        let mut bytes = Vec::new();
-        Record::Entry(entry()).write(&mut bytes);
+        let bytes = written(&entry());
         // The value is what is left.
         for end in 0..bytes.len() - 2 {
-            assert!(Record::parse(&bytes[..end]).is_err(), "{end} bytes");
+            assert!(SavedEntry::parse(&bytes[..end]).is_err(), "{end} bytes");
         }
     }
 
     #[test]
     fn a_length_allocates_nothing() {
-        let mut bytes = Vec::new();
         let meta = entry().meta.map(|meta| SavedMeta {
             tags: Vec::new(),
             ..meta
         });
-        let value = &[];
-        Record::Entry(SavedEntry {
+        let mut bytes = written(&SavedEntry {
             meta,
-            value,
+            value: &[],
             ..entry()
-        })
-        .write(&mut bytes);
+        });
         let at = bytes.len() - 4;
         bytes[at..].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert!(Record::parse(&bytes).is_err());
+        assert!(SavedEntry::parse(&bytes).is_err());
+    }
+
+    /// A file is read by the next version of a program.
+    #[test]
+    fn the_bytes_stay_the_same() {
+        let mut bytes = Vec::new();
+        write_type("i64", &mut bytes);
+        assert_eq!(bytes, b"\x00i64");
+        let plain = SavedEntry {
+            key: "k",
+            kept_until: Timestamp::MAX,
+            stored_as: 3,
+            meta: None,
+            value: b"7",
+        };
+        let expected = b"\x01\x01\0\0\0k\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x03\0\0\0\x007";
+        assert_eq!(written(&plain), expected);
+        let expected = [
+            &b"\x01\x07\0\0\0user:42"[..],
+            &30_000_u64.to_le_bytes(),
+            &3_u32.to_le_bytes(),
+            &[1],
+            &25_000_u64.to_le_bytes(),
+            &0_u64.to_le_bytes(),
+            &[1],
+            &0.8_f64.to_le_bytes(),
+            &[1],
+            &10_000_u64.to_le_bytes(),
+            &20_000_u64.to_le_bytes(),
+            &30_000_u64.to_le_bytes(),
+            &7_u64.to_le_bytes(),
+            &15_000_u64.to_le_bytes(),
+            b"\x02\0\0\0\x05\0\0\0users\x02\0\0\0\xC3\xA4{}",
+        ];
+        assert_eq!(written(&entry()), expected.concat());
     }
 }

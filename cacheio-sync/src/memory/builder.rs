@@ -67,8 +67,9 @@ impl MemoryBuilder {
     ///
     /// The number of entries is not limited then, except by [`capacity`](Self::capacity).
     ///
-    /// The function is called once for each value stored, and must not use the cache. An entry that weighs
-    /// more than a quarter of the maximum may be [too large](crate::ErrorKind::TooLarge).
+    /// The function is called once for each value stored, and must not use the cache. The value of a
+    /// [snapshot](crate::CacheBuilder::snapshot) is a `Vec<u8>` until it is read, and then weighed again. An entry that
+    /// weighs more than a quarter of the maximum may be [too large](crate::ErrorKind::TooLarge).
     ///
     /// ```
     /// use cacheio::Memory;
