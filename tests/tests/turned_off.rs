@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cacheio_async::AsyncCache;
-use cacheio_core::{ErrorKind, Null, Options, Update, configure};
+use cacheio_core::{ErrorKind, Null, Options, Saved, Update, configure};
 use cacheio_sync::{Cache, L1, Memcached, Memory, Redis};
 use cacheio_tests::api::{CacheApi, World, join_all};
 use cacheio_tests::watchdog::guarded;
@@ -91,6 +91,11 @@ fn a_cache_that_is_turned_off_keeps_nothing() {
         );
         let on = Cache::builder().store(Memory::new()).build().unwrap();
 
+        let folder = env!("CARGO_TARGET_TMPDIR");
+        let file = format!("{folder}/turned_off-{}", std::process::id());
+        let with_file = || Cache::builder().snapshot(&file).build().unwrap();
+        with_file().set("k", 1).unwrap();
+
         configure(|config| config.enabled = false).unwrap();
         // No server listens there.
         for url in [
@@ -130,9 +135,17 @@ fn a_cache_that_is_turned_off_keeps_nothing() {
         let refused = Cache::builder().store(redis()).namespace("").build();
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Config);
 
+        // The entries of a program that was on are there for the next one.
+        let cache = with_file();
+        assert_eq!(cache.save_snapshot().unwrap(), Saved::default());
+        assert_eq!(cache.get::<i32>("k").unwrap(), None);
+        drop(cache);
+
         on.set("k", 1).unwrap();
         assert_eq!(on.get("k").unwrap(), Some(1), "what is built is built");
         configure(|config| config.enabled = true).unwrap();
+        assert_eq!(with_file().get("k").unwrap(), Some(1));
+        std::fs::remove_file(file).unwrap();
     });
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::l1::Read;
+use super::snapshot::entry_of_snapshot;
 use super::{Engine, boxed};
 use crate::codec::exact::Exact;
 use crate::config::ttl::random_fraction;
@@ -185,12 +186,18 @@ impl Engine {
         match payload {
             Payload::Object(object) => {
                 let expiry = meta.as_ref().and_then(|meta| meta.expiry);
-                let lookup =
-                    self.classify(expiry, meta, stale_for, || self.object_as::<V>(&object));
-                Ok(match EncodedValue::of(&*object) {
-                    Some(encoded) => self.with_encoded(lookup?, &object, encoded),
-                    None => lookup?,
-                })
+                let mut is_converted = false;
+                let mut lookup = self.classify(expiry, meta, stale_for, || {
+                    if let Some(value) = downcast(Arc::clone(&object)) {
+                        return Ok(value);
+                    }
+                    is_converted = true;
+                    self.converted::<V>(&object)
+                });
+                if is_converted && let Ok(Lookup::Live(cached)) = &mut lookup {
+                    cached.entry = entry_of_snapshot::<V>(&object, cached);
+                }
+                lookup
             }
             Payload::Bytes(bytes) => {
                 let bytes = EntryBytes::new::<V::Stored>(bytes);
@@ -253,9 +260,15 @@ impl Engine {
 
     /// Returns an object as a `V`, through the codec if it has another type.
     pub(super) fn object_as<V: Value>(&self, object: &Arc<dyn Object>) -> Result<Arc<V::Stored>> {
-        if let Some(value) = downcast(Arc::clone(object)) {
-            return Ok(value);
+        match downcast(Arc::clone(object)) {
+            Some(value) => Ok(value),
+            None => self.converted::<V>(object),
         }
+    }
+
+    /// Converts an object of another type.
+    #[cold]
+    fn converted<V: Value>(&self, object: &Arc<dyn Object>) -> Result<Arc<V::Stored>> {
         if let Some(encoded) = EncodedValue::of(&**object) {
             return self.decode::<V>(encoded.body()?);
         }

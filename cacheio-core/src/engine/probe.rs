@@ -240,9 +240,11 @@ impl Engine {
         };
         let entry = store.get(key).ok()??;
         let lookup = self.decode_live::<V>(Some(entry));
-        let cached = lookup.ok()?.live()?;
-        self.keep_decoded(key, &cached);
-        Some(cached)
+        let live = lookup.ok()?.live();
+        if let Some(cached) = &live {
+            self.keep_decoded(key, cached);
+        }
+        live
     }
 
     /// Counts a hit in memory.

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Engine;
 use super::driver::Driver;
-use super::lookup::{CachedValue, Lookup};
+use super::lookup::CachedValue;
 use crate::clock::WallClock;
 use crate::entry::expiry::Expiry;
 use crate::entry::tags::TagNames;
@@ -77,7 +77,7 @@ impl Clocks {
         convert(time, self.now, self.unix_now)
     }
 
-    fn from_unix(self, time: Timestamp) -> Timestamp {
+    fn of_unix(self, time: Timestamp) -> Timestamp {
         convert(time, self.unix_now, self.now)
     }
 }
@@ -214,7 +214,7 @@ impl Engine {
             value,
             ..
         } = found.entry;
-        let kept_until = clocks.from_unix(kept_until);
+        let kept_until = clocks.of_unix(kept_until);
         let ttl = match kept_until {
             Timestamp::MAX => None,
             until if until <= clocks.now => return Ok(false),
@@ -228,10 +228,10 @@ impl Engine {
         if let Some(saved) = meta {
             let tags = self.shared.tags.stamp(&self.settings.prefix, &saved.tags);
             let expiry = saved.expiry;
-            let expiry = expiry.map(|expiry| converted(expiry, |time| clocks.from_unix(time)));
+            let expiry = expiry.map(|expiry| converted(expiry, |time| clocks.of_unix(time)));
             let meta = Meta::new(tags, expiry, saved.ahead);
-            meta.set_idle_until(clocks.from_unix(saved.idle_until));
-            meta.set_retry_at(clocks.from_unix(saved.retry_at));
+            meta.set_idle_until(clocks.of_unix(saved.idle_until));
+            meta.set_retry_at(clocks.of_unix(saved.retry_at));
             if !meta.is_retained(clocks.now) {
                 return Ok(false);
             }
@@ -246,35 +246,24 @@ impl Engine {
     }
 
     /// Replaces the value of a snapshot in memory by the one that was decoded, unless another write came first.
+    #[inline]
     pub(super) fn keep_decoded<V: Value>(&self, key: &Key<'_>, cached: &CachedValue<V>) {
-        let Some(entry) = &cached.entry else {
-            return;
-        };
-        if let (Payload::Object(_), Some(memory)) = (&entry.payload, self.driver.immediate()) {
+        if let Some(entry) = &cached.entry
+            && let Payload::Object(_) = entry.payload
+        {
             let mut decoded = Entry::object(Arc::clone(&cached.value) as _);
             decoded.meta = entry.meta.clone();
-            let new = Some((decoded, TtlChange::Keep));
-            // If it fails, the next read decodes the value again, or loads it.
-            let _ = memory.compare_and_swap(key, Some(Entry::clone(entry)), new);
+            self.replace_in_memory(key, entry, decoded);
         }
     }
 
-    /// Adds its entry to a live value that was decoded, if the value is of the type that was stored.
     #[cold]
-    pub(super) fn with_encoded<V: Value>(
-        &self,
-        mut lookup: Lookup<V>,
-        object: &Arc<dyn Object>,
-        encoded: &EncodedValue,
-    ) -> Lookup<V> {
-        if let Lookup::Live(cached) = &mut lookup
-            && Object::type_name(&*cached.value) == &*encoded.stored_as
-        {
-            let mut entry = Entry::object(Arc::clone(object));
-            entry.meta = cached.meta.clone();
-            cached.entry = Some(Arc::new(entry));
+    fn replace_in_memory(&self, key: &Key<'_>, entry: &Entry, decoded: Entry) {
+        if let Some(memory) = self.driver.immediate() {
+            let new = Some((decoded, TtlChange::Keep));
+            // If it fails, the next read decodes the value again, or loads it.
+            let _ = memory.compare_and_swap(key, Some(entry.clone()), new);
         }
-        lookup
     }
 
     fn clocks(&self) -> Clocks {
@@ -287,6 +276,20 @@ impl Engine {
     fn identity(&self) -> Identity {
         Identity::new(&self.settings.prefix, &format!("{:?}", self.settings.codec))
     }
+}
+
+/// Returns the entry of a value of a snapshot, if it was decoded as the type that was stored.
+#[cold]
+pub(super) fn entry_of_snapshot<V: Value>(
+    object: &Arc<dyn Object>,
+    cached: &CachedValue<V>,
+) -> Option<Arc<Entry>> {
+    let encoded = EncodedValue::of(&**object)?;
+    (Object::type_name(&*cached.value) == &*encoded.stored_as).then(|| {
+        let mut entry = Entry::object(Arc::clone(object));
+        entry.meta = cached.meta.clone();
+        Arc::new(entry)
+    })
 }
 
 impl Drop for Engine {
@@ -428,7 +431,7 @@ mod tests {
             now: at(100),
             unix_now: at(5_010),
         };
-        let moved = |time| loading.from_unix(saving.to_unix(time));
+        let moved = |time| loading.of_unix(saving.to_unix(time));
         assert_eq!(moved(at(1_060)), at(150));
         assert_eq!(moved(at(990)), at(80));
         assert_eq!(moved(at(1_010)), at(100));
@@ -446,7 +449,7 @@ mod tests {
                 now: at(100),
                 unix_now: at(unix_now),
             };
-            let expires_at = clocks.not_before(saved_at).from_unix(expires_at);
+            let expires_at = clocks.not_before(saved_at).of_unix(expires_at);
             assert_eq!(expires_at.since(clocks.now), SECOND * left, "{unix_now}");
         }
     }

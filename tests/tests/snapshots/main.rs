@@ -2,28 +2,25 @@
 
 #![cfg(not(shuttle))]
 
-use std::collections::{BTreeMap, HashMap};
+mod failures;
+mod lifetimes;
+mod processes;
+
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use cacheio_async::AsyncCache;
-use cacheio_core::{
-    Error, ErrorKind, Local, Operation, Options, Postcard, RefreshAhead, Result, Ttl, Update,
-};
+use cacheio_core::{Error, ErrorKind, Local, Operation, Postcard, Result, Ttl, Update};
 use cacheio_sync::{Cache, Memory};
 use cacheio_tests::api::{CacheApi, World};
 use cacheio_tests::watchdog::guarded;
 use serde::{Deserialize, Serialize};
 
-const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A folder that is removed after the test.
@@ -247,111 +244,6 @@ fn writes_replace_what_was_loaded() {
 }
 
 #[test]
-fn ttls_go_on() {
-    both(async |world, path| {
-        let first = cache(world, path);
-        first.set_with("minute", 1, MINUTE).await.unwrap();
-        first.set_with("forever", 1, Ttl::Never).await.unwrap();
-        first
-            .set_with("short", 1, Duration::from_millis(1_500))
-            .await
-            .unwrap();
-        first
-            .set_with("over", 1, Duration::from_millis(1))
-            .await
-            .unwrap();
-        world.sleep(Duration::from_millis(20)).await;
-        let saved = first.save_snapshot().await.unwrap();
-        assert_eq!((saved.entries, saved.left_out), (3, 0));
-        drop(first);
-        let second = cache(world, path);
-        assert_eq!(second.get::<i32>("short").await.unwrap(), Some(1));
-        let entries = second.entries::<i32>(10).await.unwrap();
-        let ttls: HashMap<_, _> = entries.into_iter().map(|e| (e.key, e.ttl)).collect();
-        assert_eq!(ttls["forever"], Ttl::Never);
-        let Ttl::After(left) = ttls["minute"] else {
-            panic!()
-        };
-        assert!(
-            left < MINUTE - Duration::from_millis(10) && left > MINUTE / 2,
-            "{left:?}"
-        );
-        drop(second);
-        // It expires while no program runs.
-        world.sleep(Duration::from_millis(1_500)).await;
-        let third = cache(world, path);
-        assert_eq!(third.keys(10).await.unwrap(), ["forever", "minute"]);
-        assert_eq!(third.get::<i32>("short").await.unwrap(), None);
-    });
-}
-
-#[test]
-fn policies_go_on() {
-    both(async |world, path| {
-        let first = cache(world, path);
-        let short = Options::ttl(Duration::from_millis(100));
-        let stale = short.clone().stale_for(HOUR);
-        first.set_with("stale", "old", stale.clone()).await.unwrap();
-        let idle = Options::ttl(HOUR).ttl_idle(Duration::from_millis(1_500));
-        first.set_with("idle", "old", idle.clone()).await.unwrap();
-        first.set_with("read", "old", idle.clone()).await.unwrap();
-        let ahead = Options::ttl(HOUR).refresh_ahead(RefreshAhead::Fraction(0.000_001));
-        first.set_with("due", "old", ahead.clone()).await.unwrap();
-        world.sleep(Duration::from_millis(150)).await;
-        drop(first);
-
-        let second = cache(world, path);
-        assert_eq!(second.get::<String>("stale").await.unwrap(), None);
-        let failed = second.get_or_try_set_with("stale", stale, async || {
-            Err::<String, _>("the database is down")
-        });
-        assert_eq!(failed.await.unwrap(), "old");
-        // A value that is due is loaded again, also if the fast path finds it first.
-        let loaded = second.get_or_set_with("due", ahead, async || "new".to_owned());
-        assert_eq!(loaded.await, "new");
-        for _ in 0..5 {
-            let read = second.get::<String>("read").await.unwrap();
-            assert_eq!(read.as_deref(), Some("old"));
-            world.sleep(Duration::from_millis(400)).await;
-        }
-        assert_eq!(second.get::<String>("idle").await.unwrap(), None);
-    });
-}
-
-#[test]
-fn tags_go_on() {
-    both(async |world, path| {
-        let memory = || on(world, path, Memory::new(), "shop", "json").unwrap();
-        let first = memory();
-        let tagged = |tags: &[&str]| {
-            let tags = tags.iter().map(|tag| (*tag).to_owned());
-            Options::ttl(HOUR).tags(tags.collect::<Vec<_>>())
-        };
-        first.set_with("a", 1, tagged(&["x"])).await.unwrap();
-        first.set_with("b", 2, tagged(&["y"])).await.unwrap();
-        first
-            .set_with("both", 3, tagged(&["x", "y"]))
-            .await
-            .unwrap();
-        first.set_with("gone", 4, tagged(&["z"])).await.unwrap();
-        first.invalidate_tags(vec!["z".to_owned()]).await.unwrap();
-        let saved = first.save_snapshot().await.unwrap();
-        assert_eq!((saved.entries, saved.left_out), (3, 0));
-        drop(first);
-        let second = memory();
-        assert_eq!(second.keys(10).await.unwrap(), ["a", "b", "both"]);
-        for _ in 0..2 {
-            assert_eq!(second.get::<i32>("both").await.unwrap(), Some(3));
-        }
-        second.invalidate_tags(vec!["x".to_owned()]).await.unwrap();
-        assert_eq!(second.keys(10).await.unwrap(), ["b"]);
-        assert_eq!(second.get::<i32>("both").await.unwrap(), None);
-        drop(second);
-        assert_eq!(memory().keys(10).await.unwrap(), ["b"]);
-    });
-}
-
-#[test]
 fn values_that_cannot_be_encoded_are_left_out() {
     #[derive(Clone, Deserialize)]
     struct Broken;
@@ -432,37 +324,6 @@ fn memory_that_holds_less_is_filled() {
     });
 }
 
-/// An entry that another cache has stored in the same memory is later than the file.
-#[test]
-fn a_loaded_entry_replaces_none() {
-    both(async |world, path| {
-        cache(world, path).set("k", "file").await.unwrap();
-        let memory = Arc::new(Memory::new());
-        let other = Cache::builder().store(memory.clone()).build().unwrap();
-        other.set("k", "memory").unwrap();
-        let second = on(world, path, memory, "", "json").unwrap();
-        assert_eq!(
-            second.get::<String>("k").await.unwrap().as_deref(),
-            Some("memory")
-        );
-    });
-}
-
-/// A program that is killed serves nothing that it had deleted since its file was saved.
-#[test]
-fn a_file_is_loaded_once() {
-    both(async |world, path| {
-        cache(world, path).set("k", 1).await.unwrap();
-        assert!(path.exists());
-        let killed = cache(world, path);
-        assert_eq!(killed.get::<i32>("k").await.unwrap(), Some(1));
-        assert!(!path.exists());
-        assert_eq!(cache(world, path).len().await.unwrap(), 0);
-        killed.save_snapshot().await.unwrap();
-        assert!(path.exists());
-    });
-}
-
 #[test]
 fn the_last_clone_saves() {
     both(async |world, path| {
@@ -473,79 +334,6 @@ fn the_last_clone_saves() {
         assert!(!path.exists());
         drop(clone);
         assert!(path.exists());
-    });
-}
-
-#[test]
-fn a_damaged_file_is_not_served_and_prevents_no_start() {
-    both(async |world, path| {
-        cache(world, path).set("key", "value").await.unwrap();
-        let bytes = fs::read(path).unwrap();
-        let is_refused = async |bytes: &[u8]| {
-            fs::write(path, bytes).unwrap();
-            let cache = cache(world, path);
-            assert_eq!(cache.len().await.unwrap(), 0);
-            // It is there to be looked at, until the cache is saved.
-            assert_eq!(fs::read(path).unwrap(), bytes);
-            cache.set("key", "other").await.unwrap();
-        };
-        for length in 0..bytes.len() {
-            is_refused(&bytes[..length]).await;
-        }
-        for at in 0..bytes.len() {
-            let mut bytes = bytes.clone();
-            bytes[at] ^= 1 << (at % 8);
-            is_refused(&bytes).await;
-        }
-        fs::write(path, bytes).unwrap();
-        let found = cache(world, path).get::<String>("key").await.unwrap();
-        assert_eq!(found.as_deref(), Some("value"));
-    });
-}
-
-#[test]
-fn a_folder_that_is_missing_prevents_no_start() {
-    both(async |world, path| {
-        let path = path.join("none").join("snapshot");
-        let cache = cache(world, &path);
-        cache.set("k", 1).await.unwrap();
-        let error = cache.save_snapshot().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert_eq!(error.operation(), Some(Operation::SaveSnapshot));
-    });
-}
-
-/// A value whose encoding panics: the panic of a save is the caller's, and that of a drop is nobody's.
-#[test]
-fn a_panic_while_saving_leaves_the_old_file() {
-    static PANICS: AtomicBool = AtomicBool::new(false);
-    #[derive(Clone, Deserialize)]
-    struct Panics;
-    impl Serialize for Panics {
-        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            assert!(!PANICS.load(Ordering::SeqCst), "on purpose");
-            serializer.serialize_unit()
-        }
-    }
-    guarded(|| {
-        let folder = Folder::new();
-        let cache = Cache::builder().snapshot(folder.file()).build().unwrap();
-        cache.set("k", Panics).unwrap();
-        cache.save_snapshot().unwrap();
-        let before = fs::read(folder.file()).unwrap();
-        PANICS.store(true, Ordering::SeqCst);
-        let clone = cache.clone();
-        assert!(thread::spawn(move || clone.save_snapshot()).join().is_err());
-        let clone = AsyncCache::builder()
-            .snapshot(folder.0.join("other"))
-            .build()
-            .unwrap();
-        World::Tasks.run(clone.set("k", Panics)).unwrap();
-        let saving = thread::spawn(move || World::Tasks.run(clone.save_snapshot()).map(drop));
-        assert!(saving.join().is_err());
-        drop(cache);
-        assert_eq!(fs::read(folder.file()).unwrap(), before);
-        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
     });
 }
 
@@ -590,106 +378,4 @@ fn a_url_names_the_file() {
         assert_eq!(open().get::<i32>("k").await.unwrap(), Some(1));
         open().save_snapshot().await.unwrap();
     });
-}
-
-/// The variable with the path of the child's snapshot.
-const CHILD: &str = "CACHEIO_TESTS_SNAPSHOT";
-/// How many entries a child saves.
-const ENTRIES: usize = 500;
-
-/// Starts this binary again, as a process that runs one test.
-fn start(test: &str, path: &Path) -> Child {
-    Command::new(env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(CHILD, path)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-#[test]
-fn a_program_that_restarts_serves_its_first_requests_from_the_file() {
-    if let Some(path) = env::var_os(CHILD) {
-        let cache = Cache::builder().snapshot(path).build().unwrap();
-        let value: String = cache.get_or_set("k", || format!("of {}", std::process::id()));
-        println!("> {value} {}", cache.stats().loads);
-        return;
-    }
-    guarded(|| {
-        let folder = Folder::new();
-        let test = "a_program_that_restarts_serves_its_first_requests_from_the_file";
-        let run = || {
-            let output = start(test, &folder.file()).wait_with_output().unwrap();
-            let output = String::from_utf8(output.stdout).unwrap();
-            let line = output.lines().find_map(|line| line.split_once("> "));
-            line.unwrap().1.to_owned()
-        };
-        let first = run();
-        assert!(first.ends_with(" 1"), "{first}");
-        let loaded = first.strip_suffix(" 1").unwrap();
-        assert_eq!(run(), format!("{loaded} 0"));
-        assert_eq!(run(), format!("{loaded} 0"));
-    });
-}
-
-#[test]
-fn a_program_that_is_killed_while_it_saves_leaves_the_old_file_or_the_new_one() {
-    if let Some(path) = env::var_os(CHILD) {
-        let memory = Memory::with_capacity(2 * ENTRIES);
-        let cache = Cache::builder().store(memory).snapshot(path);
-        let cache = cache.build().unwrap();
-        for version in 0_u32.. {
-            cache
-                .set_many((0..ENTRIES).map(|key| (key, version)))
-                .unwrap();
-            cache.save_snapshot().unwrap();
-            println!("> {version}");
-        }
-    }
-    // Each ten rounds have the time limit of a test.
-    for _ in 0..10 {
-        guarded(|| {
-            let folder = Folder::new();
-            for round in 0..10 {
-                killed_while_saving(&folder.file(), round);
-            }
-        });
-    }
-}
-
-fn killed_while_saving(path: &Path, round: u32) {
-    let test = "a_program_that_is_killed_while_it_saves_leaves_the_old_file_or_the_new_one";
-    let mut child = start(test, path);
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let version = |line: &str| line.rsplit_once("> ")?.1.trim().parse::<u32>().ok();
-    let mut line = String::new();
-    while version(&line).is_none() {
-        line.clear();
-        output.read_line(&mut line).unwrap();
-    }
-    let random = RandomState::new().hash_one(round) % 20_000;
-    thread::sleep(Duration::from_micros(random));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let mut rest = String::new();
-    output.read_to_string(&mut rest).unwrap();
-    let saved = rest.lines().filter_map(version).last();
-    let saved = saved.or(version(&line)).unwrap();
-
-    let memory = Memory::with_capacity(2 * ENTRIES);
-    let cache = Cache::builder()
-        .store(memory)
-        .snapshot(path)
-        .build()
-        .unwrap();
-    let versions = cache.entries::<u32>(usize::MAX).unwrap();
-    let (first, count) = (versions[0].value, versions.len());
-    assert!(versions.iter().all(|entry| entry.value == first));
-    assert_eq!(count, ENTRIES);
-    // A line may be lost that was not written out yet.
-    assert!(
-        (saved..=saved + 1).contains(&first),
-        "{first} after {saved}"
-    );
 }

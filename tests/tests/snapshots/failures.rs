@@ -1,0 +1,169 @@
+//! Files that are damaged, cannot be written, or are older than what is in memory.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use cacheio_async::AsyncCache;
+use cacheio_core::{ErrorKind, Operation};
+use cacheio_sync::{Cache, Memory};
+use cacheio_tests::api::World;
+use cacheio_tests::watchdog::guarded;
+use serde::{Deserialize, Serialize};
+
+use super::{Folder, both, cache, on};
+
+/// An entry that another cache has stored in the same memory is later than the file.
+#[test]
+fn a_loaded_entry_replaces_none() {
+    both(async |world, path| {
+        cache(world, path).set("k", "file").await.unwrap();
+        let memory = Arc::new(Memory::new());
+        let other = Cache::builder().store(memory.clone()).build().unwrap();
+        other.set("k", "memory").unwrap();
+        let second = on(world, path, memory, "", "json").unwrap();
+        assert_eq!(
+            second.get::<String>("k").await.unwrap().as_deref(),
+            Some("memory")
+        );
+    });
+}
+
+/// A program that is killed serves nothing that it had deleted since its file was saved.
+#[test]
+fn a_file_is_loaded_once() {
+    both(async |world, path| {
+        cache(world, path).set("k", 1).await.unwrap();
+        assert!(path.exists());
+        let killed = cache(world, path);
+        assert_eq!(killed.get::<i32>("k").await.unwrap(), Some(1));
+        assert!(!path.exists());
+        assert_eq!(cache(world, path).len().await.unwrap(), 0);
+        killed.save_snapshot().await.unwrap();
+        assert!(path.exists());
+    });
+}
+
+#[test]
+fn a_damaged_file_is_not_served_and_prevents_no_start() {
+    both(async |world, path| {
+        cache(world, path).set("key", "value").await.unwrap();
+        let bytes = fs::read(path).unwrap();
+        let is_refused = async |bytes: &[u8]| {
+            fs::write(path, bytes).unwrap();
+            let cache = cache(world, path);
+            assert_eq!(cache.len().await.unwrap(), 0);
+            // It is there to be looked at, until the cache is saved.
+            assert_eq!(fs::read(path).unwrap(), bytes);
+            cache.set("key", "other").await.unwrap();
+        };
+        for length in 0..bytes.len() {
+            is_refused(&bytes[..length]).await;
+        }
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1 << (at % 8);
+            is_refused(&bytes).await;
+        }
+        fs::write(path, bytes).unwrap();
+        let found = cache(world, path).get::<String>("key").await.unwrap();
+        assert_eq!(found.as_deref(), Some("value"));
+    });
+}
+
+/// Several caches with the same path, in the middle of writes: each file is complete.
+#[test]
+fn saves_at_the_same_time_leave_a_complete_file() {
+    guarded(|| {
+        let folder = Folder::new();
+        let caches = [World::Threads, World::Tasks].map(|world| cache(world, &folder.file()));
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for cache in &caches {
+                cache.world().run(async {
+                    for key in 0..400 {
+                        cache.set(key, key).await.unwrap();
+                    }
+                });
+                scope.spawn(|| {
+                    let mut key = 0;
+                    while !is_over.load(Ordering::SeqCst) {
+                        key = (key + 7) % 400;
+                        cache.world().run(cache.set(key, key)).unwrap();
+                    }
+                });
+            }
+            let saving: Vec<_> = (0..4)
+                .map(|saver| {
+                    let cache = &caches[saver % 2];
+                    scope.spawn(move || {
+                        for _ in 0..25 {
+                            let saved = cache.world().run(cache.save_snapshot()).unwrap();
+                            assert_eq!((saved.entries, saved.left_out), (400, 0));
+                        }
+                    })
+                })
+                .collect();
+            for saver in saving {
+                saver.join().unwrap();
+            }
+            is_over.store(true, Ordering::SeqCst);
+        });
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
+        let loaded = Cache::builder().snapshot(folder.file()).build().unwrap();
+        let entries = loaded.entries::<i32>(1_000).unwrap();
+        assert_eq!(entries.len(), 400);
+        assert!(
+            entries
+                .iter()
+                .all(|entry| entry.key == entry.value.to_string())
+        );
+    });
+}
+
+#[test]
+fn a_folder_that_is_missing_prevents_no_start() {
+    both(async |world, path| {
+        let path = path.join("none").join("snapshot");
+        let cache = cache(world, &path);
+        cache.set("k", 1).await.unwrap();
+        let error = cache.save_snapshot().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(error.operation(), Some(Operation::SaveSnapshot));
+    });
+}
+
+/// A value whose encoding panics: the panic of a save is the caller's, and that of a drop is nobody's.
+#[test]
+fn a_panic_while_saving_leaves_the_old_file() {
+    static PANICS: AtomicBool = AtomicBool::new(false);
+    #[derive(Clone, Deserialize)]
+    struct Panics;
+    impl Serialize for Panics {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            assert!(!PANICS.load(Ordering::SeqCst), "on purpose");
+            serializer.serialize_unit()
+        }
+    }
+    guarded(|| {
+        let folder = Folder::new();
+        let cache = Cache::builder().snapshot(folder.file()).build().unwrap();
+        cache.set("k", Panics).unwrap();
+        cache.save_snapshot().unwrap();
+        let before = fs::read(folder.file()).unwrap();
+        PANICS.store(true, Ordering::SeqCst);
+        let clone = cache.clone();
+        assert!(thread::spawn(move || clone.save_snapshot()).join().is_err());
+        let clone = AsyncCache::builder()
+            .snapshot(folder.0.join("other"))
+            .build()
+            .unwrap();
+        World::Tasks.run(clone.set("k", Panics)).unwrap();
+        let saving = thread::spawn(move || World::Tasks.run(clone.save_snapshot()).map(drop));
+        assert!(saving.join().is_err());
+        drop(cache);
+        assert_eq!(fs::read(folder.file()).unwrap(), before);
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
+    });
+}
