@@ -1,5 +1,6 @@
 //! The keys that a cache lists.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
 
@@ -70,6 +71,12 @@ impl Deref for ListedKey {
 
 impl AsRef<str> for ListedKey {
     fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for ListedKey {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -315,7 +315,7 @@ fn memory_that_holds_less_is_filled() {
             );
         }
         drop(second);
-        let heavy = Memory::builder().capacity(10).weigher(|_, value| {
+        let heavy = Memory::builder().max_weight(10, |_, value| {
             let bytes = value.downcast_ref::<Vec<u8>>();
             bytes.map_or(1, |bytes| bytes.len() as u64 * 100)
         });
