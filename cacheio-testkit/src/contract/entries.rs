@@ -19,7 +19,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(namespaces_do_not_list_each_other),
         case(what_is_being_loaded_is_not_listed),
         case(a_listing_is_no_lookup).needs(Optional::TtlLeft),
-        case(a_listing_does_not_prolong_idle_entries),
+        case(a_listing_does_not_prolong_idle_entries).needs(Optional::TtlLeft),
         case(a_listing_sees_no_copy),
         case(each_key_that_stays_is_listed),
         case(a_failed_listing_reports_the_store),
