@@ -276,8 +276,8 @@ fn other_programs_share_bytes() {
         let cache = AsyncCache::from_url(&server.url()).unwrap();
         let page = bytes::Bytes::from_static(b"<html>");
         cache.set("page", &page).await.unwrap();
-        assert_eq!(server.run("GET page"), Reply::Text("<html>".into()));
-        server.run("SET other <p>");
+        assert_eq!(server.run("GET cacheio:page"), Reply::Text("<html>".into()));
+        server.run("SET cacheio:other <p>");
         let other = cache.get::<bytes::Bytes>("other").await.unwrap();
         assert_eq!(other.as_deref(), Some(&b"<p>"[..]));
     });
