@@ -338,8 +338,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// beginning; the other positions are those that the store has returned as [`ScanPage::next`] for this prefix. The
     /// caller needs about `max` keys more. A part may have more or fewer, or none at all.
     ///
-    /// All parts together have each key that is there during the whole scan. They may have a key twice, except for a store
-    /// of [`Form::Objects`] if `max` is [`usize::MAX`], and keys without a live entry. Each part takes a limited time, and no lock or connection is held between two parts.
+    /// All parts together have each key that is there during the whole scan. They may have keys without a live entry. They
+    /// may have a key twice, except for a store of [`Form::Objects`] if `max` is [`usize::MAX`]. Each part takes a limited
+    /// time, and no lock or connection is held between two parts.
     ///
     /// # Errors
     ///

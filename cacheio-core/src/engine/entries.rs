@@ -13,8 +13,8 @@ use super::replace::{MAX_CONFLICTS, too_many_conflicts};
 use super::tags::Versions;
 use crate::key::Key;
 use crate::{
-    CacheEntry, Entry, Error, ErrorKind, Form, KeyRule, ListedKey, Operation, Payload,
-    RefreshAhead, Result, Usage, Value,
+    CacheEntry, Entry, Error, ErrorKind, Form, KeyRule, ListedKey, Meta, Operation, RefreshAhead,
+    Result, Usage, Value,
 };
 
 /// How many entries are read at once: their values are in memory together.
@@ -166,11 +166,8 @@ impl Engine {
 
     /// Returns whether an entry that the store returned is live.
     fn is_listed(&self, entry: &Entry) -> bool {
-        match (&entry.payload, &entry.meta) {
-            (Payload::Bytes(_), _) => !self.has_expired(entry),
-            (Payload::Object(_), Some(meta)) => meta.is_live(self.clock.now()),
-            (Payload::Object(_), None) => true,
-        }
+        let is_live = |meta: &Meta| meta.is_live(self.clock.now());
+        !self.has_expired(entry) && entry.meta.as_deref().is_none_or(is_live)
     }
 
     fn listed_key(&self, text: &str) -> ListedKey {

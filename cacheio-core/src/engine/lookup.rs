@@ -10,12 +10,12 @@ use super::{Engine, boxed};
 use crate::codec::exact::Exact;
 use crate::config::ttl::random_fraction;
 use crate::entry::expiry::{Expiry, Freshness};
-use crate::entry::wire::{self, Body};
+use crate::entry::wire::{self, Body, OwnedBody};
 use crate::key::Key;
 use crate::snapshot::EncodedValue;
 use crate::stats::Count;
+use crate::value::downcast;
 use crate::value::raw::EntryBytes;
-use crate::value::{Encoded, downcast};
 use crate::{
     Entry, Error, ErrorKind, Fetched, Form, Json, Meta, Object, Operation, Options, Payload,
     RefreshAhead, Result, Source, Value,
@@ -272,12 +272,8 @@ impl Engine {
         if let Some(encoded) = EncodedValue::of(&**object) {
             return self.decode::<V>(encoded.body()?);
         }
-        let codec = &*self.settings.codec;
-        // As on a server, where integers are digits under every codec.
-        if let Some(digits) = object.digits() {
-            return V::decode(digits.as_bytes(), &Json);
-        }
-        let encoded = object.encode_to_keep(codec).map_err(|error| {
+        // As on a server.
+        let body = OwnedBody::of(&**object, &*self.settings.codec).map_err(|error| {
             Error::new(
                 ErrorKind::Decode,
                 format!(
@@ -289,10 +285,7 @@ impl Engine {
             )
             .with_source(error)
         })?;
-        match encoded {
-            Encoded::Codec(bytes) => V::decode(&bytes, codec),
-            Encoded::Exact(bytes) => V::decode(&bytes, &Exact),
-        }
+        self.decode::<V>(body.as_body())
     }
 
     /// Reads a key for a loading call. A failure is counted, logged and treated as a miss.

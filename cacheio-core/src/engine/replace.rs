@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Engine;
 use super::tags::Versions;
 use crate::entry::expiry::Expiry;
-use crate::entry::wire::{self, Body};
+use crate::entry::wire::{self, Body, OwnedBody};
 use crate::error::overflow;
 use crate::key::{Key, KeyBuffer};
 use crate::store::store_time::StoreTime;
@@ -250,7 +250,7 @@ fn incremented(
             return Ok(None);
         };
         let sum = count.checked_add(by).ok_or_else(overflow)?;
-        let new = wire::with_value(bytes, Body::Integer(sum.to_string().as_bytes()))?;
+        let new = wire::with_value(bytes, OwnedBody::Integer(sum.to_string()))?;
         (sum, new, TtlChange::Keep)
     };
     let new = Entry::bytes(new);

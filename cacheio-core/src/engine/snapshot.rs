@@ -22,12 +22,11 @@ use super::lookup::CachedValue;
 use crate::clock::WallClock;
 use crate::entry::expiry::Expiry;
 use crate::entry::tags::TagNames;
-use crate::entry::wire;
+use crate::entry::wire::OwnedBody;
 use crate::key::Key;
 use crate::snapshot::file::{self, Found, Identity};
 use crate::snapshot::record::{self, SavedEntry, SavedMeta};
 use crate::snapshot::{EncodedValue, Saved, Snapshot};
-use crate::value::Encoded;
 use crate::{
     Clock, Entry, Error, ErrorKind, Meta, Object, Operation, Payload, Result, Store, Timestamp,
     Ttl, TtlChange, Value,
@@ -388,14 +387,8 @@ impl Saving<'_> {
         if let Some(encoded) = EncodedValue::of(&**object) {
             return Some((Cow::Borrowed(&encoded.bytes), &encoded.stored_as));
         }
-        let bytes = match object.digits() {
-            Some(digits) => digits.into_bytes(),
-            None => match object.encode_to_keep(&*self.engine.settings.codec).ok()? {
-                Encoded::Codec(bytes) => wire::seal(bytes),
-                Encoded::Exact(bytes) => wire::seal_exact(&bytes),
-            },
-        };
-        Some((Cow::Owned(bytes), Object::type_name(&**object)))
+        let body = OwnedBody::of(&**object, &*self.engine.settings.codec).ok()?;
+        Some((Cow::Owned(body.sealed()), Object::type_name(&**object)))
     }
 
     /// Returns the number of a type in the file.

@@ -17,10 +17,9 @@ use super::{Engine, boxed};
 use crate::config::ttl::{Lifetime, random_fraction};
 use crate::entry::expiry::Expiry;
 use crate::entry::tags::{ServerVersions, Stamps, TagVersion};
-use crate::entry::wire::{self, Body};
+use crate::entry::wire::{self, OwnedBody};
 use crate::key::{Key, KeyBuffer};
 use crate::store::store_time::StoreTime;
-use crate::value::Encoded;
 use crate::{
     CacheKey, Entry, Object, Operation, Options, Payload, Result, Timestamp, Ttl, TtlChange,
     Update, Value,
@@ -275,14 +274,8 @@ impl Engine {
             entry.meta.clone_from(&current.meta);
             return Ok(entry);
         };
-        let changed = match object.digits() {
-            Some(digits) => wire::with_value(bytes, Body::Integer(digits.as_bytes())),
-            None => match object.encode_to_keep(&*self.settings.codec)? {
-                Encoded::Codec(encoded) => wire::with_value(bytes, Body::Encoded(&encoded)),
-                Encoded::Exact(exact) => wire::with_value(bytes, Body::Exact(&exact)),
-            },
-        };
-        changed.map(Entry::bytes)
+        let value = OwnedBody::of(&**object, &*self.settings.codec)?;
+        wire::with_value(bytes, value).map(Entry::bytes)
     }
 
     /// Lets others finish: callers that wait for different times do not meet again.

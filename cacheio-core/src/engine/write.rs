@@ -9,12 +9,11 @@ use super::{Engine, boxed};
 use crate::config::ttl::{Lifetime, lifetime, random_fraction};
 use crate::entry::expiry::{Expiry, idle_retention};
 use crate::entry::tags::Stamps;
-use crate::entry::wire::{self, Body};
+use crate::entry::wire::{self, OwnedBody};
 use crate::flight::WriteGuards;
 use crate::key::Key;
 use crate::l1::CopyGuard;
 use crate::store::store_time::StoreTime;
-use crate::value::Encoded;
 use crate::{Entry, Form, Meta, Object, Operation, Options, RefreshAhead, Result, Ttl};
 
 /// An entry, and how long the store keeps it.
@@ -139,25 +138,15 @@ impl Engine {
         ttl: Option<Duration>,
         policy: EntryPolicy,
     ) -> Result<Option<Entry>> {
-        let codec = &*self.settings.codec;
         let expiry = self.expiry(ttl, policy);
         if self.driver.form() == Form::Bytes {
             let Some(tags) = stamps.versions() else {
                 return Ok(None);
             };
-            let bytes = match (expiry, object.digits()) {
-                (Some(expiry), Some(digits)) => {
-                    wire::seal_with(expiry, Body::Integer(digits.as_bytes()))
-                }
-                (None, Some(digits)) => digits.into_bytes(),
-                (Some(expiry), None) => match object.encode_to_keep(codec)? {
-                    Encoded::Codec(bytes) => wire::seal_with(expiry, Body::Encoded(&bytes)),
-                    Encoded::Exact(bytes) => wire::seal_with(expiry, Body::Exact(&bytes)),
-                },
-                (None, None) => match object.encode_to_keep(codec)? {
-                    Encoded::Codec(bytes) => wire::seal(bytes),
-                    Encoded::Exact(bytes) => wire::seal_exact(&bytes),
-                },
+            let body = OwnedBody::of(&*object, &*self.settings.codec)?;
+            let bytes = match expiry {
+                Some(expiry) => wire::seal_with(expiry, body.as_body()),
+                None => body.sealed(),
             };
             if tags.is_empty() {
                 return Ok(Some(Entry::bytes(bytes)));

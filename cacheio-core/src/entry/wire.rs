@@ -47,7 +47,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
-pub(crate) use self::{value::with_value, written::written};
+pub(crate) use self::value::{OwnedBody, with_value};
+pub(crate) use self::written::written;
 use crate::entry::expiry::Expiry;
 use crate::entry::tags::TagVersion;
 use crate::{Error, ErrorKind, KeyRule, Result, Timestamp};

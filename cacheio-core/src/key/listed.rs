@@ -6,7 +6,8 @@ use std::ops::Deref;
 
 use super::{CacheKey, KeyWriter};
 
-/// A key that `keys` or `entries` lists, or that a removal listener is told: every method of the cache takes it, and finds just the entry that was listed.
+/// A key that `keys` or `entries` lists, or that a removal listener gets. Every method of the cache takes it, and finds
+/// just that entry.
 ///
 /// Its text is that of [`key_text`](crate::key_text). A key of a typed handle begins with one `:`, as `:user:42`, and any
 /// other key that begins with one has one more: the key `":a"` is listed as `::a`. So pass the listed key itself to a
