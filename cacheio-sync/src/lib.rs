@@ -8,6 +8,8 @@ mod factory;
 mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(any(feature = "memcached", feature = "memory"))]
+mod scan_position;
 
 pub use cache::{Cache, CacheBuilder, LoadingCache, TypedCache};
 #[doc(inline)]

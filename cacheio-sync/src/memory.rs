@@ -38,7 +38,7 @@ use self::key::{MemoryKey, Namespace};
 use self::l1::FastUntil;
 pub use self::l1::L1;
 use self::namespaces::Namespaces;
-use self::removal::Listener;
+use self::removal::{Listener, Reports};
 pub use self::removal::{Removal, RemovalCause};
 use self::shard::{MAX_WEIGHT, Removed, Shard, ShardLock};
 use self::slot::Slot;
@@ -284,7 +284,7 @@ impl Memory {
     fn apply<T>(&self, shard: &ShardLock, change: impl FnOnce(&mut Shard, &mut Removed) -> T) -> T {
         let mut removed = Removed::default();
         if self.shared.listener.is_some() {
-            removed.reports = Some(Box::default());
+            removed.reports = Some(Reports::default());
         }
         let result = change(&mut shard.write(), &mut removed);
         if removed.evicted > 0 {
@@ -292,7 +292,7 @@ impl Memory {
             evictions.fetch_add(removed.evicted, Ordering::Relaxed);
         }
         if let Some(reports) = removed.reports.take() {
-            self.report(*reports);
+            self.report(reports);
         }
         result
     }

@@ -1,17 +1,14 @@
 //! `scan`: the keys of a namespace, for `keys` and `entries` of a cache.
 //!
-//! A listing cannot be continued, so one that was left is begun again, for four times as many keys. The position of a
-//! scan is the server that is listed, and how many keys to list.
+//! A listing cannot be continued, so one that was left is begun again, for more keys.
 
 use super::call::Driver;
 use super::cluster::Cluster;
 use super::listing::list_keys;
 use super::retry::Retry;
+use crate::scan_position::{Position, no_position};
 use crate::store::{ScanPage, Usage};
 use crate::{Error, ErrorKind, Result};
-
-/// How many keys are listed at least: a listing costs more than its keys.
-const MIN_KEYS: usize = 1_000;
 
 impl Cluster {
     pub(super) async fn scan(
@@ -27,18 +24,13 @@ impl Cluster {
                 "a shared server is not listed as a whole; give the cache a namespace",
             ));
         }
-        // Some keys have no live entry.
-        let max = max.saturating_add(max / 4).max(MIN_KEYS);
-        let (at, max) = match from.as_deref().map(parse) {
-            None => (0, max),
-            Some(Some((at, again))) => (at, max.max(again)),
-            Some(None) => return Err(no_position()),
-        };
+        let position = Position::new(from.as_deref(), max)?;
+        let Position { at, max } = position;
         let server = self.servers.get(at).ok_or_else(no_position)?;
         let listed = list_keys(driver, server, prefix, max, Retry::Read).await?;
         let next = match (listed.is_cut, at + 1 < self.servers.len()) {
-            (true, _) => Some(position(at, max.saturating_mul(4))),
-            (false, true) => Some(position(at + 1, 0)),
+            (true, _) => Some(position.again()),
+            (false, true) => Some(Position::at_beginning_of(at + 1)),
             (false, false) => None,
         };
         Ok(ScanPage::new(listed.keys, next))
@@ -51,17 +43,4 @@ impl Cluster {
             "a server does not count the entries of a namespace",
         ))
     }
-}
-
-fn position(server: usize, max: usize) -> String {
-    format!("{server} {max}")
-}
-
-fn parse(position: &str) -> Option<(usize, usize)> {
-    let (server, max) = position.split_once(' ')?;
-    Some((server.parse().ok()?, max.parse().ok()?))
-}
-
-fn no_position() -> Error {
-    Error::new(ErrorKind::Config, "the scan has no part at this position")
 }

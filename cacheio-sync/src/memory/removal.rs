@@ -33,7 +33,7 @@ use super::slot::Slot;
 /// It owns the key and shares the value, so it can be sent to another thread or task.
 #[derive(Clone)]
 pub struct Removal {
-    namespace: Box<str>,
+    namespace: Arc<str>,
     key: ListedKey,
     object: Arc<dyn Object>,
     cause: RemovalCause,
@@ -252,7 +252,7 @@ impl Listener {
     }
 
     fn call(&self, removal: Removal) {
-        let namespace = removal.namespace.clone();
+        let namespace = Arc::clone(&removal.namespace);
         // The value is dropped in there, too: that is code of the user.
         let called = catch_unwind(AssertUnwindSafe(|| (self.call)(removal)));
         if let Err(panic) = called {

@@ -359,7 +359,7 @@ pub(super) struct Removed {
     /// The number of live entries that were evicted.
     pub(super) evicted: u64,
     /// What a listener is told, if there is one.
-    pub(super) reports: Option<Box<Reports>>,
+    pub(super) reports: Option<Reports>,
 }
 
 /// The entry that is being inserted.
