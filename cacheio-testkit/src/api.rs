@@ -81,6 +81,13 @@ impl CacheApi {
         }
     }
 
+    /// Returns the statistics without those that change while the server is heard for the first time.
+    pub fn stats_of_calls(&self) -> Stats {
+        let mut stats = self.stats();
+        (stats.l1_trusted, stats.invalidations) = Default::default();
+        stats
+    }
+
     /// See [`Cache::namespace`].
     pub fn namespace(&self) -> &str {
         match self {

@@ -12,6 +12,8 @@ pub mod fixture;
 #[doc(hidden)]
 pub mod gate;
 mod harness;
+#[doc(hidden)]
+pub mod log;
 mod store_api;
 #[doc(hidden)]
 pub mod watchdog;

@@ -4,7 +4,9 @@
 //! - [`fixture`]: what a case is given: a cache on a store, and control over time.
 //! - [`gate`]: loaders that a test starts and releases, so that no test sleeps for an order.
 //! - [`history`]: what processes wrote and read, and when.
+//! - [`log`]: what is traced.
 //! - [`process`]: other processes, which a test directs step by step.
+//! - [`random`]: numbers that are the same in every run.
 //! - [`servers`]: real servers, started by the tests and stopped with the test process.
 //! - [`stores`]: stores that replace servers, suspend, or fail on demand.
 //! - [`watchdog`]: fails a test that hangs.
@@ -18,7 +20,8 @@
 mod both_worlds;
 pub mod history;
 pub mod process;
+pub mod random;
 pub mod servers;
 pub mod stores;
 
-pub use cacheio_testkit::{api, fixture, gate, watchdog, world};
+pub use cacheio_testkit::{api, fixture, gate, log, watchdog, world};

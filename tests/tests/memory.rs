@@ -11,6 +11,7 @@ use cacheio_async::AsyncCache;
 use cacheio_core::{ErrorKind, Local, ManualClock, Options, Store, Ttl};
 use cacheio_sync::{Cache, CacheFactory, Memory};
 use cacheio_tests::api::{CacheApi, World};
+use cacheio_tests::random::Random;
 use cacheio_tests::watchdog::guarded;
 
 const TTL: Duration = Duration::from_secs(100);
@@ -314,18 +315,6 @@ fn a_value_that_is_too_heavy_is_refused_and_the_old_value_is_removed() {
     );
     cache.set("k", "x".repeat(50)).unwrap();
     assert!(cache.has("k").unwrap());
-}
-
-/// Pseudo-random numbers, the same in every run (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
 }
 
 /// A new entry does not evict itself, even if it replaces another or all others were used more.

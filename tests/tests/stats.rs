@@ -2,8 +2,7 @@
 
 #![cfg(not(shuttle))]
 
-use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cacheio_core::{Stats, Store};
@@ -11,11 +10,10 @@ use cacheio_sync::Memory;
 use cacheio_tests::api::join_all;
 use cacheio_tests::fixture::{Fixture, TestEnv, Time};
 use cacheio_tests::gate::LoaderGate;
+use cacheio_tests::log::Log;
 use cacheio_tests::watchdog;
 use cacheio_tests::world::block_on;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::Level;
 
 fn run<F: Future<Output = ()> + 'static>(fixture: fn() -> Fixture, case: fn(Fixture) -> F) {
     watchdog::guarded(move || {
@@ -193,53 +191,6 @@ async fn caches_on_one_store_count_separately(fixture: Fixture) {
     counts(a.stats(), 0, 1, 0, 0, 0, 0);
     counts(b.stats(), 0, 0, 0, 0, 0, 0);
 }
-
-/// Records traces as text.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<(Level, String, String)>>>);
-
-impl Subscriber for Log {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        let mut fields = Text(attributes.metadata().name().to_owned());
-        attributes.record(&mut fields);
-        self.note(attributes.metadata(), fields);
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut fields = Text(String::new());
-        event.record(&mut fields);
-        self.note(event.metadata(), fields);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
-impl Log {
-    fn note(&self, metadata: &Metadata<'_>, text: Text) {
-        let entry = (*metadata.level(), metadata.target().to_owned(), text.0);
-        self.0.lock().unwrap().push(entry);
-    }
-}
-
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.push_str(&format!(" {field}={value:?}"));
-    }
-}
-
 async fn a_store_failure_is_traced_without_the_key(fixture: Fixture) {
     let (cache, faults) = fixture.failing();
     cache.set("words", "no number").await.unwrap();
@@ -252,10 +203,10 @@ async fn a_store_failure_is_traced_without_the_key(fixture: Fixture) {
         faults.fail_all(false);
         cache.get_or_set("words", || async { 1 }).await;
     }
-    let log = log.0.lock().unwrap();
+    let log = log.lock();
     let warnings: Vec<_> = log
         .iter()
-        .filter(|(level, target, _)| *level == Level::WARN && target == "cacheio")
+        .filter(|logged| logged.level == Level::WARN && logged.target == "cacheio")
         .collect();
     assert!(
         warnings.len() >= 3,
@@ -264,29 +215,29 @@ async fn a_store_failure_is_traced_without_the_key(fixture: Fixture) {
     assert!(
         warnings
             .iter()
-            .any(|(_, _, text)| text.contains("Unavailable") && text.contains("get")),
+            .any(|logged| logged.text.contains("Unavailable") && logged.text.contains("get")),
         "{log:?}"
     );
     assert!(
         warnings
             .iter()
-            .any(|(_, _, text)| text.contains("Unavailable") && text.contains("set")),
+            .any(|logged| logged.text.contains("Unavailable") && logged.text.contains("set")),
         "{log:?}"
     );
     assert!(
         warnings
             .iter()
-            .any(|(_, _, text)| text.contains("it was unplugged")),
+            .any(|logged| logged.text.contains("it was unplugged")),
         "{log:?}"
     );
     assert!(
-        warnings.iter().any(|(_, _, text)| text.contains("Decode")),
+        warnings.iter().any(|logged| logged.text.contains("Decode")),
         "{log:?}"
     );
-    for (level, _, text) in log.iter().filter(|(level, ..)| *level < Level::TRACE) {
+    for logged in log.iter().filter(|logged| logged.level < Level::TRACE) {
         assert!(
-            !text.contains("secret key") && !text.contains("words"),
-            "{level}: {text}"
+            !logged.text.contains("secret key") && !logged.text.contains("words"),
+            "{logged:?}"
         );
     }
 }
@@ -304,8 +255,8 @@ async fn what_cannot_be_read_is_counted_each_time_and_logged_once_per_type(fixtu
         }
     }
     assert_eq!(cache.stats().store_errors, 6);
-    let log = log.0.lock().unwrap();
-    let warnings = log.iter().filter(|(level, ..)| *level == Level::WARN);
+    let log = log.lock();
+    let warnings = log.iter().filter(|logged| logged.level == Level::WARN);
     assert_eq!(warnings.count(), 2, "{log:?}");
 }
 

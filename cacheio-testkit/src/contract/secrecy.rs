@@ -2,18 +2,17 @@
 //! an event above TRACE.
 
 use std::error::Error as StdError;
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cacheio_core::{RefreshAhead, Result};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::Level;
 
+use crate::log::Log;
 use crate::prelude::*;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -39,7 +38,7 @@ struct Secrets {
 impl Secrets {
     fn new() -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(1_000);
-        let start = log().lock().unwrap_or_else(PoisonError::into_inner).len();
+        let start = log().lock().len();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         Self {
             key: format!("KEY<{count}>"),
@@ -73,26 +72,26 @@ impl Secrets {
 
     /// Checks the events since the secrets exist. Each of `events` must have been logged.
     fn check_log(&self, events: &[&str]) {
-        let log = log().lock().unwrap_or_else(PoisonError::into_inner);
-        for (level, text) in &log[self.start..] {
-            self.hidden_in(text);
-            if *level < Level::TRACE {
-                assert!(!text.contains(&self.key), "{level}: {text}");
+        let log = log().lock();
+        for logged in &log[self.start..] {
+            self.hidden_in(&logged.text);
+            if logged.level < Level::TRACE {
+                assert!(!logged.text.contains(&self.key), "{logged:?}");
                 // Keys that a store replaced or escaped show their beginning.
-                assert!(!text.contains(&self.key[4..]), "{level}: {text}");
+                assert!(!logged.text.contains(&self.key[4..]), "{logged:?}");
             }
         }
         for event in events {
             // Some are logged once in a process.
-            let is_logged = log.iter().rev().any(|(_, text)| text.contains(event));
+            let is_logged = log.iter().rev().any(|logged| logged.text.contains(event));
             assert!(is_logged, "no event: {event}");
         }
     }
 
     fn is_logged(&self, event: &str) -> bool {
-        let log = log().lock().unwrap_or_else(PoisonError::into_inner);
+        let log = log().lock();
         let mut since = log[self.start..].iter();
-        since.any(|(_, text)| text.contains(event))
+        since.any(|logged| logged.text.contains(event))
     }
 }
 
@@ -285,10 +284,7 @@ async fn large_values_make_short_errors(fixture: Fixture) {
     secrets.fails(cache.increment(key, 1).await);
     cache.get_or_set(key, || async { 1 }).await;
     secrets.check_log(&[]);
-    let longest = {
-        let log = log().lock().unwrap_or_else(PoisonError::into_inner);
-        log.iter().map(|(_, text)| text.len()).max()
-    };
+    let longest = log().lock().iter().map(|logged| logged.text.len()).max();
     assert!(longest < Some(4_000), "an event of {longest:?} bytes");
 }
 
@@ -310,55 +306,12 @@ impl<'de> Deserialize<'de> for Quoting {
 }
 
 /// Returns the events of all tests. A case finds its own by its key and value.
-fn log() -> &'static Mutex<Vec<(Level, String)>> {
-    static LOG: OnceLock<Mutex<Vec<(Level, String)>>> = OnceLock::new();
+fn log() -> &'static Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
     LOG.get_or_init(|| {
+        let log = Log::default();
         // Another subscriber would hide the events.
-        assert!(tracing::subscriber::set_global_default(Log).is_ok());
-        Mutex::default()
+        assert!(tracing::subscriber::set_global_default(log.clone()).is_ok());
+        log
     })
-}
-
-struct Log;
-
-impl Log {
-    fn note(metadata: &Metadata<'_>, text: Text) {
-        let mut log = log().lock().unwrap_or_else(PoisonError::into_inner);
-        log.push((*metadata.level(), text.0));
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        let mut text = Text(attributes.metadata().name().to_owned());
-        attributes.record(&mut text);
-        Self::note(attributes.metadata(), text);
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        Self::note(event.metadata(), text);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.push_str(&format!(" {field}={value:?}"));
-    }
 }

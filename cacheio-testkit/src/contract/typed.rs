@@ -284,7 +284,7 @@ async fn get_loads_a_missing_value_once(fixture: Fixture) {
         assert_eq!(users.get(1).await.unwrap(), user(1));
     }
     assert_eq!(origin.loads(), [[1]]);
-    // The handle without the loader reads what was loaded, and loads nothing.
+    // The handle without the loader reads the loaded values. It runs no loader.
     let typed = users.typed();
     assert_eq!(typed.get(1).await.unwrap(), Some(user(1)));
     assert_eq!(typed.get(2).await.unwrap(), None);
@@ -448,7 +448,7 @@ async fn a_failed_refresh_leaves_the_old_value(fixture: Fixture) {
     assert_eq!(origin.loads().len(), 1);
 }
 
-/// Changes the entry while it is loaded; returns what its callers get, and what is stored then.
+/// Changes the entry during its load. Returns the value that the callers get, and the value that is stored afterwards.
 async fn during_a_load(
     fixture: &Fixture,
     refresh: bool,

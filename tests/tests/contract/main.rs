@@ -29,41 +29,9 @@ fn threads<S: Store>(name: &str, store: fn(&TestEnv) -> S, time: fn() -> Time) -
     Contract::threads(name, store).time(time)
 }
 
-/// Makes a row of a store for threads, with memory before it.
-fn threads_with_l1<S: Store>(name: &str, store: fn(&TestEnv) -> S, time: fn() -> Time) -> Contract {
-    threads(name, store, time).with_l1()
-}
-
-/// Makes a row of a store for threads, with loads that are shared on request.
-fn threads_with_shared_loads<S: Store>(
-    name: &str,
-    store: fn(&TestEnv) -> S,
-    time: fn() -> Time,
-) -> Contract {
-    threads(name, store, time).with_shared_loads()
-}
-
 /// Makes a row of a store for tasks.
 fn tasks<S: AsyncStore>(name: &str, store: fn(&TestEnv) -> S, time: fn() -> Time) -> Contract {
     Contract::tasks(name, store).time(time)
-}
-
-/// Makes a row of a store for tasks, with memory before it.
-fn tasks_with_l1<S: AsyncStore>(
-    name: &str,
-    store: fn(&TestEnv) -> S,
-    time: fn() -> Time,
-) -> Contract {
-    tasks(name, store, time).with_l1()
-}
-
-/// Makes a row of a store for tasks, with loads that are shared on request.
-fn tasks_with_shared_loads<S: AsyncStore>(
-    name: &str,
-    store: fn(&TestEnv) -> S,
-    time: fn() -> Time,
-) -> Contract {
-    tasks(name, store, time).with_shared_loads()
 }
 
 /// Bytes in a store that blocks.
@@ -93,17 +61,18 @@ fn rows() -> Vec<Contract> {
             .without(Optional::TtlLeft)
             .without(Optional::Keys),
         threads("memcached", stores::memcached, Time::seconds),
-        threads_with_shared_loads("memcached_shared_loads", stores::memcached, Time::seconds),
+        threads("memcached_shared_loads", stores::memcached, Time::seconds).with_shared_loads(),
         threads("redis", stores::redis, Time::milliseconds),
         threads("redis_cluster", stores::redis_cluster, Time::milliseconds),
-        threads_with_l1("bytes_l1", stores::bytes, Time::manual),
-        threads_with_l1("memcached_l1", stores::memcached, Time::seconds),
-        threads_with_l1("redis_l1", stores::redis, Time::milliseconds),
-        threads_with_l1(
+        threads("bytes_l1", stores::bytes, Time::manual).with_l1(),
+        threads("memcached_l1", stores::memcached, Time::seconds).with_l1(),
+        threads("redis_l1", stores::redis, Time::milliseconds).with_l1(),
+        threads(
             "redis_cluster_l1",
             stores::redis_cluster,
             Time::milliseconds,
-        ),
+        )
+        .with_l1(),
         tasks("memory", stores::memory, Time::manual),
         tasks("memory_on_system_time", stores::memory, Time::system),
         tasks("memory_that_weighs", stores::weighed, Time::manual),
@@ -122,17 +91,18 @@ fn rows() -> Vec<Contract> {
         tasks("bytes", stores::yielding_bytes, Time::manual),
         tasks("bytes_on_threads", spawn_blocking, Time::manual),
         tasks("memcached", stores::memcached, Time::seconds),
-        tasks_with_shared_loads("memcached_shared_loads", stores::memcached, Time::seconds),
+        tasks("memcached_shared_loads", stores::memcached, Time::seconds).with_shared_loads(),
         tasks("redis", stores::redis, Time::milliseconds),
         tasks("redis_cluster", stores::redis_cluster, Time::milliseconds),
-        tasks_with_l1("bytes_l1", stores::yielding_bytes, Time::manual),
-        tasks_with_l1("memcached_l1", stores::memcached, Time::seconds),
-        tasks_with_l1("redis_l1", stores::redis, Time::milliseconds),
-        tasks_with_l1(
+        tasks("bytes_l1", stores::yielding_bytes, Time::manual).with_l1(),
+        tasks("memcached_l1", stores::memcached, Time::seconds).with_l1(),
+        tasks("redis_l1", stores::redis, Time::milliseconds).with_l1(),
+        tasks(
             "redis_cluster_l1",
             stores::redis_cluster,
             Time::milliseconds,
-        ),
+        )
+        .with_l1(),
     ]
 }
 

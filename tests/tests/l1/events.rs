@@ -1,69 +1,39 @@
 //! What the log says about the trust in a server.
 
-use std::fmt::{Debug, Write as _};
-use std::sync::{Mutex, Once};
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use cacheio_tests::log::{Log, Logged};
 use cacheio_tests::servers::{FakeRedis, Proxy, Redis};
 use cacheio_tests::watchdog::guarded;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::Level;
 
 use crate::support::{LONG, SHORT, get, open, until, until_heard};
 
 /// The events of this binary: they come from threads of the stores.
-static EVENTS: Mutex<Vec<(Level, String)>> = Mutex::new(Vec::new());
-
-struct Log;
-
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "cacheio" && *metadata.level() <= Level::INFO
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut fields = Text(String::new());
-        event.record(&mut fields);
-        let entry = (*event.metadata().level(), fields.0);
-        EVENTS.lock().unwrap().push(entry);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, " {field}={value:?}").unwrap();
-    }
-}
-
-fn listen() {
-    static LISTENS: Once = Once::new();
-    LISTENS.call_once(|| tracing::subscriber::set_global_default(Log).unwrap());
+fn log() -> &'static Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let log =
+            Log::of(|metadata| metadata.target() == "cacheio" && *metadata.level() <= Level::INFO);
+        tracing::subscriber::set_global_default(log.clone()).unwrap();
+        log
+    })
 }
 
 /// Returns the events about L1 before the server at a port.
 fn events(port: u16, level: Level) -> Vec<String> {
     let port = format!(":{port}");
-    let events = EVENTS.lock().unwrap();
-    let of_l1 = events.iter().filter(|(of, text)| {
-        *of == level && text.contains(&port) && text.contains("tell") | text.contains("told")
-    });
-    of_l1.map(|(_, text)| text.clone()).collect()
+    let events = log().lock();
+    let of_l1 = events.iter().filter(
+        |Logged {
+             level: of, text, ..
+         }| {
+            *of == level && text.contains(&port) && text.contains("tell") | text.contains("told")
+        },
+    );
+    of_l1.map(|logged| logged.text.clone()).collect()
 }
 
 fn wait_for(port: u16, level: Level, count: usize) -> Vec<String> {
@@ -88,7 +58,7 @@ fn assert_one(port: u16, reason: &str) {
 #[test]
 fn a_server_that_cannot_tell_is_reported_once_with_the_reason() {
     guarded(|| {
-        listen();
+        log();
         for (url, reason) in [
             ("redis://?protocol=resp2", "RESP3"),
             ("redis://untold:pw@", "permission"),
@@ -119,7 +89,7 @@ fn a_server_that_cannot_tell_is_reported_once_with_the_reason() {
 #[test]
 fn a_server_that_is_too_old_is_reported() {
     guarded(|| {
-        listen();
+        log();
         // It says that it is 7.0.0.
         let server = FakeRedis::start(|command| match command[0].as_str() {
             "PTTL" => Some(":-1\r\n".into()),
@@ -134,7 +104,7 @@ fn a_server_that_is_too_old_is_reported() {
 #[test]
 fn the_loss_of_trust_and_its_end_are_reported_once_for_each_outage() {
     guarded(|| {
-        listen();
+        log();
         let server = Redis::start();
         let cache = open(&format!("{}?timeout=200ms", server.url()), SHORT);
         let counts = || [Level::WARN, Level::INFO].map(|level| events(server.port(), level).len());
@@ -161,7 +131,7 @@ fn the_loss_of_trust_and_its_end_are_reported_once_for_each_outage() {
 #[test]
 fn a_loss_that_is_shorter_than_the_bound_is_not_reported() {
     guarded(|| {
-        listen();
+        log();
         let server = Redis::start();
         let proxy = Proxy::to(server.address());
         let cache = open(&format!("redis://{}", proxy.address()), LONG);

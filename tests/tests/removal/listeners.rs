@@ -1,15 +1,13 @@
 //! What a listener may do.
 
-use std::fmt::Debug;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use cacheio_core::{Local, Options, Update};
 use cacheio_sync::RemovalCause::{Deleted, Evicted, Expired, Replaced};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use cacheio_tests::log::Log;
+use tracing::Level;
 
 use super::*;
 
@@ -193,7 +191,9 @@ fn a_listener_that_stores_what_was_evicted_does_not_overflow_the_stack() {
 fn a_listener_that_panics_harms_nobody() {
     for world in [World::Threads, World::Tasks] {
         guarded(move || {
-            let log = Log::default();
+            let log = Log::of(|metadata| {
+                *metadata.level() == Level::ERROR && metadata.target() == "cacheio"
+            });
             tracing::subscriber::with_default(log.clone(), || {
                 let told = Told::default();
                 let listener = told.clone();
@@ -222,58 +222,21 @@ fn a_listener_that_panics_harms_nobody() {
                     assert_eq!((told.take().len(), memory.len()), (1, 0));
                 });
             });
-            let panics = log.0.lock().unwrap();
+            let panics = log.lock();
             assert_eq!(panics.len(), 5);
             assert!(
                 panics
                     .iter()
-                    .all(|text| text.contains("removal listener panicked"))
+                    .all(|logged| logged.text.contains("removal listener panicked"))
             );
             assert!(
                 panics
                     .iter()
-                    .all(|text| text.contains("shop") && !text.contains("bad"))
+                    .all(|logged| logged.text.contains("shop") && !logged.text.contains("bad"))
             );
         });
     }
 }
-
-/// Records the errors in the log.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::ERROR && metadata.target() == "cacheio"
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        self.0.lock().unwrap().push(text.0);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.push_str(&format!(" {field}={value:?}"));
-    }
-}
-
 /// A value that uses its cache and panics in its drop.
 struct PanicsInDrop(Cache);
 

@@ -5,23 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cacheio_core::{Options, Update};
 use cacheio_tests::api::join_all;
+use cacheio_tests::random::Random;
 
 use super::*;
 
 const WORKERS: u64 = 8;
 const CALLS: u64 = 1_500;
-
-/// Pseudo-random numbers (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-}
 
 /// Makes calls at random. Each value is stored once at most. Returns those that were stored, except by loads.
 async fn work(

@@ -134,7 +134,7 @@ fn a_folder_that_is_missing_prevents_no_start() {
     });
 }
 
-/// A value whose encoding panics: the panic of a save is the caller's, and that of a drop is nobody's.
+/// A value whose encoding panics. `save_snapshot` panics then; a drop catches the panic.
 #[test]
 fn a_panic_while_saving_leaves_the_old_file() {
     static PANICS: AtomicBool = AtomicBool::new(false);
