@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -21,16 +21,8 @@ pub struct FakeRedis {
 
 impl FakeRedis {
     /// Starts a server. The handler gets each command with its name in capitals.
-    ///
-    /// # Panics
-    ///
-    /// When there is no free port.
     pub fn start(handler: impl Fn(&[String]) -> Option<String> + Send + Sync + 'static) -> Self {
-        let port = Port::free();
-        let listener = match TcpListener::bind(port.address()) {
-            Ok(listener) => listener,
-            Err(error) => panic!("no port for a fake server: {error}"),
-        };
+        let (port, listener) = Port::listening();
         let handler: Arc<Handler> = Arc::new(handler);
         let closed = Arc::new(AtomicBool::new(false));
         let connections = Arc::new(AtomicUsize::new(0));

@@ -299,6 +299,11 @@ pub(super) struct Port {
 
 impl Port {
     pub(super) fn free() -> Self {
+        Self::listening().0
+    }
+
+    /// Returns a free port with a listener that is bound to it.
+    pub(super) fn listening() -> (Self, TcpListener) {
         const FIRST: u32 = 10_240;
         const COUNT: u32 = 22_000;
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -308,13 +313,16 @@ impl Port {
                 .wrapping_mul(37)
                 .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
             let number = u16::try_from(FIRST + number % COUNT).unwrap_or(u16::MAX);
-            let reservation = UdpSocket::bind((Ipv4Addr::LOCALHOST, number));
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, number));
-            if let (Ok(reservation), Ok(_)) = (reservation, listener) {
-                return Self {
+            // A port that is reserved is not even tried: its owner may be about to listen.
+            let Ok(reservation) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else {
+                continue;
+            };
+            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, number)) {
+                let port = Self {
                     number,
                     _reservation: reservation,
                 };
+                return (port, listener);
             }
         }
     }

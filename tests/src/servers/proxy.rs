@@ -1,7 +1,7 @@
 //! A proxy between a client and a server, which counts, and delays, cuts, loses or limits on demand.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,16 +56,8 @@ struct State {
 
 impl Proxy {
     /// Starts a proxy for the server at an address.
-    ///
-    /// # Panics
-    ///
-    /// When there is no free port.
     pub fn to(server: SocketAddr) -> Self {
-        let port = Port::free();
-        let listener = match TcpListener::bind(port.address()) {
-            Ok(listener) => listener,
-            Err(error) => panic!("no port for a proxy: {error}"),
-        };
+        let (port, listener) = Port::listening();
         let state = Arc::new(State {
             cut_after: AtomicUsize::new(NEVER),
             ..State::default()
