@@ -80,7 +80,24 @@ fn l1(workload: &Workload) -> Vec<Contestant<'_>> {
     ]
 }
 
-const TABLES: [(&str, Contestants); 13] = [
+/// One operation without a removal listener and with one.
+macro_rules! listeners {
+    ($pass:ident) => {
+        |workload| {
+            let threads = fill(CacheioSync::with_listener(workload.capacity()), workload);
+            let tasks = fill(CacheioAsync::with_listener(workload.capacity()), workload);
+            vec![
+                $pass(filled::<RawQuickCache>(workload), workload),
+                $pass(filled::<CacheioSync>(workload), workload),
+                $pass(threads, workload).named("sync, listener"),
+                $pass(filled::<CacheioAsync>(workload), workload),
+                $pass(tasks, workload).named("async, listener"),
+            ]
+        }
+    };
+}
+
+const TABLES: [(&str, Contestants); 15] = [
     ("`get_arc` hit", everyone!(hit)),
     ("`get_or_set` hit", everyone!(get_or_set)),
     ("miss", everyone!(miss)),
@@ -90,7 +107,9 @@ const TABLES: [(&str, Contestants); 13] = [
     ("`get_many` of 100 hits, u64 values", get_many),
     ("`get_arc` hit, with a namespace", namespaces!(hit)),
     ("`get_arc` hit in L1, by that in memory", l1),
+    ("`get_arc` hit, with a removal listener", listeners!(hit)),
     ("`set`, with a namespace", namespaces!(set)),
+    ("`set`, with a removal listener", listeners!(set)),
     ("macro hit", decorated),
     ("sync hit, with policies", SYNC_POLICIES),
     ("async hit, with policies", ASYNC_POLICIES),

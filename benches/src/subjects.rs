@@ -99,6 +99,13 @@ impl<V: RawValue> Subject for RawQuickCache<V> {
 pub struct CacheioSync(Cache);
 
 impl CacheioSync {
+    /// Makes an empty cache whose removals are reported to a listener.
+    pub fn with_listener(capacity: u64) -> Self {
+        let memory = Memory::builder().capacity(capacity).on_removal(drop);
+        let cache = Cache::builder().store(memory.build()).default_ttl(TTL);
+        Self(cache.build().expect("valid settings"))
+    }
+
     /// Makes an empty cache in a namespace.
     pub fn in_namespace(capacity: u64, namespace: &str) -> Self {
         let memory = Memory::builder().capacity(capacity).build();
@@ -161,6 +168,13 @@ impl Subject for CacheioSync {
 pub struct CacheioAsync(AsyncCache);
 
 impl CacheioAsync {
+    /// Makes an empty cache whose removals are reported to a listener.
+    pub fn with_listener(capacity: u64) -> Self {
+        let memory = Memory::builder().capacity(capacity).on_removal(drop);
+        let cache = AsyncCache::builder().store(memory.build()).default_ttl(TTL);
+        Self(cache.build().expect("valid settings"))
+    }
+
     /// Makes an empty cache in a namespace.
     pub fn in_namespace(capacity: u64, namespace: &str) -> Self {
         let memory = Memory::builder().capacity(capacity).build();
