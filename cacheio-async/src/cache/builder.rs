@@ -204,6 +204,9 @@ impl AsyncCacheBuilder {
     /// The cache starts empty if there is no file, as on the first start. So it does if the file is damaged, cannot be
     /// read or removed, or is of a cache with another namespace or codec: then a warning is logged, and the file stays
     /// until another one replaces it. A warning is logged, too, if the file cannot be saved when the cache is dropped.
+    /// A file that is not a snapshot is never replaced: `build` returns an error of kind
+    /// [`Config`](crate::ErrorKind::Config).
+    ///
     /// To load and to save block the thread: build and drop the cache where that does no harm, such as at the beginning
     /// and at the end of the program.
     ///

@@ -50,6 +50,7 @@ impl Snapshot {
                            keeps its entries when the program ends";
             return Err(Error::new(ErrorKind::Config, message).during(Operation::Build));
         }
+        file::check_path(&path).map_err(|error| error.during(Operation::Build))?;
         Ok(Some(Self {
             path,
             is_off,

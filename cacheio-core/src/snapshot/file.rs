@@ -30,6 +30,8 @@ use hmac_sha256::Hash;
 use super::record::{self, SavedEntry};
 use crate::{Error, ErrorKind, Result};
 
+/// What all files begin with.
+const NAME: &[u8] = b"cacheio";
 const MAGIC: [u8; 8] = *b"cacheio\x01";
 const HEADER: u64 = 80;
 const BUFFER: usize = 1 << 16;
@@ -173,9 +175,7 @@ impl Checked {
             checksum: Some(Hasher::new()),
         };
         if input.array()? != MAGIC {
-            return Err(damaged(
-                "it is no snapshot, or one of another version of cacheio",
-            ));
+            return Err(damaged("it is of another version of cacheio"));
         }
         let saved_at = u64::from_le_bytes(input.array()?);
         let found = Identity {
@@ -275,6 +275,31 @@ impl Input {
         }
         Ok(())
     }
+}
+
+/// Checks that nothing but a snapshot is at the path: saving would replace it.
+pub(crate) fn check_path(path: &Path) -> Result<()> {
+    let is_other = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => is_of_another_program(path),
+        Ok(_) => true,
+        // What cannot be read is logged when the snapshot is loaded.
+        Err(_) => false,
+    };
+    if !is_other {
+        return Ok(());
+    }
+    let path = path.display();
+    let message = format!("{path} is not a snapshot, and is not replaced; choose another path");
+    Err(Error::new(ErrorKind::Config, message))
+}
+
+fn is_of_another_program(path: &Path) -> bool {
+    let mut begin = Vec::new();
+    let file = File::open(path);
+    let read = file.and_then(|file| file.take(NAME.len() as u64).read_to_end(&mut begin));
+    // A file that was not written to its end may be short, or have zeros.
+    let written = begin.split(|byte| *byte == 0).next();
+    read.is_ok() && !written.is_some_and(|written| NAME.starts_with(written))
 }
 
 /// Returns the path of a temporary file next to the one that it replaces.

@@ -1,6 +1,7 @@
 //! Files that are damaged, cannot be written, or are older than what is in memory.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -63,12 +64,50 @@ fn a_damaged_file_is_not_served_and_prevents_no_start() {
         }
         for at in 0..bytes.len() {
             let mut bytes = bytes.clone();
-            bytes[at] ^= 1 << (at % 8);
+            // Without `cacheio` at its begin, it is the file of another program.
+            if at >= "cacheio".len() {
+                bytes[at] ^= 1 << (at % 8);
+                is_refused(&bytes).await;
+            }
+            // Half written, as on a file system that allocates before it writes.
+            bytes[at..].fill(0);
             is_refused(&bytes).await;
         }
         fs::write(path, bytes).unwrap();
         let found = cache(world, path).get::<String>("key").await.unwrap();
         assert_eq!(found.as_deref(), Some("value"));
+    });
+}
+
+/// A wrong path must not cost a user another file.
+#[test]
+fn a_file_of_another_program_is_refused_and_stays() {
+    both(async |world, path| {
+        let open = |path: &Path| on(world, path, Memory::new(), "", "json");
+        for content in [
+            "x",
+            "caching",
+            "cacheiO\u{1}",
+            "[cache]\nurl = \"memory://\"\n",
+        ] {
+            fs::write(path, content).unwrap();
+            let error = open(path).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert_eq!(error.operation(), Some(Operation::Build));
+            assert!(
+                error.to_string().contains(path.to_str().unwrap()),
+                "{error}"
+            );
+            assert_eq!(fs::read_to_string(path).unwrap(), content);
+        }
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+        assert_eq!(open(path).unwrap_err().kind(), ErrorKind::Config);
+        fs::remove_dir(path).unwrap();
+        // As a temporary file is created.
+        fs::write(path, "").unwrap();
+        drop(open(path).unwrap());
+        assert!(fs::metadata(path).unwrap().len() > 0);
     });
 }
 
