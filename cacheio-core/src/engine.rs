@@ -368,10 +368,14 @@ impl Engine {
     ) -> Result<()> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
-        let prepared = self
-            .prepare_one_write(value.into_object(), options)
-            .await
-            .map_err(|error| self.in_operation(error, Operation::Set, &key))?;
+        let failed = |error| self.in_operation(error, Operation::Set, &key);
+        let prepared = match self.begin_one_write(value, options).map_err(failed)? {
+            Some((value, ttl)) => {
+                let prepared = self.prepare_one_write(value, ttl, options).await;
+                prepared.map_err(failed)?
+            }
+            None => None,
+        };
         let set = self.write(key, async {
             match prepared {
                 Some((entry, ttl)) => self.driver.set(&key, entry, ttl).await,
@@ -407,7 +411,7 @@ impl Engine {
         let stamps = self.stamp(options).await.map_err(failed)?;
         let mut prepared = Vec::with_capacity(keys.len());
         for (key, value) in keys.iter().zip(values) {
-            let entry = self.prepare_one_of_many(value.into_object(), &stamps, options);
+            let entry = self.prepare_one_of_many(value, &stamps, options);
             let entry = entry.map_err(|error| self.in_operation(error, Operation::SetMany, key))?;
             prepared.extend(entry.map(|(entry, ttl)| (*key, entry, ttl)));
         }
@@ -423,10 +427,14 @@ impl Engine {
     ) -> Result<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
-        let prepared = self
-            .prepare_one_write(value.into_object(), options)
-            .await
-            .map_err(|error| self.in_operation(error, Operation::Add, &key))?;
+        let failed = |error| self.in_operation(error, Operation::Add, &key);
+        let prepared = match self.begin_one_write(value, options).map_err(failed)? {
+            Some((value, ttl)) => {
+                let prepared = self.prepare_one_write(value, ttl, options).await;
+                prepared.map_err(failed)?
+            }
+            None => None,
+        };
         let added = self.write(key, async {
             match prepared {
                 Some((entry, ttl)) => self.add_to_store(&key, entry, ttl).await,

@@ -23,7 +23,7 @@ use crate::{Codec, Error, ErrorKind, Json, Result};
 /// A value to store in a cache: `Serialize + Deserialize + Send + Sync + 'static`, or [`Local`], or a
 /// reference to such a value that is `Clone`.
 ///
-/// A value that is passed by reference is cloned. `By` tells how a value is passed, and is never written.
+/// A value that is passed by reference is cloned to be kept in memory. `By` tells how a value is passed, and is never written.
 /// A `&'static str` is stored as a `String`; of any other `&str`, pass `text.to_owned()`, and of a slice
 /// `slice.to_vec()`.
 #[diagnostic::on_unimplemented(
@@ -37,6 +37,10 @@ pub trait Encode<By = ByValue>: Send + Sync {
     /// Returns the value as memory keeps it.
     #[doc(hidden)]
     fn into_object(self) -> Arc<dyn Object>;
+
+    /// Returns the value to be encoded.
+    #[doc(hidden)]
+    fn as_object(&self) -> &dyn Object;
 }
 
 /// Marks a value that is passed as it is.
@@ -144,11 +148,19 @@ impl<T: Serialize + Deserialize<'static> + Send + Sync + 'static> Encode for T {
             None => Arc::new(self),
         }
     }
+
+    fn as_object(&self) -> &dyn Object {
+        self
+    }
 }
 
 impl<T: Encode + Clone> Encode<ByReference> for &T {
     fn into_object(self) -> Arc<dyn Object> {
         self.clone().into_object()
+    }
+
+    fn as_object(&self) -> &dyn Object {
+        (**self).as_object()
     }
 }
 
@@ -337,6 +349,10 @@ impl<T: Eq> Eq for Local<T> {}
 impl<T: Send + Sync + 'static> Encode for Local<T> {
     fn into_object(self) -> Arc<dyn Object> {
         self.0
+    }
+
+    fn as_object(&self) -> &dyn Object {
+        &*self.0
     }
 }
 

@@ -214,7 +214,8 @@ impl Engine {
             (None, TtlChange::Keep) => return Ok(Change::REMOVE),
             (None, TtlChange::Set(ttl)) => {
                 let policy = EntryPolicy::of_write(options);
-                let Some((entry, retention)) = self.prepare(object, ttl, stamps, policy)? else {
+                let value = self.shared_value(&object)?;
+                let Some((entry, retention)) = self.prepare(value, ttl, stamps, policy)? else {
                     return Ok(Change::REMOVE);
                 };
                 let kept_for = ttl.map(|ttl| ttl.saturating_add(self.stale_for(options)));

@@ -14,7 +14,13 @@ use crate::flight::WriteGuards;
 use crate::key::Key;
 use crate::l1::CopyGuard;
 use crate::store::store_time::StoreTime;
-use crate::{Entry, Form, Meta, Object, Operation, Options, RefreshAhead, Result, Ttl};
+use crate::{Encode, Entry, Form, Meta, Object, Operation, Options, RefreshAhead, Result, Ttl};
+
+/// A value to be stored, in the form of the store.
+pub(super) enum NewValue {
+    Object(Arc<dyn Object>),
+    Encoded(OwnedBody),
+}
 
 /// An entry, and how long the store keeps it.
 pub(super) type PreparedEntry = (Entry, Option<Duration>);
@@ -83,48 +89,78 @@ impl Engine {
         lifetime(ttl, self.settings.default_ttl, jitter, random)
     }
 
-    /// Prepares a value that a caller writes, with the versions of its tags; returns `None` for a TTL of
-    /// zero.
+    /// Takes a value that a caller writes, and its TTL; returns `None` for a TTL of zero.
+    pub(super) fn begin_one_write<By>(
+        &self,
+        value: impl Encode<By>,
+        options: &Options,
+    ) -> Result<Option<(NewValue, Option<Duration>)>> {
+        options.policies.check_values()?;
+        match self.lifetime(options.ttl, options) {
+            Lifetime::Live(ttl) => Ok(Some((self.new_value(value)?, ttl))),
+            Lifetime::Zero => Ok(None),
+        }
+    }
+
+    /// Prepares a value that a caller writes, with the versions of its tags.
     pub(super) async fn prepare_one_write(
         &self,
-        object: Arc<dyn Object>,
+        value: NewValue,
+        ttl: Option<Duration>,
         options: &Options,
     ) -> Result<Option<PreparedEntry>> {
-        options.policies.check_values()?;
-        let Lifetime::Live(ttl) = self.lifetime(options.ttl, options) else {
-            return Ok(None);
-        };
         let stamps = match self.has_server_tags(options) {
             // On the heap, so that the future of every other write stays small.
             true => boxed(|| self.stamp(options)).await?,
             false => self.stamp_in_process(options),
         };
-        self.prepare(object, ttl, &stamps, EntryPolicy::of_write(options))
+        self.prepare(value, ttl, &stamps, EntryPolicy::of_write(options))
     }
 
     /// Prepares a value of a batch, whose options were checked; returns `None` for a TTL of zero. Each
     /// value has its own jitter.
-    pub(super) fn prepare_one_of_many(
+    pub(super) fn prepare_one_of_many<By>(
         &self,
-        object: Arc<dyn Object>,
+        value: impl Encode<By>,
         stamps: &Stamps,
         options: &Options,
     ) -> Result<Option<PreparedEntry>> {
         let Lifetime::Live(ttl) = self.lifetime(options.ttl, options) else {
             return Ok(None);
         };
-        self.prepare(object, ttl, stamps, EntryPolicy::of_write(options))
+        let value = self.new_value(value)?;
+        self.prepare(value, ttl, stamps, EntryPolicy::of_write(options))
+    }
+
+    /// Takes a value for the store. For a server, it is encoded where it is.
+    fn new_value<By>(&self, value: impl Encode<By>) -> Result<NewValue> {
+        match self.driver.form() {
+            Form::Bytes => self.encoded(value.as_object()),
+            _ => Ok(NewValue::Object(value.into_object())),
+        }
+    }
+
+    /// Takes a value that others have too.
+    pub(super) fn shared_value(&self, object: &Arc<dyn Object>) -> Result<NewValue> {
+        match self.driver.form() {
+            Form::Bytes => self.encoded(&**object),
+            _ => Ok(NewValue::Object(Arc::clone(object))),
+        }
+    }
+
+    fn encoded(&self, object: &dyn Object) -> Result<NewValue> {
+        OwnedBody::of(object, &*self.settings.codec).map(NewValue::Encoded)
     }
 
     /// Prepares a value to be stored for `ttl`; returns `None` if the versions of its tags are not known.
     pub(super) fn prepare(
         &self,
-        object: Arc<dyn Object>,
+        value: NewValue,
         ttl: Option<Duration>,
         stamps: &Stamps,
         policy: EntryPolicy,
     ) -> Result<Option<PreparedEntry>> {
-        let Some(entry) = self.entry(object, stamps, ttl, policy)? else {
+        let Some(entry) = self.entry(value, stamps, ttl, policy)? else {
             return Ok(None);
         };
         let idle = policy.idle.filter(|_| self.driver.form() == Form::Bytes);
@@ -133,27 +169,29 @@ impl Engine {
 
     fn entry(
         &self,
-        object: Arc<dyn Object>,
+        value: NewValue,
         stamps: &Stamps,
         ttl: Option<Duration>,
         policy: EntryPolicy,
     ) -> Result<Option<Entry>> {
         let expiry = self.expiry(ttl, policy);
-        if self.driver.form() == Form::Bytes {
-            let Some(tags) = stamps.versions() else {
-                return Ok(None);
-            };
-            let body = OwnedBody::of(&*object, &*self.settings.codec)?;
-            let bytes = match expiry {
-                Some(expiry) => wire::seal_with(expiry, body.as_body()),
-                None => body.sealed(),
-            };
-            if tags.is_empty() {
-                return Ok(Some(Entry::bytes(bytes)));
+        let object = match value {
+            NewValue::Object(object) => object,
+            NewValue::Encoded(body) => {
+                let Some(tags) = stamps.versions() else {
+                    return Ok(None);
+                };
+                let bytes = match expiry {
+                    Some(expiry) => wire::seal_with(expiry, body.as_body()),
+                    None => body.sealed(),
+                };
+                if tags.is_empty() {
+                    return Ok(Some(Entry::bytes(bytes)));
+                }
+                self.note_headers_in_use();
+                return Ok(Some(Entry::bytes(wire::with_tags(&bytes, tags)?)));
             }
-            self.note_headers_in_use();
-            return Ok(Some(Entry::bytes(wire::with_tags(&bytes, tags)?)));
-        }
+        };
         let mut entry = Entry::object(object);
         if !stamps.is_empty() || expiry.is_some() {
             let meta = Meta::new(stamps.clone(), expiry, policy.refresh_ahead);

@@ -119,6 +119,10 @@ impl<T: Object> Encode for SharedValue<T> {
     fn into_object(self) -> Arc<dyn Object> {
         self.0
     }
+
+    fn as_object(&self) -> &dyn Object {
+        &*self.0
+    }
 }
 
 impl<T: Object> Value for SharedValue<T> {

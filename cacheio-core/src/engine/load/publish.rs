@@ -166,7 +166,7 @@ impl Engine {
             return Ok(None);
         };
         let stamps = publication.leader.stamps();
-        self.prepare(Arc::clone(object), ttl, stamps, policy)
+        self.prepare(self.shared_value(object)?, ttl, stamps, policy)
     }
 
     async fn remove(&self, keys: &[Key<'_>]) {
