@@ -378,9 +378,13 @@ impl L1s {
         self.changes.listen(key)
     }
 
-    /// Invalidates the tickets of a key. Returns its version before.
+    /// Invalidates the tickets of a key, because it is written. Returns its version before.
     fn invalidate(&self, key: &Key<'_>) -> u64 {
-        let before = self.version(key).fetch_add(1, Ordering::SeqCst);
+        self.add_change(key, 1)
+    }
+
+    fn add_change(&self, key: &Key<'_>, change: u64) -> u64 {
+        let before = self.version(key).fetch_add(change, Ordering::SeqCst);
         self.changes.notify(key);
         before
     }

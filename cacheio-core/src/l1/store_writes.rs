@@ -8,18 +8,21 @@ use crate::flight::SharedState;
 
 /// What a write by a store adds to the version of its key. A write of a cache adds one.
 const STORE_WRITE: u64 = 1 << 32;
+/// What a change adds that the server has told of.
+pub(super) const TOLD: u64 = 1 << 48;
 
 /// Returns whether no other write has taken a version to this one since a cache began to store a loaded value. The
-/// store that was asked to store it adds a write of its own.
+/// store that was asked to store it adds a write of its own, and the server may tell of that.
 pub(super) fn has_one_writer(version: u64, since: u64) -> bool {
-    matches!(version.wrapping_sub(since), 0 | STORE_WRITE)
+    let changes = version.wrapping_sub(since);
+    changes / TOLD <= 1 && matches!(changes % TOLD, 0 | STORE_WRITE)
 }
 
 #[doc(hidden)]
 #[allow(missing_docs)]
 impl SharedState {
-    /// Begins a write by a store whose server does not tell it of its own writes. When it ends, in whatever way, the
-    /// copies of the keys are removed.
+    /// Begins a write by a store. When it ends, in whatever way, the copies of the keys are removed: the server tells of
+    /// it only what was read on the same connection.
     pub fn store_writes<'a>(&'a self, keys: &'a [Key<'a>]) -> StoreWrite<'a> {
         StoreWrite {
             l1s: &self.l1s,

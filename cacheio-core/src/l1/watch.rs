@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::store_writes::TOLD;
 use super::{L1, L1s};
 use crate::flight::SharedState;
 use crate::{Key, Timestamp};
@@ -38,7 +39,7 @@ impl SharedState {
     /// The server has told that a key was changed.
     pub fn changed(&self, key: &str) -> RemovedCopies {
         let key = Key::new(key);
-        self.l1s.invalidate(&key);
+        self.l1s.add_change(&key, TOLD);
         let removed = self.l1s.for_each(|l1, removed| {
             let copied = l1.key(&key);
             if let Some(copy) = copied.and_then(|key| l1.memory.take_copy(&key)) {

@@ -1,4 +1,4 @@
-//! Writes by the methods of a store, around the caches on it. The server does not tell a connection of its own writes.
+//! Writes by the methods of a store, around the caches on it.
 
 use std::thread::sleep;
 use std::time::Duration;

@@ -68,6 +68,50 @@ fn writes_of_other_programs_are_told() {
     });
 }
 
+/// The server forgets what a connection has read while it executes a command of that connection. It must tell it that,
+/// because it tells nothing of later changes.
+#[test]
+fn what_the_server_forgets_during_a_command_of_this_process_is_told() {
+    const KEYS: u64 = 600;
+    guarded(|| {
+        for is_evicted in [false, true] {
+            let server = Redis::start();
+            let (cache, other) = (open(&server.url(), LONG), open(&server.url(), LONG));
+            until_probed(&server, &cache);
+            if !is_evicted {
+                server.run("CONFIG SET tracking-table-max-keys 50");
+            }
+            cache.set_many((0..KEYS).map(|key| (key, 1_i64))).unwrap();
+            for key in 0..KEYS {
+                assert_eq!(cache.get(key).unwrap(), Some(1_i64));
+            }
+            if is_evicted {
+                let limit = used_memory(&server) + (16 << 10);
+                server.run("CONFIG SET maxmemory-policy allkeys-random");
+                server.run(&format!("CONFIG SET maxmemory {limit}"));
+                cache.set("large", "x".repeat(64 << 10)).unwrap();
+                cache.ping().unwrap();
+                let stats = server.run("INFO stats");
+                assert!(!stats.text().contains("evicted_keys:0\r"));
+                server.run("CONFIG SET maxmemory 0");
+            }
+            other.set_many((0..KEYS).map(|key| (key, 2_i64))).unwrap();
+            for key in 0..KEYS {
+                until(&cache, &key.to_string(), Some(2));
+            }
+        }
+    });
+}
+
+fn used_memory(server: &Redis) -> u64 {
+    let info = server.run("INFO memory");
+    let used = info
+        .text()
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:"));
+    used.unwrap().parse().unwrap()
+}
+
 #[test]
 fn a_copy_outlives_the_bound_while_the_server_is_heard() {
     guarded(|| {
