@@ -7,12 +7,13 @@ pub(crate) mod file;
 pub(crate) mod record;
 
 use std::any::Any;
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::entry::wire::{self, Body};
-use crate::value::Encoded;
-use crate::{Codec, Object, Result};
+use crate::value::{Encoded, downcast};
+use crate::{Codec, Object, Result, Value};
 
 /// What `save_snapshot` has saved.
 ///
@@ -56,6 +57,7 @@ pub(crate) struct EncodedValue {
     /// The name of the type that the value was stored as. The bytes are kept until the value is read as this type,
     /// because another one may keep less of it.
     pub(crate) stored_as: Arc<str>,
+    pub(crate) codec: Arc<dyn Codec>,
 }
 
 impl EncodedValue {
@@ -66,6 +68,62 @@ impl EncodedValue {
 
     pub(crate) fn body(&self) -> Result<Body<'_>> {
         Ok(wire::open(&self.bytes)?.0)
+    }
+
+    pub(crate) fn decode<V: Value>(&self) -> Result<Arc<V::Stored>> {
+        self.body()?.decode::<V>(&*self.codec)
+    }
+}
+
+/// Returns an object as a value of the type that it was stored as, also if it comes from a snapshot and was not read yet.
+pub fn value_of_object<V: Value>(object: &Arc<dyn Object>) -> Option<Arc<V>> {
+    let stored = match EncodedValue::of(&**object) {
+        Some(encoded) => {
+            let stored = encoded.decode::<V>().ok()?;
+            (Object::type_name(&*stored) == &*encoded.stored_as).then_some(stored)
+        }
+        None => downcast(Arc::clone(object)),
+    };
+    stored.map(V::shared)
+}
+
+/// What this thread does with values of snapshots.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Step {
+    None,
+    /// It puts them into memory.
+    Loading,
+    /// It puts a value that was decoded in the place of its bytes.
+    Decoding,
+}
+
+thread_local! {
+    static STEP: Cell<Step> = const { Cell::new(Step::None) };
+}
+
+impl Step {
+    /// Makes this the step of the thread until the guard is dropped.
+    pub(crate) fn begin(self) -> StepGuard {
+        StepGuard(STEP.replace(self))
+    }
+}
+
+/// Restores the step of before.
+pub(crate) struct StepGuard(Step);
+
+impl Drop for StepGuard {
+    fn drop(&mut self) {
+        STEP.set(self.0);
+    }
+}
+
+/// Returns whether a removal from memory is not reported: an entry of a snapshot has no room when it is loaded, or its
+/// value is decoded. A program must not be told of either, and its listener must not run while a cache is built.
+pub fn is_unreported(object: &dyn Object, is_replaced: bool) -> bool {
+    match STEP.get() {
+        Step::None => false,
+        Step::Loading => EncodedValue::of(object).is_some(),
+        Step::Decoding => is_replaced && EncodedValue::of(object).is_some(),
     }
 }
 

@@ -6,7 +6,7 @@ use quote::{ToTokens as _, quote};
 use syn::punctuated::Punctuated;
 use syn::{
     Error, FnArg, GenericParam, Generics, Ident, Pat, ReceiverKind, Result, Signature, Token, Type,
-    WherePredicate,
+    WherePredicate, parse_quote,
 };
 
 use crate::function::{Argument, Kind, named_in};
@@ -65,12 +65,13 @@ impl Plan {
         ));
         let mut sig = self.signature(&name, false)?;
         sig.asyncness = None;
+        sig.output = parse_quote!(-> #private::String);
         let KeyCode { setup, key } = self.key_code(&name, false)?;
         let names = names(&sig);
         Ok(quote! {
             #attrs
             #[must_use]
-            #vis #sig -> #private::String {
+            #vis #sig {
                 #(let _ = &#names;)*
                 #setup
                 #private::key_text(#key)
@@ -89,7 +90,8 @@ impl Plan {
             self.function.sig.ident
         ));
         let is_async = self.function.is_async();
-        let sig = self.signature(&name, true)?;
+        let mut sig = self.signature(&name, true)?;
+        sig.output = parse_quote!(-> #private::Result<::core::primitive::bool>);
         let names = names(&sig);
         let KeyCode { setup, key } = self.key_code(&name, is_async)?;
         let cache = self.cache();
@@ -109,7 +111,7 @@ impl Plan {
         };
         Ok(quote! {
             #attrs
-            #vis #sig -> #private::Result<::core::primitive::bool> {
+            #vis #sig {
                 #(let _ = &#names;)*
                 let (__cacheio_key, __cacheio_cache) = {
                     #cache
@@ -131,9 +133,12 @@ impl Plan {
         let mut sig = self.function.sig.clone();
         sig.ident = name.clone();
         let refresh = self.refresh(&name)?;
+        // `force_refresh` is not evaluated here.
+        let names = names(&sig);
         Ok(quote! {
             #attrs
             #vis #sig {
+                #(let _ = &#names;)*
                 #refresh
             }
         })

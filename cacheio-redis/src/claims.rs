@@ -407,22 +407,27 @@ impl Claims {
 
     /// Sends a script on claims, whose failure changes nothing: the claims expire.
     async fn send(&self, script: &str, claims: &[(Box<str>, String)]) {
-        let keys: Vec<_> = claims.iter().map(|(key, _)| Key::new(key)).collect();
-        let command = |part: &[usize]| {
-            let mut command = cmd("EVAL");
-            command.arg(script).arg(part.len());
-            for at in part {
-                command.arg(self.topology.claim_key(keys[*at].text()));
+        // Each part has its own time, so that the last claims of many are not left out.
+        for claims in claims.chunks(MAX_KEYS) {
+            let keys: Vec<_> = claims.iter().map(|(key, _)| Key::new(key)).collect();
+            let command = |part: &[usize]| {
+                let mut command = cmd("EVAL");
+                command.arg(script).arg(part.len());
+                for at in part {
+                    command.arg(self.topology.claim_key(keys[*at].text()));
+                }
+                for at in part {
+                    command.arg(&claims[*at].1);
+                }
+                command
+            };
+            let sent = self.topology.send_many(&keys, MAX_KEYS, command);
+            // It does not wait for a whole timeout: the callers find out whether the server responds.
+            let deadline = Instant::now() + RENEWAL.min(self.topology.timeout() / 2);
+            if within(deadline, sent).await.is_none() {
+                return;
             }
-            for at in part {
-                command.arg(&claims[*at].1);
-            }
-            command
-        };
-        let sent = self.topology.send_many(&keys, MAX_KEYS, command);
-        // It does not wait for a whole timeout: the callers find out whether the server responds.
-        let deadline = Instant::now() + RENEWAL.min(self.topology.timeout() / 2);
-        let _ = within(deadline, sent).await;
+        }
     }
 
     /// Goes on without claims.

@@ -306,9 +306,11 @@ fn settings_of_a_file_that_cannot_be_used_are_refused() {
             "a text, a number or a boolean",
         ),
         (r#""memory://""#, "the settings of a cache"),
+        (r#""redis://:secret@h""#, "write a URL as `url`"),
     ] {
         let refused = settings(file).unwrap_err().to_string();
         assert!(refused.contains(message), "{file}: {refused}");
+        assert!(!refused.contains("secret"), "{file}: {refused}");
     }
     for (file, message) in [
         (r#"{"url": "memory"}"#, "not a cache URL"),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_core::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_core::de::{Deserialize, Deserializer, Error as DeError, MapAccess, Visitor};
 
 use crate::config::url::CacheUrl;
 use crate::{Error, Result};
@@ -97,7 +97,8 @@ impl fmt::Debug for Settings {
 
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(SettingsVisitor)
+        // With `deserialize_map`, some formats show a text that is no map.
+        deserializer.deserialize_any(SettingsVisitor)
     }
 }
 
@@ -108,6 +109,18 @@ impl<'de> Visitor<'de> for SettingsVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the settings of a cache: `url`, and parameters of the URL")
+    }
+
+    /// The default of this method would show the text, which may be a URL with a password.
+    fn visit_str<E: DeError>(self, _: &str) -> Result<Settings, E> {
+        Err(E::custom(
+            "the settings of a cache are a section, not a text; write a URL as `url` in it",
+        ))
+    }
+
+    /// So would this one.
+    fn visit_bytes<E: DeError>(self, _: &[u8]) -> Result<Settings, E> {
+        self.visit_str("")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Settings, A::Error> {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::l1::Read;
 use super::snapshot::entry_of_snapshot;
 use super::{Engine, boxed};
-use crate::codec::exact::Exact;
 use crate::config::ttl::random_fraction;
 use crate::entry::expiry::{Expiry, Freshness};
 use crate::entry::wire::{self, Body, OwnedBody};
@@ -17,7 +16,7 @@ use crate::stats::Count;
 use crate::value::downcast;
 use crate::value::raw::EntryBytes;
 use crate::{
-    Entry, Error, ErrorKind, Fetched, Form, Json, Meta, Object, Operation, Options, Payload,
+    Entry, Error, ErrorKind, Fetched, Form, Meta, Object, Operation, Options, Payload,
     RefreshAhead, Result, Source, Value,
 };
 
@@ -251,11 +250,7 @@ impl Engine {
     }
 
     fn decode<V: Value>(&self, body: Body<'_>) -> Result<Arc<V::Stored>> {
-        match body {
-            Body::Integer(digits) => V::decode(digits, &Json),
-            Body::Encoded(encoded) => V::decode(encoded, &*self.settings.codec),
-            Body::Exact(exact) => V::decode(exact, &Exact),
-        }
+        body.decode::<V>(&*self.settings.codec)
     }
 
     /// Returns an object as a `V`, through the codec if it has another type.
@@ -270,7 +265,7 @@ impl Engine {
     #[cold]
     fn converted<V: Value>(&self, object: &Arc<dyn Object>) -> Result<Arc<V::Stored>> {
         if let Some(encoded) = EncodedValue::of(&**object) {
-            return self.decode::<V>(encoded.body()?);
+            return encoded.decode::<V>();
         }
         // As on a server.
         let body = OwnedBody::of(&**object, &*self.settings.codec).map_err(|error| {

@@ -12,6 +12,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +27,7 @@ use crate::entry::wire::OwnedBody;
 use crate::key::Key;
 use crate::snapshot::file::{self, Found, Identity};
 use crate::snapshot::record::{self, SavedEntry, SavedMeta};
-use crate::snapshot::{EncodedValue, Saved, Snapshot};
+use crate::snapshot::{EncodedValue, Saved, Snapshot, Step};
 use crate::{
     Clock, Entry, Error, ErrorKind, Meta, Object, Operation, Payload, Result, Store, Timestamp,
     Ttl, TtlChange, Value,
@@ -50,6 +51,8 @@ impl Snapshot {
                            keeps its entries when the program ends";
             return Err(Error::new(ErrorKind::Config, message).during(Operation::Build));
         }
+        // A file is removed when it is loaded, not a link to it.
+        let path = fs::canonicalize(&path).unwrap_or(path);
         file::check_path(&path).map_err(|error| error.during(Operation::Build))?;
         Ok(Some(Self {
             path,
@@ -168,7 +171,11 @@ impl Engine {
             return;
         };
         let path = || tracing::field::display(snapshot.path.display());
-        match self.read_snapshot(snapshot) {
+        let _step = Step::Loading.begin();
+        // Memory calls the weigher of the user.
+        let read = catch_unwind(AssertUnwindSafe(|| self.read_snapshot(snapshot)));
+        let panicked = || Error::new(ErrorKind::Decode, "the weigher of the memory panicked");
+        match read.unwrap_or_else(|_| Err(panicked())) {
             Ok(None) => {}
             Ok(Some(entries)) => tracing::info!(
                 target: "cacheio",
@@ -223,6 +230,7 @@ impl Engine {
         let object = EncodedValue {
             bytes: value.to_vec(),
             stored_as: found.stored_as,
+            codec: Arc::clone(&self.settings.codec),
         };
         let mut entry = Entry::object(Arc::new(object));
         if let Some(saved) = meta {
@@ -261,6 +269,7 @@ impl Engine {
     fn replace_in_memory(&self, key: &Key<'_>, entry: &Entry, decoded: Entry) {
         if let Some(memory) = self.driver.immediate() {
             let new = Some((decoded, TtlChange::Keep));
+            let _step = Step::Decoding.begin();
             // If it fails, the next read decodes the value again, or loads it.
             let _ = memory.compare_and_swap(key, Some(entry.clone()), new);
         }

@@ -115,6 +115,11 @@ impl Writer {
         self.write(&checksum.to_le_bytes())?;
         let replaced = self.output.flush();
         let replaced = replaced.and_then(|()| self.output.get_ref().sync_all());
+        // It may have been created meanwhile.
+        let replaced = replaced.and_then(|()| match is_replaceable(&self.path)? {
+            true => Ok(()),
+            false => Err(io::Error::other(occupied(&self.path))),
+        });
         let replaced = replaced.and_then(|()| fs::rename(&self.temporary, &self.path));
         replaced.map_err(|error| unwritable(&self.path, error))?;
         // From here on the file is replaced. That a folder can be synchronized is up to its file system.
@@ -277,29 +282,37 @@ impl Input {
     }
 }
 
-/// Checks that nothing but a snapshot is at the path: saving would replace it.
+/// Checks that nothing but a snapshot is at the path: saving would replace it. What cannot be read is logged when the
+/// snapshot is loaded.
 pub(crate) fn check_path(path: &Path) -> Result<()> {
-    let is_other = match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => is_of_another_program(path),
-        Ok(_) => true,
-        // What cannot be read is logged when the snapshot is loaded.
-        Err(_) => false,
-    };
-    if !is_other {
-        return Ok(());
+    match is_replaceable(path) {
+        Ok(false) => Err(Error::new(ErrorKind::Config, occupied(path))),
+        _ => Ok(()),
     }
-    let path = path.display();
-    let message = format!("{path} is not a snapshot, and is not replaced; choose another path");
-    Err(Error::new(ErrorKind::Config, message))
 }
 
-fn is_of_another_program(path: &Path) -> bool {
+fn occupied(path: &Path) -> String {
+    let path = path.display();
+    format!("{path} is not a snapshot, and is not replaced; choose another path")
+}
+
+/// Returns whether there is a snapshot at the path, or nothing.
+fn is_replaceable(path: &Path) -> io::Result<bool> {
+    let is_file = match fs::metadata(path) {
+        Ok(metadata) => metadata.is_file(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    if !is_file {
+        return Ok(false);
+    }
     let mut begin = Vec::new();
-    let file = File::open(path);
-    let read = file.and_then(|file| file.take(NAME.len() as u64).read_to_end(&mut begin));
-    // A file that was not written to its end may be short, or have zeros.
-    let written = begin.split(|byte| *byte == 0).next();
-    read.is_ok() && !written.is_some_and(|written| NAME.starts_with(written))
+    File::open(path)?.take(HEADER).read_to_end(&mut begin)?;
+    // A file that was not written to its end may be empty, or have zeros only.
+    let is_unwritten = begin.iter().all(|byte| *byte == 0);
+    let version = begin.strip_prefix(NAME).map(<[u8]>::first);
+    let is_snapshot = version.is_some_and(|version| version.is_none_or(u8::is_ascii_control));
+    Ok(is_unwritten || is_snapshot)
 }
 
 /// Returns the path of a temporary file next to the one that it replaces.

@@ -9,7 +9,6 @@
 //! due are taken by the next use of the memory. A hit notices this without any further check: from the time of
 //! the next turn on, [`FastUntil`](super::l1::FastUntil) lets it look more closely.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use cacheio_core::__private::{after_publication, percent_decode};
+use cacheio_core::__private::{after_publication, is_unreported, percent_decode, value_of_object};
 use cacheio_core::{CLOCK_LAG, ListedKey, Object, Timestamp, Value};
 
 use super::Memory;
@@ -119,8 +118,7 @@ impl Removal {
     /// # Ok::<(), cacheio::Error>(())
     /// ```
     pub fn value<V: Value>(&self) -> Option<Arc<V>> {
-        let object: Arc<dyn Any + Send + Sync> = Arc::clone(&self.object) as _;
-        object.downcast::<V::Stored>().ok().map(V::shared)
+        value_of_object::<V>(&self.object)
     }
 
     /// Returns why the entry was removed.
@@ -267,9 +265,19 @@ impl Memory {
     /// Calls the listener for what was removed from a shard. No lock is held.
     #[cold]
     pub(super) fn report(&self, Reports(reports): Reports) {
-        let (Some(listener), false) = (&self.shared.listener, reports.is_empty()) else {
+        let Some(listener) = &self.shared.listener else {
             return;
         };
+        let is_reported = |report: &Report| {
+            !is_unreported(
+                &**report.slot.object(),
+                report.cause == RemovalCause::Replaced,
+            )
+        };
+        let reports: Vec<_> = reports.into_iter().filter(is_reported).collect();
+        if reports.is_empty() {
+            return;
+        }
         let namespaces = self.shared.namespaces.lock();
         let namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
         let removals = reports.into_iter();

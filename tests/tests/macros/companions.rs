@@ -206,3 +206,29 @@ async fn the_cache_of_an_async_function_can_be_reached() {
     square(3).await;
     assert_eq!(square_cache().stats().loads, 2);
 }
+
+/// Bounds after the arguments, and an argument that only `force_refresh` uses.
+#[test]
+#[deny(unused_variables)]
+fn companions_of_functions_with_a_where_clause() {
+    #[cached(companions)]
+    fn text<T>(value: T) -> String
+    where
+        T: std::fmt::Debug + cacheio_core::CacheKey,
+    {
+        format!("{value:?}")
+    }
+    #[cached(key = "{value}", force_refresh = renew, companions)]
+    fn renewed<T>(value: T, renew: bool) -> String
+    where
+        T: std::fmt::Display,
+    {
+        value.to_string()
+    }
+    assert_eq!(text(7), "7");
+    assert!(!text_key(7).is_empty());
+    assert!(text_invalidate(7).unwrap());
+    assert_eq!(renewed(7, true), "7");
+    assert_eq!(renewed_refresh(7, false), "7");
+    assert!(renewed_invalidate(7).unwrap());
+}

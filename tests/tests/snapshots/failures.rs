@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use cacheio_async::AsyncCache;
 use cacheio_core::{ErrorKind, Operation};
-use cacheio_sync::{Cache, Memory};
+use cacheio_sync::{Cache, Memory, RemovalCause};
 use cacheio_tests::api::World;
 use cacheio_tests::watchdog::guarded;
 use serde::{Deserialize, Serialize};
@@ -59,16 +59,15 @@ fn a_damaged_file_is_not_served_and_prevents_no_start() {
             assert_eq!(fs::read(path).unwrap(), bytes);
             cache.set("key", "other").await.unwrap();
         };
-        for length in 0..bytes.len() {
-            is_refused(&bytes[..length]).await;
-        }
-        for at in 0..bytes.len() {
+        // Without `cacheio` at its begin, it is the file of another program.
+        let name = "cacheio".len();
+        is_refused(&[]).await;
+        is_refused(&[0; 100]).await;
+        for at in name..bytes.len() {
+            is_refused(&bytes[..at]).await;
             let mut bytes = bytes.clone();
-            // Without `cacheio` at its begin, it is the file of another program.
-            if at >= "cacheio".len() {
-                bytes[at] ^= 1 << (at % 8);
-                is_refused(&bytes).await;
-            }
+            bytes[at] ^= 1 << (at % 4);
+            is_refused(&bytes).await;
             // Half written, as on a file system that allocates before it writes.
             bytes[at..].fill(0);
             is_refused(&bytes).await;
@@ -108,6 +107,13 @@ fn a_file_of_another_program_is_refused_and_stays() {
         fs::write(path, "").unwrap();
         drop(open(path).unwrap());
         assert!(fs::metadata(path).unwrap().len() > 0);
+        // It is created after the cache was built.
+        let cache = open(path).unwrap();
+        fs::write(path, "x").unwrap();
+        let error = cache.save_snapshot().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        drop(cache);
+        assert_eq!(fs::read_to_string(path).unwrap(), "x");
     });
 }
 
@@ -204,5 +210,56 @@ fn a_panic_while_saving_leaves_the_old_file() {
         drop(cache);
         assert_eq!(fs::read(folder.file()).unwrap(), before);
         assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
+    });
+}
+
+/// The listener may use the cache, which is not there while it is built.
+#[test]
+fn a_listener_is_not_called_while_a_snapshot_is_loaded() {
+    both(async |world, path| {
+        let stored = cache(world, path);
+        for key in 0..50 {
+            stored.set(key, key).await.unwrap();
+        }
+        drop(stored);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let removals = Arc::clone(&log);
+        let memory = Memory::builder().capacity(20).on_removal(move |removal| {
+            let value = removal.value::<i32>().map(|value| *value);
+            removals.lock().unwrap().push((removal.cause(), value));
+        });
+        let loaded = on(world, path, memory.build(), "", "json").unwrap();
+        assert!(log.lock().unwrap().is_empty());
+        let entries = loaded.keys(100).await.unwrap();
+        let [read, unread, ..] = &entries[..] else {
+            panic!("nothing was loaded");
+        };
+        let value = loaded.get::<i32>(read).await.unwrap();
+        assert!(log.lock().unwrap().is_empty());
+        let expected: i32 = unread.to_string().parse().unwrap();
+        loaded.delete(unread).await.unwrap();
+        loaded.set(read, -1).await.unwrap();
+        let deleted = (RemovalCause::Deleted, Some(expected));
+        let replaced = (RemovalCause::Replaced, value);
+        assert_eq!(*log.lock().unwrap(), [deleted, replaced]);
+    });
+}
+
+/// A file behind a link is loaded once, too.
+#[cfg(unix)]
+#[test]
+fn a_link_stays_and_its_file_is_replaced() {
+    both(async |world, path| {
+        let link = path.with_file_name("link");
+        std::os::unix::fs::symlink(path, &link).unwrap();
+        cache(world, path).set("k", 1).await.unwrap();
+        let second = cache(world, &link);
+        assert_eq!(second.get::<i32>("k").await.unwrap(), Some(1));
+        assert!(!path.exists());
+        second.delete("k").await.unwrap();
+        drop(second);
+        assert!(path.exists() && link.is_symlink());
+        assert_eq!(cache(world, &link).len().await.unwrap(), 0);
+        fs::remove_file(link).unwrap();
     });
 }

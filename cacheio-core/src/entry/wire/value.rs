@@ -1,8 +1,22 @@
 //! Values as the bodies of entries.
 
+use std::sync::Arc;
+
 use super::{Body, EXACT, INTEGER, MARK, VERSION, parse, seal, seal_exact, truncated};
+use crate::codec::exact::Exact;
 use crate::value::Encoded;
-use crate::{Codec, Object, Result};
+use crate::{Codec, Json, Object, Result, Value};
+
+impl Body<'_> {
+    /// Decodes the value.
+    pub(crate) fn decode<V: Value>(self, codec: &dyn Codec) -> Result<Arc<V::Stored>> {
+        match self {
+            Self::Integer(digits) => V::decode(digits, &Json),
+            Self::Encoded(encoded) => V::decode(encoded, codec),
+            Self::Exact(exact) => V::decode(exact, &Exact),
+        }
+    }
+}
 
 /// A body that owns its bytes.
 pub(crate) enum OwnedBody {
