@@ -216,7 +216,8 @@ pub enum ErrorKind {
     Decode,
     /// The value cannot be encoded as bytes.
     Encode,
-    /// A counter operation found a value that is not a 64-bit integer.
+    /// A counter operation found a value that is not a 64-bit integer; or a key of Redis holds no string, but for example a
+    /// list. Reads that are sent together with others see no entry there.
     WrongType,
     /// The counter would overflow an `i64`.
     Overflow,

@@ -56,7 +56,7 @@ use std::ops::Range;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be (part of) a cache key",
     label = "not a `CacheKey`",
-    note = "for your own struct or enum: `#[derive(CacheKey)]`",
+    note = "for your own struct or enum: `#[derive(CacheKey)]`; for `uuid::Uuid`, turn on the feature `uuid` of cacheio",
     note = "in `#[cached]`: leave the argument out with `skip(argument)`, or write the key yourself, as in `key = \"user:{{id}}\"`"
 )]
 pub trait CacheKey {

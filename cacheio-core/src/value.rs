@@ -31,7 +31,7 @@ use crate::{Codec, Error, ErrorKind, Json, Result};
     label = "neither `Serialize + Deserialize + Send + Sync + 'static` nor `Local<_>`",
     note = "derive serde's `Serialize` and `Deserialize` for it, or wrap it in `Local`, which keeps it in this process",
     note = "a value that is passed by reference is cloned: derive `Clone` too, or pass it by value",
-    note = "for an `Arc`, turn on the feature `rc` of serde"
+    note = "for an `Arc`, turn on the feature `rc` of serde; for `bytes::Bytes`, the feature `bytes` of cacheio"
 )]
 pub trait Encode<By = ByValue>: Send + Sync {
     /// Returns the value as memory keeps it.
@@ -61,7 +61,7 @@ pub struct ByReference(());
     message = "`{Self}` cannot be read from a cache",
     label = "neither `Serialize + DeserializeOwned + Clone + Send + Sync + 'static` nor `Local<_>`",
     note = "derive `Clone` and serde's `Serialize` and `Deserialize` for it, or wrap it in `Local`, which keeps it in this process",
-    note = "for an `Arc`, turn on the feature `rc` of serde"
+    note = "for an `Arc`, turn on the feature `rc` of serde; for `bytes::Bytes`, the feature `bytes` of cacheio"
 )]
 pub trait Value: Encode + Clone + 'static {
     /// The type that memory keeps.

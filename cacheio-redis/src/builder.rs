@@ -19,7 +19,7 @@ use crate::sentinel::Sentinels;
 use crate::server::Server;
 use crate::topology::Topology;
 use crate::tracking::Tracker;
-use crate::url::{Deployment, PARAMETERS, StoreConfig};
+use crate::url::{Deployment, MAX_CONNECTIONS, PARAMETERS, StoreConfig};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -216,7 +216,7 @@ impl RedisBuilder {
 
     /// Sets the number of connections to each server. One connection serves hundreds of callers, and
     /// is faster than several as long as one core can drive it. Each key always uses the same
-    /// connection, so that writes to it keep their order.
+    /// connection, so that writes to it keep their order. There are at most 1,024.
     ///
     /// ```
     /// # use cacheio::Redis;
@@ -298,9 +298,19 @@ fn parse_all(
 fn build(config: StoreConfig) -> Result<Redis> {
     let timeout = config.timeout.unwrap_or(DEFAULT_TIMEOUT).min(MAX_TIMEOUT);
     let connections = config.connections.unwrap_or(1);
-    if timeout.is_zero() || connections == 0 {
+    if timeout.is_zero() {
         return Err(config_error(
-            "`timeout` and `connections` of a Redis store must be greater than zero",
+            "`timeout` of a Redis store must be greater than zero",
+        ));
+    }
+    if !(1..=MAX_CONNECTIONS).contains(&connections) {
+        return Err(config_error(
+            "`connections` of a Redis store must be from 1 to 1024",
+        ));
+    }
+    if matches!(config.deployment, Deployment::Cluster(_)) && config.settings.db() != 0 {
+        return Err(config_error(
+            "a Redis cluster has no databases; leave out the number of the database",
         ));
     }
     let invalid = |error: RedisError| {

@@ -19,7 +19,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -116,6 +116,8 @@ for i = 1, #KEYS / 2 do
 end
 return done";
 
+/// How long a server that has refused a script is not asked again.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
 /// How often claims are renewed.
 const RENEWAL: Duration = Duration::from_secs(1);
 /// How many keys one script names: the server serves no other client meanwhile.
@@ -128,8 +130,8 @@ pub(crate) struct Claims {
     topology: Arc<Topology>,
     held: Mutex<Held>,
     given_back: Notify,
-    /// Whether the server refuses scripts.
-    are_refused: AtomicBool,
+    /// Until when the server is not asked again, because it refuses scripts.
+    refused_until: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -174,7 +176,7 @@ impl Claims {
             topology,
             held: Mutex::default(),
             given_back: Notify::new(),
-            are_refused: AtomicBool::new(false),
+            refused_until: Mutex::default(),
         }
     }
 
@@ -185,7 +187,7 @@ impl Claims {
         mode: ClaimMode,
     ) -> Result<Vec<Claimed>, Failure> {
         let force = mode == ClaimMode::TakeOver;
-        if self.are_refused.load(Ordering::Relaxed) {
+        if self.are_refused() {
             return Ok(keys.iter().map(|_| Claimed::Unsupported).collect());
         }
         // The keeper knows them before the server does: it gives them back if this call is dropped.
@@ -432,7 +434,8 @@ impl Claims {
 
     /// Goes on without claims.
     fn on_refused(&self, error: &RedisError) {
-        if !self.are_refused.swap(true, Ordering::Relaxed) {
+        let until = Instant::now() + REFUSED_FOR;
+        if self.refused_until().replace(until).is_none() {
             tracing::warn!(
                 target: "cacheio",
                 server = self.topology.name(),
@@ -441,6 +444,18 @@ impl Claims {
                  processes do not prevent that loads are stored",
             );
         }
+    }
+
+    /// Returns whether the server refuses scripts. Its permissions may change, or another server take its place.
+    fn are_refused(&self) -> bool {
+        self.refused_until()
+            .is_some_and(|until| Instant::now() < until)
+    }
+
+    fn refused_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.refused_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {

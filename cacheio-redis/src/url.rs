@@ -58,6 +58,11 @@ impl StoreConfig {
                 (deployment, settings, database)
             }
         };
+        if db.is_some() && db_in_path.is_some() {
+            return Err(config_error(
+                "a Redis URL names the database twice; leave out `/number` or `db`",
+            ));
+        }
         let settings = match db.or(db_in_path) {
             Some(db) => settings.set_db(database(&db)?),
             None => settings,
@@ -70,6 +75,9 @@ impl StoreConfig {
         })
     }
 }
+
+/// The largest number of connections to a server. Each has a state before it is opened.
+pub(crate) const MAX_CONNECTIONS: usize = 1024;
 
 fn timeout(url: &mut CacheUrl<'_>) -> Result<Option<Duration>> {
     let Some(text) = url.take("timeout") else {
@@ -86,8 +94,9 @@ fn connections(url: &mut CacheUrl<'_>) -> Result<Option<usize>> {
     let Some(text) = url.take("connections") else {
         return Ok(None);
     };
-    let number = text.parse().ok().filter(|number| *number > 0);
-    let invalid = || url.invalid("connections", "a number greater than zero");
+    let number = text.parse().ok();
+    let number = number.filter(|number| (1..=MAX_CONNECTIONS).contains(number));
+    let invalid = || url.invalid("connections", "a number from 1 to 1024");
     number.map(Some).ok_or_else(invalid)
 }
 
@@ -206,7 +215,12 @@ fn host(text: &str, default_port: u16, tls: bool) -> Result<ConnectionAddr> {
         "" => default_port,
         port => port.parse().map_err(|_| invalid())?,
     };
-    let name = if name.is_empty() { "127.0.0.1" } else { name };
+    if name.is_empty() {
+        return Err(config_error(
+            "a Redis URL names no host, or there is nothing between two commas of its hosts; write for example \
+             redis://127.0.0.1",
+        ));
+    }
     // Any other text may be a password. An IPv6 address may name its zone.
     let is_legal = |c: char| c.is_alphanumeric() || ".-_".contains(c);
     let is_ipv6 = text.starts_with('[') && name.chars().all(|c| is_legal(c) || ":%".contains(c));
