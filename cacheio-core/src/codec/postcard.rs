@@ -9,7 +9,8 @@ use crate::error::BoxError;
 /// have changed since, returns an error *or a wrong value*: change the namespace with the types.
 ///
 /// Types that need a self-describing format cannot be read, such as `serde_json::Value` and types with
-/// `#[serde(untagged)]`, `#[serde(flatten)]` or `#[serde(skip_serializing_if = …)]`.
+/// `#[serde(tag = …)]`, `#[serde(untagged)]`, `#[serde(flatten)]` or `#[serde(skip_serializing_if = …)]`. To read such an
+/// entry is an error of kind [`Decode`](crate::ErrorKind::Decode): use another codec for it.
 ///
 /// Values that are nested more than 128 levels deep (an option is a level) are an error.
 ///
