@@ -10,13 +10,12 @@ use std::cell::OnceCell;
 use std::hint::black_box;
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cacheio_benches::{
     CacheioAsync, CacheioSync, Layout, MiniMoka, MokaFuture, MokaSync, Policies, RawQuickCache,
-    Subject, Workload, macros, runtime,
+    Subject, Workload, cpu_time, macros, runtime,
 };
-use rustix::time::{ClockId, clock_gettime};
 
 /// Makes one pass over the accesses of a workload, as the thread of this number.
 type Pass<'a> = Box<dyn Fn(usize) + Sync + 'a>;
@@ -47,19 +46,19 @@ macro_rules! everyone {
     };
 }
 
-/// One operation without a namespace and with one.
-macro_rules! namespaces {
-    ($pass:ident) => {
+/// One operation on caches without a feature, and on those of a constructor with it.
+macro_rules! feature {
+    ($pass:ident, $feature:literal, $constructor:ident($($argument:expr)?)) => {
         |workload| {
             let capacity = workload.capacity();
-            let threads = fill(CacheioSync::in_namespace(capacity, "shop"), workload);
-            let tasks = fill(CacheioAsync::in_namespace(capacity, "shop"), workload);
+            let threads = CacheioSync::$constructor(capacity, $($argument)?);
+            let tasks = CacheioAsync::$constructor(capacity, $($argument)?);
             vec![
                 $pass(filled::<RawQuickCache>(workload), workload),
                 $pass(filled::<CacheioSync>(workload), workload),
-                $pass(threads, workload).named("sync, namespace"),
+                $pass(fill(threads, workload), workload).named(concat!("sync, ", $feature)),
                 $pass(filled::<CacheioAsync>(workload), workload),
-                $pass(tasks, workload).named("async, namespace"),
+                $pass(fill(tasks, workload), workload).named(concat!("async, ", $feature)),
             ]
         }
     };
@@ -80,23 +79,6 @@ fn l1(workload: &Workload) -> Vec<Contestant<'_>> {
     ]
 }
 
-/// One operation without a removal listener and with one.
-macro_rules! listeners {
-    ($pass:ident) => {
-        |workload| {
-            let threads = fill(CacheioSync::with_listener(workload.capacity()), workload);
-            let tasks = fill(CacheioAsync::with_listener(workload.capacity()), workload);
-            vec![
-                $pass(filled::<RawQuickCache>(workload), workload),
-                $pass(filled::<CacheioSync>(workload), workload),
-                $pass(threads, workload).named("sync, listener"),
-                $pass(filled::<CacheioAsync>(workload), workload),
-                $pass(tasks, workload).named("async, listener"),
-            ]
-        }
-    };
-}
-
 const TABLES: [(&str, Contestants); 15] = [
     ("`get_arc` hit", everyone!(hit)),
     ("`get_or_set` hit", everyone!(get_or_set)),
@@ -105,11 +87,23 @@ const TABLES: [(&str, Contestants); 15] = [
     ("`get` hit, u64 values", get_u64),
     ("`get_or_set` hit, u64 values", get_or_set_u64),
     ("`get_many` of 100 hits, u64 values", get_many),
-    ("`get_arc` hit, with a namespace", namespaces!(hit)),
+    (
+        "`get_arc` hit, with a namespace",
+        feature!(hit, "namespace", in_namespace("shop")),
+    ),
     ("`get_arc` hit in L1, by that in memory", l1),
-    ("`get_arc` hit, with a removal listener", listeners!(hit)),
-    ("`set`, with a namespace", namespaces!(set)),
-    ("`set`, with a removal listener", listeners!(set)),
+    (
+        "`get_arc` hit, with a removal listener",
+        feature!(hit, "listener", with_listener()),
+    ),
+    (
+        "`set`, with a namespace",
+        feature!(set, "namespace", in_namespace("shop")),
+    ),
+    (
+        "`set`, with a removal listener",
+        feature!(set, "listener", with_listener()),
+    ),
     ("macro hit", decorated),
     ("sync hit, with policies", SYNC_POLICIES),
     ("async hit, with policies", ASYNC_POLICIES),
@@ -379,12 +373,6 @@ fn measure(pass: &Pass<'_>, threads: usize) -> f64 {
             .map(|run| run.join().expect("no pass panics"));
         nanos.sum::<f64>() / threads as f64
     })
-}
-
-/// Returns the CPU time of this thread.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).expect("a time that has passed")
 }
 
 // Tables in Markdown, to be pasted.

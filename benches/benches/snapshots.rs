@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::{AllocationInfo, measure};
 use cacheio::Cache;
-use rustix::time::{ClockId, clock_gettime};
+use cacheio_benches::cpu_time;
 use serde::{Deserialize, Serialize};
 
 const TTL: Duration = Duration::from_secs(3600);
@@ -86,14 +86,7 @@ fn fill(path: &Path, entries: u64) -> Cache {
 
 /// Prints what a step takes. Before it, the entries take this many bytes.
 fn row(name: &str, entries: i64, step: impl FnOnce()) {
-    let cpu = || {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        Duration::new(
-            time.tv_sec.unsigned_abs(),
-            u32::try_from(time.tv_nsec).unwrap_or(0),
-        )
-    };
-    let (start, cpu_start) = (Instant::now(), cpu());
+    let (start, cpu_start) = (Instant::now(), cpu_time());
     let AllocationInfo {
         bytes_max,
         bytes_current,
@@ -102,7 +95,7 @@ fn row(name: &str, entries: i64, step: impl FnOnce()) {
     println!(
         "| {name} | {:.2} s | {:.2} s | {} | {} |",
         start.elapsed().as_secs_f64(),
-        (cpu() - cpu_start).as_secs_f64(),
+        (cpu_time() - cpu_start).as_secs_f64(),
         megabytes(i64::try_from(bytes_max).unwrap_or(i64::MAX)),
         megabytes(entries + bytes_current),
     );

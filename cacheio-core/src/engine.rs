@@ -368,14 +368,11 @@ impl Engine {
     ) -> Result<()> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
-        let failed = |error| self.in_operation(error, Operation::Set, &key);
-        let prepared = match self.begin_one_write(value, options).map_err(failed)? {
-            Some((value, ttl)) => {
-                let prepared = self.prepare_one_write(value, ttl, options).await;
-                prepared.map_err(failed)?
-            }
-            None => None,
-        };
+        let begun = self.begin_one_write(value, options);
+        let prepared = self
+            .prepare_one_write(begun, options)
+            .await
+            .map_err(|error| self.in_operation(error, Operation::Set, &key))?;
         let set = self.write(key, async {
             match prepared {
                 Some((entry, ttl)) => self.driver.set(&key, entry, ttl).await,
@@ -427,14 +424,11 @@ impl Engine {
     ) -> Result<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
-        let failed = |error| self.in_operation(error, Operation::Add, &key);
-        let prepared = match self.begin_one_write(value, options).map_err(failed)? {
-            Some((value, ttl)) => {
-                let prepared = self.prepare_one_write(value, ttl, options).await;
-                prepared.map_err(failed)?
-            }
-            None => None,
-        };
+        let begun = self.begin_one_write(value, options);
+        let prepared = self
+            .prepare_one_write(begun, options)
+            .await
+            .map_err(|error| self.in_operation(error, Operation::Add, &key))?;
         let added = self.write(key, async {
             match prepared {
                 Some((entry, ttl)) => self.add_to_store(&key, entry, ttl).await,

@@ -88,7 +88,7 @@ pub fn value_of_object<V: Value>(object: &Arc<dyn Object>) -> Option<Arc<V>> {
 }
 
 /// What this thread does with values of snapshots.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Step {
     None,
     /// It puts them into memory.

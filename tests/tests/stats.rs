@@ -191,6 +191,7 @@ async fn caches_on_one_store_count_separately(fixture: Fixture) {
     counts(a.stats(), 0, 1, 0, 0, 0, 0);
     counts(b.stats(), 0, 0, 0, 0, 0, 0);
 }
+
 async fn a_store_failure_is_traced_without_the_key(fixture: Fixture) {
     let (cache, faults) = fixture.failing();
     cache.set("words", "no number").await.unwrap();

@@ -1,11 +1,9 @@
 //! Hits in memory before a server, beside those in memory alone.
 
 use std::hint::black_box;
-use std::time::Duration;
 
-use cacheio_benches::{Layout, Workload};
+use cacheio_benches::{Layout, Workload, cpu_time};
 use cacheio_tests::servers::Redis;
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::clients::{Cacheio, Client, Near, Product, TTL, runtime};
 use crate::peers::{ByHand, CacheAio, MultiTier, Rustis};
@@ -136,12 +134,6 @@ fn commands(server: &Redis) -> u64 {
     count
         .and_then(|count| count.trim().parse().ok())
         .expect("a number")
-}
-
-/// Returns the CPU time of this thread: the time in which it does not run belongs to other programs.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).expect("a time that has passed")
 }
 
 impl Contestant {

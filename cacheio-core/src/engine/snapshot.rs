@@ -171,9 +171,11 @@ impl Engine {
             return;
         };
         let path = || tracing::field::display(snapshot.path.display());
-        let _step = Step::Loading.begin();
         // Memory calls the weigher of the user.
-        let read = catch_unwind(AssertUnwindSafe(|| self.read_snapshot(snapshot)));
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            let _step = Step::Loading.begin();
+            self.read_snapshot(snapshot)
+        }));
         let panicked = || Error::new(ErrorKind::Decode, "the weigher of the memory panicked");
         match read.unwrap_or_else(|_| Err(panicked())) {
             Ok(None) => {}

@@ -22,6 +22,9 @@ pub(super) enum NewValue {
     Encoded(OwnedBody),
 }
 
+/// A value to be stored, and its TTL.
+pub(super) type NewEntry = (NewValue, Option<Duration>);
+
 /// An entry, and how long the store keeps it.
 pub(super) type PreparedEntry = (Entry, Option<Duration>);
 
@@ -94,7 +97,7 @@ impl Engine {
         &self,
         value: impl Encode<By>,
         options: &Options,
-    ) -> Result<Option<(NewValue, Option<Duration>)>> {
+    ) -> Result<Option<NewEntry>> {
         options.policies.check_values()?;
         match self.lifetime(options.ttl, options) {
             Lifetime::Live(ttl) => Ok(Some((self.new_value(value)?, ttl))),
@@ -102,13 +105,16 @@ impl Engine {
         }
     }
 
-    /// Prepares a value that a caller writes, with the versions of its tags.
+    /// Prepares a value that a caller writes, with the versions of its tags. It does not depend on the type of the
+    /// value, so that the program has it once.
     pub(super) async fn prepare_one_write(
         &self,
-        value: NewValue,
-        ttl: Option<Duration>,
+        begun: Result<Option<NewEntry>>,
         options: &Options,
     ) -> Result<Option<PreparedEntry>> {
+        let Some((value, ttl)) = begun? else {
+            return Ok(None);
+        };
         let stamps = match self.has_server_tags(options) {
             // On the heap, so that the future of every other write stays small.
             true => boxed(|| self.stamp(options)).await?,

@@ -166,6 +166,10 @@ impl Engine {
             return Ok(None);
         };
         let stamps = publication.leader.stamps();
+        // Without the versions of its tags it is not stored, so it is not encoded.
+        if stamps.versions().is_none() {
+            return Ok(None);
+        }
         self.prepare(self.shared_value(object)?, ttl, stamps, policy)
     }
 
