@@ -12,6 +12,7 @@ use std::thread;
 use cacheio_core::{AsyncStore, Store};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::busy::repeat_if_busy;
 use crate::contract;
 use crate::fixture::{Features, Fixture, TestEnv, Time};
 use crate::watchdog::guarded_as;
@@ -250,6 +251,9 @@ impl Contract {
 /// Most tests of a server wait for a TTL, so more of them can run at once than there are processors: the
 /// environment variable `CONTRACT_THREADS` says how many, before `RUST_TEST_THREADS`.
 ///
+/// In [real time](Time::Passing) a TTL can end before a test on a busy machine reads the entry. A test that fails while
+/// threads waited for a processor for more than a quarter of its TTL runs again, at most twice.
+///
 /// # Panics
 ///
 /// When two contracts have the same name, when a [case to leave out](Contract::without_case) does not exist, and
@@ -345,21 +349,33 @@ fn trial(contract: &Contract, case: &Case) -> Trial {
     let is_left_out = contract.leaves_out(case);
     let (contract, case) = (contract.clone(), case.clone());
     let trial = Trial::test(name.clone(), move || {
-        let promise = promise(&case);
-        let body = move || contract.check(&case);
-        let result = catch_unwind(AssertUnwindSafe(|| guarded_as(&name, body)));
-        let panics = take_panics(&name).join("\n");
-        result.map_err(|panic| {
-            // A hanging test has no panic of its own.
-            let message = match panics.is_empty() {
-                true => panic_message(&*panic),
-                false => panics,
-            };
-            let advice = advice(&message);
-            Failed::from(format!("broken promise: {promise}\n\n{message}{advice}"))
-        })
+        let test = || attempt(&name, &contract, &case);
+        match (contract.time)() {
+            Time::Manual(_) => test(),
+            // On a busy machine a TTL may end before a case reads its entry.
+            Time::Passing(pace) => repeat_if_busy(&name, pace.ttl / 4, test),
+        }
     });
     trial.with_ignored_flag(is_left_out)
+}
+
+/// Runs a case as a test.
+fn attempt(name: &str, contract: &Contract, case: &Case) -> Result<(), Failed> {
+    let body = {
+        let (contract, case) = (contract.clone(), case.clone());
+        move || contract.check(&case)
+    };
+    let result = catch_unwind(AssertUnwindSafe(|| guarded_as(name, body)));
+    let panics = take_panics(name).join("\n");
+    result.map_err(|panic| {
+        // A hanging test has no panic of its own.
+        let message = match panics.is_empty() {
+            true => panic_message(&*panic),
+            false => panics,
+        };
+        let (promise, advice) = (promise(case), advice(&message));
+        Failed::from(format!("broken promise: {promise}\n\n{message}{advice}"))
+    })
 }
 
 /// Returns the promise of a case in words.

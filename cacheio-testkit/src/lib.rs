@@ -4,6 +4,8 @@
 // The tests of cacheio use these too. They may change in any version.
 #[doc(hidden)]
 pub mod api;
+#[doc(hidden)]
+pub mod busy;
 mod contract;
 #[doc(hidden)]
 pub mod failing;

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How long a test may take.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs a test on its own thread, which has the name of the current one.
 ///

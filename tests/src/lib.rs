@@ -1,6 +1,7 @@
 //! What the integration tests share.
 //!
 //! - [`api`]: one cache type over both worlds, so that each case is written and compiled once.
+//! - [`busy`]: tests of real time on a busy machine.
 //! - [`fixture`]: what a case is given: a cache on a store, and control over time.
 //! - [`gate`]: loaders that a test starts and releases, so that no test sleeps for an order.
 //! - [`history`]: what processes wrote and read, and when.
@@ -24,4 +25,7 @@ pub mod random;
 pub mod servers;
 pub mod stores;
 
-pub use cacheio_testkit::{api, fixture, gate, log, watchdog, world};
+/// How late a single call may be on a busy machine.
+pub const BUSY: std::time::Duration = std::time::Duration::from_millis(1_500);
+
+pub use cacheio_testkit::{api, busy, fixture, gate, log, watchdog, world};

@@ -28,6 +28,8 @@ struct State {
     in_use: usize,
     /// How many callers wait for a permit.
     waiting: usize,
+    /// How many of them have been overtaken often enough.
+    overtaken: usize,
     limit: ConcurrencyLimit,
     /// When the latest request was sent that was answered.
     latest_answered: Option<Instant>,
@@ -42,6 +44,10 @@ pub(super) enum NoPermit {
     Overloaded,
 }
 
+/// After how many times that a caller was notified and found the permit taken, new callers wait behind it. A
+/// caller that does not wait costs less: it needs not be woken.
+const OVERTAKEN_MAX: u32 = 2;
+
 /// A firewall or a load balancer may have dropped a connection that was idle for longer than this.
 const IDLE_MAX: Duration = Duration::from_secs(90);
 
@@ -53,6 +59,7 @@ impl Pool {
                 idle: Vec::new(),
                 in_use: 0,
                 waiting: 0,
+                overtaken: 0,
                 limit: ConcurrencyLimit::new(timeout),
                 latest_answered: None,
             }),
@@ -71,7 +78,7 @@ impl Pool {
             return Ok(permit);
         }
         let listener = self.freed.listen();
-        let waiting = match self.wait_or_refuse(call) {
+        let mut waiting = match self.wait_or_refuse(call) {
             Turn::Now(permit) => return Ok(permit),
             Turn::Later(waiting) => waiting,
             Turn::Refused => {
@@ -103,7 +110,10 @@ impl Pool {
         }
         state.limit.wait_begins(now);
         state.waiting += 1;
-        Turn::Later(Waiting(self))
+        Turn::Later(Waiting {
+            pool: self,
+            overtaken: 0,
+        })
     }
 
     /// Returns whether the server would answer a call too late that has waited until now.
@@ -111,10 +121,10 @@ impl Pool {
         is_too_late(&self.state(), call)
     }
 
-    /// Returns a permit if there is room. It may belong to a caller that was notified and has not run
-    /// yet: with many tasks on few threads, that takes longer than a request.
+    /// Returns a permit for a new caller if there is room. It may belong to a caller that was notified and has
+    /// not run yet: with many tasks on few threads, that takes longer than a request. Then that caller is overtaken.
     fn try_acquire(&self, state: &mut State) -> Option<Permit<'_>> {
-        (self.room(state) > 0).then(|| self.permit(state))
+        (state.overtaken == 0 && self.room(state) > 0).then(|| self.permit(state))
     }
 
     fn permit(&self, state: &mut State) -> Permit<'_> {
@@ -210,14 +220,20 @@ enum Turn<'a> {
 }
 
 /// A caller that waits for a permit.
-struct Waiting<'a>(&'a Pool);
+struct Waiting<'a> {
+    pool: &'a Pool,
+    /// How often it was overtaken.
+    overtaken: u32,
+}
 
 impl<'a> Waiting<'a> {
     /// Returns a permit if there is one, or an error if it would come too late.
-    fn try_acquire(&self, call: Call) -> Result<Option<Permit<'a>>, NoPermit> {
-        let Self(pool) = *self;
+    fn try_acquire(&mut self, call: Call) -> Result<Option<Permit<'a>>, NoPermit> {
+        let pool = self.pool;
         let mut state = pool.state();
         if pool.room(&state) == 0 {
+            self.overtaken += 1;
+            state.overtaken += usize::from(self.overtaken == OVERTAKEN_MAX);
             return Ok(None);
         }
         if is_too_late(&state, call) {
@@ -230,8 +246,9 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         // It may have been notified, and not have taken the permit.
-        self.0.change(|state| {
+        self.pool.change(|state| {
             state.waiting -= 1;
+            state.overtaken -= usize::from(self.overtaken >= OVERTAKEN_MAX);
             if state.waiting == 0 {
                 state.limit.wait_ends(Instant::now());
             }
@@ -299,6 +316,34 @@ mod tests {
     use cacheio_core::__private::poll_ready;
 
     use super::*;
+
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn a_caller_that_was_overtaken_has_its_turn_before_new_ones() {
+        use std::pin::pin;
+        use std::task::{Context, Poll, Waker};
+
+        let timeout = Duration::from_secs(10);
+        let pool = Pool::new(1, timeout);
+        let call = Call::new(Driver::Tasks, timeout);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut held = poll_ready(pool.acquire(call)).unwrap();
+        let mut waits = pin!(pool.acquire(call));
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        for _ in 0..OVERTAKEN_MAX {
+            drop(held);
+            held = poll_ready(pool.acquire(call)).unwrap();
+            assert!(waits.as_mut().poll(&mut context).is_pending());
+        }
+        drop(held);
+        let mut new = pin!(pool.acquire(call));
+        assert!(new.as_mut().poll(&mut context).is_pending());
+        let Poll::Ready(Ok(had_its_turn)) = waits.as_mut().poll(&mut context) else {
+            panic!("it still waits");
+        };
+        drop(had_its_turn);
+        assert!(new.as_mut().poll(&mut context).is_ready());
+    }
 
     #[test]
     fn two_exchanges_are_not_measured_as_one() {

@@ -6,15 +6,12 @@ use std::time::{Duration, Instant};
 use cacheio_async::AsyncCache;
 use cacheio_redis::Redis;
 use cacheio_sync::{Cache, Memcached};
+use cacheio_tests::BUSY;
 use cacheio_tests::api::{CacheApi, World};
 use cacheio_tests::servers;
 
 /// How long a restarted server may stay unused.
 const BACK: Duration = Duration::from_secs(1);
-
-/// How late a busy machine may be. It is allowed where one late call decides, not where many calls
-/// are counted.
-const BUSY: Duration = Duration::from_millis(1_500);
 
 /// A server, and the world in which caches are opened on it.
 pub(crate) struct FaultEnv<S> {

@@ -17,18 +17,27 @@ mod one_timeout;
 mod outages;
 mod overload;
 
+use std::panic::{catch_unwind, resume_unwind};
+use std::time::Duration;
+
+use cacheio_tests::busy::repeat_if_busy;
 use cacheio_tests::servers::{Memcached, Redis, RedisCluster};
 use cacheio_tests::watchdog::guarded;
 use cacheio_tests::world::World;
 
 use crate::env::FaultEnv;
 
-fn run<S, F>(world: World, start: fn() -> S, case: fn(FaultEnv<S>) -> F)
+/// How long a thread may wait for a processor, in all, before the failure of a case is the machine's.
+const WAIT_MAX: Duration = Duration::from_millis(200);
+
+fn run<S, F>(name: &str, world: World, start: fn() -> S, case: fn(FaultEnv<S>) -> F)
 where
     S: Send + 'static,
     F: Future<Output = ()> + 'static,
 {
-    guarded(move || world.run(case(FaultEnv::new(start(), world))));
+    let test = || guarded(move || world.run(case(FaultEnv::new(start(), world))));
+    let outcome = repeat_if_busy(name, WAIT_MAX, || catch_unwind(test));
+    outcome.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
 fn full_memcached() -> Memcached {
@@ -52,7 +61,7 @@ macro_rules! faults {
             $(
                 #[test]
                 fn $case() {
-                    run(World::$world, $start, $module::$case);
+                    run(stringify!($row::$case), World::$world, $start, $module::$case);
                 }
             )*
         }

@@ -181,10 +181,9 @@ pub(crate) async fn calls_to_a_stopped_server_fail_within_the_timeout(
         }
     })
     .await;
-    // Waiting for the server would take minutes; this allows only for passing calls between
-    // threads.
+    // Waiting for the server would take minutes.
     assert!(
-        took < Duration::from_secs(2),
+        took < Duration::from_secs(20),
         "1,000 calls with an open circuit took {took:?}"
     );
     cache

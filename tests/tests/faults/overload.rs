@@ -68,7 +68,7 @@ struct Outcome {
 /// that is too busy to read the replies may cost an attempt.
 async fn most_work_is_useful(env: FaultEnv<impl FaultyServer>, operation: Operation) {
     let mut failures = Vec::new();
-    while failures.len() < 3 {
+    while failures.len() < 6 {
         match overload(&env, operation).await {
             Ok(()) => return,
             Err(failure) => failures.push(failure),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use cacheio_sync::store::{Key, Store};
 use cacheio_sync::{ErrorKind, Memcached};
+use cacheio_tests::BUSY;
 use cacheio_tests::servers;
 use cacheio_tests::watchdog::guarded;
 
@@ -19,7 +20,7 @@ fn a_store_can_be_built_while_its_server_is_down() {
     server.restart();
     let began = Instant::now();
     eventually(|| store.ping());
-    assert!(began.elapsed() < SECOND * 2, "{:?}", began.elapsed());
+    assert!(began.elapsed() < SECOND + BUSY, "{:?}", began.elapsed());
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn a_hanging_server_costs_one_timeout_and_then_calls_fail_at_once() {
                         matches!(kind, ErrorKind::Timeout | ErrorKind::Unavailable),
                         "{kind:?}"
                     );
-                    assert!(took < timeout * 2, "{took:?}");
+                    assert!(took < timeout + BUSY, "{took:?}");
                 });
             }
         });
@@ -74,11 +75,11 @@ fn a_hanging_server_costs_one_timeout_and_then_calls_fail_at_once() {
             let error = store.get(&key("k")).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable);
         }
-        assert!(began.elapsed() < timeout, "{:?}", began.elapsed());
+        assert!(began.elapsed() < timeout + BUSY, "{:?}", began.elapsed());
         server.resume();
         let began = Instant::now();
         eventually(|| store.get(&key("k")));
-        assert!(began.elapsed() < SECOND * 2, "{:?}", began.elapsed());
+        assert!(began.elapsed() < SECOND + BUSY, "{:?}", began.elapsed());
     });
 }
 
@@ -89,22 +90,22 @@ fn a_connection_opened_shortly_before_the_deadline_does_not_exceed_it() {
         // The later callers spend most of their timeout waiting for the only connection.
         let store = Memcached::builder()
             .server(server.address().to_string())
-            .timeout(Duration::from_millis(100))
+            .timeout(SECOND * 2)
             .connections(1)
             .build()
             .unwrap();
-        for _ in 0..5 {
+        for _ in 0..2 {
             eventually(|| store.ping());
             server.pause();
             scope(|scope| {
                 for wait in 0..20 {
                     let store = &store;
                     scope.spawn(move || {
-                        sleep(Duration::from_millis(wait));
+                        sleep(Duration::from_millis(wait * 20));
                         let began = Instant::now();
                         assert!(store.get(&key("k")).is_err());
                         let took = began.elapsed();
-                        assert!(took < Duration::from_millis(350), "{took:?}");
+                        assert!(took < SECOND * 2 + BUSY, "{took:?}");
                     });
                 }
             });
@@ -206,7 +207,7 @@ fn a_hanging_server_does_not_affect_the_other_servers() {
             let began = Instant::now();
             assert!(store.delete_many(&keys).is_err());
             assert!(
-                began.elapsed() < Duration::from_millis(450),
+                began.elapsed() < Duration::from_millis(200) + BUSY,
                 "{:?}",
                 began.elapsed()
             );

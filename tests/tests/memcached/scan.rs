@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use cacheio_core::Options;
 use cacheio_sync::store::Store;
 use cacheio_sync::{Cache, ErrorKind, Memcached};
+use cacheio_tests::BUSY;
 use cacheio_tests::api::World;
 use cacheio_tests::servers;
 use cacheio_tests::watchdog::guarded;
@@ -120,7 +121,11 @@ fn a_listing_of_a_server_that_hangs_fails_within_the_timeout() {
         let began = Instant::now();
         let error = cache.keys(10).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_millis(300) + BUSY,
+            "{:?}",
+            began.elapsed()
+        );
         server.resume();
         assert_eq!(eventually(|| cache.keys(10)), ["k"]);
     });

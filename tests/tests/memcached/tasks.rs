@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use cacheio_async::AsyncCache;
 use cacheio_sync::Memcached;
+use cacheio_tests::BUSY;
 use cacheio_tests::api::World;
 use cacheio_tests::servers::{self, Proxy};
 use cacheio_tests::watchdog::guarded;
@@ -58,7 +59,10 @@ fn callers_that_give_up_leave_no_work() {
             assert_eq!(cache.get("k").await.unwrap(), Some(1));
             cache.set("k", 2).await.unwrap();
             let took = began.elapsed();
-            assert!(took < SECOND / 2, "{took:?}, after {responses} responses");
+            assert!(
+                took < SECOND / 2 + BUSY,
+                "{took:?}, after {responses} responses"
+            );
             assert!(responses > 0, "all calls were given up");
         });
     });
@@ -83,7 +87,7 @@ fn the_program_may_use_all_threads_for_blocking_work() {
                 cache.set("k", count).await.unwrap();
                 assert_eq!(cache.get("k").await.unwrap(), Some(count));
             }
-            assert!(began.elapsed() < SECOND / 2, "{:?}", began.elapsed());
+            assert!(began.elapsed() < SECOND / 2 + BUSY, "{:?}", began.elapsed());
             finish.send(()).unwrap();
             blocking.await.unwrap().unwrap();
         });

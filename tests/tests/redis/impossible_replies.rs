@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cacheio_core::{AsyncStore, Key};
+use cacheio_tests::BUSY;
 use cacheio_tests::servers::{self, FakeRedis, Proxy};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -77,7 +78,7 @@ fn a_lost_reply_gives_no_caller_the_value_of_another_key() {
             .fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
         // If no other reply comes, the lost one is noticed only by its absence, and calls fail at once
         // until the server replies to a probe.
-        assert!(reads - errors > 500, "{errors} of {reads} calls failed");
+        assert!(reads - errors > 50, "{errors} of {reads} calls failed");
     });
 }
 
@@ -185,7 +186,7 @@ fn all_requests_in_flight_on_an_ended_connection_fail_at_once() {
             assert!(result.is_err());
         }
         assert!(
-            start.elapsed() < Duration::from_secs(2),
+            start.elapsed() < Duration::from_millis(500) + BUSY,
             "{:?}",
             start.elapsed()
         );

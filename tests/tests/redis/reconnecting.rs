@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use cacheio_async::ErrorKind;
 use cacheio_core::{AsyncStore, Key};
+use cacheio_tests::BUSY;
 use cacheio_tests::servers::{self, Proxy};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -21,9 +22,9 @@ fn a_server_that_is_down_at_start_is_used_once_it_is_up() {
         let start = Instant::now();
         let error = get(&store, "k").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(start.elapsed() < Duration::from_millis(600));
+        assert!(start.elapsed() < Duration::from_millis(500) + BUSY);
         server.restart();
-        assert!(until_up(&store).await < Duration::from_secs(1));
+        assert!(until_up(&store).await < Duration::from_secs(1) + BUSY);
         set(&store, "k", "v").await.unwrap();
     });
 }
@@ -144,7 +145,7 @@ fn a_reply_that_is_lost_while_connecting_delays_callers_little() {
             let start = Instant::now();
             assert_eq!(get(&store, "k").await.unwrap(), None);
             // A quarter of a second, and a busy machine.
-            assert!(start.elapsed() < Duration::from_secs(2));
+            assert!(start.elapsed() < Duration::from_secs(10));
         });
     }
 }

@@ -176,7 +176,7 @@ fn after_a_failover_at_one_address_writes_reach_the_new_master() {
         proxy.lead_to(new.address());
         let start = Instant::now();
         while set(&store, "k", "w").await.is_err() {
-            assert!(start.elapsed() < Duration::from_secs(2), "still refused");
+            assert!(start.elapsed() < Duration::from_secs(10), "still refused");
             sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(new.run("EXISTS k"), Reply::Integer(1));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use cacheio_async::AsyncCache;
 use cacheio_core::{AsyncStore, ErrorKind};
+use cacheio_tests::BUSY;
 use cacheio_tests::servers;
 use cacheio_tests::servers::RedisCluster;
 use tokio::time::sleep;
@@ -89,7 +90,7 @@ fn a_listing_of_a_server_that_hangs_fails_within_the_timeout() {
         let start = Instant::now();
         let error = cache.keys(100).await.unwrap_err();
         assert!(
-            start.elapsed() < Duration::from_millis(800),
+            start.elapsed() < Duration::from_millis(500) + BUSY,
             "{:?}",
             start.elapsed()
         );
@@ -177,7 +178,7 @@ fn a_cluster_without_one_of_its_masters_is_not_listed() {
         let start = Instant::now();
         let error = cache.keys(1_000).await.unwrap_err();
         assert!(
-            start.elapsed() < Duration::from_secs(2),
+            start.elapsed() < Duration::from_millis(500) + BUSY,
             "{:?}",
             start.elapsed()
         );

@@ -36,7 +36,7 @@ pub(crate) fn on_one_thread<T>(future: impl Future<Output = T>) -> T {
 }
 
 async fn without_hanging<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(60), future)
+    timeout(Duration::from_secs(180), future)
         .await
         .expect("the test hangs")
 }

