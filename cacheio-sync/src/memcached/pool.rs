@@ -19,6 +19,8 @@ pub(super) struct Pool {
     /// when it stops waiting.
     freed: Event,
     max_connections: usize,
+    /// A caller that has waited for this long is not overtaken by new ones any more.
+    overtaken_max: Duration,
 }
 
 #[derive(Debug)]
@@ -28,8 +30,8 @@ struct State {
     in_use: usize,
     /// How many callers wait for a permit.
     waiting: usize,
-    /// How many of them have been overtaken often enough.
-    overtaken: usize,
+    /// How many of them have waited for too long to be overtaken.
+    urgent: usize,
     limit: ConcurrencyLimit,
     /// When the latest request was sent that was answered.
     latest_answered: Option<Instant>,
@@ -44,10 +46,6 @@ pub(super) enum NoPermit {
     Overloaded,
 }
 
-/// After how many times that a caller was notified and found the permit taken, new callers wait behind it. A
-/// caller that does not wait costs less: it needs not be woken.
-const OVERTAKEN_MAX: u32 = 2;
-
 /// A firewall or a load balancer may have dropped a connection that was idle for longer than this.
 const IDLE_MAX: Duration = Duration::from_secs(90);
 
@@ -59,12 +57,13 @@ impl Pool {
                 idle: Vec::new(),
                 in_use: 0,
                 waiting: 0,
-                overtaken: 0,
+                urgent: 0,
                 limit: ConcurrencyLimit::new(timeout),
                 latest_answered: None,
             }),
             freed: Event::new(),
             max_connections,
+            overtaken_max: timeout / 8,
         }
     }
 
@@ -112,7 +111,8 @@ impl Pool {
         state.waiting += 1;
         Turn::Later(Waiting {
             pool: self,
-            overtaken: 0,
+            since: now,
+            is_urgent: false,
         })
     }
 
@@ -122,9 +122,10 @@ impl Pool {
     }
 
     /// Returns a permit for a new caller if there is room. It may belong to a caller that was notified and has
-    /// not run yet: with many tasks on few threads, that takes longer than a request. Then that caller is overtaken.
+    /// not run yet: with many tasks on few threads, that takes longer than a request. Then that caller is overtaken,
+    /// and waits again behind all others.
     fn try_acquire(&self, state: &mut State) -> Option<Permit<'_>> {
-        (state.overtaken == 0 && self.room(state) > 0).then(|| self.permit(state))
+        (state.urgent == 0 && self.room(state) > 0).then(|| self.permit(state))
     }
 
     fn permit(&self, state: &mut State) -> Permit<'_> {
@@ -222,8 +223,8 @@ enum Turn<'a> {
 /// A caller that waits for a permit.
 struct Waiting<'a> {
     pool: &'a Pool,
-    /// How often it was overtaken.
-    overtaken: u32,
+    since: Instant,
+    is_urgent: bool,
 }
 
 impl<'a> Waiting<'a> {
@@ -232,8 +233,10 @@ impl<'a> Waiting<'a> {
         let pool = self.pool;
         let mut state = pool.state();
         if pool.room(&state) == 0 {
-            self.overtaken += 1;
-            state.overtaken += usize::from(self.overtaken == OVERTAKEN_MAX);
+            if !self.is_urgent && self.since.elapsed() >= pool.overtaken_max {
+                self.is_urgent = true;
+                state.urgent += 1;
+            }
             return Ok(None);
         }
         if is_too_late(&state, call) {
@@ -248,7 +251,7 @@ impl Drop for Waiting<'_> {
         // It may have been notified, and not have taken the permit.
         self.pool.change(|state| {
             state.waiting -= 1;
-            state.overtaken -= usize::from(self.overtaken >= OVERTAKEN_MAX);
+            state.urgent -= usize::from(self.is_urgent);
             if state.waiting == 0 {
                 state.limit.wait_ends(Instant::now());
             }
@@ -319,22 +322,21 @@ mod tests {
 
     #[cfg(feature = "tokio")]
     #[test]
-    fn a_caller_that_was_overtaken_has_its_turn_before_new_ones() {
+    fn a_caller_that_has_waited_for_long_is_not_overtaken() {
         use std::pin::pin;
         use std::task::{Context, Poll, Waker};
 
-        let timeout = Duration::from_secs(10);
+        let timeout = Duration::from_secs(2);
         let pool = Pool::new(1, timeout);
         let call = Call::new(Driver::Tasks, timeout);
         let mut context = Context::from_waker(Waker::noop());
         let mut held = poll_ready(pool.acquire(call)).unwrap();
         let mut waits = pin!(pool.acquire(call));
         assert!(waits.as_mut().poll(&mut context).is_pending());
-        for _ in 0..OVERTAKEN_MAX {
-            drop(held);
-            held = poll_ready(pool.acquire(call)).unwrap();
-            assert!(waits.as_mut().poll(&mut context).is_pending());
-        }
+        std::thread::sleep(pool.overtaken_max);
+        drop(held);
+        held = poll_ready(pool.acquire(call)).unwrap();
+        assert!(waits.as_mut().poll(&mut context).is_pending());
         drop(held);
         let mut new = pin!(pool.acquire(call));
         assert!(new.as_mut().poll(&mut context).is_pending());
