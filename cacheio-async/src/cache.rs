@@ -110,11 +110,11 @@ impl AsyncCache {
     ///
     /// | URL | feature | its own parameters |
     /// | --- | --- | --- |
-    /// | `memory://` | `memory` | `capacity` (entries), `snapshot` ([a file](AsyncCacheBuilder::snapshot)) |
+    /// | `memory://` | `memory` | `capacity` (entries), `snapshot` ([a file](AsyncCacheBuilder::snapshot)), `through_codec` |
     /// | `null://` ([keeps nothing](crate::Null)) | | |
     /// | `memcache://[user:password@]host[:11211],…` | `memcached` | `timeout`, `connections` (to each server) |
-    /// | `memcache:///path/to/socket` | `memcached` | the same |
-    /// | `memcache+tls://host[:11211],…` | `memcached-tls` | the same, `ca` (a file) |
+    /// | `memcache:///path/to/socket`, `memcache+unix://…` | `memcached` | the same |
+    /// | `memcache+tls://host[:11211],…` | `memcached-tls` | the same, `ca`, `cert`, `key` (files) |
     /// | `redis://[[user]:password@]host[:6379][/db]` | `redis` | `timeout`, `connections`, `db`, `protocol` (`resp3`, `resp2`) |
     /// | `redis+unix:///path/to/socket` | `redis` | the same |
     /// | `rediss://…` (TLS) | `redis-tls` | the same |
@@ -595,7 +595,7 @@ impl AsyncCache {
     /// # Ok(()) }
     /// ```
     ///
-    /// On a server it takes one round trip, which also transfers the value: the TTL may be in its header. On
+    /// On a server it takes one round trip, and one more for an entry with tags. It transfers the value: the TTL may be in its header. On
     /// Memcached it is in whole seconds, rounded down.
     ///
     /// # Errors

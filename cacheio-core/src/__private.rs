@@ -25,7 +25,7 @@ pub use crate::macro_support::key::*;
 pub use crate::macro_support::output::*;
 pub use crate::macro_support::owned::*;
 pub use crate::macro_support::storage::*;
-pub use crate::snapshot::{is_unreported, value_of_object};
+pub use crate::snapshot::{is_unreported, outside_of_steps, value_of_object};
 pub use crate::store::circuit_breaker::{Attempt, Backoff, Circuit, Opens};
 pub use crate::store::concurrency_limit::ConcurrencyLimit;
 pub use crate::store::store_time::deadline;

@@ -216,7 +216,9 @@ impl Engine {
         if self.has_copy(&key, skip_l1) {
             return Ok(true);
         }
-        let live = self.is_live(&key).await;
+        let time = StoreTime::default();
+        let live = pin!(self.is_live(&key));
+        let live = self.driver.timed(&time, live).await;
         live.map_err(|error| self.in_operation(error, Operation::Has, &key))
     }
 
@@ -229,7 +231,11 @@ impl Engine {
         let key = missed.key();
         let value = match self.copy_of_replaced::<V>(&key, skip_l1) {
             Some(copy) => Ok(Some(copy)),
-            None => self.read::<V>(&key, skip_l1).await,
+            None => {
+                let time = StoreTime::default();
+                let read = pin!(self.read::<V>(&key, skip_l1));
+                self.driver.timed(&time, read).await
+            }
         };
         if let Ok(value) = &value {
             self.count_lookup(value.as_ref());
@@ -368,12 +374,13 @@ impl Engine {
     ) -> Result<()> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
+        let time = StoreTime::default();
         let begun = self.begin_one_write(value, options);
         let prepared = self
-            .prepare_one_write(begun, options)
+            .prepare_one_write(begun, options, &time)
             .await
             .map_err(|error| self.in_operation(error, Operation::Set, &key))?;
-        let set = self.write(key, async {
+        let set = self.write(&time, key, async {
             match prepared {
                 Some((entry, ttl)) => self.driver.set(&key, entry, ttl).await,
                 None => self.driver.delete(&key).await.map(drop),
@@ -424,12 +431,13 @@ impl Engine {
     ) -> Result<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
+        let time = StoreTime::default();
         let begun = self.begin_one_write(value, options);
         let prepared = self
-            .prepare_one_write(begun, options)
+            .prepare_one_write(begun, options, &time)
             .await
             .map_err(|error| self.in_operation(error, Operation::Add, &key))?;
-        let added = self.write(key, async {
+        let added = self.write(&time, key, async {
             match prepared {
                 Some((entry, ttl)) => self.add_to_store(&key, entry, ttl).await,
                 // The entry would expire as soon as it is added.
@@ -444,7 +452,8 @@ impl Engine {
     pub async fn delete(&self, key: impl CacheKey) -> Result<bool> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
-        let deleted = self.write(key, self.delete_from_store(&key)).await;
+        let time = StoreTime::default();
+        let deleted = self.write(&time, key, self.delete_from_store(&key)).await;
         deleted.map_err(|error| self.in_operation(error, Operation::Delete, &key))
     }
 
@@ -486,7 +495,8 @@ impl Engine {
                     "the TTL of a counter must be greater than zero",
                 ));
             };
-            self.write(key, self.increment_in_store(&key, by, ttl))
+            let time = StoreTime::default();
+            self.write(&time, key, self.increment_in_store(&key, by, ttl))
                 .await
         };
         increment
@@ -498,15 +508,15 @@ impl Engine {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
         let touch = async {
+            let time = StoreTime::default();
             match self.lifetime(ttl, &Options::new()) {
                 Lifetime::Live(ttl) => {
                     let keys = [key];
                     let _copies = self.remove_copies(&keys);
-                    let time = StoreTime::default();
                     let touch = self.touch_in_store(&key, ttl);
                     self.driver.timed(&time, pin!(touch)).await
                 }
-                Lifetime::Zero => self.write(key, self.delete_from_store(&key)).await,
+                Lifetime::Zero => self.write(&time, key, self.delete_from_store(&key)).await,
             }
         };
         touch

@@ -91,8 +91,8 @@ pub fn value_of_object<V: Value>(object: &Arc<dyn Object>) -> Option<Arc<V>> {
 #[derive(Clone, Copy)]
 pub(crate) enum Step {
     None,
-    /// It puts them into memory.
-    Loading,
+    /// It puts those of one cache into memory, whose codec has this address.
+    Loading(usize),
     /// It puts a value that was decoded in the place of its bytes.
     Decoding,
 }
@@ -102,6 +102,10 @@ thread_local! {
 }
 
 impl Step {
+    pub(crate) fn loading(codec: &Arc<dyn Codec>) -> Self {
+        Self::Loading(address(codec))
+    }
+
     /// Makes this the step of the thread until the guard is dropped.
     pub(crate) fn begin(self) -> StepGuard {
         StepGuard(STEP.replace(self))
@@ -122,9 +126,21 @@ impl Drop for StepGuard {
 pub fn is_unreported(object: &dyn Object, is_replaced: bool) -> bool {
     match STEP.get() {
         Step::None => false,
-        Step::Loading => EncodedValue::of(object).is_some(),
+        Step::Loading(codec) => {
+            EncodedValue::of(object).is_some_and(|encoded| address(&encoded.codec) == codec)
+        }
         Step::Decoding => is_replaced && EncodedValue::of(object).is_some(),
     }
+}
+
+/// Calls code of the user, which may use any cache: what it does is no part of a step.
+pub fn outside_of_steps<T>(call: impl FnOnce() -> T) -> T {
+    let _step = Step::None.begin();
+    call()
+}
+
+fn address(codec: &Arc<dyn Codec>) -> usize {
+    Arc::as_ptr(codec).cast::<()>().addr()
 }
 
 impl Object for EncodedValue {

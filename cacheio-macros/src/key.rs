@@ -43,7 +43,10 @@ impl Key {
                 })
             }),
             Self::Expression(expression) => names.any(|name| named_in(expression, name)),
-            Self::Arguments { skipped } => !names.any(|name| skipped.contains(name)),
+            Self::Arguments { skipped } => !names.any(|name| {
+                let mut skipped = skipped.iter();
+                skipped.any(|skipped| skipped.unraw() == name.unraw())
+            }),
         }
     }
 

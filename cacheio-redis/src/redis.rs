@@ -50,7 +50,7 @@ use std::time::Duration;
 use cacheio_core::__private::{Opens, SharedState, runtime};
 use cacheio_core::{
     AsyncStore, BoxFuture, ClaimMode, Claimed, Entry, Error, ErrorKind, Form, Key, Replacement,
-    Result, ScanPage, Server, Settlement, SharedLoads, TtlChange,
+    Result, ScanPage, Server, Settled, Settlement, SharedLoads, TtlChange,
 };
 use redis::{Cmd, cmd};
 
@@ -487,7 +487,14 @@ impl AsyncStore for Redis {
     }
 
     fn settle<'a>(&'a self, loads: Vec<Settlement<'a>>) -> BoxFuture<'a, Result<Vec<bool>>> {
-        boxed(self, move || self.claims.settle(loads))
+        boxed(self, move || async move {
+            let written = loads
+                .iter()
+                .filter(|load| !matches!(load.loaded, Settled::Unchanged));
+            let keys: Vec<_> = written.map(|load| load.key).collect();
+            let _copies = self.shared_state.store_writes(&keys);
+            self.claims.settle(loads).await
+        })
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<()>> {

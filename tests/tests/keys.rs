@@ -297,4 +297,5 @@ fn paths_that_are_not_text_are_different_keys() {
     assert_eq!(key_text((path(b"\xff"), 1)), "%bytesff:1");
     assert_ne!(key_text(path(b"a\xff")), key_text(path(b"a\xfe")));
     assert_ne!(key_text((path(b"\xff"), 1)), key_text(("%bytesff", 1)));
+    assert_ne!(key_text(path(b"\xff")), key_text(path(b"%bytesff")));
 }

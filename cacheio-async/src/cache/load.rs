@@ -231,10 +231,9 @@ impl AsyncCache {
     /// other callers are served as here. The [`LoadContext`] tells `load` which value it replaces,
     /// and lets it choose the TTL of its own.
     ///
-    /// `load` runs as a task of its own on the caller's runtime. It continues when the caller is
-    /// dropped or times out, and is dropped after [`max_load`](Options::max_load), by default 60 s.
-    /// The runtime needs its timer (`enable_time`), which `#[tokio::main]` enables. Outside of
-    /// tokio, `load` runs in its caller, without timeouts. A tokio thread that blocks on this
+    /// `load` runs as a task of its own on the caller's runtime; outside of tokio, on a thread that is
+    /// started when needed. It continues when the caller is dropped or times out, and is dropped after
+    /// [`max_load`](Options::max_load), by default 60 s. A tokio thread that blocks on this
     /// future by other means than tokio's own may wait forever.
     ///
     /// ```

@@ -22,7 +22,7 @@ impl AsyncCache {
     /// A file is replaced only when the new one is on the disk, so that a program that is killed while it saves leaves the
     /// old one. For that time, the folder has both. The file is readable by its owner only.
     ///
-    /// It runs on a thread for blocking work, and goes on if the future is dropped. A million small entries take two or three seconds.
+    /// It runs on a thread for blocking work, and goes on if the future is dropped. A million small entries take a second or two.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> cacheio::Result<()> {

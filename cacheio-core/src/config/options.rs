@@ -130,8 +130,8 @@ impl Options {
     /// this long only if its own options say so.
     ///
     /// On a server, such an entry carries a header. A cache that has this setting, or has met such an
-    /// entry, reads the header in `has`, `touch`, `add`, `delete` and `delete_many`, which takes one more
-    /// round trip; to other caches the entry is present until this time is over. The clocks of all
+    /// entry, reads the header: that takes one more round trip in `touch`, `delete`, `delete_many` and an `add` that
+    /// finds an entry, and `has` transfers the value. To other caches the entry is present until this time is over. The clocks of all
     /// clients must agree.
     ///
     /// ```
@@ -166,8 +166,8 @@ impl Options {
     ///
     /// One caller of `fetch` starts the load in the background, and all callers get the live value. Of
     /// the callers of `get_or_set`, the one that runs the load waits for it. A failed load changes nothing
-    /// and is tried again after `retry_after`. Batches do not refresh. In memory, the options of the call
-    /// that stored the entry decide.
+    /// and is tried again after `retry_after`. A batch loads its due keys together with the missing ones, and
+    /// waits for that load. In memory, the options of the call that stored the entry decide.
     ///
     /// ```
     /// use cacheio::Options;
@@ -184,8 +184,8 @@ impl Options {
     /// Limits how long a caller waits for a load when it can get a stale value instead, counted from
     /// the start of the load. Zero serves the stale value at once. Needs [`stale_for`](Self::stale_for).
     ///
-    /// The load continues in the background, and its value is stored. In `get_or_set` and
-    /// `get_or_try_set`, the caller that runs the load waits for it. Batches wait.
+    /// The load continues in the background, and its value is stored. In `get_or_set`,
+    /// `get_or_try_set` and batches, the caller that runs the load waits for it.
     ///
     /// ```
     /// use cacheio::Options;

@@ -136,15 +136,15 @@ impl<'a> CacheUrl<'a> {
         }
         let meant = allowed.iter().find(|allowed| is_similar(name, allowed));
         let advice = match meant {
-            Some(meant) => format!("did you mean `{meant}`? "),
+            Some(meant) => format!("did you mean `{meant}`? The"),
             // A password that is not percent-encoded.
             None if name.contains('@') || value.contains('@') => {
-                "write a `?` in a password as %3F. ".to_owned()
+                "write a `?` in a password as %3F. The".to_owned()
             }
-            None => String::new(),
+            None => "the".to_owned(),
         };
         Err(config(format!(
-            "unknown parameter of a {scheme}:// URL; {advice}The parameters are {}",
+            "unknown parameter of a {scheme}:// URL; {advice} parameters are {}",
             allowed.join(", ")
         )))
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::Engine;
 use super::lookup::{CachedValue, Lookup};
 use super::tags::{Versions, tags_of};
-use super::write::EntryPolicy;
 use crate::config::options::DEFAULT_OPTIONS;
 use crate::entry::expiry::Expiry;
 use crate::entry::tags::Stamps;
@@ -46,15 +45,15 @@ pub(super) struct LoadedCopy {
     pub(super) object: Arc<dyn Object>,
     pub(super) stamps: Stamps,
     pub(super) refresh_ahead: RefreshAhead,
-    /// How long ago the load began, if the value could not be stored.
+    /// How long ago the load began, if the server does not tell that the value is right.
     pub(super) unconfirmed_for: Duration,
 }
 
 impl LoadedCopy {
-    /// Does not rely on a store that failed: the copy is as old as the load.
-    pub(super) fn unconfirmed(self, policy: EntryPolicy) -> Self {
+    /// Does not rely on a store that failed: the copy is as old as the load, which began so long ago.
+    pub(super) fn unconfirmed(self, since_load: Duration) -> Self {
         Self {
-            unconfirmed_for: policy.load_time,
+            unconfirmed_for: since_load,
             ..self
         }
     }

@@ -205,14 +205,13 @@ impl LoadCall<'_> {
                 WaiterAction::LoadUnshared | WaiterAction::JoinAgain => previous,
             },
         };
-        let started_at = engine.clock.now();
+        let began = engine.begin_load();
         // On the heap: each future around it would otherwise hold it twice.
         let loader = Box::pin(async { loader().await });
         let running = leader.scope().run(engine.run_loader(loader));
         let error = match engine.driver.within(self.limits.hard, running).await {
             Some(Ok(loaded)) => {
-                let load_time = engine.clock.now().since(started_at);
-                let policy = engine.policy_of_load(self.options, load_time, self.mode.dated);
+                let policy = engine.policy_of_load(self.options, began, self.mode.dated);
                 let value = loaded.value.into_stored();
                 let publication = Publication {
                     leader: &leader,

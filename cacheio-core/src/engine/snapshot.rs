@@ -173,7 +173,7 @@ impl Engine {
         let path = || tracing::field::display(snapshot.path.display());
         // Memory calls the weigher of the user.
         let read = catch_unwind(AssertUnwindSafe(|| {
-            let _step = Step::Loading.begin();
+            let _step = Step::loading(&self.settings.codec).begin();
             self.read_snapshot(snapshot)
         }));
         let panicked = || Error::new(ErrorKind::Decode, "the weigher of the memory panicked");
@@ -224,10 +224,12 @@ impl Engine {
             ..
         } = found.entry;
         let kept_until = clocks.of_unix(kept_until);
+        // Later than in `clocks`: to load many entries takes time.
+        let now = self.clock.now();
         let ttl = match kept_until {
             Timestamp::MAX => None,
-            until if until <= clocks.now => return Ok(false),
-            until => Some(until.since(clocks.now)),
+            until if until <= now => return Ok(false),
+            until => Some(until.since(now)),
         };
         let object = EncodedValue {
             bytes: value.to_vec(),
@@ -242,7 +244,7 @@ impl Engine {
             let meta = Meta::new(tags, expiry, saved.ahead);
             meta.set_idle_until(clocks.of_unix(saved.idle_until));
             meta.set_retry_at(clocks.of_unix(saved.retry_at));
-            if !meta.is_retained(clocks.now) {
+            if !meta.is_retained(now) {
                 return Ok(false);
             }
             entry.meta = Some(Arc::new(meta));

@@ -109,7 +109,8 @@ impl Engine {
     pub async fn take<V: Value>(&self, key: impl CacheKey) -> Result<Option<V>> {
         let mut buffer = KeyBuffer::new();
         let key = self.key(&mut buffer, &key);
-        let taken = self.write(key, async {
+        let time = StoreTime::default();
+        let taken = self.write(&time, key, async {
             let Some(entry) = self.driver.take(&key).await? else {
                 return Ok(None);
             };

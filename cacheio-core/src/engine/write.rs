@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Engine, boxed};
 use crate::config::ttl::{Lifetime, lifetime, random_fraction};
@@ -14,7 +14,9 @@ use crate::flight::WriteGuards;
 use crate::key::Key;
 use crate::l1::CopyGuard;
 use crate::store::store_time::StoreTime;
-use crate::{Encode, Entry, Form, Meta, Object, Operation, Options, RefreshAhead, Result, Ttl};
+use crate::{
+    Encode, Entry, Form, Meta, Object, Operation, Options, RefreshAhead, Result, Timestamp, Ttl,
+};
 
 /// A value to be stored, in the form of the store.
 pub(super) enum NewValue {
@@ -34,9 +36,18 @@ pub(super) struct EntryPolicy {
     stale_for: Duration,
     pub(super) refresh_ahead: RefreshAhead,
     pub(super) load_time: Duration,
+    /// When the load began, on a clock that nothing sets.
+    pub(super) began_at: Option<Instant>,
     /// Whether the age is recorded even if no policy needs it.
     dated: bool,
     idle: Option<Duration>,
+}
+
+/// When a load began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoadBegin {
+    time: Timestamp,
+    instant: Instant,
 }
 
 impl EntryPolicy {
@@ -48,6 +59,7 @@ impl EntryPolicy {
             stale_for: policies.stale_for.unwrap_or_default(),
             refresh_ahead: policies.refresh_ahead.unwrap_or(RefreshAhead::Never),
             load_time: Duration::ZERO,
+            began_at: None,
             dated: false,
             idle: policies.ttl_idle,
         }
@@ -55,17 +67,26 @@ impl EntryPolicy {
 }
 
 impl Engine {
-    /// Returns the policies of an entry that was loaded.
+    /// Notes that a load begins now.
+    pub(super) fn begin_load(&self) -> LoadBegin {
+        LoadBegin {
+            time: self.clock.now(),
+            instant: self.driver.now(),
+        }
+    }
+
+    /// Returns the policies of an entry that was loaded just now.
     pub(super) fn policy_of_load(
         &self,
         options: &Options,
-        load_time: Duration,
+        began: LoadBegin,
         dated: bool,
     ) -> EntryPolicy {
         EntryPolicy {
             stale_for: self.stale_for(options),
             refresh_ahead: self.refresh_ahead(options),
-            load_time,
+            load_time: self.clock.now().since(began.time),
+            began_at: Some(began.instant),
             dated,
             idle: self.policy(options, |policies| policies.ttl_idle),
         }
@@ -111,13 +132,17 @@ impl Engine {
         &self,
         begun: Result<Option<NewEntry>>,
         options: &Options,
+        time: &StoreTime,
     ) -> Result<Option<PreparedEntry>> {
         let Some((value, ttl)) = begun? else {
             return Ok(None);
         };
         let stamps = match self.has_server_tags(options) {
             // On the heap, so that the future of every other write stays small.
-            true => boxed(|| self.stamp(options)).await?,
+            true => {
+                let stamp = boxed(|| self.stamp(options));
+                self.driver.timed(time, stamp).await?
+            }
             false => self.stamp_in_process(options),
         };
         self.prepare(value, ttl, &stamps, EntryPolicy::of_write(options))
@@ -249,16 +274,20 @@ impl Engine {
     }
 
     /// Registers a write, and runs it when it may go to the store. The wait for that and the operations of the
-    /// write have one timeout together.
-    pub(super) async fn write<T>(&self, key: Key<'_>, write: impl Future<Output = T>) -> T {
+    /// write have the time that earlier steps of the call have left.
+    pub(super) async fn write<T>(
+        &self,
+        time: &StoreTime,
+        key: Key<'_>,
+        write: impl Future<Output = T>,
+    ) -> T {
         let keys = [key];
         let _copies = self.remove_copies(&keys);
         let mut guard = self.flights().write(key);
-        let time = StoreTime::default();
         if let Some(publishing) = guard.take_publishing() {
-            self.driver.timed(&time, pin!(self.wait(publishing))).await;
+            self.driver.timed(time, pin!(self.wait(publishing))).await;
         }
-        self.driver.timed(&time, pin!(write)).await
+        self.driver.timed(time, pin!(write)).await
     }
 
     /// Registers writes of several keys, until the result is dropped.

@@ -70,10 +70,14 @@ impl Tags {
     }
 
     /// Returns the names of the tags of a namespace that entries have, by their counters.
-    fn names(&self, prefix: &str) -> HashMap<*const AtomicU64, Box<str>> {
+    fn names(&self, prefix: &str) -> HashMap<*const AtomicU64, TagName> {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let counters = table.counters.get(prefix).into_iter().flatten();
-        let names = counters.map(|(name, counter)| (Arc::as_ptr(counter), name.clone()));
+        let names = counters.map(|(name, counter)| {
+            let _counter = Arc::clone(counter);
+            let name = name.clone();
+            (Arc::as_ptr(counter), TagName { name, _counter })
+        });
         names.collect()
     }
 
@@ -126,7 +130,14 @@ impl Table {
 pub(crate) struct TagNames<'a> {
     tags: &'a Tags,
     prefix: &'a str,
-    names: HashMap<*const AtomicU64, Box<str>>,
+    names: HashMap<*const AtomicU64, TagName>,
+}
+
+/// The name of a tag, and its counter, which keeps the address from being that of another one.
+#[derive(Debug)]
+struct TagName {
+    name: Box<str>,
+    _counter: Arc<AtomicU64>,
 }
 
 impl<'a> TagNames<'a> {
@@ -149,7 +160,7 @@ impl<'a> TagNames<'a> {
             .iter()
             .map(|stamp| Arc::as_ptr(&stamp.counter));
         counters
-            .map(|counter| Some(&**self.names.get(&counter)?))
+            .map(|counter| Some(&*self.names.get(&counter)?.name))
             .collect()
     }
 }
@@ -253,6 +264,20 @@ mod tests {
         assert!(!both.are_current());
         assert!(other.are_current());
         assert!(tags.stamp("", &names(&["a", "b"])).are_current());
+    }
+
+    #[test]
+    fn a_counter_lives_as_long_as_its_address_stands_for_a_name() {
+        let tags = Tags::default();
+        let stamps = tags.stamp("", &names(&["a"]));
+        let mut known = TagNames::new(&tags, "");
+        assert_eq!(known.of(&stamps).unwrap(), ["a"]);
+        let counter = Arc::downgrade(&stamps.counts[0].counter);
+        drop(stamps);
+        for number in 0..200 {
+            tags.stamp("", &[Cow::Owned(number.to_string())]);
+        }
+        assert!(counter.upgrade().is_some());
     }
 
     #[test]

@@ -30,8 +30,11 @@ impl Drop for WriteGuard<'_> {
             registry.writes.swap_remove(index);
         }
         // A load that began during the write may return the value from before it.
-        registry.invalidate(self.key.text());
+        let claim = registry.invalidate_with_claim(self.key.text());
         stripe.advance_epoch();
+        drop(registry);
+        // Else all processes would wait for a load whose value cannot be stored.
+        drop(claim);
     }
 }
 

@@ -48,11 +48,15 @@ impl Leader {
         }
     }
 
-    /// Records the claim of the load. If the flight was timed out meanwhile, its claim ends.
+    /// Records the claim of the load. If the flight was timed out or invalidated meanwhile, its claim ends.
     pub(crate) fn set_claim(&self, claim: LoadClaim) {
         let mut state = self.flight.state();
         let unused = match state.phase {
             Phase::Completed(_) => {
+                state.claim = LoadClaim::Refused;
+                claim
+            }
+            Phase::Invalidated if matches!(claim, LoadClaim::Held(_)) => {
                 state.claim = LoadClaim::Refused;
                 claim
             }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
-use super::state::{Flight, Outcome, Phase};
+use super::state::{Flight, LoadClaim, Outcome, Phase};
 use super::sync::{AtomicU64, EventListener, Mutex, MutexGuard, Ordering};
 
 // Few under the model checker: `clear` locks each stripe, and each lock is a step.
@@ -83,6 +83,16 @@ impl Registry {
             self.flights.remove(key);
         }
         publishing
+    }
+
+    /// Does the same, and returns the claim of the load, which can be of no use any more. It is dropped without the
+    /// lock.
+    pub(super) fn invalidate_with_claim(&mut self, key: &str) -> LoadClaim {
+        let flight = self.flights.get(key).map(Arc::clone);
+        self.invalidate(key);
+        flight.map_or(LoadClaim::NotNeeded, |flight| {
+            flight.take_claim_if_invalidated()
+        })
     }
 
     /// Does the same for all keys that begin with `prefix`.

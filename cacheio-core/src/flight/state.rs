@@ -122,6 +122,15 @@ impl Flight {
         self.state().take_claim()
     }
 
+    /// Takes the claim of a load that was invalidated, if it has one. No lock may be held when the result is dropped.
+    pub(super) fn take_claim_if_invalidated(&self) -> LoadClaim {
+        let mut state = self.state();
+        match (&state.phase, &state.claim) {
+            (Phase::Invalidated, LoadClaim::Held(_)) => state.take_claim(),
+            _ => LoadClaim::NotNeeded,
+        }
+    }
+
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
         self.schedule.overdue_at.is_some_and(|at| at <= now)
     }

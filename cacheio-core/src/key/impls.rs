@@ -125,8 +125,8 @@ impl CacheKey for Duration {
 impl CacheKey for OsStr {
     fn write_key(&self, key: &mut KeyWriter<'_>) {
         match self.to_str() {
-            Some(text) => key.text(text),
-            None => {
+            Some(text) if !text.starts_with("%bytes") => key.text(text),
+            _ => {
                 key.literal("%bytes");
                 for byte in self.as_encoded_bytes() {
                     key.display(format_args!("{byte:02x}"));

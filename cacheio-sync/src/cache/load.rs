@@ -180,7 +180,8 @@ impl Cache {
     /// which value it replaces, and lets it choose the TTL of its own.
     ///
     /// `load` runs in the background when a timeout applies or when it refreshes a live entry, on a
-    /// thread of the cache: at most 16, started when needed and stopped after 10 s without work.
+    /// thread of the cache: normally at most 16, and up to 256 if loads hang, started when needed and
+    /// stopped after 10 s without work.
     /// Otherwise it runs in its caller. A thread cannot be stopped: a load that hangs keeps its
     /// thread, and its key until [`max_load`](Options::max_load), which has no limit by default.
     ///

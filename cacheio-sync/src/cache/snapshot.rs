@@ -19,7 +19,7 @@ impl Cache {
     /// A file is replaced only when the new one is on the disk, so that a program that is killed while it saves leaves the
     /// old one. For that time, the folder has both. The file is readable by its owner only.
     ///
-    /// It blocks the thread: a million small entries take two or three seconds.
+    /// It blocks the thread: a million small entries take a second or two.
     ///
     /// ```
     /// # fn main() -> cacheio::Result<()> {

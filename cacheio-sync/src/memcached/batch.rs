@@ -225,7 +225,10 @@ impl<'a> Batches<'a> {
     ) -> Vec<Result<Option<Ended>>> {
         let mut all_ended: Vec<_> = self.batches.iter().map(|_| Ok(None)).collect();
         let mut exchanges = Vec::new();
-        for (batch, ended) in self.batches.iter_mut().zip(&mut all_ended) {
+        let mut in_order: Vec<_> = self.batches.iter_mut().zip(&mut all_ended).collect();
+        // Each takes a connection and keeps it. In another order, two callers could wait for each other.
+        in_order.sort_by_key(|(batch, _)| batch.server);
+        for (batch, ended) in in_order {
             let server = &self.cluster.servers[batch.server];
             if batch.finish() {
                 let exchange = match &batch.origin {

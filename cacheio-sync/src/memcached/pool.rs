@@ -125,7 +125,9 @@ impl Pool {
     /// not run yet: with many tasks on few threads, that takes longer than a request. Then that caller is overtaken,
     /// and waits again behind all others.
     fn try_acquire(&self, state: &mut State) -> Option<Permit<'_>> {
-        (state.urgent == 0 && self.room(state) > 0).then(|| self.permit(state))
+        // An urgent caller may not be polled. Unless there is only one connection, it does not keep others out.
+        let reserved = state.urgent.min(self.max_connections - 1);
+        (self.room(state) > reserved).then(|| self.permit(state))
     }
 
     fn permit(&self, state: &mut State) -> Permit<'_> {
@@ -327,8 +329,9 @@ mod tests {
         use std::task::{Context, Poll, Waker};
 
         let timeout = Duration::from_secs(2);
-        let pool = Pool::new(1, timeout);
+        let pool = Pool::new(2, timeout);
         let call = Call::new(Driver::Tasks, timeout);
+        let _other = poll_ready(pool.acquire(call)).unwrap();
         let mut context = Context::from_waker(Waker::noop());
         let mut held = poll_ready(pool.acquire(call)).unwrap();
         let mut waits = pin!(pool.acquire(call));

@@ -50,7 +50,7 @@ impl UnconfirmedWrites {
     /// Makes the caller the one that waits for the server, unless there is one.
     pub(super) fn lead(&self) -> Option<Leader<'_>> {
         let is_led = self.has_leader.swap(true, Ordering::SeqCst);
-        (!is_led).then_some(Leader(self))
+        (!is_led).then(|| Leader(self))
     }
 
     /// Waits until another caller has waited for the server.

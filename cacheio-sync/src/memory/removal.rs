@@ -19,7 +19,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use cacheio_core::__private::{after_publication, is_unreported, percent_decode, value_of_object};
+use cacheio_core::__private::{
+    after_publication, is_unreported, outside_of_steps, percent_decode, value_of_object,
+};
 use cacheio_core::{CLOCK_LAG, ListedKey, Object, Timestamp, Value};
 
 use super::Memory;
@@ -252,7 +254,9 @@ impl Listener {
     fn call(&self, removal: Removal) {
         let namespace = Arc::clone(&removal.namespace);
         // The value is dropped in there, too: that is code of the user.
-        let called = catch_unwind(AssertUnwindSafe(|| (self.call)(removal)));
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            outside_of_steps(|| (self.call)(removal))
+        }));
         if let Err(panic) = called {
             // Its `Drop` is code of the user, too.
             mem::forget(panic);

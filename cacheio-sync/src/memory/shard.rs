@@ -130,7 +130,12 @@ impl Shard {
         if self.next_expiry <= now && self.writes_since_sweep > self.cache.len() / 4 {
             self.sweep(now, removed);
         }
-        self.next_expiry = self.next_expiry.min(slot.retained_until());
+        // One of its tags may have been invalidated since it was prepared.
+        let retained_until = match slot.is_retained(now) {
+            true => slot.retained_until(),
+            false => Timestamp::MIN,
+        };
+        self.next_expiry = self.next_expiry.min(retained_until);
         let mut is_same_object = false;
         // An entry of the same weight needs no room: only the value changes.
         if let Some(mut current) = self.cache.get_mut(key) {

@@ -93,6 +93,7 @@ macro_rules! common_faults {
             one_timeout::a_load_takes_one_timeout_if_the_server_is_silent
             one_timeout::a_stale_value_after_a_failed_load_takes_one_timeout
             one_timeout::a_take_of_a_tagged_entry_takes_one_timeout
+            one_timeout::a_call_on_a_tagged_entry_takes_one_timeout
             overload::most_replies_of_an_overloaded_server_reach_their_callers
             overload::most_writes_to_an_overloaded_server_are_confirmed_in_time
             overload::most_batches_of_an_overloaded_server_reach_their_callers

@@ -107,3 +107,26 @@ pub(crate) async fn a_take_of_a_tagged_entry_takes_one_timeout(env: FaultEnv<imp
     let (taken, took) = timed(cache.take::<i32>("k")).await;
     assert!(took < LIMIT, "{taken:?} after {took:?}");
 }
+
+/// The versions of its tags are a part of a call, and so are the steps before a write.
+pub(crate) async fn a_call_on_a_tagged_entry_takes_one_timeout(env: FaultEnv<impl FaultyServer>) {
+    let tagged = || Options::ttl(MINUTE).tags(["t"]);
+    (env.cache(TIMEOUT).set_with("k", 1, tagged()).await).unwrap();
+    for call in 0..5 {
+        let proxy = Proxy::to(env.server.address());
+        let cache = env.via(proxy.address(), TIMEOUT);
+        cache.ping().await.unwrap();
+        proxy.delay(Duration::from_millis(800));
+        let called = async {
+            match call {
+                0 => cache.get::<i32>("k").await.err(),
+                1 => cache.has("k").await.err(),
+                2 => cache.ttl("k").await.err(),
+                3 => cache.set_with("k", 2, tagged()).await.err(),
+                _ => cache.add_with("new", 2, tagged()).await.err(),
+            }
+        };
+        let (failed, took) = timed(called).await;
+        assert!(took < LIMIT, "call {call}: {failed:?} after {took:?}");
+    }
+}

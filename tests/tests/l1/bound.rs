@@ -83,6 +83,24 @@ fn a_tag_that_another_process_invalidates_is_seen_after_the_bound() {
     assert_eq!(get(&other), None);
 }
 
+/// No store tells a load that one of its tags is invalidated meanwhile.
+#[test]
+fn a_tag_that_is_invalidated_during_a_load_is_seen_after_the_bound() {
+    let Processes {
+        clock, one, other, ..
+    } = processes(None);
+    for since in [BOUND, BOUND / 2] {
+        let loaded = one.get_or_set_with("k", Options::new().tags(["t"]), || {
+            other.invalidate_tags(["t"]).unwrap();
+            clock.advance(since);
+            1
+        });
+        assert_eq!(loaded, 1);
+        clock.advance(BOUND - since);
+        assert_eq!(get(&one), None);
+    }
+}
+
 #[test]
 fn the_ttl_of_l1_is_shorter_than_the_bound() {
     let ttl = Duration::from_millis(700);

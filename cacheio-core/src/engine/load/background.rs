@@ -4,10 +4,12 @@ use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use event_listener::Event;
 use tracing::Instrument as _;
 
 use super::claim::{self, ProcessWait, ProcessWaitResult};
@@ -47,18 +49,43 @@ enum LoadResult<V: Value, E> {
     /// An error, and the stale value to serve instead.
     Failed(Failure<E>, Option<CachedValue<V>>),
     Panicked(Box<dyn Any + Send>),
+    /// What another process loaded.
+    Served(CachedValue<V>, Source),
 }
 
 /// Where a background load leaves its result.
-struct ResultSlot<V: Value, E>(Mutex<Option<LoadResult<V, E>>>);
+struct ResultSlot<V: Value, E> {
+    result: Mutex<Option<LoadResult<V, E>>>,
+    has_ended: AtomicBool,
+    ended: Event,
+}
 
 impl<V: Value, E> ResultSlot<V, E> {
+    fn new() -> Self {
+        Self {
+            result: Mutex::new(None),
+            has_ended: AtomicBool::new(false),
+            ended: Event::new(),
+        }
+    }
+
     fn put(&self, result: LoadResult<V, E>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
     }
 
     fn take(&self) -> Option<LoadResult<V, E>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        result.take()
+    }
+}
+
+/// Tells the caller of a load that it has ended, also one that is dropped.
+struct EndOfLoad<V: Value, E>(Arc<ResultSlot<V, E>>);
+
+impl<V: Value, E> Drop for EndOfLoad<V, E> {
+    fn drop(&mut self) {
+        self.0.has_ended.store(true, Ordering::SeqCst);
+        self.0.ended.notify(usize::MAX);
     }
 }
 
@@ -196,11 +223,11 @@ impl LoadCall<'_> {
         let waiter = load.leader.subscribe();
         let previous = load.previous.clone();
         let in_background = self.may_leave(&load);
-        let result = load.spawn(in_background, loader).await;
+        let slot = load.spawn(in_background, loader).await;
         let waited = self.wait_for_outcome(&waiter, previous.stale()).await;
         drop(waiter);
         let key = self.engine.full_text(&self.key);
-        let mut result = result.take();
+        let mut result = slot.take();
         let own_fallback = match &mut result {
             Some(LoadResult::Failed(_, fallback)) => Some(fallback.take()),
             _ => None,
@@ -233,10 +260,42 @@ impl LoadCall<'_> {
         match self.stop_waiting::<V, E>(&previous) {
             WaiterAction::Served(cached, source) => Ok(engine.fetched(cached, source)),
             WaiterAction::Failed(failure) => Err(failure),
-            WaiterAction::LoadUnshared | WaiterAction::JoinAgain => {
-                unreachable!("a caller that stops waiting has a value or an error")
+            WaiterAction::LoadUnshared | WaiterAction::JoinAgain => self.own_result(&slot).await,
+        }
+    }
+
+    /// Waits for the load of this call, which can neither serve a stale value nor return a timeout. Other callers
+    /// may have a new one already.
+    async fn own_result<V: Value, E>(
+        &self,
+        slot: &ResultSlot<V, E>,
+    ) -> Result<Fetched<V>, Failure<E>> {
+        let engine = self.engine;
+        while !slot.has_ended.load(Ordering::SeqCst) {
+            let listener = slot.ended.listen();
+            if !slot.has_ended.load(Ordering::SeqCst) {
+                engine.driver.wait(listener, None).await;
             }
         }
+        let (cached, source) = match slot.take() {
+            Some(LoadResult::Value(value)) => (CachedValue::uncached(value), Source::Loaded),
+            Some(LoadResult::Served(cached, source)) => (cached, source),
+            Some(LoadResult::Failed(_, Some(cached))) => {
+                engine.count_stale_hit(&cached);
+                (cached, Source::Stale)
+            }
+            Some(LoadResult::Failed(failure, None)) => return Err(failure),
+            Some(LoadResult::Panicked(panic)) => resume_unwind(panic),
+            None => {
+                let limit = match self.mode.times_out {
+                    true => Limit::Load,
+                    false => Limit::Runtime,
+                };
+                let error = timed_out(&engine.full_text(&self.key), limit);
+                return Err(Failure::TimedOut(error));
+            }
+        };
+        Ok(engine.fetched(cached, source))
     }
 
     /// Whether this call may return before its load ends.
@@ -265,12 +324,12 @@ impl<V: Value> BackgroundLoad<V> {
         let overdue_at = self.leader.overdue_at();
         // A caller that runs the load itself counts as a waiter for it.
         let waiter = self.leader.subscribe();
-        let slot = Arc::new(ResultSlot(Mutex::new(None)));
-        let result = Arc::clone(&slot);
+        let slot = Arc::new(ResultSlot::new());
+        let result = EndOfLoad(Arc::clone(&slot));
         let load = async move {
             // The load may have waited for a thread for longer than any caller waits for it.
             if !in_background || self.leader.is_wanted() {
-                self.run(&result, loader).await;
+                self.run(&result.0, loader).await;
             }
         };
         let load: BoxFuture<'static, ()> = Box::pin(load.in_current_span());
@@ -323,19 +382,18 @@ impl<V: Value> BackgroundLoad<V> {
         let overdue_at = self.leader.overdue_at().filter(|_| self.mode.times_out);
         if self.engine.shares_loads
             && self.leader.has_lost()
-            && let Some(outcome) = self.wait_for_process(overdue_at).await
+            && let Some(outcome) = self.wait_for_process(overdue_at, slot).await
         {
             return outcome;
         }
         let engine = &self.engine;
-        let started_at = engine.clock.now();
+        let began = engine.begin_load();
         // On the heap: each future around it would otherwise hold it twice.
         let loader = Box::pin(self.loaded(loader));
         let running = self.leader.scope().run(engine.run_loader(loader));
         match engine.driver.within(overdue_at, running).await {
             Some(Ok(loaded)) => {
-                let load_time = engine.clock.now().since(started_at);
-                let policy = engine.policy_of_load(&self.options, load_time, self.mode.dated);
+                let policy = engine.policy_of_load(&self.options, began, self.mode.dated);
                 let value = loaded.value.into_stored();
                 let publication = Publication {
                     leader: &self.leader,
@@ -364,7 +422,11 @@ impl<V: Value> BackgroundLoad<V> {
     }
 
     /// Waits for the load of another process. Returns the outcome of this load if it does not run.
-    async fn wait_for_process(&mut self, until: Option<Instant>) -> Option<Outcome> {
+    async fn wait_for_process<E>(
+        &mut self,
+        until: Option<Instant>,
+        slot: &ResultSlot<V, E>,
+    ) -> Option<Outcome> {
         let wait = ProcessWait {
             leader: &self.leader,
             key: Key::new(&self.key),
@@ -377,7 +439,11 @@ impl<V: Value> BackgroundLoad<V> {
                 self.previous = previous;
                 None
             }
-            ProcessWaitResult::Serve(cached, source) => Some(claim::outcome(&cached, source)),
+            ProcessWaitResult::Serve(cached, source) => {
+                let outcome = claim::outcome(&cached, source);
+                slot.put(LoadResult::Served(cached, source));
+                Some(outcome)
+            }
             ProcessWaitResult::LimitReached(previous) => {
                 self.previous = previous;
                 Some(self.on_timed_out().await)

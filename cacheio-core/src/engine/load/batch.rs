@@ -338,15 +338,30 @@ where
         F: Future<Output = Result<L, E>>,
     {
         let missing = self.take_keys(&alone);
-        let loading = self.call.engine.run_loader(collected(loader, missing));
-        match loading.await {
-            Ok(values) => self.take_values(&alone, values),
-            Err(error) => {
-                let error = Arc::new(error);
-                for index in alone {
-                    self.keys[index].result = Some(Err(Failure::Load(Arc::clone(&error))));
+        let engine = self.call.engine;
+        let loading = engine.run_loader(collected(loader, missing));
+        let error = match engine.driver.within(self.call.limits.hard, loading).await {
+            Some(Ok(values)) => return self.take_values(&alone, values),
+            Some(Err(error)) => Some(Arc::new(error)),
+            None => None,
+        };
+        let keys: Vec<_> = alone.iter().map(|index| self.keys[*index].text).collect();
+        let fallbacks = engine
+            .stale_fallbacks::<V>(&keys, &[], self.call.options)
+            .await;
+        for ((index, key), fallback) in alone.into_iter().zip(keys).zip(fallbacks) {
+            let fallback = fallback.filter(|_| self.keys[index].previous.allows_fallback());
+            self.keys[index].result = Some(match (fallback, &error) {
+                (Some(cached), _) => {
+                    engine.count_stale_hit(&cached);
+                    Ok(Some(cached.value))
                 }
-            }
+                (None, Some(error)) => Err(Failure::Load(Arc::clone(error))),
+                (None, None) => {
+                    let error = timed_out(&engine.full_text(&key), Limit::Caller);
+                    Err(Failure::TimedOut(error))
+                }
+            });
         }
     }
 
@@ -371,15 +386,14 @@ where
         let scope = Arc::clone(first.leader.scope());
         let indexes: Vec<usize> = led.iter().map(|(index, _)| *index).collect();
         let missing = self.take_keys(&indexes);
-        let started_at = engine.clock.now();
+        let began = engine.begin_load();
         let running = scope.run(engine.run_loader(collected(loader, missing)));
         let loaded = engine.driver.within(self.call.limits.hard, running).await;
         match loaded {
             Some(Ok(values)) => {
-                let load_time = engine.clock.now().since(started_at);
                 self.take_values(&indexes, values);
                 let options = self.call.options;
-                let policy = engine.policy_of_load(options, load_time, self.call.mode.dated);
+                let policy = engine.policy_of_load(options, began, self.call.mode.dated);
                 let publications: Vec<_> = led
                     .iter()
                     .map(|(index, led)| Publication {

@@ -280,13 +280,28 @@ impl LoadCall<'_> {
     ) -> ProcessWaitResult<V> {
         let soft = self.limits.soft.filter(|_| previous.stale().is_some());
         let soft = soft.and_then(|soft| leader.schedule().started_at.checked_add(soft));
-        let wait = ProcessWait {
+        let wait_until = |until| ProcessWait {
             leader,
             key: self.key,
             options: self.options,
-            until: earlier(soft, self.limits.hard),
+            until,
         };
-        self.engine.wait_for_process(wait, previous).await
+        let engine = self.engine;
+        let wait = wait_until(earlier(soft, self.limits.hard));
+        let waited = engine.wait_for_process(wait, previous).await;
+        match waited {
+            // Without a value to serve, there is no soft timeout.
+            ProcessWaitResult::LimitReached(previous)
+                if !self.has_reached_hard_limit()
+                    && !(previous.stale())
+                        .is_some_and(|cached| engine.may_be_served(cached, self.options)) =>
+            {
+                engine
+                    .wait_for_process(wait_until(self.limits.hard), previous)
+                    .await
+            }
+            waited => waited,
+        }
     }
 }
 

@@ -48,6 +48,9 @@ impl Engine {
         let keys: Vec<_> = publications.iter().map(|load| load.key).collect();
         let copies = self.remove_copies(&keys);
         let tickets = self.tickets(&keys, options.skip_l1).unwrap_or_default();
+        // The clock of the entries may be set meanwhile.
+        let since_load = policy.began_at.map(|at| self.driver.now() - at);
+        let since_load = since_load.unwrap_or_default().max(policy.load_time);
         let mut stored = Vec::with_capacity(publications.len());
         let mut removed = Vec::new();
         // The same under claims.
@@ -78,8 +81,14 @@ impl Engine {
                     continue;
                 }
             };
-            let copy =
-                |prepared: &PreparedEntry| self.loaded_copy(index, publication, prepared, policy);
+            let copy = |prepared: &PreparedEntry| {
+                let copy = self.loaded_copy(index, publication, prepared, policy)?;
+                // The store does not tell that a tag was invalidated during the load.
+                Some(match copy.stamps.is_empty() {
+                    true => copy,
+                    false => copy.unconfirmed(since_load),
+                })
+            };
             match (entry, claim) {
                 (Some(prepared), LoadClaim::NotNeeded) => {
                     copies_of_stored.extend(copy(&prepared));
@@ -90,7 +99,7 @@ impl Engine {
                     settled.push(settle(claim, Settled::Entry(prepared.0, prepared.1)));
                 }
                 (Some(prepared), LoadClaim::Failed) => {
-                    loaded.extend(copy(&prepared).map(|copy| copy.unconfirmed(policy)));
+                    loaded.extend(copy(&prepared).map(|copy| copy.unconfirmed(since_load)));
                     self.counters.add(Count::UnstoredLoad);
                 }
                 (Some(_), LoadClaim::Lost { .. } | LoadClaim::Refused) => {
@@ -104,7 +113,7 @@ impl Engine {
             }
         }
         let store = async {
-            let unconfirmed = |copy: LoadedCopy| copy.unconfirmed(policy);
+            let unconfirmed = |copy: LoadedCopy| copy.unconfirmed(since_load);
             match self.set_entries(stored).await {
                 true => loaded.extend(copies_of_stored),
                 false => loaded.extend(copies_of_stored.into_iter().map(unconfirmed)),

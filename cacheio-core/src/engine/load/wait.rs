@@ -142,7 +142,13 @@ impl LoadCall<'_> {
         })
     }
 
-    /// Returns what a caller gets that waits no longer: the previous value, or a timeout.
+    pub(super) fn has_reached_hard_limit(&self) -> bool {
+        let hard = self.limits.hard;
+        hard.is_some_and(|at| at <= self.engine.driver.now())
+    }
+
+    /// Returns what a caller gets that waits no longer: the previous value, or a timeout. If the value has just
+    /// ceased to be one that may be served, the caller has to wait on.
     pub(super) fn stop_waiting<V: Value, E>(&self, previous: &Previous<V>) -> WaiterAction<V, E> {
         let engine = self.engine;
         engine.count_wait_timeout(&self.key);
@@ -151,6 +157,7 @@ impl LoadCall<'_> {
                 engine.count_stale_hit(cached);
                 WaiterAction::Served(cached.clone(), Source::Stale)
             }
+            _ if !self.has_reached_hard_limit() => WaiterAction::JoinAgain,
             _ => {
                 let error = timed_out(&self.engine.full_text(&self.key), Limit::Caller);
                 WaiterAction::Failed(Failure::TimedOut(error))

@@ -199,3 +199,51 @@ async fn after_max_load_an_infallible_async_leader_waits_and_a_waiter_runs_the_b
     assert!(stale == 1 || stale == 2, "{stale}");
     origin.gate.open();
 }
+
+/// The stale value ends while its caller waits, and `max_load` is over then. A function that returns no error waits for
+/// its body.
+#[test]
+fn a_function_without_errors_waits_when_there_is_no_stale_value_any_more() {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+
+    #[cached(
+        ttl = "50ms",
+        stale_for = "200ms",
+        soft_timeout = "100ms",
+        max_load = "150ms"
+    )]
+    fn slow() -> usize {
+        let run = RUNS.fetch_add(1, Ordering::SeqCst);
+        if run > 0 {
+            std::thread::sleep(Duration::from_millis(600));
+        }
+        run
+    }
+
+    assert_eq!(slow(), 0);
+    std::thread::sleep(Duration::from_millis(170));
+    assert_eq!(slow(), 1);
+}
+
+#[tokio::test]
+async fn an_async_function_without_errors_waits_when_there_is_no_stale_value_any_more() {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+
+    #[cached(
+        ttl = "50ms",
+        stale_for = "200ms",
+        soft_timeout = "100ms",
+        max_load = "150ms"
+    )]
+    async fn slow() -> usize {
+        let run = RUNS.fetch_add(1, Ordering::SeqCst);
+        if run > 0 {
+            tokio::time::sleep(Duration::from_millis(600)).await;
+        }
+        run
+    }
+
+    assert_eq!(slow().await, 0);
+    tokio::time::sleep(Duration::from_millis(170)).await;
+    assert_eq!(slow().await, 1);
+}
