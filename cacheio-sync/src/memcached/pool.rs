@@ -125,8 +125,9 @@ impl Pool {
     /// not run yet: with many tasks on few threads, that takes longer than a request. Then that caller is overtaken,
     /// and waits again behind all others.
     fn try_acquire(&self, state: &mut State) -> Option<Permit<'_>> {
-        // An urgent caller may not be polled. Unless there is only one connection, it does not keep others out.
-        let reserved = state.urgent.min(self.max_connections - 1);
+        // A permit is reserved for each urgent caller. As these may not be polled, one is left for the others.
+        let all = state.limit.room(0, self.max_connections);
+        let reserved = state.urgent.min(all.saturating_sub(1));
         (self.room(state) > reserved).then(|| self.permit(state))
     }
 

@@ -255,7 +255,7 @@ impl Listener {
         let namespace = Arc::clone(&removal.namespace);
         // The value is dropped in there, too: that is code of the user.
         let called = catch_unwind(AssertUnwindSafe(|| {
-            outside_of_steps(|| (self.call)(removal))
+            outside_of_steps(|| (self.call)(removal));
         }));
         if let Err(panic) = called {
             // Its `Drop` is code of the user, too.

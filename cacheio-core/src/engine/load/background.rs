@@ -9,21 +9,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use event_listener::Event;
 use tracing::Instrument as _;
 
 use super::claim::{self, ProcessWait, ProcessWaitResult};
 use super::join::JoinOutcome;
 use super::mode::{Failure, LoadMode, Loaded};
 use super::publish::Publication;
-use super::wait::{Resolution, WaiterAction};
+use super::wait::{Resolution, WaiterAction, earlier};
 use super::{Engine, LoadCall, boxed};
 use crate::engine::lookup::{CachedValue, Previous};
 use crate::engine::stale::FailedLoad;
 use crate::error::{Limit, timed_out};
 use crate::fetched::LoadDirectives;
 use crate::flight::deadlock::LoadScope;
-use crate::flight::{AfterPublication, Leader, Outcome};
+use crate::flight::sync::Event;
+use crate::flight::{AfterPublication, Leader, Outcome, Waiter};
 use crate::key::{Key, MissedKey};
 use crate::stats::Count;
 use crate::store::store_time::StoreTime;
@@ -225,14 +225,28 @@ impl LoadCall<'_> {
         let in_background = self.may_leave(&load);
         let slot = load.spawn(in_background, loader).await;
         let waited = self.wait_for_outcome(&waiter, previous.stale()).await;
-        drop(waiter);
         let key = self.engine.full_text(&self.key);
         let mut result = slot.take();
+        if let Some(LoadResult::Served(cached, source)) = result {
+            if source == Source::Stale {
+                engine.count_stale_hit(&cached);
+            }
+            return Ok(engine.fetched(cached, source));
+        }
         let own_fallback = match &mut result {
             Some(LoadResult::Failed(_, fallback)) => Some(fallback.take()),
             _ => None,
         };
-        let action = caller_action(result, self.resolve(waited), &key);
+        let resolution = self.resolve(waited);
+        let result = match result {
+            // It is for the end, when nothing else can be returned.
+            Some(LoadResult::Panicked(panic)) if !matches!(resolution, Resolution::Abandoned) => {
+                slot.put(LoadResult::Panicked(panic));
+                None
+            }
+            result => result,
+        };
+        let action = caller_action(result, resolution, &key);
         let mut failure = None;
         match action {
             CallerAction::Return(value, source) => {
@@ -260,7 +274,10 @@ impl LoadCall<'_> {
         match self.stop_waiting::<V, E>(&previous) {
             WaiterAction::Served(cached, source) => Ok(engine.fetched(cached, source)),
             WaiterAction::Failed(failure) => Err(failure),
-            WaiterAction::LoadUnshared | WaiterAction::JoinAgain => self.own_result(&slot).await,
+            // The waiter is kept for as long: deadlocks are found by it.
+            WaiterAction::LoadUnshared | WaiterAction::JoinAgain => {
+                self.own_result(&slot, &waiter).await
+            }
         }
     }
 
@@ -269,17 +286,34 @@ impl LoadCall<'_> {
     async fn own_result<V: Value, E>(
         &self,
         slot: &ResultSlot<V, E>,
+        waiter: &Waiter,
     ) -> Result<Fetched<V>, Failure<E>> {
         let engine = self.engine;
+        let overdue_at = waiter.schedule().overdue_at;
+        let until = earlier(self.limits.hard, overdue_at.filter(|_| self.mode.times_out));
         while !slot.has_ended.load(Ordering::SeqCst) {
             let listener = slot.ended.listen();
-            if !slot.has_ended.load(Ordering::SeqCst) {
-                engine.driver.wait(listener, None).await;
+            if slot.has_ended.load(Ordering::SeqCst) {
+                break;
+            }
+            if !engine.driver.wait(listener, until).await {
+                engine.count_wait_timeout(&self.key);
+                let limit = match self.has_reached_hard_limit() {
+                    true => Limit::Caller,
+                    false => Limit::Load,
+                };
+                let error = timed_out(&engine.full_text(&self.key), limit);
+                return Err(Failure::TimedOut(error));
             }
         }
         let (cached, source) = match slot.take() {
             Some(LoadResult::Value(value)) => (CachedValue::uncached(value), Source::Loaded),
-            Some(LoadResult::Served(cached, source)) => (cached, source),
+            Some(LoadResult::Served(cached, source)) => {
+                if source == Source::Stale {
+                    engine.count_stale_hit(&cached);
+                }
+                (cached, source)
+            }
             Some(LoadResult::Failed(_, Some(cached))) => {
                 engine.count_stale_hit(&cached);
                 (cached, Source::Stale)
@@ -328,7 +362,9 @@ impl<V: Value> BackgroundLoad<V> {
         let result = EndOfLoad(Arc::clone(&slot));
         let load = async move {
             // The load may have waited for a thread for longer than any caller waits for it.
-            if !in_background || self.leader.is_wanted() {
+            // A call that returns no error waits until its load ends, also if nothing else needs the value.
+            let is_awaited = !self.mode.times_out && Arc::strong_count(&result.0) > 1;
+            if !in_background || is_awaited || self.leader.is_wanted() {
                 self.run(&result.0, loader).await;
             }
         };

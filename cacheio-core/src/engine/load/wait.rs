@@ -151,14 +151,15 @@ impl LoadCall<'_> {
     /// ceased to be one that may be served, the caller has to wait on.
     pub(super) fn stop_waiting<V: Value, E>(&self, previous: &Previous<V>) -> WaiterAction<V, E> {
         let engine = self.engine;
-        engine.count_wait_timeout(&self.key);
         match previous.value() {
             Some(cached) if engine.may_be_served(cached, self.options) => {
+                engine.count_wait_timeout(&self.key);
                 engine.count_stale_hit(cached);
                 WaiterAction::Served(cached.clone(), Source::Stale)
             }
             _ if !self.has_reached_hard_limit() => WaiterAction::JoinAgain,
             _ => {
+                engine.count_wait_timeout(&self.key);
                 let error = timed_out(&self.engine.full_text(&self.key), Limit::Caller);
                 WaiterAction::Failed(Failure::TimedOut(error))
             }

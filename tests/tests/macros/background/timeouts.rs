@@ -247,3 +247,35 @@ async fn an_async_function_without_errors_waits_when_there_is_no_stale_value_any
     tokio::time::sleep(Duration::from_millis(170)).await;
     assert_eq!(slow().await, 1);
 }
+
+/// There are more loads than threads for them.
+#[test]
+fn functions_without_errors_wait_for_loads_that_are_queued() {
+    static RUNS: [AtomicUsize; 40] = [const { AtomicUsize::new(0) }; 40];
+
+    #[cached(
+        ttl = "50ms",
+        stale_for = "200ms",
+        soft_timeout = "100ms",
+        max_load = "150ms"
+    )]
+    fn slow(key: usize) -> usize {
+        let run = RUNS[key].fetch_add(1, Ordering::SeqCst);
+        if run > 0 {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        run
+    }
+
+    let keys = 0..RUNS.len();
+    assert!(keys.clone().all(|key| slow(key) == 0));
+    std::thread::sleep(Duration::from_millis(170));
+    std::thread::scope(|scope| {
+        let callers: Vec<_> = keys.map(|key| scope.spawn(move || slow(key))).collect();
+        assert!(
+            callers
+                .into_iter()
+                .all(|caller| caller.join().unwrap() == 1)
+        );
+    });
+}
