@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a test runs at most.
-const ATTEMPTS: usize = 3;
+/// How often a test that failed on a busy machine has to pass: a fault that shows now and then shows again.
+pub const AGAIN: usize = 2;
 
 const STEP: Duration = Duration::from_millis(10);
 
@@ -16,22 +16,23 @@ const USUAL: Duration = Duration::from_millis(1);
 /// How long a thread that sleeps and wakes has waited for a processor, in all, in microseconds.
 static WAITED: AtomicU64 = AtomicU64::new(0);
 
-/// Runs a test, and runs it again if it fails while a thread waited for a processor for longer than `limit`, in all.
-/// Names such a test on standard error.
+/// Runs a test. If it fails while a thread waited for a processor for longer than `limit`, in all, it runs again, and
+/// passes if it then passes [`AGAIN`] times. Names such a test on standard error.
 pub fn repeat_if_busy<T, E>(
     name: &str,
     limit: Duration,
     mut test: impl FnMut() -> Result<T, E>,
 ) -> Result<T, E> {
     measure();
-    for _ in 1..ATTEMPTS {
-        let before = waited();
-        let result = test();
-        let waited = waited() - before;
-        if result.is_ok() || waited <= limit {
-            return result;
-        }
-        eprintln!("{name} failed, and a thread waited {waited:?} for a processor: it is repeated");
+    let before = waited();
+    let result = test();
+    let waited = waited() - before;
+    if result.is_ok() || waited <= limit {
+        return result;
+    }
+    eprintln!("{name} failed, and a thread waited {waited:?} for a processor: it is repeated");
+    for _ in 1..AGAIN {
+        test()?;
     }
     test()
 }

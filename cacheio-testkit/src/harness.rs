@@ -252,7 +252,7 @@ impl Contract {
 /// environment variable `CONTRACT_THREADS` says how many, before `RUST_TEST_THREADS`.
 ///
 /// In [real time](Time::Passing) a TTL can end before a test on a busy machine reads the entry. A test that fails while
-/// threads waited for a processor for more than a quarter of its TTL runs again, at most twice.
+/// threads waited for a processor for more than a quarter of its TTL runs again, and has to pass twice.
 ///
 /// # Panics
 ///

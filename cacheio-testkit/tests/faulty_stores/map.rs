@@ -85,7 +85,7 @@ impl Map {
     /// Lets others run between two steps that should be one.
     fn pause(&self, fault: Fault) {
         if self.has(fault) {
-            thread::sleep(Duration::from_micros(50));
+            thread::sleep(Duration::from_micros(300));
         }
     }
 
