@@ -247,7 +247,19 @@ fn passes(store: &str) -> Result<(), Failed> {
     }
 }
 
+/// On a busy machine a race may not show in a run.
+const RUNS: usize = 10;
+
 fn is_found(fault: Fault, case: &str, words: &str) -> Result<(), Failed> {
+    for _ in 1..RUNS {
+        if is_found_in_a_run(fault, case, words).is_ok() {
+            return Ok(());
+        }
+    }
+    is_found_in_a_run(fault, case, words)
+}
+
+fn is_found_in_a_run(fault: Fault, case: &str, words: &str) -> Result<(), Failed> {
     let topic = case.split_once("::").map_or("", |(topic, _)| topic);
     let (passed, output) = output(&format!("{fault:?}"), &[topic]);
     let (_, failures) = output.split_once("\nfailures:\n").unwrap_or_default();
