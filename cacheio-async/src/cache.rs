@@ -595,8 +595,8 @@ impl AsyncCache {
     /// # Ok(()) }
     /// ```
     ///
-    /// On a server it takes one round trip, and one more for an entry with tags. It transfers the value: the TTL may be in its header. On
-    /// Memcached it is in whole seconds, rounded down.
+    /// On a server it takes one round trip, and one more for an entry with tags. It transfers the value: the
+    /// TTL may be in its header. On Memcached it is in whole seconds, rounded down.
     ///
     /// # Errors
     ///

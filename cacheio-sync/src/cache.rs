@@ -593,8 +593,8 @@ impl Cache {
     /// # Ok(()) }
     /// ```
     ///
-    /// On a server it takes one round trip, and one more for an entry with tags. It transfers the value: the TTL may be in its header. On
-    /// Memcached it is in whole seconds, rounded down.
+    /// On a server it takes one round trip, and one more for an entry with tags. It transfers the value: the
+    /// TTL may be in its header. On Memcached it is in whole seconds, rounded down.
     ///
     /// # Errors
     ///

@@ -33,8 +33,6 @@ pub(crate) struct Row {
 pub(crate) enum Operation {
     Get,
     Set,
-    /// By a cache that does not share loads between processes: a write ends no claims.
-    SetAlone,
     /// A hit.
     GetOrSet,
     GetMany,
@@ -165,7 +163,6 @@ impl fmt::Display for Row {
         let operation = match self.operation {
             Operation::Get => "get".into(),
             Operation::Set => "set".into(),
-            Operation::SetAlone => "set, `shared_loads(false)`".into(),
             Operation::GetOrSet => "get_or_set".into(),
             Operation::GetMany => format!("get_many({BATCH})"),
             Operation::SetMany => format!("set_many({BATCH})"),
@@ -287,7 +284,7 @@ async fn task<C: TaskClient, V: Sample>(
                 assert_eq!(black_box(&value), sample);
                 1
             }
-            Operation::Set | Operation::SetAlone => {
+            Operation::Set => {
                 client.set(names[walk.step()], sample).await;
                 1
             }
@@ -328,7 +325,7 @@ fn threaded<C: ThreadClient, V: Sample>(
                 assert_eq!(black_box(&value), sample);
                 1
             }
-            Operation::Set | Operation::SetAlone => {
+            Operation::Set => {
                 client.set(names[walk.step()], sample);
                 1
             }

@@ -93,7 +93,7 @@ fn main() {
     ];
     table.head();
     for place in places {
-        for operation in SINGLE.into_iter().chain([Operation::SetAlone]) {
+        for operation in SINGLE {
             for workers in WORKERS {
                 for count in TASKS {
                     let callers = Callers::Tasks(count, workers);
@@ -182,9 +182,8 @@ fn goal_of_tasks(operation: Operation, callers: Callers, place: Place) -> f64 {
         _ if place.name != "loopback" => 0.95,
         (Operation::Get, Callers::Tasks(32, Workers::One)) => 1.4,
         (Operation::Get, Callers::Tasks(256, Workers::One)) => 2.0,
-        (Operation::Set, Callers::Tasks(256, Workers::One)) => 1.1,
-        (Operation::SetAlone, Callers::Tasks(32, Workers::One)) => 1.3,
-        (Operation::SetAlone, Callers::Tasks(256, Workers::One)) => 1.6,
+        (Operation::Set, Callers::Tasks(32, Workers::One)) => 1.3,
+        (Operation::Set, Callers::Tasks(256, Workers::One)) => 1.6,
         _ => 0.95,
     }
 }
@@ -218,14 +217,8 @@ impl Table {
         self.race(row, |row| {
             let url = format!("redis://{}", place.redis);
             let raw = row.callers.runtime().block_on(Multiplexed::connect(&url));
-            let cache = AsyncCache::builder().store(redis(place.redis));
-            let cache = match operation {
-                Operation::SetAlone => cache.shared_loads(false),
-                _ => cache,
-            };
-            let cache = cache.namespace("bench").build().expect("valid settings");
             vec![
-                row.tasks::<_, V>("cacheio", cache),
+                row.tasks::<_, V>("cacheio", async_redis(place.redis)),
                 row.tasks::<_, V>("MultiplexedConnection", raw),
             ]
         });
@@ -351,6 +344,11 @@ fn redis(address: SocketAddr) -> Redis {
 
 fn memcached(address: SocketAddr) -> Memcached {
     Memcached::new(&format!("memcache://{address}")).expect("a URL")
+}
+
+fn async_redis(address: SocketAddr) -> AsyncCache {
+    let cache = AsyncCache::builder().store(redis(address));
+    cache.namespace("bench").build().expect("valid settings")
 }
 
 fn sync_redis(address: SocketAddr) -> Cache {

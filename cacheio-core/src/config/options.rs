@@ -130,9 +130,9 @@ impl Options {
     /// this long only if its own options say so.
     ///
     /// On a server, such an entry carries a header. A cache that has this setting, or has met such an
-    /// entry, reads the header: that takes one more round trip in `touch`, `delete`, `delete_many` and an `add` that
-    /// finds an entry, and `has` transfers the value. To other caches the entry is present until this time is over. The clocks of all
-    /// clients must agree.
+    /// entry, reads the header: that takes one more round trip in `touch`, `delete`, `delete_many` and an
+    /// `add` that finds an entry, and `has` transfers the value. To other caches the entry is present until
+    /// this time is over. The clocks of all clients must agree.
     ///
     /// ```
     /// use cacheio::Options;

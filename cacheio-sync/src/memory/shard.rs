@@ -131,10 +131,7 @@ impl Shard {
             self.sweep(now, removed);
         }
         // One of its tags may have been invalidated since it was prepared.
-        let retained_until = match slot.is_retained(now) {
-            true => slot.retained_until(),
-            false => Timestamp::MIN,
-        };
+        let retained_until = slot.retained_at(now).unwrap_or(Timestamp::MIN);
         self.next_expiry = self.next_expiry.min(retained_until);
         let mut is_same_object = false;
         // An entry of the same weight needs no room: only the value changes.

@@ -345,24 +345,22 @@ where
             Some(Err(error)) => Some(Arc::new(error)),
             None => None,
         };
-        let keys: Vec<_> = alone.iter().map(|index| self.keys[*index].text).collect();
-        let fallbacks = engine
-            .stale_fallbacks::<V>(&keys, &[], self.call.options)
-            .await;
-        for ((index, key), fallback) in alone.into_iter().zip(keys).zip(fallbacks) {
-            let fallback = fallback.filter(|_| self.keys[index].previous.allows_fallback());
-            self.keys[index].result = Some(match (fallback, &error) {
-                (Some(cached), _) => {
-                    engine.count_stale_hit(&cached);
-                    Ok(Some(cached.value))
+        let mut fallbacks = Vec::new();
+        for index in alone {
+            let failure = match &error {
+                Some(error) => Failure::Load(Arc::clone(error)),
+                None => {
+                    let key = engine.full_text(&self.keys[index].text);
+                    Failure::TimedOut(timed_out(&key, Limit::Caller))
                 }
-                (None, Some(error)) => Err(Failure::Load(Arc::clone(error))),
-                (None, None) => {
-                    let error = timed_out(&engine.full_text(&key), Limit::Caller);
-                    Err(Failure::TimedOut(error))
-                }
-            });
+            };
+            let action = WaiterAction::Failed(failure);
+            match self.keys[index].previous.allows_fallback() {
+                true => fallbacks.push((index, action)),
+                false => self.apply(index, action),
+            }
         }
+        self.fall_back_or_apply(fallbacks).await;
     }
 
     fn take_keys(&mut self, indexes: &[usize]) -> Vec<K> {
@@ -507,6 +505,11 @@ where
             };
             self.apply(index, action);
         }
+        self.fall_back_or_apply(fallbacks).await;
+    }
+
+    /// Serves stale values instead of loads that failed; without one, the action is applied.
+    async fn fall_back_or_apply(&mut self, fallbacks: Vec<(usize, WaiterAction<V, E>)>) {
         let engine = self.call.engine;
         let keys: Vec<Key<'_>> = fallbacks
             .iter()
